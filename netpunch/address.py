@@ -1,0 +1,68 @@
+"""UDP addresses as plain values, and which of them may be pinged.
+
+An `Address` is always canonical: the shortest form of the IP, IPv4-mapped IPv6 unwrapped, no
+scope. Equal tuples are equal addresses, so it compares and hashes like `(host, port)`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NamedTuple
+
+
+class Address(NamedTuple):
+    """An IP literal and a UDP port (0 to 65535)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.host else 4
+
+
+def canonical_host(text: str) -> str:
+    """The canonical form of an IP literal; a scope (`%eth0`) is cut off.
+
+    Raises ValueError when it is no IP literal."""
+    ip = ipaddress.ip_address(text.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
+
+
+def parse_address(text: str) -> Address:
+    """`192.0.2.1:5000` or `[2001:db8::1]:5000`, literals only, never looked up.
+
+    Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"no IP:PORT: {text!r}")
+    if (":" in host) != bracketed:
+        raise ValueError(f"an IPv6 address needs brackets, and only it: {text!r}")
+    return Address(canonical_host(host[1:-1] if bracketed else host), int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a canonical host is in 127.0.0.0/8 or is ::1."""
+    return host.startswith("127.") or host == "::1"
+
+
+def is_pingable(address: Address, *, loopback: bool) -> bool:
+    """Whether an address that somebody else named may be sent to.
+
+    Never: port 0, unspecified, multicast, broadcast, link-local, and loopback unless `loopback`
+    (this end's control is on loopback itself). A hostile control or partner could otherwise aim
+    us at services that trust their own host or link."""
+    if address.port == 0:
+        return False
+    ip = ipaddress.ip_address(address.host)
+    if ip.is_loopback:
+        return loopback
+    if ip.version == 4 and (ip.packed[0] == 0 or ip.packed[0] >= 240):
+        return False  # "this network" and class E with the limited broadcast address
+    return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)

@@ -1,0 +1,1 @@
+"""YAML to frozen dataclasses; every error with its place in the file."""

@@ -1,0 +1,182 @@
+"""A site file as frozen dataclasses: what the rest of netpunch sees of the configuration.
+
+Durations are seconds, ports are numbers, paths are absolute (or None), templates are kept as
+written and were checked when the file was loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+EndName = Literal["a", "b"]
+Protocol = Literal["v2", "classic"]
+Mode = Literal["once", "keep"]
+CandidateSource = Literal["observed", "host", "any-port", "mapped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the file something stands; lines and columns count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """An address as written: `host` is a DNS name, an IP literal without brackets, or empty
+    (every address of both families)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where a secret comes from; exactly one kind. `path` is absolute for `file`, the name
+    below $CREDENTIALS_DIRECTORY for `credential`; `text` only for `inline`."""
+
+    kind: Literal["file", "credential", "inline", "generate"]
+    position: Position
+    path: str = ""
+    text: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control node."""
+
+    name: str
+    node: str | None
+    address: HostPort
+    """Where ends reach it."""
+    listen: tuple[HostPort, ...]
+    observe: tuple[HostPort, ...]
+    """Second port; empty when off."""
+    expire: float
+    position: Position
+
+
+Argv = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """One argv (not a shell line) per occasion, empty for none; `timeout` in seconds."""
+
+    before: Argv = ()
+    up: Argv = ()
+    down: Argv = ()
+    fail: Argv = ()
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Relay between the punched socket and a local UDP program."""
+
+    listen: HostPort
+    to: HostPort | None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """A file made from a template at each link."""
+
+    template: Path
+    to: str
+    mode: int
+    text: str = field(default="", repr=False)
+    """The template's text, read when the file was loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a pair, with everything inherited from pair and defaults."""
+
+    pair: str
+    end: EndName
+    node: str | None
+    enabled: bool
+    protocol: Protocol
+    slot: str
+    """The classic slot letter of this end; empty for v2."""
+    mode: Mode
+    controls: tuple[str, ...]
+    """Names of the controls that introduce this pair."""
+    local: HostPort
+    candidates: frozenset[CandidateSource]
+    deadline: float
+    retry_after: float
+    keepalive: float
+    probe_rate: float
+    """Datagrams a second."""
+    check: Argv
+    check_every: float
+    command: Argv
+    forward: Forward | None
+    hooks: Hooks
+    env_file: str | None
+    files: tuple[RenderedFile, ...]
+    template: str | None
+    session_key: bool
+    standby: bool
+    secret: SecretSource
+    position: Position
+    directory: Path
+    """The folder of the configuration file: hooks and commands run there."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether netpunch keeps the socket after the link."""
+        return self.mode == "keep" and not (self.check or self.command)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A named pair of ends."""
+
+    name: str
+    enabled: bool
+    protocol: Protocol
+    slots: str
+    """The classic slot letters of a and b, `ab`; empty for v2."""
+    controls: tuple[str, ...]
+    secret: SecretSource
+    """What a control node uses; an end may override its own."""
+    a: End
+    b: End
+    position: Position
+
+    @property
+    def ends(self) -> tuple[End, End]:
+        return (self.a, self.b)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A whole site file. `warnings` are complete lines for people."""
+
+    path: Path
+    node: str | None
+    controls: tuple[Control, ...]
+    pairs: tuple[Pair, ...]
+    status: Path | None
+    metrics_textfile: Path | None
+    source: str = field(default="", repr=False)
+    """The file's text, for carets in later errors."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one node runs of a site."""
+
+    node: str | None
+    controls: tuple[Control, ...]
+    ends: tuple[End, ...]

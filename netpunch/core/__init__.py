@@ -1,0 +1,1 @@
+"""What an end and a control node decide. No input or output: see `core.machine`."""

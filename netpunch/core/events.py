@@ -1,0 +1,146 @@
+"""What core objects tell their driver: frozen values, no secrets in their repr.
+
+`Waiting`, `Introduced`, `Linked`, `Finished`, `Failed`, `Lost` and `PartnerReturned` come from
+ends (both protocols); the others from control nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from netpunch.address import Address
+
+Via = int
+"""A socket, as its driver numbers it. Core objects never open or close one."""
+
+
+class Reason(StrEnum):
+    """Why an end waits or has failed: the `reason` of events."""
+
+    NO_CONTROL = "no_control"
+    """The network said so: the control's port is closed (ICMP), or its name does not resolve."""
+    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent"
+    """No control answered at all: down, firewalled, or it does not accept this secret."""
+    PARTNER_ABSENT = "partner_absent"
+    """Control answers, the partner is not there."""
+    BLOCKED = "blocked"
+    """Introduced, but no datagram got through."""
+    NOT_AGREED = "not_agreed"
+    """Datagrams passed, but the hand-off was not completed."""
+    PARTNER_MODE = "partner_mode"
+    """One end wants to hold the hole (keep without command or check), the other hands it over."""
+
+
+class PathKind(StrEnum):
+    """What kind of candidate a path uses: `path` of events. Classic links are `observed`."""
+
+    HOST = "host"
+    IPV6 = "ipv6"
+    OBSERVED = "observed"
+    PREDICTED = "predicted"
+    SPRAY = "spray"
+    MAPPED = "mapped"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Registered and waiting for the partner, or still without an answer of any control."""
+
+    reason: Reason
+    observed: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """A partner is there: punching begins. `remote` is its observed address."""
+
+    remote: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A path is agreed. `via`/`local` and `remote` are this end's view of it; seconds.
+
+    The sockets stay in use until `Finished`."""
+
+    via: Via
+    local: Address
+    remote: Address
+    path: PathKind
+    rtt: float | None
+    duration: float
+    session_key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing more will be sent: the driver may close the sockets and hand over the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end gave up; nothing more will be sent. `detail` is one sentence for people."""
+
+    reason: Reason
+    detail: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A held link fell silent."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerReturned:
+    """The partner of a held link wants to punch anew (it was restarted); it is proved."""
+
+
+EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An end announced itself, newly or from another address. `end` is `a`/`b`; in classic
+    `pair` is the pair's name where one is configured and `slot` its letter."""
+
+    pair: str
+    end: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """An end was not heard for the expiry time (or said that it leaves)."""
+
+    pair: str
+    end: str
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoleConflict:
+    """Two machines announce the same end and displace each other."""
+
+    pair: str
+    end: str
+    addresses: tuple[Address, Address]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRejected:
+    """Datagrams that did not authenticate, aggregated: at once for the first, then per minute.
+
+    `reason` is a `Drop` value; `pair` is known for `bad_mac` only; `source` is an example."""
+
+    reason: str
+    count: int
+    pair: str | None
+    source: Address
+
+
+ControlEvent = Registered | Expired | RoleConflict | AuthRejected
+Event = EndEvent | ControlEvent

@@ -1,0 +1,78 @@
+"""The contract of every core object, and what all of them share.
+
+A core object does no I/O and knows no clock. Its driver calls, always with a time `now` that
+never runs backwards (seconds, any origin):
+
+- `receive_datagram(data, source, now, via)` for what socket `via` received;
+- `handle_timer(now)` when `next_timer()` is reached;
+
+and after each such call drains `datagrams_to_send()` and `next_event()`, then re-arms one timer
+from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from netpunch.address import Address
+from netpunch.core.events import Event, Via
+from netpunch.wire.drop import Drop
+
+Random = Callable[[int], bytes]
+"""`random(n)` gives n unpredictable bytes (os.urandom; seeded in simulations)."""
+
+NEVER = float("inf")
+
+
+class Transmit(NamedTuple):
+    """A datagram to be sent from socket `via`."""
+
+    data: bytes
+    destination: Address
+    via: Via
+
+
+class Machine(Protocol):
+    """What a driver needs to know of a core object."""
+
+    drops: Counter[Drop]
+
+    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None: ...
+
+    def handle_timer(self, now: float) -> None: ...
+
+    def next_timer(self) -> float:
+        """The time at which `handle_timer` is due, or NEVER."""
+
+    def datagrams_to_send(self) -> list[Transmit]: ...
+
+    def next_event(self) -> Event | None: ...
+
+
+class Outbox:
+    """The drained half of the contract: base class of the core objects."""
+
+    def __init__(self) -> None:
+        self.drops: Counter[Drop] = Counter()
+        self._transmits: list[Transmit] = []
+        self._events: deque[Event] = deque()
+
+    def datagrams_to_send(self) -> list[Transmit]:
+        """Everything to be sent now, in order; asking empties the list."""
+        transmits, self._transmits = self._transmits, []
+        return transmits
+
+    def next_event(self) -> Event | None:
+        """The oldest event not yet taken, or None."""
+        return self._events.popleft() if self._events else None
+
+    def _send(self, data: bytes, destination: Address, via: Via) -> None:
+        self._transmits.append(Transmit(data, destination, via))
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+
+    def _drop(self, reason: Drop) -> None:
+        self.drops[reason] += 1

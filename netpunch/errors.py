@@ -1,0 +1,80 @@
+"""The error tree. A class's docstring says what the user should do; `exit_code` is what the
+process ends with (sysexits.h numbers where they fit)."""
+
+from __future__ import annotations
+
+
+class NetpunchError(Exception):
+    """Base of everything netpunch raises on purpose. Catch this one to catch them all."""
+
+    exit_code = 70
+
+
+class UsageError(NetpunchError):
+    """The command line is wrong. See `netpunch COMMAND --help`."""
+
+    exit_code = 64
+
+
+class MissingFileError(NetpunchError):
+    """A file named on the command line does not exist. Check its path."""
+
+    exit_code = 66
+
+
+class ControlUnreachableError(NetpunchError):
+    """No control node answered. Check its address, its firewall (UDP), that it runs, and that
+    it has this pair's key: a wrong secret is met with silence."""
+
+    exit_code = 69
+
+
+class OutputError(NetpunchError):
+    """Something could not be written. Check free space and permissions of its directory."""
+
+    exit_code = 73
+
+
+class NotLinkedError(NetpunchError):
+    """The ends did not link before the deadline. The message says why; try again later."""
+
+    exit_code = 75
+
+
+class PortInUseError(NetpunchError):
+    """Another process has the local port. Stop it (`ss -ulpn` shows it) or choose another."""
+
+    exit_code = 75
+
+
+class HookError(NetpunchError):
+    """A hook failed. Its output is in the `hook.output` events."""
+
+    exit_code = 1
+
+
+class PermissionsError(NetpunchError):
+    """A file may not be read, or others may read a secret. `chmod 600` and `chown` it."""
+
+    exit_code = 77
+
+
+class ConfigurationError(NetpunchError):
+    """The configuration is wrong. The message names file, line, column and key."""
+
+    exit_code = 78
+
+
+#: When several things went wrong, the process ends with the first of these that applies.
+EXIT_CODE_PRECEDENCE = (78, 77, 73, 1, 69, 75)
+
+
+def combined_exit_code(codes: list[int]) -> int:
+    """The one exit code for several results: 0 if all are 0, a bug (70) before all else."""
+    failed = [code for code in codes if code != 0]
+    if not failed:
+        return 0
+    for code in EXIT_CODE_PRECEDENCE:
+        if code in failed and 70 not in failed:
+            return code
+    return 70 if 70 in failed else failed[0]

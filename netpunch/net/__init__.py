@@ -1,0 +1,1 @@
+"""Sockets, timers, event loop: one generic driver feeds a core object."""

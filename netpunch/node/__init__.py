@@ -1,0 +1,1 @@
+"""One process: its control, its ends, reload, signals, hooks."""

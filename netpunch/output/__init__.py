@@ -1,0 +1,1 @@
+"""JSON lines, templates, env files: what a run tells the world."""
