@@ -99,7 +99,23 @@ class PartnerReturned:
     """The partner of a held link wants to punch anew (it was restarted); it is proved."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSockets:
+    """The end wants `count` more sockets, bound like its first ones but to fresh ports. The
+    driver opens them and calls `socket_opened(via, local, now)` for each; not shown to users."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """The end needs socket `via` no longer; the driver closes it. Not shown to users."""
+
+    via: Via
+
+
 EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned
+SocketRequest = OpenSockets | CloseSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +159,4 @@ class AuthRejected:
 
 
 ControlEvent = Registered | Expired | RoleConflict | AuthRejected
-Event = EndEvent | ControlEvent
+Event = EndEvent | ControlEvent | SocketRequest

@@ -50,6 +50,9 @@ class Machine(Protocol):
 
     def next_event(self) -> Event | None: ...
 
+    def describe(self, data: bytes) -> str:
+        """A datagram in words, for traces: its decoded content if it is authentic here."""
+
 
 class Outbox:
     """The drained half of the contract: base class of the core objects."""
