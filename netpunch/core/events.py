@@ -20,7 +20,7 @@ class Reason(StrEnum):
 
     NO_CONTROL = "no_control"
     """The network said so: the control's port is closed (ICMP), or its name does not resolve."""
-    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent"
+    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent"  # noqa: S105 - a reason
     """No control answered at all: down, firewalled, or it does not accept this secret."""
     PARTNER_ABSENT = "partner_absent"
     """Control answers, the partner is not there."""
@@ -80,7 +80,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The end gave up; nothing more will be sent. `detail` is one sentence for people."""
+    """The end gave up; `Finished` follows. `detail` is one sentence for people."""
 
     reason: Reason
     detail: str
@@ -89,7 +89,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A held link fell silent."""
+    """A held link fell silent; `Finished` follows."""
 
     detail: str
 

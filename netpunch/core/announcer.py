@@ -1,0 +1,169 @@
+"""An attempt's dialogue with all its controls: announcing, listening to answers, leaving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from netpunch.address import Address
+from netpunch.core import timing
+from netpunch.core.attempt import Attempt
+from netpunch.core.events import Via
+from netpunch.core.machine import NEVER, Random
+from netpunch.core.pacing import Repeat
+from netpunch.core.registration import Registration
+from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH, Card
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import ControlChannel, PeerChannel
+
+Send = Callable[[bytes, Address, Via], None]
+MakeCard = Callable[[bytes, tuple[Address, ...]], Card]
+"""`make_card(named_attempt, observed)` gives the card as it should be now."""
+
+
+class Introduction(NamedTuple):
+    """A partner attempt, where it is, and its card. `proof`: the card names our attempt, so it
+    is alive."""
+
+    attempt: bytes
+    observed: Address
+    card: Card
+    proof: bool
+
+
+class Announcer:
+    """`registrations` are the dialogues; `send` queues a datagram."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        registrations: Sequence[Registration],
+        *,
+        control: ControlChannel,
+        peer: PeerChannel,
+        make_card: MakeCard,
+        send: Send,
+        random: Random,
+    ) -> None:
+        self.heard = False
+        """Whether any control ever answered."""
+        self._attempt = attempt
+        self._registrations = registrations
+        self._control = control
+        self._peer = peer
+        self._make_card = make_card
+        self._send = send
+        self._random = random
+        self._purpose = v2.Purpose.PUNCH
+        self._named_attempt = v2.NO_ATTEMPT
+        self._sealed: tuple[Card, bytes] | None = None
+        self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
+        self._leaving = False
+
+    def next_timer(self) -> float:
+        if self._leaving:
+            return self._leaves.next_at
+        return min((each.next_at for each in self._registrations), default=NEVER)
+
+    def handle_timer(self, now: float) -> None:
+        if self._leaving:
+            if self._leaves.due(now):
+                self._leave()
+            return
+        for registration in self._registrations:
+            if registration.next_at <= now:
+                self._announce(registration, now)
+
+    def stand_by(self, now: float) -> None:
+        """From now on only to hear that the partner punches anew."""
+        self._purpose = v2.Purpose.STANDBY
+        for registration in self._registrations:
+            registration.next_at = now
+
+    def leave(self, now: float) -> None:
+        """Announces no more; says so LEAVE_COUNT times."""
+        self._leaving = True
+        self._leaves = Repeat(timing.LEAVE_COUNT, timing.LEAVE_INTERVAL, now)
+
+    def leave_at_once(self) -> None:
+        """All of `leave` in one go, for an attempt whose sockets are about to close."""
+        self._leaving = True
+        for _ in range(self._leaves.left or timing.LEAVE_COUNT):
+            self._leave()
+        self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
+
+    @property
+    def has_left(self) -> bool:
+        return self._leaving and not self._leaves.left
+
+    def receive(
+        self, data: bytes, source: Address, now: float
+    ) -> Drop | v2.Waiting | Introduction | None:
+        """What a datagram of control's length says; None when there is nothing to do."""
+        registration = next((r for r in self._registrations if r.control == source), None)
+        if registration is None:
+            return Drop.UNEXPECTED_SOURCE
+        message = self._control.from_control.open(data)
+        if isinstance(message, Drop):
+            return message
+        if self._leaving or not isinstance(message, v2.Waiting | v2.Introduce | v2.Challenge):
+            return Drop.UNEXPECTED
+        if message.attempt != self._attempt.id:
+            return Drop.WRONG_ATTEMPT
+        pushed = isinstance(message, v2.Introduce) and message.counter == 0
+        if not pushed and not registration.is_fresh(message.counter):
+            return Drop.STALE
+        self.heard = True
+        if isinstance(message, v2.Introduce):
+            return self._introduced(message, registration, now)
+        if isinstance(message, v2.Challenge):
+            registration.challenged(message.counter, message.cookie, now)
+            return None
+        if message.standby_attempt != v2.NO_ATTEMPT:
+            self._named_attempt = message.standby_attempt
+        registration.waiting(message.counter, message.observed, message.standby_attempt, now)
+        return message
+
+    def _introduced(
+        self, message: v2.Introduce, registration: Registration, now: float
+    ) -> Drop | Introduction:
+        card = self._peer.partner_card.open(message.card, message.partner_attempt)
+        if isinstance(card, Drop):
+            return card
+        if self._purpose is v2.Purpose.PUNCH:
+            self._named_attempt = message.partner_attempt
+            registration.introduced(message.counter, message.observed, message.partner_attempt, now)
+        proof = card.partner_attempt == self._attempt.id
+        return Introduction(message.partner_attempt, message.partner_observed, card, proof)
+
+    def _announce(self, registration: Registration, now: float) -> None:
+        registration.announcing(now)
+        announce = v2.Announce(
+            self._attempt.id,
+            registration.counter,
+            registration.cookie,
+            self._purpose,
+            self._sealed_card(),
+        )
+        self._seal_and_send(announce, registration)
+
+    def _leave(self) -> None:
+        for registration in self._registrations:
+            registration.counter += 1
+            leave = v2.Leave(self._attempt.id, registration.counter)
+            self._seal_and_send(leave, registration)
+
+    def _seal_and_send(self, message: v2.Message, registration: Registration) -> None:
+        data = self._control.to_control.seal(message, self._random(NONCE_LENGTH))
+        self._send(data, registration.control, registration.via)
+
+    def _sealed_card(self) -> bytes:
+        """Sealed anew only when its content changed."""
+        observed = (r.observed for r in self._registrations)
+        distinct = tuple(dict.fromkeys(a for a in observed if a is not None))
+        card = self._make_card(self._named_attempt, distinct)
+        if self._sealed is None or self._sealed[0] != card:
+            nonce = self._random(NONCE_LENGTH)
+            self._sealed = (card, self._peer.own_card.seal(card, self._attempt.id, nonce))
+        return self._sealed[1]

@@ -1,0 +1,205 @@
+"""Connectivity checks towards one partner attempt (ICE's term): pings, pongs, valid paths.
+
+A path is one of our sockets and one remote address. It is valid once a PONG came back on the
+very socket and address that its PING was sent to. Whether the partner attempt is alive at all,
+and no recording, is its proof: a datagram of it that names our own attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from struct import Struct
+
+from netpunch.address import Address
+from netpunch.core import timing
+from netpunch.core.candidates import RANK, Candidate
+from netpunch.core.events import PathKind, Via
+from netpunch.core.machine import NEVER, Random
+from netpunch.core.pacing import TokenBucket
+from netpunch.wire.drop import Drop
+
+_SEQUENCE = Struct("!I4s")
+"""A rising number, by which recordings are told, and four random bytes."""
+
+SendPing = Callable[["Path", bytes], None]
+"""`send(path, sequence)` seals and queues a PING."""
+
+
+@dataclass(slots=True, eq=False)
+class Path:
+    """A candidate pair; times in seconds."""
+
+    via: Via
+    remote: Address
+    kind: PathKind
+    next_ping: float
+    pings: int = 0
+    first_ping: float = NEVER
+    rtt: float | None = None
+    sequence: bytes = b""
+    """The ping that made it valid."""
+
+    @property
+    def valid(self) -> bool:
+        return self.rtt is not None
+
+
+@dataclass(slots=True)
+class _Heard:
+    """Pings that came, by number: the one source at which each counts."""
+
+    pings: dict[int, tuple[bytes, Via, Address]] = field(default_factory=dict)
+    floor: int = -1
+
+    def add(self, sequence: bytes, via: Via, source: Address) -> bool:
+        """Whether this ping counts: not heard before, not older than the window."""
+        number, _ = _SEQUENCE.unpack(sequence)
+        if number <= self.floor or number in self.pings:
+            return False
+        self.pings[number] = (sequence, via, source)
+        if len(self.pings) >= 2 * timing.SEQUENCE_WINDOW:
+            for old in sorted(self.pings)[: timing.SEQUENCE_WINDOW]:
+                del self.pings[old]
+                self.floor = old
+        return True
+
+    def where(self, sequence: bytes) -> tuple[Via, Address] | None:
+        number, _ = _SEQUENCE.unpack(sequence)
+        heard = self.pings.get(number)
+        return heard[1:] if heard and heard[0] == sequence else None
+
+
+class Checklist:
+    """All paths to one partner attempt."""
+
+    def __init__(
+        self,
+        vias_for: Callable[[int], Iterator[Via]],
+        bucket: TokenBucket,
+        send_ping: SendPing,
+        random: Random,
+    ) -> None:
+        self.proved = False
+        self.paths: dict[tuple[Via, Address], Path] = {}
+        self.valid: list[Path] = []
+        self.stopped = False
+        self._vias_for = vias_for
+        self._bucket = bucket
+        self._send_ping = send_ping
+        self._random = random
+        self._number = 0
+        self._sent: dict[bytes, tuple[Path, float]] = {}
+        self._heard = _Heard()
+
+    def add(self, candidate: Candidate, now: float) -> None:
+        """Tries a candidate from every socket of its family, within the bounds."""
+        for via in self._vias_for(candidate.address.family):
+            self._add_path(via, candidate, now)
+
+    def prove(self, now: float) -> None:
+        """The partner attempt is alive: its candidates get full attention."""
+        if not self.proved:
+            self.proved = True
+            for path in self.paths.values():
+                path.next_ping = min(path.next_ping, now)
+
+    def ping_received(
+        self, sequence: bytes, via: Via, source: Address, kind: PathKind, now: float
+    ) -> Path | Drop | None:
+        """A PING came. A Drop if it does not count; else it earns a PONG, and here, while its
+        path is not valid, one PING back. The path is None above the bound of candidates."""
+        if not self._heard.add(sequence, via, source):
+            return Drop.STALE
+        path = self._add_path(via, Candidate(source, kind), now)
+        if path is not None and not path.valid and not self.stopped and self._bucket.take(now):
+            self._ping(path, now)
+        return path
+
+    def pong_received(self, sequence: bytes, via: Via, source: Address, now: float) -> Path | Drop:
+        """A PONG came: its path, or why it does not count."""
+        if sequence not in self._sent:
+            return Drop.STALE
+        path, sent_at = self._sent[sequence]
+        if (path.via, path.remote) != (via, source):
+            return Drop.UNEXPECTED_SOURCE
+        del self._sent[sequence]
+        if not path.valid:
+            path.rtt = now - sent_at
+            path.sequence = sequence
+            self.valid.append(path)
+        return path
+
+    def path_of_ping(self, sequence: bytes) -> Path | None:
+        """The path on which the partner's ping of this sequence came."""
+        where = self._heard.where(sequence)
+        return self.paths.get(where) if where else None
+
+    def best(self) -> Path | None:
+        """The most direct valid path; the quicker of equals."""
+        if not self.valid:
+            return None
+        return min(self.valid, key=lambda path: (RANK[path.kind], path.rtt))
+
+    def decided_at(self, path: Path) -> float:
+        """When no better candidate is worth waiting for: each gets the valid path's round trip
+        and a little grace from its own first ping on."""
+        assert path.rtt is not None
+        patience = path.rtt + timing.BETTER_PATH_GRACE
+        rivals = (
+            rival.first_ping + patience
+            for rival in self.paths.values()
+            if not rival.valid and rival.pings and RANK[rival.kind] < RANK[path.kind]
+        )
+        return max(rivals, default=0.0)
+
+    def ping_now(self, path: Path, now: float) -> None:
+        """One ping out of turn, if the rate allows."""
+        if self._bucket.take(now):
+            self._ping(path, now)
+
+    def stop(self) -> None:
+        """No more pings: a path is chosen, or all is over."""
+        self.stopped = True
+
+    def next_timer(self) -> float:
+        if self.stopped:
+            return NEVER
+        return min((path.next_ping for path in self.paths.values()), default=NEVER)
+
+    def handle_timer(self, now: float) -> None:
+        if self.stopped:
+            return
+        for path in self.paths.values():
+            if path.next_ping > now:
+                continue
+            if not self._bucket.take(now):
+                path.next_ping = now + self._bucket.refill
+                continue
+            self._ping(path, now)
+
+    def _add_path(self, via: Via, candidate: Candidate, now: float) -> Path | None:
+        path = self.paths.get((via, candidate.address))
+        if path is not None or len(self.paths) >= timing.MAX_CANDIDATES:
+            return path
+        path = Path(via, candidate.address, candidate.kind, next_ping=now)
+        self.paths[via, candidate.address] = path
+        return path
+
+    def _ping(self, path: Path, now: float) -> None:
+        self._number += 1
+        sequence = _SEQUENCE.pack(self._number, self._random(4))
+        if len(self._sent) >= timing.SEQUENCE_WINDOW:
+            del self._sent[next(iter(self._sent))]
+        self._sent[sequence] = (path, now)
+        path.pings += 1
+        path.first_ping = min(path.first_ping, now)
+        path.next_ping = now + self._gap(path, now)
+        self._send_ping(path, sequence)
+
+    def _gap(self, path: Path, now: float) -> float:
+        if not self.proved and path.pings >= timing.UNPROVED_PINGS:
+            return timing.UNPROVED_INTERVAL
+        if now - path.first_ping < timing.PING_FAST_FOR:
+            return timing.PING_FAST_INTERVAL
+        return timing.PING_INTERVAL

@@ -1,0 +1,48 @@
+"""A v2 datagram in words, for traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netpunch.address import Address
+from netpunch.wire import v2
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, ControlChannel, PeerChannel
+
+HIDDEN = {"card", "cookie"}
+"""Fields that tell a reader nothing."""
+
+
+def describe(
+    data: bytes, controls: Iterable[ControlChannel], peer: PeerChannel | None = None
+) -> str:
+    """`PING sender=… receiver=…`, or the reason why it is no message of these channels."""
+    opened: v2.Message | Drop = Drop.MALFORMED
+    if len(data) == CONTROL_DATAGRAM:
+        directions = [d for channel in controls for d in (channel.to_control, channel.from_control)]
+    elif len(data) == PEER_DATAGRAM and peer is not None:
+        directions = [peer.outgoing, peer.incoming]
+    else:
+        directions = []
+    for direction in directions:
+        opened = direction.open(data)
+        if not isinstance(opened, Drop):
+            return _words(opened)
+    return f"{len(data)} bytes: {opened}"
+
+
+def _words(message: v2.Message) -> str:
+    fields = [
+        f"{name}={_value(value)}" for name, value in message._asdict().items() if name not in HIDDEN
+    ]
+    return " ".join([type(message).__name__.upper(), *fields])
+
+
+def _value(value: object) -> str:
+    match value:
+        case bytes():
+            return value.hex()
+        case Address():
+            return str(value)
+        case _:
+            return repr(value)

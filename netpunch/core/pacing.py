@@ -1,0 +1,47 @@
+"""Bounds on how fast and how often something is sent."""
+
+from __future__ import annotations
+
+from netpunch.core.machine import NEVER
+
+
+class TokenBucket:
+    """At most `rate` a second on average and `burst` at once."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._updated = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be sent now; if so it counts as sent."""
+        refilled = self._tokens + (now - self._updated) * self._rate
+        self._tokens = min(self._burst, refilled)
+        self._updated = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    @property
+    def refill(self) -> float:
+        """Seconds until one more may be sent, once `take` has said no."""
+        return max((1.0 - self._tokens) / self._rate, 1e-6)
+
+
+class Repeat:
+    """The same thing a number of times, `interval` seconds apart."""
+
+    def __init__(self, count: int, interval: float, now: float) -> None:
+        self.left = count
+        self.next_at = now if count else NEVER
+        self._interval = interval
+
+    def due(self, now: float) -> bool:
+        """Whether to do it now; if so it counts as done."""
+        if now < self.next_at:
+            return False
+        self.left -= 1
+        self.next_at = now + self._interval if self.left else NEVER
+        return True

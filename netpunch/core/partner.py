@@ -1,0 +1,24 @@
+"""One attempt of the partner, as this end knows it: its card, its checks, its nomination."""
+
+from __future__ import annotations
+
+from netpunch.core.checks import Checklist
+from netpunch.core.handoff import Nomination
+from netpunch.core.machine import NEVER
+from netpunch.wire.card import Card
+
+
+class Partner:
+    """The state towards one partner attempt. `decide_at` is when a's choice of a path is due."""
+
+    def __init__(self, attempt: bytes, checks: Checklist) -> None:
+        self.attempt = attempt
+        self.checks = checks
+        self.card: Card | None = None
+        self.session_key: bytes | None = None
+        self.nomination: Nomination | None = None
+        self.decide_at = NEVER
+
+    def next_timer(self) -> float:
+        nominate_at = self.nomination.next_at if self.nomination else NEVER
+        return min(self.checks.next_timer(), self.decide_at, nominate_at)

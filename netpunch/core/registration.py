@@ -1,0 +1,93 @@
+"""An end's dialogue with one control node, in one attempt: when to announce, which answers count.
+
+Phases and what moves between them:
+
+    phase        announces                                  leaves it by
+    SEEKING      at 0, 100, 200, 400 ms, then each second   any answer
+    WAITING      every 15 s, unanswered ones after 1 s      an introduction
+    INTRODUCED   every 200 ms for 5 s, then each second     WAITING (the partner has gone)
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from netpunch.address import Address
+from netpunch.core import timing
+from netpunch.core.events import Via
+from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
+
+
+class Phase(Enum):
+    """What control has told us so far."""
+
+    SEEKING = "seeking"
+    """Nothing yet."""
+    WAITING = "waiting"
+    """Registered; no partner."""
+    INTRODUCED = "introduced"
+    """A partner is there."""
+
+
+class Registration:
+    """The state of one dialogue; `next_at` is when to announce next."""
+
+    def __init__(self, control: Address, via: Via, now: float) -> None:
+        self.control = control
+        self.via = via
+        self.phase = Phase.SEEKING
+        self.counter = 0
+        self.cookie = NO_COOKIE
+        self.observed: Address | None = None
+        self.standby_attempt = NO_ATTEMPT
+        self.next_at = now
+        self._answered = 0
+        self._partner = NO_ATTEMPT
+        self._introduced_at = now
+
+    def announcing(self, now: float) -> None:
+        """An announcement goes out: counts it and schedules the next."""
+        self.counter += 1
+        self.next_at = now + self._retry_gap(now)
+
+    def is_fresh(self, counter: int) -> bool:
+        """Whether an answer with this counter counts: sent, and above the last answered."""
+        return self._answered < counter <= self.counter
+
+    def challenged(self, counter: int, cookie: bytes, now: float) -> None:
+        """Control wants to see its cookie: announce again at once."""
+        self._answered = counter
+        self.cookie = cookie
+        self.next_at = now
+
+    def waiting(self, counter: int, observed: Address, standby_attempt: bytes, now: float) -> None:
+        """Registered, but there is nobody to be introduced to."""
+        self._answered = counter
+        self.phase = Phase.WAITING
+        self.observed = observed
+        newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
+        self.standby_attempt = standby_attempt
+        if newly_on_standby:
+            self.next_at = now  # the card must name it: that is our proof
+        elif standby_attempt != NO_ATTEMPT:
+            self.next_at = now + timing.STANDBY_INTERVAL
+        else:
+            self.next_at = now + timing.WAITING_INTERVAL
+
+    def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
+        """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
+        self._answered = max(self._answered, counter)
+        self.observed = observed
+        if partner != self._partner or self.phase is not Phase.INTRODUCED:
+            self.phase = Phase.INTRODUCED
+            self._partner = partner
+            self._introduced_at = now
+            self.next_at = now
+
+    def _retry_gap(self, now: float) -> float:
+        if self.phase is Phase.SEEKING and self.counter <= len(timing.ANNOUNCE_RETRIES):
+            return timing.ANNOUNCE_RETRIES[self.counter - 1]
+        fast = now - self._introduced_at < timing.INTRODUCED_FAST
+        if self.phase is Phase.INTRODUCED and fast:
+            return timing.INTRODUCED_INTERVAL
+        return timing.ANNOUNCE_RETRY

@@ -1,0 +1,66 @@
+"""Every time and bound of v2, named, in seconds, with its reason."""
+
+from __future__ import annotations
+
+# Between an end and control.
+ANNOUNCE_RETRIES = (0.1, 0.1, 0.2)
+"""Gaps after the first announcements (0, 100, 200, 400 ms): a lost first one costs little."""
+ANNOUNCE_RETRY = 1.0
+"""Afterwards, and for any that stays unanswered."""
+WAITING_INTERVAL = 15.0
+"""Keeps NAT mappings alive: the shortest UDP timeouts in the field are 30 s."""
+STANDBY_INTERVAL = 1.0
+"""While the partner is on standby: it needs to see our proof soon."""
+INTRODUCED_INTERVAL = 0.2
+"""A lost introduction costs this much."""
+INTRODUCED_FAST = 5.0
+"""For so long; then ANNOUNCE_RETRY."""
+SILENCE_NOTICE = 3.0
+"""An end whose controls were silent for so long says so: people read logs."""
+LEAVE_COUNT = 3
+LEAVE_INTERVAL = 0.02
+"""Three in 40 ms survive loss, and the port is free soon."""
+
+# Control.
+EXPIRE = 60.0
+"""A registration dies after four missed announcements."""
+COOKIE_BUCKET = 30.0
+"""A cookie lives for 30 to 60 s, several round trips of any network."""
+REMEMBERED_ATTEMPTS = 8
+"""Per end: so many restarts within one recording's reach."""
+
+# Between ends.
+PING_FAST_INTERVAL = 0.05
+PING_FAST_FOR = 1.0
+PING_INTERVAL = 0.2
+"""Dense while both ends begin, then sparing; PROTOCOL's figures."""
+UNPROVED_PINGS = 5
+UNPROVED_INTERVAL = 1.0
+"""A partner attempt that may be a recording gets little."""
+PING_RATE = 400.0
+"""Datagrams per second that one end sends to partners at most, of its own accord."""
+PING_BURST = 64
+"""All candidates of all partner attempts may be pinged at the same instant."""
+BETTER_PATH_GRACE = 0.005
+"""A better candidate's pong may be this much later than the valid path's round trip."""
+MAX_PARTNER_ATTEMPTS = 4
+"""In parallel: a live one is found among ghosts, memory stays bounded."""
+MAX_CANDIDATES = 16
+"""Per partner attempt, peer-reflexive ones included."""
+SEQUENCE_WINDOW = 1024
+"""Pings remembered per partner attempt: a second's worth at the highest rate, doubled."""
+NOMINATE_FAST_INTERVAL = 0.05
+NOMINATE_FAST_COUNT = 10
+NOMINATE_INTERVAL = 0.1
+NOMINATE_FOR = 2.5
+NOMINATE_COUNT = 20
+"""At least so many and for so long: all of them lost means a dead path."""
+DONE_COUNT = 3
+DONE_INTERVAL = 0.02
+LINGER = 2.5
+"""b re-answers for so long after the last nomination, as long as a may repeat it."""
+DEAD_PORT_AFTER = 2.0
+"""No valid path to a proved partner for so long: a NAT may have given the port away (an early
+ping can do that on Linux); a fresh port is tried. Doubled each time."""
+SILENT_KEEPALIVES = 3
+"""A held link that missed so many is lost."""

@@ -1,0 +1,110 @@
+"""The card: what an end tells its partner through control, which relays it unread."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from netpunch.address import Address
+from netpunch.wire.drop import Drop
+from netpunch.wire.packed import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
+
+CARD_LENGTH = 240
+"""Every card has this length, so that its size tells nothing."""
+MAX_HOSTS = 6
+MAX_OBSERVED = 4
+NONCE_LENGTH = 12
+_LAYOUT = Struct("!32s8sBBHhBB190s")
+
+
+class NatClass(IntEnum):
+    """How an end's NAT maps, as far as it knows: it orders tactics and forbids none."""
+
+    UNKNOWN = 0
+    OPEN = 1
+    EASY = 2
+    HARD_STEP = 3
+    HARD_RANDOM = 4
+
+
+class Card(NamedTuple):
+    """What an end tells its partner through control, which can't read it.
+
+    `holds`: netpunch keeps the socket after the link. `bracket_port`/`bracket_step`: where a
+    NAT of class HARD_STEP will map next (0 when unknown). `partner_attempt`: the partner's
+    attempt last heard of, or NO_ATTEMPT; it proves that this card is no recording."""
+
+    public_key: bytes
+    partner_attempt: bytes
+    holds: bool
+    nat_class: int = NatClass.UNKNOWN
+    bracket_port: int = 0
+    bracket_step: int = 0
+    hosts: tuple[Address, ...] = ()
+    observed: tuple[Address, ...] = ()
+
+    def pack(self) -> bytes:
+        """240 bytes; keeps the first MAX_HOSTS and MAX_OBSERVED addresses."""
+        hosts, observed = self.hosts[:MAX_HOSTS], self.observed[:MAX_OBSERVED]
+        body = _LAYOUT.pack(
+            self.public_key,
+            self.partner_attempt,
+            self.holds,
+            self.nat_class,
+            self.bracket_port,
+            self.bracket_step,
+            len(hosts),
+            len(observed),
+            b"".join(map(pack_address, hosts + observed)),
+        )
+        return body.ljust(CARD_LENGTH, b"\0")
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Card:
+        """Raises Malformed."""
+        *fields, n_hosts, n_observed, packed = _LAYOUT.unpack_from(body)
+        if n_hosts > MAX_HOSTS or n_observed > MAX_OBSERVED:
+            raise Malformed
+        addresses = tuple(
+            unpack_address(packed[i * ADDRESS_LENGTH : (i + 1) * ADDRESS_LENGTH])
+            for i in range(n_hosts + n_observed)
+        )
+        public_key, partner_attempt, holds, nat_class, port, step = fields
+        return cls(
+            public_key,
+            partner_attempt,
+            bool(holds),
+            nat_class,
+            port,
+            step,
+            addresses[:n_hosts],
+            addresses[n_hosts:],
+        )
+
+
+class CardSeal:
+    """Seals and opens the cards of one end (`a` or `b`) with the key `card a`/`card b`.
+
+    The end and its attempt are authenticated with it: control can't attach a card to another."""
+
+    def __init__(self, key: bytes, end: str) -> None:
+        self._aead = AESGCM(key)
+        self._end = end.encode()
+
+    def seal(self, card: Card, attempt: bytes, nonce: bytes) -> bytes:
+        """268 bytes; `nonce` is 12 random bytes."""
+        return nonce + self._aead.encrypt(nonce, card.pack(), self._end + attempt)
+
+    def open(self, sealed: bytes, attempt: bytes) -> Card | Drop:
+        """The card, or why it is none."""
+        nonce, ciphertext = sealed[:NONCE_LENGTH], sealed[NONCE_LENGTH:]
+        try:
+            return Card.unpack(self._aead.decrypt(nonce, ciphertext, self._end + attempt))
+        except InvalidTag:
+            return Drop.BAD_MAC
+        except Malformed:
+            return Drop.MALFORMED

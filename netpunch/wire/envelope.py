@@ -1,0 +1,111 @@
+"""The envelope of every v2 datagram.
+
+0   1 byte    0xF2
+1   1 byte    kind; the high bit says that it is from, or for, end b
+2   8 bytes   pair tag
+10  12 bytes  nonce, random
+22  n bytes   ciphertext (AES-256-GCM, associated data = bytes 0 to 9), padded inside
+..  16 bytes  authentication tag
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from netpunch.wire import v2
+from netpunch.wire.card import CardSeal
+from netpunch.wire.drop import Drop
+from netpunch.wire.keys import derive, pair_tag
+from netpunch.wire.packed import Malformed
+
+VERSION = 0xF2
+END_B = 0x80
+TAG_SLICE = slice(2, 10)
+HEADER_LENGTH = 10
+NONCE_LENGTH = 12
+NONCE_END = HEADER_LENGTH + NONCE_LENGTH
+AEAD_TAG_LENGTH = 16
+CONTROL_DATAGRAM = 384
+"""Bytes between an end and control: room for the largest message, an introduction. One length
+for all, so that no answer is longer than its question."""
+PEER_DATAGRAM = 128
+"""Bytes between ends."""
+
+EndName = Literal["a", "b"]
+OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
+
+
+class Direction:
+    """The datagrams of one direction between two parties: one key, one length, some kinds."""
+
+    __slots__ = ("_aead", "_flag", "_key", "_length", "_tag")
+
+    def __init__(self, key: bytes, tag: bytes, end: EndName, length: int) -> None:
+        self._key = key
+        self._aead: AESGCM | None = None
+        self._tag = tag
+        self._flag = END_B if end == "b" else 0
+        self._length = length
+
+    def seal(self, message: v2.Message, nonce: bytes) -> bytes:
+        """The datagram; `nonce` is 12 random bytes."""
+        header = bytes((VERSION, v2.LAYOUTS[type(message)].kind | self._flag)) + self._tag
+        plaintext_length = self._length - NONCE_END - AEAD_TAG_LENGTH
+        body = v2.pack(message).ljust(plaintext_length, b"\0")
+        return header + nonce + self._cipher().encrypt(nonce, body, header)
+
+    def open(self, datagram: bytes) -> v2.Message | Drop:
+        """The message, or why there is none. Takes any bytes."""
+        if len(datagram) != self._length or datagram[0] != VERSION:
+            return Drop.MALFORMED
+        if datagram[TAG_SLICE] != self._tag:
+            return Drop.UNKNOWN_PAIR
+        kind = datagram[1]
+        if kind & END_B != self._flag or kind & ~END_B not in v2.TYPES:
+            return Drop.MALFORMED
+        nonce, ciphertext = datagram[HEADER_LENGTH:NONCE_END], datagram[NONCE_END:]
+        try:
+            body = self._cipher().decrypt(nonce, ciphertext, datagram[:HEADER_LENGTH])
+            return v2.unpack(kind & ~END_B, body)
+        except InvalidTag:
+            return Drop.BAD_MAC
+        except Malformed:
+            return Drop.MALFORMED
+
+    def _cipher(self) -> AESGCM:
+        # Made at first use: a control node with many pairs never needs most of them.
+        if self._aead is None:
+            self._aead = AESGCM(self._key)
+        return self._aead
+
+
+class ControlChannel:
+    """Between one end of a pair and control, seen from either side."""
+
+    __slots__ = ("from_control", "to_control")
+
+    def __init__(self, control_key: bytes, name: str, end: EndName) -> None:
+        tag = pair_tag(name)
+        inbound, outbound = (
+            derive(control_key, f"{end}>control"),
+            derive(control_key, f"control>{end}"),
+        )
+        self.to_control = Direction(inbound, tag, end, CONTROL_DATAGRAM)
+        self.from_control = Direction(outbound, tag, end, CONTROL_DATAGRAM)
+
+
+class PeerChannel:
+    """Between the ends of a pair, seen from `end`: what it sends, receives, and both cards."""
+
+    __slots__ = ("incoming", "outgoing", "own_card", "partner_card")
+
+    def __init__(self, peer_key: bytes, name: str, end: EndName) -> None:
+        tag = pair_tag(name)
+        other = OTHER[end]
+        self.outgoing = Direction(derive(peer_key, f"{end}>{other}"), tag, end, PEER_DATAGRAM)
+        self.incoming = Direction(derive(peer_key, f"{other}>{end}"), tag, other, PEER_DATAGRAM)
+        self.own_card = CardSeal(derive(peer_key, f"card {end}"), end)
+        self.partner_card = CardSeal(derive(peer_key, f"card {other}"), other)

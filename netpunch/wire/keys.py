@@ -1,0 +1,67 @@
+"""The keys of v2: everything is derived from one pair secret by HKDF-SHA256 (RFC 5869).
+
+    pair secret ── control key (all that a control node needs)
+                │    └─ one AEAD key per direction: a>control, b>control, control>a, control>b
+                └─ peer key (never leaves the ends)
+                     └─ a>b, b>a, card a, card b
+
+The pair's name is part of the derivation, so that two pairs which share a secret by mistake
+still share no key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+SALT = b"netpunch/2"
+KEY_LENGTH = 32
+"""Bytes of every secret and key: AES-256."""
+TAG_LENGTH = 8
+"""Bytes of a pair tag: enough that a control's 100,000 names do not collide (1 in 10^9)."""
+
+
+def derive(key: bytes, info: str, *, salt: bytes = SALT) -> bytes:
+    """One 32-byte key from another."""
+    return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info.encode()).derive(key)
+
+
+def control_key(pair_secret: bytes, name: str) -> bytes:
+    """The key of pair `name` for control nodes."""
+    return derive(pair_secret, f"control|{name}")
+
+
+def peer_key(pair_secret: bytes, name: str) -> bytes:
+    """The key of pair `name` for its two ends alone."""
+    return derive(pair_secret, f"peer|{name}")
+
+
+def pair_tag(name: str) -> bytes:
+    """The 8 bytes that say in clear which pair a datagram belongs to."""
+    return hashlib.sha256(b"netpunch/2 tag" + name.encode()).digest()[:TAG_LENGTH]
+
+
+def fingerprint(key: bytes) -> str:
+    """A control key's fingerprint, to compare by eye: four groups of four hex digits.
+
+    Derived, so that it tells nothing of the key; 64 bits, as nobody gains by a collision."""
+    digits = hashlib.sha256(b"netpunch/2 fingerprint" + key).hexdigest()[:16]
+    return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
+
+
+def session_key(
+    private: X25519PrivateKey, partner_public: bytes, salt: bytes, name: str, context: bytes
+) -> bytes | None:
+    """The link's fresh key, equal on both ends; None when the exchange gives all zeros.
+
+    `salt` is the pair's peer key; `context` is both attempts and both public keys, a's before
+    b's, so that the key belongs to this link alone."""
+    try:
+        shared = private.exchange(X25519PublicKey.from_public_bytes(partner_public))
+    except ValueError:  # a low-order point: cryptography refuses the all-zero result
+        return None
+    info = f"session|{name}".encode() + context
+    return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info).derive(shared)

@@ -1,0 +1,208 @@
+"""The messages of v2 and their bytes inside the envelope.
+
+A message is a NamedTuple; the table LAYOUTS says how its fields become bytes. The envelope
+(`wire.envelope`) pads, seals and opens. The sender's or addressee's end, `a` or `b`, stands in
+the high bit of the envelope's kind byte, where it is authenticated like the rest. Integers are
+big-endian. Bytes after the last field are padding today and room for later fields: readers
+ignore them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import Any, NamedTuple
+
+from netpunch.address import Address
+from netpunch.wire.packed import pack_address, unpack_address
+
+ATTEMPT_LENGTH = 8
+NO_ATTEMPT = bytes(ATTEMPT_LENGTH)
+COOKIE_LENGTH = 16
+NO_COOKIE = bytes(COOKIE_LENGTH)
+SEALED_CARD_LENGTH = 268
+"""12 bytes of nonce, 240 of card, 16 of tag: see `wire.card`."""
+NEVER_HEARD = 0xFFFFFFFF
+"""`partner_age` of WAITING when control never heard the partner."""
+
+
+class Kind(IntEnum):
+    """The kind byte, without its high bit."""
+
+    ANNOUNCE = 0x01
+    WAITING = 0x02
+    INTRODUCE = 0x03
+    CHALLENGE = 0x04
+    LEAVE = 0x05
+    OBSERVE = 0x06
+    OBSERVED = 0x07
+    PING = 0x11
+    PONG = 0x12
+    NOMINATE = 0x13
+    ACCEPT = 0x14
+    DONE = 0x15
+
+
+class Purpose(IntEnum):
+    """Why an end announces itself."""
+
+    PUNCH = 0
+    """It wants to be introduced."""
+    STANDBY = 1
+    """It has a link and only wants to know when its partner punches anew."""
+
+
+class Announce(NamedTuple):
+    """End to control: I am here. `card` is sealed: control can't read it."""
+
+    attempt: bytes
+    counter: int
+    cookie: bytes
+    purpose: int
+    card: bytes
+
+
+class Waiting(NamedTuple):
+    """Control to end: you are registered, the partner is not there to be introduced.
+
+    `partner_age` is milliseconds since the partner was last heard (NEVER_HEARD: never);
+    `standby_attempt` is the partner's attempt if it is on standby, else NO_ATTEMPT."""
+
+    attempt: bytes
+    counter: int
+    observed: Address
+    partner_age: int
+    standby_attempt: bytes
+
+
+class Introduce(NamedTuple):
+    """Control to end: here is your partner. `counter` is 0 when nobody asked (pushed)."""
+
+    attempt: bytes
+    counter: int
+    observed: Address
+    partner_attempt: bytes
+    partner_observed: Address
+    card: bytes
+
+
+class Challenge(NamedTuple):
+    """Control to end: announce again with this cookie, to show that you are where you say."""
+
+    attempt: bytes
+    counter: int
+    cookie: bytes
+
+
+class Leave(NamedTuple):
+    """End to control: introduce nobody to me any more."""
+
+    attempt: bytes
+    counter: int
+
+
+class Observe(NamedTuple):
+    """End to control's second port: from where do you see me? Registers nothing."""
+
+    echo: bytes
+
+
+class Observed(NamedTuple):
+    """Control to end: from there."""
+
+    echo: bytes
+    observed: Address
+
+
+class Ping(NamedTuple):
+    """End to end: does this path work? `sequence` is unguessable and used once."""
+
+    sender: bytes
+    receiver: bytes
+    sequence: bytes
+    probe: int
+
+
+class Pong(NamedTuple):
+    """End to end: your ping came, from `source`."""
+
+    sender: bytes
+    receiver: bytes
+    sequence: bytes
+    source: Address
+
+
+class Nominate(NamedTuple):
+    """a to b: let us use the path of this ping. `path` is a's PathKind, as its number."""
+
+    sender: bytes
+    receiver: bytes
+    sequence: bytes
+    path: int
+
+
+class Accept(NamedTuple):
+    """b to a: agreed."""
+
+    sender: bytes
+    receiver: bytes
+    sequence: bytes
+
+
+class Done(NamedTuple):
+    """a to b: I know that you agreed; nothing more of netpunch comes on this path."""
+
+    sender: bytes
+    receiver: bytes
+    sequence: bytes
+
+
+ToControl = Announce | Leave | Observe
+FromControl = Waiting | Introduce | Challenge | Observed
+PeerMessage = Ping | Pong | Nominate | Accept | Done
+Message = ToControl | FromControl | PeerMessage
+
+
+class Layout(NamedTuple):
+    """How a message's fields stand in the body; `addresses` are the indexes of those that are
+    an Address."""
+
+    kind: Kind
+    struct: Struct
+    addresses: tuple[int, ...] = ()
+
+
+LAYOUTS: dict[type[Message], Layout] = {
+    Announce: Layout(Kind.ANNOUNCE, Struct("!8sQ16sB268s")),
+    Waiting: Layout(Kind.WAITING, Struct("!8sQ19sI8s"), (2,)),
+    Introduce: Layout(Kind.INTRODUCE, Struct("!8sQ19s8s19s268s"), (2, 4)),
+    Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ16s")),
+    Leave: Layout(Kind.LEAVE, Struct("!8sQ")),
+    Observe: Layout(Kind.OBSERVE, Struct("!8s")),
+    Observed: Layout(Kind.OBSERVED, Struct("!8s19s"), (1,)),
+    Ping: Layout(Kind.PING, Struct("!8s8s8sB")),
+    Pong: Layout(Kind.PONG, Struct("!8s8s8s19s"), (3,)),
+    Nominate: Layout(Kind.NOMINATE, Struct("!8s8s8sB")),
+    Accept: Layout(Kind.ACCEPT, Struct("!8s8s8s")),
+    Done: Layout(Kind.DONE, Struct("!8s8s8s")),
+}
+TYPES: dict[int, type[Message]] = {layout.kind: cls for cls, layout in LAYOUTS.items()}
+
+
+def pack(message: Message) -> bytes:
+    """The body of a message, not yet padded."""
+    layout = LAYOUTS[type(message)]
+    fields: list[Any] = list(message)
+    for index in layout.addresses:
+        fields[index] = pack_address(fields[index])
+    return layout.struct.pack(*fields)
+
+
+def unpack(kind: int, body: bytes) -> Message:
+    """The message in an authentic body. Raises Malformed."""
+    message_type = TYPES[kind]
+    layout = LAYOUTS[message_type]
+    fields: list[Any] = list(layout.struct.unpack_from(body))
+    for index in layout.addresses:
+        fields[index] = unpack_address(fields[index])
+    return message_type(*fields)
