@@ -22,7 +22,15 @@ class MissingFileError(NetpunchError):
     exit_code = 66
 
 
-class ControlUnreachableError(NetpunchError):
+class PunchError(NetpunchError):
+    """The ends did not link. `reason` is the `reason` of events (`core.events.Reason`)."""
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ControlUnreachableError(PunchError):
     """No control node answered. Check its address, its firewall (UDP), that it runs, and that
     it has this pair's key: a wrong secret is met with silence."""
 
@@ -35,7 +43,7 @@ class OutputError(NetpunchError):
     exit_code = 73
 
 
-class NotLinkedError(NetpunchError):
+class NotLinkedError(PunchError):
     """The ends did not link before the deadline. The message says why; try again later."""
 
     exit_code = 75

@@ -42,7 +42,7 @@ class SecretSource:
     below $CREDENTIALS_DIRECTORY for `credential`; `text` only for `inline`."""
 
     kind: Literal["file", "credential", "inline", "generate"]
-    position: Position
+    position: Position = field(compare=False)
     path: str = ""
     text: str = field(default="", repr=False)
 
@@ -59,7 +59,7 @@ class Control:
     observe: tuple[HostPort, ...]
     """Second port; empty when off."""
     expire: float
-    position: Position
+    position: Position = field(compare=False)
 
 
 Argv = tuple[str, ...]
@@ -91,8 +91,10 @@ class RenderedFile:
     template: Path
     to: str
     mode: int
+    position: Position = field(compare=False)
+    """Where `template` stands in the site file."""
     text: str = field(default="", repr=False)
-    """The template's text, read when the file was loaded."""
+    """The template's text: read by `select`, for the ends that run on this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class End:
     session_key: bool
     standby: bool
     secret: SecretSource
-    position: Position
+    position: Position = field(compare=False)
     directory: Path
     """The folder of the configuration file: hooks and commands run there."""
 
@@ -151,7 +153,7 @@ class Pair:
     """What a control node uses; an end may override its own."""
     a: End
     b: End
-    position: Position
+    position: Position = field(compare=False)
 
     @property
     def ends(self) -> tuple[End, End]:

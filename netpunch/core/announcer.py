@@ -150,6 +150,8 @@ class Announcer:
 
     def _leave(self) -> None:
         for registration in self._registrations:
+            if not registration.counter:
+                continue  # this control never heard of us
             registration.counter += 1
             leave = v2.Leave(self._attempt.id, registration.counter)
             self._seal_and_send(leave, registration)

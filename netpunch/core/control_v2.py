@@ -70,11 +70,11 @@ class ControlV2(Outbox):
         random: Random,
     ) -> None:
         super().__init__()
-        self._own_hosts = dict(own_hosts or {})
+        self.own_hosts = dict(own_hosts or {})
         self._expire = expire
         self._random = random
         self._cookies = Cookies(random)
-        self._rejections = Rejections()
+        self._rejections = Rejections(self._emit)
         self._pairs = {pair_tag(name): _Pair(name, key) for name, key in pairs.items()}
         self._by_heard: dict[tuple[bytes, EndName], _Desk] = {}
         """The live registrations, the longest unheard first."""
@@ -130,8 +130,7 @@ class ControlV2(Outbox):
                 break
             self._clear(desk)
             self._emit(Expired(desk.pair, desk.end))
-        for event in self._rejections.handle_timer(now):
-            self._emit(event)
+        self._rejections.handle_timer(now)
 
     def describe(self, data: bytes) -> str:
         pair = self._pairs.get(data[TAG_SLICE])
@@ -219,7 +218,7 @@ class ControlV2(Outbox):
         """An end on this very host is seen at loopback: its partner elsewhere needs our own
         address instead."""
         if is_loopback(address.host) and not is_loopback(viewer.host):
-            return Address(self._own_hosts.get(address.family, address.host), address.port)
+            return Address(self.own_hosts.get(address.family, address.host), address.port)
         return address
 
     # Leaving.
@@ -243,6 +242,4 @@ class ControlV2(Outbox):
 
     def _reject(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
         self._drop(reason)
-        event = self._rejections.note(reason, pair, source, now)
-        if event is not None:
-            self._emit(event)
+        self._rejections.add(reason, pair, source, now)

@@ -37,7 +37,8 @@ class Transmit(NamedTuple):
 class Machine(Protocol):
     """What a driver needs to know of a core object."""
 
-    drops: Counter[Drop]
+    @property
+    def drops(self) -> Counter[Drop]: ...
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None: ...
 
@@ -58,9 +59,14 @@ class Outbox:
     """The drained half of the contract: base class of the core objects."""
 
     def __init__(self) -> None:
-        self.drops: Counter[Drop] = Counter()
+        self._drops: Counter[Drop] = Counter()
         self._transmits: list[Transmit] = []
         self._events: deque[Event] = deque()
+
+    @property
+    def drops(self) -> Counter[Drop]:
+        """How many datagrams were dropped, by reason."""
+        return self._drops
 
     def datagrams_to_send(self) -> list[Transmit]:
         """Everything to be sent now, in order; asking empties the list."""
@@ -78,4 +84,4 @@ class Outbox:
         self._events.append(event)
 
     def _drop(self, reason: Drop) -> None:
-        self.drops[reason] += 1
+        self._drops[reason] += 1

@@ -1,1 +1,16 @@
 """One process: its control, its ends, reload, signals, hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netpunch.node.options import RunOptions
+
+
+def run_site(path: Path, options: RunOptions) -> int:
+    """Runs this node's part of a site file until it is done; returns the exit code.
+
+    Raises ConfigurationError, MissingFileError, PermissionsError for the file itself."""
+    from netpunch.node.run import run_site as run  # imports all of the network's half
+
+    return run(path, options)

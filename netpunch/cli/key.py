@@ -1,0 +1,119 @@
+"""`netpunch key`: keys of pairs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+
+from netpunch.cli.arguments import pair_name
+from netpunch.cli.console import put_line
+from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.errors import ConfigurationError, OutputError
+
+KEY_FILE_MODE = 0o600
+
+DESCRIPTION = """\
+Keys of pairs. They go to standard output, or with -o to a new file of mode 0600;
+a file that exists is never overwritten.
+"""
+EPILOG = f"""\
+The pair's key goes to both ends and to nobody else. With the key for control, a
+control node can introduce the ends, but neither read nor forge what they say to
+each other. PAIR is the pair's name in the site file: it is part of what is
+derived. Keys of the same pair have the same fingerprint.
+
+examples:
+  netpunch key new -o home-office.key
+  netpunch key control home-office home-office.key -o home-office.control.key
+  netpunch key id home-office home-office.control.key
+
+{EXIT_CODES}"""
+
+
+def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog, DESCRIPTION, EPILOG)
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, (make, summary) in ACTIONS.items():
+        action = actions.add_parser(name, description=summary, help=summary)
+        action.set_defaults(make=make)
+        if name in FROM_A_FILE:
+            add_source(action)
+        if name in MAKE_KEYS:
+            action.add_argument("-o", metavar="FILE", dest="output", help="write a new file")
+        else:
+            action.set_defaults(output=None)
+    return parser.parse_args(arguments)
+
+
+def add_source(action: argparse.ArgumentParser) -> None:
+    action.add_argument("pair", metavar="PAIR", type=pair_name, help="the pair's name")
+    action.add_argument("file", metavar="FILE", help="the key, in a file of mode 0600")
+
+
+def execute(options: argparse.Namespace) -> int:
+    line = options.make(options)
+    if options.output is None:
+        put_line(line)
+    else:
+        write_key_file(options.output, line + "\n")
+    return 0
+
+
+def new_key(options: argparse.Namespace) -> str:  # noqa: ARG001 - one signature for all actions
+    from netpunch.config.secrets import format_key, generate
+
+    return format_key(generate("v2"))
+
+
+def key_for_control(options: argparse.Namespace) -> str:
+    from netpunch.cli.secret_file import read_secret_file
+    from netpunch.config.secrets import Secret, format_key
+    from netpunch.wire.keys import control_key
+
+    secret = read_secret_file(options.file, "v2", "control")
+    if secret.kind == "control":
+        raise ConfigurationError(
+            f"{options.file}: already is a key for control (npc1:): copy it as it is, "
+            "or give the pair's key (npk1:)"
+        )
+    return format_key(Secret("control", control_key(secret.value, options.pair)))
+
+
+def fingerprint(options: argparse.Namespace) -> str:
+    from netpunch.cli.secret_file import control_key
+    from netpunch.wire import keys
+
+    return keys.fingerprint(control_key(options.file, options.pair))
+
+
+ACTIONS = {
+    "new": (new_key, "make a fresh key for one pair"),
+    "control": (key_for_control, "derive the key that control needs for a pair"),
+    "id": (fingerprint, "show a fingerprint, to compare keys by eye"),
+}
+FROM_A_FILE = ("control", "id")
+MAKE_KEYS = ("new", "control")
+
+
+def write_key_file(file: str, text: str) -> None:
+    """Create `file` and write to it. Raises OutputError; then nothing is left behind, and what
+    existed is as it was."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        descriptor = os.open(file, flags, KEY_FILE_MODE)
+    except FileExistsError:
+        raise OutputError(
+            f"{file}: exists, and a key is never overwritten: choose another name, or move it away"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{file}: can't be created: {error.strerror}") from None
+    try:
+        with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(file)  # noqa: PTH108 - as it was opened
+        raise OutputError(f"{file}: can't be written: {error.strerror}") from None

@@ -1,0 +1,239 @@
+"""`netpunch peer`: one end without a site file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netpunch import template
+from netpunch.cli import oneshot
+from netpunch.cli.arguments import control_address, duration, local_address
+from netpunch.cli.console import put_line
+from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.errors import (
+    ConfigurationError,
+    HookError,
+    MissingFileError,
+    PermissionsError,
+    UsageError,
+)
+from netpunch.wire.classic import LETTERS, end_of, pair_of
+
+if TYPE_CHECKING:
+    from netpunch.net.api import Link
+
+COMMAND_OPTION = "--command"
+RESULT = "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: {laddr} {lhost} {lport} {raddr} {rhost} {rport}"
+"""The Go netpunch's result line: scripts split it at spaces."""
+END_NAMES = "ab"
+IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFSZ")
+"""Signals that Python ignores; what it becomes by exec would inherit that and, for one, not end
+when its reader does."""
+
+DESCRIPTION = """\
+Link one end with its partner once, without a site file, and print the addresses
+as the last line on standard output:
+
+  LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: 0.0.0.0:5000 0.0.0.0 5000 \\
+      198.51.100.7:5001 198.51.100.7 5001
+
+Classic: SLOT is a letter, a-b to y-z are the pairs; the secret is the file's
+bytes, a newline at their end included. With --protocol v2, SLOT is a or b and the
+file holds the key that `netpunch key new` makes.
+"""
+EPILOG = f"""\
+TEXT and ARG know {{laddr}} {{lhost}} {{lport}} {{raddr}} {{rhost}} {{rport}} {{pair}} {{end}};
+{{{{ is a brace. The port is free again when the result is printed and when PROGRAM
+starts; with --command, nothing but a template is printed.
+
+examples:
+  netpunch peer a --secret-file F --local :5000 --remote HOST:7777
+  netpunch peer b --protocol v2 --pair home-office --secret-file home-office.key \\
+      --local :5000 --remote HOST:10001 --template '{{raddr}}'
+  netpunch peer a --secret-file F --local :1194 --remote HOST:7777 --command \\
+      openvpn --config office.conf --lport {{lport}} --remote {{rhost}} --rport {{rport}}
+
+{EXIT_CODES}"""
+
+
+def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
+    own, command = split_command(arguments)
+    options = build_parser(prog).parse_args(own)
+    options.command = command
+    oneshot.check_pair(options)
+    check_slot(options)
+    return options
+
+
+def split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The end's arguments and PROGRAM ARG...: whatever follows --command is the program's, its
+    options and any `--` included, which argparse would take for ours."""
+    if COMMAND_OPTION not in arguments:
+        return arguments, []
+    cut = arguments.index(COMMAND_OPTION)
+    if not arguments[cut + 1 :]:
+        raise UsageError(f"{COMMAND_OPTION} needs a program, and is the last option")
+    return arguments[:cut], arguments[cut + 1 :]
+
+
+def build_parser(prog: str) -> Parser:
+    parser = Parser(prog, DESCRIPTION, EPILOG)
+    add = parser.add_argument
+    add("slot", metavar="SLOT", help="a letter from a to z; for v2, a or b")
+    add("--secret-file", metavar="F", required=True, help="the secret, in a file of mode 0600")
+    add(
+        "--local",
+        metavar="[ADDR]:PORT",
+        required=True,
+        type=local_address,
+        help="where to punch from",
+    )
+    add(
+        "--remote",
+        metavar="HOST:PORT",
+        required=True,
+        type=control_address,
+        help="where control is",
+    )
+    oneshot.add_protocol(parser)
+    add(
+        "--deadline",
+        metavar="TIME",
+        type=duration,
+        help="give up after it; default: never",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--template", metavar="TEXT", help="print this instead of the line")
+    output.add_argument("--template-file", metavar="F", help="the same, from a file")
+    add(
+        COMMAND_OPTION,
+        nargs=argparse.REMAINDER,
+        metavar="PROGRAM",
+        help="once linked, become this program; the last option: what follows is its arguments",
+    )
+    oneshot.add_log(parser)
+    return parser
+
+
+def check_slot(options: argparse.Namespace) -> None:
+    allowed = END_NAMES if options.protocol == "v2" else LETTERS
+    if len(options.slot) != 1 or options.slot not in allowed:
+        described = "a or b" if options.protocol == "v2" else "a letter from a to z"
+        raise UsageError(f"SLOT is {described}, not {options.slot!r}")
+
+
+def execute(options: argparse.Namespace) -> int:
+    from netpunch.cli.secret_file import read_secret_file
+
+    result = result_template(options)
+    check_command(options.command)
+    secret = read_secret_file(options.secret_file, options.protocol, "end").value
+
+    from netpunch import punch
+    from netpunch.cli.stopping import shell_code, until_stopped
+    from netpunch.net.loop import run
+
+    log = oneshot.open_log(options, secret, slot=options.slot)
+    log.info(f"Start in peer mode on {options.local} to server at {options.remote}")
+    attempt = punch(
+        pair=options.pair or "",
+        end=options.slot,
+        secret=secret,
+        control=str(options.remote),
+        local=str(options.local),
+        protocol=options.protocol,
+        deadline=options.deadline,
+        observer=log,
+    )
+    link = run(until_stopped(attempt))
+    if isinstance(link, signal.Signals):
+        log.info(f"Shut down by {link.name}")
+        return shell_code(link)
+    log.info("close: ok")
+    values = placeholder_values(options, link)
+    if result is not None:
+        put_line(template.render(result, values))
+    if options.command:
+        become(options.command, values)
+    return 0
+
+
+def result_template(options: argparse.Namespace) -> str | None:
+    """What to print once linked. Raises UsageError (--template), ConfigurationError,
+    MissingFileError or PermissionsError (--template-file)."""
+    if options.template is not None:
+        check_template(options.template, "--template")
+        return str(options.template)
+    if options.template_file is not None:
+        return read_template(options.template_file)
+    return None if options.command else RESULT
+
+
+def check_template(text: str, place: str) -> None:
+    try:
+        template.validate(text)
+    except template.TemplateError as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+def read_template(file: str) -> str:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+        template.validate(text)
+    except FileNotFoundError:
+        raise MissingFileError(f"{file}: no such file") from None
+    except OSError as error:
+        raise PermissionsError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}: is no UTF-8 text") from None
+    except template.TemplateError as error:
+        line = text.count("\n", 0, error.offset) + 1
+        raise ConfigurationError(f"{file}:{line}: {error}") from None
+    return text
+
+
+def check_command(command: list[str]) -> None:
+    """Now, not when the hole is open and nobody is there to use it."""
+    if not command:
+        return
+    from shutil import which
+
+    program, *arguments = command
+    if which(program) is None:
+        raise UsageError(f"{COMMAND_OPTION}: {program!r} is no program that can be run here")
+    for argument in arguments:
+        check_template(argument, f"{COMMAND_OPTION}: {argument!r}")
+
+
+def placeholder_values(options: argparse.Namespace, link: Link) -> dict[str, str | int]:
+    """A classic pair has no name but its letters; its ends are a and b, as everywhere."""
+    slot = options.slot
+    v2 = options.protocol == "v2"
+    return {
+        "pair": options.pair if v2 else pair_of(slot),
+        "end": slot if v2 else end_of(slot),
+        "laddr": str(link.local),
+        "lhost": link.local.host,
+        "lport": link.local.port,
+        "raddr": str(link.remote),
+        "rhost": link.remote.host,
+        "rport": link.remote.port,
+    }
+
+
+def become(command: list[str], values: dict[str, str | int]) -> None:
+    """Replace this process by the program: same pid, same terminal. Does not return."""
+    program, *arguments = command
+    argv = [program, *(template.render(argument, values) for argument in arguments)]
+    for name in IGNORED_BY_PYTHON:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    sys.stderr.flush()
+    try:
+        os.execvp(program, argv)  # noqa: S606 - without a shell is what is wanted
+    except OSError as error:
+        raise HookError(f"{COMMAND_OPTION}: cannot run {program!r}: {error.strerror}") from None

@@ -1,0 +1,43 @@
+"""Reading a secret from a file named on the command line, by the rules of site files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netpunch.config.files import read_regular
+from netpunch.config.model import Protocol
+from netpunch.config.secrets import _UNSAFE_MODE as UNSAFE_MODE
+from netpunch.config.secrets import MAX_SECRET_FILE, Role, Secret, decode
+from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
+
+
+def read_secret_file(file: str, protocol: Protocol, role: Role) -> Secret:
+    """The secret in a file, for an end or for a control.
+
+    Raises MissingFileError, PermissionsError (it can't be read, or others can) and
+    ConfigurationError (it holds no such secret); none of them repeats any of it."""
+    try:
+        data, mode = read_regular(Path(file), MAX_SECRET_FILE)
+        if mode & UNSAFE_MODE:
+            raise PermissionsError(
+                f"{file}: others may read it, or its group may write it: `chmod 600 {file}`"
+            )
+        return decode(data, protocol, role)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{file}: no such file (`netpunch key new -o FILE` makes a key)"
+        ) from None
+    except OSError as error:
+        raise PermissionsError(f"{file}: can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+
+
+def control_key(file: str, pair: str) -> bytes:
+    """The key of a pair for control, from its own file or derived from the pair's key."""
+    secret = read_secret_file(file, "v2", "control")
+    if secret.kind == "control":
+        return secret.value
+    from netpunch.wire import keys  # imports cryptography
+
+    return keys.control_key(secret.value, pair)

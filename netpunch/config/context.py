@@ -1,0 +1,21 @@
+"""What the parts of one file have in common while they are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from netpunch.config.problems import Problems
+from netpunch.config.schema import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where the file is, what it says for all pairs, and where to tell what is wrong."""
+
+    directory: Path
+    """Relative paths begin here."""
+    defaults: Settings
+    control_names: tuple[str, ...] | None
+    """None while the controls are wrong themselves: then references are not judged."""
+    problems: Problems

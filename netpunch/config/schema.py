@@ -1,0 +1,253 @@
+"""Building blocks of a schema: readers, functions that take a cursor (a node and its path) and
+return a value, or record what is wrong and raise Rejected.
+
+A record catches Rejected for each of its keys, so one wrong value hides no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from netpunch.config import tree
+from netpunch.config.model import Position
+from netpunch.config.problems import Problems
+from netpunch.config.source import shown
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+BROKEN: Any = object()
+"""Stands for a value that was rejected: later stages leave alone what depends on it."""
+
+SECRET_LIKE = re.compile("secr|key|pass|psk|token|cred", re.IGNORECASE)
+"""Unknown keys whose value may be a secret: it is not shown."""
+
+_LONGEST_KEY = 64
+"""Longer ones are no misspelt key: nothing is suggested."""
+
+
+class Rejected(Exception):  # noqa: N818 - a signal within the package, never an error
+    """A value is wrong; its problem has been recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value that was read, and where it stands. Of a record the value is its `Settings`."""
+
+    value: Any
+    position: Position
+    path: str
+
+
+Settings = dict[str, Found]
+
+
+def is_whole(value: object) -> bool:
+    """Whether nothing in it was rejected."""
+    if isinstance(value, dict):
+        return all(is_whole(found.value) for found in value.values())
+    if isinstance(value, tuple):
+        return all(is_whole(part) for part in value)
+    return value is not BROKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A node on its way through the schema. `at` is where to point when something is missing:
+    its key."""
+
+    node: tree.Node
+    path: str
+    at: Position
+    problems: Problems
+
+    def reject(self, message: str) -> Rejected:
+        """Record a problem with this node; raise what this returns."""
+        self.problems.add(self.node.start, self.path, message)
+        return Rejected()
+
+    def scalar(self, wanted: str) -> str:
+        """The text of this node. `wanted` says what would be right, with an example."""
+        node = self.node
+        if isinstance(node, tree.Scalar) and not node.is_null:
+            return node.text
+        raise self._unexpected(wanted)
+
+    def items(self, wanted: str) -> list[Cursor]:
+        """The items of this list."""
+        node = self.node
+        if isinstance(node, tree.Sequence):
+            return [
+                Cursor(each, tree.item(self.path, index), each.start, self.problems)
+                for index, each in enumerate(node.items)
+            ]
+        raise self._unexpected(wanted)
+
+    def entries(self, wanted: str) -> list[tuple[str, Cursor]]:
+        """The keys of this mapping and their values."""
+        node = self.node
+        if isinstance(node, tree.Mapping):
+            return [
+                (name, Cursor(e.value, tree.child(self.path, name), e.key.start, self.problems))
+                for name, e in node.entries.items()
+            ]
+        raise self._unexpected(wanted)
+
+    def find(self, reader: Reader[Any]) -> Found:
+        """What the reader makes of this node, BROKEN if it rejects it."""
+        try:
+            value = reader(self)
+        except Rejected:
+            value = BROKEN
+        return Found(value, self.node.start, self.path)
+
+    def _unexpected(self, wanted: str) -> Rejected:
+        match self.node:
+            case tree.Broken():
+                return Rejected()
+            case tree.Scalar(is_null=True):
+                self.problems.add(self.at, self.path, f"has no value: expected {wanted}")
+                return Rejected()
+            case tree.Scalar(text=text):
+                return self.reject(f"is the text {shown(text)}: expected {wanted}")
+            case tree.Sequence():
+                return self.reject(f"is a list: expected {wanted}")
+            case tree.Mapping(entries=entries) if _looks_like_a_placeholder(entries):
+                braces = "{" + ", ".join(entries) + "}"
+                return self.reject(f'braces begin a mapping: quote the value, as in "{braces}"')
+        return self.reject(f"is a mapping: expected {wanted}")
+
+
+Reader = Callable[[Cursor], T]
+
+
+def scalar(wanted: str, convert: Callable[[str], T]) -> Reader[T]:
+    """A text that `convert` takes; it raises ValueError with what is wrong."""
+
+    def read(cursor: Cursor) -> T:
+        text = cursor.scalar(wanted)
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise cursor.reject(f"{shown(text)} {error}: expected {wanted}") from None
+
+    return read
+
+
+def choice(*words: str) -> Reader[str]:
+    """One of these words."""
+    allowed = " or ".join(words)
+
+    def convert(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"is not known{did_you_mean(text, words)}")
+        return text
+
+    return scalar(allowed, convert)
+
+
+def list_of(reader: Reader[T], wanted: str) -> Reader[tuple[T, ...]]:
+    """A list, perhaps empty."""
+
+    def read(cursor: Cursor) -> tuple[T, ...]:
+        values = tuple(each.find(reader).value for each in cursor.items(wanted))
+        if not is_whole(values):
+            raise Rejected
+        return values
+
+    return read
+
+
+def one_or_list(reader: Reader[T], wanted: str) -> Reader[tuple[T, ...]]:
+    """One of them, or a list with at least one."""
+    several = list_of(reader, wanted)
+
+    def read(cursor: Cursor) -> tuple[T, ...]:
+        if not isinstance(cursor.node, tree.Sequence):
+            return (reader(cursor),)
+        if not cursor.node.items:
+            raise cursor.reject(f"is an empty list: expected {wanted}")
+        return several(cursor)
+
+    return read
+
+
+def off_or(reader: Reader[T], off: U) -> Reader[T | U]:
+    """The word `off` for `off`, or else what the reader takes."""
+
+    def read(cursor: Cursor) -> T | U:
+        if isinstance(cursor.node, tree.Scalar) and cursor.node.text == "off":
+            return off
+        return reader(cursor)
+
+    return read
+
+
+def record(
+    keys: Mapping[str, Reader[Any]],
+    required: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
+) -> Reader[Settings]:
+    """A mapping with these keys. `elsewhere` tells of keys that belong in another place.
+
+    A required key that is missing is recorded, and BROKEN in the result."""
+    wanted = f"a mapping with keys such as {', '.join(list(keys)[:3])}"
+
+    def read(cursor: Cursor) -> Settings:
+        settings: Settings = {}
+        for name, each in cursor.entries(wanted):
+            reader = keys.get(name)
+            if reader is not None:
+                settings[name] = each.find(reader)
+            elif elsewhere and name in elsewhere:
+                each.problems.add(each.at, each.path, elsewhere[name])
+            elif guess := _unknown(cursor, name, each, keys):
+                settings.setdefault(guess, Found(BROKEN, each.at, each.path))
+        for name in required:
+            if name not in settings:
+                cursor.problems.add(cursor.at, cursor.path, f"`{name}` is missing")
+                settings[name] = Found(BROKEN, cursor.at, cursor.path)
+        return settings
+
+    return read
+
+
+def did_you_mean(text: str, words: Collection[str]) -> str:
+    """` (did you mean X?)` or nothing."""
+    guess = closest(text, words)
+    return f" (did you mean {guess}?)" if guess else ""
+
+
+def closest(text: str, words: Collection[str]) -> str | None:
+    """The word that was probably meant."""
+    from difflib import get_close_matches  # only needed once something is wrong
+
+    if len(text) > _LONGEST_KEY:
+        return None
+    return next(iter(get_close_matches(text.lower(), words, 1)), None)
+
+
+def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) -> str | None:
+    """Record an unknown key; the known one that was probably meant."""
+    word, colon, _ = name.partition(":")
+    guess = closest(word, keys)
+    if SECRET_LIKE.search(name) or (guess and SECRET_LIKE.search(guess)):
+        cursor.problems.source.hide(value.at, value.node.end)
+    if colon and guess:
+        message = f"a space is missing behind `{guess}:`"
+    else:
+        known = f"did you mean {guess}?" if guess else f"known here: {', '.join(sorted(keys))}"
+        message = f"unknown key; {known}"
+    path = tree.child(cursor.path, word) if colon else value.path
+    cursor.problems.add(value.at, path, message)
+    return guess
+
+
+def _looks_like_a_placeholder(entries: dict[str, tree.Entry]) -> bool:
+    """`{pair}` without quotes is a mapping of a key to nothing."""
+    return bool(entries) and all(
+        isinstance(entry.value, tree.Scalar) and entry.value.is_null for entry in entries.values()
+    )

@@ -1,0 +1,207 @@
+"""Key texts, and reading secrets from where the site file says they are.
+
+A v2 key is one line of text: `npk1:` (a pair's key) or `npc1:` (what a control node needs of it),
+then base64url, without padding, of 32 bytes and a checksum. A classic secret is any bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from netpunch.config.files import read_regular
+from netpunch.config.model import Protocol, SecretSource, Site
+from netpunch.config.problems import Problem, SiteError, problem_at
+from netpunch.config.source import Source
+from netpunch.errors import PermissionsError
+
+SecretKind = Literal["pair", "control", "classic"]
+Role = Literal["end", "control"]
+
+KEY_SIZE = 32
+"""Bytes: as long as the output of the hash that derives everything from it."""
+
+_CHECKSUM_SIZE = 4
+"""Bytes: one slip in four billion goes unnoticed, and 36 bytes need no base64 padding."""
+
+_PREFIXES: dict[SecretKind, str] = {"pair": "npk1:", "control": "npc1:"}
+_KINDS = {prefix: kind for kind, prefix in _PREFIXES.items()}
+_KEY_TEXT = re.compile(r"(np[kc]1:)([A-Za-z0-9_-]{48})")
+
+MAX_SECRET_FILE = 4096
+"""Bytes. Nobody's secret is longer; somebody's log file is."""
+
+_UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" else 0
+"""Group may read: that is how systemd hands credentials to a service's user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret in memory. For v2 `value` is 32 bytes, for classic it is as long as it is.
+
+    `warnings` are complete lines for people, without the secret."""
+
+    kind: SecretKind
+    value: bytes = field(repr=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+
+def format_key(secret: Secret) -> str:
+    """The text of a v2 key, without a newline. Raises ValueError for a classic secret."""
+    if secret.kind not in _PREFIXES or len(secret.value) != KEY_SIZE:
+        raise ValueError("only a v2 key has a text form")
+    prefix = _PREFIXES[secret.kind]
+    checked = secret.value + _checksum(prefix, secret.value)
+    return prefix + base64.urlsafe_b64encode(checked).decode("ascii")
+
+
+def parse_key(text: str) -> Secret:
+    """The key in a text; whitespace around it is ignored.
+
+    Raises ValueError, which says what is wrong without repeating any of the text."""
+    match = _KEY_TEXT.fullmatch(text.strip())
+    if match is None:
+        if text.strip().startswith(tuple(_KINDS)):
+            raise ValueError("the key is damaged: it is not as long as a key, copy it anew")
+        raise ValueError(
+            "is no v2 key: make one with `netpunch key new` "
+            "(a password, as the Go program takes it, needs `protocol: classic`)"
+        )
+    prefix, encoded = match.groups()
+    checked = base64.urlsafe_b64decode(encoded)
+    value, checksum = checked[:KEY_SIZE], checked[KEY_SIZE:]
+    if not hmac.compare_digest(checksum, _checksum(prefix, value)):
+        raise ValueError("the key is damaged: its checksum does not fit, copy it anew")
+    return Secret(_KINDS[prefix], value)
+
+
+def decode(data: bytes, protocol: Protocol, role: Role) -> Secret:
+    """The secret in the bytes of a file or of an inline text, for an end or for a control.
+
+    Raises ValueError, which says what is wrong without repeating any of it."""
+    if protocol == "classic":
+        if not data:
+            raise ValueError("the secret is empty")
+        return Secret("classic", data)
+    secret = parse_key(data.decode("ascii", "replace"))
+    if role == "end" and secret.kind == "control":
+        raise ValueError(
+            "is control's key (npc1:), with which an end can do nothing: "
+            "it needs the pair's own key (npk1:)"
+        )
+    return secret
+
+
+def generate(protocol: Protocol) -> Secret:
+    """A fresh secret for a pair all of which runs in this process. Call it once for the pair."""
+    value = os.urandom(KEY_SIZE)
+    return Secret("pair", value) if protocol == "v2" else Secret("classic", value.hex().encode())
+
+
+def read_secret(
+    source: SecretSource,
+    protocol: Protocol,
+    *,
+    site: Site,
+    key: str,
+    role: Role,
+    environ: Mapping[str, str],
+) -> Secret:
+    """The secret that `source` names. `key` is where it stands, as `pairs.home.secret_file`;
+    `role` is `control` only on a node that runs no end of that pair.
+
+    Raises SiteError (a ConfigurationError) if there is none or it is no such secret,
+    PermissionsError if it can't be read or others can."""
+    place = _Place(source, site, key)
+    if source.kind == "generate":
+        return generate(protocol)
+    if source.kind == "inline":
+        data = source.text.encode()
+    else:
+        data = _read_file(_path(source, environ, place), place)
+    try:
+        secret = decode(data, protocol, role)
+    except ValueError as error:
+        raise place.error(str(error)) from None
+    advice = _advice(secret, source, role)
+    warnings = (str(place.problem(f"warning: {advice}")),) if advice else ()
+    return Secret(secret.kind, secret.value, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a secret is named, for errors about it."""
+
+    source: SecretSource
+    site: Site
+    key: str
+
+    def problem(self, message: str) -> Problem:
+        text = Source(str(self.site.path), self.site.source)
+        return problem_at(text, self.source.position, self.key, message)
+
+    def error(self, message: str) -> SiteError:
+        return SiteError((self.problem(message),))
+
+    def forbidden(self, message: str) -> PermissionsError:
+        return PermissionsError(str(self.problem(message)))
+
+
+def _path(source: SecretSource, environ: Mapping[str, str], place: _Place) -> Path:
+    if source.kind == "file":
+        return Path(source.path)
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise place.error(
+            "$CREDENTIALS_DIRECTORY is not set: run this as a systemd service with "
+            f"LoadCredential={source.path}:/path/of/key, or use `secret_file`"
+        )
+    return Path(directory, source.path)
+
+
+def _read_file(path: Path, place: _Place) -> bytes:
+    try:
+        data, mode = read_regular(path, MAX_SECRET_FILE)
+    except FileNotFoundError:
+        raise place.error(
+            f"there is no file {path}: make a key with `netpunch key new -o FILE`, "
+            "or copy the one of the other end"
+        ) from None
+    except OSError as error:
+        raise place.forbidden(
+            f"{path} can't be read ({error.strerror}): `chown` it to the user who runs netpunch"
+        ) from None
+    except ValueError as error:
+        raise place.error(f"{path} {error}: it can't be a secret") from None
+    if mode & _UNSAFE_MODE:
+        raise place.forbidden(
+            f"others may read {path}, or its group may write it: `chmod 600 {path}`"
+        )
+    return data
+
+
+def _advice(secret: Secret, source: SecretSource, role: Role) -> str | None:
+    """What is allowed, but probably not meant."""
+    if secret.kind == "classic" and secret.value.endswith(b"\n") and source.kind != "inline":
+        return (
+            "the secret ends with a newline, which is part of it: "
+            "the partner needs the very same bytes"
+        )
+    if secret.kind == "pair" and role == "control":
+        return (
+            "this is the pair's own key (npk1:); a control needs only what "
+            "`netpunch key control PAIR FILE` derives from it (npc1:), and can't read along then"
+        )
+    return None
+
+
+def _checksum(prefix: str, value: bytes) -> bytes:
+    return hashlib.sha256(prefix.encode("ascii") + value).digest()[:_CHECKSUM_SIZE]

@@ -1,0 +1,57 @@
+"""Datagrams that did not authenticate, told in a way that a flood of them cannot exploit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netpunch.address import Address
+from netpunch.core.events import AuthRejected
+from netpunch.core.machine import NEVER
+from netpunch.wire.drop import Drop
+
+WINDOW = 60.0
+"""Seconds between two events of one kind: rare enough for any log."""
+
+
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    source: Address
+    count: int = 0
+
+
+class Rejections:
+    """Aggregates rejected datagrams by pair and reason: the first is told at once, the others
+    once a minute, for as long as they keep coming.
+
+    Memory is bounded by the number of pairs, because `pair` is only ever a configured one."""
+
+    def __init__(self, emit: Callable[[AuthRejected], None]) -> None:
+        self._emit = emit
+        self._windows: OrderedDict[tuple[str | None, Drop], _Window] = OrderedDict()
+        """All windows are equally long, so the first is always the first to end."""
+
+    def add(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
+        """Counts one datagram; tells at once if it is the first of its kind."""
+        self.handle_timer(now)
+        window = self._windows.get((pair, reason))
+        if window is not None:
+            window.count += 1
+            window.source = source
+            return
+        self._windows[pair, reason] = _Window(now + WINDOW, source)
+        self._emit(AuthRejected(reason.value, 1, pair, source))
+
+    def next_timer(self) -> float:
+        """When `handle_timer` is due, or NEVER."""
+        return next(iter(self._windows.values())).ends_at if self._windows else NEVER
+
+    def handle_timer(self, now: float) -> None:
+        """Tells what the windows that have ended counted, and forgets the empty ones."""
+        while self.next_timer() <= now:
+            (pair, reason), window = self._windows.popitem(last=False)
+            if window.count:
+                self._emit(AuthRejected(reason.value, window.count, pair, window.source))
+                self._windows[pair, reason] = _Window(now + WINDOW, window.source)

@@ -1,0 +1,254 @@
+"""The one driver of all core objects: sockets, a timer, and nothing that decides anything.
+
+Datagrams are read straight from the sockets (`loop.add_reader`, then until nothing is left)
+instead of through asyncio's datagram transports: that is as fast as uvloop's and faster than
+asyncio's, the same on every loop, opens and closes at once, and has no queue of its own. What
+the system's send buffer can't take is lost, as anything may be that UDP carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, cast
+
+from netpunch.address import Address
+from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
+from netpunch.core.machine import NEVER, Machine
+from netpunch.errors import NetpunchError
+from netpunch.net.observer import Datagram
+from netpunch.net.sockets import bind
+
+T = TypeVar("T")
+
+clock = time.monotonic
+"""The time that machines are told, in seconds. `loop.time()` of uvloop has whole milliseconds
+and stands still while a callback runs: too coarse for a round trip within a LAN."""
+
+MAX_DATAGRAM = 2048
+"""Bytes to read. More than any netpunch datagram, so what is cut off can't be authentic."""
+
+DATAGRAMS_PER_WAKEUP = 64
+"""A flood on one socket gets so many before the timer and the other sockets get their turn."""
+
+TIMER_ROUNDING = 0.0005
+"""uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
+
+
+class SocketUser(Machine, Protocol):
+    """A machine that asks for sockets."""
+
+    def socket_opened(self, via: Via, local: Address, now: float) -> None: ...
+
+
+class Endpoint:
+    """A socket of a driver. `local` is the address it is bound to."""
+
+    __slots__ = ("_address_of", "_driver", "_sock", "local", "via")
+
+    def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
+        self._driver = driver
+        self._sock = sock
+        self._address_of = _ipv6_address if sock.family == socket.AF_INET6 else _ipv4_address
+        self.via = via
+        self.local = self._address_of(sock.getsockname())
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins to read."""
+        loop.add_reader(self._sock, self.read)
+
+    def read(self) -> None:
+        """Feeds the driver what has arrived; the loop calls it."""
+        driver, via = self._driver, self.via
+        address_of, receive = self._address_of, self._sock.recvfrom
+        for _ in range(DATAGRAMS_PER_WAKEUP):
+            try:
+                data, source = receive(MAX_DATAGRAM)
+            except OSError as error:
+                self._count(error)
+                break
+            driver.receive(data, address_of(source), via)
+        driver.arm()
+
+    def send(self, data: bytes, destination: Address) -> bool:
+        """Sends at once or not at all; a failure is counted. Returns whether it was sent."""
+        try:
+            self._sock.sendto(data, destination)
+        except OSError as error:
+            self._driver.count_error(error)
+            return False
+        return True
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The port is free when this returns."""
+        loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _count(self, error: OSError) -> None:
+        """Counts why reading ended, unless there was nothing left, or a callback closed us."""
+        if not isinstance(error, BlockingIOError) and self._sock.fileno() != -1:
+            self._driver.count_error(error)
+
+
+EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
+
+
+class Driver:
+    """Feeds a machine and carries out what it asks for. Made and used within a running loop.
+
+    `on_event` gets the machine's events, except the requests for sockets; `observer` every
+    datagram. What they raise goes to the loop's exception handler and stops nothing here.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        on_event: Callable[[Event], None],
+        observer: Callable[[Datagram], None] | None = None,
+    ) -> None:
+        self.send_errors: Counter[str] = Counter()
+        """Datagrams the system refused to send, by errno name (ENETUNREACH, EPERM...)."""
+        self._machine = machine
+        self._on_event = on_event
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._endpoints: dict[Via, Endpoint] = {}
+        self._next_via: Via = 0
+        self._hosts: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
+        self._closed = False
+
+    def open(
+        self, sockets: Mapping[Via, socket.socket], *, endpoint: EndpointFactory = Endpoint
+    ) -> None:
+        """Takes over the sockets that the machine was told of, and sets it going. They are
+        closed by `close()`."""
+        for via, sock in sockets.items():
+            self._attach(endpoint(self, via, sock))
+        self._hosts = [self._endpoints[via].local.host for via in sockets]
+        self.pump()
+
+    def attach(self, sock: socket.socket) -> Endpoint:
+        """Takes over one more socket, under a number of its own."""
+        return self._attach(Endpoint(self, self._next_via, sock))
+
+    def pump(self) -> None:
+        """Carries out what the machine wants; to be called after calling one of its methods."""
+        self._drain()
+        self.arm()
+
+    def close(self) -> None:
+        """Closes every socket and stops the timer; the ports are free when it returns. The
+        machine is not called any more. May be repeated."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for endpoint in self._endpoints.values():
+            endpoint.close(self._loop)
+        self._endpoints.clear()
+
+    # For endpoints.
+
+    def receive(self, data: bytes, source: Address, via: Via) -> None:
+        """Feeds the machine one datagram; `arm()` is to follow when there are no more."""
+        if self._observer is not None:
+            self._observe(False, via, source, data)
+        self._machine.receive_datagram(data, source, clock(), via)
+        self._drain()
+
+    def arm(self) -> None:
+        """Sets the timer, unless it rings early enough anyway: a machine's next time moves with
+        almost every datagram, mostly to later."""
+        due = self._machine.next_timer()
+        if due >= self._timer_at or self._closed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_later(max(0.0, due - clock()) + TIMER_ROUNDING, self._ring)
+
+    def count_error(self, error: OSError) -> None:
+        """Counts a datagram that was not sent (the system may tell so at the next read)."""
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        self.send_errors[name] += 1
+
+    # Inside.
+
+    def _attach(self, endpoint: Endpoint) -> Endpoint:
+        self._endpoints[endpoint.via] = endpoint
+        self._next_via = max(self._next_via, endpoint.via + 1)
+        endpoint.start(self._loop)
+        return endpoint
+
+    def _ring(self) -> None:
+        self._timer, self._timer_at = None, NEVER
+        now = clock()
+        if self._machine.next_timer() <= now:
+            self._machine.handle_timer(now)
+        self.pump()
+
+    def _drain(self) -> None:
+        """Datagrams before events: what was said before a socket is closed still leaves it."""
+        machine, endpoints = self._machine, self._endpoints
+        while not self._closed:
+            for data, destination, via in machine.datagrams_to_send():
+                endpoint = endpoints.get(via)
+                if endpoint is None or not endpoint.send(data, destination):
+                    continue
+                if self._observer is not None:
+                    self._observe(True, via, destination, data)
+            event = machine.next_event()
+            if event is None:
+                return
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case OpenSockets(count):
+                self._open_fresh_ports(count)
+            case CloseSocket(via):
+                endpoint = self._endpoints.pop(via, None)
+                if endpoint is not None:
+                    endpoint.close(self._loop)
+            case _:
+                self._tell(self._on_event, event)
+
+    def _open_fresh_ports(self, count: int) -> None:
+        """Each on every host of the first sockets. As many as the system gives: a partner may
+        still be reached from fewer."""
+        sockets: list[socket.socket] = []
+        with contextlib.suppress(NetpunchError):
+            for host in self._hosts * count:
+                sockets += bind(host, 0)
+        machine = cast(SocketUser, self._machine)
+        for endpoint in [self.attach(sock) for sock in sockets]:
+            machine.socket_opened(endpoint.via, endpoint.local, clock())
+
+    def _observe(self, sent: bool, via: Via, remote: Address, data: bytes) -> None:
+        assert self._observer is not None
+        local, text = self._endpoints[via].local, self._machine.describe(data)
+        self._tell(self._observer, Datagram(sent, local, remote, data, text))
+
+    def _tell(self, callback: Callable[[T], None], value: T) -> None:
+        try:
+            callback(value)
+        except Exception as error:
+            message = f"netpunch: {callback!r} failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+
+
+def _ipv4_address(raw: tuple[Any, ...]) -> Address:
+    return Address(*raw)
+
+
+def _ipv6_address(raw: tuple[Any, ...]) -> Address:
+    """Without scope and flow: an `Address` has none."""
+    return Address(raw[0].partition("%")[0], raw[1])

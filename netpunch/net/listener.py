@@ -1,0 +1,89 @@
+"""A control node on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+
+from netpunch.address import Address
+from netpunch.core.control import ControlNode
+from netpunch.core.events import Event
+from netpunch.errors import NetpunchError
+from netpunch.net.driver import Driver
+from netpunch.net.observer import Observer
+from netpunch.net.sockets import bind
+from netpunch.net.wildcard import open_listener
+
+RECEIVE_BUFFER = 4 * 1024 * 1024
+"""Bytes: at 384 a datagram some 5,000 (with the kernel's overhead), so that a hook's fork or a
+burst of a whole fleet drops nothing. The system may give less."""
+
+
+class Listener:
+    """Binds every address of `listen`, (host, port) each, and serves until it is left; those of
+    `observe` only if that can be had: without them only the NAT class is lost.
+
+    `observer` sees every event and, with `trace`, every datagram. Entering raises
+    PortInUseError, PermissionsError or ConfigurationError."""
+
+    def __init__(
+        self,
+        machine: ControlNode,
+        listen: Sequence[tuple[str, int]],
+        *,
+        observe: Sequence[tuple[str, int]] = (),
+        observer: Observer | None = None,
+        trace: bool = True,
+    ) -> None:
+        self.addresses: list[Address] = []
+        """What is bound: `listen`, then `observe`."""
+        self.refused: list[NetpunchError] = []
+        """Why addresses of `observe` are not bound."""
+        self._machine = machine
+        self._listen = listen
+        self._observe = observe
+        self._observer = observer
+        self._trace = trace
+        self._driver: Driver | None = None
+
+    async def __aenter__(self) -> Listener:
+        sockets: list[socket.socket] = []
+        try:
+            for host, port in self._listen:
+                sockets += bind(host, port, receive_buffer=RECEIVE_BUFFER)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        for host, port in self._observe:
+            try:
+                sockets += bind(host, port)
+            except NetpunchError as error:
+                self.refused.append(error)
+        self.addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
+        self._driver = Driver(
+            self._machine,
+            on_event=self._take_event,
+            observer=self._observer if self._trace else None,
+        )
+        open_listener(self._driver, dict(enumerate(sockets)))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._driver is not None
+        self._driver.close()
+
+    async def serve(self) -> None:
+        """Waits for ever: the sockets work by themselves."""
+        await asyncio.get_running_loop().create_future()
+
+    def _take_event(self, event: Event) -> None:
+        if self._observer is not None:
+            self._observer(event)

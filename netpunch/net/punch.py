@@ -1,0 +1,212 @@
+"""One end on real sockets: binds, resolves, drives the core object, and frees the port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from netpunch.address import Address, is_loopback
+from netpunch.core.classic_end import ClassicEnd
+from netpunch.core.end import End, EndSettings
+from netpunch.core.events import Event, Failed, Finished, Linked, Lost, PartnerReturned, Reason, Via
+from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
+from netpunch.net.driver import Driver, clock
+from netpunch.net.interfaces import host_addresses
+from netpunch.net.observer import Observer
+from netpunch.net.resolve import resolve
+from netpunch.net.sockets import bind
+
+FAREWELL = 1.0
+"""Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
+
+UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
+"""Reasons that blame the way to control."""
+
+
+@dataclass(frozen=True, slots=True)
+class PunchSpec:
+    """What one end is to do.
+
+    `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
+    bytes, for classic any bytes. `controls` and `local` are (host, port); an empty local host
+    means every address of both families, port 0 a fresh one. Durations in seconds."""
+
+    pair: str
+    end: Literal["a", "b"]
+    secret: bytes = field(repr=False)
+    controls: tuple[tuple[str, int], ...]
+    protocol: Literal["v2", "classic"] = "v2"
+    slot: str = ""
+    local: tuple[str, int] = ("", 0)
+    candidates: frozenset[str] = frozenset({"observed", "host", "any-port"})
+    holds: bool = False
+    deadline: float | None = 60.0
+    deadline_from_start: bool = True
+    keepalive: float = 15.0
+
+
+class Punch:
+    """One end's way to a link. Made and used within a running loop:
+
+    `await open()`, then `await linked()`, then either `await released()` (the port is free) or,
+    for an end that holds, `await ended()`. `await close()` in the end, whatever happened; it may
+    be repeated and is safe at any moment."""
+
+    def __init__(
+        self, spec: PunchSpec, observer: Observer | None = None, *, trace: bool = True
+    ) -> None:
+        """`observer` sees every event and, with `trace`, every datagram."""
+        self._spec = spec
+        self._observer = observer
+        self._trace = trace
+        self._machine: End | ClassicEnd | None = None
+        self._driver: Driver | None = None
+        loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Linked | PunchError] = loop.create_future()
+        self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
+        self._finished = asyncio.Event()
+
+    async def open(self) -> None:
+        """Binds the local port, then finds the controls, then announces.
+
+        Raises PortInUseError, PermissionsError, ConfigurationError (the local address) and
+        ControlUnreachableError (no control's name resolves)."""
+        sockets = dict(enumerate(bind(*self._spec.local)))
+        try:
+            locals_ = {via: _local_address(sock) for via, sock in sockets.items()}
+            controls = await self._find_controls({each.family for each in locals_.values()})
+            self._machine = self._make_machine(controls, locals_)
+            self._driver = Driver(
+                self._machine,
+                on_event=self._take_event,
+                observer=self._observer if self._trace else None,
+            )
+        except BaseException:
+            for sock in sockets.values():
+                sock.close()
+            raise
+        self._driver.open(sockets)
+
+    async def linked(self) -> Linked:
+        """The link. Raises NotLinkedError or ControlUnreachableError, with the reason."""
+        outcome = await asyncio.shield(self._outcome)
+        if isinstance(outcome, PunchError):
+            raise outcome
+        return outcome
+
+    async def released(self) -> None:
+        """Waits until the partner needs nothing more of this end, then frees the port."""
+        await self._finished.wait()
+        self._close_driver()
+
+    async def ended(self) -> Lost | PartnerReturned | None:
+        """How a held link ended; None if it was closed."""
+        return await asyncio.shield(self._end)
+
+    async def close(self) -> None:
+        """Stops: tells the controls if it is still of interest, frees the port."""
+        if self._machine is not None and self._driver is not None:
+            self._machine.close(clock())
+            self._driver.pump()
+            try:
+                async with asyncio.timeout(FAREWELL):
+                    await self._finished.wait()
+            except TimeoutError:
+                pass  # the controls find out by themselves
+            finally:
+                self._close_driver()
+        for future in (self._outcome, self._end):
+            future.cancel()
+
+    def _close_driver(self) -> None:
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+
+    async def _find_controls(self, families: set[int]) -> list[Address]:
+        """One address for each control whose name resolves, IPv4 where possible."""
+        found: list[Address] = []
+        problems: list[str] = []
+        for host, port in self._spec.controls:
+            try:
+                addresses = await resolve(host, port)
+            except ControlUnreachableError as error:
+                problems.append(str(error))
+                continue
+            usable = [address for address in addresses if address.family in families]
+            if usable:
+                found.append(usable[0])
+            else:
+                problems.append(f"{host} has no address of the family of the local address")
+        if not found:
+            raise ControlUnreachableError("; ".join(problems), Reason.NO_CONTROL)
+        return found
+
+    def _make_machine(
+        self, controls: list[Address], sockets: Mapping[Via, Address]
+    ) -> End | ClassicEnd:
+        spec, now = self._spec, clock()
+        if spec.protocol == "classic":
+            return ClassicEnd(
+                letter=spec.slot,
+                secret=spec.secret,
+                controls=controls,
+                sockets=sockets,
+                deadline=spec.deadline,
+                deadline_from_start=spec.deadline_from_start,
+                random=os.urandom,
+                now=now,
+            )
+        settings = EndSettings(
+            spec.pair,
+            spec.end,
+            spec.secret,
+            holds=spec.holds,
+            offer_hosts="host" in spec.candidates,
+            try_observed="observed" in spec.candidates,
+            any_port="any-port" in spec.candidates,
+            deadline=spec.deadline,
+            deadline_from_start=spec.deadline_from_start,
+            keepalive=spec.keepalive,
+        )
+        # On a loopback control only the bound addresses matter; spares the look-up.
+        remote = not all(is_loopback(control.host) for control in controls)
+        return End(
+            settings,
+            controls=controls,
+            sockets=sockets,
+            host_addresses=host_addresses() if remote else [],
+            random=os.urandom,
+            now=now,
+        )
+
+    def _take_event(self, event: Event) -> None:
+        match event:
+            case Linked():
+                self._settle(event)
+            case Failed():
+                unreachable = event.reason in UNREACHABLE
+                error = ControlUnreachableError if unreachable else NotLinkedError
+                self._settle(error(event.detail, event.reason))
+            case Lost() | PartnerReturned():
+                if not self._end.done():
+                    self._end.set_result(event)
+            case Finished():
+                self._finished.set()
+                if not self._end.done():
+                    self._end.set_result(None)
+        if self._observer is not None:
+            self._observer(event)
+
+    def _settle(self, outcome: Linked | PunchError) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+
+def _local_address(sock: socket.socket) -> Address:
+    host, port = sock.getsockname()[:2]
+    return Address(host.partition("%")[0], port)

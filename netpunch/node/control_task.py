@@ -1,0 +1,79 @@
+"""The life of one control in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import replace
+
+from netpunch.core.classic_control import ClassicControl
+from netpunch.core.control import ControlNode
+from netpunch.core.control_v2 import ControlV2
+from netpunch.errors import NetpunchError
+from netpunch.net.listener import Listener
+from netpunch.net.resolve import resolve
+from netpunch.node.plan import ControlPlan
+from netpunch.node.reporter import control_observer
+from netpunch.node.services import Services
+from netpunch.output.record import EventName
+
+
+class ControlTask:
+    """One control, bound from `start` to `stop`."""
+
+    def __init__(self, plan: ControlPlan, services: Services) -> None:
+        self.plan = plan
+        self._services = services
+        self._machine = ControlNode(
+            ControlV2(plan.keys, expire=plan.control.expire, random=os.urandom),
+            ClassicControl(plan.secrets, names=plan.names),
+        )
+        self._listeners = contextlib.AsyncExitStack()
+        self._lookup: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Binds; raises PortInUseError, PermissionsError, ConfigurationError."""
+        control = self.plan.control
+        listener = Listener(
+            self._machine,
+            [(each.host, each.port) for each in control.listen],
+            observe=[(each.host, each.port) for each in control.observe],
+            observer=control_observer(control.name, self._services),
+            trace=self._services.trace,
+        )
+        await self._listeners.enter_async_context(listener)
+        for error in listener.refused:
+            self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
+        self._lookup = asyncio.create_task(self._learn_own_hosts())
+        addresses = list(dict.fromkeys(listener.addresses))
+        self._services.journal.emit(
+            EventName.CONTROL_READY, control=control.name, addresses=list(map(str, addresses))
+        )
+        shown = ", ".join(map(str, addresses))
+        self._services.console.say(f"control {control.name}: listening on {shown}")
+
+    def update(self, plan: ControlPlan) -> bool:
+        """Takes over the pairs of a new plan; False if more than the pairs differ."""
+        if replace(plan, keys={}, secrets={}, names={}) != replace(
+            self.plan, keys={}, secrets={}, names={}
+        ):
+            return False
+        self.plan = plan
+        self._machine.v2.replace_pairs(plan.keys)
+        self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
+        return True
+
+    async def stop(self) -> None:
+        """Closes its sockets."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+            await asyncio.gather(self._lookup, return_exceptions=True)
+        await self._listeners.aclose()
+
+    async def _learn_own_hosts(self) -> None:
+        """An end on this very host may be seen at loopback; its partner is given our address."""
+        address = self.plan.control.address
+        with contextlib.suppress(NetpunchError):  # without a name, only such ends suffer
+            found = await resolve(address.host, address.port)
+            self._machine.v2.own_hosts.update({each.family: each.host for each in reversed(found)})

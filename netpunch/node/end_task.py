@@ -1,0 +1,308 @@
+"""The life of one end in a process: check, before, punch, files, up, command; again in `keep`.
+
+    check passes ───────────────────────────────> alive: nothing is done
+    before ── punch ──> files ── port freed ── up ──> held, watched or commanded (keep)
+       └────────┴── fail                                └── lost: down, and again
+
+Every successful `before` is followed by exactly one `up` or `fail`, also when the end is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netpunch.config.model import End
+from netpunch.core.events import Linked
+from netpunch.errors import HookError, NetpunchError, NotLinkedError, PunchError
+from netpunch.net.punch import Punch, PunchSpec
+from netpunch.node.command import Command
+from netpunch.node.end_hooks import EndHooks
+from netpunch.node.hooks import HookResult, Outcome
+from netpunch.node.publish import Published, publish, withdraw
+from netpunch.node.reporter import end_observer
+from netpunch.node.services import Services
+from netpunch.output.record import EventName, Record, Value
+from netpunch.template import render
+
+JITTER = 0.2
+"""Retries are spread by this part of their pause, so that a fleet does not march in step."""
+QUICK_END = 10.0
+"""Seconds: a command that ended sooner did not work, and is not started again at once."""
+FAILED_CHECKS = 2
+"""One failed check may be a lost ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a link in `keep` is over; `quick`: so soon that it counts as a failed attempt."""
+
+    reason: str
+    detail: str
+    quick: bool = False
+
+
+class EndTask:
+    """One end with its secret and the controls (host, port) that introduce it."""
+
+    def __init__(
+        self,
+        end: End,
+        secret: bytes,
+        controls: tuple[tuple[str, int], ...],
+        services: Services,
+    ) -> None:
+        self.end = end
+        self.secret = secret
+        self.controls = controls
+        self.exit_code = NotLinkedError.exit_code
+        """What this end adds to the process's exit code; until it is done: not linked."""
+        self._services = services
+        self._hooks = EndHooks(end, services)
+        self._task: asyncio.Task[None] | None = None
+
+    # For the supervisor.
+
+    def start(self) -> asyncio.Task[None]:
+        """Begins; the task ends when the end is done (`once`) or cancelled."""
+        self._task = asyncio.create_task(self._run(), name=f"netpunch {self.end.pair}")
+        return self._task
+
+    async def stop(self, *, gently: bool = False) -> None:
+        """Ends it cleanly; `gently` lets a running hook finish first."""
+        if self._task is None:
+            return
+        self._hooks.gently = gently
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    # The life.
+
+    async def _run(self) -> None:
+        if self.end.mode == "once":
+            await self._once()
+        else:
+            self.exit_code = 0
+            while True:
+                await self._keep()
+
+    async def _once(self) -> None:
+        try:
+            await self._round()
+        except NetpunchError as error:
+            self.exit_code = error.exit_code
+        else:
+            self.exit_code = 0
+
+    async def _keep(self) -> None:
+        """One link from its making to its loss, and the pause after a failure."""
+        try:
+            loss = await self._round()
+        except NetpunchError:
+            failed = True
+        else:
+            failed = loss is not None and loss.quick
+        if failed:
+            spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+            await asyncio.sleep(self.end.retry_after * spread)
+
+    async def _round(self) -> Loss | None:
+        """Checks, punches, hands over, and in `keep` stays until the link is lost.
+
+        Raises what went wrong, after it was reported and the `fail` hook has run."""
+        if await self._hooks.is_alive():
+            self._tell(EventName.PAIR_ALIVE)
+            self._say("alive: the check passes, nothing to do")
+            return await self._watch_checks() if self.end.mode == "keep" else None
+        observer = end_observer(self.end.pair, self.end.end, self._services)
+        attempt = Punch(self._spec(), observer, trace=self._services.trace)
+        try:
+            linked, published, record = await self._claimed(attempt)
+            await self._up(linked, published, record)
+            if self.end.mode == "once":
+                return None
+            loss = await self._stay(attempt, published)
+        finally:
+            await attempt.close()
+        await self._down(published, loss)
+        return loss
+
+    async def _claimed(self, attempt: Punch) -> tuple[Linked, Published, Record]:
+        """From `before` until the port is there for `up`. Whatever goes wrong in between, `fail`
+        gives back what `before` took."""
+        claimed = False
+        try:
+            result = await self._hooks.before()
+            _raise_for(result)
+            claimed = result is not None
+            await attempt.open()
+            linked = await attempt.linked()
+            published = await asyncio.to_thread(publish, self.end, linked, time.time())
+            record = self._tell_up(linked, published)
+            if not self.end.holds:
+                await attempt.released()
+        except NetpunchError as error:
+            await attempt.close()
+            reason = error.reason if isinstance(error, PunchError) else None
+            record = self._tell_failed(reason or _reason(error), str(error))
+            await self._hooks.fail(reason or _reason(error), record)
+            raise
+        except asyncio.CancelledError:
+            await attempt.close()
+            if claimed and self.end.hooks.fail:
+                record = self._tell(EventName.PAIR_FAILED, reason="stopped")
+                await self._hooks.fail_stopped(record)
+            raise
+        return linked, published, record
+
+    async def _up(self, linked: Linked, published: Published, record: Record) -> None:
+        try:
+            result = await self._hooks.up(
+                published.variables,
+                record,
+                changed=published.changed,
+                previous_remote=published.previous_remote,
+                session_key=linked.session_key if self.end.session_key else None,
+            )
+            _raise_for(result)
+        except NetpunchError as error:
+            withdraw(published)
+            self._tell_failed("hook", str(error))
+            raise
+
+    async def _down(self, published: Published, loss: Loss) -> None:
+        record = self._tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
+        self._say(f"down: {loss.detail}")
+        await self._hooks.down(published.variables, loss.reason, record)
+
+    # Staying (keep).
+
+    async def _stay(self, attempt: Punch, published: Published) -> Loss:
+        if self.end.holds:
+            return await self._hold(attempt)
+        if self.end.command:
+            return await self._command(published)
+        return await self._watch_checks()
+
+    async def _hold(self, attempt: Punch) -> Loss:
+        ended = await attempt.ended()
+        if ended is None:
+            return Loss("stopped", "the link was closed")
+        detail = getattr(ended, "detail", "the partner wants to punch anew")
+        return Loss("partner_returned" if not hasattr(ended, "detail") else "silent", detail)
+
+    async def _command(self, published: Published) -> Loss:
+        """Runs the command until it ends, or the check says that the link is dead."""
+        argv = [render(word, published.values) for word in self.end.command]
+        try:
+            command = Command(
+                argv,
+                self.end.directory,
+                published.variables,
+                lambda stream, text: self._hooks.show_output("command", stream, text),
+            )
+        except HookError as error:
+            return Loss("command", str(error), quick=True)
+        try:
+            watched = [self._command_end(command)]
+            if self.end.check:
+                watched.append(self._watch_checks())
+            return await _first(watched)
+        finally:
+            await command.stop()
+
+    async def _command_end(self, command: Command) -> Loss:
+        ended = await command.wait()
+        detail = f"{self.end.command[0]}: {ended}"
+        return Loss("command", detail, quick=command.duration < QUICK_END)
+
+    async def _watch_checks(self) -> Loss:
+        failed = 0
+        while failed < FAILED_CHECKS:
+            await asyncio.sleep(self.end.check_every)
+            failed = 0 if await self._hooks.is_alive() else failed + 1
+        return Loss("check", f"the check failed {FAILED_CHECKS} times")
+
+    # Telling.
+
+    def _spec(self) -> PunchSpec:
+        end = self.end
+        return PunchSpec(
+            pair=end.pair,
+            end=end.end,
+            secret=self.secret,
+            controls=self.controls,
+            protocol=end.protocol,
+            slot=end.slot,
+            local=(end.local.host, end.local.port),
+            candidates=frozenset(end.candidates),
+            holds=end.holds,
+            deadline=end.deadline,
+            deadline_from_start=end.mode == "once",
+            keepalive=end.keepalive,
+        )
+
+    def _tell_up(self, linked: Linked, published: Published) -> Record:
+        self._services.journal.show_link(published.text)
+        quickness = "" if linked.rtt is None else f", {linked.rtt * 1000:.1f} ms"
+        self._say(
+            f"linked {linked.local} -> {linked.remote} ({linked.path}{quickness}, "
+            f"after {linked.duration:.3f} s)"
+        )
+        record = self._services.journal.emit(
+            EventName.PAIR_UP,
+            pair=self.end.pair,
+            end=self.end.end,
+            local=linked.local,
+            remote=linked.remote,
+            path=linked.path,
+            rtt_ms=None if linked.rtt is None else linked.rtt * 1000,
+            duration_s=linked.duration,
+            changed=published.changed,
+        )
+        if published.env_file is not None:
+            self._tell(EventName.ENV_WRITTEN, file=str(published.env_file))
+        return record
+
+    def _tell_failed(self, reason: str, detail: str) -> Record:
+        self._services.console.error(f"{self.end.pair} {self.end.end}: {detail}")
+        return self._tell(EventName.PAIR_FAILED, reason=reason, err=detail)
+
+    def _tell(self, event: EventName, **fields: Value) -> Record:
+        return self._services.journal.emit(event, pair=self.end.pair, end=self.end.end, **fields)
+
+    def _say(self, text: str) -> None:
+        self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")
+
+
+def _raise_for(result: HookResult | None) -> None:
+    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
+    if result is None or result.outcome is Outcome.DONE:
+        return
+    if result.outcome is Outcome.RETRY:
+        raise NotLinkedError("a hook asks to be called again later", "hook")
+    raise HookError(result.err or "a hook failed")
+
+
+def _reason(error: NetpunchError) -> str:
+    """The `reason` of an error that is not the network's: `port_in_use`, `output`, `hook`…"""
+    name = type(error).__name__.removesuffix("Error")
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:
+    """The first result; the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,149 @@
+"""Hooks and checks: a program is run, told what happened, and its exit status decides.
+
+The contract is that of a hook's author: no shell, a cleared environment, the event as JSON on
+standard input; exit 0 is done, 75 (EX_TEMPFAIL) is retry later, anything else a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from netpunch.address import Address
+from netpunch.errors import HookError
+from netpunch.node.output_lines import OnOutput, OutputLines
+from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
+from netpunch.output.record import Record, encode
+
+AT_ONCE = 4
+"""Hooks that run at the same time in this process."""
+
+STOP_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL when the run is cancelled: a stop must end within 10."""
+
+
+class Outcome(StrEnum):
+    """What a hook's end means."""
+
+    DONE = "done"
+    RETRY = "retry"
+    """It asks to be called again later."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One run of a program. `variables` are all NETPUNCH_*; `timeout` is in seconds."""
+
+    argv: tuple[str, ...]
+    directory: Path
+    """The folder of the configuration file: it runs there."""
+    timeout: float
+    variables: Mapping[str, str] = field(default_factory=dict)
+    event: Record | None = None
+    """Given as JSON on standard input; None: nothing is."""
+    grace: float = TERM_GRACE
+    """Seconds between SIGTERM, at the timeout, and SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """How it went. `duration` is in seconds."""
+
+    outcome: Outcome
+    duration: float
+    exit: Exit | None = None
+    """None: it could not be started."""
+    timed_out: bool = False
+    dropped_output: int = 0
+    """Bytes of output that were not passed on."""
+    err: str | None = None
+    """What is wrong, when it failed."""
+
+
+def hook_variables(
+    event: str,
+    link: Mapping[str, str],
+    *,
+    changed: bool | None = None,
+    previous_remote: Address | None = None,
+    reason: str | None = None,
+) -> dict[str, str]:
+    """The NETPUNCH_* variables of a hook: those of the link (`link_variables`; without one at
+    least pair and end) and what happened. `event` is before, up, down or fail; what does not
+    apply is left out; NETPUNCH_CHANGED is 1 or 0."""
+    told = {
+        "NETPUNCH_EVENT": event,
+        "NETPUNCH_CHANGED": None if changed is None else str(int(changed)),
+        "NETPUNCH_PREV_RADDR": None if previous_remote is None else str(previous_remote),
+        "NETPUNCH_REASON": reason,
+    }
+    return dict(link) | {name: value for name, value in told.items() if value is not None}
+
+
+async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
+    """Run a hook to its end, or to its timeout. Never raises for what the program does.
+
+    Cancelled, it ends the whole process group (politely, unless cancelled again) first."""
+    output = OutputLines(on_output)
+    stdin = None if hook.event is None else encode(hook.event)
+    try:
+        process = ProcessGroup(
+            hook.argv, hook.directory, hook.variables, output, standard_input=stdin
+        )
+    except HookError as error:
+        return HookResult(Outcome.FAILED, 0.0, err=str(error))
+    try:
+        timed_out = not await process.exits_within(hook.timeout)
+        if timed_out:
+            await process.terminate(hook.grace)
+        await process.drain()
+    except asyncio.CancelledError:
+        await process.terminate(min(hook.grace, STOP_GRACE))
+        raise
+    finally:
+        process.close()
+    return HookResult(
+        Outcome.FAILED if timed_out else _outcome(process.exit),
+        process.duration,
+        process.exit,
+        timed_out,
+        output.dropped,
+        _complaint(hook, process.exit, timed_out),
+    )
+
+
+class HookPool:
+    """One hook a pair at a time, a few in all. The timeout does not count the waiting."""
+
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._slots = asyncio.Semaphore(at_once)
+        self._pairs: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def run(self, pair: str, hook: Hook, on_output: OnOutput) -> HookResult:
+        """`run_hook` when it is this pair's turn."""
+        turn = self._pairs.setdefault(pair, asyncio.Lock())
+        # The pair first: while it waits for its own hook it must not hold a slot.
+        async with turn, self._slots:
+            return await run_hook(hook, on_output)
+
+
+def _outcome(ended: Exit | None) -> Outcome:
+    match ended:
+        case Exit(status=0):
+            return Outcome.DONE
+        case Exit(status=os.EX_TEMPFAIL):
+            return Outcome.RETRY
+        case _:
+            return Outcome.FAILED
+
+
+def _complaint(hook: Hook, ended: Exit | None, timed_out: bool) -> str | None:
+    if timed_out:
+        return f"{hook.argv[0]}: not done after {hook.timeout:g} s, and ended for that"
+    return f"{hook.argv[0]}: {ended}" if _outcome(ended) is Outcome.FAILED else None

@@ -1,0 +1,30 @@
+"""What the command line of `netpunch run` decides: plain values over a site file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OutputFormat = Literal["json", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of a run; where one is unset (False, empty, None), the site file decides."""
+
+    once: bool = False
+    """Link each end once and exit, whatever `mode` says; never together with `keep`."""
+    keep: bool = False
+    """Keep each end linked, whatever `mode` says."""
+    pairs: tuple[str, ...] = ()
+    """Only these pairs; empty for all of this node."""
+    node: str | None = None
+    """The node to be, instead of NETPUNCH_NODE, `node:` and the host name."""
+    format: OutputFormat | None = None
+    """What goes to standard output; None: json unless that is a terminal."""
+    trace: bool = False
+    """Report each datagram as a `datagram` event."""
+    quiet: bool = False
+    """Nothing for people on standard error but errors."""
+    debug: bool = False
+    """Tracebacks on standard error."""

@@ -1,0 +1,150 @@
+"""What a process has to run, secrets included: compared on reload to find what changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from netpunch.config import pairs_served
+from netpunch.config.model import Control, End, Pair, Part, Site
+from netpunch.config.secrets import Role, Secret, generate, read_secret
+from netpunch.errors import ConfigurationError, NetpunchError, UsageError
+from netpunch.node.options import RunOptions
+from netpunch.wire.keys import control_key
+
+SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
+
+ReportFailure = Callable[[str, NetpunchError], None]
+"""`report(who, error)` tells of a pair that cannot run; the others go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndPlan:
+    """An end with its secret and its controls' (host, port)."""
+
+    end: End
+    secret: bytes = field(repr=False)
+    controls: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlan:
+    """A control with the v2 keys by pair, and the classic secrets and pair names by letter."""
+
+    control: Control
+    keys: dict[str, bytes] = field(repr=False)
+    secrets: dict[str, bytes] = field(repr=False)
+    names: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of one node's part. `endless`: a control here serves an end on another node.
+    `warnings` are lines for people."""
+
+    ends: dict[tuple[str, str], EndPlan]
+    controls: dict[str, ControlPlan]
+    endless: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Planner:
+    """Makes plans of the same process: what is generated stays the same over reloads."""
+
+    def __init__(self, options: RunOptions, report: ReportFailure) -> None:
+        self._options = options
+        self._report = report
+        self._generated: dict[str, Secret] = {}
+        self._warnings: list[str] = []
+
+    def plan(self, site: Site, part: Part) -> Plan:
+        """Reads the secrets that this part needs; what cannot be read stops only its pair.
+
+        Raises UsageError for a pair that the command line names and the file lacks."""
+        self._check_names(site)
+        self._warnings = []
+        ends: dict[tuple[str, str], EndPlan] = {}
+        for end in part.ends:
+            if not self._options.pairs or end.pair in self._options.pairs:
+                planned = self._plan_end(site, end)
+                if planned is not None:
+                    ends[end.pair, end.end] = planned
+        controls = {each.name: self._plan_control(site, each, part) for each in part.controls}
+        endless = any(
+            end.enabled and end.node != part.node
+            for control in part.controls
+            for pair in pairs_served(site, control)
+            for end in pair.ends
+        )
+        return Plan(ends, controls, endless, tuple(dict.fromkeys(self._warnings)))
+
+    def _check_names(self, site: Site) -> None:
+        known = [pair.name for pair in site.pairs]
+        for name in self._options.pairs:
+            if name not in known:
+                raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
+
+    def _plan_end(self, site: Site, end: End) -> EndPlan | None:
+        addresses = {each.name: (each.address.host, each.address.port) for each in site.controls}
+        controls = tuple(addresses[name] for name in end.controls)
+        try:
+            secret = self._secret(site, end, end.pair, "end")
+            return EndPlan(self._overridden(end), secret.value, controls)
+        except NetpunchError as error:
+            self._report(f"{end.pair} {end.end}", error)
+            return None
+
+    def _overridden(self, end: End) -> End:
+        """The end with the command line's --once or --keep."""
+        if self._options.once and end.command:
+            raise ConfigurationError(f"{end.pair}: a command needs `mode: keep`, not --once")
+        if self._options.once:
+            return replace(end, mode="once")
+        if not self._options.keep:
+            return end
+        kept = replace(end, mode="keep")
+        if kept.holds and kept.protocol == "classic":
+            raise ConfigurationError(
+                f"{end.pair}: classic cannot hold a link: --keep needs a command or a check"
+            )
+        return kept
+
+    def _plan_control(self, site: Site, control: Control, part: Part) -> ControlPlan:
+        plan = ControlPlan(control, {}, {}, {})
+        own = {end.pair for end in part.ends}
+        for pair in pairs_served(site, control):
+            try:
+                role: Role = "end" if pair.name in own else "control"
+                secret = self._secret(site, pair, pair.name, role)
+            except NetpunchError as error:
+                if pair.name not in own:  # else the end tells
+                    self._report(f"control {control.name}: {pair.name}", error)
+                continue
+            self._serve(plan, pair, secret)
+        return plan
+
+    def _serve(self, plan: ControlPlan, pair: Pair, secret: Secret) -> None:
+        if pair.protocol == "classic":
+            plan.secrets.update(dict.fromkeys(pair.slots, secret.value))
+            plan.names.update(dict.fromkeys(pair.slots, pair.name))
+        elif secret.kind == "control":
+            plan.keys[pair.name] = secret.value
+        else:
+            plan.keys[pair.name] = control_key(secret.value, pair.name)
+
+    def _secret(self, site: Site, owner: End | Pair, pair: str, role: Role) -> Secret:
+        if owner.secret.kind == "generate":
+            if pair not in self._generated:
+                self._generated[pair] = generate(owner.protocol)
+            return self._generated[pair]
+        secret = read_secret(
+            owner.secret,
+            owner.protocol,
+            site=site,
+            key=f"pairs.{pair}.{SECRET_KEYS[owner.secret.kind]}",
+            role=role,
+            environ=os.environ,
+        )
+        self._warnings += secret.warnings
+        return secret

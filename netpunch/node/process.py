@@ -1,0 +1,292 @@
+"""A child process with everything that it starts: its own session and process group, a cleared
+environment, its output as lines.
+
+Plain `subprocess` with the loop's readers, and a thread that waits: asyncio's own subprocesses
+differ between loops and Python versions in when they take a child for ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from netpunch.errors import HookError
+from netpunch.node.output_lines import OutputLines, Stream
+
+INHERITED = ("PATH", "LANG", "HOME")
+
+TERM_GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+KILL_WAIT = 2.0
+"""Seconds to wait for the kernel to end a killed child (it may hang in a dead file system)."""
+
+DRAIN_TIMEOUT = 0.5
+"""Seconds to read on once the child has ended: what it left in the background may hold the
+pipes open for ever."""
+
+GROUP_POLL = 0.05
+"""Seconds between looks whether a group is empty: nothing tells when it becomes so."""
+
+READ_BYTES = 64 * 1024
+"""A pipe's buffer."""
+
+_SPAWN_ADVICE = {
+    errno.ENOENT: "the interpreter that its first line (#!) names does not exist",
+    errno.ENOEXEC: "it is neither a binary for this machine nor a script with a first line #!",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: its exit status, or the name of the signal that ended it."""
+
+    status: int | None
+    signal: str | None = None
+
+    @classmethod
+    def from_returncode(cls, code: int) -> Exit:
+        """From subprocess' convention, where a signal is a negative number."""
+        if code >= 0:
+            return cls(code)
+        try:
+            return cls(None, signal.Signals(-code).name)
+        except ValueError:  # a real-time signal
+            return cls(None, f"signal {-code}")
+
+    def __str__(self) -> str:
+        return f"ended by {self.signal}" if self.signal else f"exit status {self.status}"
+
+
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """All that a child sees: PATH, LANG and HOME of this process, and `variables`."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return inherited | dict(variables)
+
+
+def find_program(name: str, directory: Path) -> str:
+    """The path of a program: relative to `directory` if the name has a slash, else from PATH.
+
+    Raises HookError if it is missing or not executable; good for a check ahead, too."""
+    if "/" not in name:
+        found = shutil.which(name)
+        if found is None:
+            raise HookError(f"{name}: no such program in PATH")
+        return str(Path(found).absolute())
+    path = directory / name
+    try:
+        found_mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise HookError(f"{path}: no such program") from error
+    except OSError as error:
+        raise HookError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise HookError(f"{str(path)!r}: a path cannot hold a NUL character") from error
+    if not stat.S_ISREG(found_mode):
+        raise HookError(f"{path}: no program")
+    if not os.access(path, os.X_OK):
+        raise HookError(f"{path}: not executable; `chmod +x` it")
+    return str(path)
+
+
+class ProcessGroup:
+    """Starts a program at once (in a running loop) and watches it.
+
+    Whoever makes one must await `exits_within` or `terminate`, and `close` it in the end."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        directory: Path,
+        variables: Mapping[str, str],
+        output: OutputLines,
+        *,
+        standard_input: bytes | None = None,
+    ) -> None:
+        """`standard_input`: at most 4096 bytes; None is /dev/null. Raises HookError when the
+        program cannot be started."""
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self._exited = asyncio.Event()
+        self._ended_streams = asyncio.Event()
+        self._group_is_empty = False
+        self._ended_at: float | None = None
+        program = find_program(argv[0], directory)
+        environment = child_environment(variables)
+        self._process = _spawn([program, *argv[1:]], directory, environment, standard_input)
+        self._started_at = time.monotonic()
+        self.pid = self._process.pid
+        self._streams: dict[Stream, IO[bytes]] = {}
+        self._watch("stdout", self._process.stdout)
+        self._watch("stderr", self._process.stderr)
+        self._start_waiting()
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the child ended, or None while it runs. Its group may outlive it."""
+        return Exit.from_returncode(self._process.returncode) if self._exited.is_set() else None
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the child ran, or runs so far."""
+        return (self._ended_at or time.monotonic()) - self._started_at
+
+    async def exits_within(self, seconds: float | None) -> bool:
+        """Wait for the child's end (None: as long as it takes)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._exited.wait()
+        return self._exited.is_set()
+
+    async def terminate(self, grace: float = TERM_GRACE) -> None:
+        """SIGTERM to the whole group, SIGKILL to what is left of it after `grace` seconds.
+
+        Cancelled, it kills at once."""
+        try:
+            if self._signal_group(signal.SIGTERM):
+                await self._group_empties_within(grace)
+        finally:
+            self._signal_group(signal.SIGKILL)
+        await self.exits_within(KILL_WAIT)
+
+    async def drain(self) -> None:
+        """Read what the ended child has printed, and pass it on as lines."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                await self._ended_streams.wait()
+        self._output.finish()
+
+    def close(self) -> None:
+        """Stop reading the output."""
+        for stream in list(self._streams):
+            self._unwatch(stream)
+
+    def _start_waiting(self) -> None:
+        waiter = threading.Thread(target=self._wait, name=f"netpunch-wait-{self.pid}", daemon=True)
+        try:
+            waiter.start()
+        except RuntimeError as error:  # a limit on threads
+            self._signal_group(signal.SIGKILL)
+            self._process.wait()
+            self.close()
+            raise HookError(f"cannot watch a child process: {error}") from error
+
+    def _wait(self) -> None:
+        self._process.wait()
+        self._ended_at = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+            self._loop.call_soon_threadsafe(self._exited.set)
+
+    async def _group_empties_within(self, seconds: float) -> None:
+        deadline = self._loop.time() + seconds
+        await self.exits_within(seconds)
+        # The kernel tells nobody when a group becomes empty.
+        while self._group_lives() and self._loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(GROUP_POLL)
+
+    def _group_lives(self) -> bool:
+        if not self._signal_group(0):
+            return False
+        # The dead hold no pipes; so mostly that tells enough, and /proc need not be read.
+        return not (self._ended_streams.is_set() and _has_only_zombies(self.pid))
+
+    def _signal_group(self, number: int) -> bool:
+        """Whether anybody was there. An empty group is never signalled again: its number may
+        belong to somebody else by then."""
+        if self._group_is_empty:
+            return False
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            self._group_is_empty = True
+        except PermissionError:  # only processes of other users are left
+            return False
+        return not self._group_is_empty
+
+    def _watch(self, stream: Stream, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        os.set_blocking(pipe.fileno(), False)
+        self._streams[stream] = pipe
+        self._loop.add_reader(pipe.fileno(), self._read, stream)
+
+    def _unwatch(self, stream: Stream) -> None:
+        pipe = self._streams.pop(stream)
+        self._loop.remove_reader(pipe.fileno())
+        pipe.close()
+        if not self._streams:
+            self._ended_streams.set()
+
+    def _read(self, stream: Stream) -> None:
+        try:
+            data = os.read(self._streams[stream].fileno(), READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._output.feed(stream, data)
+        else:
+            self._unwatch(stream)
+
+
+def _spawn(
+    argv: list[str], directory: Path, environment: dict[str, str], standard_input: bytes | None
+) -> subprocess.Popen[bytes]:
+    try:
+        stdin = subprocess.DEVNULL if standard_input is None else _filled_pipe(standard_input)
+        try:
+            return subprocess.Popen(  # noqa: S603 - an argv of the configuration, no shell
+                argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=str(directory),
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            if stdin >= 0:
+                os.close(stdin)
+    except OSError as error:
+        if error.filename == str(directory):
+            raise HookError(f"{directory}: cannot run there: {error.strerror}") from error
+        raise HookError(
+            f"{argv[0]}: {_SPAWN_ADVICE.get(error.errno or 0, error.strerror)}"
+        ) from error
+    except ValueError as error:  # a NUL byte in an argument
+        raise HookError(f"{argv[0]}: {error}") from error
+
+
+def _has_only_zombies(group: int) -> bool:
+    """Whether everybody in a process group is dead, though not reaped yet: in many containers
+    process 1 is slow at that or never does it. False where there is no /proc."""
+    states = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            # Only what follows the name, which may hold anything: state, parent, group.
+            state, _, its_group = entry.read_bytes().rpartition(b")")[2].split()[:3]
+            if int(its_group) == group:
+                states.add(state)
+    return states == {b"Z"}
+
+
+def _filled_pipe(data: bytes) -> int:
+    """The reading end of a pipe that holds `data` and then ends, so that a child which does not
+    read costs nothing. Any pipe takes 4096 bytes (PIPE_BUF) without waiting."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data)
+    finally:
+        os.close(writing)
+    return reading

@@ -1,0 +1,67 @@
+"""What a link leaves behind: its env file, its rendered files, its line of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from netpunch.address import Address
+from netpunch.config.model import End
+from netpunch.core.events import Linked
+from netpunch.output.atomic import remove_file, replace_file
+from netpunch.output.envfile import link_variables, write_env_file
+from netpunch.output.record import rfc3339
+from netpunch.template import render
+
+DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A link as hooks, files and templates see it. `changed` compares with the earlier env
+    file; without one it is true."""
+
+    variables: dict[str, str]
+    values: dict[str, str | int]
+    text: str
+    changed: bool
+    previous_remote: Address | None
+    env_file: Path | None
+
+
+def publish(end: End, linked: Linked, at: float) -> Published:
+    """Writes the env file and the rendered files of a link; `at` is seconds since the epoch.
+
+    Raises OutputError."""
+    variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
+    values = template_values(end, linked)
+    changed, previous, env_file = True, None, None
+    if end.env_file is not None:
+        env_file = end.directory / render(end.env_file, values)
+        written = write_env_file(env_file, variables)
+        changed, previous = written.changed, written.previous_remote
+    for file in end.files:
+        path = end.directory / render(file.to, values)
+        replace_file(path, render(file.text, values).encode(), file.mode)
+    text = render(end.template or DEFAULT_TEMPLATE, values)
+    return Published(variables, values, text, changed, previous, env_file)
+
+
+def withdraw(published: Published) -> None:
+    """Removes the env file: nobody uses this link. Raises OutputError."""
+    if published.env_file is not None:
+        remove_file(published.env_file)
+
+
+def template_values(end: End, linked: Linked) -> dict[str, str | int]:
+    """The values of all placeholders."""
+    return {
+        "pair": end.pair,
+        "end": end.end,
+        "laddr": str(linked.local),
+        "lhost": linked.local.host,
+        "lport": linked.local.port,
+        "raddr": str(linked.remote),
+        "rhost": linked.remote.host,
+        "rport": linked.remote.port,
+    }

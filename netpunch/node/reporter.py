@@ -1,0 +1,109 @@
+"""Core events and datagrams as records for programs and lines for people."""
+
+from __future__ import annotations
+
+from netpunch.core.events import (
+    AuthRejected,
+    Event,
+    Expired,
+    Introduced,
+    Reason,
+    Registered,
+    RoleConflict,
+    Waiting,
+)
+from netpunch.net.observer import Datagram, Observer
+from netpunch.node.services import Services
+from netpunch.output.record import EventName, Value
+
+WAITING_WORDS = {
+    Reason.PARTNER_ABSENT: "registered, waiting for the partner",
+    Reason.SECRET_REJECTED_OR_SILENT: "no answer from control so far; still trying",
+}
+
+REJECTED_WORDS = {
+    "bad_mac": "the secret is wrong at one of the two sides, or somebody tries to forge",
+    "unknown_pair": "for a pair that is not configured here",
+    "malformed": "not netpunch's",
+}
+
+
+def end_observer(pair: str, end: str, services: Services) -> Observer:
+    """Reports what an end sees, but for the link itself."""
+
+    def observe(seen: Datagram | Event) -> None:
+        match seen:
+            case Datagram():
+                _trace(seen, services, pair=pair, end=end)
+            case Waiting(reason, observed):
+                services.journal.emit(
+                    EventName.PAIR_WAITING, pair=pair, end=end, reason=reason, observed=observed
+                )
+                services.console.say(f"{pair} {end}: {WAITING_WORDS.get(reason, reason)}")
+            case Introduced(remote):
+                services.journal.emit(EventName.PAIR_INTRODUCED, pair=pair, end=end, remote=remote)
+                services.console.say(f"{pair} {end}: the partner is at {remote}, punching")
+
+    return observe
+
+
+def control_observer(name: str, services: Services) -> Observer:
+    """Reports what control `name` sees."""
+
+    def observe(seen: Datagram | Event) -> None:
+        journal, console = services.journal, services.console
+        match seen:
+            case Datagram():
+                _trace(seen, services, control=name)
+            case Registered(pair, end, address):
+                journal.emit(
+                    EventName.CONTROL_REGISTERED, pair=pair, end=end, remote=address, control=name
+                )
+                console.say(f"control {name}: {pair} {end} is at {address}")
+            case Expired(pair, end, left):
+                reason = "left" if left else "silent"
+                journal.emit(
+                    EventName.CONTROL_EXPIRED, pair=pair, end=end, reason=reason, control=name
+                )
+                if not left:
+                    console.say(f"control {name}: {pair} {end} fell silent")
+            case RoleConflict(pair, end, (one, other)):
+                journal.emit(
+                    EventName.ROLE_CONFLICT,
+                    pair=pair,
+                    end=end,
+                    addresses=(one, other),
+                    control=name,
+                )
+                console.warn(
+                    f"control {name}: {pair} {end} is configured on two machines, "
+                    f"at {one} and at {other}: stop one of them"
+                )
+            case AuthRejected(reason, count, rejected_pair, source):
+                journal.emit(
+                    EventName.AUTH_REJECTED,
+                    pair=rejected_pair,
+                    remote=source,
+                    reason=reason,
+                    count=count,
+                    control=name,
+                )
+                about = f" for {rejected_pair}" if rejected_pair else ""
+                console.warn(
+                    f"control {name}: {count} datagrams{about} rejected, the last from {source}: "
+                    f"{reason}, {REJECTED_WORDS.get(reason, reason)}"
+                )
+
+    return observe
+
+
+def _trace(seen: Datagram, services: Services, **whose: Value) -> None:
+    services.journal.emit(
+        EventName.DATAGRAM,
+        local=seen.local,
+        remote=seen.remote,
+        direction="sent" if seen.sent else "received",
+        bytes=len(seen.data),
+        text=seen.text,
+        **whose,
+    )

@@ -1,0 +1,104 @@
+"""`netpunch run`: from a site file to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from netpunch.config import load, select
+from netpunch.config.model import Part, Site
+from netpunch.net.loop import run as run_loop
+from netpunch.node.console import Console
+from netpunch.node.hooks import HookPool
+from netpunch.node.options import RunOptions
+from netpunch.node.plan import Plan, Planner
+from netpunch.node.services import Services
+from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
+from netpunch.output.record import EventName, Journal, Style
+from netpunch.output.sink import Sink
+
+MAX_FINAL_WAIT = 1.0
+"""Seconds that a stalled reader of standard error gets at the end."""
+
+
+def run_site(path: Path, options: RunOptions) -> int:
+    """See `netpunch.node.run_site`."""
+    site, part = _read(path, options)
+    output, errors = Sink(1), Sink(2, "standard error")
+    console = Console(errors.put, quiet=options.quiet)
+    journal = Journal(output.put, node=part.node, style=_style(options))
+    services = Services(journal, console, HookPool(), options.trace)
+    try:
+        code = run_loop(_run(path, options, services, site, part))
+    finally:
+        output.close()
+        errors.close(MAX_FINAL_WAIT)
+    if output.failure is not None and code == 0:
+        code = output.failure.exit_code
+    return code
+
+
+def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
+    site = load(path)
+    part = select(site, options.node, socket.gethostname(), os.environ.get("NETPUNCH_NODE"))
+    return site, part
+
+
+def _style(options: RunOptions) -> Style:
+    if options.format is not None:
+        return Style(options.format)
+    return Style.TEXT if sys.stdout.isatty() else Style.JSON
+
+
+async def _run(path: Path, options: RunOptions, services: Services, site: Site, part: Part) -> int:
+    services.journal.emit(EventName.RUN_START, file=str(path), pid=os.getpid())
+    supervisor = Supervisor(services)
+    planner = Planner(options, supervisor.failed)
+    already_read = [(site, part)]
+
+    def make_plan() -> Plan:
+        site, part = already_read.pop() if already_read else _read(path, options)
+        plan = planner.plan(site, part)
+        for warning in (*site.warnings, *plan.warnings):
+            services.console.warn(warning)
+        return plan
+
+    bugs = _catch_bugs(services, options)
+    _install_signals(supervisor)
+    code = await supervisor.run(make_plan)
+    return BUG_EXIT_CODE if bugs else code
+
+
+def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
+    """Callbacks that raise are bugs: one line, with --debug a traceback, exit code 70."""
+    bugs: list[str] = []
+
+    def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        bugs.append(context["message"])
+        services.console.error(
+            f"bug: {context['message']}: {error!r}; please report it, with --debug's traceback"
+        )
+        if options.debug and error is not None:
+            services.console.error("".join(traceback.format_exception(error)))
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+    return bugs
+
+
+def _install_signals(supervisor: Supervisor) -> None:
+    if sys.platform == "win32":
+        return  # Ctrl-C raises KeyboardInterrupt there
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop, number.name)
+    if sys.stdin is not None and sys.stdin.isatty():
+        loop.add_signal_handler(signal.SIGHUP, supervisor.stop, "SIGHUP")
+    else:
+        loop.add_signal_handler(signal.SIGHUP, supervisor.reload)

@@ -1,0 +1,148 @@
+"""Everything one process runs: starts it, reloads it, stops it, and knows the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from netpunch.errors import NetpunchError, combined_exit_code
+from netpunch.node.control_task import ControlTask
+from netpunch.node.end_task import EndTask
+from netpunch.node.plan import EndPlan, Plan
+from netpunch.node.services import Services
+from netpunch.output.record import EventName
+
+BUG_EXIT_CODE = 70
+
+
+class Supervisor:
+    """Runs one plan after the other."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._controls: dict[str, ControlTask] = {}
+        self._ends: dict[tuple[str, str], EndTask] = {}
+        self._tasks: dict[asyncio.Task[None], EndTask] = {}
+        self._endless = False
+        self._exit_codes: list[int] = []
+        self._wake = asyncio.Event()
+        self._stop_reason: str | None = None
+        self._reload_wanted = False
+
+    # What signals call.
+
+    def stop(self, reason: str) -> None:
+        """Ends everything cleanly."""
+        self._stop_reason = self._stop_reason or reason
+        self._wake.set()
+
+    def reload(self) -> None:
+        """Reads the site again and runs the difference."""
+        self._reload_wanted = True
+        self._wake.set()
+
+    def failed(self, who: str, error: NetpunchError) -> None:
+        """Something that cannot run; everything else does."""
+        self._exit_codes.append(error.exit_code)
+        pair, _, end = who.partition(" ")
+        known = end in ("a", "b")
+        self._services.journal.emit(
+            EventName.PAIR_FAILED,
+            pair=pair if known else None,
+            end=end if known else None,
+            reason=type(error).__name__.removesuffix("Error").lower(),
+            err=str(error),
+        )
+        self._services.console.error(f"{who}: {error}")
+
+    # The run.
+
+    async def run(self, make_plan: Callable[[], Plan]) -> int:
+        """Runs until all is done or `stop` is called; returns the exit code.
+
+        `make_plan` reads the site, anew for each reload. Raises what it raises at first."""
+        try:
+            await self._apply(make_plan())
+            self._services.journal.emit(EventName.RUN_READY)
+            while self._stop_reason is None and not self._is_done():
+                await self._wake.wait()
+                self._wake.clear()
+                if self._reload_wanted and self._stop_reason is None:
+                    self._reload_wanted = False
+                    await self._reload(make_plan)
+        finally:
+            await self._stop_all()
+        codes = self._exit_codes + [end.exit_code for end in self._ends.values()]
+        code = combined_exit_code(codes)
+        self._services.journal.emit(
+            EventName.RUN_STOP, reason=self._stop_reason or "done", exit_code=code
+        )
+        return code
+
+    def _is_done(self) -> bool:
+        if self._tasks:
+            return False
+        return not (self._endless and self._controls)
+
+    async def _apply(self, plan: Plan) -> None:
+        """Stops what is gone or changed, then starts what is new or changed; unchanged ends and
+        controls see nothing."""
+        self._endless = plan.endless
+        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
+        await asyncio.gather(*(self._ends.pop(key).stop(gently=True) for key in gone))
+        await self._apply_controls(plan)
+        for key, planned in plan.ends.items():
+            if key not in self._ends:
+                self._start(key, planned)
+
+    async def _apply_controls(self, plan: Plan) -> None:
+        for name, running in list(self._controls.items()):
+            planned = plan.controls.get(name)
+            if planned is None or not running.update(planned):
+                await self._controls.pop(name).stop()
+        for name, planned in plan.controls.items():
+            if name not in self._controls:
+                control = ControlTask(planned, self._services)
+                try:
+                    await control.start()
+                except NetpunchError as error:
+                    self.failed(f"control {name}", error)
+                else:
+                    self._controls[name] = control
+
+    def _start(self, key: tuple[str, str], plan: EndPlan) -> None:
+        end = EndTask(plan.end, plan.secret, plan.controls, self._services)
+        self._ends[key] = end
+        task = end.start()
+        self._tasks[task] = end
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        end = self._tasks.pop(task)
+        self._wake.set()
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        end.exit_code = BUG_EXIT_CODE
+        context = {"message": f"a bug ended {end.end.pair} {end.end.end}", "exception": error}
+        task.get_loop().call_exception_handler(context)
+
+    async def _reload(self, make_plan: Callable[[], Plan]) -> None:
+        try:
+            plan = make_plan()
+        except NetpunchError as error:
+            self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))
+            self._services.console.error(f"not reloaded, nothing is changed: {error}")
+            return
+        await self._apply(plan)
+        self._services.journal.emit(EventName.RUN_RELOAD, reason="done")
+        self._services.console.say("reloaded")
+
+    async def _stop_all(self) -> None:
+        ends: Iterable[EndTask] = list(self._ends.values())
+        await asyncio.gather(*(end.stop() for end in ends))
+        for control in self._controls.values():
+            await control.stop()
+
+
+def _plan_of(end: EndTask) -> EndPlan:
+    return EndPlan(end.end, end.secret, end.controls)

@@ -1,0 +1,252 @@
+"""An internet in a box: routers with the kernel's own NAT between hosts, out of namespaces.
+
+    server ──┐                 ┌── router ── lan ── host
+             ├── internet ─────┤
+    server ──┘   (a router)    └── router ── lan ── router ── lan ── host
+
+Public addresses are those reserved for documentation; nothing leaves the namespaces.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+
+from tests.lab.namespace import Namespace
+
+FIRST_MEMBER = 10
+"""The last byte of a segment's first member; its gateway is 1."""
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+"""The internet loses what is sent there, silently, as providers do."""
+SEQUENTIAL_PORTS = range(40000, 41000)
+_COUNTER = (
+    # Through a map: the bare number would be taken in the wrong byte order.
+    f"numgen inc mod {len(SEQUENTIAL_PORTS)} map "
+    f"{{ {', '.join(f'{index} : {port}' for index, port in enumerate(SEQUENTIAL_PORTS))} }}"
+)
+
+
+class Ports(StrEnum):
+    """How a router chooses the outside port of a new flow, in the words of nftables."""
+
+    PRESERVED = "masquerade"
+    """The inside port unless it is taken: the same for every destination."""
+    RANDOM = "masquerade fully-random"
+    """Another for every destination, unpredictable."""
+    SEQUENTIAL = f"masquerade to :{_COUNTER}"
+    """Another for every destination, always the next one."""
+    FEW_RANDOM = "masquerade to :50000-50127 fully-random"
+    """Like RANDOM, out of 128."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """What a router does with UDP. The default is the common home router: endpoint-independent
+    mapping, address- and port-dependent filtering, no hairpin."""
+
+    ports: Ports = Ports.PRESERVED
+    input_drop: bool = True
+    """Drop what nobody behind the router asked for. Without it the router itself answers, and
+    connection tracking remembers the flow: the outside port is then taken."""
+    dmz: bool = False
+    """Unsolicited datagrams go to the first host of the lan (IPv4): endpoint-independent
+    filtering."""
+    udp_blocked: bool = False
+
+    def ruleset(self, dmz_host: str) -> str:
+        """The nftables rules of a router with interfaces `wan` and `lan`."""
+        dmz = f'iifname "wan" meta l4proto udp dnat to {dmz_host}' if self.dmz else ""
+        udp_input = 'iifname "wan" meta l4proto udp drop' if self.input_drop else ""
+        udp_forward = "meta l4proto udp drop" if self.udp_blocked else ""
+        return f"""
+            table ip nat {{
+                chain prerouting {{
+                    type nat hook prerouting priority dstnat;
+                    {dmz}
+                }}
+                chain postrouting {{
+                    type nat hook postrouting priority srcnat;
+                    oifname "wan" meta l4proto udp {self.ports}
+                    oifname "wan" masquerade
+                }}
+            }}
+            table inet filter {{
+                chain input {{
+                    type filter hook input priority filter;
+                    ct state established,related accept
+                    {udp_input}
+                }}
+                chain forward {{
+                    type filter hook forward priority filter;
+                    {udp_forward}
+                    ct state established,related accept
+                    ct status dnat accept
+                    iifname "wan" drop
+                }}
+            }}
+        """
+
+
+HOME_ROUTER = Nat()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A namespace with its addresses on one segment; an address of a family that the lab does
+    without is empty."""
+
+    namespace: Namespace
+    address4: str
+    address6: str
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address, or the IPv6 one where there is no other."""
+        return self.address4 or self.address6
+
+
+class Segment:
+    """A switched network: a bridge in `owner`, which is its router."""
+
+    def __init__(self, owner: Namespace, bridge: str, prefix4: str, prefix6: str) -> None:
+        """`prefix4` is three bytes (`192.0.2`), `prefix6` up to four groups (`2001:db8:1`);
+        either may be empty."""
+        self.owner = owner
+        self.bridge = bridge
+        self.prefix4 = prefix4
+        self.prefix6 = prefix6
+        self._members = 0
+        # Without snooping, neighbour discovery needs no multicast querier.
+        owner.configure(
+            f"link add {bridge} type bridge mcast_snooping 0",
+            *_addresses(bridge, self.address4(1), self.address6(1)),
+            f"link set {bridge} up",
+        )
+
+    def address4(self, number: int) -> str:
+        return f"{self.prefix4}.{number}" if self.prefix4 else ""
+
+    def address6(self, number: int) -> str:
+        return f"{self.prefix6}::{number}" if self.prefix6 else ""
+
+    def join(self, namespace: Namespace, interface: str = "eth0") -> Host:
+        """Plug a namespace in, with the segment's router as its default route."""
+        number = FIRST_MEMBER + self._members
+        self._members += 1
+        address4, address6 = self.address4(number), self.address6(number)
+        port = f"{self.bridge}{number}"
+        self.owner.configure(
+            f"link add {port} type veth peer name {interface} netns {namespace.name}",
+            f"link set {port} master {self.bridge} up",
+        )
+        namespace.configure(
+            *_addresses(interface, address4, address6),
+            f"link set {interface} up",
+            *([f"route add default via {self.address4(1)}"] if address4 else []),
+            *([f"route add default via {self.address6(1)}"] if address6 else []),
+        )
+        return Host(namespace, address4, address6)
+
+
+def _addresses(interface: str, address4: str, address6: str) -> list[str]:
+    return [
+        *([f"address add {address4}/24 dev {interface}"] if address4 else []),
+        *([f"address add {address6}/64 dev {interface}"] if address6 else []),
+    ]
+
+
+class Router:
+    """A router: NAT for IPv4, a stateful firewall without NAT for IPv6."""
+
+    def __init__(self, namespace: Namespace, wan: Host, lan: Segment, nat: Nat) -> None:
+        self.namespace = namespace
+        self.wan = wan
+        self.lan = lan
+        namespace.run("nft", "-f", "-", stdin=nat.ruleset(lan.address4(FIRST_MEMBER)))
+
+    def forget_flows(self) -> None:
+        """Lose every mapping and filter state, as a restart does. Needs `conntrack`."""
+        self.namespace.run("conntrack", "-F")
+
+
+class Lab:
+    """One internet; a context manager that leaves nothing behind."""
+
+    def __init__(self, *, ipv4: bool = True, ipv6: bool = False) -> None:
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self._cleanup = ExitStack()
+        self._lans = 0
+
+    def __enter__(self) -> Lab:
+        try:
+            self._build_internet()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def server(self, label: str) -> Host:
+        """A host with a public address and no firewall."""
+        return self._servers.join(self._namespace(label))
+
+    def router(self, label: str, nat: Nat = HOME_ROUTER, *, behind: Router | None = None) -> Router:
+        """A router with a lan of its own, at the internet or (IPv4 only) behind another one."""
+        namespace = self._namespace(label)
+        uplink = behind.lan if behind else self._customers
+        wan = uplink.join(namespace, "wan")
+        self._lans += 1
+        prefix6 = f"2001:db8:1:{self._lans:x}" if self.ipv6 and not behind else ""
+        lan = Segment(namespace, "lan", f"192.168.{self._lans}" if self.ipv4 else "", prefix6)
+        if prefix6:
+            self._internet.configure(f"route add {prefix6}::/64 via {wan.address6}")
+        _forward(namespace)
+        return Router(namespace, wan, lan, nat)
+
+    def host(self, label: str, router: Router) -> Host:
+        """A host on a router's lan."""
+        return router.lan.join(self._namespace(label))
+
+    def udp_socket(self, host: Host, port: int = 0) -> socket.socket:
+        """A socket of the test's own, on a host's address; closed with the lab."""
+        sock = host.namespace.udp_socket(host.address, port)
+        self._cleanup.callback(sock.close)
+        return sock
+
+    def close(self) -> None:
+        """Remove everything, as far as it was built."""
+        self._cleanup.close()
+
+    def _namespace(self, label: str) -> Namespace:
+        namespace = Namespace(label)
+        self._cleanup.callback(namespace.delete)
+        return namespace
+
+    def _build_internet(self) -> None:
+        self._internet = self._namespace("internet")
+        self._servers = self._public("servers", "198.51.100", "2001:db8:a")
+        self._customers = self._public("customers", "203.0.113", "2001:db8:c")
+        if self.ipv4:
+            self._internet.configure(*(f"route add blackhole {net}" for net in PRIVATE_NETWORKS))
+        _forward(self._internet)
+
+    def _public(self, bridge: str, prefix4: str, prefix6: str) -> Segment:
+        return Segment(
+            self._internet, bridge, prefix4 if self.ipv4 else "", prefix6 if self.ipv6 else ""
+        )
+
+
+def _forward(namespace: Namespace) -> None:
+    namespace.sysctl("ipv4/ip_forward", 1)
+    namespace.sysctl("ipv6/conf/all/forwarding", 1)

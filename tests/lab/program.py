@@ -1,0 +1,119 @@
+"""The real program in a namespace: `python -m netpunch run`, its events read as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any
+
+from netpunch.address import Address
+from tests.lab.namespace import Namespace
+
+Record = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[2]
+NETPUNCH = (sys.executable, "-m", "netpunch")
+EVENT_SECONDS = 20.0
+"""An event that comes does so within seconds, on a busy machine, too."""
+EXIT_SECONDS = 15.0
+"""Stopping may take 10 s by promise."""
+KEY_SECONDS = 20
+
+
+class Program:
+    """One `netpunch run` as one node of a site."""
+
+    def __init__(self, namespace: Namespace, site: Path, node: str) -> None:
+        self._node = node
+        self._changed = Condition()
+        self._records: list[Record] = []
+        self._ended = False
+        self._errors = site.parent / f"{node}.stderr"
+        with self._errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                namespace.command(*NETPUNCH, "run", str(site), "--node", node),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=REPOSITORY,
+                env={"PATH": os.environ["PATH"]},
+            )
+        self._reader = Thread(target=self._read, name=f"events of {node}")
+        self._reader.start()
+
+    def wait_for(self, event: str, seconds: float = EVENT_SECONDS) -> Record:
+        """The first record of an event, once there is one; AssertionError if there is none."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._find(event), seconds)
+            record = self._find(event)
+        assert record, f"no {event} within {seconds} s\n{self._transcript()}"
+        return record
+
+    def keeps_from(self, event: str, seconds: float) -> bool:
+        """Whether it runs on for that long without such an event."""
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._ended or self._find(event), seconds)
+
+    def wait_exit(self) -> int:
+        """The exit code, once it has ended by itself."""
+        try:
+            code = self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running\n{self._transcript()}") from None
+        self._reader.join()
+        return code
+
+    def terminate(self) -> int:
+        """SIGTERM; gives the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def close(self) -> None:
+        """End it by force if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            with self._process.stdout as lines:
+                for line in lines:
+                    record = json.loads(line)
+                    with self._changed:
+                        self._records.append(record)
+                        self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _find(self, event: str) -> Record | None:
+        return next((record for record in self._records if record["event"] == event), None)
+
+    def _transcript(self) -> str:
+        events = "\n".join(json.dumps(record) for record in self._records)
+        return f"-- events of {self._node}:\n{events}\n-- stderr:\n{self._errors.read_text()}"
+
+
+def write_key(path: Path) -> None:
+    """A new pair key, made by the program itself."""
+    done = subprocess.run(
+        [*NETPUNCH, "key", "new", "-o", str(path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=KEY_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def remote_of(record: Record) -> Address:
+    """The partner's address as a `pair.up` tells it."""
+    return Address(record["rhost"], record["rport"])

@@ -1,0 +1,170 @@
+"""Whole links through real NAT: control and both ends as processes, each on a host of its own.
+
+Every hole is verified from outside: when the ends have gone, plain sockets on the reported local
+ports exchange nonces by the reported addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from netpunch.address import Address
+from tests.lab.datagrams import passes
+from tests.lab.network import HOME_ROUTER, Host, Lab, Nat, Ports
+from tests.lab.program import Program, Record, remote_of, write_key
+
+pytestmark = pytest.mark.lab
+
+CONTROL_PORT = 10001
+LATE_SECONDS = 5.0
+"""How much later the second end starts, in one scenario."""
+
+SITE = """
+version: 1
+control: {{node: vps, address: "{control}"}}
+pairs:
+  home-office:
+    {protocol}
+    secret_file: home-office.key
+    deadline: {deadline}
+    a: {{node: home, local: ":5000"}}
+    b: {{node: office, local: ":5000"}}
+"""
+PROTOCOLS = {"v2": "protocol: v2", "classic": "protocol: classic\n    slots: a-b"}
+
+
+class Site:
+    """A control and the two ends of one pair, each on its host."""
+
+    def __init__(self, directory: Path, programs: ExitStack) -> None:
+        self.directory = directory
+        self._programs = programs
+        self._hosts: dict[str, Host] = {}
+
+    def place(
+        self, vps: Host, home: Host, office: Host, *, protocol: str = "v2", deadline: str = "30s"
+    ) -> None:
+        """Write the site file, which serves every host, and the pair's key."""
+        self._hosts = {"vps": vps, "home": home, "office": office}
+        control = str(Address(vps.address, CONTROL_PORT))
+        text = SITE.format(control=control, protocol=PROTOCOLS[protocol], deadline=deadline)
+        (self.directory / "site.yaml").write_text(text)
+        write_key(self.directory / "home-office.key")
+
+    def start(self, node: str) -> Program:
+        program = Program(self._hosts[node].namespace, self.directory / "site.yaml", node)
+        self._programs.callback(program.close)
+        return program
+
+    def start_control(self) -> Program:
+        control = self.start("vps")
+        control.wait_for("control.ready")
+        return control
+
+    def assert_linked(self, home: Program, office: Program, path: str) -> None:
+        """Both ends report this path and end well, and its hole is open."""
+        links = home.wait_for("pair.up"), office.wait_for("pair.up")
+        assert [link["path"] for link in links] == [path, path]
+        assert (home.wait_exit(), office.wait_exit()) == (0, 0)
+        self._assert_open(*links)
+
+    def _assert_open(self, home: Record, office: Record) -> None:
+        with (
+            self._hosts["home"].namespace.udp_socket(home["lhost"], home["lport"]) as at_home,
+            self._hosts["office"].namespace.udp_socket(
+                office["lhost"], office["lport"]
+            ) as in_office,
+        ):
+            assert passes(at_home, remote_of(home), in_office) == remote_of(office)
+            assert passes(in_office, remote_of(office), at_home) == remote_of(home)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as programs:
+        yield Site(tmp_path, programs)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_both_behind_home_routers(lab: Lab, site: Site, protocol: str) -> None:
+    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
+    site.place(lab.server("vps"), home, office, protocol=protocol)
+    control = site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "observed")
+    assert control.terminate() == 0
+
+
+def test_neighbours_link_on_their_lan(lab: Lab, site: Site) -> None:
+    router = lab.router("router")
+    site.place(lab.server("vps"), lab.host("home", router), lab.host("office", router))
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "host")
+
+
+def test_one_end_is_public(lab: Lab, site: Site) -> None:
+    home = lab.host("home", lab.router("router"))
+    site.place(lab.server("vps"), home, lab.server("office"))
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "host")
+
+
+@pytest.mark.parametrize("internet", ["ipv6_lab", "dual_lab"])
+def test_ipv6_behind_firewalls(internet: str, site: Site, request: pytest.FixtureRequest) -> None:
+    lab: Lab = request.getfixturevalue(internet)
+    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
+    site.place(lab.server("vps"), home, office)
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "ipv6")
+
+
+def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:
+    carrier = lab.router("carrier")
+    home = lab.host("home", lab.router("home_router", behind=carrier))
+    site.place(lab.server("vps"), home, lab.host("office", lab.router("office_router")))
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "observed")
+
+
+def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
+    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
+    site.place(lab.server("vps"), home, office)
+    site.start_control()
+    early = site.start("home")
+    assert early.keeps_from("pair.up", LATE_SECONDS)
+    early.wait_for("pair.waiting")
+    site.assert_linked(early, site.start("office"), "observed")
+
+
+def test_routers_that_answer_themselves(lab: Lab, site: Site) -> None:
+    """Without an input drop an early datagram takes the port (see test_nat_behaviour)."""
+    home, office = (
+        lab.host(label, lab.router(f"{label}_router", Nat(input_drop=False)))
+        for label in ("home", "office")
+    )
+    site.place(lab.server("vps"), home, office)
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "observed")
+
+
+def test_a_hard_nat_reaches_a_dmz_host(lab: Lab, site: Site) -> None:
+    home = lab.host("home", lab.router("home_router", Nat(Ports.RANDOM)))
+    office = lab.host("office", lab.router("office_router", Nat(dmz=True)))
+    site.place(lab.server("vps"), home, office)
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "observed")
+
+
+@pytest.mark.parametrize(
+    ("home_nat", "exit_code"), [(Nat(udp_blocked=True), 69), (HOME_ROUTER, 75)]
+)
+def test_an_end_alone_gives_up(lab: Lab, site: Site, home_nat: Nat, exit_code: int) -> None:
+    home = lab.host("home", lab.router("home_router", home_nat))
+    site.place(lab.server("vps"), home, lab.server("office"), deadline="3s")
+    site.start_control()
+    lonely = site.start("home")
+    lonely.wait_for("pair.failed")
+    assert lonely.wait_exit() == exit_code

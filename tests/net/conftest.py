@@ -1,0 +1,51 @@
+"""Both event loops, and a watch on what a test leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+}
+FILE_DESCRIPTORS = Path("/proc/self/fd")
+TIMEOUT = 10.0
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_loops_open_for_ever() -> None:
+    """The first uvloop of a process opens descriptors that stay; they are no leak of ours."""
+    for new_loop in LOOPS.values():
+        new_loop().close()
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine on each loop; no task and no file descriptor may be left."""
+
+    async def watched(main: Coroutine[Any, Any, None]) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await main
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    def run(main: Coroutine[Any, Any, None]) -> None:
+        before = open_descriptors()
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(watched(main))
+        assert open_descriptors() == before
+
+    return run
+
+
+def open_descriptors() -> int:
+    gc.collect()
+    return len(list(FILE_DESCRIPTORS.iterdir())) if FILE_DESCRIPTORS.exists() else 0

@@ -1,0 +1,549 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.events import CloseSocket, Event, Finished, Introduced, Via
+from netpunch.core.machine import NEVER
+from netpunch.errors import PortInUseError
+from netpunch.net import driver as driver_module
+from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
+from netpunch.net.observer import Datagram
+from netpunch.net.sockets import bind
+from tests.net.conftest import Run, open_descriptors
+from tests.net.machines import (
+    Client,
+    EchoMachine,
+    TimerMachine,
+    client,
+    has_ipv6,
+    local_address,
+    port_is_free,
+)
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+HOSTS = ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)]
+SOMEBODY = Address("192.0.2.1", 5000)
+
+ExceptionContexts = list[dict[str, Any]]
+
+
+def ignore(event: Event) -> None:
+    """For machines whose events don't matter."""
+
+
+@contextlib.contextmanager
+def driven(
+    machine: EchoMachine,
+    *,
+    host: str = "127.0.0.1",
+    on_event: Callable[[Event], None] = ignore,
+    observer: Callable[[Datagram], None] | None = None,
+) -> Iterator[tuple[Driver, Address]]:
+    """A driver of the machine with one socket, and that socket's address."""
+    [sock] = bind(host, 0)
+    driver = Driver(machine, on_event=on_event, observer=observer)
+    try:
+        driver.open({0: sock})
+        yield driver, local_address(sock)
+    finally:
+        driver.close()
+
+
+@contextlib.contextmanager
+def exceptions_caught() -> Iterator[ExceptionContexts]:
+    """What the loop's exception handler is told."""
+    contexts: ExceptionContexts = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: contexts.append(context))
+    yield contexts
+    loop.set_exception_handler(None)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_feeds_the_machine_and_sends_its_answers(run: Run, host: str) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine, host=host) as (_, address), client(host) as peer:
+            assert await peer.ask(b"hello", address) == (b"hello", address)
+            assert machine.received == [(b"hello", peer.address, 0)]
+            assert machine.received[0].source.host == host
+
+    run(main())
+
+
+def test_reads_empty_and_cut_off_datagrams(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (_, address), client() as peer:
+            peer.send(b"", address)
+            assert await peer.receive() == (b"", address)
+            peer.send(b"x" * 10_000, address)
+            data, _ = await peer.receive()
+            assert len(data) == driver_module.MAX_DATAGRAM
+
+    run(main())
+
+
+def test_source_of_a_link_local_datagram_has_no_scope() -> None:
+    assert driver_module._ipv6_address(("fe80::1%eth0", 5000, 7, 2)) == Address("fe80::1", 5000)
+
+
+def test_each_socket_has_its_number(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        sockets = {3: bind("127.0.0.1", 0)[0], 5: bind("127.0.0.1", 0)[0]}
+        addresses = {via: local_address(sock) for via, sock in sockets.items()}
+        driver = Driver(machine, on_event=ignore)
+        driver.open(sockets)
+        with client() as peer:
+            for via, address in addresses.items():
+                assert await peer.ask(b"?", address) == (b"?", address)
+                assert machine.received[-1].via == via
+        driver.close()
+
+    run(main())
+
+
+def test_opening_sends_what_the_machine_already_wants_to_say(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with client() as peer:
+            machine.send(b"first", peer.address)
+            with driven(machine) as (driver, address):
+                assert await peer.receive() == (b"first", address)
+                machine.send(b"later", peer.address)
+                driver.pump()
+                assert await peer.receive() == (b"later", address)
+
+    run(main())
+
+
+def test_a_flood_is_answered_completely(run: Run) -> None:
+    count, window = 10_000, 50
+
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (driver, address), client() as peer:
+            for start in range(0, count, window):
+                for number in range(start, start + window):
+                    peer.send(b"%d" % number, address)
+                for number in range(start, start + window):
+                    data, _ = await peer.receive()
+                    assert data == b"%d" % number
+            assert len(machine.received) == count
+            assert not driver.send_errors
+
+    run(main())
+
+
+def test_a_flood_lets_others_have_their_turn(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        [sock] = bind("127.0.0.1", 0)
+        with client() as peer:
+            for _ in range(DATAGRAMS_PER_WAKEUP + 10):
+                peer.send(b"!", local_address(sock))
+            loop = asyncio.get_running_loop()
+            seen_by_others: list[int] = []
+
+            def observe(datagram: Datagram) -> None:
+                if not machine.received:
+                    loop.call_soon(lambda: seen_by_others.append(len(machine.received)))
+
+            driver = Driver(machine, on_event=ignore, observer=observe)
+            driver.open({0: sock})
+            for _ in range(DATAGRAMS_PER_WAKEUP + 10):
+                await peer.receive()
+            assert seen_by_others == [DATAGRAMS_PER_WAKEUP]
+            driver.close()
+
+    run(main())
+
+
+# Time.
+
+
+def test_timers_ring_in_turn_and_never_early(run: Run) -> None:
+    async def main() -> None:
+        now = clock()
+        due = [now - 1.0, now + 0.0101, now + 0.0102, now + 0.0307]
+        machine = TimerMachine(*due)
+        with driven(machine):
+            await machine.done.wait()
+        assert [wanted for wanted, _ in machine.rung] == due
+        assert all(rung >= wanted for wanted, rung in machine.rung)
+
+    run(main())
+
+
+def test_a_timer_may_move_to_earlier(run: Run) -> None:
+    async def main() -> None:
+        machine = TimerMachine(clock() + 3600)
+        with driven(machine) as (driver, _):
+            machine.due[0] = clock() + 0.01
+            driver.pump()
+            await machine.done.wait()
+
+    run(main())
+
+
+def test_a_timer_that_moved_to_later_does_not_ring_before(run: Run) -> None:
+    async def main() -> None:
+        machine = TimerMachine(clock() + 0.005)
+        with driven(machine) as (driver, _):
+            machine.due[0] = later = clock() + 0.03
+            driver.pump()
+            await machine.done.wait()
+        assert [(wanted, rung >= later) for wanted, rung in machine.rung] == [(later, True)]
+
+    run(main())
+
+
+def test_a_timer_that_is_wanted_no_more_rings_nothing(run: Run) -> None:
+    async def main() -> None:
+        machine = TimerMachine(clock() + 0.005)
+        with driven(machine) as (driver, _):
+            machine.due.clear()
+            driver.pump()
+            await asyncio.sleep(0.02)  # nothing can be waited for: nothing is to happen
+        assert machine.rung == []
+
+    run(main())
+
+
+# Sockets that the machine asks for.
+
+
+def test_opens_sockets_with_fresh_ports(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (driver, address), client() as peer:
+            machine.ask_for_sockets(3)
+            driver.pump()
+            assert list(machine.opened) == [1, 2, 3]
+            ports = {local.port for local in machine.opened.values()} | {address.port}
+            assert len(ports) == 4
+            for via, local in machine.opened.items():
+                assert local.host == "127.0.0.1"
+                assert await peer.ask(b"?", local) == (b"?", local)
+                assert machine.received[-1].via == via
+
+    run(main())
+
+
+@needs_ipv6
+def test_opens_sockets_of_all_families_of_the_first_ones(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        driver = Driver(machine, on_event=ignore)
+        driver.open(dict(enumerate(bind("", 0))))
+        machine.ask_for_sockets(2)
+        driver.pump()
+        assert [local.host for local in machine.opened.values()] == ["0.0.0.0", "::"] * 2
+        driver.close()
+
+    run(main())
+
+
+def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
+    class Greeter(EchoMachine):
+        def socket_opened(self, via: Via, local: Address, now: float) -> None:
+            super().socket_opened(via, local, now)
+            self.send(b"new", peer.address, via)
+
+    with client() as peer:
+
+        async def main() -> None:
+            machine = Greeter()
+            machine.ask_for_sockets(1)
+            with driven(machine):
+                assert await peer.receive() == (b"new", machine.opened[1])
+
+        run(main())
+
+
+def test_a_system_without_sockets_left_gives_fewer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (driver, address), client() as peer:
+            budget = iter(range(2))
+
+            def limited_bind(host: str, port: int) -> list[socket.socket]:
+                if next(budget, None) is None:
+                    raise PortInUseError("no free port left")
+                return bind(host, port)
+
+            monkeypatch.setattr(driver_module, "bind", limited_bind)
+            machine.ask_for_sockets(5)
+            driver.pump()
+            assert list(machine.opened) == [1, 2]
+            assert await peer.ask(b"?", address) == (b"?", address)
+
+    run(main())
+
+
+def test_closes_a_socket_after_its_last_datagram(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (driver, _), client() as peer:
+            machine.ask_for_sockets(1)
+            driver.pump()
+            machine.send(b"bye", peer.address, 1)
+            machine.emit(CloseSocket(1))
+            machine.emit(CloseSocket(1))
+            driver.pump()
+            assert port_is_free(machine.opened[1].port, "127.0.0.1")
+            assert await peer.receive() == (b"bye", machine.opened[1])
+            machine.send(b"nothing", peer.address, 1)
+            driver.pump()
+            assert not driver.send_errors
+
+    run(main())
+
+
+def test_a_machine_may_close_the_socket_it_is_being_fed_from(run: Run) -> None:
+    class Closer(EchoMachine):
+        def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+            super().receive_datagram(data, source, now, via)
+            self.emit(CloseSocket(via))
+            self.emit(Finished())
+
+    async def main() -> None:
+        machine = Closer()
+        finished = asyncio.Event()
+        [sock] = bind("127.0.0.1", 0)
+        with client() as peer:
+            peer.send(b"one", local_address(sock))
+            peer.send(b"never read", local_address(sock))
+            driver = Driver(machine, on_event=lambda _: finished.set())
+            driver.open({0: sock})
+            await finished.wait()
+            assert [datagram.data for datagram in machine.received] == [b"one"]
+            assert not driver.send_errors
+            driver.close()
+
+    run(main())
+
+
+# Errors.
+
+
+def test_refused_datagrams_are_counted_by_errno(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        observed: list[Datagram] = []
+        with driven(machine, observer=observed.append) as (driver, _), client() as peer:
+            machine.send(b"x" * 70_000, peer.address)
+            machine.send(b"no broadcast", Address("255.255.255.255", 5000))
+            machine.send(b"no broadcast", Address("255.255.255.255", 5000))
+            machine.send(b"sent", peer.address)
+            driver.pump()
+            data, _ = await peer.receive()
+            assert data == b"sent"
+            assert driver.send_errors == {"EMSGSIZE": 1, "EACCES": 2}
+            assert [datagram.data for datagram in observed] == [b"sent"]
+
+    run(main())
+
+
+def test_an_error_told_at_reading_is_counted(run: Run) -> None:
+    class Refused(Endpoint):
+        def start(self, loop: asyncio.AbstractEventLoop) -> None:
+            self._count(ConnectionRefusedError(111, "Connection refused"))
+            self._count(BlockingIOError(11, "nothing left"))
+
+        def close(self, loop: asyncio.AbstractEventLoop) -> None:
+            self._sock.close()
+
+    async def main() -> None:
+        driver = Driver(EchoMachine(), on_event=ignore)
+        driver.open({0: bind("127.0.0.1", 0)[0]}, endpoint=Refused)
+        assert driver.send_errors == {"ECONNREFUSED": 1}
+        driver.close()
+
+    run(main())
+
+
+def test_a_failing_listener_stops_nothing(run: Run) -> None:
+    told: list[Event] = []
+
+    def fail(event: Event) -> None:
+        told.append(event)
+        raise RuntimeError("listener")
+
+    async def main() -> None:
+        machine = TimerMachine(clock() + 0.01)
+        machine.emit(Introduced(SOMEBODY))
+        machine.emit(Finished())
+        with exceptions_caught() as caught, driven(machine, on_event=fail) as (_, address):
+            assert told == [Introduced(SOMEBODY), Finished()]
+            with client() as peer:
+                assert await peer.ask(b"?", address) == (b"?", address)
+            await machine.done.wait()
+        assert [str(context["exception"]) for context in caught] == ["listener"] * 2
+
+    told.clear()
+    run(main())
+
+
+def test_a_failing_observer_stops_nothing(run: Run) -> None:
+    def fail(datagram: Datagram) -> None:
+        raise RuntimeError("observer")
+
+    async def main() -> None:
+        machine = EchoMachine()
+        with (
+            exceptions_caught() as caught,
+            driven(machine, observer=fail) as (_, address),
+            client() as peer,
+        ):
+            assert await peer.ask(b"1", address) == (b"1", address)
+            assert await peer.ask(b"2", address) == (b"2", address)
+        assert [str(context["exception"]) for context in caught] == ["observer"] * 4
+
+    run(main())
+
+
+def test_a_bug_of_the_machine_is_told_and_the_next_datagram_is_read(run: Run) -> None:
+    class Faulty(EchoMachine):
+        def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+            if data == b"bad":
+                raise RuntimeError("bug")
+            super().receive_datagram(data, source, now, via)
+
+    async def main() -> None:
+        with (
+            exceptions_caught() as caught,
+            driven(Faulty()) as (_, address),
+            client() as peer,
+        ):
+            peer.send(b"bad", address)
+            assert await peer.ask(b"good", address) == (b"good", address)
+        assert [str(context["exception"]) for context in caught] == ["bug"]
+
+    run(main())
+
+
+# Observing.
+
+
+def test_the_observer_sees_both_directions_in_words(run: Run) -> None:
+    async def main() -> None:
+        observed: list[Datagram] = []
+        with driven(EchoMachine(), observer=observed.append) as (_, address), client() as peer:
+            await peer.ask(b"hi", address)
+            assert observed == [
+                Datagram(False, address, peer.address, b"hi", "echo b'hi'"),
+                Datagram(True, address, peer.address, b"hi", "echo b'hi'"),
+            ]
+
+    run(main())
+
+
+# The end.
+
+
+def test_close_frees_the_ports_at_once_and_may_be_repeated(run: Run) -> None:
+    async def main() -> None:
+        before = open_descriptors()
+        machine = TimerMachine(clock() + 0.005)
+        told: list[Event] = []
+        driver = Driver(machine, on_event=told.append)
+        sockets = bind("", 0)
+        port = local_address(sockets[0]).port
+        driver.open(dict(enumerate(sockets)))
+        machine.ask_for_sockets(4)
+        driver.pump()
+        assert not port_is_free(port)
+        driver.close()
+        driver.close()
+        assert port_is_free(port)
+        assert all(port_is_free(local.port, local.host) for local in machine.opened.values())
+        assert open_descriptors() == before
+
+        machine.ask_for_sockets(1)
+        machine.emit(Finished())
+        driver.pump()
+        await asyncio.sleep(0.02)  # the timer must not ring any more
+        assert machine.rung == []
+        assert told == []
+
+    run(main())
+
+
+def test_a_listener_may_close_the_driver(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        told: list[Event] = []
+        observed: list[Datagram] = []
+
+        def close(event: Event) -> None:
+            told.append(event)
+            driver.close()
+
+        with driven(machine, on_event=close, observer=observed.append) as (driver, address):
+            machine.emit(Finished())
+            machine.emit(Finished())
+            driver.pump()
+            assert told == [Finished()]
+            assert port_is_free(address.port)
+
+    run(main())
+
+
+def test_an_observer_may_close_the_driver(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        closed = asyncio.Event()
+
+        def close(datagram: Datagram) -> None:
+            driver.close()
+            closed.set()
+
+        with driven(machine, observer=close) as (driver, address), client() as peer:
+            peer.send(b"?", address)
+            await closed.wait()
+            assert port_is_free(address.port)
+            assert not driver.send_errors
+
+    run(main())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_left_after_cancellation_at_any_moment(run: Run, seed: int) -> None:
+    moments = random.Random(seed)
+
+    async def converse(peer: Client) -> None:
+        machine = TimerMachine(*(clock() + moments.random() * 0.02 for _ in range(5)), NEVER)
+        machine.due.sort()
+        machine.ask_for_sockets(3)
+        with driven(machine) as (driver, address):
+            machine.ask_for_sockets(3)
+            await asyncio.sleep(0)
+            driver.pump()
+            while True:
+                await peer.ask(b"?", address)
+
+    async def main() -> None:
+        with client() as peer:
+            before = open_descriptors()
+            for _ in range(20):
+                task = asyncio.create_task(converse(peer))
+                for _ in range(moments.randrange(30)):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert open_descriptors() == before
+
+    run(main())

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import ctypes
+import errno
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from netpunch.address import canonical_host, is_loopback
+from netpunch.net import interfaces
+from netpunch.net.interfaces import (
+    IFA_F_DEPRECATED,
+    IFA_F_TEMPORARY,
+    IFF_POINTOPOINT,
+    IFF_UP,
+    InterfaceAddress,
+    candidate_hosts,
+    host_addresses,
+)
+from tests.net.conftest import open_descriptors
+
+
+def up(host: str, interface: str = "test0", flags: int = 0) -> InterfaceAddress:
+    return InterfaceAddress(interface, IFF_UP | flags, host)
+
+
+def test_addresses_of_this_host_are_candidates() -> None:
+    before = open_descriptors()
+    hosts = host_addresses()
+    assert open_descriptors() == before
+    assert len(set(hosts)) == len(hosts)
+    for host in hosts:
+        assert canonical_host(host) == host
+        assert not is_loopback(host)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))  # it is this host's
+
+
+def test_getifaddrs_sees_the_loopback() -> None:
+    found = interfaces._getifaddrs()
+    [loopback] = [address for address in found if address.host == "127.0.0.1"]
+    assert loopback.flags & IFF_UP
+    assert loopback.interface in ("lo", "lo0")
+
+
+def test_which_addresses_are_candidates() -> None:
+    found = [
+        up("127.0.0.1", "lo"),
+        up("::1", "lo"),
+        up("192.0.2.1"),
+        InterfaceAddress("down0", 0, "192.0.2.2"),
+        up("10.8.0.1", "wg0", IFF_POINTOPOINT),
+        up("169.254.1.1"),
+        up("fe80::1"),
+        up("2001:db8::1"),
+        up("2001:db8::dead"),
+        up("192.0.2.1", "again0"),
+    ]
+    flags = {"2001:db8::dead": IFA_F_DEPRECATED}
+    assert candidate_hosts(found, ipv6_flags=flags, preferred=set()) == ["192.0.2.1", "2001:db8::1"]
+
+
+def test_their_order() -> None:
+    wanted = [
+        "192.0.2.1",  # of the default route
+        "172.17.0.1",
+        "172.18.0.1",
+        "2001:db8::2",  # of the default route
+        "2001:db8::1",
+        "2001:db8::aaaa",  # temporary
+        "fd00::1",
+        "fd00::aaaa",  # temporary
+    ]
+    flags = {"2001:db8::aaaa": IFA_F_TEMPORARY, "fd00::aaaa": IFA_F_TEMPORARY}
+    preferred = {"192.0.2.1", "2001:db8::2"}
+    arrivals = ["172.17.0.1", "fd00::aaaa", "2001:db8::1", "172.18.0.1", "fd00::1"]
+    arrivals += ["2001:db8::aaaa", "2001:db8::2", "192.0.2.1"]
+    found = [up(host) for host in arrivals]
+    assert candidate_hosts(found, ipv6_flags=flags, preferred=preferred) == wanted
+
+
+def test_tun_and_tap_interfaces_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tap0").mkdir()
+    (tmp_path / "tap0" / "tun_flags").touch()
+    monkeypatch.setattr(interfaces, "INTERFACES", tmp_path)
+    found = [up("10.8.0.1", "tap0"), up("192.0.2.1", "eth0")]
+    assert candidate_hosts(found, ipv6_flags={}, preferred=set()) == ["192.0.2.1"]
+
+
+def test_ipv6_flags_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "if_inet6"
+    table.write_text(
+        "20010db8000000000000000000000001 02 40 00 a0     eth0\n"
+        "fe8000000000000000fc00fffe000001 02 40 20 80     eth0\n"
+    )
+    monkeypatch.setattr(interfaces, "IN6_ADDRESSES", table)
+    assert interfaces._ipv6_flags() == {"2001:db8::1": 0xA0, "fe80::fc:ff:fe00:1": 0x80}
+
+
+def test_ipv6_flags_are_unknown_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interfaces, "IN6_ADDRESSES", tmp_path / "none")
+    assert interfaces._ipv6_flags() == {}
+
+
+@pytest.mark.parametrize("error", [OSError("no netlink"), AttributeError("getifaddrs")])
+def test_a_system_that_can_not_tell_gives_none(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail() -> list[InterfaceAddress]:
+        raise error
+
+    monkeypatch.setattr(interfaces, "_getifaddrs", fail)
+    assert host_addresses() == []
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_sockaddr_layouts(monkeypatch: pytest.MonkeyPatch, platform: str, host: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    version = ipaddress.ip_address(host).version
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    linux, bsd = int(family).to_bytes(2, sys.byteorder), bytes([28, family])
+    padding = bytes(6 if version == 6 else 2)
+    raw = (linux if platform == "linux" else bsd) + padding + socket.inet_pton(family, host)
+    buffer = ctypes.create_string_buffer(raw, 32)
+    assert interfaces._host_at(ctypes.addressof(buffer)) == host
+
+
+def test_other_families_have_no_host() -> None:
+    buffer = ctypes.create_string_buffer(b"\x11\x11", 32)
+    assert interfaces._host_at(ctypes.addressof(buffer)) is None
+
+
+def test_windows_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert interfaces._getifaddrs() == []
+
+
+def test_a_failing_getifaddrs_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        class freeifaddrs:  # noqa: N801
+            pass
+
+        @staticmethod
+        def getifaddrs(_first: object) -> int:
+            ctypes.set_errno(errno.EMFILE)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_options: Libc)
+    with pytest.raises(OSError, match="getifaddrs") as caught:
+        interfaces._getifaddrs()
+    assert caught.value.errno == errno.EMFILE

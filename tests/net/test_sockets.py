@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError, PortInUseError
+from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, bind
+from tests.net.conftest import open_descriptors
+from tests.net.machines import has_ipv6, local_address, port_is_free
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+
+
+def close(opened: list[socket.socket]) -> None:
+    for sock in opened:
+        sock.close()
+
+
+def fail_to_bind(
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    *,
+    family: int | None = None,
+    times: int = 1_000_000,
+) -> list[int]:
+    """Lets bind() fail so many times with an errno; returns a list of the families it hit."""
+    failed: list[int] = []
+
+    class Failing(socket.socket):
+        def bind(self, address: Any) -> None:
+            if family in (None, self.family) and len(failed) < times:
+                failed.append(self.family)
+                raise OSError(number, "the system says no")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Failing)
+    return failed
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_a_literal_gives_one_socket(host: str) -> None:
+    [sock] = bind(host, 0)
+    with sock:
+        address = local_address(sock)
+        assert address.host == host
+        assert address.port != 0
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+        assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+@needs_ipv6
+def test_no_host_gives_both_families_on_one_fresh_port() -> None:
+    opened = bind("", 0)
+    first, second = (local_address(sock) for sock in opened)
+    assert (first.host, second.host) == ("0.0.0.0", "::")
+    assert first.port == second.port
+    close(opened)
+
+
+@needs_ipv6
+def test_no_host_gives_both_families_on_a_given_port() -> None:
+    opened = bind("", 0)
+    port = local_address(opened[0]).port
+    close(opened)
+    opened = bind("", port)
+    assert {local_address(sock).port for sock in opened} == {port}
+    assert not port_is_free(port)
+    assert not port_is_free(port, "::")
+    close(opened)
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("missing", "left"), [(socket.AF_INET6, "0.0.0.0"), (socket.AF_INET, "::")]
+)
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_a_host_may_lack_a_family(
+    monkeypatch: pytest.MonkeyPatch, missing: int, left: str, number: int
+) -> None:
+    fail_to_bind(monkeypatch, number, family=missing)
+    [sock] = bind("", 0)
+    assert local_address(sock).host == left
+    sock.close()
+
+
+def test_a_host_without_any_family_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_bind(monkeypatch, errno.EAFNOSUPPORT)
+    with pytest.raises(ConfigurationError, match="neither IPv4 nor IPv6"):
+        bind("", 0)
+
+
+@needs_ipv6
+def test_a_fresh_port_that_is_taken_in_the_other_family_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = open_descriptors()
+    fail_to_bind(monkeypatch, errno.EADDRINUSE, family=socket.AF_INET6, times=3)
+    opened = bind("", 0)
+    assert len(opened) == 2
+    close(opened)
+    assert open_descriptors() == before
+
+
+@needs_ipv6
+def test_the_search_for_a_fresh_port_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_descriptors()
+    failed = fail_to_bind(monkeypatch, errno.EADDRINUSE, family=socket.AF_INET6)
+    with pytest.raises(PortInUseError):
+        bind("", 0)
+    assert len(failed) == FRESH_PORT_ATTEMPTS
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_port_in_use_is_told_with_how_to_find_its_owner(host: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = local_address(other).port
+        before = open_descriptors()
+        with pytest.raises(PortInUseError) as caught:
+            bind(host, port)
+        assert open_descriptors() == before
+    assert f"{host or '0.0.0.0'}:{port} is in use" in str(caught.value)
+    assert f":{port}" in str(caught.value).partition("`")[2]
+
+
+@needs_ipv6
+def test_one_taken_family_leaves_nothing_open() -> None:
+    [other] = bind("::", 0)
+    port = local_address(other).port
+    before = open_descriptors()
+    with pytest.raises(PortInUseError, match=rf"\[::\]:{port} is in use"):
+        bind("", port)
+    assert open_descriptors() == before
+    assert port_is_free(port)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "port", "error", "text"),
+    [
+        (errno.EACCES, 500, PermissionsError, "127.0.0.1:500 may not be bound: ports below 1024"),
+        (errno.EADDRINUSE, 0, PortInUseError, "127.0.0.1 has no free port left"),
+        (errno.EMFILE, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says"),
+    ],
+)
+def test_other_refusals(
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    port: int,
+    error: type[NetpunchError],
+    text: str,
+) -> None:
+    fail_to_bind(monkeypatch, number)
+    before = open_descriptors()
+    with pytest.raises(error, match=text):
+        bind("127.0.0.1", port)
+    assert open_descriptors() == before
+
+
+def test_a_foreign_address_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"203\.0\.113\.1 is no address of this host"):
+        bind("203.0.113.1", 5000)
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]", "127.0.0.1:5000", "a" * 70 + ".b"])
+def test_only_literals_are_taken(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no IP address"):
+        bind(host, 5000)
+
+
+def test_a_receive_buffer_is_asked_for() -> None:
+    [small], [large] = bind("127.0.0.1", 0, receive_buffer=8192), bind("127.0.0.1", 0)
+    with small, large:
+        sizes = [s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (small, large)]
+    assert 8192 <= sizes[0] < sizes[1]
+
+
+def test_a_receive_buffer_the_system_refuses_is_no_error() -> None:
+    [sock] = bind("127.0.0.1", 0, receive_buffer=-1)
+    sock.close()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.errors import OutputError
+from netpunch.output.envfile import EnvFileWritten, link_variables, write_env_file
+
+LOCAL = Address("0.0.0.0", 5000)
+REMOTE = Address("198.51.100.7", 40000)
+AT = "2026-01-01T00:00:00.250000Z"
+
+
+def variables(remote: Address = REMOTE, at: str = AT) -> dict[str, str]:
+    return link_variables("home-office", "a", LOCAL, remote, at)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pair.env"
+
+
+def test_what_the_file_says(path: Path) -> None:
+    write_env_file(path, variables())
+    assert path.read_text() == (
+        "NETPUNCH_PAIR=home-office\n"
+        "NETPUNCH_END=a\n"
+        "NETPUNCH_LADDR=0.0.0.0:5000\n"
+        "NETPUNCH_LHOST=0.0.0.0\n"
+        "NETPUNCH_LPORT=5000\n"
+        "NETPUNCH_RADDR=198.51.100.7:40000\n"
+        "NETPUNCH_RHOST=198.51.100.7\n"
+        "NETPUNCH_RPORT=40000\n"
+        "NETPUNCH_RFAMILY=inet\n"
+        "NETPUNCH_AT=2026-01-01T00:00:00.250000Z\n"
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_ipv6_is_bracketed_in_addresses_only() -> None:
+    told = variables(Address("2001:db8::1", 1))
+    assert told["NETPUNCH_RADDR"] == "[2001:db8::1]:1"
+    assert told["NETPUNCH_RHOST"] == "2001:db8::1"
+    assert told["NETPUNCH_RFAMILY"] == "inet6"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_shells_read_it_back(path: Path, shell: str) -> None:
+    written = variables(Address("2001:db8::1", 1))
+    write_env_file(path, written)
+    script = f'set -eu; cd /; . "{path}"; ' + "; ".join(f'echo "${name}"' for name in written)
+    read = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
+    assert read.stdout.splitlines() == list(written.values())
+
+
+@pytest.mark.parametrize(
+    "value", ["a b", "$(id)", "`id`", "a\nB=c", 'a"', "a'", "é", "a\\", "#", ""]
+)
+def test_only_harmless_values_are_written(path: Path, value: str) -> None:
+    told = variables() | {"NETPUNCH_PAIR": value}
+    if value == "":
+        write_env_file(path, told)
+        return
+    with pytest.raises(OutputError, match="NETPUNCH_PAIR would need quoting"):
+        write_env_file(path, told)
+    assert not path.exists()
+
+
+def test_only_our_names_are_written(path: Path) -> None:
+    with pytest.raises(OutputError, match="PATH would need quoting"):
+        write_env_file(path, {"PATH": "x"})
+
+
+def test_changed_compares_all_but_the_time(path: Path) -> None:
+    moved = Address("198.51.100.7", 40001)
+    later = "2026-01-02T00:00:00.000000Z"
+    assert write_env_file(path, variables()) == EnvFileWritten(True, None)
+    assert write_env_file(path, variables(at=later)) == EnvFileWritten(False, REMOTE)
+    assert f"NETPUNCH_AT={later}" in path.read_text()
+    assert write_env_file(path, variables(moved)) == EnvFileWritten(True, REMOTE)
+    assert write_env_file(path, variables(moved)) == EnvFileWritten(False, moved)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        b"",
+        b"\xff\x00",
+        b"NETPUNCH_RADDR=$(id)\n",
+        b"NETPUNCH_RADDR=" + b"9" * 3000,
+        b"NETPUNCH_RADDR=198.51.100.7:1\n" * 1_000_000,
+    ],
+    ids=["empty", "binary", "hostile", "long", "huge"],
+)
+def test_an_earlier_file_that_is_not_ours(path: Path, earlier: bytes) -> None:
+    path.write_bytes(earlier)
+    assert write_env_file(path, variables()) == EnvFileWritten(True, None)
+
+
+def test_an_earlier_file_that_is_no_file(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(OutputError, match="no regular file"):
+        write_env_file(path, variables())
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OutputError, match="no regular file"):
+        write_env_file(path, variables())
+
+
+def test_an_earlier_file_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int, size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    path.touch()
+    monkeypatch.setattr("netpunch.output.envfile.os.read", broken)
+    assert write_env_file(path, variables()).changed

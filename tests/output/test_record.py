@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netpunch.address import Address
+from netpunch.output.record import (
+    MAX_LINE_BYTES,
+    EventName,
+    Journal,
+    Style,
+    address_fields,
+    encode,
+    rfc3339,
+)
+
+AT = 1767225600.25
+
+
+class Lines:
+    """A sink that can be told to refuse."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.full = False
+
+    def put(self, line: bytes) -> bool:
+        if not self.full:
+            self.written.append(line)
+        return not self.full
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.written]
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def journal(lines: Lines) -> Journal:
+    return Journal(lines.put, node="home", clock=lambda: AT)
+
+
+def test_a_whole_record(journal: Journal, lines: Lines) -> None:
+    journal.emit(
+        EventName.PAIR_UP,
+        rtt_ms=12.34567,
+        pair="home-office",
+        local=Address("0.0.0.0", 5000),
+        remote=Address("2001:db8::1", 6000),
+        end="a",
+        extra=["x", Address("192.0.2.1", 1)],
+        path="observed",
+    )
+    assert lines.written == [
+        b'{"v":1,"ts":"2026-01-01T00:00:00.250000Z","seq":1,"run":"%b","event":"pair.up",'
+        b'"node":"home","pair":"home-office","end":"a","laddr":"0.0.0.0:5000","lhost":"0.0.0.0",'
+        b'"lport":5000,"raddr":"[2001:db8::1]:6000","rhost":"2001:db8::1","rport":6000,'
+        b'"path":"observed","rtt_ms":12.346,"extra":["x","192.0.2.1:1"]}\n' % journal.run.encode()
+    ]
+
+
+def test_what_does_not_apply_is_left_out(journal: Journal, lines: Lines) -> None:
+    record = journal.emit(
+        EventName.PAIR_WAITING, reason=None, remote=None, rtt_ms=float("inf"), changed=False
+    )
+    assert record == lines.records[0]
+    assert set(record) == {"v", "ts", "seq", "run", "event", "node", "changed"}
+    assert record["changed"] is False
+
+
+def test_without_a_node_there_is_no_node_field(lines: Lines) -> None:
+    assert "node" not in Journal(lines.put).emit(EventName.RUN_START)
+
+
+def test_sequence_numbers_rise_and_the_run_stays(journal: Journal, lines: Lines) -> None:
+    for _ in range(3):
+        journal.emit(EventName.RUN_READY)
+    assert [record["seq"] for record in lines.records] == [1, 2, 3]
+    assert {record["run"] for record in lines.records} == {journal.run}
+    assert journal.run != Journal(lines.put).run
+
+
+def test_dropped_lines_are_told_by_the_next_one(journal: Journal, lines: Lines) -> None:
+    journal.emit(EventName.RUN_START)
+    lines.full = True
+    journal.emit(EventName.PAIR_WAITING)
+    journal.emit(EventName.PAIR_WAITING)
+    lines.full = False
+    journal.emit(EventName.PAIR_UP)
+    journal.emit(EventName.RUN_STOP)
+    told = [(record["seq"], record.get("dropped")) for record in lines.records]
+    assert told == [(1, None), (4, 2), (5, None)]
+    assert journal.dropped == 2
+
+
+def test_text_style_prints_links_and_nothing_else(lines: Lines) -> None:
+    journal = Journal(lines.put, style=Style.TEXT)
+    record = journal.emit(EventName.PAIR_UP, pair="p")
+    journal.show_link("p é \udce9")
+    assert record["pair"] == "p"
+    assert lines.written == ["p é \\udce9\n".encode()]
+
+
+def test_json_style_prints_no_links(journal: Journal, lines: Lines) -> None:
+    journal.show_link("p 192.0.2.1:1")
+    assert lines.written == []
+
+
+def test_lone_surrogates_never_reach_a_parser(journal: Journal, lines: Lines) -> None:
+    journal.emit(EventName.HOOK_START, argv=["caf\udce9", "\N{SNOWMAN}"])
+    assert lines.records[0]["argv"] == ["caf\\udce9", "\N{SNOWMAN}"]
+
+
+def test_a_long_text_is_cut(journal: Journal, lines: Lines) -> None:
+    journal.emit(EventName.PAIR_FAILED, pair="p", err="x" * 1_000_000)
+    assert lines.records[0]["err"] == "x" * 1000 + "…"
+    assert lines.records[0]["pair"] == "p"
+
+
+def test_where_cutting_is_not_enough_the_stamp_remains() -> None:
+    record: dict[str, object] = {"v": 1, "event": "datagram"}
+    record |= {f"field{number}": "\N{SNOWMAN}" * 100 for number in range(50)}
+    assert json.loads(encode(record)) == {"v": 1, "event": "datagram", "cut": True}
+
+
+TEXT = st.text('a"\\\n\x00\x1b\x7fé\N{SNOWMAN}\N{GRINNING FACE}\udc80', max_size=50)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["pair", "err", "rtt_ms", "reason", "decoded", "argv", "count"]),
+        TEXT.map(lambda text: text * 40) | st.lists(TEXT) | st.floats(),
+    )
+)
+def test_any_line_is_one_short_line_of_ascii(fields: dict[str, Any]) -> None:
+    lines = Lines()
+    Journal(lines.put, node="\N{SNOWMAN}" * 5000).emit(EventName.DATAGRAM, **fields)
+    (line,) = lines.written
+    assert len(line) <= MAX_LINE_BYTES
+    assert line.isascii()
+    assert line.index(b"\n") == len(line) - 1
+    assert json.loads(line)["event"] == "datagram"
+
+
+def test_address_fields() -> None:
+    assert address_fields("r", Address("192.0.2.1", 7)) == {
+        "raddr": "192.0.2.1:7",
+        "rhost": "192.0.2.1",
+        "rport": 7,
+    }
+
+
+def test_time_is_utc_with_microseconds() -> None:
+    assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
+    assert rfc3339(AT) == "2026-01-01T00:00:00.250000Z"
+
+
+def test_the_names_of_events() -> None:
+    names = """
+        run.start run.ready run.reload run.stop
+        pair.waiting pair.introduced pair.up pair.alive pair.down pair.failed
+        hook.start hook.output hook.end env.written
+        control.ready control.registered control.expired auth.rejected role.conflict datagram
+    """
+    assert {name.value for name in EventName} == set(names.split())

@@ -1,0 +1,90 @@
+"""The machines under test, made for hosts of the virtual network: one class per protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from netpunch.address import Address
+from netpunch.core.classic_control import ClassicControl
+from netpunch.core.classic_end import ClassicEnd
+from netpunch.core.control import ControlNode
+from netpunch.core.control_v2 import ControlV2
+from netpunch.core.end import End, EndSettings
+from netpunch.core.machine import Machine
+from netpunch.wire.keys import control_key
+from tests.sim.hosts import SimHost
+
+EndName = Literal["a", "b"]
+Random = Callable[[int], bytes]
+
+PAIR = "home-office"
+SECRET = bytes(range(32))
+CLASSIC_SECRET = b"classic secret"
+SLOTS: dict[EndName, str] = {"a": "a", "b": "b"}
+
+
+@dataclass(frozen=True, slots=True)
+class V2:
+    """Makes v2 machines. `secret` of an end may differ from what control has."""
+
+    secret: bytes = field(default=SECRET, repr=False)
+
+    def control(self, random: Random) -> Machine:
+        return ControlNode(
+            ControlV2({PAIR: control_key(SECRET, PAIR)}, random=random), ClassicControl({})
+        )
+
+    def end(
+        self,
+        end: EndName,
+        host: SimHost,
+        controls: list[Address],
+        *,
+        random: Random,
+        **settings: Any,
+    ) -> Machine:
+        """`settings` are those of EndSettings."""
+        return End(
+            EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
+            controls=controls,
+            sockets=host.sockets,
+            host_addresses=host.host_addresses,
+            random=random,
+            now=host.clock(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Classic:
+    """Makes classic machines."""
+
+    secret: bytes = field(default=CLASSIC_SECRET, repr=False)
+
+    def control(self, random: Random) -> Machine:
+        return ClassicControl(dict.fromkeys(SLOTS.values(), CLASSIC_SECRET))
+
+    def end(
+        self,
+        end: EndName,
+        host: SimHost,
+        controls: list[Address],
+        *,
+        random: Random,
+        deadline: float | None = 60.0,
+        deadline_from_start: bool = True,
+    ) -> Machine:
+        return ClassicEnd(
+            letter=SLOTS[end],
+            secret=self.secret,
+            controls=controls,
+            sockets=host.sockets,
+            deadline=deadline,
+            deadline_from_start=deadline_from_start,
+            random=random,
+            now=host.clock(),
+        )
+
+
+Protocol = V2 | Classic

@@ -1,0 +1,250 @@
+"""Whole networks: a control on the internet, and the two ends of a pair wherever they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from netpunch.address import Address
+from netpunch.core.events import Failed, Linked
+from tests.sim.hosts import SimHost
+from tests.sim.machines import V2, EndName, Protocol
+from tests.sim.nat import Firewall, Nat, NatBehavior
+from tests.sim.network import Link, Network, Segment
+
+CONTROL = {4: Address("192.0.2.1", 10001), 6: Address("2001:db8::1", 10001)}
+OBSERVE_PORT = 10002
+LOCAL_PORT = 5000
+DEADLINE = 20.0
+AFTERMATH = 10.0
+"""After the deadline: whatever an end still says, it must have said by then."""
+NUMBERS: dict[EndName, int] = {"a": 1, "b": 2}
+PROGRAM = b"the program that has taken over the port"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a network looks like. Seconds and probabilities.
+
+    `nat_a`, `nat_b`: the NATs in front of an end, from its host outwards; none means a public
+    address. `shared`: NATs outside of both of those, from the ends outwards: with empty `nat_a`
+    and `nat_b` both ends are in one LAN. `private_a`, `private_b`: the host's address behind its
+    NATs. `families`: those that the ends have; control is reached by the first. IPv6 addresses
+    are behind a stateful firewall. `skew`: b starts so much later than a (or earlier). Delay,
+    jitter, loss and duplication are those of each way through the internet, into which a node's
+    own delay counts. `settings` are those of the machines of both ends."""
+
+    protocol: Protocol = field(default_factory=V2)
+    nat_a: tuple[NatBehavior, ...] = ()
+    nat_b: tuple[NatBehavior, ...] = ()
+    shared: tuple[NatBehavior, ...] = ()
+    private_a: str = "10.0.1.2"
+    private_b: str = "10.0.2.2"
+    families: tuple[int, ...] = (4,)
+    skew: float = 0.0
+    delay: float = 0.02
+    delay_a: float | None = None
+    delay_b: float | None = None
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    lan_delay: float = 0.0002
+    deadline: float | None = DEADLINE
+    settings: dict[str, Any] = field(default_factory=dict)
+    settings_a: dict[str, Any] = field(default_factory=dict)
+    settings_b: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Side:
+    """One end of the pair: its host, and the NATs in front of it from there outwards."""
+
+    name: EndName
+    host: SimHost
+    nats: list[Nat]
+    settings: dict[str, Any]
+    started_at: list[float] = field(default_factory=list)
+
+    @property
+    def links(self) -> list[Linked]:
+        """All links told, over all restarts."""
+        return [event for _, event in self.host.told_of(Linked)]
+
+    @property
+    def link(self) -> Linked | None:
+        """The last link told."""
+        return self.links[-1] if self.links else None
+
+    @property
+    def linked_at(self) -> float | None:
+        """When the first link was told."""
+        first = self.host.first(Linked)
+        return first[0] if first else None
+
+    @property
+    def failure(self) -> Failed | None:
+        first = self.host.first(Failed)
+        return first[1] if first else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the machine needs its sockets no longer."""
+        return self.host.finished
+
+
+class Scenario:
+    """A network that is ready to run, of one seed and setup."""
+
+    def __init__(self, seed: int, setup: Setup) -> None:
+        self.seed = seed
+        self.setup = setup
+        self.control_address = CONTROL[setup.families[0]]
+        self.network = Network(seed)
+        self.control = self._host("control")
+        for address in CONTROL.values():
+            up = self._link(setup.delay)
+            self.control.attach(self.network.internet, address.host, up=up)
+        internet = self.network.internet
+        outside, self.shared = self._nest(internet, setup.shared, "198.51.100.1", setup.delay)
+        self.a = self._side("a", outside, setup.nat_a, setup.private_a, setup.delay_a)
+        self.b = self._side("b", outside, setup.nat_b, setup.private_b, setup.delay_b)
+        self.sides = (self.a, self.b)
+        self._machines = 0
+
+    # Building
+
+    def _host(self, name: str) -> SimHost:
+        """Clocks of hosts have nothing to do with each other."""
+        return SimHost(self.network, name, clock_offset=self.network.random.uniform(0, 1e6))
+
+    def _link(self, delay: float) -> Link:
+        setup = self.setup
+        return Link(delay, setup.jitter, setup.loss, setup.duplicate)
+
+    def _up(self, segment: Segment, delay: float) -> Link:
+        """The way into a segment: all of the internet's faults, or only a LAN's delay."""
+        return self._link(delay) if segment.name == "internet" else Link(self.setup.lan_delay)
+
+    def _nest(
+        self, outside: Segment, behaviors: tuple[NatBehavior, ...], public: str, delay: float
+    ) -> tuple[Segment, list[Nat]]:
+        """NATs below `outside`: the innermost segment, and the NATs from there outwards."""
+        nats: list[Nat] = []
+        for level, behavior in enumerate(reversed(behaviors)):
+            address = f"100.64.{level}.1" if level else public
+            nats.insert(0, Nat(behavior, outside, address, up=self._up(outside, delay)))
+            outside = nats[0].inside
+        return outside, nats
+
+    def _side(
+        self,
+        name: EndName,
+        outside: Segment,
+        behaviors: tuple[NatBehavior, ...],
+        private: str,
+        delay: float | None,
+    ) -> Side:
+        setup, number = self.setup, NUMBERS[name]
+        delay = setup.delay if delay is None else delay
+        public = f"203.0.113.{number}" if outside.name == "internet" else f"10.9.0.{number}"
+        host = self._host(name)
+        segment, nats = self._nest(outside, behaviors, public, delay)
+        if 4 in setup.families:
+            host.attach(segment, private if behaviors else public, up=self._up(segment, delay))
+        if 6 in setup.families:
+            self._attach_ipv6(host, f"2001:db8:{number}::2", delay)
+        own = setup.settings_a if name == "a" else setup.settings_b
+        return Side(name, host, nats, {**setup.settings, **own})
+
+    def _attach_ipv6(self, host: SimHost, address: str, delay: float) -> None:
+        lan = Segment(self.network, f"lan of {address}")
+        firewall = Firewall(self.network.internet, lan, up=self._link(delay))
+        firewall.protect(address)
+        host.attach(lan, address, up=Link(self.setup.lan_delay))
+
+    # Running
+
+    def start(self) -> Scenario:
+        """Control at once; the ends as `skew` says."""
+        self.start_control()
+        skew = self.setup.skew
+        self.network.call_at(max(0.0, -skew), self.start_end, self.a)
+        self.network.call_at(max(0.0, skew), self.start_end, self.b)
+        return self
+
+    def start_control(self) -> None:
+        """A new process, which knows nothing of an earlier one."""
+        for family, address in CONTROL.items():
+            for port in (address.port, OBSERVE_PORT):
+                self.control.bind(port, family)
+        self.control.start(self.setup.protocol.control(self.randbytes("control")))
+
+    def start_end(self, side: Side) -> None:
+        """A new process on the side's host."""
+        side.started_at.append(self.network.now)
+        for family in self.setup.families:
+            side.host.bind(LOCAL_PORT, family)
+        machine = self.setup.protocol.end(
+            side.name,
+            side.host,
+            [self.control_address],
+            random=self.randbytes(side.name),
+            **{"deadline": self.setup.deadline, **side.settings},
+        )
+        side.host.start(machine)
+
+    def restart_end(self, side: Side) -> None:
+        """Kills the side's process, and starts another in its place."""
+        side.host.stop()
+        self.start_end(side)
+
+    def restart_control(self) -> None:
+        self.control.stop()
+        self.start_control()
+
+    def randbytes(self, name: str) -> Callable[[int], bytes]:
+        """Randomness for a machine, other than any other's."""
+        self._machines += 1
+        return Random(f"{self.seed}/{name}/{self._machines}").randbytes
+
+    def run(self, seconds: float) -> None:
+        self.network.run_until(self.network.now + seconds)
+
+    def run_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it came true within so many seconds."""
+        return condition() or self.network.run_until(self.network.now + seconds, condition)
+
+    def run_until_linked(self, seconds: float) -> bool:
+        return self.run_until(lambda: self.linked, seconds)
+
+    def run_to_the_end(self) -> Scenario:
+        """Until both ends need their sockets no longer, at most until well after the deadline."""
+        longest = abs(self.setup.skew) + (self.setup.deadline or 0.0) + AFTERMATH
+        self.run_until(lambda: self.a.ended and self.b.ended, longest)
+        return self
+
+    @property
+    def linked(self) -> bool:
+        return self.a.linked_at is not None and self.b.linked_at is not None
+
+    @property
+    def link_time(self) -> float:
+        """Seconds from the later end's start until both ends were linked."""
+        assert self.a.linked_at is not None
+        assert self.b.linked_at is not None
+        later = max(self.a.started_at[0], self.b.started_at[0])
+        return max(self.a.linked_at, self.b.linked_at) - later
+
+    def begin_programs_when_finished(self, count: int = 40, interval: float = 0.05) -> None:
+        """From `Finished` on a side's program sends on the path, as a VPN does."""
+        for side in self.sides:
+            side.host.on_event = lambda _, side=side: self._run_program(side, count, interval)
+
+    def _run_program(self, side: Side, count: int, interval: float) -> None:
+        if side.link is None or not side.ended:
+            return
+        for n in range(count):
+            send = (PROGRAM, side.link.remote, side.link.via)
+            self.network.call_at(self.network.now + n * interval, side.host.send, *send)
