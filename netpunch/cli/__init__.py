@@ -39,7 +39,7 @@ examples:
   netpunch run site.yaml
   netpunch key new -o home-office.key
   netpunch control --secret-file F --local :7777
-  netpunch peer a --secret-file F --local :5000 --remote control.example.net:7777
+  netpunch peer a --secret-file F --local :5000 --remote HOST:7777
 """
 
 

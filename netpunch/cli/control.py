@@ -12,8 +12,8 @@ DESCRIPTION = """\
 Introduce ends to each other, without a site file, until SIGINT or SIGTERM.
 
 Classic: the secret is the file's bytes, a newline at their end included; it is
-for all pairs of letters, a-b to y-z. With --protocol v2 the file holds the key of
-one pair, or better the key for control that `netpunch key control` derives.
+for all pairs of letters, a-b to y-z. With --protocol v2 the file holds the key
+of one pair, or better the key for control that `netpunch key control` derives.
 """
 EPILOG = f"""\
 examples:
@@ -26,14 +26,15 @@ examples:
 
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
+    parser.usage = f"{prog} --secret-file F --local ADDR:PORT [options]"
     add = parser.add_argument
     add("--secret-file", metavar="F", required=True, help="the secret, in a file of mode 0600")
     add(
         "--local",
-        metavar="[ADDR]:PORT",
+        metavar="ADDR:PORT",
         required=True,
         type=listen_address,
-        help="where to listen",
+        help="where to listen; :PORT for every address",
     )
     oneshot.add_protocol(parser)
     oneshot.add_log(parser)

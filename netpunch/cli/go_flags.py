@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netpunch.errors import UsageError
 
-SECRET_ADVICE = (
+NOT_ON_THE_COMMAND_LINE = (
     "a secret as an argument is visible to everyone on this host: "
     "put it into a file of mode 0600 and give --secret-file FILE"
 )
@@ -39,7 +39,7 @@ def refuse(options: list[str], arguments: list[str]) -> None:
     if END in arguments:
         arguments = arguments[: arguments.index(END)]
     if any(flag(word).name == "secret" for word in (*options, *arguments)):
-        raise UsageError(SECRET_ADVICE)
+        raise UsageError(NOT_ON_THE_COMMAND_LINE)
     if any(flag(word).name in SPELLINGS.keys() - {"version"} for word in options):
         raise UsageError(NAME_A_COMMAND)
     for dashes, name in map(flag, (*options, *arguments)):

@@ -14,8 +14,8 @@ from netpunch.errors import ConfigurationError, OutputError
 KEY_FILE_MODE = 0o600
 
 DESCRIPTION = """\
-Keys of pairs. They go to standard output, or with -o to a new file of mode 0600;
-a file that exists is never overwritten.
+Make and compare keys of pairs. A key goes to standard output, or with -o to a
+new file of mode 0600; a file that exists is never overwritten.
 """
 EPILOG = f"""\
 The pair's key goes to both ends and to nobody else. With the key for control, a

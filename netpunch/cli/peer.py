@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netpunch.net.api import Link
 
 COMMAND_OPTION = "--command"
+USAGE_INDENT = " " * len("usage: netpunch peer ")
 RESULT = "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: {laddr} {lhost} {lport} {raddr} {rhost} {rport}"
 """The Go netpunch's result line: scripts split it at spaces."""
 END_NAMES = "ab"
@@ -42,20 +43,20 @@ as the last line on standard output:
       198.51.100.7:5001 198.51.100.7 5001
 
 Classic: SLOT is a letter, a-b to y-z are the pairs; the secret is the file's
-bytes, a newline at their end included. With --protocol v2, SLOT is a or b and the
-file holds the key that `netpunch key new` makes.
+bytes, a newline at their end included. With --protocol v2, SLOT is a or b and
+the file holds the key that `netpunch key new` makes.
 """
 EPILOG = f"""\
-TEXT and ARG know {{laddr}} {{lhost}} {{lport}} {{raddr}} {{rhost}} {{rport}} {{pair}} {{end}};
-{{{{ is a brace. The port is free again when the result is printed and when PROGRAM
-starts; with --command, nothing but a template is printed.
+TEXT and ARG know {{laddr}} {{lhost}} {{lport}} {{raddr}} {{rhost}} {{rport}} {{pair}}
+{{end}}; {{{{ is a brace. The port is free again when the result is printed and when
+PROGRAM starts; with --command, nothing but a template is printed.
 
 examples:
   netpunch peer a --secret-file F --local :5000 --remote HOST:7777
-  netpunch peer b --protocol v2 --pair home-office --secret-file home-office.key \\
+  netpunch peer b --protocol v2 --pair home-office --secret-file F \\
       --local :5000 --remote HOST:10001 --template '{{raddr}}'
   netpunch peer a --secret-file F --local :1194 --remote HOST:7777 --command \\
-      openvpn --config office.conf --lport {{lport}} --remote {{rhost}} --rport {{rport}}
+      openvpn --config vpn.conf --lport {{lport}} --remote {{rhost}} {{rport}}
 
 {EXIT_CODES}"""
 
@@ -82,15 +83,19 @@ def split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def build_parser(prog: str) -> Parser:
     parser = Parser(prog, DESCRIPTION, EPILOG)
+    parser.usage = (
+        f"{prog} SLOT --secret-file F --local ADDR:PORT --remote HOST:PORT\n"
+        f"{USAGE_INDENT}[options] [--command PROGRAM ARG...]"
+    )
     add = parser.add_argument
     add("slot", metavar="SLOT", help="a letter from a to z; for v2, a or b")
     add("--secret-file", metavar="F", required=True, help="the secret, in a file of mode 0600")
     add(
         "--local",
-        metavar="[ADDR]:PORT",
+        metavar="ADDR:PORT",
         required=True,
         type=local_address,
-        help="where to punch from",
+        help="where to punch from; :PORT for every address",
     )
     add(
         "--remote",
@@ -109,13 +114,12 @@ def build_parser(prog: str) -> Parser:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--template", metavar="TEXT", help="print this instead of the line")
     output.add_argument("--template-file", metavar="F", help="the same, from a file")
+    oneshot.add_log(parser)
     add(
         COMMAND_OPTION,
-        nargs=argparse.REMAINDER,
-        metavar="PROGRAM",
-        help="once linked, become this program; the last option: what follows is its arguments",
+        nargs=argparse.REMAINDER,  # for the help text: see `split_command`
+        help="once linked, become PROGRAM ARG...; the last option",
     )
-    oneshot.add_log(parser)
     return parser
 
 

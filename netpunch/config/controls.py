@@ -17,7 +17,7 @@ Controls = list[Draft[Control]]
 
 def build_controls(found: tuple[Found, ...], problems: Problems) -> Controls | None:
     """All controls, or None if any of them is wrong: then nothing is said about references."""
-    if not all(is_whole(each.value) for each in found):
+    if not is_whole(found) or not all(is_whole(each.value) for each in found):
         return None
     before = len(problems)
     drafts = [_control(each, alone=len(found) == 1, problems=problems) for each in found]

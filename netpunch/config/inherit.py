@@ -53,5 +53,5 @@ class Draft(Generic[P]):
     def complain(self, problems: Problems, message: str, *keys: str) -> None:
         """Record a problem with that setting; where it was inherited, say by whom."""
         position, path = self.place(*keys)
-        inherited = path.startswith("defaults.")
+        inherited = not path.startswith(self.path)
         problems.add(position, path, message, example=self.path if inherited else "")

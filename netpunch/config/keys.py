@@ -51,6 +51,12 @@ _file = record(
         "mode": scalar('an octal file mode such as "0640"', values.file_mode),
     },
     required=("template", "to"),
+    wanted='a mapping such as {template: vpn.conf.in, to: "/run/vpn.conf"}',
+)
+
+_forward = record(
+    {"listen": _listen, "to": _send_to},
+    wanted='a mapping such as {listen: "127.0.0.1:51821"}, or off',
 )
 
 _ANYWHERE: dict[str, tuple[Reader[Any], Any]] = {
@@ -66,7 +72,7 @@ _ANYWHERE: dict[str, tuple[Reader[Any], Any]] = {
     "check": (readers.program, ()),
     "check_every": (_duration, 30.0),
     "command": (readers.command, ()),
-    "forward": (off_or(record({"listen": _listen, "to": _send_to}), None), None),
+    "forward": (off_or(_forward, None), None),
     "hooks": (readers.hooks(_duration), {}),
     "env_file": (off_or(readers.path('a path such as "/run/{pair}.{end}.env"'), None), None),
     "files": (list_of(_file, "a list such as [{template: vpn.in, to: /run/vpn.conf}]"), ()),
@@ -109,6 +115,7 @@ def _with_one_secret(reader: Reader[Settings]) -> Reader[Settings]:
 _end = _with_one_secret(
     record(
         _anywhere | {"node": _node},
+        wanted='a mapping such as {node: home, local: ":5000"}, or {} to inherit everything',
         elsewhere={"protocol": _OF_THE_PAIR, "slots": _OF_THE_PAIR},
     )
 )
@@ -122,6 +129,7 @@ _pair = _with_one_secret(
             "a": _end,
             "b": _end,
         },
+        wanted="a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}",
         elsewhere={"node": "belongs to an end: write it below `a` or `b`"},
     )
 )
@@ -138,6 +146,7 @@ _control = record(
         "expire": _duration,
     },
     required=("address",),
+    wanted='a mapping such as {node: vps, address: "vps.example.net:10001"}',
 )
 
 
@@ -173,9 +182,11 @@ SITE = record(
         "metrics": record(
             {"textfile": readers.path("a path such as /var/lib/metrics/netpunch.prom", ())},
             required=("textfile",),
+            wanted="a mapping such as {textfile: /var/lib/metrics/netpunch.prom}",
         ),
         "pairs": _pairs,
     },
     required=("version", "control", "pairs"),
+    wanted="a mapping of version, control and pairs",
 )
 """A whole file. `control` is a tuple of Found, whose values are Settings like those of pairs."""

@@ -13,11 +13,10 @@ from netpunch.config.keys import SITE
 from netpunch.config.model import Pair, Position, Site
 from netpunch.config.pairs import build_pair
 from netpunch.config.paths import beside
-from netpunch.config.problems import Problems, TooManyProblems
-from netpunch.config.rules import Drafts, check_site
+from netpunch.config.problems import Abandoned, Problems
+from netpunch.config.rules import Drafts, check_own_node, check_site
 from netpunch.config.schema import BROKEN, Cursor, Rejected, Settings
 from netpunch.config.source import Source, position_of
-from netpunch.config.tree import Abandoned, compose
 from netpunch.errors import MissingFileError, PermissionsError
 from netpunch.template import render
 
@@ -30,6 +29,8 @@ def load(path: Path) -> Site:
 
     Raises SiteError (a ConfigurationError) with all that is wrong, MissingFileError,
     PermissionsError."""
+    from netpunch.config.composer import compose  # here: what needs no YAML starts without it
+
     data, is_public = _read(path)
     data = data.removeprefix(codecs.BOM_UTF8)
     source = Source(str(path), data.decode("utf-8", "replace"))
@@ -38,8 +39,9 @@ def load(path: Path) -> Site:
         root = compose(_text(data, problems), problems)
         settings = SITE(Cursor(root, "", root.start, problems))
         drafts = _drafts(path, settings, problems)
-        check_site(drafts, settings.get("node"), problems)
-    except (Abandoned, Rejected, TooManyProblems):
+        check_site(drafts, problems)
+        check_own_node(drafts, settings.get("node"), problems)
+    except (Abandoned, Rejected):
         source.hide_all_secrets()  # what was not understood may hold one
         raise problems.error() from None
     if len(problems):

@@ -43,8 +43,8 @@ class SiteError(ConfigurationError):
         self.problems = problems
 
 
-class TooManyProblems(Exception):  # noqa: N818 - a signal within the package, never an error
-    """No more problems are collected."""
+class Abandoned(Exception):  # noqa: N818 - a signal within the package, never an error
+    """There is no use in reading on; the reason has been recorded."""
 
 
 class Problems:
@@ -61,10 +61,10 @@ class Problems:
         """The same problem at the same place counts once: a default is inherited by many, and
         `example` is one of them.
 
-        Raises TooManyProblems once there are enough."""
+        Raises Abandoned once there are enough."""
         self._found.setdefault((position, message), (key, example))
         if len(self._found) >= MAX_PROBLEMS:
-            raise TooManyProblems
+            raise Abandoned
 
     def error(self) -> SiteError:
         """All of them in the order of the file, as the exception to raise."""

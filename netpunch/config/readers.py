@@ -26,7 +26,7 @@ KEY_PREFIXES = ("npk1:", "npc1:")
 _PUNCHABLE = frozenset({"observed", "host", "mapped"})
 """Candidates that are addresses; `any-port` only says more about them."""
 
-_ARGV = 'a list: the program and its arguments, as in ["/bin/echo", "hello"]; there is no shell'
+_ARGV = 'a program and its arguments as a list, no shell, such as ["/bin/echo", "hello"]'
 
 
 def template(wanted: str, placeholders: Collection[str] = ALL_PLACEHOLDERS) -> Reader[str]:
@@ -145,7 +145,10 @@ def candidates(cursor: Cursor) -> frozenset[str]:
 
 def hooks(duration: Reader[float]) -> Reader[Settings]:
     """A program for each occasion, or one for all four."""
-    each = record(dict[str, Reader[object]](dict.fromkeys(OCCASIONS, program), timeout=duration))
+    each = record(
+        {**dict.fromkeys(OCCASIONS, program), "timeout": duration},
+        wanted=f"{_ARGV}, for all occasions; or a mapping of them: {{up: [...], down: [...]}}",
+    )
 
     def read(cursor: Cursor) -> Settings:
         if not isinstance(cursor.node, Sequence):

@@ -13,7 +13,7 @@ from netpunch.config.inherit import Draft
 from netpunch.config.model import Control, End, HostPort, Position
 from netpunch.config.pairs import PairDraft
 from netpunch.config.problems import Problems
-from netpunch.config.schema import Found, did_you_mean
+from netpunch.config.schema import Found, did_you_mean, is_whole
 from netpunch.config.sources import GENERATE
 from netpunch.config.values import WILDCARDS
 from netpunch.template import render
@@ -41,14 +41,24 @@ class Drafts:
             yield from (end for end in pair.ends if end.part.enabled)
 
 
-def check_site(drafts: Drafts, node: Found | None, problems: Problems) -> None:
-    """Record what is wrong between parts. `node` is the file's own `node:`."""
+def check_site(drafts: Drafts, problems: Problems) -> None:
+    """Record what is wrong between parts."""
     _check_nodes(drafts, problems)
-    _check_own_node(drafts, node, problems)
     _check_generated(drafts, problems)
     _check_sockets(drafts, problems)
     _check_outputs(drafts, problems)
     _check_slots(drafts, problems)
+
+
+def check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> None:
+    """Record if the file's own `node:` is none of its nodes, as far as they are known."""
+    if node is None or not is_whole(node.value) or not drafts.complete:
+        return
+    names = sorted({part.part.node for part in drafts.parts() if part.part.node is not None})
+    if node.value not in names:
+        there_is = f"there is {', '.join(names)}" if names else "no part names a node"
+        guess = did_you_mean(node.value, names)
+        problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {there_is}")
 
 
 def _check_nodes(drafts: Drafts, problems: Problems) -> None:
@@ -59,15 +69,6 @@ def _check_nodes(drafts: Drafts, problems: Problems) -> None:
         if part.part.node is None:
             message = f"names no `node`, but {named[0].path} does: either every part or none"
             problems.add(part.position, part.path, message)
-
-
-def _check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> None:
-    names = sorted({part.part.node for part in drafts.parts() if part.part.node is not None})
-    if node is None or node.value in names or not drafts.complete:
-        return
-    there_is = f"there is {', '.join(names)}" if names else "none names a node"
-    guess = did_you_mean(node.value, names)
-    problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {there_is}")
 
 
 def _check_generated(drafts: Drafts, problems: Problems) -> None:

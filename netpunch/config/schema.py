@@ -6,7 +6,6 @@ A record catches Rejected for each of its keys, so one wrong value hides no othe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,16 +13,13 @@ from typing import Any, TypeVar
 from netpunch.config import tree
 from netpunch.config.model import Position
 from netpunch.config.problems import Problems
-from netpunch.config.source import shown
+from netpunch.config.source import shown, sounds_secret
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 BROKEN: Any = object()
 """Stands for a value that was rejected: later stages leave alone what depends on it."""
-
-SECRET_LIKE = re.compile("secr|key|pass|psk|token|cred", re.IGNORECASE)
-"""Unknown keys whose value may be a secret: it is not shown."""
 
 _LONGEST_KEY = 64
 """Longer ones are no misspelt key: nothing is suggested."""
@@ -189,12 +185,13 @@ def off_or(reader: Reader[T], off: U) -> Reader[T | U]:
 def record(
     keys: Mapping[str, Reader[Any]],
     required: Collection[str] = (),
+    *,
+    wanted: str,
     elsewhere: Mapping[str, str] | None = None,
 ) -> Reader[Settings]:
     """A mapping with these keys. `elsewhere` tells of keys that belong in another place.
 
     A required key that is missing is recorded, and BROKEN in the result."""
-    wanted = f"a mapping with keys such as {', '.join(list(keys)[:3])}"
 
     def read(cursor: Cursor) -> Settings:
         settings: Settings = {}
@@ -234,8 +231,8 @@ def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) ->
     """Record an unknown key; the known one that was probably meant."""
     word, colon, _ = name.partition(":")
     guess = closest(word, keys)
-    if SECRET_LIKE.search(name) or (guess and SECRET_LIKE.search(guess)):
-        cursor.problems.source.hide(value.at, value.node.end)
+    if sounds_secret(word) or (guess and sounds_secret(guess)):
+        cursor.problems.source.hide(value.at if colon else value.node.start, value.node.end)
     if colon and guess:
         message = f"a space is missing behind `{guess}:`"
     else:

@@ -15,6 +15,10 @@ _KEY_TEXT = re.compile(r"(np[kc]1:)([\w-]+)")
 _SECRET_ENTRY = re.compile(r"""\bsecret["']?\s*:\s*+(?!generate\b)""")
 """A `secret:` with its value behind it, for files that are too broken to be parsed."""
 
+_SOUNDS_SECRET = re.compile("secr|key|pass|psk|token|cred", re.IGNORECASE)
+_NO_SECRETS = frozenset({"secret_file", "session_key", "credential"})
+"""Keys of ours that sound so, but tell only where a secret is, or whether."""
+
 _EXCERPT_WIDTH = 120
 """Of a longer line only the part around the caret is shown."""
 
@@ -83,6 +87,11 @@ def shown(text: str) -> str:
     """A wrong value as a message may repeat it: quoted, short, printable, no key text."""
     shortened = text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
     return repr(_KEY_TEXT.sub(_starred, shortened))
+
+
+def sounds_secret(key: str) -> bool:
+    """Whether the value of a key, even an unknown one, may be a secret."""
+    return bool(_SOUNDS_SECRET.search(key)) and key not in _NO_SECRETS
 
 
 def _starred(key: re.Match[str]) -> str:

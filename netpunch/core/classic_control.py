@@ -169,9 +169,10 @@ class ClassicControl(Outbox):
     ) -> None:
         """Serves these slots from now on. Ends registered in slots whose secret stays the same
         stay registered. Raises as the constructor does; then nothing has changed."""
-        slots = {ord(letter): self._slot_for(letter, secrets[letter]) for letter in secrets}
-        for letter, slot in self._slots.items():
-            if slots.get(letter) is not slot and slot.address is not None:
+        served = [self._slot_for(letter, secret) for letter, secret in secrets.items()]
+        slots = {ord(slot.letter): slot for slot in served}
+        for slot in self._slots.values():
+            if slot not in served and slot.address is not None:
                 self._emit(Expired(slot.pair, end_of(slot.letter)))
         self._slots = slots
         for slot in slots.values():

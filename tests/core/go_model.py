@@ -22,13 +22,10 @@ class Mode(Enum):
     CLOSING = (5, 0.02, b"z")
     SLEEPING = (1, 30.0, None)
 
-    @property
-    def tries(self) -> int:
-        return self.value[0]
-
-    @property
-    def gap(self) -> float:
-        return self.value[1]
+    def __init__(self, tries: int, gap: float, message: bytes | None) -> None:
+        self.tries = tries
+        self.gap = gap
+        self.message = message
 
 
 class _GoProcess:
@@ -147,12 +144,11 @@ class GoEnd(_GoProcess):
         self._due = now + self.mode.gap
         if self.mode is Mode.SLEEPING:
             return
-        message = self.mode.value[2]
-        if message is None:
+        if self.mode.message is None:
             self._write(self._letter, self._control)
             return
         assert self.peer is not None
         if self.peer.port == 0 or self.peer.family != self._control.family:
             self.crashed = True
             return
-        self._write(message, self.peer)
+        self._write(self.mode.message, self.peer)

@@ -80,7 +80,7 @@ class TestAnswers:
         announce(control, "b", B, 0.0)
         announce(control, "a", A, 0.0)
         announce(control, "b", B_MOVED, 1.0)
-        assert announce(control, "a", A, 2.0) == [Transmit(introduction("b", B_MOVED), A, 0)]
+        assert announce(control, "a", A, 1.1) == [Transmit(introduction("b", B_MOVED), A, 0)]
 
     def test_an_answer_leaves_by_the_socket_of_its_question(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0, via=1)
@@ -323,7 +323,9 @@ class TestRejected:
             st.tuples(
                 st.one_of(
                     st.binary(max_size=60),
-                    st.sampled_from("abyz").map(lambda letter: classic.sign(SECRET, letter.encode())),
+                    st.sampled_from("abyz").map(
+                        lambda letter: classic.sign(SECRET, letter.encode())
+                    ),
                 ),
                 st.sampled_from([A, B, A_V6, Address("192.0.2.1", 0)]),
                 st.floats(0.0, 50.0),

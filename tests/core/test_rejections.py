@@ -72,9 +72,7 @@ def test_kinds_are_told_apart(rejections: Rejections, told: list[AuthRejected]) 
     assert rejections.next_timer() == WINDOW + 2.0
 
 
-def test_nothing_is_due_before_the_minute(
-    rejections: Rejections, told: list[AuthRejected]
-) -> None:
+def test_nothing_is_due_before_the_minute(rejections: Rejections, told: list[AuthRejected]) -> None:
     rejections.add(Drop.MALFORMED, None, HERE, 0.0)
     rejections.add(Drop.MALFORMED, None, HERE, 1.0)
     rejections.handle_timer(WINDOW - 0.001)

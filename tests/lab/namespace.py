@@ -61,13 +61,17 @@ class Namespace:
     def udp_socket(self, host: str, port: int) -> socket.socket:
         """A UDP socket of this namespace, for the test process itself."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = self._inside(lambda: socket.socket(family, socket.SOCK_DGRAM))
+        sock = self.open_socket(family, socket.SOCK_DGRAM)
         try:
             sock.bind((host, port))
         except OSError:
             sock.close()
             raise
         return sock
+
+    def open_socket(self, family: int, kind: int) -> socket.socket:
+        """An unbound socket of this namespace."""
+        return self._inside(lambda: socket.socket(family, kind))
 
     def delete(self) -> None:
         """Remove it with everything in it; what still runs there is killed."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 
+from tests.lab.cable import Cable
 from tests.lab.namespace import Namespace
 
 FIRST_MEMBER = 10
@@ -132,16 +133,23 @@ class Segment:
     def address6(self, number: int) -> str:
         return f"{self.prefix6}::{number}" if self.prefix6 else ""
 
-    def join(self, namespace: Namespace, interface: str = "eth0") -> Host:
-        """Plug a namespace in, with the segment's router as its default route."""
+    def join(
+        self, namespace: Namespace, interface: str = "eth0", cable: Namespace | None = None
+    ) -> Host:
+        """Plug a namespace in, with the segment's router as its default route; by a cable with
+        a length where there is a namespace for that."""
         number = FIRST_MEMBER + self._members
         self._members += 1
         address4, address6 = self.address4(number), self.address6(number)
         port = f"{self.bridge}{number}"
-        self.owner.configure(
-            f"link add {port} type veth peer name {interface} netns {namespace.name}",
-            f"link set {port} master {self.bridge} up",
-        )
+        if cable is None:
+            _link(self.owner, port, namespace, interface)
+        else:
+            cable.sysctl("ipv6/conf/default/disable_ipv6", 1)  # it shall say nothing of its own
+            _link(self.owner, port, cable, Cable.NEAR)
+            _link(cable, Cable.FAR, namespace, interface)
+            cable.configure(f"link set {Cable.NEAR} up", f"link set {Cable.FAR} up")
+        self.owner.configure(f"link set {port} master {self.bridge} up")
         namespace.configure(
             *_addresses(interface, address4, address6),
             f"link set {interface} up",
@@ -149,6 +157,10 @@ class Segment:
             *([f"route add default via {self.address6(1)}"] if address6 else []),
         )
         return Host(namespace, address4, address6)
+
+
+def _link(one: Namespace, interface: str, other: Namespace, other_interface: str) -> None:
+    one.configure(f"link add {interface} type veth peer name {other_interface} netns {other.name}")
 
 
 def _addresses(interface: str, address4: str, address6: str) -> list[str]:
@@ -201,11 +213,23 @@ class Lab:
         """A host with a public address and no firewall."""
         return self._servers.join(self._namespace(label))
 
-    def router(self, label: str, nat: Nat = HOME_ROUTER, *, behind: Router | None = None) -> Router:
-        """A router with a lan of its own, at the internet or (IPv4 only) behind another one."""
+    def router(
+        self,
+        label: str,
+        nat: Nat = HOME_ROUTER,
+        *,
+        behind: Router | None = None,
+        latency: float = 0.0,
+    ) -> Router:
+        """A router with a lan of its own, at the internet or (IPv4 only) behind another one.
+
+        `latency` is the seconds that its uplink takes, in each direction."""
         namespace = self._namespace(label)
         uplink = behind.lan if behind else self._customers
-        wan = uplink.join(namespace, "wan")
+        cable = self._namespace(f"{label}_cable") if latency else None
+        wan = uplink.join(namespace, "wan", cable)
+        if cable:
+            self._cleanup.callback(Cable(cable, latency).close)
         self._lans += 1
         prefix6 = f"2001:db8:1:{self._lans:x}" if self.ipv6 and not behind else ""
         lan = Segment(namespace, "lan", f"192.168.{self._lans}" if self.ipv4 else "", prefix6)

@@ -6,6 +6,7 @@ Proved with plain sockets, so that a scenario which fails tells of netpunch, not
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 
@@ -135,6 +136,16 @@ def test_two_behind_nested_routers_punch(lab: Lab) -> None:
     home_outside = observed(home, server)
     assert home_outside.host == carrier.wan.address
     assert punched(home, home_outside, office, observed(office, server))
+
+
+def test_a_slow_uplink_delays_both_ways(dual_lab: Lab) -> None:
+    lab = dual_lab
+    server = lab.udp_socket(lab.server("server"))
+    sock = lab.udp_socket(lab.host("host", lab.router("router", latency=0.05)))
+    observed(sock, server)  # the first one waits for neighbour discovery, too
+    before = time.monotonic()
+    observed(sock, server)
+    assert 0.1 <= time.monotonic() - before < 1
 
 
 def test_ipv6_is_firewalled_not_translated(ipv6_lab: Lab) -> None:

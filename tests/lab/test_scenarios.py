@@ -20,6 +20,9 @@ from tests.lab.program import Program, Record, remote_of, write_key
 pytestmark = pytest.mark.lab
 
 CONTROL_PORT = 10001
+ANSWERING_ROUTER = Nat(input_drop=False)
+UPLINK_SECONDS = 0.02
+"""The latency of a common uplink."""
 LATE_SECONDS = 5.0
 """How much later the second end starts, in one scenario."""
 
@@ -140,9 +143,9 @@ def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
 
 
 def test_routers_that_answer_themselves(lab: Lab, site: Site) -> None:
-    """Without an input drop an early datagram takes the port (see test_nat_behaviour)."""
+    """An early datagram would take the port (see test_nat_behaviour): they cross in flight."""
     home, office = (
-        lab.host(label, lab.router(f"{label}_router", Nat(input_drop=False)))
+        lab.host(label, lab.router(f"{label}_router", ANSWERING_ROUTER, latency=UPLINK_SECONDS))
         for label in ("home", "office")
     )
     site.place(lab.server("vps"), home, office)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,7 +16,7 @@ from tests.sim.scenarios import LOCAL_PORT, Scenario, Setup
 from tests.sim.setups import CONES, EASY, Place, any_setup, easy_setup
 
 CLASSIC = Classic()
-CONE_PAIR = {"nat_a": (PORT_RESTRICTED_CONE,), "nat_b": (RANDOM_CONE,)}
+CONE_PAIR = Setup(protocol=CLASSIC, nat_a=(PORT_RESTRICTED_CONE,), nat_b=(RANDOM_CONE,))
 
 
 @pytest.mark.parametrize("nat_b", CONES.values(), ids=CONES.keys())
@@ -55,12 +55,12 @@ def test_any_network_keeps_the_promises() -> None:
 
 def test_twenty_percent_loss_delays_and_prevents_nothing() -> None:
     for seed in range(300):
-        run = punch(seed, Setup(protocol=CLASSIC, loss=0.2, deadline=60.0, **CONE_PAIR))
+        run = punch(seed, replace(CONE_PAIR, loss=0.2, deadline=60.0))
         assert run.linked, f"seed {seed}"
 
 
 def test_neighbours_link_by_hairpin_only() -> None:
-    hairpin = (dataclasses.replace(FULL_CONE, hairpin=True),)
+    hairpin = (replace(FULL_CONE, hairpin=True),)
     assert punch(1, Setup(protocol=CLASSIC, shared=hairpin)).linked
     assert not punch(1, Setup(protocol=CLASSIC, shared=(FULL_CONE,))).linked
 
@@ -73,14 +73,14 @@ def test_both_ends_fail_where_udp_is_blocked() -> None:
 
 
 def test_a_firewall_that_lets_only_control_in_is_told_as_blocked() -> None:
-    only_control = dataclasses.replace(PORT_RESTRICTED_CONE, only_to=frozenset({"192.0.2.1"}))
+    only_control = replace(PORT_RESTRICTED_CONE, only_to=frozenset({"192.0.2.1"}))
     run = punch(1, Setup(protocol=CLASSIC, nat_a=(only_control,), nat_b=(PORT_RESTRICTED_CONE,)))
     assert run.a.failure is not None
     assert run.a.failure.reason is Reason.BLOCKED
 
 
 def test_a_wrong_secret_is_met_with_silence() -> None:
-    run = punch(1, Setup(protocol=Classic(secret=b"another"), **CONE_PAIR))
+    run = punch(1, replace(CONE_PAIR, protocol=Classic(secret=b"another")))
     assert not run.linked
     assert run.control.machine is not None
     assert run.control.machine.drops[Drop.BAD_MAC] > 0
@@ -88,7 +88,7 @@ def test_a_wrong_secret_is_met_with_silence() -> None:
 
 
 def test_ends_link_through_a_control_that_was_restarted_in_between() -> None:
-    with promising(Scenario(1, Setup(protocol=CLASSIC, skew=10.0, **CONE_PAIR))) as run:
+    with promising(Scenario(1, replace(CONE_PAIR, skew=10.0))) as run:
         run.start()
         run.network.call_at(8.0, run.restart_control)
         run.run_to_the_end()
@@ -97,7 +97,7 @@ def test_ends_link_through_a_control_that_was_restarted_in_between() -> None:
 
 def test_a_restarted_end_links_although_control_holds_its_old_address() -> None:
     for seed in range(20):
-        setup = Setup(protocol=CLASSIC, skew=10.0, deadline=30.0, **CONE_PAIR)
+        setup = replace(CONE_PAIR, skew=10.0, deadline=30.0)
         with promising(Scenario(seed, setup)) as run:
             run.start()
             run.network.call_at(5.0, run.a.nats[0].rebind)
@@ -108,7 +108,7 @@ def test_a_restarted_end_links_although_control_holds_its_old_address() -> None:
 
 def test_an_end_whose_partner_is_killed_ends() -> None:
     for seed in range(20):
-        with promising(Scenario(seed, Setup(protocol=CLASSIC, **CONE_PAIR))) as run:
+        with promising(Scenario(seed, CONE_PAIR)) as run:
             run.start()
             run.run(0.01 + seed * 0.004)  # at any point before the first pong
             run.b.host.stop()
@@ -126,7 +126,7 @@ def test_a_dead_port_is_no_endless_attempt() -> None:
 
 def test_the_port_is_free_soon_after_the_link() -> None:
     for seed in range(50):
-        run = punch(seed, Setup(protocol=CLASSIC, loss=0.1, **CONE_PAIR))
+        run = punch(seed, replace(CONE_PAIR, loss=0.1))
         for side in run.sides:
             finished = side.host.first(Finished)
             assert finished is not None
@@ -136,5 +136,5 @@ def test_the_port_is_free_soon_after_the_link() -> None:
 
 def test_slow_links_that_reorder_everything_link() -> None:
     for seed in range(50):
-        run = punch(seed, Setup(protocol=CLASSIC, delay=0.3, jitter=0.5, **CONE_PAIR))
+        run = punch(seed, replace(CONE_PAIR, delay=0.3, jitter=0.5))
         assert run.linked, f"seed {seed}"
