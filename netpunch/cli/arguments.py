@@ -30,8 +30,9 @@ def _pair_name(text: str) -> str:
 
 
 pair_name = argument_type(_pair_name, "up to 32 of a-z, 0-9 and -, such as home-office")
-listen_address = argument_type(values.bound_host_port, ":7777 or 192.0.2.1:7777")
-local_address = argument_type(values.host_port, ":5000, or :0 for any port")
+local_address = argument_type(
+    values.host_port, "192.0.2.1:5000, :5000 for all addresses, :0 for any port"
+)
 control_address = argument_type(
     values.reachable_host_port, "control's public address, such as 192.0.2.1:7777"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from netpunch.cli import oneshot
-from netpunch.cli.arguments import listen_address
+from netpunch.cli.arguments import local_address
 from netpunch.cli.parser import EXIT_CODES, Parser
 
 DESCRIPTION = """\
@@ -33,8 +33,8 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
         "--local",
         metavar="ADDR:PORT",
         required=True,
-        type=listen_address,
-        help="where to listen; :PORT for every address",
+        type=local_address,
+        help="where to listen; :PORT for all addresses",
     )
     oneshot.add_protocol(parser)
     oneshot.add_log(parser)
@@ -60,9 +60,15 @@ def execute(options: argparse.Namespace) -> int:
     from netpunch.cli.stopping import until_stopped
     from netpunch.net.loop import run
 
-    listen = str(options.local)
     log = oneshot.open_log(options, secret)
-    log.info(f"Start in control mode on {listen}")
-    run(until_stopped(serve_control(listen=listen, pairs=pairs, classic=classic, observer=log)))
+    log.info(f"Start in control mode on {options.local}")
+    service = serve_control(
+        listen=str(options.local),
+        pairs=pairs,
+        classic=classic,
+        observer=log.observer,
+        on_ready=log.listening,
+    )
+    run(until_stopped(service))
     log.info("Shut down")
     return 0

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from netpunch.address import Address
 from netpunch.cli.console import tell
 from netpunch.core.events import (
     AuthRejected,
@@ -20,7 +21,7 @@ from netpunch.core.events import (
     RoleConflict,
     Waiting,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.observer import Datagram, Observer
 from netpunch.wire.classic import verify
 from netpunch.wire.drop import Drop
 
@@ -31,7 +32,7 @@ EVENT_LINES: dict[type, tuple[str, Callable[[Any], str]]] = {
     Expired: ("info", lambda event: f"expired: {event.pair} {event.end}"),
     AuthRejected: (
         "error",
-        lambda event: f"rejected: {event.count} x {event.reason}, last from {event.source}",
+        lambda event: f"rejected: {event.count} x {event.reason}, such as from {event.source}",
     ),
     RoleConflict: (
         "error",
@@ -85,22 +86,28 @@ def classic_payload(secret: bytes) -> Content:
 
 
 class ExchangeLog:
-    """An observer that writes each datagram and what came of it to standard error. A peer's
-    lines name its `slot`."""
+    """Writes each datagram, and what came of it, to standard error. A peer's lines name its
+    `slot`."""
 
     def __init__(self, content: Content, *, slot: str = "", silent: bool = False) -> None:
         self._content = content
         self._silent = silent
         self._prefix = f"[{os.getpid()}]" + (f" [{slot}]" if slot else "")
 
-    def __call__(self, observation: Datagram | Event) -> None:
-        if self._silent:
-            return
+    @property
+    def observer(self) -> Observer | None:
+        """What to observe with; None spares the decoding of datagrams that nobody reads of."""
+        return None if self._silent else self._observe
+
+    def _observe(self, observation: Datagram | Event) -> None:
         if isinstance(observation, Datagram):
             self.info(self._exchange(observation))
         elif line := EVENT_LINES.get(type(observation)):
             level, describe = line
             self._write(level, describe(observation))
+
+    def listening(self, addresses: Iterable[Address]) -> None:
+        self.info(f"Listening on {', '.join(map(str, addresses))}")
 
     def info(self, text: str) -> None:
         self._write("info", text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ def build_parser(prog: str) -> Parser:
         metavar="ADDR:PORT",
         required=True,
         type=local_address,
-        help="where to punch from; :PORT for every address",
+        help="where to punch from; :PORT for all addresses",
     )
     add(
         "--remote",
@@ -151,7 +150,7 @@ def execute(options: argparse.Namespace) -> int:
         local=str(options.local),
         protocol=options.protocol,
         deadline=options.deadline,
-        observer=log,
+        observer=log.observer,
     )
     link = run(until_stopped(attempt))
     if isinstance(link, signal.Signals):
@@ -236,7 +235,6 @@ def become(command: list[str], values: dict[str, str | int]) -> None:
     for name in IGNORED_BY_PYTHON:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
-    sys.stderr.flush()
     try:
         os.execvp(program, argv)  # noqa: S606 - without a shell is what is wanted
     except OSError as error:

@@ -24,7 +24,7 @@ def build_controls(found: tuple[Found, ...], problems: Problems) -> Controls | N
     names: dict[str, Position] = {}
     for draft in drafts:
         first = names.setdefault(draft.part.name, draft.position)
-        if first is not draft.position:
+        if draft.part.name and first is not draft.position:
             message = f"a second control named {draft.part.name}: give each its own `name`"
             draft.complain(problems, message, "name")
     return drafts if len(problems) == before else None
@@ -33,8 +33,8 @@ def build_controls(found: tuple[Found, ...], problems: Problems) -> Controls | N
 def _control(found: Found, *, alone: bool, problems: Problems) -> Draft[Control]:
     settings: Settings = found.value
     given = {name: each.value for name, each in settings.items()}
-    name = given.get("name") or given.get("node")
-    if name is None and not alone:
+    name = given.get("name") or given.get("node") or (ONLY_CONTROL if alone else "")
+    if not name:
         problems.add(found.position, found.path, "one of several controls needs a `name`")
     address: HostPort = given["address"]
     listen: tuple[HostPort, ...] = given.get("listen") or (HostPort("", address.port),)
@@ -43,9 +43,10 @@ def _control(found: Found, *, alone: bool, problems: Problems) -> Draft[Control]
         observe = tuple(HostPort(each.host, each.port + 1) for each in listen)
         if any(each.port > HIGHEST_PORT for each in observe):
             message = "leaves no port above it to observe from: set `observe`, to a port or off"
-            problems.add(*_place_of_listen(settings), message)
+            listens = settings.get("listen", settings["address"])
+            problems.add(listens.position, listens.path, message)
     control = Control(
-        name=name or ONLY_CONTROL,
+        name=name,
         node=given.get("node"),
         address=address,
         listen=listen,
@@ -54,8 +55,3 @@ def _control(found: Found, *, alone: bool, problems: Problems) -> Draft[Control]
         position=found.position,
     )
     return Draft(control, settings, found.path, found.position)
-
-
-def _place_of_listen(settings: Settings) -> tuple[Position, str]:
-    found = settings.get("listen", settings["address"])
-    return found.position, found.path

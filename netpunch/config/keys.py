@@ -12,6 +12,7 @@ from netpunch.config.schema import (
     Reader,
     Settings,
     choice,
+    is_whole,
     list_of,
     off_or,
     one_or_list,
@@ -36,12 +37,15 @@ FILE_MODE = 0o640
 _duration = scalar("a duration such as 500ms, 10s, 5m, 2h or 1d", values.duration)
 _switch = scalar("on or off", values.switch)
 _node = scalar("a host's name, such as home or vps.example.net", values.node_name)
+_control_name = scalar("the name of a control, such as vps", values.node_name)
 _listen = scalar(
     'an address to listen on, such as ":10001", "192.0.2.1:10001" or "[2001:db8::1]:10001"',
     values.bound_host_port,
 )
 _send_to = scalar('an address such as "127.0.0.1:51820"', values.reachable_host_port)
-_local = scalar('an address such as ":5000" or "192.0.2.1:5000"', values.host_port)
+_local = scalar(
+    'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
+)
 _rate = scalar("datagrams a second, such as 200/s", values.rate)
 
 _file = record(
@@ -62,7 +66,7 @@ _forward = record(
 _ANYWHERE: dict[str, tuple[Reader[Any], Any]] = {
     "enabled": (_switch, True),
     "mode": (choice("once", "keep"), "once"),
-    "control": (one_or_list(_node, "the name of a control, or a list of them"), ()),
+    "control": (one_or_list(_control_name, "the name of a control, or a list of them"), ()),
     "local": (_local, HostPort("", 0)),
     "candidates": (readers.candidates, frozenset({"observed", "host", "any-port"})),
     "deadline": (_duration, 60.0),
@@ -102,7 +106,8 @@ def _with_one_secret(reader: Reader[Settings]) -> Reader[Settings]:
 
     def read(cursor: Cursor) -> Settings:
         settings = reader(cursor)
-        first, *others = [name for name in settings if name in SECRET_KEYS] or [""]
+        sources = (name for name in settings if name in SECRET_KEYS)
+        first, *others = [name for name in sources if is_whole(settings[name].value)] or [""]
         for name in others:
             extra = settings[name]
             message = f"a second secret, beside `{first}`: keep one of {', '.join(SECRET_KEYS)}"
@@ -187,6 +192,6 @@ SITE = record(
         "pairs": _pairs,
     },
     required=("version", "control", "pairs"),
-    wanted="a mapping of version, control and pairs",
+    wanted="a mapping with `version: 1`, `control` and `pairs`",
 )
 """A whole file. `control` is a tuple of Found, whose values are Settings like those of pairs."""

@@ -112,10 +112,9 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
 
 def _sockets(drafts: Drafts) -> Iterator[_Socket]:
     for control in drafts.controls:
-        for key in ("listen", "observe"):
-            position, path = control.place(key)
-            for address in getattr(control.part, key):
-                yield _Socket(control.part.node, address, path, position)
+        for key, addresses in (("listen", control.part.listen), ("observe", control.part.observe)):
+            for address in addresses:
+                yield _socket(control, address, key)
     for end in drafts.enabled_ends():
         if end.part.local.port != 0:
             yield _socket(end, end.part.local, "local")
@@ -123,9 +122,10 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
             yield _socket(end, end.part.forward.listen, "forward", "listen")
 
 
-def _socket(end: Draft[End], address: HostPort, *keys: str) -> _Socket:
-    position, _ = end.place(*keys)
-    return _Socket(end.part.node, address, ".".join((end.path, *keys)), position)
+def _socket(draft: Draft[Control] | Draft[End], address: HostPort, *keys: str) -> _Socket:
+    """Named by its part, even if the setting was inherited or is a default."""
+    position, _ = draft.place(*keys)
+    return _Socket(draft.part.node, address, ".".join((draft.path, *keys)), position)
 
 
 def _overlap(one: str, other: str) -> bool:

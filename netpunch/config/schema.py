@@ -111,8 +111,7 @@ class Cursor:
                 return self.reject(f"is the text {shown(text)}: expected {wanted}")
             case tree.Sequence():
                 return self.reject(f"is a list: expected {wanted}")
-            case tree.Mapping(entries=entries) if _looks_like_a_placeholder(entries):
-                braces = "{" + ", ".join(entries) + "}"
+            case tree.Mapping(entries=entries) if braces := _placeholder(entries):
                 return self.reject(f'braces begin a mapping: quote the value, as in "{braces}"')
         return self.reject(f"is a mapping: expected {wanted}")
 
@@ -135,7 +134,7 @@ def scalar(wanted: str, convert: Callable[[str], T]) -> Reader[T]:
 
 def choice(*words: str) -> Reader[str]:
     """One of these words."""
-    allowed = " or ".join(words)
+    allowed = f"{', '.join(words[:-1])} or {words[-1]}"
 
     def convert(text: str) -> str:
         if text not in words:
@@ -202,10 +201,11 @@ def record(
             elif elsewhere and name in elsewhere:
                 each.problems.add(each.at, each.path, elsewhere[name])
             elif guess := _unknown(cursor, name, each, keys):
-                settings.setdefault(guess, Found(BROKEN, each.at, each.path))
+                settings.setdefault(guess, Found(BROKEN, each.at, cursor.path))
         for name in required:
             if name not in settings:
-                cursor.problems.add(cursor.at, cursor.path, f"`{name}` is missing")
+                message = f"`{name}` is missing: expected {wanted}"
+                cursor.problems.add(cursor.at, cursor.path, message)
                 settings[name] = Found(BROKEN, cursor.at, cursor.path)
         return settings
 
@@ -243,8 +243,10 @@ def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) ->
     return guess
 
 
-def _looks_like_a_placeholder(entries: dict[str, tree.Entry]) -> bool:
-    """`{pair}` without quotes is a mapping of a key to nothing."""
-    return bool(entries) and all(
-        isinstance(entry.value, tree.Scalar) and entry.value.is_null for entry in entries.values()
-    )
+def _placeholder(entries: dict[str, tree.Entry]) -> str | None:
+    """`{pair}` without quotes is a mapping of one key to nothing: the text it was meant to be."""
+    if len(entries) != 1:
+        return None
+    (name, entry), *_ = entries.items()
+    is_null = isinstance(entry.value, tree.Scalar) and entry.value.is_null
+    return f"{{{tree.child('', name)}}}" if is_null else None

@@ -63,11 +63,11 @@ def _quantity(text: str, units: dict[str, float], what: str) -> float:
 def host_port(text: str) -> HostPort:
     """`host:port`, `:port` (both families) or `[IPv6]:port`; IP literals become canonical."""
     host, colon, port = text.rpartition(":")
-    if not colon:
+    if not colon or text.endswith("]"):
         raise ValueError("is a port without its colon" if _is_number(text) else "has no port")
     bracketed = host.startswith("[") and host.endswith("]")
     if ":" in host and not bracketed:
-        raise ValueError("has an IPv6 address without brackets around it")
+        raise ValueError("has a colon in its host (an IPv6 address stands in brackets)")
     return HostPort(_bracketed_host(host[1:-1]) if bracketed else _host(host), _port(port))
 
 
@@ -142,7 +142,7 @@ def slots(text: str) -> str:
 def switch(text: str) -> bool:
     """`on` or `off`."""
     if text.lower() not in _SWITCH:
-        raise ValueError("is neither on nor off")
+        raise ValueError("is not known")
     return _SWITCH[text.lower()]
 
 

@@ -200,7 +200,7 @@ class ClassicControl(Outbox):
         if partner is not None:
             self._update_answer(partner)
             partner.push_at = now + PUSH_DELAY
-        self._wake = min(self._wake, now + PUSH_DELAY, now + self._expire)
+        self._wake = min(self._wake, now + PUSH_DELAY)  # then the expiry is reckoned with too
 
     def _empty(self, slot: _Slot) -> None:
         slot.address = None

@@ -240,6 +240,12 @@ class TestExpiry:
         assert events(control) == [Expired("a-b", "a")]
         assert announce(control, "b", B, 146.0) == []
 
+    def test_the_partner_is_no_longer_answered(self, control: ClassicControl) -> None:
+        announce(control, "a", A, 0.0)
+        assert len(announce(control, "b", B, 90.0)) == 1
+        at(control, EXPIRE)
+        assert announce(control, "b", B, 100.0) == []
+
     def test_it_holds_for_a_datagram_that_overtakes_the_timer(
         self, control: ClassicControl
     ) -> None:

@@ -330,7 +330,7 @@ class TestGhost:
     def test_a_partner_that_is_heard_of_is_kept(self) -> None:
         end = pinging()
         for port in range(1, 40):
-            introduce(end, 0.0)
+            assert introduce(end, 0.0) == []
             introduce(end, 0.0, Address("192.0.2.66", port))
         assert (0.1, "x", PARTNER) in peer_log(end, 0.1)
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from tests.lab.cable import Cable
+from tests.lab.datagrams import observed
 from tests.lab.namespace import Namespace
 
 FIRST_MEMBER = 10
@@ -230,6 +231,7 @@ class Lab:
         wan = uplink.join(namespace, "wan", cable)
         if cable:
             self._cleanup.callback(Cable(cable, latency).close)
+            _acquaint(wan, uplink)
         self._lans += 1
         prefix6 = f"2001:db8:1:{self._lans:x}" if self.ipv6 and not behind else ""
         lan = Segment(namespace, "lan", f"192.168.{self._lans}" if self.ipv4 else "", prefix6)
@@ -269,6 +271,21 @@ class Lab:
         return Segment(
             self._internet, bridge, prefix4 if self.ipv4 else "", prefix6 if self.ipv6 else ""
         )
+
+
+def _acquaint(member: Host, segment: Segment) -> None:
+    """Have a router and its uplink's resolve each other's link addresses, as those of real ones
+    have long done: it takes a round trip, which would hold up the first datagram."""
+    for address, gateway in (
+        (member.address4, segment.address4(1)),
+        (member.address6, segment.address6(1)),
+    ):
+        if address:
+            with (
+                member.namespace.udp_socket(address, 0) as here,
+                segment.owner.udp_socket(gateway, 0) as there,
+            ):
+                observed(here, there)
 
 
 def _forward(namespace: Namespace) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.lab
 CONTROL_PORT = 10001
 ANSWERING_ROUTER = Nat(input_drop=False)
 UPLINK_SECONDS = 0.02
-"""The latency of a common uplink."""
+"""The latency of a common uplink. Without any, whose datagram comes first is left to chance."""
 LATE_SECONDS = 5.0
 """How much later the second end starts, in one scenario."""
 
@@ -86,6 +86,16 @@ class Site:
             assert passes(in_office, remote_of(office), at_home) == remote_of(home)
 
 
+def behind_router(lab: Lab, label: str, nat: Nat = HOME_ROUTER) -> Host:
+    """A host behind a router of its own, with a common uplink."""
+    return lab.host(label, lab.router(f"{label}_router", nat, latency=UPLINK_SECONDS))
+
+
+def home_and_office(lab: Lab, nat: Nat = HOME_ROUTER) -> tuple[Host, Host]:
+    """Two hosts, each behind a router of this kind."""
+    return behind_router(lab, "home", nat), behind_router(lab, "office", nat)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as programs:
@@ -94,23 +104,21 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_both_behind_home_routers(lab: Lab, site: Site, protocol: str) -> None:
-    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
-    site.place(lab.server("vps"), home, office, protocol=protocol)
+    site.place(lab.server("vps"), *home_and_office(lab), protocol=protocol)
     control = site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "observed")
     assert control.terminate() == 0
 
 
 def test_neighbours_link_on_their_lan(lab: Lab, site: Site) -> None:
-    router = lab.router("router")
+    router = lab.router("router", latency=UPLINK_SECONDS)
     site.place(lab.server("vps"), lab.host("home", router), lab.host("office", router))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "host")
 
 
 def test_one_end_is_public(lab: Lab, site: Site) -> None:
-    home = lab.host("home", lab.router("router"))
-    site.place(lab.server("vps"), home, lab.server("office"))
+    site.place(lab.server("vps"), behind_router(lab, "home"), lab.server("office"))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "host")
 
@@ -118,23 +126,21 @@ def test_one_end_is_public(lab: Lab, site: Site) -> None:
 @pytest.mark.parametrize("internet", ["ipv6_lab", "dual_lab"])
 def test_ipv6_behind_firewalls(internet: str, site: Site, request: pytest.FixtureRequest) -> None:
     lab: Lab = request.getfixturevalue(internet)
-    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
-    site.place(lab.server("vps"), home, office)
+    site.place(lab.server("vps"), *home_and_office(lab))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "ipv6")
 
 
 def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:
-    carrier = lab.router("carrier")
+    carrier = lab.router("carrier", latency=UPLINK_SECONDS)
     home = lab.host("home", lab.router("home_router", behind=carrier))
-    site.place(lab.server("vps"), home, lab.host("office", lab.router("office_router")))
+    site.place(lab.server("vps"), home, behind_router(lab, "office"))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "observed")
 
 
 def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
-    home, office = (lab.host(label, lab.router(f"{label}_router")) for label in ("home", "office"))
-    site.place(lab.server("vps"), home, office)
+    site.place(lab.server("vps"), *home_and_office(lab))
     site.start_control()
     early = site.start("home")
     assert early.keeps_from("pair.up", LATE_SECONDS)
@@ -144,19 +150,14 @@ def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
 
 def test_routers_that_answer_themselves(lab: Lab, site: Site) -> None:
     """An early datagram would take the port (see test_nat_behaviour): they cross in flight."""
-    home, office = (
-        lab.host(label, lab.router(f"{label}_router", ANSWERING_ROUTER, latency=UPLINK_SECONDS))
-        for label in ("home", "office")
-    )
-    site.place(lab.server("vps"), home, office)
+    site.place(lab.server("vps"), *home_and_office(lab, ANSWERING_ROUTER))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "observed")
 
 
 def test_a_hard_nat_reaches_a_dmz_host(lab: Lab, site: Site) -> None:
-    home = lab.host("home", lab.router("home_router", Nat(Ports.RANDOM)))
-    office = lab.host("office", lab.router("office_router", Nat(dmz=True)))
-    site.place(lab.server("vps"), home, office)
+    home = behind_router(lab, "home", Nat(Ports.RANDOM))
+    site.place(lab.server("vps"), home, behind_router(lab, "office", Nat(dmz=True)))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "observed")
 
@@ -165,7 +166,7 @@ def test_a_hard_nat_reaches_a_dmz_host(lab: Lab, site: Site) -> None:
     ("home_nat", "exit_code"), [(Nat(udp_blocked=True), 69), (HOME_ROUTER, 75)]
 )
 def test_an_end_alone_gives_up(lab: Lab, site: Site, home_nat: Nat, exit_code: int) -> None:
-    home = lab.host("home", lab.router("home_router", home_nat))
+    home = behind_router(lab, "home", home_nat)
     site.place(lab.server("vps"), home, lab.server("office"), deadline="3s")
     site.start_control()
     lonely = site.start("home")

@@ -50,13 +50,13 @@ def promising(scenario: Scenario) -> Iterator[Scenario]:
 
 def violations(scenario: Scenario) -> list[str]:
     """Every promise that a run broke, in words. To be asked once both ends have ended."""
-    found = [*_links(scenario), *_ends(scenario)]
+    found = [*one_path(scenario), *_ends(scenario)]
     if isinstance(scenario.setup.protocol, V2):  # classic promises no lengths
         found += [*_answers(scenario), *_lengths(scenario)]
     return found
 
 
-def _links(scenario: Scenario) -> Iterator[str]:
+def one_path(scenario: Scenario) -> Iterator[str]:
     """Both ends report the same path, or neither reports one."""
     a, b = scenario.a.link, scenario.b.link
     if a is None or b is None:

@@ -1,0 +1,122 @@
+"""Held links: both ends keep their sockets and the hole, until one of them is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from netpunch.core.events import Event, Finished, Lost, PartnerReturned
+from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
+from tests.sim.promises import TALLY, connects, one_path
+from tests.sim.scenarios import Scenario, Setup, Side
+
+KEEPALIVE = 15.0
+SHORT_LIVED = (replace(RANDOM_CONE, timeout=20.0),)
+HELD = Setup(nat_a=SHORT_LIVED, nat_b=SHORT_LIVED, deadline=60.0, settings={"holds": True})
+WHILE = 600.0
+
+
+def held(seed: int, setup: Setup) -> Scenario:
+    """A scenario whose ends have just been linked on one path."""
+    TALLY.runs += 1
+    run = Scenario(seed, setup)
+    assert run.start().run_until_linked(30.0), f"seed {seed}"
+    run.run(0.5)
+    assert not list(one_path(run)), f"seed {seed}"
+    return run
+
+
+def finish(side: Side) -> None:
+    side.host.ask(lambda end, now: end.close(now))
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_a_held_link_stays_open_through_short_lived_mappings(loss: float) -> None:
+    for seed in range(10):
+        run = held(seed, replace(HELD, loss=loss, jitter=0.05, duplicate=0.1))
+        run.run(WHILE)
+        for side in run.sides:
+            assert not list(side.host.told_of(Lost)), f"seed {seed}"
+        assert not list(one_path(run)), f"seed {seed}"
+
+
+def test_keepalives_are_sparing() -> None:
+    run = held(1, HELD)
+    before = len(run.network.sent)
+    run.run(WHILE)
+    rate = (len(run.network.sent) - before) / WHILE
+    # A ping and its pong per end and keepalive, and as often an announcement and its answer.
+    assert rate < 10 / KEEPALIVE
+
+
+@pytest.mark.parametrize("victim", ["a", "b"])
+def test_a_held_link_whose_partner_is_killed_is_lost(victim: str) -> None:
+    run = held(1, HELD)
+    killed, other = (run.a, run.b) if victim == "a" else (run.b, run.a)
+    killed.host.stop()
+    died = run.network.now
+    assert run.run_until(lambda: other.ended, 10 * KEEPALIVE)
+    lost = other.host.first(Lost)
+    assert lost is not None
+    assert 2 * KEEPALIVE < lost[0] - died <= 5 * KEEPALIVE
+
+
+def test_a_held_link_whose_nat_rebinds_is_lost_on_both_sides() -> None:
+    run = held(1, replace(HELD, nat_b=(PORT_RESTRICTED_CONE,)))
+    run.a.nats[0].rebind("203.0.113.77")
+    assert run.run_until(lambda: run.a.ended and run.b.ended, 10 * KEEPALIVE)
+    for side in run.sides:
+        assert side.host.first(Lost) is not None
+
+
+def test_a_held_link_can_be_closed_at_any_time() -> None:
+    run = held(1, HELD)
+    finish(run.a)
+    assert run.run_until(lambda: run.a.ended, 1.0)
+    assert run.a.host.first(Lost) is None
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+@pytest.mark.parametrize("victim", ["a", "b"])
+def test_a_restarted_partner_is_linked_anew(victim: str, loss: float) -> None:
+    for seed in range(10):
+        run = held(seed, replace(HELD, loss=loss))
+        restarted, stayed = (run.a, run.b) if victim == "a" else (run.b, run.a)
+        keys = {side.link.session_key for side in run.sides if side.link is not None}
+        punch_anew(run, stayed)
+        run.restart_end(restarted)
+        again = run.network.now
+        assert run.run_until(linked_twice(run), 30.0), f"seed {seed}"
+        if not loss:
+            assert run.network.now - again < 3.0
+        run.run(0.5)
+        assert not list(one_path(run)), f"seed {seed}"
+        keys |= {side.link.session_key for side in run.sides if side.link is not None}
+        assert len(keys) == 2
+        assert stayed.host.first(Lost) is None
+
+
+def linked_twice(run: Scenario) -> Callable[[], bool]:
+    return lambda: all(len(side.links) == 2 for side in run.sides)
+
+
+def punch_anew(run: Scenario, side: Side) -> None:
+    """What a node does when the partner of a held link returns."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, PartnerReturned):
+            run.network.call_at(run.network.now, finish, side)
+        elif isinstance(event, Finished):
+            run.network.call_at(run.network.now, run.restart_end, side)
+
+    side.host.on_event = on_event
+
+
+def test_no_partner_returns_to_an_undisturbed_link() -> None:
+    run = held(1, replace(HELD, jitter=0.3, duplicate=0.5))
+    run.run(WHILE)
+    for side in run.sides:
+        assert not list(side.host.told_of(PartnerReturned))
+        assert connects(run, side, run.b if side is run.a else run.a)
