@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netpunch import template
-from netpunch.cli import oneshot
+from netpunch.cli import handover, oneshot
 from netpunch.cli.arguments import control_address, duration, local_address
 from netpunch.cli.console import put_line
+from netpunch.cli.handover import COMMAND_OPTION
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import (
-    ConfigurationError,
-    HookError,
-    MissingFileError,
-    PermissionsError,
-    UsageError,
-)
-from netpunch.wire.classic import LETTERS, end_of, pair_of
+from netpunch.errors import UsageError
+from netpunch.template import render
+from netpunch.wire.classic import LETTERS
 
 if TYPE_CHECKING:
     from netpunch.net.api import Link
 
-COMMAND_OPTION = "--command"
 USAGE_INDENT = " " * len("usage: netpunch peer ")
-RESULT = "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: {laddr} {lhost} {lport} {raddr} {rhost} {rport}"
-"""The Go netpunch's result line: scripts split it at spaces."""
 END_NAMES = "ab"
-IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFSZ")
-"""Signals that Python ignores; what it becomes by exec would inherit that and, for one, not end
-when its reader does."""
+SHELL_SIGNAL_BASE = 128
+"""A shell reports a command that signal N ended as 128 + N."""
 
 DESCRIPTION = """\
 Link one end with its partner once, without a site file, and print the addresses
@@ -63,6 +52,8 @@ examples:
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     own, command = split_command(arguments)
     options = build_parser(prog).parse_args(own)
+    if options.command is not None:
+        raise UsageError(f"{COMMAND_OPTION} takes no `=`: write {COMMAND_OPTION} PROGRAM ARG...")
     options.command = command
     oneshot.check_pair(options)
     check_slot(options)
@@ -132,12 +123,24 @@ def check_slot(options: argparse.Namespace) -> None:
 def execute(options: argparse.Namespace) -> int:
     from netpunch.cli.secret_file import read_secret_file
 
-    result = result_template(options)
-    check_command(options.command)
+    result = handover.result_template(options)
+    handover.check_command(options.command)
     secret = read_secret_file(options.secret_file, options.protocol, "end").value
+    link = punch_once(options, secret)
+    if isinstance(link, signal.Signals):
+        return SHELL_SIGNAL_BASE + link
+    values = handover.placeholder_values(options, link)
+    if result is not None:
+        put_line(render(result, values))
+    if options.command:
+        handover.become(options.command, values)
+    return 0
 
+
+def punch_once(options: argparse.Namespace, secret: bytes) -> Link | signal.Signals:
+    """The link, its port free again; or the signal that ended the attempt."""
     from netpunch import punch
-    from netpunch.cli.stopping import shell_code, until_stopped
+    from netpunch.cli.stopping import until_stopped
     from netpunch.net.loop import run
 
     log = oneshot.open_log(options, secret, slot=options.slot)
@@ -153,89 +156,5 @@ def execute(options: argparse.Namespace) -> int:
         observer=log.observer,
     )
     link = run(until_stopped(attempt))
-    if isinstance(link, signal.Signals):
-        log.info(f"Shut down by {link.name}")
-        return shell_code(link)
-    log.info("close: ok")
-    values = placeholder_values(options, link)
-    if result is not None:
-        put_line(template.render(result, values))
-    if options.command:
-        become(options.command, values)
-    return 0
-
-
-def result_template(options: argparse.Namespace) -> str | None:
-    """What to print once linked. Raises UsageError (--template), ConfigurationError,
-    MissingFileError or PermissionsError (--template-file)."""
-    if options.template is not None:
-        check_template(options.template, "--template")
-        return str(options.template)
-    if options.template_file is not None:
-        return read_template(options.template_file)
-    return None if options.command else RESULT
-
-
-def check_template(text: str, place: str) -> None:
-    try:
-        template.validate(text)
-    except template.TemplateError as error:
-        raise UsageError(f"{place}: {error}") from None
-
-
-def read_template(file: str) -> str:
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-        template.validate(text)
-    except FileNotFoundError:
-        raise MissingFileError(f"{file}: no such file") from None
-    except OSError as error:
-        raise PermissionsError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{file}: is no UTF-8 text") from None
-    except template.TemplateError as error:
-        line = text.count("\n", 0, error.offset) + 1
-        raise ConfigurationError(f"{file}:{line}: {error}") from None
-    return text
-
-
-def check_command(command: list[str]) -> None:
-    """Now, not when the hole is open and nobody is there to use it."""
-    if not command:
-        return
-    from shutil import which
-
-    program, *arguments = command
-    if which(program) is None:
-        raise UsageError(f"{COMMAND_OPTION}: {program!r} is no program that can be run here")
-    for argument in arguments:
-        check_template(argument, f"{COMMAND_OPTION}: {argument!r}")
-
-
-def placeholder_values(options: argparse.Namespace, link: Link) -> dict[str, str | int]:
-    """A classic pair has no name but its letters; its ends are a and b, as everywhere."""
-    slot = options.slot
-    v2 = options.protocol == "v2"
-    return {
-        "pair": options.pair if v2 else pair_of(slot),
-        "end": slot if v2 else end_of(slot),
-        "laddr": str(link.local),
-        "lhost": link.local.host,
-        "lport": link.local.port,
-        "raddr": str(link.remote),
-        "rhost": link.remote.host,
-        "rport": link.remote.port,
-    }
-
-
-def become(command: list[str], values: dict[str, str | int]) -> None:
-    """Replace this process by the program: same pid, same terminal. Does not return."""
-    program, *arguments = command
-    argv = [program, *(template.render(argument, values) for argument in arguments)]
-    for name in IGNORED_BY_PYTHON:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-    try:
-        os.execvp(program, argv)  # noqa: S606 - without a shell is what is wanted
-    except OSError as error:
-        raise HookError(f"{COMMAND_OPTION}: cannot run {program!r}: {error.strerror}") from None
+    log.info(f"Shut down by {link.name}" if isinstance(link, signal.Signals) else "close: ok")
+    return link

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SHELL_SIGNAL_BASE = 128
-"""A shell reports a process that signal N ended as 128 + N."""
 
 
 async def until_stopped(work: Coroutine[Any, Any, T]) -> T | signal.Signals:
@@ -38,8 +36,3 @@ async def until_stopped(work: Coroutine[Any, Any, T]) -> T | signal.Signals:
         for number in STOP_SIGNALS:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
-
-
-def shell_code(number: signal.Signals) -> int:
-    """The exit code of a command that was stopped before it was done."""
-    return SHELL_SIGNAL_BASE + number

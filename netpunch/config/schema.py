@@ -202,11 +202,14 @@ def record(
                 each.problems.add(each.at, each.path, elsewhere[name])
             elif guess := _unknown(cursor, name, each, keys):
                 settings.setdefault(guess, Found(BROKEN, each.at, cursor.path))
-        for name in required:
-            if name not in settings:
-                message = f"`{name}` is missing: expected {wanted}"
-                cursor.problems.add(cursor.at, cursor.path, message)
-                settings[name] = Found(BROKEN, cursor.at, cursor.path)
+        missing = [name for name in required if name not in settings]
+        if missing:
+            names = " and ".join(f"`{name}`" for name in missing)
+            verb = "is" if len(missing) == 1 else "are"
+            message = f"{names} {verb} missing: expected {wanted}"
+            cursor.problems.add(cursor.at, cursor.path, message)
+        absent = Found(BROKEN, cursor.at, cursor.path)
+        settings.update(dict.fromkeys(missing, absent))
         return settings
 
     return read

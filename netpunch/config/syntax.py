@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[^\s,]+")
 _PLACEHOLDER = re.compile(r"\{\w+\}")
+_OPENING = {"}": "{", "]": "["}
+_CLOSING = {"{": "}", "[": "]"}
 _NEEDS_QUOTES = "@`%"
 """Characters that begin nothing in YAML."""
 
@@ -68,7 +70,9 @@ def _open_quote(failure: _Failure) -> _Told:
         return None
     if "unexpected" in failure.problem:  # the end of the file, or a document mark
         return failure.began, "the quote that opens here is never closed"
-    return failure.here, "a backslash in double quotes begins an escape: use single quotes"
+    before = Position(failure.here.line, failure.here.column - 1)  # one parser points behind it
+    place = failure.here if failure.at == "\\" else before
+    return place, "a backslash in double quotes begins an escape: use single quotes"
 
 
 def _tab(failure: _Failure) -> _Told:
@@ -137,9 +141,8 @@ def _position(mark: yaml.Mark | None) -> Position | None:
 
 def _balanced(word: str) -> str:
     """The word without brackets that were opened before it or are closed after it."""
-    for opening, closing in ("{}", "[]"):
-        while word.endswith(closing) and word.count(closing) > word.count(opening):
-            word = word[:-1]
-        while word.startswith(opening) and word.count(opening) > word.count(closing):
-            word = word[1:]
+    while word and word[-1] in "]}" and word.count(word[-1]) > word.count(_OPENING[word[-1]]):
+        word = word[:-1]
+    while word and word[0] in "[{" and word.count(word[0]) > word.count(_CLOSING[word[0]]):
+        word = word[1:]
     return word

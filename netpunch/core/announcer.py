@@ -57,6 +57,7 @@ class Announcer:
         self._random = random
         self._purpose = v2.Purpose.PUNCH
         self._named_attempt = v2.NO_ATTEMPT
+        self._counter = 0
         self._sealed: tuple[Card, bytes] | None = None
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
         self._leaving = False
@@ -120,9 +121,12 @@ class Announcer:
         if isinstance(message, v2.Challenge):
             registration.challenged(message.counter, message.cookie, now)
             return None
-        if message.standby_attempt != v2.NO_ATTEMPT:
-            self._named_attempt = message.standby_attempt
-        registration.waiting(message.counter, message.observed, message.standby_attempt, now)
+        # Two ends on standby want nothing of each other.
+        punching = self._purpose is v2.Purpose.PUNCH
+        standby_attempt = message.standby_attempt if punching else v2.NO_ATTEMPT
+        if standby_attempt != v2.NO_ATTEMPT:
+            self._named_attempt = standby_attempt
+        registration.waiting(message.counter, message.observed, standby_attempt, now)
         return message
 
     def _introduced(
@@ -138,7 +142,7 @@ class Announcer:
         return Introduction(message.partner_attempt, message.partner_observed, card, proof)
 
     def _announce(self, registration: Registration, now: float) -> None:
-        registration.announcing(now)
+        registration.announcing(self._next_counter(), now)
         announce = v2.Announce(
             self._attempt.id,
             registration.counter,
@@ -152,9 +156,14 @@ class Announcer:
         for registration in self._registrations:
             if not registration.counter:
                 continue  # this control never heard of us
-            registration.counter += 1
-            leave = v2.Leave(self._attempt.id, registration.counter)
+            leave = v2.Leave(self._attempt.id, self._next_counter())
             self._seal_and_send(leave, registration)
+
+    def _next_counter(self) -> int:
+        """Rises with each datagram, to whichever control: they share a key, so what one of them
+        was told could be replayed to another, which must not take it for newer than our next."""
+        self._counter += 1
+        return self._counter
 
     def _seal_and_send(self, message: v2.Message, registration: Registration) -> None:
         data = self._control.to_control.seal(message, self._random(NONCE_LENGTH))

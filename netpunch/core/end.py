@@ -41,6 +41,7 @@ from netpunch.core.events import (
     Waiting,
 )
 from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.pacing import TokenBucket
 from netpunch.core.peering import Agreement, Peering
 from netpunch.core.registration import Registration
 from netpunch.core.verdict import verdict
@@ -49,6 +50,7 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
     PEER_DATAGRAM,
+    VERSION,
     ControlChannel,
     EndName,
     PeerChannel,
@@ -135,6 +137,7 @@ class End(Outbox):
         self._dead_port_patience = timing.DEAD_PORT_AFTER
         self._awaiting_sockets = False
         self._keepalive_at = NEVER
+        self._bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self._begin_attempt(now)
 
     # The contract.
@@ -148,7 +151,9 @@ class End(Outbox):
             drop = Drop.MALFORMED
         if drop is not None:
             self._drop(drop)
-            self._peering.foreign_datagram(source, via)
+            if data[:1] != bytes((VERSION,)):
+                self._peering.foreign_datagram(source, via)
+        self._start_deadline()
         self._settle()
 
     def next_timer(self) -> float:
@@ -164,15 +169,15 @@ class End(Outbox):
         return min(timers)
 
     def handle_timer(self, now: float) -> None:
+        if self.state is State.FINISHED:
+            return
+        if self.state is not State.CLOSING:
+            self._peering.handle_timer(now)
         if self.state is State.PUNCHING:
             self._watch_punching(now)
         if self.state is State.HOLDING and now >= self._keepalive_at:
             self._keep_alive(now)
-        if self.state is State.FINISHED:
-            return
         self._announcer.handle_timer(now)
-        if self.state is not State.CLOSING:
-            self._peering.handle_timer(now)
         self._settle()
 
     def describe(self, data: bytes) -> str:
@@ -231,6 +236,7 @@ class End(Outbox):
             peer=self._peer,
             session_key=session_key,
             vias_for=self._vias_for,
+            bucket=self._bucket,
             send=self._send,
             random=self._random,
         )
@@ -261,7 +267,7 @@ class End(Outbox):
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
-        elif answer is not None and not self._waiting_told:
+        elif answer and self.state is State.PUNCHING and not self._waiting_told:
             self._waiting_told = True
             self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
         self._announcer.handle_timer(now)
@@ -284,9 +290,7 @@ class End(Outbox):
         return self._peering.introduce(introduction.attempt, introduction.card, tried, now)
 
     def _partner_returned(self, introduction: Introduction) -> Drop | None:
-        agreed = self._peering.agreement
-        assert agreed is not None
-        if not introduction.proof or introduction.attempt == agreed.partner.attempt:
+        if not introduction.proof or introduction.attempt in self._peering.superseded:
             return Drop.UNEXPECTED
         self._emit(PartnerReturned())
         return None
@@ -329,7 +333,16 @@ class End(Outbox):
             agreed.partner.session_key,
         )
 
+    def _start_deadline(self) -> None:
+        """The deadline of an end that waits for its partner as long as it takes."""
+        proved_at, patience = self._peering.proved_at, self._settings.deadline
+        if self._deadline == NEVER and proved_at is not None and patience is not None:
+            self._deadline = proved_at + patience
+
     def _watch_punching(self, now: float) -> None:
+        if now >= self._silence_notice_at:
+            self._silence_notice_at = NEVER
+            self._emit(Waiting(Reason.SECRET_REJECTED_OR_SILENT))
         if self._peering.mode_differs:
             self._fail(*verdict(Reason.PARTNER_MODE, holds=self._settings.holds), now)
         elif now >= self._deadline:
@@ -341,9 +354,6 @@ class End(Outbox):
             self._awaiting_sockets = True
             self._dead_port_patience *= 2
             self._emit(OpenSockets(1))
-        if now >= self._silence_notice_at:
-            self._silence_notice_at = NEVER
-            self._emit(Waiting(Reason.SECRET_REJECTED_OR_SILENT))
 
     def _dead_port_at(self) -> float:
         """When a fresh port is to be tried, because nothing passes through this one."""
@@ -357,7 +367,7 @@ class End(Outbox):
     def _why_not_linked(self) -> tuple[Reason, str]:
         if self._peering.any_valid:
             reason = Reason.NOT_AGREED
-        elif self._peering.partners:
+        elif self._peering.partners or self._introduced_to:
             reason = Reason.BLOCKED
         elif self._waiting_told or self._announcer.heard:
             reason = Reason.PARTNER_ABSENT

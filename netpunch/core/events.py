@@ -101,10 +101,12 @@ class PartnerReturned:
 
 @dataclass(frozen=True, slots=True)
 class OpenSockets:
-    """The end wants `count` more sockets, bound like its first ones but to fresh ports. The
-    driver opens them and calls `socket_opened(via, local, now)` for each; not shown to users."""
+    """The end wants `count` more sockets of a family (4, 6), bound like its first one of that
+    family but to fresh ports. The driver opens as many as it can and calls
+    `sockets_opened({via: local}, now)` once, in the order of the requests; not shown to users."""
 
     count: int
+    family: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,17 @@ from netpunch.core.machine import NEVER
 
 
 class TokenBucket:
-    """At most `rate` a second on average and `burst` at once."""
+    """At most `rate` in any one second, and `burst` of them at once."""
 
     def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
+        self._refill_rate = rate - burst  # a full bucket and a second's refill make `rate`
         self._burst = burst
         self._tokens = burst
         self._updated = 0.0
 
     def take(self, now: float) -> bool:
         """Whether one more may be sent now; if so it counts as sent."""
-        refilled = self._tokens + (now - self._updated) * self._rate
+        refilled = self._tokens + (now - self._updated) * self._refill_rate
         self._tokens = min(self._burst, refilled)
         self._updated = now
         if self._tokens < 1.0:
@@ -27,7 +27,7 @@ class TokenBucket:
     @property
     def refill(self) -> float:
         """Seconds until one more may be sent, once `take` has said no."""
-        return max((1.0 - self._tokens) / self._rate, 1e-6)
+        return max((1.0 - self._tokens) / self._refill_rate, 1e-6)
 
 
 class Repeat:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from netpunch.address import Address
+from netpunch.core.bracket import Bracket
 from netpunch.core.checks import Checklist
 from netpunch.core.handoff import Nomination
 from netpunch.core.machine import NEVER
@@ -15,9 +17,19 @@ class Partner:
         self.attempt = attempt
         self.checks = checks
         self.card: Card | None = None
+        self.observed: Address | None = None
+        """Where control sees it."""
         self.session_key: bytes | None = None
         self.nomination: Nomination | None = None
         self.decide_at = NEVER
+
+    @property
+    def bracket(self) -> Bracket:
+        """What its latest card says."""
+        card = self.card
+        if card is None:
+            return Bracket()
+        return Bracket(card.bracket_port, card.bracket_step, card.bracket_count, card.bracket_round)
 
     def next_timer(self) -> float:
         nominate_at = self.nomination.next_at if self.nomination else NEVER

@@ -34,7 +34,8 @@ class Agreement(NamedTuple):
 
 
 class Peering:
-    """`vias_for(family)` gives the sockets to ping from; `send` queues a datagram."""
+    """`vias_for(family)` gives the sockets to ping from, `bucket` says how many pings may be
+    sent; `send` queues a datagram."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Peering:
         peer: PeerChannel,
         session_key: Callable[[bytes, bytes], bytes | None],
         vias_for: Callable[[int], Iterator[Via]],
+        bucket: TokenBucket,
         send: Callable[[bytes, Address, Via], None],
         random: Random,
     ) -> None:
@@ -56,6 +58,9 @@ class Peering:
         """Whether a nomination was given up: this attempt leads nowhere."""
         self.unanswered = 0
         """Pings on the agreed path since it last answered one."""
+        self.superseded: frozenset[bytes] = frozenset()
+        """Partner attempts that were alive before the agreement: what is heard of them later is
+        late, or recorded."""
         self._attempt = attempt
         self._end = end
         self._holds = holds
@@ -64,7 +69,7 @@ class Peering:
         self._vias_for = vias_for
         self._send = send
         self._random = random
-        self._bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
+        self._bucket = bucket
         self._dones = Repeat(0, timing.DONE_INTERVAL, 0.0)
         self._stay_until = NEVER
 
@@ -111,12 +116,13 @@ class Peering:
         self, attempt: bytes, card: Card, candidates: Iterable[Candidate], now: float
     ) -> Drop | None:
         """A partner attempt, new or with a later card."""
-        partner = self._partner(attempt)
+        proved = card.partner_attempt == self._attempt.id
+        partner = self._partner(attempt, proved=proved)
         if partner is None:
             return Drop.OVER_LIMIT
         if not self._take_card(partner, card):
             return Drop.MALFORMED
-        if card.partner_attempt == self._attempt.id:
+        if proved:
             self._prove(partner, now)
         for candidate in candidates:
             partner.checks.add(candidate, now)
@@ -124,16 +130,17 @@ class Peering:
         self._choose(partner, now)
         return None
 
-    def _partner(self, attempt: bytes) -> Partner | None:
-        """The partner attempt of this id, taken up if it is new; None if all places are taken
-        by proved ones."""
+    def _partner(self, attempt: bytes, *, proved: bool) -> Partner | None:
+        """The partner attempt of this id, taken up if it is new. The oldest unproved one makes
+        room for it; a proved one only for one that is proved, too: its successor."""
         if attempt in self.partners:
             return self.partners[attempt]
         if len(self.partners) >= timing.MAX_PARTNER_ATTEMPTS:
-            unproved = next((p for p in self.partners.values() if not p.checks.proved), None)
-            if unproved is None:
+            evictable = (p for p in self.partners.values() if proved or not p.checks.proved)
+            evicted = min(evictable, key=lambda p: p.checks.proved, default=None)
+            if evicted is None:
                 return None
-            del self.partners[unproved.attempt]
+            del self.partners[evicted.attempt]
 
         def send_ping(path: Path, sequence: bytes) -> None:
             ping = v2.Ping(self._attempt.id, attempt, sequence, 0)
@@ -171,7 +178,7 @@ class Peering:
             return Drop.WRONG_ATTEMPT
         partner = self.partners.get(message.sender)
         if partner is None and isinstance(message, v2.Ping) and self.agreement is None:
-            partner = self._partner(message.sender)  # its ping was faster than control
+            partner = self._partner(message.sender, proved=True)  # faster than control
         if partner is None:
             return Drop.UNEXPECTED
         self._prove(partner, now)
@@ -300,6 +307,8 @@ class Peering:
 
     def _agree(self, agreement: Agreement) -> None:
         self.agreement = agreement
+        proved = (p.attempt for p in self.partners.values() if p.checks.proved)
+        self.superseded = frozenset(proved)
         for partner in self.partners.values():
             partner.checks.stop()
 

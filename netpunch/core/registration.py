@@ -41,17 +41,19 @@ class Registration:
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
         self.next_at = now
+        self._announced = 0
         self._answered = 0
         self._partner = NO_ATTEMPT
         self._introduced_at = now
 
-    def announcing(self, now: float) -> None:
-        """An announcement goes out: counts it and schedules the next."""
-        self.counter += 1
+    def announcing(self, counter: int, now: float) -> None:
+        """An announcement goes out, with this counter: schedules the next."""
+        self.counter = counter
+        self._announced += 1
         self.next_at = now + self._retry_gap(now)
 
     def is_fresh(self, counter: int) -> bool:
-        """Whether an answer with this counter counts: sent, and above the last answered."""
+        """Whether an answer to this counter counts: sent, and above the last answered."""
         return self._answered < counter <= self.counter
 
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
@@ -85,8 +87,8 @@ class Registration:
             self.next_at = now
 
     def _retry_gap(self, now: float) -> float:
-        if self.phase is Phase.SEEKING and self.counter <= len(timing.ANNOUNCE_RETRIES):
-            return timing.ANNOUNCE_RETRIES[self.counter - 1]
+        if self.phase is Phase.SEEKING and self._announced <= len(timing.ANNOUNCE_RETRIES):
+            return timing.ANNOUNCE_RETRIES[self._announced - 1]
         fast = now - self._introduced_at < timing.INTRODUCED_FAST
         if self.phase is Phase.INTRODUCED and fast:
             return timing.INTRODUCED_INTERVAL

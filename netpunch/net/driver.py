@@ -43,7 +43,7 @@ TIMER_ROUNDING = 0.0005
 class SocketUser(Machine, Protocol):
     """A machine that asks for sockets."""
 
-    def socket_opened(self, via: Via, local: Address, now: float) -> None: ...
+    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None: ...
 
 
 class Endpoint:
@@ -212,8 +212,8 @@ class Driver:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case OpenSockets(count):
-                self._open_fresh_ports(count)
+            case OpenSockets(count, family):
+                self._open_fresh_ports(count, family)
             case CloseSocket(via):
                 endpoint = self._endpoints.pop(via, None)
                 if endpoint is not None:
@@ -221,16 +221,19 @@ class Driver:
             case _:
                 self._tell(self._on_event, event)
 
-    def _open_fresh_ports(self, count: int) -> None:
-        """Each on every host of the first sockets. As many as the system gives: a partner may
-        still be reached from fewer."""
-        sockets: list[socket.socket] = []
-        with contextlib.suppress(NetpunchError):
-            for host in self._hosts * count:
-                sockets += bind(host, 0)
-        machine = cast(SocketUser, self._machine)
-        for endpoint in [self.attach(sock) for sock in sockets]:
-            machine.socket_opened(endpoint.via, endpoint.local, clock())
+    def _open_fresh_ports(self, count: int, family: int) -> None:
+        """On the host of the first socket of that family. As many as the system gives: a partner
+        may still be reached from fewer."""
+        opened: dict[Via, Address] = {}
+        host = next((host for host in self._hosts if Address(host, 0).family == family), None)
+        try:
+            for _ in range(count if host is not None else 0):
+                for sock in bind(host or "", 0):
+                    endpoint = self.attach(sock)
+                    opened[endpoint.via] = endpoint.local
+        except NetpunchError:
+            pass
+        cast(SocketUser, self._machine).sockets_opened(opened, clock())
 
     def _observe(self, sent: bool, via: Via, remote: Address, data: bytes) -> None:
         assert self._observer is not None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
-from netpunch.node.hooks import Hook, HookResult, Outcome, hook_variables
+from netpunch.errors import OutputError
+from netpunch.node.hooks import Hook, HookResult, Outcome, hook_variables, run_hook
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
 
@@ -19,6 +21,21 @@ CHECK_TIMEOUT = 30.0
 """Seconds; a check that takes longer is no check."""
 STOPPED_TIMEOUT = 3.0
 """Seconds for the `fail` hook of a stopped end: the process must end within 10."""
+CUT = "stopped"
+"""The `outcome` of a hook that was cut because its end was stopped."""
+
+
+class Phase(Enum):
+    """How far an end has come between `before` and `up`, and so what it still owes."""
+
+    FREE = "free"
+    """Nothing was taken, or it was given back."""
+    CLAIMED = "claimed"
+    """`before` has succeeded: `up` or `fail` must follow."""
+    ANSWERED = "answered"
+    """`up` or `fail` has begun."""
+    IN_USE = "in use"
+    """`up` has succeeded, or there is none."""
 
 
 class EndHooks:
@@ -28,6 +45,7 @@ class EndHooks:
 
     def __init__(self, end: End, services: Services) -> None:
         self.gently = False
+        self.phase = Phase.FREE
         self._end = end
         self._services = services
         self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
@@ -39,12 +57,14 @@ class EndHooks:
         if not self._end.check:
             return False
         timeout = min(CHECK_TIMEOUT, self._end.check_every)
-        result = await self._run("check", self._end.check, timeout, dict(self._who), None)
-        return result.outcome is Outcome.DONE
+        result = await self._run("check", self._end.check, self._who, timeout=timeout)
+        return result is not None and result.outcome is Outcome.DONE
 
     async def before(self) -> HookResult | None:
         """Lets whoever has the port release it. None: there is no such hook."""
-        return await self._hook("before", self._end.hooks.before, self._who, None)
+        self.phase = Phase.FREE
+        variables = hook_variables("before", self._who)
+        return await self._run("before", self._end.hooks.before, variables)
 
     async def up(
         self,
@@ -55,70 +75,91 @@ class EndHooks:
         previous_remote: Address | None,
         session_key: bytes | None,
     ) -> HookResult | None:
-        """The link is there and the port is free."""
+        """The link is there and the port is free. Raises OutputError when the file of the
+        session key cannot be written."""
+        if not self._end.hooks.up:
+            self.phase = Phase.IN_USE
+            return None
         variables = hook_variables("up", link, changed=changed, previous_remote=previous_remote)
         with _key_file(session_key) as key_file:
             if key_file is not None:
                 variables["NETPUNCH_SESSION_KEY_FILE"] = str(key_file)
-            return await self._hook("up", self._end.hooks.up, variables, record)
+            return await self._run("up", self._end.hooks.up, variables, record)
 
-    async def down(self, link: Mapping[str, str], reason: str, record: Record) -> None:
-        """The link was lost."""
-        variables = hook_variables("down", link, reason=reason)
-        await self._hook("down", self._end.hooks.down, variables, record)
+    async def down(self, link: Mapping[str, str] | None, reason: str, record: Record) -> None:
+        """The link was lost. None: it is of an earlier process, its addresses are not known."""
+        variables = hook_variables("down", link or self._who, reason=reason)
+        await self._run("down", self._end.hooks.down, variables, record)
 
     async def fail(self, reason: str, record: Record) -> None:
         """There is no link, for `reason`."""
         variables = hook_variables("fail", self._who, reason=reason)
-        await self._hook("fail", self._end.hooks.fail, variables, record)
+        await self._run("fail", self._end.hooks.fail, variables, record)
 
     async def fail_stopped(self, record: Record) -> None:
         """The end is being stopped after `before`: gives back what that took."""
         timeout = min(STOPPED_TIMEOUT, self._end.hooks.timeout)
         variables = hook_variables("fail", self._who, reason="stopped")
-        await self._run("fail", self._end.hooks.fail, timeout, variables, record)
+        argv = self._end.hooks.fail
+        await self._run("fail", argv, variables, record, timeout=timeout, urgent=True)
 
     def show_output(self, name: str, stream: str, text: str) -> None:
         """A line that a hook or the command printed."""
         self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
 
-    async def _hook(
-        self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None
-    ) -> HookResult | None:
-        if not argv:
-            return None
-        timeout = self._end.hooks.timeout
-        if name == "before":
-            variables = hook_variables("before", variables)
-        return await self._run(name, argv, timeout, variables, record)
-
     async def _run(
         self,
         name: str,
         argv: Argv,
-        limit: float,
         variables: Mapping[str, str],
-        record: Record | None,
-    ) -> HookResult:
-        started = self._emit(EventName.HOOK_START, name, argv=argv)
-        hook = Hook(argv, self._end.directory, limit, variables, record or started)
+        record: Record | None = None,
+        *,
+        timeout: float | None = None,
+        urgent: bool = False,
+    ) -> HookResult | None:
+        """`record` is the event it gets, by default its own start."""
+        if not argv:
+            return None
+        limit = timeout or self._end.hooks.timeout
         running = asyncio.ensure_future(
-            self._services.hooks.run(
-                self._end.pair, hook, lambda stream, text: self.show_output(name, stream, text)
-            )
+            self._run_in_turn(name, argv, variables, record, limit, urgent=urgent)
         )
         try:
-            result = await asyncio.shield(running)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             if not self.gently:
                 running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await running
+                await running  # a second cancellation gets through to it
             raise
-        self._tell_end(name, result)
-        return result
 
-    def _tell_end(self, name: str, result: HookResult) -> None:
+    async def _run_in_turn(
+        self,
+        name: str,
+        argv: Argv,
+        variables: Mapping[str, str],
+        record: Record | None,
+        limit: float,
+        *,
+        urgent: bool,
+    ) -> HookResult:
+        async with self._services.hooks.turn(self._end.pair, urgent=urgent):
+            self.phase = BEGUN.get(name, self.phase)
+            started = self._emit(EventName.HOOK_START, name, argv=argv)
+            hook = Hook(argv, self._end.directory, limit, variables, record or started, STOP_GRACE)
+            result = None
+            try:
+                result = await run_hook(hook, partial(self.show_output, name))
+            finally:
+                self._tell_end(name, result)
+            if result.outcome is Outcome.DONE:
+                self.phase = SUCCEEDED.get(name, self.phase)
+            return result
+
+    def _tell_end(self, name: str, result: HookResult | None) -> None:
+        if result is None:
+            self._emit(EventName.HOOK_END, name, outcome=CUT)
+            return
         self._emit(
             EventName.HOOK_END,
             name,
@@ -147,13 +188,15 @@ def _key_file(key: bytes | None) -> Iterator[Path | None]:
         yield None
         return
     import base64
+    import tempfile
 
-    descriptor, name = tempfile.mkstemp(
-        prefix=".netpunch-", dir=os.environ.get("RUNTIME_DIRECTORY")
-    )
+    # systemd joins several of them with colons.
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(key) + b"\n")
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        file = tempfile.NamedTemporaryFile(prefix=".netpunch-", dir=folder)  # noqa: SIM115
+        file.write(base64.b64encode(key) + b"\n")
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"no file for the session key: {error.strerror}") from error
+    with file:
+        yield Path(file.name)

@@ -7,8 +7,9 @@ standard input; exit 0 is done, 75 (EX_TEMPFAIL) is retry later, anything else a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -119,18 +120,19 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
 
 
 class HookPool:
-    """One hook a pair at a time, a few in all. The timeout does not count the waiting."""
+    """Whose turn it is: one hook a pair at a time, a few in all."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._slots = asyncio.Semaphore(at_once)
         self._pairs: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, pair: str, hook: Hook, on_output: OnOutput) -> HookResult:
-        """`run_hook` when it is this pair's turn."""
-        turn = self._pairs.setdefault(pair, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def turn(self, pair: str, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Waits for this pair's turn, and holds it. What is `urgent` needs no slot."""
+        own = self._pairs.setdefault(pair, asyncio.Lock())
         # The pair first: while it waits for its own hook it must not hold a slot.
-        async with turn, self._slots:
-            return await run_hook(hook, on_output)
+        async with own, contextlib.nullcontext() if urgent else self._slots:
+            yield
 
 
 def _outcome(ended: Exit | None) -> Outcome:

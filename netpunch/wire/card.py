@@ -18,7 +18,7 @@ CARD_LENGTH = 240
 MAX_HOSTS = 6
 MAX_OBSERVED = 4
 NONCE_LENGTH = 12
-_LAYOUT = Struct("!32s8sBBHhBB190s")
+_LAYOUT = Struct("!32s8sBBHhBBBB190s")
 
 
 class NatClass(IntEnum):
@@ -44,6 +44,8 @@ class Card(NamedTuple):
     nat_class: int = NatClass.UNKNOWN
     bracket_port: int = 0
     bracket_step: int = 0
+    bracket_count: int = 0
+    bracket_round: int = 0
     hosts: tuple[Address, ...] = ()
     observed: tuple[Address, ...] = ()
 
@@ -57,6 +59,8 @@ class Card(NamedTuple):
             self.nat_class,
             self.bracket_port,
             self.bracket_step,
+            self.bracket_count,
+            self.bracket_round,
             len(hosts),
             len(observed),
             b"".join(map(pack_address, hosts + observed)),

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from netpunch.address import Address
-from netpunch.wire.packed import pack_address, unpack_address
+from netpunch.wire.packed import Malformed, pack_address, unpack_address
 
 ATTEMPT_LENGTH = 8
 NO_ATTEMPT = bytes(ATTEMPT_LENGTH)
@@ -202,6 +202,8 @@ def unpack(kind: int, body: bytes) -> Message:
     """The message in an authentic body. Raises Malformed."""
     message_type = TYPES[kind]
     layout = LAYOUTS[message_type]
+    if len(body) < layout.struct.size:
+        raise Malformed  # a message for control, in a datagram between ends
     fields: list[Any] = list(layout.struct.unpack_from(body))
     for index in layout.addresses:
         fields[index] = unpack_address(fields[index])

@@ -285,6 +285,11 @@ async def begun(outputs: list[Output], count: int) -> None:
     assert sum(bool(output.lines) for output in outputs) == count
 
 
+async def run_in_turn(pool: HookPool, pair: str, hook: Hook, output: Output) -> HookResult:
+    async with pool.turn(pair):
+        return await run_hook(hook, output)
+
+
 @pytest.mark.parametrize(
     ("pairs", "at_once"), [("aaa", 1), ("abcdef", 4), ("aaabbb", 2)], ids=["pair", "all", "mixed"]
 )
@@ -295,13 +300,29 @@ def test_how_many_run_at_once(run: Run[Any], tmp_path: Path, pairs: str, at_once
         pool = HookPool()
         outputs = [Output() for _ in pairs]
         runs = asyncio.gather(
-            *(pool.run(pair, gate.hook, out) for pair, out in zip(pairs, outputs, strict=True))
+            *(
+                run_in_turn(pool, pair, gate.hook, output)
+                for pair, output in zip(pairs, outputs, strict=True)
+            )
         )
         await asyncio.wait_for(begun(outputs, at_once), 10)
         gate.open()
         results = await asyncio.wait_for(runs, 10)
         assert {result.outcome for result in results} == {Outcome.DONE}
         assert len(pool._pairs) == 0
+
+    run(main())
+
+
+def test_what_is_urgent_waits_for_its_pair_only(run: Run[Any]) -> None:
+    async def main() -> None:
+        pool = HookPool(at_once=1)
+        async with pool.turn("a"):
+            async with pool.turn("b", urgent=True):
+                pass
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), pool.turn("a", urgent=True):
+                    pass
 
     run(main())
 

@@ -49,6 +49,8 @@ class SimHost:
         """Local addresses by via, as the machine is told: the wildcard and a port."""
         self.tap: Callable[[Via, Datagram], bool] | None = None
         """Sees arrivals before the machine; true means: not for the machine."""
+        self.finished = False
+        """Whether the machine told that it needs its sockets no longer."""
         self.on_event: Callable[[Event], None] | None = None
         self._places: dict[int, tuple[str, Segment, Attachment]] = {}
         self._by_port: dict[tuple[int, int], Via] = {}
@@ -111,6 +113,7 @@ class SimHost:
     def start(self, machine: Machine) -> None:
         """Runs a machine on this host's sockets from now on."""
         self.machine = machine
+        self.finished = False
         self._incarnation += 1
         self._timer_set_for = NEVER
         self._drain()
@@ -134,11 +137,6 @@ class SimHost:
 
     def first(self, kind: type[E]) -> tuple[float, E] | None:
         return next(self.told_of(kind), None)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the machine told that it needs its sockets no longer."""
-        return any(True for _ in self.told_of(Finished))
 
     def receive(self, datagram: Datagram, segment: Segment) -> None:
         """From the network (the contract of a Node)."""
@@ -168,7 +166,7 @@ class SimHost:
         transmits = self._transmit(machine)
         while (event := machine.next_event()) is not None:
             self._take(machine, event)
-        transmits += self._transmit(machine)
+            transmits += self._transmit(machine)  # before the next event closes their socket
         self._arm(machine)
         return transmits
 
@@ -180,13 +178,16 @@ class SimHost:
 
     def _take(self, machine: Machine, event: Event) -> None:
         match event:
-            case OpenSockets(count):
-                for _ in range(count):
-                    via = self.bind()
-                    machine.socket_opened(via, self.sockets[via], self.clock())  # type: ignore[attr-defined]
+            case OpenSockets(count, family):
+                opened = {}
+                for _ in range(count if family in self._places else 0):
+                    via = self.bind(family=family)
+                    opened[via] = self.sockets[via]
+                machine.sockets_opened(opened, self.clock())  # type: ignore[attr-defined]
             case CloseSocket(via):
                 self.close(via)
             case _:
+                self.finished = self.finished or isinstance(event, Finished)
                 self.told.append(Told(self.network.now, event))
                 if self.on_event is not None:
                     self.on_event(event)

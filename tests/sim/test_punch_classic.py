@@ -59,6 +59,12 @@ def test_twenty_percent_loss_delays_and_prevents_nothing() -> None:
         assert run.linked, f"seed {seed}"
 
 
+def test_very_bad_networks_strand_nobody() -> None:
+    """What the linger after the closes is for."""
+    for seed in range(500):
+        punch(seed, replace(CONE_PAIR, loss=0.4))
+
+
 def test_neighbours_link_by_hairpin_only() -> None:
     hairpin = (replace(FULL_CONE, hairpin=True),)
     assert punch(1, Setup(protocol=CLASSIC, shared=hairpin)).linked

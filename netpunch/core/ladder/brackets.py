@@ -1,0 +1,102 @@
+"""Tactics against a NAT that gives every destination another port, a steady step further on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netpunch.address import Address
+from netpunch.core.bracket import Bracket
+from netpunch.core.events import Via
+from netpunch.core.ladder import budget
+from netpunch.core.ladder.field import Field
+from netpunch.core.ladder.survey import LATER_QUESTIONS, Survey
+from netpunch.core.ladder.tactic import Probe, Tactic
+from netpunch.core.machine import NEVER
+from netpunch.core.partner import Partner
+
+
+class BracketTactic(Tactic):
+    """Makes our own brackets, round by round. The first may be there from the class's survey."""
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self._survey: Survey | None = None
+
+    def observed(self, echo: bytes, address: Address, now: float) -> bool:
+        return self._survey is not None and self._survey.observed(echo, address, now)
+
+    def survey_timer(self) -> float:
+        return self._survey.next_timer if self._survey else NEVER
+
+    def handle_timer(self, now: float) -> None:
+        if self._survey is not None:
+            self._survey.handle_timer(now)
+        super().handle_timer(now)
+
+    def _has_bracket(self, number: int) -> bool:
+        """Whether ours is of this round; if not, and none is under way, begins one."""
+        if self._field.bracket.round >= number:
+            return True
+        if self._survey is None:
+            self._survey = Survey(self._field, self._partner, number, self._surveyed)
+        return False
+
+    def _surveyed(self, now: float) -> None:
+        self._survey = None
+        self._field.share(now)
+        self.something_changed(now)
+
+
+class OfferBracket(BracketTactic):
+    """Ours is the hard NAT: the partner scans where our ping must be."""
+
+    budget = budget.OFFER_BRACKET
+
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        return () if self._has_bracket(self._rounds + 1) else None
+
+
+class ScanBracket(Tactic):
+    """The partner's is: pings every port where its ping may be, once a bracket."""
+
+    budget = budget.SCAN_BRACKET
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self._scanned = 0
+
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        bracket, observed, via = self._partner.bracket, self._partner.observed, self._field.primary()
+        if bracket.round == self._scanned or observed is None or via is None:
+            return None
+        self._scanned = bracket.round
+        steps = min(bracket.count + budget.SCAN_SLACK, budget.SCAN_WINDOW)
+        ports = [bracket.port_at(n) for n in range(1, steps + 1)]
+        return [(via, Address(observed.host, port)) for port in ports]
+
+
+class Diagonal(BracketTactic):
+    """Both are: each opens a row of sockets, the first to the partner's next port, the second to
+    the one after that. Where nobody else allocates, both rows are what the other one aims at."""
+
+    budget = budget.DIAGONAL
+
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        number = max(self._rounds + 1, self._partner.bracket.round)
+        if not self._has_bracket(number) or self._partner.bracket.round < number:
+            return None
+        row: list[Via] = []
+
+        def opened(sockets: Mapping[Via, Address], _: float) -> None:
+            row.extend(sockets)
+
+        self._field.open_sockets(budget.DIAGONAL_WIDTH, opened)
+        return self._aim(row, self._partner.bracket)
+
+    def _aim(self, row: list[Via], bracket: Bracket) -> Iterable[Probe]:
+        """Generated when the sockets are there. Several times over: the partner begins later."""
+        assert self._partner.observed is not None
+        for _ in range(budget.DIAGONAL_PASSES):
+            for place, via in enumerate(row):
+                port = bracket.port_at(bracket.count + LATER_QUESTIONS + 1 + place)
+                yield via, Address(self._partner.observed.host, port)

@@ -1,0 +1,43 @@
+"""What tactics work with: sockets, probes, questions to observers, our card. One per attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netpunch.address import Address
+from netpunch.core.bracket import Bracket
+from netpunch.core.events import PathKind, Via
+from netpunch.core.machine import Random
+from netpunch.core.nat import NatReport
+from netpunch.core.pacing import TokenBucket
+from netpunch.core.partner import Partner
+
+Opened = Callable[[Mapping[Via, Address], float], None]
+"""`then(sockets, now)`: those that could be had, maybe none."""
+
+
+@dataclass(eq=False, slots=True)
+class Field:
+    """`observers` are two of control's ports, or none. The callables are the end's:
+    `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
+    `probe(partner, via, address, kind, now)` sends one ping, `keep_pinging` goes on with it,
+    `share(now)` sends our changed card, `spray_turn(then)` waits for this host's turn,
+    `fresh_port()` begins a new attempt."""
+
+    observers: tuple[Address, ...]
+    own_hosts: Sequence[str]
+    bucket: TokenBucket
+    random: Random
+    open_sockets: Callable[[int, Opened], None]
+    close_socket: Callable[[Via], None]
+    observe: Callable[[Via, Address, bytes], None]
+    probe: Callable[[Partner, Via, Address, PathKind, float], None]
+    keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None]
+    primary: Callable[[], Via | None]
+    share: Callable[[float], None]
+    spray_turn: Callable[[Callable[[float], None]], None]
+    fresh_port: Callable[[], None]
+    report: NatReport = field(default_factory=NatReport)
+    bracket: Bracket = field(default_factory=Bracket)
+    """These two are in our card."""

@@ -1,0 +1,148 @@
+"""Which rung is tried when: plain pings alone at first, then the tactic for both NATs' classes,
+in the end the verdict.
+
+    PLAIN ── PLAIN_PATIENCE, no path ──> SURVEY ── our class known ──> AGREEING
+    AGREEING ── the partner's class known, or PARTNER_PATIENCE ──> CLIMBING ──> EXHAUSTED
+
+Plain pings go on all the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from netpunch.address import Address
+from netpunch.core.ladder import budget
+from netpunch.core.ladder.brackets import BracketTactic, Diagonal, OfferBracket, ScanBracket
+from netpunch.core.ladder.field import Field
+from netpunch.core.ladder.patience import FreshPort, Hopeless
+from netpunch.core.ladder.spray import OpenMany, SprayPorts
+from netpunch.core.ladder.survey import Survey
+from netpunch.core.ladder.tactic import Tactic
+from netpunch.core.machine import NEVER
+from netpunch.core.nat import EASY_CLASSES
+from netpunch.core.partner import Partner
+from netpunch.wire.card import NatClass
+
+Make = Callable[[Field, Partner, float], Tactic]
+
+EASY, STEP, RANDOM = NatClass.EASY, NatClass.HARD_STEP, NatClass.HARD_RANDOM
+TACTICS: dict[tuple[NatClass, NatClass], Make] = {
+    (STEP, EASY): OfferBracket,
+    (EASY, STEP): ScanBracket,
+    (STEP, STEP): Diagonal,
+    (RANDOM, EASY): OpenMany,
+    (EASY, RANDOM): SprayPorts,
+    (RANDOM, RANDOM): Hopeless,
+    (RANDOM, STEP): Hopeless,
+    (STEP, RANDOM): Hopeless,
+}
+"""By our class and the partner's; all that is not hard counts as easy. Easy and easy: FreshPort."""
+
+
+class Stage(Enum):
+    """How far up."""
+
+    PLAIN = "plain"
+    SURVEY = "survey"
+    AGREEING = "agreeing"
+    CLIMBING = "climbing"
+
+
+class Ladder:
+    """For one proved partner attempt. `fresh_port_patience`: seconds until a fresh port is tried
+    between easy NATs."""
+
+    def __init__(
+        self, field: Field, partner: Partner, fresh_port_patience: float, now: float
+    ) -> None:
+        self.partner = partner
+        self.next_timer_at = now + budget.PLAIN_PATIENCE
+        self._field = field
+        self._fresh_port_patience = fresh_port_patience
+        self._began = now
+        self._stage = Stage.PLAIN
+        self._survey: Survey | None = None
+        self._tactic: Tactic | None = None
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether all that could be tried against hard NATs was tried."""
+        tactic = self._tactic
+        return tactic is not None and tactic.exhausted and not isinstance(tactic, FreshPort)
+
+    def next_timer(self) -> float:
+        timers = [self.next_timer_at]
+        if self._survey is not None:
+            timers.append(self._survey.next_timer)
+        if self._tactic is not None:
+            timers.append(self._tactic.next_timer)
+        if isinstance(self._tactic, BracketTactic):
+            timers.append(self._tactic.survey_timer())
+        return min(timers)
+
+    def handle_timer(self, now: float) -> None:
+        if self._survey is not None:
+            self._survey.handle_timer(now)
+        if self._tactic is not None:
+            self._tactic.handle_timer(now)
+        if now < self.next_timer_at:
+            return
+        self.next_timer_at = NEVER
+        if self._stage is Stage.PLAIN:
+            self._learn_class(now)
+        elif self._stage is Stage.AGREEING:
+            self._climb(now)
+
+    def observed(self, echo: bytes, address: Address, now: float) -> bool:
+        """An observer's answer; False if it was not asked for."""
+        if self._survey is not None and self._survey.observed(echo, address, now):
+            return True
+        tactic = self._tactic
+        return isinstance(tactic, BracketTactic) and tactic.observed(echo, address, now)
+
+    def partner_changed(self, now: float) -> None:
+        """The partner has a later card."""
+        if self._stage is Stage.AGREEING and self.partner_class() is not NatClass.UNKNOWN:
+            self._climb(now)
+        elif self._tactic is not None:
+            self._tactic.something_changed(now)
+
+    def _learn_class(self, now: float) -> None:
+        known = self._field.report.nat_class
+        if self._field.observers and known not in (NatClass.OPEN, NatClass.EASY, RANDOM):
+            self._stage = Stage.SURVEY
+            self._survey = Survey(self._field, self.partner, 1, self._agree)
+        else:
+            self._agree(now)
+
+    def _agree(self, now: float) -> None:
+        self._survey = None
+        self._stage = Stage.AGREEING
+        self._field.share(now)
+        if self.partner_class() is not NatClass.UNKNOWN:
+            self._climb(now)
+        else:
+            self.next_timer_at = now + budget.PARTNER_PATIENCE
+
+    def _climb(self, now: float) -> None:
+        self._stage = Stage.CLIMBING
+        self.next_timer_at = NEVER
+        make = TACTICS.get((_hardness(self._field.report.nat_class), _hardness(self.partner_class())))
+        if make is not None:
+            self._tactic = make(self._field, self.partner, now)
+        else:
+            waited = now - self._began
+            patience = max(0.0, self._fresh_port_patience - waited)
+            self._tactic = FreshPort(self._field, self.partner, now, patience)
+        self._tactic.handle_timer(now)
+
+    def partner_class(self) -> NatClass:
+        card = self.partner.card
+        known = card is not None and card.nat_class in set(NatClass)
+        return NatClass(card.nat_class) if card is not None and known else NatClass.UNKNOWN
+
+
+def _hardness(nat_class: NatClass) -> NatClass:
+    return EASY if nat_class in EASY_CLASSES else nat_class

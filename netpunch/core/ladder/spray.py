@@ -1,0 +1,79 @@
+"""Tactics against a NAT that gives every destination a random port: many of them, by the birthday
+paradox. One end at a time on a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netpunch.address import Address
+from netpunch.core.events import PathKind, Via
+from netpunch.core.ladder import budget
+from netpunch.core.ladder.field import Field
+from netpunch.core.ladder.tactic import Probe, Tactic
+from netpunch.core.machine import NEVER
+from netpunch.core.partner import Partner
+
+FIRST_PORT = 1024
+"""NATs take no privileged port."""
+
+
+class SprayTactic(Tactic):
+    """Waits for its turn first."""
+
+    kind = PathKind.SPRAY
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self.next_timer = NEVER
+        field.spray_turn(self._begin_with_turn)
+
+    def _begin_with_turn(self, now: float) -> None:
+        self.next_timer = now
+
+
+class OpenMany(SprayTactic):
+    """Ours is the hard NAT: many ports of it, all open towards the partner."""
+
+    budget = budget.OPEN_MANY
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        self._sockets: list[Via] = []
+        super().__init__(field, partner, now)
+
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        if self._partner.observed is None:
+            return None
+        if not self._sockets:
+            self._field.open_sockets(budget.OPEN_MANY.sockets, self._opened)
+        return self._aim(self._partner.observed)
+
+    def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
+        self._sockets = list(sockets)
+
+    def _aim(self, target: Address) -> Iterable[Probe]:
+        for via in self._sockets:
+            yield via, target
+
+
+class SprayPorts(SprayTactic):
+    """The partner's is: ports of it at random, other ones in every round."""
+
+    budget = budget.SPRAY
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        self._tried: set[int] = set()
+        super().__init__(field, partner, now)
+
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        via, observed = self._field.primary(), self._partner.observed
+        if via is None or observed is None:
+            return None
+        return self._aim(via, observed.host)
+
+    def _aim(self, via: Via, host: str) -> Iterable[Probe]:
+        wanted = len(self._tried) + budget.SPRAY.probes // budget.SPRAY.rounds
+        while len(self._tried) < wanted:
+            port = int.from_bytes(self._field.random(2), "big")
+            if port >= FIRST_PORT and port not in self._tried:
+                self._tried.add(port)
+                yield via, Address(host, port)

@@ -1,0 +1,84 @@
+"""The one small interface of every rung above plain pings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+
+from netpunch.address import Address
+from netpunch.core.events import PathKind, Via
+from netpunch.core.ladder.budget import Budget
+from netpunch.core.ladder.field import Field
+from netpunch.core.machine import NEVER
+from netpunch.core.partner import Partner
+
+Probe = tuple[Via, Address]
+
+
+class Tactic(ABC):
+    """Runs in rounds until a path is valid (then it is simply dropped) or it is `exhausted`.
+
+    A round's probes go out as fast as the rate allows; `patience` after the last one the next
+    round begins. A round that can't begin (something of ours or of the partner is missing) is
+    tried again when that changes, and counts as one after its patience."""
+
+    budget: Budget
+    kind = PathKind.PREDICTED
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        self.exhausted = False
+        self.next_timer = now
+        self._field = field
+        self._partner = partner
+        self._rounds = 0
+        self._stalls = 0
+        self._spent = 0
+        self._probes: Iterator[Probe] | None = None
+        self._unsent: Probe | None = None
+
+    @abstractmethod
+    def begin_round(self, now: float) -> Iterable[Probe] | None:
+        """The probes of the next round; None if it can't begin yet."""
+
+    def something_changed(self, now: float) -> None:
+        """The partner has a later card, or something we waited for is there."""
+        if self._probes is None and not self.exhausted:
+            self._begin(now)
+
+    def handle_timer(self, now: float) -> None:
+        if self.exhausted or now < self.next_timer:
+            return
+        if self._probes is not None:
+            self._send_probes(now)
+        elif self._rounds + self._stalls >= self.budget.rounds:
+            self.exhausted = True
+            self.next_timer = NEVER
+        elif not self._begin(now):
+            self._stalls += 1
+            self.next_timer = now + self.budget.patience
+
+    def _begin(self, now: float) -> bool:
+        """Whether a round could begin."""
+        probes = self.begin_round(now)
+        if probes is None:
+            return False
+        self._rounds += 1
+        self._probes = iter(probes)
+        self._send_probes(now)
+        return True
+
+    def _send_probes(self, now: float) -> None:
+        """Sends what rate and budget allow."""
+        assert self._probes is not None
+        while self._spent < self.budget.probes:
+            self._unsent = self._unsent or next(self._probes, None)
+            if self._unsent is None:
+                break
+            if not self._field.bucket.take(now):
+                self.next_timer = now + self._field.bucket.refill
+                return
+            self._spent += 1
+            self._field.probe(self._partner, *self._unsent, self.kind, now)
+            self._unsent = None
+        self._probes = None
+        self.next_timer = now + self.budget.patience

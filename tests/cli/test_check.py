@@ -1,0 +1,163 @@
+"""netpunch.cli.check: every error of every file, and what this node would run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netpunch.cli import main
+from tests.cli.conftest import SITE, secret
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("node", "runs"),
+    [
+        ("home", "this node (home): end home-office.a"),
+        ("OFFICE", "this node (office): end home-office.b"),
+    ],
+)
+def test_what_an_end_runs(
+    node: str, runs: str, site: Path, pair_key: Path, capsys: Captured
+) -> None:
+    assert main(["check", "site.yaml", "--node", node]) == 0
+    assert capsys.readouterr() == (f"site.yaml: ok, 1 pair, {runs}\n", "")
+
+
+def test_what_a_control_runs(site: Path, control_key: Path, capsys: Captured) -> None:
+    control_key.rename("pair.key")
+    assert main(["check", "site.yaml", "--node", "vps"]) == 0
+    assert capsys.readouterr() == (
+        "site.yaml: ok, 1 pair, this node (vps): control vps\n",
+        "",
+    )
+
+
+def test_the_pair_s_own_key_on_a_control_is_warned_of(
+    site: Path, pair_key: Path, capsys: Captured
+) -> None:
+    assert main(["check", "site.yaml", "--node", "vps"]) == 0
+    assert "site.yaml:5:18: pairs.home-office.secret_file: warning: " in capsys.readouterr().err
+
+
+def test_a_site_in_one_process(folder: Path, capsys: Captured) -> None:
+    site = (
+        SITE.replace("secret_file: pair.key", "secret: generate")
+        .replace("node: vps, ", "name: c, ")
+        .replace("node: home, ", "")
+        .replace("node: office, ", "")
+        .replace('"}', '"}', 1)
+        .replace('":5000"}', '":5001"}', 1)
+    )
+    (folder / "site.yaml").write_text(site)
+    assert main(["check", "site.yaml"]) == 0
+    assert capsys.readouterr().out == (
+        "site.yaml: ok, 1 pair, all in one process: control c, ends home-office.a, home-office.b\n"
+    )
+
+
+def test_nothing_to_run(folder: Path, pair_key: Path, capsys: Captured) -> None:
+    site = SITE.replace("secret_file", "enabled: off\n    secret_file")
+    (folder / "site.yaml").write_text(site)
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    assert capsys.readouterr().out.endswith(": nothing to run\n")
+
+
+def test_the_environment_names_the_node(
+    site: Path, pair_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("NETPUNCH_NODE", "office")
+    assert main(["check", "site.yaml"]) == 0
+    assert "this node (office)" in capsys.readouterr().out
+
+
+def test_another_node(site: Path, capsys: Captured) -> None:
+    assert main(["check", "site.yaml", "--node", "elsewhere"]) == 78
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.splitlines() == [
+        "site.yaml: no part runs on 'elsewhere': choose one of home, office, vps with `--node`",
+        "site.yaml: valid otherwise",
+    ]
+
+
+def test_errors_of_all_files(site: Path, pair_key: Path, folder: Path, capsys: Captured) -> None:
+    (folder / "bad.yaml").write_text(SITE.replace('":5000"', "nowhere"))
+    assert main(["check", "bad.yaml", "none.yaml", "site.yaml", "--node", "home"]) == 78
+    output, errors = capsys.readouterr()
+    assert output.startswith("site.yaml: ok, ")
+    assert "bad.yaml:6:30: pairs.home-office.a.local: " in errors
+    assert "bad.yaml:7:30: pairs.home-office.b.local: " in errors
+    assert "none.yaml: " in errors
+    assert main(["check", "none.yaml"]) == 66
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "code"), [(None, 0, 78), (b"hunter2", 0o600, 78), (b"hunter2", 0o644, 77)]
+)
+def test_secrets_that_this_node_needs(
+    content: bytes | None, mode: int, code: int, site: Path, folder: Path, capsys: Captured
+) -> None:
+    if content is not None:
+        secret(folder / "pair.key", content, mode)
+    assert main(["check", "site.yaml", "--node", "home"]) == code
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("site.yaml:5:18: pairs.home-office.secret_file: ")
+    assert "hunter2" not in errors
+
+
+def test_a_secret_that_only_another_node_needs(folder: Path, pair_key: Path) -> None:
+    lines = SITE.replace("office, ", "office, secret_file: only-there.key, ")
+    (folder / "site.yaml").write_text(lines)
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    assert main(["check", "site.yaml", "--node", "office"]) == 78
+
+
+def test_a_problem_that_control_and_end_share_is_told_once(folder: Path, capsys: Captured) -> None:
+    (folder / "site.yaml").write_text(SITE.replace("node: vps", "node: home"))
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    assert capsys.readouterr().err.count("there is no file") == 1
+
+
+def test_a_template_that_is_wrong(folder: Path, pair_key: Path, capsys: Captured) -> None:
+    files = '    files: [{template: vpn.in, to: "/run/vpn.conf"}]\n'
+    (folder / "site.yaml").write_text(SITE.replace("    a:", files + "    a:"))
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    errors = capsys.readouterr().err
+    assert "vpn.in can't be read" in errors
+    assert "valid otherwise" not in errors
+
+
+def test_a_public_file_with_secrets_is_warned_of(
+    folder: Path, pair_key: Path, capsys: Captured
+) -> None:
+    text = SITE.replace("secret_file: pair.key", f'secret: "{pair_key.read_text().strip()}"')
+    secret(folder / "site.yaml", text.encode(), 0o644)
+    assert main(["check", "site.yaml", "--node", "home", "--show"]) == 0
+    output, errors = capsys.readouterr()
+    assert "chmod 600 site.yaml" in errors
+    assert pair_key.read_text().strip() not in output + errors
+
+
+def test_show_is_yaml(site: Path, pair_key: Path, capsys: Captured) -> None:
+    assert main(["check", "site.yaml", "site.yaml", "--node", "home", "--show"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("---\n# site.yaml: ok, 1 pair, this node (home)")
+    first, second = yaml.safe_load_all(output)
+    assert first == second
+    assert first["pairs"]["home-office"]["a"]["local"] == ":5000"
+
+
+def test_the_host_name_is_the_last_resort(
+    folder: Path, pair_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "HOME.example.net")
+    (folder / "site.yaml").write_text(SITE)
+    assert main(["check", "site.yaml"]) == 0
+    assert "this node (home)" in capsys.readouterr().out
+    assert "NETPUNCH_NODE" not in os.environ

@@ -1,0 +1,62 @@
+"""netpunch.cli.run: hands the options over and the exit code back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import netpunch.node
+from netpunch.cli import main
+from netpunch.node.options import RunOptions
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunOptions]]:
+    """What run_site was called with; it returns 42."""
+    calls: list[tuple[Path, RunOptions]] = []
+
+    def run_site(path: Path, options: RunOptions) -> int:
+        calls.append((path, options))
+        return 42
+
+    monkeypatch.setattr(netpunch.node, "run_site", run_site)
+    return calls
+
+
+def test_a_file_alone(runs: list[tuple[Path, RunOptions]]) -> None:
+    assert main(["run", "site.yaml"]) == 42
+    assert runs == [(Path("site.yaml"), RunOptions())]
+
+
+def test_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
+    line = "run --once --pair p --pair q --node n --format json --trace -q site.yaml --debug"
+    assert main(line.split()) == 42
+    options = RunOptions(
+        once=True,
+        pairs=("p", "q"),
+        node="n",
+        format="json",
+        trace=True,
+        quiet=True,
+        debug=True,
+    )
+    assert runs == [(Path("site.yaml"), options)]
+
+
+def test_debug_before_the_command(runs: list[tuple[Path, RunOptions]]) -> None:
+    assert main(["--debug", "run", "site.yaml", "--keep"]) == 42
+    assert runs == [(Path("site.yaml"), RunOptions(keep=True, debug=True))]
+
+
+@pytest.mark.parametrize(
+    "line", ["run", "run a b", "run a --once --keep", "run a --format xml", "run a --pair"]
+)
+def test_usage(line: str, runs: list[tuple[Path, RunOptions]]) -> None:
+    assert main(line.split()) == 64
+    assert runs == []
+
+
+def test_a_file_that_does_not_exist(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "none.yaml"]) == 66
+    assert capsys.readouterr().err.startswith("netpunch run: none.yaml: ")

@@ -1,0 +1,55 @@
+"""The effective configuration, as `check --show` prints it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from netpunch.config import select, show
+from netpunch.config.model import Position
+from tests.config.conftest import LoadText
+from tests.config.test_loading import EVERYTHING, MINIMAL
+from tests.config.test_secrets import PAIR_KEY
+from tests.config.test_selection import IN_ONE_PROCESS
+
+
+def without_positions(value: Any) -> Any:
+    if isinstance(value, Position):
+        return None
+    if isinstance(value, tuple):
+        return tuple(without_positions(part) for part in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (field.name for field in dataclasses.fields(value) if field.name != "source")
+        return {name: without_positions(getattr(value, name)) for name in fields}
+    return value
+
+
+@pytest.mark.parametrize("text", [MINIMAL, EVERYTHING, IN_ONE_PROCESS])
+def test_what_is_shown_says_the_same(load_text: LoadText, text: str) -> None:
+    site = load_text(text)
+    shown = show(site).replace("(redacted)", "010")
+    assert without_positions(load_text(shown)) == without_positions(site)
+    assert show(load_text(shown)) == show(site)
+
+
+def test_no_secret_is_shown(load_text: LoadText) -> None:
+    site = load_text(IN_ONE_PROCESS.replace("generate", f'"{PAIR_KEY}"'))
+    for shown in (show(site), show(select(site, None, "x", None))):
+        assert "npk1" not in shown
+        assert re.findall("secret: (.*)", shown)[0] == "(redacted)"
+
+
+def test_a_part(load_text: LoadText) -> None:
+    part = select(load_text(MINIMAL), "home", "x", None)
+    shown = show(part)
+    assert shown.startswith("node: home\ncontrol: []\npairs:\n  home-office:\n    a:\n")
+    assert "office\n" not in shown
+    assert "    b:" not in shown
+
+
+def test_the_slot_of_a_part(load_text: LoadText) -> None:
+    site = load_text(EVERYTHING.replace("enabled: false", "enabled: true"))
+    assert "      protocol: classic\n      slot: d\n" in show(select(site, "home", "x", None))

@@ -1,0 +1,274 @@
+"""Key texts, and reading secrets from files, credentials and the site file itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netpunch.config import SiteError, load
+from netpunch.config.model import Pair, Protocol, SecretSource, Site
+from netpunch.config.secrets import (
+    Role,
+    Secret,
+    format_key,
+    generate,
+    parse_key,
+    read_secret,
+)
+from netpunch.errors import NetpunchError, PermissionsError
+
+PAIR_KEY = "npk1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9dYHKY"
+CONTROL_KEY = "npc1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh_EJXrG"
+VALUE = bytes(range(32))
+
+
+def test_key_texts() -> None:
+    """Checked by hand: base64url of 0..31 and SHA-256(prefix, 0..31)[:4]."""
+    assert parse_key(PAIR_KEY) == Secret("pair", VALUE)
+    assert parse_key(f"\t{CONTROL_KEY}\r\n") == Secret("control", VALUE)
+    assert format_key(Secret("pair", VALUE)) == PAIR_KEY
+    assert format_key(Secret("control", VALUE)) == CONTROL_KEY
+
+
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(["pair", "control"]))
+def test_every_key_survives_its_text(value: bytes, kind: str) -> None:
+    secret = Secret("pair" if kind == "pair" else "control", value)
+    assert parse_key(format_key(secret)) == secret
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is no v2 key: make one with `netpunch key new`"),
+        ("hunter2", "is no v2 key: make one with `netpunch key new`"),
+        (PAIR_KEY[5:], "is no v2 key: make one with `netpunch key new`"),
+        (PAIR_KEY[:-1], "the key is damaged: it is not as long as a key"),
+        (f"{PAIR_KEY}\n{PAIR_KEY}", "the key is damaged: it is not as long as a key"),
+        (PAIR_KEY + "=", "the key is damaged: it is not as long as a key"),
+        (PAIR_KEY[:-1] + "Z", "the key is damaged: its checksum does not fit"),
+        (PAIR_KEY.replace("AAEC", "AAED"), "the key is damaged: its checksum does not fit"),
+        ("npc1" + PAIR_KEY[4:], "the key is damaged: its checksum does not fit"),
+    ],
+)
+def test_what_is_no_key(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as caught:
+        parse_key(text)
+    assert "AAE" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_only_v2_keys_have_a_text() -> None:
+    with pytest.raises(ValueError, match="only a v2 key"):
+        format_key(Secret("classic", VALUE))
+    with pytest.raises(ValueError, match="only a v2 key"):
+        format_key(Secret("pair", b"short"))
+
+
+def test_no_repr_shows_a_secret() -> None:
+    assert repr(Secret("classic", b"hunter2")) == "Secret(kind='classic', warnings=())"
+
+
+def test_generated_secrets() -> None:
+    one, other = generate("v2"), generate("v2")
+    assert (one.kind, len(one.value)) == ("pair", 32)
+    assert one.value != other.value
+    text = generate("classic")
+    assert text.kind == "classic"
+    assert len(bytes.fromhex(text.value.decode("ascii"))) == 32
+
+
+SITE = """\
+version: 1
+control: {address: "127.0.0.1:10001"}
+pairs:
+  p:
+    SECRET
+    a: {}
+    b: {}
+"""
+
+
+class Folder:
+    """A site file and its secret in a folder of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key = path / "p.key"
+
+    def site(self, secret: str = "secret_file: p.key", protocol: Protocol = "v2") -> Site:
+        slots = "\n    protocol: classic\n    slots: a-b" if protocol == "classic" else ""
+        file = self.path / "site.yaml"
+        file.write_text(SITE.replace("SECRET", secret + slots))
+        return load(file)
+
+    def write(self, content: str | bytes, mode: int = 0o600) -> None:
+        self.key.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.key.chmod(mode)
+
+    def read(
+        self,
+        site: Site | None = None,
+        role: Role = "end",
+        environ: dict[str, str] | None = None,
+    ) -> Secret:
+        site = site or self.site()
+        pair: Pair = site.pairs[0]
+        source: SecretSource = pair.secret
+        key = f"pairs.p.{'credential' if source.kind == 'credential' else 'secret_file'}"
+        return read_secret(
+            source, pair.protocol, site=site, key=key, role=role, environ=environ or {}
+        )
+
+    def refusal(
+        self,
+        error: type[NetpunchError],
+        site: Site | None = None,
+        role: Role = "end",
+        environ: dict[str, str] | None = None,
+    ) -> str:
+        """What is said instead of a secret, without the place."""
+        with pytest.raises(error) as caught:
+            self.read(site, role, environ)
+        first, line, caret = str(caught.value).splitlines()
+        place = f"{self.path}/site.yaml:5:{caret.index('^') + 1}: "
+        assert line.startswith("    secret_file:" if "secret_file" in line else "    credential:")
+        assert first.startswith(place)
+        return first.removeprefix(place).replace(str(self.path), "DIR")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
+@pytest.mark.parametrize("space", ["", "\n", " \r\n\n"])
+def test_a_key_file(folder: Folder, mode: int, space: str) -> None:
+    folder.write(PAIR_KEY + space, mode)
+    assert folder.read() == Secret("pair", VALUE)
+    assert folder.read().warnings == ()
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o602, 0o666])
+def test_a_key_file_that_others_may_touch(folder: Folder, mode: int) -> None:
+    folder.write(PAIR_KEY, mode)
+    assert folder.refusal(PermissionsError) == (
+        "pairs.p.secret_file: others may read DIR/p.key, or its group may write it: "
+        "`chmod 600 DIR/p.key`"
+    )
+
+
+def test_a_whole_report(folder: Folder) -> None:
+    with pytest.raises(SiteError) as caught:
+        folder.read()
+    assert str(caught.value) == (
+        f"{folder.path}/site.yaml:5:18: pairs.p.secret_file: there is no file {folder.key}: "
+        "make a key with `netpunch key new -o FILE`, or copy the one of the other end\n"
+        "    secret_file: p.key\n"
+        "                 ^"
+    )
+    assert caught.value.problems[0].key == "pairs.p.secret_file"
+
+
+def test_files_that_cannot_be_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.key.mkdir()
+    told = "pairs.p.secret_file: DIR/p.key is a directory: it can't be a secret"
+    assert folder.refusal(SiteError) == told
+    folder.key.rmdir()
+    os.mkfifo(folder.key)
+    told = "pairs.p.secret_file: DIR/p.key is no regular file: it can't be a secret"
+    assert folder.refusal(SiteError) == told
+    folder.key.unlink()
+    folder.write("x" * 4097)
+    told = "pairs.p.secret_file: DIR/p.key is longer than 4,096 bytes: it can't be a secret"
+    assert folder.refusal(SiteError) == told
+
+    site = folder.site()
+    monkeypatch.setattr(os, "open", deny)
+    assert folder.refusal(PermissionsError, site) == (
+        "pairs.p.secret_file: DIR/p.key can't be read (Permission denied): "
+        "`chown` it to the user who runs netpunch"
+    )
+
+
+def deny(*_: object) -> int:
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("content", [b"hunter2\n", b"", b"\xff\x00", b"npk1:AAEC", b"a\nb\n"])
+def test_a_file_without_a_key(folder: Folder, content: bytes) -> None:
+    folder.write(content)
+    told = folder.refusal(SiteError)
+    assert told.startswith(
+        (
+            "pairs.p.secret_file: is no v2 key: make one with `netpunch key new` (",
+            "pairs.p.secret_file: the key is damaged: it is not as long as a key, copy it anew",
+        )
+    )
+    assert "hunter2" not in told
+    assert "AAEC" not in told
+
+
+def test_control_keys(folder: Folder) -> None:
+    folder.write(CONTROL_KEY)
+    assert folder.read(role="control") == Secret("control", VALUE)
+    assert folder.read(role="control").warnings == ()
+    assert folder.refusal(SiteError).startswith(
+        "pairs.p.secret_file: is control's key (npc1:), with which an end can do nothing"
+    )
+
+
+def test_a_pair_key_on_a_pure_control(folder: Folder) -> None:
+    folder.write(PAIR_KEY)
+    secret = folder.read(role="control")
+    assert secret == Secret("pair", VALUE)
+    (warning,) = secret.warnings
+    assert warning.startswith(
+        f"{folder.path}/site.yaml:5:18: pairs.p.secret_file: warning: this is the pair's own key"
+    )
+    assert PAIR_KEY[5:] not in warning
+
+
+def test_classic_secrets_are_taken_byte_for_byte(folder: Folder) -> None:
+    site = folder.site(protocol="classic")
+    for content in (b"hunter2", b"\xff\0", PAIR_KEY.encode(), b" x "):
+        folder.write(content)
+        assert folder.read(site) == Secret("classic", content)
+        assert folder.read(site).warnings == ()
+    folder.write("hunter2\n")
+    secret = folder.read(site)
+    assert secret == Secret("classic", b"hunter2\n")
+    assert "the secret ends with a newline, which is part of it" in secret.warnings[0]
+    assert "hunter2" not in secret.warnings[0]
+    folder.write("")
+    assert folder.refusal(SiteError, site) == "pairs.p.secret_file: the secret is empty"
+
+
+def test_credentials(folder: Folder) -> None:
+    site = folder.site('credential: "{pair}.key"')
+    folder.write(PAIR_KEY, 0o440)
+    environ = {"CREDENTIALS_DIRECTORY": str(folder.path)}
+    assert folder.read(site, environ=environ) == Secret("pair", VALUE)
+    for unset in ({}, {"CREDENTIALS_DIRECTORY": ""}):
+        assert folder.refusal(SiteError, site, environ=unset).startswith(
+            "pairs.p.credential: $CREDENTIALS_DIRECTORY is not set: run this as a systemd "
+            "service with LoadCredential=p.key:/path/of/key, or use `secret_file`"
+        )
+
+
+def test_inline_secrets(folder: Folder) -> None:
+    assert folder.read(folder.site(f'secret: "{PAIR_KEY}"')) == Secret("pair", VALUE)
+    classic = folder.site('secret: "hunter2\\n"', protocol="classic")
+    assert folder.read(classic) == Secret("classic", b"hunter2\n")
+    assert folder.read(classic).warnings == ()
+    assert folder.read(folder.site("secret: generate")).kind == "pair"
+
+
+def test_an_inline_control_key_is_no_key_of_an_end(folder: Folder) -> None:
+    with pytest.raises(SiteError, match=r"pairs\.p\.secret: is control's key") as caught:
+        folder.site(f'secret: "{CONTROL_KEY}"')
+    assert CONTROL_KEY[5:] not in str(caught.value)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from netpunch.address import Address
+from tests.lab.ipv4 import HEADER, after_hop, build, checksum, parse
+from tests.sim.network import Datagram
+
+TTL = b"\x40"
+HERE, THERE = Address("192.168.1.10", 5000), Address("203.0.113.10", 10001)
+DATAGRAM = Datagram(TTL + b"payload", HERE, THERE)
+PACKET = bytes.fromhex(
+    "45000023 00004000 4011bacc c0a8010a cb00710a  1388 2711 000f 2b32  7061796c6f6164"
+)
+"""DATAGRAM as Linux sends it, but for the identification, which it need not have (RFC 6864)."""
+
+
+def test_a_packet_is_what_the_kernel_would_send() -> None:
+    assert build(DATAGRAM) == PACKET
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 127, 128, 1472])
+def test_what_is_built_is_parsed(length: int) -> None:
+    datagram = DATAGRAM._replace(data=TTL + bytes(range(256)) * 6)
+    datagram = datagram._replace(data=datagram.data[: 1 + length])
+    packet = build(datagram)
+    assert checksum(packet[: HEADER.size]) == 0
+    assert parse(packet) == datagram
+
+
+def test_options_and_padding_are_skipped() -> None:
+    options = b"\x01\x01\x01\x00"
+    packet = b"\x46" + PACKET[1 : HEADER.size] + options + PACKET[HEADER.size :] + b"padding"
+    assert parse(packet) == DATAGRAM
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(0, 0x65), (6, 0x20), (7, 0x01), (9, 6)],
+    ids=["IPv6", "first fragment", "later fragment", "TCP"],
+)
+def test_other_packets_are_no_datagrams(offset: int, value: int) -> None:
+    assert parse(PACKET[:offset] + bytes([value]) + PACKET[offset + 1 :]) is None
+
+
+@pytest.mark.parametrize("length", [0, 19])
+def test_torn_packets_are_no_datagrams(length: int) -> None:
+    assert parse(PACKET[:length]) is None
+
+
+def test_a_packet_too_short_for_a_udp_header_is_no_datagram() -> None:
+    assert parse(PACKET[:2] + b"\x00\x1b" + PACKET[4:27]) is None
+
+
+def test_a_sum_of_zero_is_sent_as_ones() -> None:
+    """Zero on the wire would mean that there is no checksum."""
+    plain = build(DATAGRAM._replace(data=TTL + b"\x00\x00"))
+    udp_sum = plain[26:28]
+    packet = build(DATAGRAM._replace(data=TTL + udp_sum))
+    assert packet[26:28] == b"\xff\xff"
+
+
+def test_each_hop_takes_one_and_the_last_takes_all() -> None:
+    assert after_hop(DATAGRAM) == DATAGRAM._replace(data=b"\x3fpayload")
+    assert after_hop(DATAGRAM._replace(data=b"\x01payload")) is None

@@ -1,0 +1,106 @@
+"""The card and its seal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netpunch.address import Address
+from netpunch.wire.card import (
+    CARD_LENGTH,
+    MAX_HOSTS,
+    MAX_OBSERVED,
+    NONCE_LENGTH,
+    Card,
+    CardSeal,
+    NatClass,
+)
+from netpunch.wire.drop import Drop
+from netpunch.wire.packed import Malformed
+from netpunch.wire.v2 import NO_ATTEMPT, SEALED_CARD_LENGTH
+from tests.wire.v2_strategies import attempts, cards, sealed_cards
+
+KEY = bytes(range(32))
+NONCE = bytes(NONCE_LENGTH)
+ATTEMPT = b"attempt1"
+SEAL = CardSeal(KEY, "a")
+CARD = Card(bytes(32), NO_ATTEMPT, False, hosts=(Address("10.0.0.1", 5000),))
+
+
+@given(cards)
+def test_a_card_comes_back_as_it_went(card: Card) -> None:
+    body = card.pack()
+    assert len(body) == CARD_LENGTH
+    assert Card.unpack(body) == card
+
+
+def test_surplus_addresses_are_left_out() -> None:
+    many = tuple(Address("192.0.2.1", port) for port in range(1, 20))
+    card = Card.unpack(CARD._replace(hosts=many, observed=many).pack())
+    assert card.hosts == many[:MAX_HOSTS]
+    assert card.observed == many[:MAX_OBSERVED]
+
+
+@given(st.binary(min_size=CARD_LENGTH, max_size=CARD_LENGTH))
+def test_any_body_is_a_card_or_malformed(body: bytes) -> None:
+    try:
+        card = Card.unpack(body)
+    except Malformed:
+        return
+    assert len(card.hosts) <= MAX_HOSTS
+    assert len(card.observed) <= MAX_OBSERVED
+
+
+@pytest.mark.parametrize("counts", [(MAX_HOSTS + 1, 0), (0, MAX_OBSERVED + 1), (255, 255)])
+def test_more_addresses_than_a_card_holds_are_malformed(counts: tuple[int, int]) -> None:
+    body = bytearray(CARD.pack())
+    body[46:48] = bytes(counts)
+    with pytest.raises(Malformed):
+        Card.unpack(bytes(body))
+
+
+def test_readers_ignore_what_later_versions_append() -> None:
+    body = CARD.pack()
+    assert Card.unpack(body[:-2] + b"\xff\xff") == CARD
+
+
+def test_an_unknown_nat_class_is_kept_as_a_number() -> None:
+    assert Card.unpack(CARD._replace(nat_class=200).pack()).nat_class == 200
+    assert CARD.nat_class is NatClass.UNKNOWN
+
+
+@given(cards, attempts, st.binary(min_size=NONCE_LENGTH, max_size=NONCE_LENGTH))
+def test_a_sealed_card_opens_for_its_attempt(card: Card, attempt: bytes, nonce: bytes) -> None:
+    sealed = SEAL.seal(card, attempt, nonce)
+    assert len(sealed) == SEALED_CARD_LENGTH
+    assert sealed[:NONCE_LENGTH] == nonce
+    assert SEAL.open(sealed, attempt) == card
+
+
+def test_control_cannot_attach_a_card_to_another_attempt_or_end() -> None:
+    sealed = SEAL.seal(CARD, ATTEMPT, NONCE)
+    assert SEAL.open(sealed, b"attempt2") is Drop.BAD_MAC
+    assert CardSeal(KEY, "b").open(sealed, ATTEMPT) is Drop.BAD_MAC
+    assert CardSeal(bytes(32), "a").open(sealed, ATTEMPT) is Drop.BAD_MAC
+
+
+@given(st.integers(0, 8 * SEALED_CARD_LENGTH - 1))
+def test_a_flipped_bit_is_noticed(bit: int) -> None:
+    sealed = bytearray(SEAL.seal(CARD, ATTEMPT, NONCE))
+    sealed[bit // 8] ^= 1 << bit % 8
+    assert SEAL.open(bytes(sealed), ATTEMPT) is Drop.BAD_MAC
+
+
+@given(sealed_cards)
+def test_arbitrary_bytes_are_no_card(sealed: bytes) -> None:
+    assert SEAL.open(sealed, ATTEMPT) is Drop.BAD_MAC
+
+
+def test_an_authentic_card_may_be_malformed() -> None:
+    class TooMany(Card):
+        def pack(self) -> bytes:
+            return b"\xff" * CARD_LENGTH
+
+    sealed = SEAL.seal(TooMany(*CARD), ATTEMPT, NONCE)
+    assert SEAL.open(sealed, ATTEMPT) is Drop.MALFORMED
