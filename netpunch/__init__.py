@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from netpunch.core.classic_end import ClassicEnd
     from netpunch.core.control import ControlNode
     from netpunch.core.control_v2 import ControlV2
-    from netpunch.core.end import End, EndSettings
+    from netpunch.core.end import End
+    from netpunch.core.settings import EndSettings
     from netpunch.errors import (
         ConfigurationError,
         ControlUnreachableError,
@@ -41,7 +42,7 @@ _HOMES = {
     "ControlV2": "netpunch.core.control_v2",
     "Datagram": "netpunch.net.observer",
     "End": "netpunch.core.end",
-    "EndSettings": "netpunch.core.end",
+    "EndSettings": "netpunch.core.settings",
     "Link": "netpunch.net.api",
     "NetpunchError": "netpunch.errors",
     "NotLinkedError": "netpunch.errors",

@@ -112,7 +112,7 @@ def _secret(source: SecretSource) -> dict[str, str]:
             return {"credential": escape(source.path)}
         case "generate":
             return {"secret": "generate"}
-        case "inline":
+        case _:
             return {"secret": REDACTED}
 
 

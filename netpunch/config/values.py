@@ -148,6 +148,6 @@ def switch(text: str) -> bool:
 
 def file_mode(text: str) -> int:
     """Permission bits in octal, `0640`."""
-    if not re.fullmatch("0?[0-7]{3}", text):
+    if not re.fullmatch("0[0-7]{3}|[1-7][0-7]{2}", text):
         raise ValueError("is no mode")
     return int(text, 8)

@@ -82,6 +82,11 @@ class Announcer:
         for registration in self._registrations:
             registration.next_at = now
 
+    def announce_now(self, now: float) -> None:
+        """The card has changed: control is to know it at once."""
+        for registration in self._registrations:
+            registration.next_at = min(registration.next_at, now)
+
     def leave(self, now: float) -> None:
         """Announces no more; says so LEAVE_COUNT times."""
         self._leaving = True

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Bracket(NamedTuple):
-    """A NAT that allocates in steps has put the ping of this `round` between `port` and `count`
+    """A NAT that allocates in steps has put the ping of this `round` between `port` and `span`
     steps further on."""
 
     port: int = 0
     step: int = 0
-    count: int = 0
+    span: int = 0
     round: int = 0
 
     def port_at(self, steps: int) -> int:

@@ -22,8 +22,8 @@ from netpunch.wire.drop import Drop
 _SEQUENCE = Struct("!I4s")
 """A rising number, by which recordings are told, and four random bytes."""
 
-SendPing = Callable[["Path", bytes], None]
-"""`send(path, sequence)` seals and queues a PING."""
+SendPing = Callable[["Path", bytes, int], None]
+"""`send(path, sequence, ttl)` seals and queues a PING."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +35,8 @@ class Path:
     kind: PathKind
     next_ping: float
     pings: int = 0
+    received: int = 0
+    """Pings and pongs that came on it."""
     first_ping: float = NEVER
     rtt: float | None = None
     sequence: bytes = b""
@@ -84,6 +86,8 @@ class Checklist:
         self.paths: dict[tuple[Via, Address], Path] = {}
         self.valid: list[Path] = []
         self.stopped = False
+        self.pings = 0
+        """Sent in all."""
         self._vias_for = vias_for
         self._bucket = bucket
         self._send_ping = send_ping
@@ -92,10 +96,29 @@ class Checklist:
         self._sent: dict[bytes, tuple[Path, float]] = {}
         self._heard = _Heard()
 
-    def add(self, candidate: Candidate, now: float) -> None:
-        """Tries a candidate from every socket of its family, within the bounds."""
+    def add(self, candidate: Candidate, now: float, *, opener: bool = False) -> None:
+        """Tries a candidate from every socket of its family, within the bounds.
+
+        `opener`: at first only a ping that dies on the way. It opens our NAT without being seen
+        by the partner's, which may not be open yet and hold it against us."""
         for via in self._vias_for(candidate.address.family):
-            self._add_path(via, candidate, now)
+            is_new = (via, candidate.address) not in self.paths
+            path = self._add_path(via, candidate, now)
+            if opener and is_new and path is not None and self._bucket.take(now):
+                self._ping(path, now, ttl=timing.OPENER_TTL)
+                path.next_ping = now + timing.OPENER_LEAD
+
+    def add_path(self, via: Via, candidate: Candidate, now: float) -> None:
+        """Tries a candidate from one socket only, beginning at once."""
+        path = self._add_path(via, candidate, now)
+        if path is not None and not path.pings:
+            self.ping_now(path, now)
+
+    def probe(self, via: Via, candidate: Candidate, now: float) -> None:
+        """One ping, whose pong makes a path. The caller sees to the rate."""
+        known = self.paths.get((via, candidate.address))
+        path = known or Path(via, candidate.address, candidate.kind, next_ping=NEVER)
+        self._ping(path, now)
 
     def prove(self, now: float) -> None:
         """The partner attempt is alive: its candidates get full attention."""
@@ -112,6 +135,8 @@ class Checklist:
         if not self._heard.add(sequence, via, source):
             return Drop.STALE
         path = self._add_path(via, Candidate(source, kind), now)
+        if path is not None:
+            path.received += 1
         if path is not None and not path.valid and not self.stopped and self._bucket.take(now):
             self._ping(path, now)
         return path
@@ -124,6 +149,8 @@ class Checklist:
         if (path.via, path.remote) != (via, source):
             return Drop.UNEXPECTED_SOURCE
         del self._sent[sequence]
+        path = self.paths.setdefault((via, source), path)
+        path.received += 1
         if not path.valid:
             path.rtt = now - sent_at
             path.sequence = sequence
@@ -186,16 +213,18 @@ class Checklist:
         self.paths[via, candidate.address] = path
         return path
 
-    def _ping(self, path: Path, now: float) -> None:
+    def _ping(self, path: Path, now: float, ttl: int = 0) -> None:
         self._number += 1
         sequence = _SEQUENCE.pack(self._number, self._random(4))
-        if len(self._sent) >= timing.SEQUENCE_WINDOW:
+        if len(self._sent) >= timing.OUTSTANDING_PINGS:
             del self._sent[next(iter(self._sent))]
         self._sent[sequence] = (path, now)
         path.pings += 1
         path.first_ping = min(path.first_ping, now)
-        path.next_ping = now + self._gap(path, now)
-        self._send_ping(path, sequence)
+        self.pings += 1
+        if path.next_ping != NEVER:
+            path.next_ping = now + self._gap(path, now)
+        self._send_ping(path, sequence, ttl)
 
     def _gap(self, path: Path, now: float) -> float:
         if not self.proved and path.pings >= timing.UNPROVED_PINGS:

@@ -17,7 +17,6 @@ one, within the same deadline.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from netpunch.address import Address, is_loopback
@@ -25,6 +24,7 @@ from netpunch.core import timing
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
 from netpunch.core.candidates import host_candidates, partner_candidates
+from netpunch.core.climber import Climber
 from netpunch.core.describe import describe
 from netpunch.core.events import (
     CloseSocket,
@@ -33,48 +33,32 @@ from netpunch.core.events import (
     Introduced,
     Linked,
     Lost,
-    OpenSockets,
     PartnerReturned,
     PathKind,
     Reason,
     Via,
     Waiting,
 )
+from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.nat import NatReport
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.peering import Agreement, Peering
 from netpunch.core.registration import Registration
+from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
-from netpunch.wire.card import Card
+from netpunch.wire.card import Card, NatClass
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
+    END_B,
     PEER_DATAGRAM,
     VERSION,
     ControlChannel,
-    EndName,
     PeerChannel,
 )
 from netpunch.wire.keys import control_key, peer_key
-
-
-@dataclass(frozen=True, slots=True)
-class EndSettings:
-    """What an end is to do. Durations in seconds; `secret` is the pair's 32 bytes.
-
-    `holds`: keep the socket after the link. `deadline` counts from the start, or
-    (`deadline_from_start` False) from when a partner has proved to be there; None: never."""
-
-    pair: str
-    end: EndName
-    secret: bytes = field(repr=False)
-    holds: bool = False
-    offer_hosts: bool = True
-    try_observed: bool = True
-    any_port: bool = True
-    deadline: float | None = 60.0
-    deadline_from_start: bool = True
-    keepalive: float = 15.0
+from netpunch.wire.v2 import Kind, Observed
 
 
 class State(Enum):
@@ -101,15 +85,19 @@ TRANSITIONS: dict[State, set[State]] = {
 class End(Outbox):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
-    `controls` are the controls' addresses; `sockets` the bound local addresses by socket, at
-    most one per family; `host_addresses` this host's own candidates."""
+    `controls` are the controls' addresses; `observers` two addresses of control, of one family,
+    which tell how our NAT maps (none: its class stays unknown); `sockets` the bound local
+    addresses by socket, at most one per family; `host_addresses` this host's own candidates;
+    `probe_bucket` the rate of hard NATs' probes, shared by all ends of a process."""
 
     def __init__(
         self,
         settings: EndSettings,
         *,
         controls: Sequence[Address],
+        observers: Sequence[Address] = (),
         sockets: Mapping[Via, Address],
+        probe_bucket: TokenBucket | None = None,
         host_addresses: Sequence[str] = (),
         random: Random,
         now: float,
@@ -134,8 +122,12 @@ class End(Outbox):
         self._silence_notice_at = now + timing.SILENCE_NOTICE
         self._waiting_told = False
         self._introduced_to: set[Address] = set()
-        self._dead_port_patience = timing.DEAD_PORT_AFTER
-        self._awaiting_sockets = False
+        self._observers = tuple(observers)
+        self._probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
+        self._nat = NatReport()
+        self._fresh_port_patience = timing.FRESH_PORT_AFTER
+        self._attempts = 0
+        self._datagrams = 0
         self._keepalive_at = NEVER
         self._bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self._begin_attempt(now)
@@ -163,7 +155,7 @@ class End(Outbox):
         if self.state is not State.CLOSING:
             timers.append(self._peering.next_timer())
         if self.state is State.PUNCHING:
-            timers += [self._deadline, self._silence_notice_at, self._dead_port_at()]
+            timers += [self._deadline, self._silence_notice_at, self._climber.next_timer()]
         if self.state is State.HOLDING:
             timers.append(self._keepalive_at)
         return min(timers)
@@ -185,24 +177,20 @@ class End(Outbox):
 
     # What the driver may call besides.
 
-    def socket_opened(self, via: Via, local: Address, now: float) -> None:
-        """A socket asked for by OpenSockets is there: a new attempt uses it instead of the
-        socket of its family so far."""
-        if self.state is not State.PUNCHING:
-            self._emit(CloseSocket(via))
-            return
-        self._announcer.leave_at_once()
-        for old in list(self._vias_for(local.family)):
-            del self._sockets[old]
-            self._emit(CloseSocket(old))
-        self._sockets[via] = local
-        self._begin_attempt(now)
+    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
+        """The sockets of the oldest OpenSockets that is not answered yet, maybe none."""
+        self._climber.sockets_opened(opened, now)
+
+    def spray_granted(self, now: float) -> None:
+        """The turn that SprayWanted asked for."""
+        self._climber.spray_granted(now)
 
     def close(self, now: float) -> None:
         """Stops: tells the controls, then emits Finished. May be repeated; when a link is
         being handed over or everything has ended, that goes on as it was."""
         if self.state in (State.PUNCHING, State.HOLDING):
             self._enter(State.CLOSING)
+            self._climber.stop()
             self._announcer.leave(now)
 
     # Attempts.
@@ -212,14 +200,22 @@ class End(Outbox):
 
         def make_card(named: bytes, observed: tuple[Address, ...]) -> Card:
             hosts = self._own_hosts()
-            holds = self._settings.holds
-            return Card(attempt.public_key, named, holds, hosts=hosts, observed=observed)
+            field = self._climber.field
+            return Card(
+                attempt.public_key,
+                named,
+                self._settings.holds,
+                field.report.nat_class,
+                *field.bracket,
+                hosts=hosts,
+                observed=observed,
+            )
 
         def session_key(partner: bytes, public_key: bytes) -> bytes | None:
             pair, end = self._settings.pair, self._settings.end
             return attempt.session_key(end, partner, public_key, pair=pair, peer_key=self._peer_key)
 
-        self._awaiting_sockets = False
+        self._attempts += 1
         self._announcer = Announcer(
             attempt,
             self._registrations(now),
@@ -240,6 +236,37 @@ class End(Outbox):
             send=self._send,
             random=self._random,
         )
+        self._climber = Climber(
+            observers=self._observers,
+            own_hosts=self._host_addresses,
+            report=self._nat,
+            bucket=self._probe_bucket,
+            control=self._control,
+            vias_for=self._vias_for,
+            send=self._send,
+            emit=self._emit,
+            share=self._announcer.announce_now,
+            fresh_port=self._take_fresh_port,
+            fresh_port_patience=self._fresh_port_patience,
+            random=self._random,
+        )
+
+    def _end_attempt(self) -> None:
+        """What of an attempt outlives it: what it learned of our NAT, and what it has sent."""
+        self._nat = self._climber.field.report
+        self._datagrams += self._peering.datagrams
+        self._climber.stop()
+        self._announcer.leave_at_once()
+
+    def _take_fresh_port(self, via: Via, local: Address, now: float) -> None:
+        """A new attempt, from this socket instead of the one of its family so far."""
+        self._end_attempt()
+        for old in list(self._vias_for(local.family)):
+            del self._sockets[old]
+            self._emit(CloseSocket(old))
+        self._sockets[via] = local
+        self._fresh_port_patience *= 2
+        self._begin_attempt(now)
 
     def _registrations(self, now: float) -> list[Registration]:
         pairs = [
@@ -260,6 +287,8 @@ class End(Outbox):
     def _receive_from_control(self, data: bytes, source: Address, now: float) -> Drop | None:
         if self.state not in (State.PUNCHING, State.HOLDING):
             return Drop.UNEXPECTED
+        if data[1] & ~END_B == Kind.OBSERVED:
+            return self._receive_from_observer(data, source, now)
         answer = self._announcer.receive(data, source, now)
         if isinstance(answer, Drop):
             return answer
@@ -272,6 +301,16 @@ class End(Outbox):
             self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
         self._announcer.handle_timer(now)
         return drop
+
+    def _receive_from_observer(self, data: bytes, source: Address, now: float) -> Drop | None:
+        if source not in self._observers:
+            return Drop.UNEXPECTED_SOURCE
+        message = self._control.from_control.open(data)
+        if isinstance(message, Drop):
+            return message
+        if not isinstance(message, Observed) or not self._climber.observed(message, now):
+            return Drop.UNEXPECTED
+        return None
 
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:
@@ -287,7 +326,17 @@ class End(Outbox):
         if introduction.observed not in self._introduced_to and len(self._introduced_to) < 16:
             self._introduced_to.add(introduction.observed)
             self._emit(Introduced(introduction.observed))
-        return self._peering.introduce(introduction.attempt, introduction.card, tried, now)
+        drop = self._peering.introduce(
+            introduction.attempt,
+            introduction.card,
+            tried,
+            now,
+            observed=introduction.observed,
+            opener=self._attempts > 1,
+        )
+        self._climber.partner_changed(now)
+        self._consider_climbing(now)
+        return drop
 
     def _partner_returned(self, introduction: Introduction) -> Drop | None:
         if not introduction.proof or introduction.attempt in self._peering.superseded:
@@ -303,7 +352,15 @@ class End(Outbox):
         drop = self._peering.receive(data, source, now, via)
         if self.state is State.PUNCHING:
             self._check_agreement(now)
+        if self.state is State.PUNCHING:
+            self._consider_climbing(now)
         return drop
+
+    def _consider_climbing(self, now: float) -> None:
+        """Plain pings alone do it, or else the ladder begins beside them."""
+        partner = self._peering.proved_partner
+        if partner is not None and self._settings.any_port and not self._peering.any_valid:
+            self._climber.climb(partner, now)
 
     # Punching: its outcomes.
 
@@ -311,7 +368,9 @@ class End(Outbox):
         agreed = self._peering.agreement
         if agreed is None:
             return
-        self._emit(self._link(agreed, now))
+        link = self._link(agreed, now)
+        self._climber.stop(keep=agreed.path.via)
+        self._emit(link)
         if self._settings.holds:
             self._enter(State.HOLDING)
             self._keepalive_at = now + self._settings.keepalive
@@ -325,12 +384,13 @@ class End(Outbox):
         path = agreed.path
         return Linked(
             path.via,
-            self._sockets[path.via],
+            (self._sockets | self._climber.sockets)[path.via],
             path.remote,
             agreed.kind,
             path.rtt,
             now - self._began,
             agreed.partner.session_key,
+            self._datagrams + self._peering.datagrams,
         )
 
     def _start_deadline(self) -> None:
@@ -347,22 +407,20 @@ class End(Outbox):
             self._fail(*verdict(Reason.PARTNER_MODE, holds=self._settings.holds), now)
         elif now >= self._deadline:
             self._fail(*self._why_not_linked(), now)
+        elif self._climber.infeasible and not self._peering.any_valid:
+            self._fail(*verdict(Reason.INFEASIBLE, nats=self._nat_classes()), now)
         elif self._peering.futile:
-            self._announcer.leave_at_once()
+            self._end_attempt()
             self._begin_attempt(now)
-        elif now >= self._dead_port_at():
-            self._awaiting_sockets = True
-            self._dead_port_patience *= 2
-            self._emit(OpenSockets(1))
+        else:
+            self._climber.handle_timer(now)
 
-    def _dead_port_at(self) -> float:
-        """When a fresh port is to be tried, because nothing passes through this one."""
-        proved_at = self._peering.proved_at
-        hopeful = proved_at is None or self._peering.any_valid
-        if not self._settings.any_port or self._awaiting_sockets or hopeful:
-            return NEVER
-        assert proved_at is not None
-        return proved_at + self._dead_port_patience
+    def _nat_classes(self) -> tuple[str, str]:
+        """Ours and the partner's, in words."""
+        partner = self._peering.proved_partner
+        theirs = NatClass.UNKNOWN if partner is None else partner.nat_class
+        ours = self._climber.field.report.nat_class
+        return ours.name.lower(), theirs.name.lower()
 
     def _why_not_linked(self) -> tuple[Reason, str]:
         if self._peering.any_valid:
@@ -376,7 +434,18 @@ class End(Outbox):
         return verdict(reason, controls=self._controls)
 
     def _fail(self, reason: Reason, detail: str, now: float) -> None:
-        self._emit(Failed(reason, detail, now - self._began))
+        ours, theirs = self._nat_classes()
+        self._emit(
+            Failed(
+                reason,
+                detail,
+                now - self._began,
+                ours,
+                theirs,
+                self._datagrams + self._peering.datagrams,
+                self._peering.candidate_reports(),
+            )
+        )
         self.close(now)
 
     # Holding.

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """Control answers, the partner is not there."""
     BLOCKED = "blocked"
     """Introduced, but no datagram got through."""
+    INFEASIBLE = "infeasible"
+    """Introduced, but these two NATs let nothing through, whatever is tried."""
     NOT_AGREED = "not_agreed"
     """Datagrams passed, but the hand-off was not completed."""
     PARTNER_MODE = "partner_mode"
@@ -71,11 +73,23 @@ class Linked:
     rtt: float | None
     duration: float
     session_key: bytes | None = field(default=None, repr=False)
+    datagrams: int = 0
+    """How many were sent to the partner until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """Nothing more will be sent: the driver may close the sockets and hand over the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateReport:
+    """What became of an address of the partner: pings sent to it, pings and pongs from it."""
+
+    remote: Address
+    path: PathKind
+    sent: int
+    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,12 @@ class Failed:
     reason: Reason
     detail: str
     duration: float
+    nat: str = "unknown"
+    """How this end's NAT maps, as far as is known."""
+    partner_nat: str = "unknown"
+    datagrams: int = 0
+    """How many were sent to the partner."""
+    candidates: tuple[CandidateReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +137,21 @@ class CloseSocket:
 
 
 EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned
+
+
+@dataclass(frozen=True, slots=True)
+class SprayWanted:
+    """The end wants to spray; only one at a time does on a host. When it is its turn, call
+    `spray_granted(now)`; it says `SprayOver` when it is done. Not for users."""
+
+
+@dataclass(frozen=True, slots=True)
+class SprayOver:
+    """The turn ends, or is no longer wanted."""
+
+
 SocketRequest = OpenSockets | CloseSocket
+Turn = SprayWanted | SprayOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +195,28 @@ class AuthRejected:
 
 
 ControlEvent = Registered | Expired | RoleConflict | AuthRejected
-Event = EndEvent | ControlEvent | SocketRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The gateway forwards datagrams from `external` to the mapped port for `lifetime` seconds
+    (it is renewed long before). Told again when one of them changes."""
+
+    external: Address
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class MappingLost:
+    """There is no mapping, or no longer; it will be tried again. `detail` is for people."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """The mapping was released, as far as the gateway answers: nothing more will be sent."""
+
+
+MappingEvent = Mapped | MappingLost | Unmapped
+Event = EndEvent | ControlEvent | SocketRequest | Turn | MappingEvent

@@ -27,11 +27,12 @@ NEVER = float("inf")
 
 
 class Transmit(NamedTuple):
-    """A datagram to be sent from socket `via`."""
+    """A datagram to be sent from socket `via`; `ttl` hops far, 0 for the system's default."""
 
     data: bytes
     destination: Address
     via: Via
+    ttl: int = 0
 
 
 class Machine(Protocol):
@@ -77,8 +78,8 @@ class Outbox:
         """The oldest event not yet taken, or None."""
         return self._events.popleft() if self._events else None
 
-    def _send(self, data: bytes, destination: Address, via: Via) -> None:
-        self._transmits.append(Transmit(data, destination, via))
+    def _send(self, data: bytes, destination: Address, via: Via, ttl: int = 0) -> None:
+        self._transmits.append(Transmit(data, destination, via, ttl))
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)

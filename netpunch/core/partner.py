@@ -7,7 +7,7 @@ from netpunch.core.bracket import Bracket
 from netpunch.core.checks import Checklist
 from netpunch.core.handoff import Nomination
 from netpunch.core.machine import NEVER
-from netpunch.wire.card import Card
+from netpunch.wire.card import Card, NatClass
 
 
 class Partner:
@@ -17,11 +17,18 @@ class Partner:
         self.attempt = attempt
         self.checks = checks
         self.card: Card | None = None
+        self.introduced_at = 0.0
         self.observed: Address | None = None
         """Where control sees it."""
         self.session_key: bytes | None = None
         self.nomination: Nomination | None = None
         self.decide_at = NEVER
+
+    @property
+    def nat_class(self) -> NatClass:
+        """What its latest card says; UNKNOWN for a class that we don't know."""
+        named = NatClass.UNKNOWN if self.card is None else self.card.nat_class
+        return NatClass(named) if named in set(NatClass) else NatClass.UNKNOWN
 
     @property
     def bracket(self) -> Bracket:

@@ -11,7 +11,7 @@ from netpunch.core import timing
 from netpunch.core.attempt import Attempt
 from netpunch.core.candidates import Candidate, reflexive_kind
 from netpunch.core.checks import Checklist, Path
-from netpunch.core.events import PathKind, Via
+from netpunch.core.events import CandidateReport, PathKind, Via
 from netpunch.core.handoff import Nomination
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import Repeat, TokenBucket
@@ -23,6 +23,10 @@ from netpunch.wire.envelope import EndName, PeerChannel
 
 PATH_NUMBERS = list(PathKind)
 """A nomination names the kind of its path by its place in this list."""
+
+PROBE_CLASSES = {PathKind.PREDICTED: 1, PathKind.SPRAY: 2}
+PROBED_KINDS = {number: kind for kind, number in PROBE_CLASSES.items()}
+"""A ping says which tactic sent it, so that both ends name the path alike."""
 
 
 class Agreement(NamedTuple):
@@ -47,7 +51,7 @@ class Peering:
         session_key: Callable[[bytes, bytes], bytes | None],
         vias_for: Callable[[int], Iterator[Via]],
         bucket: TokenBucket,
-        send: Callable[[bytes, Address, Via], None],
+        send: Callable[[bytes, Address, Via, int], None],
         random: Random,
     ) -> None:
         self.partners: dict[bytes, Partner] = {}
@@ -56,6 +60,8 @@ class Peering:
         """When a partner attempt first proved to be alive."""
         self.futile = False
         """Whether a nomination was given up: this attempt leads nowhere."""
+        self.datagrams = 0
+        """Sent to the partner, of all kinds."""
         self.unanswered = 0
         """Pings on the agreed path since it last answered one."""
         self.superseded: frozenset[bytes] = frozenset()
@@ -110,12 +116,34 @@ class Peering:
             for partner in self.partners.values()
         )
 
+    @property
+    def proved_partner(self) -> Partner | None:
+        """The partner attempt that is alive, with a card; the latest of several."""
+        alive = (p for p in self.partners.values() if p.checks.proved and p.card is not None)
+        return max(alive, key=lambda partner: partner.introduced_at, default=None)
+
+    def candidate_reports(self) -> tuple[CandidateReport, ...]:
+        """What became of each address that was tried."""
+        return tuple(
+            CandidateReport(path.remote, path.kind, path.pings, path.received)
+            for partner in self.partners.values()
+            for path in partner.checks.paths.values()
+        )
+
     # Partner attempts.
 
     def introduce(
-        self, attempt: bytes, card: Card, candidates: Iterable[Candidate], now: float
+        self,
+        attempt: bytes,
+        card: Card,
+        candidates: Iterable[Candidate],
+        now: float,
+        *,
+        observed: Address,
+        opener: bool = False,
     ) -> Drop | None:
-        """A partner attempt, new or with a later card."""
+        """A partner attempt, new or with a later card; `observed` is where control sees it.
+        `opener`: see `Checklist.add`."""
         proved = card.partner_attempt == self._attempt.id
         partner = self._partner(attempt, proved=proved)
         if partner is None:
@@ -124,8 +152,10 @@ class Peering:
             return Drop.MALFORMED
         if proved:
             self._prove(partner, now)
+        partner.observed = observed
+        partner.introduced_at = partner.introduced_at or now
         for candidate in candidates:
-            partner.checks.add(candidate, now)
+            partner.checks.add(candidate, now, opener=opener)
         partner.checks.handle_timer(now)
         self._choose(partner, now)
         return None
@@ -142,9 +172,10 @@ class Peering:
                 return None
             del self.partners[evicted.attempt]
 
-        def send_ping(path: Path, sequence: bytes) -> None:
-            ping = v2.Ping(self._attempt.id, attempt, sequence, 0)
-            self._seal_and_send(ping, path.remote, path.via)
+        def send_ping(path: Path, sequence: bytes, ttl: int) -> None:
+            probe = PROBE_CLASSES.get(path.kind, 0)
+            ping = v2.Ping(self._attempt.id, attempt, sequence, probe)
+            self._seal_and_send(ping, path.remote, path.via, ttl)
 
         checks = Checklist(self._vias_for, self._bucket, send_ping, self._random)
         return self.partners.setdefault(attempt, Partner(attempt, checks))
@@ -203,7 +234,7 @@ class Peering:
     def _pinged(
         self, ping: v2.Ping, partner: Partner, source: Address, now: float, via: Via
     ) -> Drop | None:
-        kind = reflexive_kind(source)
+        kind = PROBED_KINDS.get(ping.probe) or reflexive_kind(source)
         heard = partner.checks.ping_received(ping.sequence, via, source, kind, now)
         if isinstance(heard, Drop):
             return heard
@@ -318,6 +349,9 @@ class Peering:
         self.unanswered += 1
         self.agreement.partner.checks.ping_now(self.agreement.path, now)
 
-    def _seal_and_send(self, message: v2.PeerMessage, destination: Address, via: Via) -> None:
+    def _seal_and_send(
+        self, message: v2.PeerMessage, destination: Address, via: Via, ttl: int = 0
+    ) -> None:
+        self.datagrams += 1
         data = self._peer.outgoing.seal(message, self._random(NONCE_LENGTH))
-        self._send(data, destination, via)
+        self._send(data, destination, via, ttl)

@@ -49,6 +49,12 @@ MAX_CANDIDATES = 16
 """Per partner attempt, peer-reflexive ones included."""
 SEQUENCE_WINDOW = 1024
 """Pings remembered per partner attempt: a second's worth at the highest rate, doubled."""
+OPENER_TTL = 2
+"""Hops: through the NAT at home, not as far as the partner's."""
+OPENER_LEAD = 0.1
+"""Seconds from the opener to the first full ping: more than jitter between two introductions."""
+OUTSTANDING_PINGS = 4096
+"""Whose pongs still count: both rounds of a spray, and all other pings of a minute."""
 NOMINATE_FAST_INTERVAL = 0.05
 NOMINATE_FAST_COUNT = 10
 NOMINATE_INTERVAL = 0.1
@@ -59,7 +65,7 @@ DONE_COUNT = 3
 DONE_INTERVAL = 0.02
 LINGER = 2.5
 """b re-answers for so long after the last nomination, as long as a may repeat it."""
-DEAD_PORT_AFTER = 2.0
+FRESH_PORT_AFTER = 2.0
 """No valid path to a proved partner for so long: a NAT may have given the port away (an early
 ping can do that on Linux); a fresh port is tried. Doubled each time."""
 SILENT_KEEPALIVES = 3

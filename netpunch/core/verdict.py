@@ -9,7 +9,11 @@ from netpunch.core.events import Reason
 
 
 def verdict(
-    reason: Reason, *, controls: Sequence[Address] = (), holds: bool = False
+    reason: Reason,
+    *,
+    controls: Sequence[Address] = (),
+    holds: bool = False,
+    nats: tuple[str, str] = ("unknown", "unknown"),
 ) -> tuple[Reason, str]:
     """The reason with what happened and what to do."""
     match reason:
@@ -28,6 +32,12 @@ def verdict(
             detail = (
                 "the partner is there, but nothing it sends arrives: a NAT that maps every "
                 "destination anew, or a firewall that drops UDP, at either end"
+            )
+        case Reason.INFEASIBLE:
+            detail = (
+                f"this end's NAT is {nats[0]}, the partner's {nats[1]}: nothing opens this pair. "
+                "Forward a UDP port to one end and set it as `local`, or let its router map one "
+                "(`candidates: [mapped, ...]`), or use IPv6"
             )
         case Reason.NOT_AGREED:
             detail = "datagrams pass, but the partner did not confirm the path"

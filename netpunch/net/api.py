@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,11 @@ async def serve_control(
         ClassicControl(letters),
     )
     addresses = [split_host_port(text) for text in texts]
-    async with Listener(machine, addresses, observer=observer) as listener:
+    listener = Listener(machine, addresses, observer=observer)
+    listener.open()
+    try:
         if on_ready is not None:
             on_ready(listener.addresses)
-        await listener.serve()
+        await asyncio.get_running_loop().create_future()  # the sockets work by themselves
+    finally:
+        listener.close()

@@ -9,7 +9,6 @@ the system's send buffer can't take is lost, as anything may be that UDP carries
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import time
@@ -35,6 +34,11 @@ MAX_DATAGRAM = 2048
 
 DATAGRAMS_PER_WAKEUP = 64
 """A flood on one socket gets so many before the timer and the other sockets get their turn."""
+
+HOP_LIMIT = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
 
 TIMER_ROUNDING = 0.0005
 """uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
@@ -75,14 +79,26 @@ class Endpoint:
             driver.receive(data, address_of(source), via)
         driver.arm()
 
-    def send(self, data: bytes, destination: Address) -> bool:
-        """Sends at once or not at all; a failure is counted. Returns whether it was sent."""
+    def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
+        """Sends at once or not at all; a failure is counted. Returns whether it was sent.
+        `ttl` is in hops, 0 the system's default."""
+        if ttl:
+            return self._send_near(data, destination, ttl)
         try:
             self._sock.sendto(data, destination)
         except OSError as error:
             self._driver.count_error(error)
             return False
         return True
+
+    def _send_near(self, data: bytes, destination: Address, ttl: int) -> bool:
+        level, option = HOP_LIMIT[self._sock.family]
+        usual = self._sock.getsockopt(level, option)
+        self._sock.setsockopt(level, option, ttl)
+        try:
+            return self.send(data, destination)
+        finally:
+            self._sock.setsockopt(level, option, usual)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The port is free when this returns."""
@@ -199,9 +215,9 @@ class Driver:
         """Datagrams before events: what was said before a socket is closed still leaves it."""
         machine, endpoints = self._machine, self._endpoints
         while not self._closed:
-            for data, destination, via in machine.datagrams_to_send():
+            for data, destination, via, ttl in machine.datagrams_to_send():
                 endpoint = endpoints.get(via)
-                if endpoint is None or not endpoint.send(data, destination):
+                if endpoint is None or not endpoint.send(data, destination, ttl):
                     continue
                 if self._observer is not None:
                     self._observe(True, via, destination, data)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Sequence
-from types import TracebackType
 
 from netpunch.address import Address
 from netpunch.core.control import ControlNode
@@ -22,11 +20,10 @@ burst of a whole fleet drops nothing. The system may give less."""
 
 
 class Listener:
-    """Binds every address of `listen`, (host, port) each, and serves until it is left; those of
-    `observe` only if that can be had: without them only the NAT class is lost.
+    """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`;
+    those of `observe` only if that can be had: without them only the NAT class is lost.
 
-    `observer` sees every event and, with `trace`, every datagram. Entering raises
-    PortInUseError, PermissionsError or ConfigurationError."""
+    `observer` sees every event and, with `trace`, every datagram."""
 
     def __init__(
         self,
@@ -48,7 +45,9 @@ class Listener:
         self._trace = trace
         self._driver: Driver | None = None
 
-    async def __aenter__(self) -> Listener:
+    def open(self) -> None:
+        """Binds; the machine serves from now on. Raises PortInUseError, PermissionsError or
+        ConfigurationError, and then nothing is bound."""
         sockets: list[socket.socket] = []
         try:
             for host, port in self._listen:
@@ -69,20 +68,16 @@ class Listener:
             observer=self._observer if self._trace else None,
         )
         open_listener(self._driver, dict(enumerate(sockets)))
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """The ports are free when it returns."""
+        if self._driver is not None:
+            self._driver.close()
+
+    def pump(self) -> None:
+        """To be called after calling one of the machine's methods."""
         assert self._driver is not None
-        self._driver.close()
-
-    async def serve(self) -> None:
-        """Waits for ever: the sockets work by themselves."""
-        await asyncio.get_running_loop().create_future()
+        self._driver.pump()
 
     def _take_event(self, event: Event) -> None:
         if self._observer is not None:

@@ -11,8 +11,9 @@ from typing import Literal
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.classic_end import ClassicEnd
-from netpunch.core.end import End, EndSettings
+from netpunch.core.end import End
 from netpunch.core.events import Event, Failed, Finished, Linked, Lost, PartnerReturned, Reason, Via
+from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.interfaces import host_addresses

@@ -29,7 +29,7 @@ class ControlTask:
             ControlV2(plan.keys, expire=plan.control.expire, random=os.urandom),
             ClassicControl(plan.secrets, names=plan.names),
         )
-        self._listeners = contextlib.AsyncExitStack()
+        self._listener: Listener | None = None
         self._lookup: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -42,7 +42,8 @@ class ControlTask:
             observer=control_observer(control.name, self._services),
             trace=self._services.trace,
         )
-        await self._listeners.enter_async_context(listener)
+        listener.open()
+        self._listener = listener
         for error in listener.refused:
             self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
         self._lookup = asyncio.create_task(self._learn_own_hosts())
@@ -62,6 +63,8 @@ class ControlTask:
         self.plan = plan
         self._machine.v2.replace_pairs(plan.keys)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
+        if self._listener is not None:
+            self._listener.pump()
         return True
 
     async def stop(self) -> None:
@@ -69,7 +72,8 @@ class ControlTask:
         if self._lookup is not None:
             self._lookup.cancel()
             await asyncio.gather(self._lookup, return_exceptions=True)
-        await self._listeners.aclose()
+        if self._listener is not None:
+            self._listener.close()
 
     async def _learn_own_hosts(self) -> None:
         """An end on this very host may be seen at loopback; its partner is given our address."""

@@ -13,7 +13,15 @@ from pathlib import Path
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
 from netpunch.errors import OutputError
-from netpunch.node.hooks import Hook, HookResult, Outcome, hook_variables, run_hook
+from netpunch.node.hooks import (
+    STOP_GRACE,
+    Hook,
+    HookResult,
+    Outcome,
+    hook_variables,
+    run_hook,
+)
+from netpunch.node.process import TERM_GRACE
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
 
@@ -38,6 +46,11 @@ class Phase(Enum):
     """`up` has succeeded, or there is none."""
 
 
+BEGUN = {"up": Phase.ANSWERED, "fail": Phase.ANSWERED}
+SUCCEEDED = {"before": Phase.CLAIMED, "up": Phase.IN_USE}
+"""The phases that a hook's begin and its success lead to."""
+
+
 class EndHooks:
     """Runs what the configuration of one end names. Nothing is run for an empty argv.
 
@@ -56,8 +69,7 @@ class EndHooks:
         """Whether the check passes; never without one."""
         if not self._end.check:
             return False
-        timeout = min(CHECK_TIMEOUT, self._end.check_every)
-        result = await self._run("check", self._end.check, self._who, timeout=timeout)
+        result = await self._run("check", self._end.check, self._who)
         return result is not None and result.outcome is Outcome.DONE
 
     async def before(self) -> HookResult | None:
@@ -98,10 +110,8 @@ class EndHooks:
 
     async def fail_stopped(self, record: Record) -> None:
         """The end is being stopped after `before`: gives back what that took."""
-        timeout = min(STOPPED_TIMEOUT, self._end.hooks.timeout)
         variables = hook_variables("fail", self._who, reason="stopped")
-        argv = self._end.hooks.fail
-        await self._run("fail", argv, variables, record, timeout=timeout, urgent=True)
+        await self._run("fail", self._end.hooks.fail, variables, record, stopping=True)
 
     def show_output(self, name: str, stream: str, text: str) -> None:
         """A line that a hook or the command printed."""
@@ -114,15 +124,13 @@ class EndHooks:
         variables: Mapping[str, str],
         record: Record | None = None,
         *,
-        timeout: float | None = None,
-        urgent: bool = False,
+        stopping: bool = False,
     ) -> HookResult | None:
         """`record` is the event it gets, by default its own start."""
         if not argv:
             return None
-        limit = timeout or self._end.hooks.timeout
         running = asyncio.ensure_future(
-            self._run_in_turn(name, argv, variables, record, limit, urgent=urgent)
+            self._run_in_turn(name, argv, variables, record, stopping=stopping)
         )
         try:
             return await asyncio.shield(running)
@@ -139,14 +147,20 @@ class EndHooks:
         argv: Argv,
         variables: Mapping[str, str],
         record: Record | None,
-        limit: float,
         *,
-        urgent: bool,
+        stopping: bool,
     ) -> HookResult:
-        async with self._services.hooks.turn(self._end.pair, urgent=urgent):
+        async with self._services.hooks.turn(self._end.pair, urgent=stopping):
             self.phase = BEGUN.get(name, self.phase)
             started = self._emit(EventName.HOOK_START, name, argv=argv)
-            hook = Hook(argv, self._end.directory, limit, variables, record or started, STOP_GRACE)
+            hook = Hook(
+                argv,
+                self._end.directory,
+                self._timeout(name, stopping=stopping),
+                variables,
+                record or started,
+                STOP_GRACE if stopping else TERM_GRACE,
+            )
             result = None
             try:
                 result = await run_hook(hook, partial(self.show_output, name))
@@ -155,6 +169,12 @@ class EndHooks:
             if result.outcome is Outcome.DONE:
                 self.phase = SUCCEEDED.get(name, self.phase)
             return result
+
+    def _timeout(self, name: str, *, stopping: bool) -> float:
+        if name == "check":
+            return min(CHECK_TIMEOUT, self._end.check_every)
+        limit = self._end.hooks.timeout
+        return min(STOPPED_TIMEOUT, limit) if stopping else limit
 
     def _tell_end(self, name: str, result: HookResult | None) -> None:
         if result is None:
@@ -190,13 +210,13 @@ def _key_file(key: bytes | None) -> Iterator[Path | None]:
     import base64
     import tempfile
 
-    # systemd joins several of them with colons.
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None
-    try:
-        file = tempfile.NamedTemporaryFile(prefix=".netpunch-", dir=folder)  # noqa: SIM115
-        file.write(base64.b64encode(key) + b"\n")
-        file.flush()
-    except OSError as error:
-        raise OutputError(f"no file for the session key: {error.strerror}") from error
-    with file:
-        yield Path(file.name)
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
+    with contextlib.ExitStack() as cleanup:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=".netpunch-", dir=folder or None)
+            cleanup.callback(Path(name).unlink, missing_ok=True)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(base64.b64encode(key) + b"\n")
+        except OSError as error:
+            raise OutputError(f"no file for the session key: {error.strerror}") from error
+        yield Path(name)

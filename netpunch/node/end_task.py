@@ -10,22 +10,21 @@ Every successful `before` is followed by exactly one `up` or `fail`, also when t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from netpunch.config.model import End
-from netpunch.core.events import Linked
-from netpunch.errors import HookError, NetpunchError, NotLinkedError, PunchError
+from netpunch.core.events import Linked, Lost, PartnerReturned
+from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.node.command import Command
-from netpunch.node.end_hooks import EndHooks
+from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import HookResult, Outcome
 from netpunch.node.publish import Published, publish, withdraw
-from netpunch.node.reporter import end_observer
+from netpunch.node.reporter import end_observer, reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
 from netpunch.template import render
@@ -60,8 +59,8 @@ class EndTask:
         self.end = end
         self.secret = secret
         self.controls = controls
-        self.exit_code = NotLinkedError.exit_code
-        """What this end adds to the process's exit code; until it is done: not linked."""
+        self.exit_code = NotLinkedError.exit_code if end.mode == "once" else 0
+        """What this end adds to the process's exit code; in `once` not linked until it is."""
         self._services = services
         self._hooks = EndHooks(end, services)
         self._task: asyncio.Task[None] | None = None
@@ -74,23 +73,21 @@ class EndTask:
         return self._task
 
     async def stop(self, *, gently: bool = False) -> None:
-        """Ends it cleanly; `gently` lets a running hook finish first."""
+        """Ends it cleanly; `gently` lets a running hook finish first. Called again, it cuts
+        whatever still runs. What the task raises is for whoever started it."""
         if self._task is None:
             return
         self._hooks.gently = gently
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
 
     # The life.
 
     async def _run(self) -> None:
         if self.end.mode == "once":
             await self._once()
-        else:
-            self.exit_code = 0
-            while True:
-                await self._keep()
+        while self.end.mode == "keep":
+            await self._keep()
 
     async def _once(self) -> None:
         try:
@@ -110,76 +107,100 @@ class EndTask:
             failed = loss is not None and loss.quick
         if failed:
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
-            await asyncio.sleep(self.end.retry_after * spread)
+            pause = self.end.retry_after * spread
+            self._say(f"the next attempt is in {pause:.0f} s")
+            await asyncio.sleep(pause)
 
     async def _round(self) -> Loss | None:
         """Checks, punches, hands over, and in `keep` stays until the link is lost.
 
         Raises what went wrong, after it was reported and the `fail` hook has run."""
         if await self._hooks.is_alive():
-            self._tell(EventName.PAIR_ALIVE)
-            self._say("alive: the check passes, nothing to do")
-            return await self._watch_checks() if self.end.mode == "keep" else None
+            return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         attempt = Punch(self._spec(), observer, trace=self._services.trace)
         try:
-            linked, published, record = await self._claimed(attempt)
-            await self._up(linked, published, record)
+            published = await self._hand_over(attempt)
             if self.end.mode == "once":
                 return None
             loss = await self._stay(attempt, published)
         finally:
             await attempt.close()
-        await self._down(published, loss)
+        await self._down(loss, published.variables)
         return loss
 
-    async def _claimed(self, attempt: Punch) -> tuple[Linked, Published, Record]:
-        """From `before` until the port is there for `up`. Whatever goes wrong in between, `fail`
-        gives back what `before` took."""
-        claimed = False
+    async def _leave_alone(self) -> Loss | None:
+        """A link of an earlier process works: only in `keep` it matters when it is lost."""
+        self._tell(EventName.PAIR_ALIVE)
+        self._say("alive: the check passes, nothing to do")
+        if self.end.mode == "once":
+            return None
+        loss = await self._watch_checks()
+        await self._down(loss)
+        return loss
+
+    async def _hand_over(self, attempt: Punch) -> Published:
+        """From `before` until `up` is done. Whatever goes wrong on the way: nobody uses the link
+        then, and `fail` gives back what `before` took."""
+        published: Published | None = None
         try:
-            result = await self._hooks.before()
-            _raise_for(result)
-            claimed = result is not None
+            _raise_for(await self._hooks.before())
             await attempt.open()
             linked = await attempt.linked()
             published = await asyncio.to_thread(publish, self.end, linked, time.time())
-            record = self._tell_up(linked, published)
             if not self.end.holds:
                 await attempt.released()
+            await self._up(linked, published)
         except NetpunchError as error:
-            await attempt.close()
-            reason = error.reason if isinstance(error, PunchError) else None
-            record = self._tell_failed(reason or _reason(error), str(error))
-            await self._hooks.fail(reason or _reason(error), record)
+            self._withdraw(published)
+            await self._fail(attempt, error)
             raise
         except asyncio.CancelledError:
-            await attempt.close()
-            if claimed and self.end.hooks.fail:
-                record = self._tell(EventName.PAIR_FAILED, reason="stopped")
-                await self._hooks.fail_stopped(record)
+            if self._hooks.phase is not Phase.IN_USE:
+                self._withdraw(published)
+            if self._hooks.phase is Phase.CLAIMED:
+                await self._fail_stopped(attempt)
             raise
-        return linked, published, record
+        return published
 
-    async def _up(self, linked: Linked, published: Published, record: Record) -> None:
-        try:
-            result = await self._hooks.up(
-                published.variables,
-                record,
-                changed=published.changed,
-                previous_remote=published.previous_remote,
-                session_key=linked.session_key if self.end.session_key else None,
-            )
-            _raise_for(result)
-        except NetpunchError as error:
-            withdraw(published)
-            self._tell_failed("hook", str(error))
-            raise
+    async def _up(self, linked: Linked, published: Published) -> None:
+        result = await self._hooks.up(
+            published.variables,
+            self._tell_up(linked, published),
+            changed=published.changed,
+            previous_remote=published.previous_remote,
+            session_key=linked.session_key if self.end.session_key else None,
+        )
+        _raise_for(result)
 
-    async def _down(self, published: Published, loss: Loss) -> None:
+    async def _down(self, loss: Loss, link: Mapping[str, str] | None = None) -> None:
         record = self._tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
         self._say(f"down: {loss.detail}")
-        await self._hooks.down(published.variables, loss.reason, record)
+        await self._hooks.down(link, loss.reason, record)
+
+    async def _fail(self, attempt: Punch, error: NetpunchError) -> None:
+        reason = reason_of(error)
+        record = self._tell_failed(reason, str(error))
+        if self._hooks.phase is Phase.ANSWERED:
+            return  # it was `up` that failed
+        try:
+            await attempt.close()
+        finally:
+            await self._hooks.fail(reason, record)
+
+    async def _fail_stopped(self, attempt: Punch) -> None:
+        try:
+            await attempt.close()
+        finally:
+            await self._hooks.fail_stopped(self._tell(EventName.PAIR_FAILED, reason="stopped"))
+
+    def _withdraw(self, published: Published | None) -> None:
+        if published is None:
+            return
+        try:
+            withdraw(published)
+        except OutputError as error:
+            self._services.console.error(f"{self.end.pair} {self.end.end}: {error}")
 
     # Staying (keep).
 
@@ -191,11 +212,13 @@ class EndTask:
         return await self._watch_checks()
 
     async def _hold(self, attempt: Punch) -> Loss:
-        ended = await attempt.ended()
-        if ended is None:
-            return Loss("stopped", "the link was closed")
-        detail = getattr(ended, "detail", "the partner wants to punch anew")
-        return Loss("partner_returned" if not hasattr(ended, "detail") else "silent", detail)
+        match await attempt.ended():
+            case Lost(detail):
+                return Loss("silent", detail)
+            case PartnerReturned():
+                return Loss("partner_returned", "the partner wants to punch anew")
+            case None:
+                return Loss("stopped", "the link was closed")
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
@@ -288,12 +311,6 @@ def _raise_for(result: HookResult | None) -> None:
     if result.outcome is Outcome.RETRY:
         raise NotLinkedError("a hook asks to be called again later", "hook")
     raise HookError(result.err or "a hook failed")
-
-
-def _reason(error: NetpunchError) -> str:
-    """The `reason` of an error that is not the network's: `port_in_use`, `output`, `hook`…"""
-    name = type(error).__name__.removesuffix("Error")
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Site
 from netpunch.config.secrets import Role, Secret, generate, read_secret
-from netpunch.errors import ConfigurationError, NetpunchError, UsageError
+from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.node.options import RunOptions
+from netpunch.node.process import find_program
+from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key
 
 SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
-ReportFailure = Callable[[str, NetpunchError], None]
-"""`report(who, error)` tells of a pair that cannot run; the others go on."""
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A part that cannot run; the others do. `pair` and `end`, or `control`, or the `pair` that
+    a `control` cannot serve."""
+
+    error: NetpunchError
+    pair: str | None = None
+    end: str | None = None
+    control: str | None = None
+
+    def __str__(self) -> str:
+        """Whose it is, for people."""
+        control = f"control {self.control}" if self.control else ""
+        end = " ".join(filter(None, (self.pair, self.end)))
+        return ": ".join(filter(None, (control, end)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +55,23 @@ class ControlPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of one node's part. `endless`: a control here serves an end on another node.
-    `warnings` are lines for people."""
+    """All of one node's part that can run, and what cannot. `endless`: a control here serves an
+    end on another node. `warnings` are lines for people."""
 
     ends: dict[tuple[str, str], EndPlan]
     controls: dict[str, ControlPlan]
     endless: bool
+    failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 class Planner:
     """Makes plans of the same process: what is generated stays the same over reloads."""
 
-    def __init__(self, options: RunOptions, report: ReportFailure) -> None:
+    def __init__(self, options: RunOptions) -> None:
         self._options = options
-        self._report = report
         self._generated: dict[str, Secret] = {}
+        self._failures: list[Failure] = []
         self._warnings: list[str] = []
 
     def plan(self, site: Site, part: Part) -> Plan:
@@ -63,7 +79,7 @@ class Planner:
 
         Raises UsageError for a pair that the command line names and the file lacks."""
         self._check_names(site)
-        self._warnings = []
+        self._failures, self._warnings = [], []
         ends: dict[tuple[str, str], EndPlan] = {}
         for end in part.ends:
             if not self._options.pairs or end.pair in self._options.pairs:
@@ -77,7 +93,8 @@ class Planner:
             for pair in pairs_served(site, control)
             for end in pair.ends
         )
-        return Plan(ends, controls, endless, tuple(dict.fromkeys(self._warnings)))
+        warnings = tuple(dict.fromkeys(self._warnings))
+        return Plan(ends, controls, endless, tuple(self._failures), warnings)
 
     def _check_names(self, site: Site) -> None:
         known = [pair.name for pair in site.pairs]
@@ -90,10 +107,12 @@ class Planner:
         controls = tuple(addresses[name] for name in end.controls)
         try:
             secret = self._secret(site, end, end.pair, "end")
-            return EndPlan(self._overridden(end), secret.value, controls)
+            planned = self._overridden(end)
+            _check_programs(planned)
         except NetpunchError as error:
-            self._report(f"{end.pair} {end.end}", error)
+            self._failures.append(Failure(error, end.pair, end.end))
             return None
+        return EndPlan(planned, secret.value, controls)
 
     def _overridden(self, end: End) -> End:
         """The end with the command line's --once or --keep."""
@@ -119,7 +138,7 @@ class Planner:
                 secret = self._secret(site, pair, pair.name, role)
             except NetpunchError as error:
                 if pair.name not in own:  # else the end tells
-                    self._report(f"control {control.name}: {pair.name}", error)
+                    self._failures.append(Failure(error, pair.name, control=control.name))
                 continue
             self._serve(plan, pair, secret)
         return plan
@@ -148,3 +167,27 @@ class Planner:
         )
         self._warnings += secret.warnings
         return secret
+
+
+def _check_programs(end: End) -> None:
+    """Whether everything that this end may run is there: better known now than when a link is.
+
+    Raises HookError."""
+    hooks = end.hooks
+    programs = {
+        "check": end.check,
+        "command": end.command,
+        "hooks.before": hooks.before,
+        "hooks.up": hooks.up,
+        "hooks.down": hooks.down,
+        "hooks.fail": hooks.fail,
+    }
+    known = {"pair": end.pair, "end": end.end}
+    for key, argv in programs.items():
+        try:
+            if argv:
+                find_program(render(argv[0], known) if key == "command" else argv[0], end.directory)
+        except TemplateError:
+            continue  # its name depends on the link's addresses
+        except HookError as error:
+            raise HookError(f"{key}: {error}") from None

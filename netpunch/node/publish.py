@@ -8,6 +8,7 @@ from pathlib import Path
 from netpunch.address import Address
 from netpunch.config.model import End
 from netpunch.core.events import Linked
+from netpunch.errors import OutputError
 from netpunch.output.atomic import remove_file, replace_file
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.output.record import rfc3339
@@ -32,7 +33,7 @@ class Published:
 def publish(end: End, linked: Linked, at: float) -> Published:
     """Writes the env file and the rendered files of a link; `at` is seconds since the epoch.
 
-    Raises OutputError."""
+    Raises OutputError; then there is no env file."""
     variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
     values = template_values(end, linked)
     changed, previous, env_file = True, None, None
@@ -40,11 +41,16 @@ def publish(end: End, linked: Linked, at: float) -> Published:
         env_file = end.directory / render(end.env_file, values)
         written = write_env_file(env_file, variables)
         changed, previous = written.changed, written.previous_remote
-    for file in end.files:
-        path = end.directory / render(file.to, values)
-        replace_file(path, render(file.text, values).encode(), file.mode)
     text = render(end.template or DEFAULT_TEMPLATE, values)
-    return Published(variables, values, text, changed, previous, env_file)
+    published = Published(variables, values, text, changed, previous, env_file)
+    try:
+        for file in end.files:
+            path = end.directory / render(file.to, values)
+            replace_file(path, render(file.text, values).encode(), file.mode)
+    except OutputError:
+        withdraw(published)
+        raise
+    return published
 
 
 def withdraw(published: Published) -> None:

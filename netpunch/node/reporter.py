@@ -12,6 +12,15 @@ from netpunch.core.events import (
     RoleConflict,
     Waiting,
 )
+from netpunch.errors import (
+    ConfigurationError,
+    HookError,
+    NetpunchError,
+    OutputError,
+    PermissionsError,
+    PortInUseError,
+    PunchError,
+)
 from netpunch.net.observer import Datagram, Observer
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Value
@@ -26,6 +35,22 @@ REJECTED_WORDS = {
     "unknown_pair": "for a pair that is not configured here",
     "malformed": "not netpunch's",
 }
+
+FAILURE_REASONS: dict[type[NetpunchError], str] = {
+    PortInUseError: "port_in_use",
+    OutputError: "output",
+    HookError: "hook",
+    PermissionsError: "permissions",
+    ConfigurationError: "configuration",
+}
+"""The `reason` of failures that are not the network's."""
+
+
+def reason_of(error: NetpunchError) -> str:
+    """The `reason` of an error in events."""
+    if isinstance(error, PunchError) and error.reason is not None:
+        return error.reason
+    return next((name for kind, name in FAILURE_REASONS.items() if isinstance(error, kind)), "bug")
 
 
 def end_observer(pair: str, end: str, services: Services) -> Observer:

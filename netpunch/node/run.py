@@ -13,6 +13,7 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
+from netpunch.errors import combined_exit_code
 from netpunch.net.loop import run as run_loop
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
@@ -39,9 +40,7 @@ def run_site(path: Path, options: RunOptions) -> int:
     finally:
         output.close()
         errors.close(MAX_FINAL_WAIT)
-    if output.failure is not None and code == 0:
-        code = output.failure.exit_code
-    return code
+    return combined_exit_code([code, output.failure.exit_code if output.failure else 0])
 
 
 def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
@@ -59,14 +58,14 @@ def _style(options: RunOptions) -> Style:
 async def _run(path: Path, options: RunOptions, services: Services, site: Site, part: Part) -> int:
     services.journal.emit(EventName.RUN_START, file=str(path), pid=os.getpid())
     supervisor = Supervisor(services)
-    planner = Planner(options, supervisor.failed)
+    planner = Planner(options)
     already_read = [(site, part)]
 
     def make_plan() -> Plan:
         site, part = already_read.pop() if already_read else _read(path, options)
         plan = planner.plan(site, part)
         for warning in (*site.warnings, *plan.warnings):
-            services.console.warn(warning)
+            services.console.say(warning)
         return plan
 
     bugs = _catch_bugs(services, options)

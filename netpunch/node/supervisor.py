@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from netpunch.errors import NetpunchError, combined_exit_code
 from netpunch.node.control_task import ControlTask
 from netpunch.node.end_task import EndTask
-from netpunch.node.plan import EndPlan, Plan
+from netpunch.node.plan import EndPlan, Failure, Plan
+from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName
 
 BUG_EXIT_CODE = 70
+
+STOP_PATIENCE = 4.5
+"""Seconds that ends get to stop; then what they still run is cut. With the 2 s that a cut takes
+and the 3 s for readers of our output that stall, a stop ends within 10 s."""
 
 
 class Supervisor:
@@ -23,9 +28,12 @@ class Supervisor:
         self._controls: dict[str, ControlTask] = {}
         self._ends: dict[tuple[str, str], EndTask] = {}
         self._tasks: dict[asyncio.Task[None], EndTask] = {}
+        self._leaving: Collection[EndTask] = ()
+        """Ends that a reload waits for."""
         self._endless = False
-        self._exit_codes: list[int] = []
+        self._failures: list[Failure] = []
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._stop_reason: str | None = None
         self._reload_wanted = False
 
@@ -34,26 +42,13 @@ class Supervisor:
     def stop(self, reason: str) -> None:
         """Ends everything cleanly."""
         self._stop_reason = self._stop_reason or reason
+        self._stopping.set()
         self._wake.set()
 
     def reload(self) -> None:
         """Reads the site again and runs the difference."""
         self._reload_wanted = True
         self._wake.set()
-
-    def failed(self, who: str, error: NetpunchError) -> None:
-        """Something that cannot run; everything else does."""
-        self._exit_codes.append(error.exit_code)
-        pair, _, end = who.partition(" ")
-        known = end in ("a", "b")
-        self._services.journal.emit(
-            EventName.PAIR_FAILED,
-            pair=pair if known else None,
-            end=end if known else None,
-            reason=type(error).__name__.removesuffix("Error").lower(),
-            err=str(error),
-        )
-        self._services.console.error(f"{who}: {error}")
 
     # The run.
 
@@ -72,8 +67,8 @@ class Supervisor:
                     await self._reload(make_plan)
         finally:
             await self._stop_all()
-        codes = self._exit_codes + [end.exit_code for end in self._ends.values()]
-        code = combined_exit_code(codes)
+        codes = [failure.error.exit_code for failure in self._failures]
+        code = combined_exit_code(codes + [end.exit_code for end in self._ends.values()])
         self._services.journal.emit(
             EventName.RUN_STOP, reason=self._stop_reason or "done", exit_code=code
         )
@@ -89,11 +84,44 @@ class Supervisor:
         controls see nothing."""
         self._endless = plan.endless
         gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
-        await asyncio.gather(*(self._ends.pop(key).stop(gently=True) for key in gone))
+        await self._stop_gently([self._ends.pop(key) for key in gone])
+        if self._stop_reason is not None:
+            return
+        self._failures = []
+        self._report(plan.failures)
         await self._apply_controls(plan)
         for key, planned in plan.ends.items():
             if key not in self._ends:
                 self._start(key, planned)
+
+    async def _stop_gently(self, ends: Collection[EndTask]) -> None:
+        """Their hooks finish first, unless the process is to stop meanwhile."""
+        if not ends:
+            return
+        self._leaving = ends
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        ended = asyncio.gather(*(end.stop(gently=True) for end in ends))
+        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if ended.done():
+            self._leaving = ()
+
+    def _report(self, failures: Iterable[Failure]) -> None:
+        """Tells of what cannot run. The same error in several places is shown once."""
+        whose: dict[str, list[str]] = {}
+        for failure in failures:
+            self._failures.append(failure)
+            whose.setdefault(str(failure.error), []).append(str(failure))
+            self._services.journal.emit(
+                EventName.PAIR_FAILED,
+                pair=failure.pair,
+                end=failure.end,
+                reason=reason_of(failure.error),
+                err=str(failure.error),
+                control=failure.control,
+            )
+        for text, names in whose.items():
+            self._services.console.error(f"{', '.join(names)}: {text}")
 
     async def _apply_controls(self, plan: Plan) -> None:
         for name, running in list(self._controls.items()):
@@ -102,11 +130,11 @@ class Supervisor:
                 await self._controls.pop(name).stop()
         for name, planned in plan.controls.items():
             if name not in self._controls:
-                control = ControlTask(planned, self._services)
                 try:
+                    control = ControlTask(planned, self._services)
                     await control.start()
                 except NetpunchError as error:
-                    self.failed(f"control {name}", error)
+                    self._report([Failure(error, control=name)])
                 else:
                     self._controls[name] = control
 
@@ -134,12 +162,17 @@ class Supervisor:
             self._services.console.error(f"not reloaded, nothing is changed: {error}")
             return
         await self._apply(plan)
-        self._services.journal.emit(EventName.RUN_RELOAD, reason="done")
-        self._services.console.say("reloaded")
+        if self._stop_reason is None:
+            self._services.journal.emit(EventName.RUN_RELOAD, reason="done")
+            self._services.console.say("reloaded")
 
     async def _stop_all(self) -> None:
-        ends: Iterable[EndTask] = list(self._ends.values())
-        await asyncio.gather(*(end.stop() for end in ends))
+        ends = [*self._ends.values(), *self._leaving]
+        if ends:
+            stops = [asyncio.ensure_future(end.stop()) for end in ends]
+            _, late = await asyncio.wait(stops, timeout=STOP_PATIENCE)
+            if late:
+                await asyncio.gather(*(end.stop() for end in ends))
         for control in self._controls.values():
             await control.stop()
 

@@ -77,17 +77,8 @@ class Card(NamedTuple):
             unpack_address(packed[i * ADDRESS_LENGTH : (i + 1) * ADDRESS_LENGTH])
             for i in range(n_hosts + n_observed)
         )
-        public_key, partner_attempt, holds, nat_class, port, step = fields
-        return cls(
-            public_key,
-            partner_attempt,
-            bool(holds),
-            nat_class,
-            port,
-            step,
-            addresses[:n_hosts],
-            addresses[n_hosts:],
-        )
+        card = cls._make([*fields, addresses[:n_hosts], addresses[n_hosts:]])
+        return card._replace(holds=bool(card.holds))
 
 
 class CardSeal:

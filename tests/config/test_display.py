@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ def test_a_part(load_text: LoadText) -> None:
     assert "    b:" not in shown
 
 
-def test_the_slot_of_a_part(load_text: LoadText) -> None:
+def test_the_slot_of_a_part(load_text: LoadText, tmp_path: Path) -> None:
+    (tmp_path / "p.a.in").touch()
     site = load_text(EVERYTHING.replace("enabled: false", "enabled: true"))
     assert "      protocol: classic\n      slot: d\n" in show(select(site, "home", "x", None))

@@ -121,22 +121,31 @@ def test_templates_are_read_where_they_are_needed(load_text: LoadText, tmp_path:
     assert site.pairs[0].a.files[0].text == ""
 
 
-def test_templates_that_are_none(load_text: LoadText, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"\xff", "is not UTF-8"),
+        (bytes(1024 * 1024 + 1), "is longer than 1,048,576 bytes"),
+        (Path, "is a directory"),
+    ],
+    ids=["missing", "binary", "long", "directory"],
+)
+def test_templates_that_are_none(
+    load_text: LoadText, tmp_path: Path, content: bytes | type[Path] | None, told: str
+) -> None:
     site = load_text(TEMPLATES)
     template = tmp_path / "p.in"
-    place = "site.yaml:8:41: pairs.p.a.files[0].template: the template"
-    cases = {
-        "can't be read: No such file or directory": lambda: None,
-        "is not UTF-8": lambda: template.write_bytes(b"\xff"),
-        "is longer than 1,048,576 bytes": lambda: template.write_bytes(bytes(1024 * 1024 + 1)),
-        "is a directory": lambda: (template.unlink(), template.mkdir()),
-    }
-    for told, prepare in cases.items():
-        prepare()
-        with pytest.raises(SiteError) as caught:
-            select(site, "home", "x", None)
-        assert str(caught.value).splitlines()[0] == f"{place} {template} {told}"
-        assert len(caught.value.problems) == 1
+    if isinstance(content, bytes):
+        template.write_bytes(content)
+    elif content is not None:
+        template.mkdir()
+    with pytest.raises(SiteError) as caught:
+        select(site, "home", "x", None)
+    assert str(caught.value).splitlines()[0] == (
+        f"site.yaml:8:40: pairs.p.a.files[0].template: the template {template} {told}"
+    )
+    assert len(caught.value.problems) == 1
 
 
 def test_a_wrong_placeholder_in_a_template(load_text: LoadText, tmp_path: Path) -> None:

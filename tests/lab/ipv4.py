@@ -67,7 +67,7 @@ def after_hop(datagram: Datagram) -> Datagram | None:
 def checksum(data: bytes) -> int:
     """RFC 1071; zero over data that contains its own, correct checksum."""
     padded = data + bytes(len(data) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

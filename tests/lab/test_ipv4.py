@@ -10,13 +10,27 @@ TTL = b"\x40"
 HERE, THERE = Address("192.168.1.10", 5000), Address("203.0.113.10", 10001)
 DATAGRAM = Datagram(TTL + b"payload", HERE, THERE)
 PACKET = bytes.fromhex(
-    "45000023 00004000 4011bacc c0a8010a cb00710a  1388 2711 000f 2b32  7061796c6f6164"
+    "45000023 6a824000 4011d28a c0a8010a cb00710a 13882711 000f0a4a 7061796c6f6164"
 )
-"""DATAGRAM as Linux sends it, but for the identification, which it need not have (RFC 6864)."""
+"""DATAGRAM as Linux sent it into a TUN device."""
+IDENTIFICATION, HEADER_SUM, UDP_SUM = slice(4, 6), slice(10, 12), slice(26, 28)
 
 
-def test_a_packet_is_what_the_kernel_would_send() -> None:
-    assert build(DATAGRAM) == PACKET
+def test_a_packet_of_the_kernel_is_parsed() -> None:
+    assert parse(PACKET) == DATAGRAM
+
+
+def test_a_packet_is_built_as_by_the_kernel() -> None:
+    """But for the identification, which it need not have (RFC 6864)."""
+    expected = bytearray(PACKET)
+    expected[IDENTIFICATION] = expected[HEADER_SUM] = b"\0\0"
+    expected[HEADER_SUM] = checksum(bytes(expected[: HEADER.size])).to_bytes(2)
+    assert build(DATAGRAM) == expected
+
+
+def test_a_checksum_is_right_for_the_kernels_packet() -> None:
+    assert checksum(PACKET[: HEADER.size]) == 0
+    assert checksum(PACKET[: HEADER.size - 1] + b"\x00") != 0
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 127, 128, 1472])
@@ -54,10 +68,9 @@ def test_a_packet_too_short_for_a_udp_header_is_no_datagram() -> None:
 
 def test_a_sum_of_zero_is_sent_as_ones() -> None:
     """Zero on the wire would mean that there is no checksum."""
-    plain = build(DATAGRAM._replace(data=TTL + b"\x00\x00"))
-    udp_sum = plain[26:28]
-    packet = build(DATAGRAM._replace(data=TTL + udp_sum))
-    assert packet[26:28] == b"\xff\xff"
+    other = build(DATAGRAM._replace(data=TTL + b"\x00\x00"))
+    packet = build(DATAGRAM._replace(data=TTL + other[UDP_SUM]))
+    assert packet[UDP_SUM] == b"\xff\xff"
 
 
 def test_each_hop_takes_one_and_the_last_takes_all() -> None:

@@ -35,7 +35,7 @@ from tests.sim.nat import (
     RESTRICTED_CONE,
     NatBehavior,
 )
-from tests.sim.network import Link
+from tests.sim.network import PERFECT, Link
 from tests.sim.setups import CONES, Place
 
 pytestmark = [
@@ -47,7 +47,15 @@ pytestmark = [
 LOCAL_PORT = 5000
 TWO_PORTS_AND_A_HOST = ((0, 0), (0, 1), (1, 0))
 """Where a mapping or filter may make a difference: host and socket of `Servers`."""
+HICCUP = 0.29
+"""Seconds that a busy machine may take on top of a delay; less than the other direction's."""
 LOSES_ALL = Link(loss=1.0)
+LONGEST_PAYLOAD = 1472
+"""In a packet of 1500 bytes."""
+SO_RCVBUFFORCE = 33
+"""socket(7): more than users may have."""
+SPACE_PER_DATAGRAM = 1024
+"""What the kernel counts for a small one is below this."""
 SPRAY = 1280
 """As many datagrams as one round against a random NAT: 256 of one end, 1,024 of the other."""
 SPRAY_PACE = 0.0005
@@ -63,8 +71,10 @@ def lab() -> Iterator[TunLab]:
 class Bench:
     """A client somewhere, and two public hosts with two sockets each."""
 
-    def __init__(self, lab: TunLab, behavior: NatBehavior, **links: Link) -> None:
-        self.nat = lab.nat(behavior, **links)
+    def __init__(
+        self, lab: TunLab, behavior: NatBehavior, *, up: Link = PERFECT, down: Link = PERFECT
+    ) -> None:
+        self.nat = lab.nat(behavior, up=up, down=down)
         self.client = lab.udp_socket(lab.host("client", self.nat), LOCAL_PORT)
         hosts = [lab.host(label) for label in ("one", "other")]
         self.servers = [[lab.udp_socket(host) for _ in range(2)] for host in hosts]
@@ -168,7 +178,7 @@ def test_hard_nats_do_not_punch(lab: TunLab) -> None:
     assert not punched(home, observed(home, server), office, observed(office, server))
 
 
-@pytest.mark.parametrize(("up", "down"), [(0.1, 0.0), (0.0, 0.1)])
+@pytest.mark.parametrize(("up", "down"), [(0.3, 0.0), (0.0, 0.3)])
 def test_each_direction_has_its_delay(lab: TunLab, up: float, down: float) -> None:
     bench = Bench(lab, FULL_CONE, up=Link(up), down=Link(down))
     begun = time.monotonic()
@@ -176,13 +186,14 @@ def test_each_direction_has_its_delay(lab: TunLab, up: float, down: float) -> No
     there = time.monotonic()
     passes(bench.server, outside, bench.client)
     back = time.monotonic()
-    assert up <= there - begun < up + 0.09
-    assert down <= back - there < down + 0.09
+    assert up <= there - begun < up + HICCUP
+    assert down <= back - there < down + HICCUP
 
 
 @pytest.mark.parametrize("lossy", ["up", "down"])
 def test_each_direction_has_its_loss(lab: TunLab, lossy: str) -> None:
-    bench = Bench(lab, FULL_CONE, **{lossy: LOSES_ALL})
+    up, down = (LOSES_ALL, PERFECT) if lossy == "up" else (PERFECT, LOSES_ALL)
+    bench = Bench(lab, FULL_CONE, up=up, down=down)
     there = local_address(bench.server)
     if lossy == "up":
         assert is_dropped(bench.client, there, bench.server)
@@ -221,46 +232,40 @@ def test_a_mapping_dies_of_silence(lab: TunLab) -> None:
     assert observed(bench.client, bench.server).port != outside.port
 
 
-@pytest.mark.parametrize(("ttl", "arrives"), [(1, False), (2, False), (3, True)])
-def test_each_nat_is_a_hop(lab: TunLab, ttl: int, arrives: bool) -> None:
+def test_each_nat_is_a_hop(lab: TunLab) -> None:
     server = lab.udp_socket(lab.host("server"))
-    home, office = (lab.udp_socket(lab.host_at(label, (FULL_CONE,))) for label in ("home", "office"))
-    office_outside = observed(office, server)
-    home.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-    assert is_dropped(home, office_outside, office) is not arrives
+    home, office = (
+        lab.udp_socket(lab.host_at(label, (FULL_CONE,))) for label in ("home", "office")
+    )
+    outside = observed(office, server)
+    arrived = []
+    for ttl in (1, 2, 3):
+        home.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        arrived.append(not is_dropped(home, outside, office))
+    assert arrived == [False, False, True]
 
 
-@pytest.mark.parametrize("length", [0, 1, 1471, 1472])
-def test_payloads_arrive_whole(lab: TunLab, length: int) -> None:
+def test_payloads_arrive_whole(lab: TunLab) -> None:
     """The kernel drops what has a wrong checksum or length."""
     bench = Bench(lab, RANDOM_CONE)
-    payload = bytes(length)
-    bench.client.sendto(payload, local_address(bench.server))
-    outside = receive(bench.server, payload, ARRIVAL_SECONDS)
-    assert outside is not None
-    bench.server.sendto(payload, outside)
-    assert receive(bench.client, payload, ARRIVAL_SECONDS) == local_address(bench.server)
+    for length in (0, 1, LONGEST_PAYLOAD - 1, LONGEST_PAYLOAD):
+        payload = bytes(length)
+        bench.client.sendto(payload, local_address(bench.server))
+        outside = receive(bench.server, payload, ARRIVAL_SECONDS)
+        assert outside is not None
+        bench.server.sendto(payload, outside)
+        assert receive(bench.client, payload, ARRIVAL_SECONDS) == local_address(bench.server)
 
 
 def test_a_spray_arrives(lab: TunLab) -> None:
     bench = Bench(lab, FULL_CONE, up=Link(0.02), down=Link(0.02))
-    bench.server.setblocking(False)
-    arrived = set()
+    bench.server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SPRAY * SPACE_PER_DATAGRAM)
     for number in range(SPRAY):
         bench.client.sendto(b"%d" % number, local_address(bench.server))
         time.sleep(SPRAY_PACE)
-    while (last := receive_any(bench.server)) is not None:
-        arrived.add(last)
-    assert len(arrived) == SPRAY
-
-
-def receive_any(sock: socket.socket) -> bytes | None:
-    """The next payload, or None once there is silence."""
-    sock.settimeout(0.5)
-    try:
-        return sock.recv(2048)
-    except TimeoutError:
-        return None
+    bench.server.settimeout(ARRIVAL_SECONDS)
+    arrived = [int(bench.server.recv(LONGEST_PAYLOAD)) for _ in range(SPRAY)]
+    assert arrived == list(range(SPRAY))
 
 
 def test_a_lab_that_fails_leaves_nothing() -> None:

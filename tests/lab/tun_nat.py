@@ -62,7 +62,8 @@ class Tun:
         self._descriptor = os.open(TUN_DEVICE, os.O_RDWR | os.O_NONBLOCK)
         request = INTERFACE_REQUEST.pack(ANY_NAME, IFF_TUN | IFF_NO_PI)
         answer = fcntl.ioctl(self._descriptor, TUNSETIFF, request)
-        self.interface = INTERFACE_REQUEST.unpack(answer)[0].rstrip(b"\0").decode()
+        name: bytes = INTERFACE_REQUEST.unpack(answer)[0]
+        self.interface = name.rstrip(b"\0").decode()
         self._segment = segment
         self._place = segment.attach(host, Attachment(self, up, down))
 
@@ -102,9 +103,7 @@ class Internet:
         self.selector = SelectSelector()  # the finest timeouts: others round up to milliseconds
         self._nats: list[Nat] = []
 
-    def add_nat(
-        self, behavior: NatBehavior, public: str, behind: int, up: Link, down: Link
-    ) -> int:
+    def add_nat(self, behavior: NatBehavior, public: str, behind: int, up: Link, down: Link) -> int:
         """Gives its number."""
         nat = RoutingNat(behavior, self._segment(behind), public, up=up, down=down)
         self._nats.append(nat)

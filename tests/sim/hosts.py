@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
-from netpunch.core.events import CloseSocket, Event, Finished, OpenSockets, Via
+from netpunch.core.events import (
+    CloseSocket,
+    Event,
+    Finished,
+    OpenSockets,
+    SprayOver,
+    SprayWanted,
+    Via,
+)
 from netpunch.core.machine import NEVER, Machine, Transmit
 from tests.sim.network import PERFECT, Attachment, Datagram, Link, Network, Record, Segment
 
@@ -172,7 +180,7 @@ class SimHost:
 
     def _transmit(self, machine: Machine) -> list[Transmit]:
         transmits = machine.datagrams_to_send()
-        for data, destination, via in transmits:
+        for data, destination, via, _ttl in transmits:
             self.send(data, destination, via)
         return transmits
 
@@ -184,6 +192,10 @@ class SimHost:
                     via = self.bind(family=family)
                     opened[via] = self.sockets[via]
                 machine.sockets_opened(opened, self.clock())  # type: ignore[attr-defined]
+            case SprayWanted():
+                machine.spray_granted(self.clock())  # type: ignore[attr-defined]
+            case SprayOver():
+                pass
             case CloseSocket(via):
                 self.close(via)
             case _:

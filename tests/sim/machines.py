@@ -11,8 +11,9 @@ from netpunch.core.classic_control import ClassicControl
 from netpunch.core.classic_end import ClassicEnd
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End, EndSettings
+from netpunch.core.end import End
 from netpunch.core.machine import Machine
+from netpunch.core.settings import EndSettings
 from netpunch.wire.keys import control_key
 from tests.sim.hosts import SimHost
 
@@ -49,6 +50,7 @@ class V2:
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
             controls=controls,
+            observers=[Address(c.host, c.port + n) for c in controls[:1] for n in (0, 1)],
             sockets=host.sockets,
             host_addresses=host.host_addresses,
             random=random,

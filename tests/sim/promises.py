@@ -111,7 +111,7 @@ def _ends(scenario: Scenario) -> Iterator[str]:
 
 def _answers(scenario: Scenario) -> Iterator[str]:
     """No answer is longer than its question."""
-    for host in (scenario.control, scenario.a.host, scenario.b.host):
+    for host in (*scenario.controls, scenario.a.host, scenario.b.host):
         for question, transmits in host.answers:
             for answer in transmits:
                 back = answer.destination == question.source
@@ -121,10 +121,10 @@ def _answers(scenario: Scenario) -> Iterator[str]:
 
 def _lengths(scenario: Scenario) -> Iterator[str]:
     """One length with control, another between ends: sizes tell nothing."""
-    control = scenario.control_address.host
+    controls = {address.host for address in scenario.control_addresses}
     for _, host, (data, source, destination) in scenario.network.sent:
         if data in (PROBE, PROGRAM):
             continue
-        with_control = control in (source.host, destination.host)
+        with_control = not controls.isdisjoint((source.host, destination.host))
         if len(data) != (V2_CONTROL_LENGTH if with_control else V2_PEER_LENGTH):
             yield f"{host} sends {len(data)} bytes to {destination}"

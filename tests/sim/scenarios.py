@@ -14,8 +14,10 @@ from tests.sim.machines import V2, EndName, Protocol
 from tests.sim.nat import Firewall, Nat, NatBehavior
 from tests.sim.network import Link, Network, Segment
 
-CONTROL = {4: Address("192.0.2.1", 10001), 6: Address("2001:db8::1", 10001)}
-OBSERVE_PORT = 10002
+CONTROL_PORT, OBSERVE_PORT = 10001, 10002
+CONTROL_HOSTS = {4: "192.0.2.{}", 6: "2001:db8::{}"}
+CONTROL = {f: Address(host.format(1), CONTROL_PORT) for f, host in CONTROL_HOSTS.items()}
+"""Where the first control is reached."""
 LOCAL_PORT = 5000
 DEADLINE = 20.0
 AFTERMATH = 10.0
@@ -43,6 +45,7 @@ class Setup:
     private_a: str = "10.0.1.2"
     private_b: str = "10.0.2.2"
     families: tuple[int, ...] = (4,)
+    controls: int = 1
     skew: float = 0.0
     delay: float = 0.02
     delay_a: float | None = None
@@ -100,12 +103,13 @@ class Scenario:
     def __init__(self, seed: int, setup: Setup) -> None:
         self.seed = seed
         self.setup = setup
-        self.control_address = CONTROL[setup.families[0]]
         self.network = Network(seed)
-        self.control = self._host("control")
-        for address in CONTROL.values():
-            up = self._link(setup.delay)
-            self.control.attach(self.network.internet, address.host, up=up)
+        self.controls = [self._control(number) for number in range(1, 1 + setup.controls)]
+        self.control = self.controls[0]
+        self.control_addresses = [
+            Address(control.host_address(setup.families[0]), CONTROL_PORT)
+            for control in self.controls
+        ]
         internet = self.network.internet
         outside, self.shared = self._nest(internet, setup.shared, "198.51.100.1", setup.delay)
         self.a = self._side("a", outside, setup.nat_a, setup.private_a, setup.delay_a)
@@ -118,6 +122,13 @@ class Scenario:
     def _host(self, name: str) -> SimHost:
         """Clocks of hosts have nothing to do with each other."""
         return SimHost(self.network, name, clock_offset=self.network.random.uniform(0, 1e6))
+
+    def _control(self, number: int) -> SimHost:
+        control = self._host("control" if number == 1 else f"control {number}")
+        for host in CONTROL_HOSTS.values():
+            up = self._link(self.setup.delay)
+            control.attach(self.network.internet, host.format(number), up=up)
+        return control
 
     def _link(self, delay: float) -> Link:
         setup = self.setup
@@ -167,19 +178,21 @@ class Scenario:
     # Running
 
     def start(self) -> Scenario:
-        """Control at once; the ends as `skew` says."""
-        self.start_control()
+        """The controls at once; the ends as `skew` says."""
+        for control in self.controls:
+            self.start_control(control)
         skew = self.setup.skew
         self.network.call_at(max(0.0, -skew), self.start_end, self.a)
         self.network.call_at(max(0.0, skew), self.start_end, self.b)
         return self
 
-    def start_control(self) -> None:
-        """A new process, which knows nothing of an earlier one."""
-        for family, address in CONTROL.items():
-            for port in (address.port, OBSERVE_PORT):
-                self.control.bind(port, family)
-        self.control.start(self.setup.protocol.control(self.randbytes("control")))
+    def start_control(self, control: SimHost | None = None) -> None:
+        """A new process, which knows nothing of an earlier one; by default the first control."""
+        control = control or self.control
+        for family in CONTROL_HOSTS:
+            for port in (CONTROL_PORT, OBSERVE_PORT):
+                control.bind(port, family)
+        control.start(self.setup.protocol.control(self.randbytes(control.name)))
 
     def start_end(self, side: Side) -> None:
         """A new process on the side's host."""
@@ -189,7 +202,7 @@ class Scenario:
         machine = self.setup.protocol.end(
             side.name,
             side.host,
-            [self.control_address],
+            self.control_addresses,
             random=self.randbytes(side.name),
             **{"deadline": self.setup.deadline, **side.settings},
         )
@@ -200,9 +213,9 @@ class Scenario:
         side.host.stop()
         self.start_end(side)
 
-    def restart_control(self) -> None:
-        self.control.stop()
-        self.start_control()
+    def restart_control(self, control: SimHost | None = None) -> None:
+        (control or self.control).stop()
+        self.start_control(control)
 
     def randbytes(self, name: str) -> Callable[[int], bytes]:
         """Randomness for a machine, other than any other's."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from netpunch.core.end import End, State
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
 from tests.sim.promises import TALLY, connects, one_path
@@ -16,6 +17,8 @@ KEEPALIVE = 15.0
 SHORT_LIVED = (replace(RANDOM_CONE, timeout=20.0),)
 HELD = Setup(nat_a=SHORT_LIVED, nat_b=SHORT_LIVED, deadline=60.0, settings={"holds": True})
 WHILE = 600.0
+TURMOIL, CALM = 100.0, 200.0
+RETRY_AFTER = 2.0
 
 
 def held(seed: int, setup: Setup) -> Scenario:
@@ -120,3 +123,54 @@ def test_no_partner_returns_to_an_undisturbed_link() -> None:
     for side in run.sides:
         assert not list(side.host.told_of(PartnerReturned))
         assert connects(run, side, run.b if side is run.a else run.a)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+def test_after_any_turmoil_both_ends_hold_one_path_again(loss: float) -> None:
+    """Restarts, kills, NATs that rebind, a control that forgets; then calm."""
+    for seed in range(40):
+        TALLY.runs += 1
+        keep = {"holds": True, "deadline": 60.0, "deadline_from_start": False}
+        run = Scenario(seed, replace(HELD, loss=loss, jitter=0.05, settings=keep))
+        run.start()
+        for side in run.sides:
+            keep_running(run, side)
+        for _ in range(15):
+            run.network.call_at(run.network.random.uniform(0.0, TURMOIL), disturb, run)
+        run.run(TURMOIL + CALM)
+        for side in run.sides:
+            machine = side.host.machine
+            assert isinstance(machine, End)
+            assert machine.state is State.HOLDING, f"seed {seed}: {side.name}"
+        assert not list(one_path(run)), f"seed {seed}"
+
+
+def disturb(run: Scenario) -> None:
+    random = run.network.random
+    side = random.choice(run.sides)
+    match random.randrange(4):
+        case 0:
+            run.restart_end(side)
+        case 1:
+            run.restart_control()
+        case 2:
+            side.nats[0].rebind()
+        case 3:
+            side.nats[0].rebind(f"203.0.113.{random.randrange(10, 250)}")
+
+
+def keep_running(run: Scenario, side: Side) -> None:
+    """What a node does in `keep`: after every end, try anew."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, PartnerReturned):
+            run.network.call_at(run.network.now, finish, side)
+        elif isinstance(event, Finished):
+            run.network.call_at(run.network.now + RETRY_AFTER, try_anew, run, side)
+
+    side.host.on_event = on_event
+
+
+def try_anew(run: Scenario, side: Side) -> None:
+    if side.ended:  # and was not restarted by somebody else in the meantime
+        run.restart_end(side)

@@ -65,6 +65,19 @@ def test_very_bad_networks_keep_the_promises() -> None:
             run.start().run_to_the_end()
 
 
+def test_a_late_duplicate_is_not_taken_for_the_partners_program() -> None:
+    """b would stop answering nominations, and a be left behind."""
+    for seed in range(100):
+        setup = replace(CONE_PAIR, delay=0.1, loss=0.2, duplicate=0.5, deadline=40.0)
+        assert punch(seed, setup).linked, f"seed {seed}"
+
+
+@pytest.mark.parametrize("name", ["settings_a", "settings_b"])
+def test_a_deadline_in_the_middle_of_the_hand_off_leaves_no_link_one_sided(name: str) -> None:
+    for milliseconds in range(30, 160, 3):
+        punch(1, replace(CONE_PAIR, **{name: {"deadline": milliseconds / 1000}}))
+
+
 # Where the ends are
 
 
@@ -235,6 +248,29 @@ def test_ends_that_were_introduced_need_control_no_more() -> None:
         run.start()
         run.network.call_at(0.12, run.control.stop)
         assert run.run_to_the_end().linked
+
+
+@pytest.mark.parametrize("dead", [None, 0, 1])
+def test_one_of_two_controls_is_enough(dead: int | None) -> None:
+    for seed in range(20):
+        setup = replace(CONE_PAIR, controls=2, skew=seed / 10, delay=0.05, lan_delay=0.0)
+        with promising(Scenario(seed, setup)) as run:
+            run.start()
+            if dead is not None:
+                run.controls[dead].stop()
+            assert run.run_to_the_end().linked
+            assert run.link_time < 0.306
+
+
+def test_two_controls_that_restart_in_turn_lose_nobody() -> None:
+    for seed in range(20):
+        setup = replace(CONE_PAIR, controls=2, skew=1.0, loss=0.1, deadline=40.0)
+        with promising(Scenario(seed, setup)) as run:
+            run.start()
+            for n in range(10):
+                at, control = 0.5 + n * 0.1, run.controls[n % 2]
+                run.network.call_at(at, run.restart_control, control)
+            assert run.run_to_the_end().linked
 
 
 # Failing

@@ -50,7 +50,7 @@ def sources(random: Random, datagram: Datagram) -> list[Address]:
 
 
 def targets(run: Scenario) -> list[Address]:
-    return [run.control_address, A_OUTSIDE, B_OUTSIDE]
+    return [*run.control_addresses, A_OUTSIDE, B_OUTSIDE]
 
 
 def replay(run: Scenario, datagrams: list[Datagram], seconds: float, random: Random) -> None:
@@ -71,11 +71,14 @@ def drops(machine: Machine | None) -> int:
     return machine.drops.total()
 
 
+@pytest.mark.parametrize("controls", [1, 2])
 @pytest.mark.parametrize("skew", [0.0, 1.0, -1.0])
-def test_recordings_of_earlier_runs_neither_prevent_nor_delay_a_link(skew: float) -> None:
+def test_recordings_of_earlier_runs_neither_prevent_nor_delay_a_link(
+    skew: float, controls: int
+) -> None:
     old = recording(1000, OPEN_PAIR)
     for seed in range(30):
-        with promising(Scenario(seed, replace(OPEN_PAIR, skew=skew))) as run:
+        with promising(Scenario(seed, replace(OPEN_PAIR, skew=skew, controls=controls))) as run:
             run.start()
             replay(run, old, 1.5, Random(seed))
             run.run_to_the_end()
@@ -84,10 +87,12 @@ def test_recordings_of_earlier_runs_neither_prevent_nor_delay_a_link(skew: float
             assert run.link_time < 0.5
 
 
-def test_what_is_recorded_of_a_run_and_sent_again_at_once_changes_nothing() -> None:
-    """The attacker is close to everybody, and a millisecond behind the original."""
+@pytest.mark.parametrize("controls", [1, 2])
+def test_what_is_recorded_of_a_run_and_sent_again_at_once_changes_nothing(controls: int) -> None:
+    """The attacker is close to everybody, and a millisecond behind the original. What one
+    control was told he tells the other as well."""
     for seed in range(100):
-        with promising(Scenario(seed, replace(OPEN_PAIR, skew=0.3))) as run:
+        with promising(Scenario(seed, replace(OPEN_PAIR, skew=0.3, controls=controls))) as run:
             random = Random(seed)
 
             def again(record: Record, run: Scenario = run, random: Random = random) -> None:
@@ -177,7 +182,7 @@ def test_a_ghost_in_an_empty_slot_gets_a_few_pings_and_no_link() -> None:
     for seed in range(20):
         with promising(Scenario(seed, replace(OPEN_PAIR, skew=patience))) as run:
             run.start_control()
-            run.network.inject(old[0].data, ATTACKER, run.control_address)
+            run.network.inject(old[0].data, ATTACKER, run.control_addresses[0])
             run.run(0.1)
             began = run.network.now
             run.start_end(run.b)

@@ -44,7 +44,7 @@ def test_the_keys_are_those_of_the_protocol() -> None:
     assert keys.derive(control, "control>a").hex() == VECTORS["control>a"]
 
 
-@given(st.binary(min_size=32, max_size=32), st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True))
+@given(st.binary(min_size=32, max_size=32), st.text("az09-", min_size=1, max_size=32))
 def test_every_derivation_is_hkdf(secret: bytes, name: str) -> None:
     salt = b"netpunch/2"
     assert keys.control_key(secret, name) == hkdf(secret, f"control|{name}".encode(), salt)

@@ -7,7 +7,6 @@ import ipaddress
 from hypothesis import strategies as st
 
 from netpunch.address import Address
-from netpunch.core.peering import PATH_NUMBERS
 from netpunch.wire import v2
 from netpunch.wire.card import MAX_HOSTS, MAX_OBSERVED, Card, NatClass
 
@@ -43,7 +42,7 @@ from_control: st.SearchStrategy[v2.Message] = st.one_of(
 between_ends: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Ping, attempts, attempts, sequences, bytes_of_one),
     st.builds(v2.Pong, attempts, attempts, sequences, addresses),
-    st.builds(v2.Nominate, attempts, attempts, sequences, st.integers(0, len(PATH_NUMBERS) - 1)),
+    st.builds(v2.Nominate, attempts, attempts, sequences, bytes_of_one),
     st.builds(v2.Accept, attempts, attempts, sequences),
     st.builds(v2.Done, attempts, attempts, sequences),
 )
@@ -57,6 +56,8 @@ cards = st.builds(
     nat_class=st.sampled_from(NatClass),
     bracket_port=ports,
     bracket_step=st.integers(-(2**15), 2**15 - 1),
+    bracket_count=bytes_of_one,
+    bracket_round=bytes_of_one,
     hosts=st.lists(addresses, max_size=MAX_HOSTS).map(tuple),
     observed=st.lists(addresses, max_size=MAX_OBSERVED).map(tuple),
 )

@@ -52,7 +52,7 @@ class OfferBracket(BracketTactic):
 
     budget = budget.OFFER_BRACKET
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         return () if self._has_bracket(self._rounds + 1) else None
 
 
@@ -65,12 +65,16 @@ class ScanBracket(Tactic):
         super().__init__(field, partner, now)
         self._scanned = 0
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
-        bracket, observed, via = self._partner.bracket, self._partner.observed, self._field.primary()
+    def begin_round(self) -> Iterable[Probe] | None:
+        bracket, observed, via = (
+            self._partner.bracket,
+            self._partner.observed,
+            self._field.primary(),
+        )
         if bracket.round == self._scanned or observed is None or via is None:
             return None
         self._scanned = bracket.round
-        steps = min(bracket.count + budget.SCAN_SLACK, budget.SCAN_WINDOW)
+        steps = min(bracket.span + budget.SCAN_SLACK, budget.SCAN_WINDOW)
         ports = [bracket.port_at(n) for n in range(1, steps + 1)]
         return [(via, Address(observed.host, port)) for port in ports]
 
@@ -81,7 +85,7 @@ class Diagonal(BracketTactic):
 
     budget = budget.DIAGONAL
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         number = max(self._rounds + 1, self._partner.bracket.round)
         if not self._has_bracket(number) or self._partner.bracket.round < number:
             return None
@@ -98,5 +102,5 @@ class Diagonal(BracketTactic):
         assert self._partner.observed is not None
         for _ in range(budget.DIAGONAL_PASSES):
             for place, via in enumerate(row):
-                port = bracket.port_at(bracket.count + LATER_QUESTIONS + 1 + place)
+                port = bracket.port_at(bracket.span + LATER_QUESTIONS + 1 + place)
                 yield via, Address(self._partner.observed.host, port)

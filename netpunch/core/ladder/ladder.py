@@ -104,7 +104,7 @@ class Ladder:
 
     def partner_changed(self, now: float) -> None:
         """The partner has a later card."""
-        if self._stage is Stage.AGREEING and self.partner_class() is not NatClass.UNKNOWN:
+        if self._stage is Stage.AGREEING and self.partner.nat_class is not NatClass.UNKNOWN:
             self._climb(now)
         elif self._tactic is not None:
             self._tactic.something_changed(now)
@@ -121,7 +121,7 @@ class Ladder:
         self._survey = None
         self._stage = Stage.AGREEING
         self._field.share(now)
-        if self.partner_class() is not NatClass.UNKNOWN:
+        if self.partner.nat_class is not NatClass.UNKNOWN:
             self._climb(now)
         else:
             self.next_timer_at = now + budget.PARTNER_PATIENCE
@@ -129,7 +129,9 @@ class Ladder:
     def _climb(self, now: float) -> None:
         self._stage = Stage.CLIMBING
         self.next_timer_at = NEVER
-        make = TACTICS.get((_hardness(self._field.report.nat_class), _hardness(self.partner_class())))
+        make = TACTICS.get(
+            (_hardness(self._field.report.nat_class), _hardness(self.partner.nat_class))
+        )
         if make is not None:
             self._tactic = make(self._field, self.partner, now)
         else:
@@ -137,11 +139,6 @@ class Ladder:
             patience = max(0.0, self._fresh_port_patience - waited)
             self._tactic = FreshPort(self._field, self.partner, now, patience)
         self._tactic.handle_timer(now)
-
-    def partner_class(self) -> NatClass:
-        card = self.partner.card
-        known = card is not None and card.nat_class in set(NatClass)
-        return NatClass(card.nat_class) if card is not None and known else NatClass.UNKNOWN
 
 
 def _hardness(nat_class: NatClass) -> NatClass:

@@ -20,7 +20,7 @@ class FreshPort(Tactic):
         super().__init__(field, partner, now)
         self.next_timer = now + patience
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         self._field.fresh_port()
         return ()
 
@@ -30,5 +30,5 @@ class Hopeless(Tactic):
 
     budget = budget.HOPELESS
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         return ()

@@ -40,14 +40,14 @@ class OpenMany(SprayTactic):
         self._sockets: list[Via] = []
         super().__init__(field, partner, now)
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         if self._partner.observed is None:
             return None
         if not self._sockets:
             self._field.open_sockets(budget.OPEN_MANY.sockets, self._opened)
         return self._aim(self._partner.observed)
 
-    def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
+    def _opened(self, sockets: Mapping[Via, Address], _: float) -> None:
         self._sockets = list(sockets)
 
     def _aim(self, target: Address) -> Iterable[Probe]:
@@ -64,7 +64,7 @@ class SprayPorts(SprayTactic):
         self._tried: set[int] = set()
         super().__init__(field, partner, now)
 
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         via, observed = self._field.primary(), self._partner.observed
         if via is None or observed is None:
             return None

@@ -37,7 +37,7 @@ class Tactic(ABC):
         self._unsent: Probe | None = None
 
     @abstractmethod
-    def begin_round(self, now: float) -> Iterable[Probe] | None:
+    def begin_round(self) -> Iterable[Probe] | None:
         """The probes of the next round; None if it can't begin yet."""
 
     def something_changed(self, now: float) -> None:
@@ -59,7 +59,7 @@ class Tactic(ABC):
 
     def _begin(self, now: float) -> bool:
         """Whether a round could begin."""
-        probes = self.begin_round(now)
+        probes = self.begin_round()
         if probes is None:
             return False
         self._rounds += 1

@@ -1,0 +1,168 @@
+"""The hard-NAT side of one attempt: its ladder, its extra sockets, what it may spend."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from netpunch.address import Address
+from netpunch.core.candidates import Candidate
+from netpunch.core.events import (
+    CloseSocket,
+    Event,
+    OpenSockets,
+    PathKind,
+    SprayOver,
+    SprayWanted,
+    Via,
+)
+from netpunch.core.ladder.field import Field, Opened
+from netpunch.core.ladder.ladder import Ladder
+from netpunch.core.machine import NEVER, Random
+from netpunch.core.nat import NatReport
+from netpunch.core.pacing import TokenBucket
+from netpunch.core.partner import Partner
+from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH
+from netpunch.wire.envelope import ControlChannel
+
+Send = Callable[[bytes, Address, Via], None]
+
+
+class Climber:
+    """Climbs for the partner attempt that is proved; one at a time.
+
+    `observers` are two of control's ports of one family, or none; `bucket` is the probes' rate;
+    `share(now)` sends the changed card; `fresh_port(via, local, now)` begins a new attempt."""
+
+    def __init__(
+        self,
+        *,
+        observers: Sequence[Address],
+        own_hosts: Sequence[str],
+        report: NatReport,
+        bucket: TokenBucket,
+        control: ControlChannel,
+        vias_for: Callable[[int], Iterator[Via]],
+        send: Send,
+        emit: Callable[[Event], None],
+        share: Callable[[float], None],
+        fresh_port: Callable[[Via, Address, float], None],
+        fresh_port_patience: float,
+        random: Random,
+    ) -> None:
+        self.sockets: dict[Via, Address] = {}
+        """Those that tactics have opened."""
+        self._family = observers[0].family if observers else 4
+        self._control = control
+        self._vias_for = vias_for
+        self._send = send
+        self._emit = emit
+        self._fresh_port = fresh_port
+        self._fresh_port_patience = fresh_port_patience
+        self._random = random
+        self._requests: deque[Opened] = deque()
+        self._spray_turn: Callable[[float], None] | None = None
+        self._sprays = False
+        self._ladder: Ladder | None = None
+        self.field = Field(
+            observers=tuple(observers),
+            own_hosts=own_hosts,
+            bucket=bucket,
+            random=random,
+            open_sockets=self._open_sockets,
+            close_socket=self._close_socket,
+            observe=self._observe,
+            probe=_probe,
+            keep_pinging=_keep_pinging,
+            primary=lambda: next(vias_for(self._family), None),
+            share=share,
+            spray_turn=self._wait_for_turn,
+            fresh_port=lambda: self._open_sockets(1, self._take_fresh_port),
+            report=report,
+        )
+
+    @property
+    def infeasible(self) -> bool:
+        return self._ladder is not None and self._ladder.infeasible
+
+    def next_timer(self) -> float:
+        return self._ladder.next_timer() if self._ladder else NEVER
+
+    def handle_timer(self, now: float) -> None:
+        if self._ladder is not None:
+            self._ladder.handle_timer(now)
+
+    def climb(self, partner: Partner, now: float) -> None:
+        """Begins for a partner, unless it has begun already."""
+        if self._ladder is None or self._ladder.partner is not partner:
+            self._ladder = Ladder(self.field, partner, self._fresh_port_patience, now)
+
+    def partner_changed(self, now: float) -> None:
+        """The partner has a later card."""
+        if self._ladder is not None:
+            self._ladder.partner_changed(now)
+
+    def observed(self, message: v2.Observed, now: float) -> bool:
+        """An observer's answer; False if it was not asked for."""
+        ladder = self._ladder
+        return ladder is not None and ladder.observed(message.echo, message.observed, now)
+
+    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
+        """The driver's answer to the oldest request. Late ones find nobody who waits."""
+        if not self._requests:
+            for via in opened:
+                self._emit(CloseSocket(via))
+            return
+        self.sockets.update(opened)
+        self._requests.popleft()(opened, now)
+
+    def spray_granted(self, now: float) -> None:
+        """It is our turn."""
+        turn, self._spray_turn = self._spray_turn, None
+        if turn is None:
+            self._emit(SprayOver())
+        else:
+            self._sprays = True
+            turn(now)
+
+    def stop(self, keep: Via | None = None) -> None:
+        """Closes what was opened, but for the socket of the chosen path; ends the turn."""
+        self._ladder = None
+        self._spray_turn = None
+        for via in [via for via in self.sockets if via != keep]:
+            self._close_socket(via)
+        if self._sprays:
+            self._sprays = False
+            self._emit(SprayOver())
+
+    # What the field does.
+
+    def _open_sockets(self, count: int, then: Opened) -> None:
+        self._requests.append(then)
+        self._emit(OpenSockets(count, self._family))
+
+    def _close_socket(self, via: Via) -> None:
+        if self.sockets.pop(via, None) is not None:
+            self._emit(CloseSocket(via))
+
+    def _observe(self, via: Via, observer: Address, echo: bytes) -> None:
+        data = self._control.to_control.seal(v2.Observe(echo), self._random(NONCE_LENGTH))
+        self._send(data, observer, via)
+
+    def _take_fresh_port(self, opened: Mapping[Via, Address], now: float) -> None:
+        for via, local in opened.items():
+            del self.sockets[via]  # it becomes a first socket of the next attempt
+            self._fresh_port(via, local, now)
+
+    def _wait_for_turn(self, then: Callable[[float], None]) -> None:
+        self._spray_turn = then
+        self._emit(SprayWanted())
+
+
+def _probe(partner: Partner, via: Via, address: Address, kind: PathKind, now: float) -> None:
+    partner.checks.probe(via, Candidate(address, kind), now)
+
+
+def _keep_pinging(partner: Partner, via: Via, address: Address, kind: PathKind, now: float) -> None:
+    partner.checks.add_path(via, Candidate(address, kind), now)

@@ -1,0 +1,27 @@
+"""What an end is told to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from netpunch.wire.envelope import EndName
+
+
+@dataclass(frozen=True, slots=True)
+class EndSettings:
+    """Durations in seconds; `secret` is the pair's 32 bytes.
+
+    `holds`: keep the socket after the link. `any_port`: another local port may win, which all
+    tactics against hard NATs need. `deadline` counts from the start, or (`deadline_from_start`
+    False) from when a partner has proved to be there; None: never."""
+
+    pair: str
+    end: EndName
+    secret: bytes = field(repr=False)
+    holds: bool = False
+    offer_hosts: bool = True
+    try_observed: bool = True
+    any_port: bool = True
+    deadline: float | None = 60.0
+    deadline_from_start: bool = True
+    keepalive: float = 15.0

@@ -1,0 +1,45 @@
+"""Advice about broken YAML (most of it is tested with whole reports, in wrong_yaml.txt)."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from netpunch.config.model import Position
+from netpunch.config.source import Source
+from netpunch.config.syntax import explain
+
+
+def explained(error: yaml.YAMLError, text: str) -> tuple[Position, str]:
+    return explain(error, Source("f", text), Position(7, 7))
+
+
+def mark(line: int, column: int) -> yaml.Mark:
+    return yaml.Mark("f", 0, line, column, None, 0)
+
+
+def test_an_error_without_a_place() -> None:
+    place, told = explained(yaml.YAMLError("no luck"), "a")
+    assert (place, told) == (Position(7, 7), "not valid YAML: no luck")
+
+
+def test_what_nobody_thought_of() -> None:
+    error = yaml.scanner.ScannerError(None, None, "found something else", mark(0, 2))
+    assert explained(error, "a:x") == (Position(1, 3), "not valid YAML: found something else")
+    assert explained(error, "a") == (Position(1, 3), "not valid YAML: found something else")
+
+
+@pytest.mark.parametrize(
+    ("word", "advised"),
+    [
+        ("{pair}.conf", "{pair}.conf"),
+        ("/run/{pair}.{end}}]", "/run/{pair}.{end}"),
+        ("[{pair}", "{pair}"),
+        ("[{pair}]:{end}}]}", "[{pair}]:{end}"),
+    ],
+)
+def test_the_word_to_quote(word: str, advised: str) -> None:
+    error = yaml.parser.ParserError("while parsing a flow sequence", mark(0, 0), "x", mark(0, 8))
+    assert explained(error, f"a: [x, {word}, y")[1] == (
+        f'a value with braces is quoted as a whole: "{advised}"'
+    )

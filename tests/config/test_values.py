@@ -1,0 +1,121 @@
+"""Texts to values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from netpunch.config import values
+from netpunch.config.model import HostPort
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10), ("1.5h", 5400), ("5m", 300), ("365d", 31536000), ("2 s", 2)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert values.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":0", "", 0),
+        (":65535", "", 65535),
+        ("vps.example.net:010", "vps.example.net", 10),
+        ("vps.example.net.:1", "vps.example.net.", 1),
+        ("my_host-1:1", "my_host-1", 1),
+        ("192.0.2.1:1", "192.0.2.1", 1),
+        ("[2001:DB8::0]:1", "2001:db8::", 1),
+        ("[::ffff:192.0.2.1]:1", "192.0.2.1", 1),
+        ("[::]:1", "::", 1),
+    ],
+)
+def test_addresses(text: str, host: str, port: int) -> None:
+    assert values.host_port(text) == HostPort(host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "[]:1",
+        "[:1",
+        "]:1",
+        "a..b:1",
+        "-a:1",
+        "a-:1",
+        "256.0.0.1:1",
+        "1:1",
+        "a:1:1",
+        "[::1]x:1",
+        ":1_0",
+        ":+1",
+        ":\u0661",
+        ":123456",
+        ": 1",
+        f"{'a' * 64}:1",
+        f"{'a.' * 127}aa:1",
+        "caf\xe9:1",
+        "a/b:1",
+    ],
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(has|is) "):
+        values.host_port(text)
+
+
+@pytest.mark.parametrize(
+    ("convert", "right", "wrong"),
+    [
+        (values.bound_host_port, ":1", ":0"),
+        (values.reachable_host_port, "a:1", ":1"),
+        (values.reachable_host_port, "a:1", "0.0.0.0:1"),
+        (values.reachable_host_port, "a:1", "[::]:1"),
+        (values.reachable_host_port, "a:1", "[::ffff:0.0.0.0]:1"),
+        (values.rate, "0.5/s", "1"),
+        (values.slots, "z-y", "a-d"),
+        (values.slots, "a-b", "ab"),
+        (values.slots, "c-d", "b-c"),
+        (values.slots, "a-b", "A-B"),
+        (values.slots, "a-b", "a-b-"),
+        (values.node_name, "VPS.Example_1", "a b"),
+        (values.node_name, "x" * 253, "x" * 254),
+        (values.node_name, "1", "-"),
+        (values.node_name, "1", "a\n"),
+        (values.file_mode, "0640", "1640"),
+        (values.file_mode, "640", "064"),
+        (values.switch, "YES", "y"),
+    ],
+)
+def test_right_and_wrong(convert: Callable[[str], object], right: str, wrong: str) -> None:
+    convert(right)
+    with pytest.raises(ValueError, match=r"^(has|is|are|names) "):
+        convert(wrong)
+
+
+def test_switches() -> None:
+    assert [values.switch(text) for text in ("on", "True", "yes")] == [True] * 3
+    assert [values.switch(text) for text in ("off", "False", "no")] == [False] * 3
+
+
+def test_names_ignore_case() -> None:
+    assert values.node_name("VPS") == "vps"
+
+
+@pytest.mark.parametrize("name", ["a", "0", "home-office", "x" * 32, "a-"])
+def test_names_of_pairs(name: str) -> None:
+    assert values.PAIR_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a_b", "a.b", "x" * 33, "a\n", "\xe9"])
+def test_what_is_no_name_of_a_pair(name: str) -> None:
+    assert not values.PAIR_NAME.fullmatch(name)
+
+
+def test_numbers_without_end_cost_nothing() -> None:
+    for convert in (values.duration, values.rate):
+        with pytest.raises(ValueError, match=r"^is no (duration|rate)$"):
+            convert("9" * 100_000 + "s")

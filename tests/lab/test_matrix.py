@@ -1,0 +1,77 @@
+"""The real program behind each kind of NAT, in a few of the matrix's cells; for all of them:
+
+python -m tests.lab.matrix
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.lab.cell import KINDS, UPLINK, run_cell
+from tests.lab.program import write_key
+from tests.lab.tun_network import missing_for_tun
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.usefixtures("_namespaces"),
+    pytest.mark.skipif(bool(missing_for_tun()), reason=f"needs {missing_for_tun()}"),
+]
+
+PINGS_SUFFICE = [
+    ("open", "port-restricted"),
+    ("full", "restricted"),
+    ("restricted", "port-restricted"),
+    ("port-restricted", "port-restricted"),
+    ("port-restricted", "random-port"),
+    ("random-port", "random-port"),
+    ("hard-random", "open"),
+    ("restricted", "hard-step"),
+]
+PROBES_ARE_NEEDED = [
+    ("hard-step", "port-restricted"),
+    ("random-port", "hard-step"),
+    ("hard-random", "port-restricted"),
+    ("random-port", "hard-random"),
+    ("hard-step", "hard-step"),
+]
+NOT_YET = set(PROBES_ARE_NEEDED)
+"""Cells that are to link and don't so far."""
+
+LOSS = 0.1
+"""Each way: of four datagrams that go to the partner and back, one or two are lost."""
+BLOCKED_DEADLINE = 3
+"""Seconds; there is nothing to wait for."""
+UNREACHABLE, NOT_LINKED = 69, 75
+"""Exit codes."""
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("matrix") / "pair.key"
+    write_key(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("home", "office"),
+    [*PINGS_SUFFICE, *PROBES_ARE_NEEDED],
+    ids=lambda kind: kind,
+)
+def test_ends_behind_these_nats_link(home: str, office: str, tmp_path: Path, key: Path) -> None:
+    if (home, office) in NOT_YET:
+        pytest.skip("not yet")
+    assert run_cell(KINDS[home], KINDS[office], tmp_path, key).linked
+
+
+def test_ends_link_on_lossy_ways(tmp_path: Path, key: Path) -> None:
+    cones = KINDS["port-restricted"], KINDS["random-port"]
+    assert run_cell(*cones, tmp_path, key, uplink=replace(UPLINK, loss=LOSS)).linked
+
+
+def test_blocked_udp_is_told_as_such(tmp_path: Path, key: Path) -> None:
+    places = KINDS["blocked"], KINDS["port-restricted"]
+    run = run_cell(*places, tmp_path, key, deadline=BLOCKED_DEADLINE)
+    assert (run.home.exit_code, run.office.exit_code) == (UNREACHABLE, NOT_LINKED)
