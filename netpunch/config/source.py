@@ -31,7 +31,8 @@ class Source:
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        self._lines = [_KEY_TEXT.sub(_starred, line) for line in _LINE_BREAK.split(text)]
+        self._written = _LINE_BREAK.split(text)
+        self._lines = [_KEY_TEXT.sub(_starred, line) for line in self._written]
 
     def hide(self, start: Position, end: Position) -> None:
         """Show only stars from `start` up to, not including, `end`."""
@@ -44,16 +45,16 @@ class Source:
     def hide_all_secrets(self) -> None:
         """Hide whatever may belong to a `secret:`, without knowing the structure: the rest of
         its line and the lines that are indented deeper."""
-        depth: int | None = None
-        for index, line in enumerate(self._lines):
+        depth: int | None = None  # how deep the `secret` is indented whose value this is
+        for number, line in enumerate(self._written, 1):
             indent = len(line) - len(line.lstrip())
-            if depth is not None and (indent > depth or not line.strip()):
-                self._lines[index] = _stars(line)
-                continue
-            entry = _SECRET_ENTRY.search(line)
-            depth = indent if entry else None
-            if entry:
-                self._lines[index] = line[: entry.end()] + _stars(line[entry.end() :])
+            inside = depth is not None and (indent > depth or not line.strip())
+            entry = None if inside else _SECRET_ENTRY.search(line)
+            if not inside:
+                depth = indent if entry else None
+            if inside or entry:
+                begin = entry.end() if entry else 0
+                self.hide(Position(number, begin + 1), Position(number, len(line) + 1))
 
     def text(self) -> str:
         """All of it, secrets hidden, every character still in its place."""

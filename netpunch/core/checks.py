@@ -109,16 +109,17 @@ class Checklist:
                 path.next_ping = now + timing.OPENER_LEAD
 
     def add_path(self, via: Via, candidate: Candidate, now: float) -> None:
-        """Tries a candidate from one socket only, beginning at once."""
+        """Tries a candidate from one socket only, with an opener at once."""
         path = self._add_path(via, candidate, now)
-        if path is not None and not path.pings:
-            self.ping_now(path, now)
+        if path is not None and not path.pings and self._bucket.take(now):
+            self._ping(path, now, ttl=timing.OPENER_TTL)
+            path.next_ping = now + timing.PROBED_LEAD
 
-    def probe(self, via: Via, candidate: Candidate, now: float) -> None:
+    def probe(self, via: Via, candidate: Candidate, ttl: int, now: float) -> None:
         """One ping, whose pong makes a path. The caller sees to the rate."""
         known = self.paths.get((via, candidate.address))
         path = known or Path(via, candidate.address, candidate.kind, next_ping=NEVER)
-        self._ping(path, now)
+        self._ping(path, now, ttl)
 
     def prove(self, now: float) -> None:
         """The partner attempt is alive: its candidates get full attention."""

@@ -160,8 +160,10 @@ class Climber:
         self._emit(SprayWanted())
 
 
-def _probe(partner: Partner, via: Via, address: Address, kind: PathKind, now: float) -> None:
-    partner.checks.probe(via, Candidate(address, kind), now)
+def _probe(
+    partner: Partner, via: Via, address: Address, kind: PathKind, ttl: int, now: float
+) -> None:
+    partner.checks.probe(via, Candidate(address, kind), ttl, now)
 
 
 def _keep_pinging(partner: Partner, via: Via, address: Address, kind: PathKind, now: float) -> None:

@@ -53,6 +53,8 @@ OPENER_TTL = 2
 """Hops: through the NAT at home, not as far as the partner's."""
 OPENER_LEAD = 0.1
 """Seconds from the opener to the first full ping: more than jitter between two introductions."""
+PROBED_LEAD = 0.5
+"""Likewise where the partner first has to be told where to probe: control's way, and some."""
 OUTSTANDING_PINGS = 4096
 """Whose pongs still count: both rounds of a spray, and all other pings of a minute."""
 NOMINATE_FAST_INTERVAL = 0.05

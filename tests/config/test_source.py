@@ -59,6 +59,14 @@ def test_hiding_without_a_structure(text: str, hidden: str) -> None:
     assert source.text() == hidden
 
 
+def test_what_is_hidden_already_hides_nothing_else() -> None:
+    """Found by fuzzing: half of a key was hidden, and so its value was not recognized."""
+    source = Source("f", "secret    slots: d-c\n    secret: hunter2")
+    source.hide(Position(1, 18), Position(2, 11))
+    source.hide_all_secrets()
+    assert source.line(2) == "**********: *******"
+
+
 def test_values_in_messages() -> None:
     assert shown("a\x1b'b") == '"a\\x1b\'b"'
     assert shown("x" * 61) == f"'{'x' * 60}...'"

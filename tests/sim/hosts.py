@@ -16,7 +16,16 @@ from netpunch.core.events import (
     Via,
 )
 from netpunch.core.machine import NEVER, Machine, Transmit
-from tests.sim.network import PERFECT, Attachment, Datagram, Link, Network, Record, Segment
+from tests.sim.network import (
+    DEFAULT_TTL,
+    PERFECT,
+    Attachment,
+    Datagram,
+    Link,
+    Network,
+    Record,
+    Segment,
+)
 
 WILDCARD = {4: "0.0.0.0", 6: "::"}
 FIRST_EPHEMERAL_PORT = 32768
@@ -158,12 +167,12 @@ class SimHost:
             if transmits:
                 self.answers.append(Answer(datagram, transmits))
 
-    def send(self, data: bytes, destination: Address, via: Via) -> None:
+    def send(self, data: bytes, destination: Address, via: Via, ttl: int = DEFAULT_TTL) -> None:
         """Sends from a socket. Nothing from a closed one, nor to a family that the host lacks."""
         if destination.family not in self._places or via not in self.sockets:
             return
         host, segment, place = self._places[destination.family]
-        datagram = Datagram(data, Address(host, self.sockets[via].port), destination)
+        datagram = Datagram(data, Address(host, self.sockets[via].port), destination, ttl)
         self.network.record_sent(Record(self.network.now, self.name, datagram))
         segment.carry(datagram, place)
 
@@ -180,8 +189,8 @@ class SimHost:
 
     def _transmit(self, machine: Machine) -> list[Transmit]:
         transmits = machine.datagrams_to_send()
-        for data, destination, via, _ttl in transmits:
-            self.send(data, destination, via)
+        for data, destination, via, ttl in transmits:
+            self.send(data, destination, via, ttl or DEFAULT_TTL)
         return transmits
 
     def _take(self, machine: Machine, event: Event) -> None:

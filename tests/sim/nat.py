@@ -135,7 +135,7 @@ class Nat:
         return {m.port for m in self._by_inner.values() if m.local == local and self._alive(m)}
 
     def _from_inside(self, datagram: Datagram) -> None:
-        data, local, remote = datagram
+        data, local, remote, ttl = datagram
         behavior = self.behavior
         if behavior.only_to is not None and remote.host not in behavior.only_to:
             return
@@ -145,14 +145,14 @@ class Nat:
         now = self.network.now
         mapping.last_used = now
         mapping.permitted[behavior.filtering.scope(remote)] = now
-        translated = Datagram(data, Address(self.public, mapping.port), remote)
+        translated = Datagram(data, Address(self.public, mapping.port), remote, ttl - 1)
         if remote.host != self.public:
             self.outside.carry(translated, self._outer)
         elif behavior.hairpin:
             self._from_outside(translated)
 
     def _from_outside(self, datagram: Datagram) -> None:
-        data, remote, (_, port) = datagram
+        data, remote, (_, port), ttl = datagram
         mapping = self._by_outer.get((port, self._outer_scope(remote)))
         if mapping is None or not self._alive(mapping):
             if self.behavior.unsolicited_takes_port:
@@ -160,7 +160,7 @@ class Nat:
             return
         last_sent = mapping.permitted.get(self.behavior.filtering.scope(remote))
         if last_sent is not None and self._is_recent(last_sent, self.behavior.timeout):
-            self.inside.carry(Datagram(data, remote, mapping.local), self._inner)
+            self.inside.carry(Datagram(data, remote, mapping.local, ttl - 1), self._inner)
 
     def _mapping(self, local: Address, remote: Address) -> _Mapping | None:
         key = local, self.behavior.mapping.scope(remote)
@@ -258,7 +258,7 @@ class Firewall:
         self.outside.attach(host, self._outer)
 
     def receive(self, datagram: Datagram, segment: Segment) -> None:
-        _, source, destination = datagram
+        _, source, destination, _ = datagram
         now = self.outside.network.now
         if segment is self.inside:
             self._permitted[source, self.filtering.scope(destination)] = now

@@ -16,12 +16,18 @@ from typing import Any, NamedTuple, Protocol
 from netpunch.address import Address
 
 
+DEFAULT_TTL = 64
+INTERNET_HOPS = 6
+"""Routers between any two places on the internet: more than an opener's few hops."""
+
+
 class Datagram(NamedTuple):
     """What is on the wire at one place: a NAT makes a new one with another address."""
 
     data: bytes
     source: Address
     destination: Address
+    ttl: int = DEFAULT_TTL
 
 
 class Record(NamedTuple):
@@ -87,7 +93,7 @@ class Network:
         """Called for each datagram that a host sends: to observe, or to inject more."""
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
-        self.internet = Segment(self, "internet")
+        self.internet = Segment(self, "internet", INTERNET_HOPS)
 
     def call_at(self, time: float, callback: Callable[..., None], *arguments: Any) -> None:
         """Calls back at a virtual time; callbacks of the same time keep their order."""
@@ -117,11 +123,12 @@ class Network:
 
 
 class Segment:
-    """One address space: the internet, or the LAN behind a NAT."""
+    """One address space: the internet, or the LAN behind a NAT. `hops`: routers on every way."""
 
-    def __init__(self, network: Network, name: str) -> None:
+    def __init__(self, network: Network, name: str, hops: int = 0) -> None:
         self.network = network
         self.name = name
+        self._hops = hops
         self._attached: dict[str, Attachment] = {}
         self._gateways: dict[int, Attachment] = {}
 
@@ -140,6 +147,9 @@ class Segment:
 
     def carry(self, datagram: Datagram, sender: Attachment) -> None:
         """Takes a datagram from `sender` to whoever has its destination, if the links let it."""
+        datagram = datagram._replace(ttl=datagram.ttl - self._hops)
+        if datagram.ttl <= 0:
+            return
         destination = datagram.destination
         receiver = self._attached.get(destination.host)
         if receiver is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address
 from netpunch.core.bracket import Bracket
@@ -85,20 +85,33 @@ class Diagonal(BracketTactic):
 
     budget = budget.DIAGONAL
 
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self._row: list[Via] = []
+        self._asked_for_row = False
+
     def begin_round(self) -> Iterable[Probe] | None:
         number = max(self._rounds + 1, self._partner.bracket.round)
         if not self._has_bracket(number) or self._partner.bracket.round < number:
             return None
-        row: list[Via] = []
-
-        def opened(sockets: Mapping[Via, Address], _: float) -> None:
-            row.extend(sockets)
-
-        self._field.open_sockets(budget.DIAGONAL_WIDTH, opened)
+        if not self._row:
+            self._ask_for_row()
+            return None
+        row, self._row = self._row, []
         return self._aim(row, self._partner.bracket)
 
-    def _aim(self, row: list[Via], bracket: Bracket) -> Iterable[Probe]:
-        """Generated when the sockets are there. Several times over: the partner begins later."""
+    def _ask_for_row(self) -> None:
+        if not self._asked_for_row:
+            self._asked_for_row = True
+            self._field.open_sockets(budget.DIAGONAL_WIDTH, self._opened)
+
+    def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
+        self._asked_for_row = False
+        self._row = list(sockets)
+        self.something_changed(now)
+
+    def _aim(self, row: Sequence[Via], bracket: Bracket) -> Iterator[Probe]:
+        """Several times over: the partner begins later, or earlier."""
         assert self._partner.observed is not None
         for _ in range(budget.DIAGONAL_PASSES):
             for place, via in enumerate(row):

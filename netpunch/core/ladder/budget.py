@@ -12,8 +12,8 @@ PARTNER_PATIENCE = 1.5
 """Seconds to wait for the partner's NAT class; then it is taken for easy."""
 PROBE_RATE = 200.0
 """Probes a second, for all ends of a process: what looks like a flood is treated as one."""
-PROBE_BURST = 64
-"""A bracket of so many ports is scanned at once."""
+PROBE_BURST = 20
+"""A quiet NAT's bracket is scanned at once; 180 a second are left for the rest."""
 
 
 class Budget(NamedTuple):
@@ -34,7 +34,7 @@ SCAN_WINDOW = 64
 """Ports that hold for 0.3 s at 100 foreign allocations a second, and then some."""
 SCAN_SLACK = 8
 """Steps beyond the bracket: foreign allocations between the partner's ping and its neighbour."""
-SCAN_BRACKET = Budget(probes=BRACKET_ROUNDS * SCAN_WINDOW, rounds=BRACKET_ROUNDS)
+SCAN_BRACKET = Budget(probes=BRACKET_ROUNDS * SCAN_WINDOW, rounds=2 * BRACKET_ROUNDS, patience=0.75)
 DIAGONAL_WIDTH = 16
 """Sockets, one target port each."""
 DIAGONAL_PASSES = 6
@@ -45,7 +45,7 @@ DIAGONAL = Budget(
     rounds=BRACKET_ROUNDS,
     patience=0.5,
 )
-OPEN_MANY = Budget(probes=2 * 256, sockets=256, rounds=2, patience=5.5)
+OPEN_MANY = Budget(probes=2 * 256, sockets=256, rounds=2, patience=7.2)
 """256 open ports of 64,512: of 1,024 probes one hits with 98.3 %. The second round keeps the
 mappings open, and opens those whose first ping was lost."""
 SPRAY = Budget(probes=2 * 1024, rounds=2, patience=1.5)

@@ -21,7 +21,8 @@ Opened = Callable[[Mapping[Via, Address], float], None]
 class Field:
     """`observers` are two of control's ports, or none. The callables are the end's:
     `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
-    `probe(partner, via, address, kind, now)` sends one ping, `keep_pinging` goes on with it,
+    `probe(partner, via, address, kind, ttl, now)` sends one ping; `keep_pinging` begins with one
+    that only opens our NAT, and goes on with full ones;
     `share(now)` sends our changed card, `spray_turn(then)` waits for this host's turn,
     `fresh_port()` begins a new attempt."""
 
@@ -32,7 +33,7 @@ class Field:
     open_sockets: Callable[[int, Opened], None]
     close_socket: Callable[[Via], None]
     observe: Callable[[Via, Address, bytes], None]
-    probe: Callable[[Partner, Via, Address, PathKind, float], None]
+    probe: Callable[[Partner, Via, Address, PathKind, int, float], None]
     keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None]
     primary: Callable[[], Via | None]
     share: Callable[[float], None]

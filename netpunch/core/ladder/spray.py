@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from netpunch.address import Address
 from netpunch.core.events import PathKind, Via
+from netpunch.core import timing
 from netpunch.core.ladder import budget
 from netpunch.core.ladder.field import Field
 from netpunch.core.ladder.tactic import Probe, Tactic
@@ -32,23 +33,30 @@ class SprayTactic(Tactic):
 
 
 class OpenMany(SprayTactic):
-    """Ours is the hard NAT: many ports of it, all open towards the partner."""
+    """Ours is the hard NAT: many ports of it, all open towards the partner. The pings only open
+    them: a Linux router would not let the partner use a port that was pinged unasked."""
 
     budget = budget.OPEN_MANY
+    probe_ttl = timing.OPENER_TTL
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
         self._sockets: list[Via] = []
+        self._asked = False
         super().__init__(field, partner, now)
 
     def begin_round(self) -> Iterable[Probe] | None:
         if self._partner.observed is None:
             return None
         if not self._sockets:
-            self._field.open_sockets(budget.OPEN_MANY.sockets, self._opened)
+            if not self._asked:
+                self._asked = True
+                self._field.open_sockets(budget.OPEN_MANY.sockets, self._opened)
+            return None
         return self._aim(self._partner.observed)
 
-    def _opened(self, sockets: Mapping[Via, Address], _: float) -> None:
+    def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
         self._sockets = list(sockets)
+        self.something_changed(now)
 
     def _aim(self, target: Address) -> Iterable[Probe]:
         for via in self._sockets:

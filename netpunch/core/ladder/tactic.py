@@ -20,10 +20,12 @@ class Tactic(ABC):
 
     A round's probes go out as fast as the rate allows; `patience` after the last one the next
     round begins. A round that can't begin (something of ours or of the partner is missing) is
-    tried again when that changes, and counts as one after its patience."""
+    tried again when something changes, and counts as one after its patience."""
 
     budget: Budget
     kind = PathKind.PREDICTED
+    probe_ttl = 0
+    """Hops; 0 for the system's default."""
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
         self.exhausted = False
@@ -32,6 +34,7 @@ class Tactic(ABC):
         self._partner = partner
         self._rounds = 0
         self._stalls = 0
+        self._stalled = False
         self._spent = 0
         self._probes: Iterator[Probe] | None = None
         self._unsent: Probe | None = None
@@ -42,7 +45,7 @@ class Tactic(ABC):
 
     def something_changed(self, now: float) -> None:
         """The partner has a later card, or something we waited for is there."""
-        if self._probes is None and not self.exhausted:
+        if self._stalled:
             self._begin(now)
 
     def handle_timer(self, now: float) -> None:
@@ -52,14 +55,17 @@ class Tactic(ABC):
             self._send_probes(now)
         elif self._rounds + self._stalls >= self.budget.rounds:
             self.exhausted = True
+            self._stalled = False
             self.next_timer = NEVER
-        elif not self._begin(now):
-            self._stalls += 1
-            self.next_timer = now + self.budget.patience
+        else:
+            self._stalls += self._stalled  # for a whole patience
+            if not self._begin(now):
+                self.next_timer = now + self.budget.patience
 
     def _begin(self, now: float) -> bool:
         """Whether a round could begin."""
         probes = self.begin_round()
+        self._stalled = probes is None
         if probes is None:
             return False
         self._rounds += 1
@@ -78,7 +84,7 @@ class Tactic(ABC):
                 self.next_timer = now + self._field.bucket.refill
                 return
             self._spent += 1
-            self._field.probe(self._partner, *self._unsent, self.kind, now)
+            self._field.probe(self._partner, *self._unsent, self.kind, self.probe_ttl, now)
             self._unsent = None
         self._probes = None
         self.next_timer = now + self.budget.patience

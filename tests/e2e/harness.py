@@ -1,0 +1,162 @@
+"""Real processes of netpunch on loopback: their events are read as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any
+
+Record = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[2]
+NETPUNCH = (sys.executable, "-m", "netpunch")
+EVENT_SECONDS = 30.0
+"""For what comes at once when all is well, on the slowest machine."""
+EXIT_SECONDS = 15.0
+"""A stop ends within 10 s, by promise."""
+BELOW_EPHEMERAL = range(10_000, 32_000)
+"""The system gives none of these to sockets that ask for any port, so nobody takes a free one
+before the process under test binds it."""
+
+
+class Netpunch:
+    """A process of netpunch. Its standard output is read line by line and, but for `text`, as
+    JSON; its standard error is collected. Whoever starts one must `close` it."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        text: bool = False,
+        unread: bool = False,
+    ) -> None:
+        """`unread`: nobody reads its standard output, a pipe, until `close`."""
+        self.lines: list[str] = []
+        self._records: list[Record] = []
+        self._text = text
+        self._changed = Condition()
+        self._ended = False
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [*NETPUNCH, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=REPOSITORY,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **(env or {})},
+        )
+        self._reader = None if unread else Thread(target=self._read)
+        if self._reader:
+            self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stderr(self) -> str:
+        """What it has said to people so far."""
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), size, 0).decode()
+
+    def events(self, event: str | None = None, **fields: object) -> list[Record]:
+        """The records so far, or those of one event with such fields."""
+        with self._changed:
+            return self._matching(event, fields)
+
+    def wait_for(
+        self, event: str, count: int = 1, seconds: float = EVENT_SECONDS, **fields: object
+    ) -> Record:
+        """The `count`-th record of an event with such fields, once it is there."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or len(self._matching(event, fields)) >= count, seconds
+            )
+            found = self._matching(event, fields)
+        assert len(found) >= count, f"no {event} {fields or ''}\n{self.transcript()}"
+        return found[count - 1]
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait_exit(self, seconds: float = EXIT_SECONDS) -> int:
+        """The exit code, once it has ended by itself, all its output read."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running\n{self.transcript()}") from None
+        if self._reader:
+            self._reader.join()
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM; gives the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it by force if it still runs."""
+        self.kill()
+        if self._reader:
+            self._reader.join()
+        elif self._process.stdout:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def transcript(self) -> str:
+        return f"-- stdout:\n{''.join(self.lines)}\n-- stderr:\n{self.stderr}"
+
+    def _matching(self, event: str | None, fields: Mapping[str, object]) -> list[Record]:
+        return [
+            record
+            for record in self._records
+            if event in (None, record["event"])
+            and all(record.get(name) == value for name, value in fields.items())
+        ]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            with self._process.stdout as output:
+                for line in output:
+                    with self._changed:
+                        self.lines.append(line.decode())
+                        if not self._text:
+                            self._records.append(json.loads(line))
+                        self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+
+def free_port() -> int:
+    """A UDP port that is free on every address, and the next one, too."""
+    for port in random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL)):
+        if is_free(port) and is_free(port + 1):
+            return port
+    raise AssertionError("this machine has no free port left")
+
+
+def is_free(port: int, host: str = "") -> bool:
+    """Whether a UDP port can be bound: at an address, or at all of IPv4."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.bind((host, port))
+        return True
+    return False

@@ -1,0 +1,111 @@
+"""Sites to run: a folder with a file, its keys and its hooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from netpunch.config.secrets import Secret, format_key
+from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
+
+Mapping = dict[str, Any]
+
+POLL_SECONDS = 0.01
+"""Between looks at a file that hooks write: nothing tells when it changes."""
+
+LOGGING_HOOK = """#!/bin/sh
+echo "$NETPUNCH_EVENT $NETPUNCH_PAIR $NETPUNCH_END $NETPUNCH_REASON" >> hooks.log
+"""
+"""A hook that writes down its occasion; what follows is up to the test."""
+
+
+class Site:
+    """A site file in a folder of its own, and the processes that run it.
+
+    Its control is on loopback at `port`. By default nothing names a node."""
+
+    def __init__(self, folder: Path, programs: ExitStack) -> None:
+        self.folder = folder
+        self.file = folder / "site.yaml"
+        self.port = free_port()
+        self._programs = programs
+
+    def write(self, pairs: Mapping, *, control: Mapping | None = None, **defaults: Any) -> None:
+        """The whole file; `control` and `defaults` replace what is set here, pairs without `a` or
+        `b` get empty ones."""
+        address = f"127.0.0.1:{self.port}"
+        site = {
+            "version": 1,
+            "control": {"address": address, "listen": address} | (control or {}),
+            "defaults": {"local": "127.0.0.1:0", "deadline": "20s"} | defaults,
+            "pairs": {name: {"a": {}, "b": {}} | pair for name, pair in pairs.items()},
+        }
+        self.file.write_text(yaml.safe_dump(site, sort_keys=False))
+
+    def write_nodes(
+        self, pair: Mapping | None = None, *, control: Mapping | None = None, **defaults: Any
+    ) -> None:
+        """A pair `p` between the nodes `home` and `office`, with its control on `vps`."""
+        pair = pair or {}
+        ends = {
+            "a": {"node": "home"} | pair.get("a", {}),
+            "b": {"node": "office"} | pair.get("b", {}),
+        }
+        if not (self.folder / "p.key").exists():
+            self.write_key("p.key")
+        pairs = {"p": {"secret_file": "p.key"} | pair | ends}
+        self.write(pairs, control={"node": "vps"} | (control or {}), **defaults)
+
+    def write_key(self, name: str) -> str:
+        """A new pair key in a file; gives its text."""
+        text = format_key(Secret("pair", os.urandom(32)))
+        self.write_file(name, text + "\n", 0o600)
+        return text
+
+    def write_file(self, name: str, text: str, mode: int = 0o644) -> None:
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+
+    def write_hook(self, name: str = "hook", then: str = "") -> list[str]:
+        """A hook that logs its occasion, then does what `then` says; gives its argv."""
+        self.write_file(name, LOGGING_HOOK + then + "\n", 0o755)
+        return [f"./{name}"]
+
+    def hook_log(self) -> list[str]:
+        """What the hooks have written down, an occasion a line."""
+        path = self.folder / "hooks.log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_for_hooks(self, *wanted: str) -> None:
+        """Until the log has all of these lines."""
+        deadline = time.monotonic() + EVENT_SECONDS
+        while not set(wanted) <= set(self.hook_log()):
+            assert time.monotonic() < deadline, f"no {wanted}, but {self.hook_log()}"
+            time.sleep(POLL_SECONDS)
+
+    def run(self, *options: str, **how: Any) -> Netpunch:
+        """`netpunch run` of the file; it is ended with the test."""
+        return self.start("run", str(self.file), *options, **how)
+
+    def run_node(self, node: str, *options: str, **how: Any) -> Netpunch:
+        return self.run("--node", node, *options, **how)
+
+    def start(self, *arguments: str, **how: Any) -> Netpunch:
+        """Any command of netpunch."""
+        program = Netpunch(*arguments, **how)
+        self._programs.callback(program.close)
+        return program
+
+    def reload(self, program: Netpunch) -> None:
+        """SIGHUP, and wait until it is done with it."""
+        count = len(program.events("run.reload"))
+        program.signal(signal.SIGHUP)
+        program.wait_for("run.reload", count + 1)

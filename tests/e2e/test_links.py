@@ -1,0 +1,148 @@
+"""Links between processes: both ends report the same path, and the ports are free for it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.e2e.harness import REPOSITORY, Netpunch, Record, free_port, is_free
+from tests.e2e.site import Mapping, Site
+from tests.net.machines import has_ipv6
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+
+EXAMPLE = REPOSITORY / "configs" / "example.yaml"
+EXAMPLE_PORT = 10001
+PROTOCOLS: dict[str, Mapping] = {"v2": {}, "classic": {"protocol": "classic", "slots": "c-d"}}
+
+
+def assert_same_path(one: Record, other: Record) -> None:
+    assert (one["laddr"], one["raddr"]) == (other["raddr"], other["laddr"])
+
+
+def assert_linked(home: Netpunch, office: Netpunch, **fields: object) -> tuple[Record, Record]:
+    """Both report the link, end well, and the hole passes datagrams in both directions."""
+    ups = home.wait_for("pair.up", **fields), office.wait_for("pair.up", **fields)
+    assert_same_path(*ups)
+    assert (home.wait_exit(), office.wait_exit()) == (0, 0)
+    assert_passes(*ups)
+    return ups
+
+
+def assert_passes(home: Record, office: Record) -> None:
+    family = socket.AF_INET6 if ":" in home["lhost"] else socket.AF_INET
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as at_home,
+        socket.socket(family, socket.SOCK_DGRAM) as in_office,
+    ):
+        at_home.bind((home["lhost"], home["lport"]))
+        in_office.bind((office["lhost"], office["lport"]))
+        for sender, link, receiver in ((at_home, home, in_office), (in_office, office, at_home)):
+            receiver.settimeout(5)
+            sender.sendto(b"hello", (link["rhost"], link["rport"]))
+            data, source = receiver.recvfrom(100)
+            assert (data, source[:2]) == (b"hello", (link["lhost"], link["lport"]))
+
+
+@pytest.mark.skipif(not is_free(EXAMPLE_PORT), reason=f"port {EXAMPLE_PORT} is taken")
+def test_the_example_file_runs_as_it_is(site: Site) -> None:
+    program = site.start("run", str(EXAMPLE), "--format", "text", text=True)
+    assert program.wait_exit() == 0, program.transcript()
+    links = sorted(line.split(":")[0] for line in program.lines)
+    assert links == ["classic-hello.a", "classic-hello.b", "hello.a", "hello.b"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_three_processes(site: Site, protocol: str) -> None:
+    site.write_nodes(PROTOCOLS[protocol])
+    control = site.run_node("vps")
+    control.wait_for("control.ready")
+    home, office = site.run_node("home"), site.run_node("office")
+    up, _ = assert_linked(home, office)
+    assert (up["pair"], up["end"], up["node"]) == ("p", "a", "home")
+    assert control.events("control.registered", pair="p", end="a")[0]["raddr"] == up["laddr"]
+    assert control.stop() == 0
+    assert control.events("run.stop")[0]["reason"] == "SIGTERM"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_control_starts_last(site: Site, protocol: str) -> None:
+    site.write_nodes(PROTOCOLS[protocol])
+    home, office = site.run_node("home"), site.run_node("office")
+    home.wait_for("run.ready")
+    office.wait_for("run.ready")
+    site.run_node("vps")
+    assert_linked(home, office)
+
+
+def test_control_is_restarted_while_an_end_waits(site: Site) -> None:
+    site.write_nodes()
+    control = site.run_node("vps")
+    home = site.run_node("home")
+    home.wait_for("pair.waiting", reason="partner_absent")
+    control.kill()
+    site.run_node("vps").wait_for("control.ready")
+    assert_linked(home, site.run_node("office"))
+
+
+def test_two_pairs_with_the_same_ports(site: Site) -> None:
+    """As on two networks: only the addresses differ."""
+    port, other = free_port(), free_port()
+    ends = {
+        "one": {"a": {"local": f"127.0.1.1:{port}"}, "b": {"local": f"127.0.1.2:{other}"}},
+        "two": {"a": {"local": f"127.0.2.1:{port}"}, "b": {"local": f"127.0.2.2:{other}"}},
+    }
+    site.write(ends, secret="generate", candidates=["observed", "host"])
+    program = site.run()
+    assert program.wait_exit() == 0, program.stderr
+    for pair, pair_ends in ends.items():
+        a, b = (program.events("pair.up", pair=pair, end=end)[0] for end in "ab")
+        assert_same_path(a, b)
+        assert (a["laddr"], b["laddr"]) == (pair_ends["a"]["local"], pair_ends["b"]["local"])
+
+
+@needs_ipv6
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_ipv6(site: Site, protocol: str) -> None:
+    address = f"[::1]:{site.port}"
+    control = {"address": address, "listen": address}
+    site.write_nodes(
+        PROTOCOLS[protocol], control=control, local="[::1]:0", env_file="{pair}.{end}.env"
+    )
+    site.run_node("vps")
+    up, _ = assert_linked(site.run_node("home"), site.run_node("office"))
+    assert up["raddr"] == f"[::1]:{up['rport']}"
+    assert f"NETPUNCH_RADDR={up['raddr']}\n" in (site.folder / "p.a.env").read_text()
+
+
+@needs_ipv6
+def test_wildcards_of_both_families(site: Site) -> None:
+    """The reported local host is the wildcard of the remote's family."""
+    site.write_nodes(local=":0")
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office")
+    ups = home.wait_for("pair.up"), office.wait_for("pair.up")
+    assert (home.wait_exit(), office.wait_exit()) == (0, 0)
+    for up, other in (ups, ups[::-1]):
+        wildcard = "::" if ":" in up["rhost"] else "0.0.0.0"
+        assert up["lhost"] == wildcard
+        assert up["rport"] == other["lport"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_control_on_every_address_answers_from_the_one_asked(site: Site, protocol: str) -> None:
+    control = {"address": f"127.0.0.2:{site.port}", "listen": f":{site.port}"}
+    site.write_nodes(PROTOCOLS[protocol], control=control)
+    site.run_node("vps")
+    assert_linked(site.run_node("home"), site.run_node("office"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_port_is_free_when_the_link_is_told(site: Site, protocol: str) -> None:
+    site.write({"p": PROTOCOLS[protocol]}, secret="generate")
+    program = site.run()
+    for end in "ab":
+        up = program.wait_for("pair.up", end=end)
+        assert is_free(up["lport"], up["lhost"])
+    assert program.wait_exit() == 0

@@ -1,0 +1,98 @@
+"""The rules of the house: arrows between packages go one way, and files stay small."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import netpunch
+
+ROOT = Path(netpunch.__file__).parent
+MODULES = {
+    ".".join(["netpunch", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+LONGEST_FILE = 400
+
+PLAIN = {"errors", "address", "template", "_version"}
+"""Modules on top that everybody may use. They know of no package, and of each other only so:"""
+PLAIN_IMPORTS = {"template": {"errors"}}
+
+MAY_IMPORT = {
+    "wire": {"address", "errors"},
+    "core": {"wire", "address", "errors"},
+    "net": {"core", "wire", "address", "errors"},
+    "config": {"address", "errors", "template"},
+    "output": {"address", "errors", "template"},
+    "node": {"net", "core", "wire", "config", "output"} | PLAIN,
+    "cli": {"", "node", "net", "core", "wire", "config", "output"} | PLAIN,
+}
+"""The arrows: wire <- core <- net <- node <- cli; config and output on their own beside them.
+The empty name is the package itself, which offers `punch` and `serve_control`."""
+
+OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}
+"""Time, randomness and sockets come into the core from its driver."""
+
+
+def imports(path: Path, module: str) -> Iterator[str]:
+    """Every module that a file imports, wherever in it: in functions, under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively: its arrows are hard to see"
+            assert node.module
+            yield from (_imported(node.module, alias.name) for alias in node.names)
+
+
+def _imported(module: str, name: str) -> str:
+    """`from netpunch.core import timing` imports a module, `from netpunch.core.x import y`
+    does not."""
+    full = f"{module}.{name}"
+    return full if full in MODULES else module
+
+
+def part(module: str) -> str:
+    """`core` of `netpunch.core.end`, `errors` of `netpunch.errors`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+OF_PACKAGES = {name: path for name, path in MODULES.items() if part(name) in MAY_IMPORT}
+
+
+def test_every_package_has_its_place() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", OF_PACKAGES)
+def test_arrows_go_one_way(module: str) -> None:
+    own = {name for name in imports(OF_PACKAGES[module], module) if name.startswith("netpunch")}
+    allowed = MAY_IMPORT[part(module)] | {part(module)}
+    assert not {name for name in own if part(name) not in allowed}
+
+
+@pytest.mark.parametrize("module", sorted(PLAIN))
+def test_what_everybody_uses_depends_on_nobody(module: str) -> None:
+    own = {n for n in imports(ROOT / f"{module}.py", module) if n.startswith("netpunch")}
+    assert {part(name) for name in own} <= PLAIN_IMPORTS.get(module, set())
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part(name) == "core"])
+def test_the_core_does_no_input_or_output(module: str) -> None:
+    assert not {name.split(".")[0] for name in imports(MODULES[module], module)} & OUTSIDE_OF_CORE
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text())) or module.endswith("_version")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_small(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= LONGEST_FILE
