@@ -65,6 +65,8 @@ class _Ask(Enum):
 
 _UNDO = {_Ask.PCP: _Ask.PCP_RELEASE, _Ask.PORT: _Ask.PORT_RELEASE}
 """How to release what a request may have mapped."""
+_RENEW = {_Ask.PCP: _Ask.PCP, _Ask.PORT: _Ask.ADDRESS}
+"""What a renewal begins with: NAT-PMP tells of a new external address only when asked."""
 
 
 class _Patience(NamedTuple):
@@ -249,10 +251,10 @@ class PortMapper(Outbox):
                 self._take_pcp(message, ask, now)
             case portmap.AddressResponse() if ask is _Ask.ADDRESS:
                 self._take_address(message, now)
-            case portmap.PortResponse() if ask in (_Ask.PORT, _Ask.PORT_RELEASE):
+            case portmap.PortResponse() if ask in {_Ask.PORT, _Ask.PORT_RELEASE}:
                 self._take_port(message, ask, now)
-            case portmap.VersionRefused() if ask is not None:
-                self._take_refusal_of_version(ask, now)
+            case portmap.VersionRefused() if ask is _Ask.PCP:
+                self._take_refusal_of_version(now)
             case _:
                 self._drop(Drop.UNEXPECTED)
 
@@ -263,28 +265,29 @@ class PortMapper(Outbox):
             return
         restarted = self._note_epoch(response.epoch, now)
         failed = response.result != PcpResult.SUCCESS
-        external = Address(response.external_host, response.external_port)
+        granted = not failed and response.lifetime > 0
         match ask:
-            case _Ask.PCP_RELEASE if failed or response.lifetime == 0:
+            case _Ask.PCP_RELEASE if not granted:
                 self._finish()
             case _Ask.PCP if failed:
                 self._refused("PCP", PcpResult, response.result, response.lifetime, now)
-            case _Ask.PCP if response.lifetime > 0:
-                self._grant(external, response.lifetime, _Ask.PCP, now)
-            case None if self._is_news(response):
-                # From a gateway that has lost its state it may be an old answer: only a new
-                # request makes sure that it knows the mapping.
+            case _Ask.PCP | _Ask.ADDRESS | _Ask.PORT if granted:  # a slow gateway's late answer
+                self._grant_pcp(response, now)
+            case None if granted and self._is_news():
                 if restarted:
-                    self._begin(_Ask.PCP, now)
+                    self._begin(_Ask.PCP, now)  # it may have lost what it tells of
                 else:
-                    self._grant(external, response.lifetime, _Ask.PCP, now)
+                    self._grant_pcp(response, now)
             case _:
                 self._drop(Drop.STALE)
 
-    def _is_news(self, response: portmap.PcpResponse) -> bool:
-        """Whether this, unasked for, tells of the mapping: RFC 6887 section 14.2."""
-        granted = response.result == PcpResult.SUCCESS and response.lifetime > 0
-        return granted and self._mapping is not None and self._first_ask is _Ask.PCP
+    def _is_news(self) -> bool:
+        """Whether the gateway may tell of a mapping unasked: RFC 6887 section 14.2."""
+        return self._first_ask is _Ask.PCP and not self._closed
+
+    def _grant_pcp(self, response: portmap.PcpResponse, now: float) -> None:
+        external = Address(response.external_host, response.external_port)
+        self._grant(external, response.lifetime, _Ask.PCP, now)
 
     def _take_address(self, response: portmap.AddressResponse, now: float) -> None:
         self._note_epoch(response.epoch, now)
@@ -300,22 +303,24 @@ class PortMapper(Outbox):
             self._drop(Drop.WRONG_ATTEMPT)
             return
         self._note_epoch(response.epoch, now)
-        if ask is _Ask.PORT_RELEASE and (failed or response.lifetime == 0):
-            self._finish()
-        elif ask is _Ask.PORT and failed:
-            self._refused("NAT-PMP", NatPmpResult, response.result, 0, now)
-        elif ask is _Ask.PORT and response.lifetime > 0:
-            external = Address(self._external_host, response.external_port)
-            self._grant(external, response.lifetime, _Ask.ADDRESS, now)
-        else:
-            self._drop(Drop.STALE)
+        granted = not failed and response.lifetime > 0
+        match ask:
+            case _Ask.PORT_RELEASE if not granted:
+                self._finish()
+            case _Ask.PORT if failed:
+                self._refused("NAT-PMP", NatPmpResult, response.result, 0, now)
+            case _Ask.PORT if granted:
+                external = Address(self._external_host, response.external_port)
+                self._grant(external, response.lifetime, _Ask.PORT, now)
+            case _:
+                self._drop(Drop.STALE)
 
-    def _take_refusal_of_version(self, ask: _Ask, now: float) -> None:
+    def _take_refusal_of_version(self, now: float) -> None:
         self._heard = True
-        if ask is _Ask.PCP and self._knows_nat_pmp():
+        if self._knows_nat_pmp():
             self._begin(_Ask.ADDRESS, now)
         else:
-            self._give_up(ask, now)
+            self._fail("it does not speak PCP as we do", RETRY_AFTER, now)
 
     def _note_epoch(self, epoch: int, now: float) -> bool:
         """Whether the gateway has restarted since it was last heard."""
@@ -324,7 +329,7 @@ class PortMapper(Outbox):
 
     # What comes of it.
 
-    def _grant(self, external: Address, lifetime: int, renew_by: _Ask, now: float) -> None:
+    def _grant(self, external: Address, lifetime: int, asked: _Ask, now: float) -> None:
         if not is_pingable(external, loopback=False):
             self._drop(Drop.HOSTILE_ADDRESS)
             self._fail(f"it maps to {external}, which nobody can reach", RETRY_AFTER, now)
@@ -332,7 +337,7 @@ class PortMapper(Outbox):
         lasts = float(min(max(lifetime, SHORTEST_LIFETIME), LONGEST_LIFETIME))
         self._exchange = None
         self._mapping = self._suggested = external
-        self._first_ask = renew_by
+        self._first_ask, self._undo = _RENEW[asked], _UNDO[asked]
         self._expires = now + lasts
         self._next_try = now + lasts * (1 / 2 + RENEWAL_SPREAD * self._chance())
         self._tell(Mapped(external, lasts))
@@ -344,7 +349,7 @@ class PortMapper(Outbox):
         self._fail(f"{protocol} {portmap.result_name(results, result)}", wait, now)
 
     def _give_up(self, ask: _Ask, now: float) -> None:
-        """No answer, or none in our version."""
+        """No answer to any of the tries."""
         if ask in _UNDO.values():
             self._finish()
         elif ask is _Ask.PCP and self._mapping is None and self._knows_nat_pmp():

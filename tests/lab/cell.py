@@ -57,6 +57,8 @@ class Ended:
 
     exit_code: int
     up: Record | None
+    said: str
+    """On standard error."""
 
     @property
     def linked_at(self) -> float:
@@ -129,14 +131,16 @@ def _run_programs(hosts: dict[str, Host], site: Path, deadline: int) -> Run:
             return program
 
         start("vps").wait_for("control.ready")
-        home, office = start("home"), start("office")
-        return Run(_ended(home, deadline), _ended(office, deadline))
+        ends = {node: start(node) for node in ("home", "office")}
+        home, office = (_ended(ends[node], site, node, deadline) for node in ends)
+        return Run(home, office)
 
 
-def _ended(program: Program, deadline: int) -> Ended:
+def _ended(program: Program, site: Path, node: str, deadline: int) -> Ended:
     program.keeps_from("pair.up", deadline + START_SECONDS)
     exit_code = program.wait_exit()
-    return Ended(exit_code, program.wait_for("pair.up") if exit_code == 0 else None)
+    up = program.wait_for("pair.up") if exit_code == 0 else None
+    return Ended(exit_code, up, site.with_name(f"{node}.stderr").read_text())
 
 
 def _prove_open(home: Host, home_up: Record, office: Host, office_up: Record) -> None:

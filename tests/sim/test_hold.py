@@ -11,7 +11,7 @@ from netpunch.core.end import End, State
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
 from tests.sim.promises import TALLY, connects, one_path
-from tests.sim.scenarios import Scenario, Setup, Side
+from tests.sim.scenarios import NUMBERS, Scenario, Setup, Side
 
 KEEPALIVE = 15.0
 SHORT_LIVED = (replace(RANDOM_CONE, timeout=20.0),)
@@ -156,7 +156,7 @@ def disturb(run: Scenario) -> None:
         case 2:
             side.nats[0].rebind()
         case 3:
-            side.nats[0].rebind(f"203.0.113.{random.randrange(10, 250)}")
+            side.nats[0].rebind(f"198.18.{NUMBERS[side.name]}.{random.randrange(1, 250)}")
 
 
 def keep_running(run: Scenario, side: Side) -> None:

@@ -1,0 +1,328 @@
+"""What strangers, recordings and doubles can do to a control: as good as nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netpunch.address import Address
+from netpunch.core.control_v2 import CONFLICT_INTERVAL, ControlV2
+from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
+from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
+from netpunch.wire import v2
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import ControlChannel
+from netpunch.wire.keys import control_key, pair_tag
+from tests.core.v2_pair import (
+    CONTROL_CHANNELS,
+    ELSEWHERE,
+    PAIR,
+    PEER_CHANNELS,
+    A,
+    B,
+    Voice,
+    make_control,
+    only,
+    say,
+    seal,
+    told_by,
+)
+
+A_MOVED = Address(A.host, 5001)
+SOURCES = [A, A_MOVED, B, ELSEWHERE]
+
+
+@pytest.fixture
+def control() -> ControlV2:
+    return make_control()
+
+
+class Recording(NamedTuple):
+    """All that an attacker has seen: of attempts that are over and of those that live."""
+
+    datagrams: list[bytes]
+    a: Voice
+    b: Voice
+
+
+def conversation(control: ControlV2) -> Recording:
+    """An attempt of a that left, one that moved, and b: the latter two live on."""
+    datagrams = []
+
+    def tell(voice: Voice, data: bytes, now: float) -> None:
+        datagrams.append(data)
+        for challenge in only(v2.Challenge, say(control, data, voice.source, now)):
+            voice.cookie = challenge.cookie
+
+    early, a, b = (
+        Voice("a", A, b"early..."),
+        Voice("a", A, b"attempt1"),
+        Voice("b", B, b"attempt2"),
+    )
+    for voice in (early, b, early, b):
+        tell(voice, voice.announcement(), 1.0)
+    tell(early, early.leave(), 2.0)
+    for _ in range(2):
+        tell(a, a.announcement(), 3.0)
+    a.source = A_MOVED
+    for _ in range(3):
+        tell(a, a.announcement(), 4.0)
+    tell(b, b.announcement(), 4.0)
+    return Recording(datagrams, a, b)
+
+
+def partner_of_b(control: ControlV2, b: Voice, now: float) -> tuple[bytes, Address] | None:
+    """Whom b is introduced to: what the slot of a holds."""
+    introductions = [
+        message
+        for message in only(v2.Introduce, b.register(control, now))
+        if message.attempt == b.attempt
+    ]
+    return next(((each.partner_attempt, each.partner_observed) for each in introductions), None)
+
+
+class TestReplays:
+    @pytest.mark.parametrize("later", [0.0, 20.0, 40.0])
+    @pytest.mark.parametrize("source", SOURCES)
+    def test_no_recording_displaces_a_live_registration(
+        self, control: ControlV2, source: Address, later: float
+    ) -> None:
+        recording = conversation(control)
+        told_by(control)
+        for data in recording.datagrams * 2:
+            say(control, data, source, 4.0 + later)
+            assert told_by(control) == []
+            live = partner_of_b(control, recording.b, 4.0 + later)
+            assert live == (recording.a.attempt, A_MOVED)
+
+    @pytest.mark.parametrize("source", SOURCES)
+    def test_no_recording_registers_an_end_that_has_gone(
+        self, control: ControlV2, source: Address
+    ) -> None:
+        recording = conversation(control)
+        say(control, recording.a.leave(), A_MOVED, 5.0)
+        for data in recording.datagrams:
+            say(control, data, source, 6.0)
+            assert partner_of_b(control, recording.b, 6.0) is None
+
+    def test_no_recording_registers_an_end_that_has_expired(self, control: ControlV2) -> None:
+        recording = conversation(control)
+        control.handle_timer(4.0 + EXPIRE)
+        for data in recording.datagrams:
+            say(control, data, ELSEWHERE, 5.0 + EXPIRE)
+            assert partner_of_b(control, recording.b, 5.0 + EXPIRE) is None
+
+    def test_a_control_that_forgot_everything_takes_a_ghost_until_the_end_is_heard(self) -> None:
+        """The one thing a recording does: a few pings to a ghost in an empty slot."""
+        recording = conversation(make_control("first boot"))
+        control = make_control("second boot")
+        for data in recording.datagrams:
+            say(control, data, ELSEWHERE, 100.0)
+        ghost = partner_of_b(control, recording.b, 100.0)
+        assert ghost is not None
+        assert ghost[1] == ELSEWHERE
+        assert only(v2.Challenge, recording.a.announce(control, 101.0)), "its cookie is worthless"
+        recording.a.announce(control, 101.1)
+        told_by(control)
+        assert partner_of_b(control, recording.b, 101.2) == (recording.a.attempt, A_MOVED)
+        for data in recording.datagrams:
+            say(control, data, ELSEWHERE, 102.0)
+            assert partner_of_b(control, recording.b, 102.0) == (recording.a.attempt, A_MOVED)
+
+    def test_a_recorded_departure_ends_nothing(self, control: ControlV2) -> None:
+        old, new = Voice("a", A, b"attempt1"), Voice("a", A, b"attempt2")
+        old.announce(control, 0.0)
+        departure = old.leave()
+        say(control, departure, A, 1.0)
+        new.announce(control, 2.0)
+        told_by(control)
+        say(control, departure, A, 3.0)
+        assert told_by(control) == []
+
+    @pytest.mark.parametrize("newer", [REMEMBERED_ATTEMPTS - 1, REMEMBERED_ATTEMPTS])
+    def test_so_many_attempts_are_remembered(self, control: ControlV2, newer: int) -> None:
+        first = Voice("a", A, b"attempt!")
+        recorded = first.announcement()
+        say(control, recorded, A, 0.0)
+        say(control, first.leave(), A, 0.0)
+        for number in range(newer):
+            voice = Voice("a", A, b"attempt%d" % number)
+            assert only(v2.Waiting, voice.announce(control, 1.0))
+            say(control, voice.leave(), A, 1.0)
+        answers = say(control, recorded, ELSEWHERE, 2.0)
+        remembered = newer < REMEMBERED_ATTEMPTS
+        assert len(only(v2.Waiting, answers)) == (0 if remembered else 1)
+
+
+class TestCookies:
+    def disputed(self, control: ControlV2) -> Voice:
+        """A new attempt of an end whose slot is taken, with the cookie it was given at 1 s."""
+        Voice("a", A, b"attempt1").announce(control, 0.0)
+        voice = Voice("a", A_MOVED, b"attempt3")
+        voice.announce(control, 1.0)
+        return voice
+
+    @pytest.mark.parametrize(
+        ("now", "accepted"),
+        [
+            (1.0, True),
+            (COOKIE_BUCKET, True),
+            (2 * COOKIE_BUCKET - 0.1, True),
+            (2 * COOKIE_BUCKET, False),
+        ],
+    )
+    def test_a_cookie_lives_for_this_and_the_next_bucket(
+        self, control: ControlV2, now: float, accepted: bool
+    ) -> None:
+        voice = self.disputed(control)
+        answer = voice.announce(control, now)[0].message
+        assert isinstance(answer, v2.Waiting if accepted else v2.Challenge)
+
+    def test_a_cookie_is_of_no_use_from_another_address(self, control: ControlV2) -> None:
+        voice = self.disputed(control)
+        voice.source = ELSEWHERE
+        assert only(v2.Challenge, voice.announce(control, 1.0))
+
+    def test_a_cookie_is_of_no_use_to_another_attempt(self, control: ControlV2) -> None:
+        stolen = self.disputed(control).cookie
+        thief = Voice("a", A_MOVED, b"attempt4", cookie=stolen)
+        assert only(v2.Challenge, thief.announce(control, 1.0))
+
+    def test_a_cookie_is_of_no_use_to_the_other_end(self, control: ControlV2) -> None:
+        cookie = self.disputed(control).cookie
+        Voice("b", B, b"attempt2").announce(control, 1.0)
+        other = Voice("b", A_MOVED, b"attempt3", cookie=cookie)
+        assert only(v2.Challenge, other.announce(control, 1.0))
+
+    def test_an_unknown_cookie_changes_nothing_where_none_is_needed(
+        self, control: ControlV2
+    ) -> None:
+        voice = Voice("a", A, b"attempt1", cookie=b"of another boot.")
+        assert only(v2.Waiting, voice.announce(control, 0.0))
+
+    def test_challenges_can_be_asked_for_without_end_and_cost_no_memory(
+        self, control: ControlV2
+    ) -> None:
+        Voice("a", A, b"attempt1").announce(control, 0.0)
+        for number in range(1000):
+            voice = Voice("a", ELSEWHERE, b"%08d" % number)
+            (answer,) = voice.announce(control, 1.0)
+            assert isinstance(answer.message, v2.Challenge)
+        assert told_by(control) == [Registered(PAIR, "a", A)]
+        assert only(v2.Waiting, Voice("a", A, b"attempt1").announce(control, 2.0, counter=2))
+
+
+def forgeries() -> dict[str, bytes]:
+    announce = v2.Announce(b"attempt1", 1, v2.NO_COOKIE, v2.Purpose.PUNCH, bytes(268))
+    wrong_secret = ControlChannel(control_key(bytes(32), PAIR), PAIR, "a")
+    other_pair = ControlChannel(control_key(bytes(32), "other"), "other", "a")
+    good = seal(CONTROL_CHANNELS["a"].to_control, announce)
+    as_b = good[:1] + bytes([good[1] | 0x80]) + good[2:]
+    challenge = v2.Challenge(b"attempt1", 1, bytes(16))
+    ping = v2.Ping(b"attempt1", b"attempt2", b"sequence", 0)
+    return {
+        "empty": b"",
+        "classic": b"x" * 42,
+        "short": good[:-1],
+        "long": good + b"\0",
+        "noise": bytes(384),
+        "noise under a good tag": b"\xf2\x01" + pair_tag(PAIR) + bytes(374),
+        "wrong secret": seal(wrong_secret.to_control, announce),
+        "other pair": seal(other_pair.to_control, announce),
+        "damaged": good[:-1] + bytes([good[-1] ^ 1]),
+        "of a as if of b": as_b,
+        "reflected": seal(CONTROL_CHANNELS["a"].from_control, challenge),
+        "of the other direction, as if to control": seal(
+            CONTROL_CHANNELS["b"].from_control, challenge
+        ),
+        "between ends": seal(PEER_CHANNELS["a"].outgoing, ping),
+    }
+
+
+class TestSilence:
+    @pytest.mark.parametrize("forgery", forgeries().values(), ids=forgeries().keys())
+    def test_nothing_that_fails_authentication_is_answered(
+        self, control: ControlV2, forgery: bytes
+    ) -> None:
+        assert say(control, forgery, ELSEWHERE, 0.0) == []
+        assert control.drops.total() == 1
+        (told,) = told_by(control)
+        assert isinstance(told, AuthRejected)
+
+    @given(st.binary(max_size=500))
+    def test_arbitrary_bytes_are_not_answered(self, data: bytes) -> None:
+        control = make_control()
+        assert say(control, data, ELSEWHERE, 0.0) == []
+        assert control.describe(data)
+
+    def test_a_message_that_only_control_may_say_is_not_answered(self, control: ControlV2) -> None:
+        """Authentic even: sealed by somebody who holds the control key."""
+        challenge = v2.Challenge(b"attempt1", 1, bytes(16))
+        data = seal(CONTROL_CHANNELS["a"].to_control, challenge)
+        assert say(control, data, ELSEWHERE, 0.0) == []
+        assert control.drops == {Drop.UNEXPECTED: 1}
+
+    def test_a_wrong_secret_is_told_once_a_minute(self, control: ControlV2) -> None:
+        wrong = forgeries()["wrong secret"]
+        for second in range(130):
+            say(control, wrong, ELSEWHERE, float(second))
+            control.handle_timer(float(second))
+        events = told_by(control)
+        assert [(e.reason, e.count, e.pair) for e in events if isinstance(e, AuthRejected)] == [
+            ("bad_mac", 1, PAIR),
+            ("bad_mac", 59, PAIR),
+            ("bad_mac", 60, PAIR),
+        ]
+        assert control.next_timer() == 180.0
+
+    def test_no_answer_is_longer_than_its_question(self, control: ControlV2) -> None:
+        recording = conversation(control)
+        for now, data in enumerate(recording.datagrams):
+            for source in SOURCES:
+                answers = say(control, data, source, 5.0 + now)
+                assert all(len(each.data) <= len(data) for each in answers)
+        for voice in (recording.a, recording.b):
+            answers = voice.register(control, 30.0)
+            assert 0 < len(answers) <= 2
+            assert all(len(each.data) == 384 for each in answers)
+
+
+class TestDoubles:
+    def conflicts(self, events: list[Event]) -> list[RoleConflict]:
+        return [event for event in events if isinstance(event, RoleConflict)]
+
+    def test_two_machines_that_displace_each_other_are_told_once_a_minute(
+        self, control: ControlV2
+    ) -> None:
+        one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
+        told = []
+        for second in range(int(2 * CONFLICT_INTERVAL)):
+            one.register(control, float(second))
+            other.register(control, second + 0.5)
+            told += [(second, event) for event in self.conflicts(told_by(control))]
+        assert [second for second, _ in told] == [1, 61]
+        assert {event.addresses for _, event in told} == {(ELSEWHERE, A)}
+
+    def test_a_restarted_end_is_no_conflict(self, control: ControlV2) -> None:
+        for number in range(20):
+            Voice("a", A, b"%08d" % number).register(control, float(number))
+        assert not self.conflicts(told_by(control))
+
+    def test_a_moving_end_is_no_conflict(self, control: ControlV2) -> None:
+        voice = Voice("a", A, b"attempt1")
+        for number in range(20):
+            voice.source = SOURCES[number % 2]
+            voice.register(control, float(number))
+        events = told_by(control)
+        assert not self.conflicts(events)
+        assert len(events) == 20
+
+    def test_neither_machine_is_expired_by_the_conflict(self, control: ControlV2) -> None:
+        one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
+        for second in range(30):
+            one.register(control, float(second))
+            other.register(control, second + 0.5)
+        assert not [event for event in told_by(control) if isinstance(event, Expired)]

@@ -1,0 +1,280 @@
+"""A control's slot: the rule itself, and a whole control against a naive model of the rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from netpunch.address import Address
+from netpunch.core.events import Expired, Registered, RoleConflict
+from netpunch.core.slots import Live, Slot, Verdict
+from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
+from netpunch.wire import v2
+from tests.core.v2_pair import (
+    CONTROL_CHANNELS,
+    ELSEWHERE,
+    PAIR,
+    A,
+    B,
+    Sent,
+    Voice,
+    make_control,
+    only,
+    say,
+    seal,
+    told_by,
+)
+
+SOURCES = [A, Address(A.host, 5001), ELSEWHERE]
+
+
+def live(attempt: bytes, source: Address = A) -> Live:
+    return Live(attempt, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
+
+
+class TestRule:
+    @pytest.fixture
+    def slot(self) -> Slot:
+        slot = Slot()
+        slot.accept(live(b"attempt1"), 5)
+        return slot
+
+    @pytest.mark.parametrize("cookie", [True, False])
+    @pytest.mark.parametrize("counter", [0, 4, 5])
+    def test_a_used_counter_is_stale_whatever_comes_with_it(
+        self, slot: Slot, counter: int, cookie: bool
+    ) -> None:
+        assert slot.judge(b"attempt1", counter, A, cookie=cookie) is Verdict.STALE
+
+    @pytest.mark.parametrize(
+        ("attempt", "source"), [(b"attempt1", ELSEWHERE), (b"attempt2", A), (b"attempt2", B)]
+    )
+    def test_the_disputed_needs_a_cookie(self, slot: Slot, attempt: bytes, source: Address) -> None:
+        assert slot.judge(attempt, 6, source, cookie=False) is Verdict.CHALLENGE
+        assert slot.judge(attempt, 6, source, cookie=True) is Verdict.ACCEPT
+
+    def test_the_live_attempt_from_its_address_needs_none(self, slot: Slot) -> None:
+        assert slot.judge(b"attempt1", 6, A, cookie=False) is Verdict.ACCEPT
+
+    def test_an_empty_slot_takes_a_new_attempt_but_no_remembered_one(self, slot: Slot) -> None:
+        slot.expire()
+        assert slot.judge(b"attempt2", 0, ELSEWHERE, cookie=False) is Verdict.ACCEPT
+        assert slot.judge(b"attempt1", 6, A, cookie=False) is Verdict.CHALLENGE
+        assert slot.judge(b"attempt1", 6, A, cookie=True) is Verdict.ACCEPT
+
+    def test_who_was_displaced_is_told(self, slot: Slot) -> None:
+        assert slot.accept(live(b"attempt1", ELSEWHERE), 6) is None
+        displaced = slot.accept(live(b"attempt2"), 1)
+        assert displaced == live(b"attempt1", ELSEWHERE)
+
+    def test_only_the_live_attempt_leaves(self, slot: Slot) -> None:
+        assert not slot.leave(b"attempt2", 9)
+        assert not slot.leave(b"attempt1", 5)
+        assert slot.leave(b"attempt1", 6)
+        assert not slot.leave(b"attempt1", 7)
+        assert slot.judge(b"attempt1", 6, A, cookie=True) is Verdict.STALE
+
+    def test_memory_is_bounded_and_keeps_the_last_used(self, slot: Slot) -> None:
+        for number in range(3 * REMEMBERED_ATTEMPTS):
+            slot.accept(live(b"%08d" % number), 1)
+            slot.accept(live(b"attempt1"), 6 + number)
+        assert len(slot.counters) == REMEMBERED_ATTEMPTS
+        assert b"attempt1" in slot.counters
+
+
+@dataclass
+class Announced:
+    """An announcement that was made, with what it holds."""
+
+    data: bytes
+    attempt: bytes
+    counter: int
+    cookie: bytes
+
+
+@dataclass
+class Model:
+    """The protocol's words about a slot, as simply as they can be said."""
+
+    live: tuple[bytes, Address] | None = None
+    heard: float = 0.0
+    remembered: list[tuple[bytes, int]] = None  # type: ignore[assignment]
+    """Attempts with their highest counters, the last used last; never more than 8."""
+
+    def __post_init__(self) -> None:
+        self.remembered = []
+
+    def highest(self, attempt: bytes) -> int | None:
+        return dict(self.remembered).get(attempt)
+
+    def remember(self, attempt: bytes, counter: int) -> None:
+        others = [each for each in self.remembered if each[0] != attempt]
+        self.remembered = [*others, (attempt, counter)][-8:]
+
+
+class ControlAgainstModel(RuleBasedStateMachine):
+    """Any end, any recording, any time: control answers as the model says, and what it tells the
+    partner is what the model holds to be live."""
+
+    announced = Bundle("announced")
+    departures = Bundle("departures")
+
+    @initialize()
+    def begin(self) -> None:
+        self.control = make_control()
+        self.model = Model()
+        self.now = 1000.0
+        self.counter = 0
+        self.cookies: dict[tuple[bytes, Address], list[tuple[int, bytes]]] = {}
+        self.partner = Voice("b", B, b"partner!")
+
+    # What happens.
+
+    @rule(
+        target=announced,
+        attempt=st.integers(0, 11),
+        source=st.sampled_from(SOURCES),
+        cookie=st.sampled_from(["none", "newest", "oldest", "of another", "wrong"]),
+        lost=st.booleans(),
+    )
+    def announce(self, attempt: int, source: Address, cookie: str, lost: bool) -> Announced:
+        name = b"attempt%d" % (attempt % 10) if attempt < 10 else b"older..%d" % (attempt - 10)
+        self.counter += 1
+        chosen = self.choose_cookie(cookie, name, source)
+        announce = v2.Announce(name, self.counter, chosen, v2.Purpose.PUNCH, bytes(268))
+        data = seal(CONTROL_CHANNELS["a"].to_control, announce)
+        announced = Announced(data, name, self.counter, chosen)
+        if not lost:
+            self.deliver(announced, source)
+        return announced
+
+    @rule(announced=announced, source=st.sampled_from(SOURCES))
+    def replay(self, announced: Announced, source: Address) -> None:
+        before = self.model.live
+        self.deliver(announced, source)
+        if before is not None and announced.cookie == v2.NO_COOKIE:
+            assert self.model.live == before, "a recording displaced a live registration"
+
+    @rule(target=departures, announced=announced, source=st.sampled_from(SOURCES))
+    def leave(self, announced: Announced, source: Address) -> tuple[bytes, v2.Leave]:
+        self.counter += 1
+        leave = v2.Leave(announced.attempt, self.counter)
+        data = seal(CONTROL_CHANNELS["a"].to_control, leave)
+        self.deliver_departure(data, leave, source)
+        return data, leave
+
+    @rule(departure=departures, source=st.sampled_from(SOURCES))
+    def replay_departure(self, departure: tuple[bytes, v2.Leave], source: Address) -> None:
+        before = self.model.live
+        self.deliver_departure(*departure, source)
+        assert self.model.live == before, "a recorded departure cleared the slot"
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 20.0, COOKIE_BUCKET, EXPIRE - 5, EXPIRE, 300.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.control.handle_timer(self.now)
+        expired = self.model.live is not None and self.now >= self.model.heard + EXPIRE
+        if expired:
+            self.model.live = None
+        told = [e for e in told_by(self.control) if isinstance(e, Expired) and e.end == "a"]
+        assert told == ([Expired(PAIR, "a")] if expired else [])
+
+    # What control must make of it.
+
+    def deliver(self, announced: Announced, source: Address) -> None:
+        answers = self.to_a(say(self.control, announced.data, source, self.now), source)
+        verdict = self.judge(announced, source)
+        kinds = {Verdict.STALE: (), Verdict.CHALLENGE: (v2.Challenge,)}
+        accepted = (v2.Waiting, v2.Introduce)
+        assert len(answers) == (verdict is not Verdict.STALE)
+        assert all(isinstance(each, kinds.get(verdict, accepted)) for each in answers)
+        for challenge in answers:
+            assert challenge.counter == announced.counter  # type: ignore[union-attr]
+        for challenge in answers:
+            if isinstance(challenge, v2.Challenge):
+                known = self.cookies.setdefault((announced.attempt, source), [])
+                known.append((self.bucket(), challenge.cookie))
+        self.check_events(verdict, announced, source)
+
+    def check_events(self, verdict: Verdict, announced: Announced, source: Address) -> None:
+        events = [e for e in told_by(self.control) if not isinstance(e, RoleConflict)]
+        moved = self.model.live != (announced.attempt, source)
+        told = verdict is Verdict.ACCEPT and moved
+        assert events == ([Registered(PAIR, "a", source)] if told else [])
+        if verdict is Verdict.ACCEPT:
+            self.model.live, self.model.heard = (announced.attempt, source), self.now
+            self.model.remember(announced.attempt, announced.counter)
+
+    def judge(self, announced: Announced, source: Address) -> Verdict:
+        highest = self.model.highest(announced.attempt)
+        if highest is not None and announced.counter <= highest:
+            return Verdict.STALE
+        if self.model.live == (announced.attempt, source):
+            return Verdict.ACCEPT
+        if self.model.live is None and highest is None:
+            return Verdict.ACCEPT
+        given = self.cookies.get((announced.attempt, source), [])
+        good = [cookie for bucket, cookie in given if self.bucket() - bucket <= 1]
+        return Verdict.ACCEPT if announced.cookie in good else Verdict.CHALLENGE
+
+    def deliver_departure(self, data: bytes, leave: v2.Leave, source: Address) -> None:
+        assert say(self.control, data, source, self.now) == [], "a departure is never answered"
+        highest = self.model.highest(leave.attempt)
+        heard = self.model.live is not None and self.model.live[0] == leave.attempt
+        left = heard and highest is not None and leave.counter > highest
+        assert told_by(self.control) == ([Expired(PAIR, "a", left=True)] if left else [])
+        if left:
+            self.model.live = None
+            self.model.remember(leave.attempt, leave.counter)
+
+    @invariant()
+    def the_partner_hears_what_the_model_holds(self) -> None:
+        answers = self.partner.register(self.control, self.now)
+        told_by(self.control)
+        (answer,) = [e.message for e in answers if getattr(e.message, "counter", 0)]
+        if self.model.live is None:
+            assert isinstance(answer, v2.Waiting)
+        else:
+            assert isinstance(answer, v2.Introduce)
+            assert (answer.partner_attempt, answer.partner_observed) == self.model.live
+
+    # Helpers.
+
+    def to_a(self, sent: list[Sent], source: Address) -> list[v2.Message]:
+        return [each.message for each in sent if each.destination == source]
+
+    def bucket(self) -> int:
+        return int(self.now // COOKIE_BUCKET)
+
+    def choose_cookie(self, which: str, attempt: bytes, source: Address) -> bytes:
+        own = [cookie for _, cookie in self.cookies.get((attempt, source), [])]
+        others = [c for key, known in self.cookies.items() if key[1] != source for _, c in known]
+        match which:
+            case "newest":
+                return own[-1] if own else v2.NO_COOKIE
+            case "oldest":
+                return own[0] if own else v2.NO_COOKIE
+            case "of another":
+                return others[0] if others else v2.NO_COOKIE
+            case "wrong":
+                return b"a cookie, no less"[:16]
+            case _:
+                return v2.NO_COOKIE
+
+
+TestControlAgainstModel = ControlAgainstModel.TestCase
+TestControlAgainstModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_the_model_would_notice() -> None:
+    """Every kind of answer is within reach of the rules above."""
+    control = make_control()
+    one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt2")
+    assert only(v2.Waiting, one.announce(control, 0.0))
+    assert only(v2.Challenge, other.announce(control, 0.0))
+    assert only(v2.Waiting, other.announce(control, 0.0))
+    assert not one.announce(control, 0.0, counter=1)
