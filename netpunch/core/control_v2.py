@@ -158,7 +158,7 @@ class ControlV2(Outbox):
             case Verdict.CHALLENGE:
                 cookie_now = self._cookies.make(source, context, now)
                 self._answer(v2.Challenge(attempt, counter, cookie_now), desk, source, via)
-            case Verdict.ACCEPT:
+            case _:  # ACCEPT
                 live = Live(attempt, source, via, announce.purpose, announce.card, now)
                 self._register(live, counter, desk, now)
                 self._introduce(desk, counter, pair.desk(OTHER[desk.end]), now)

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """Introduced, but no datagram got through."""
     INFEASIBLE = "infeasible"
     """Introduced, but these two NATs let nothing through, whatever is tried."""
+    SPRAY_QUEUE = "spray_queue"
+    """Another end of this process is spraying; one at a time does."""
     NOT_AGREED = "not_agreed"
     """Datagrams passed, but the hand-off was not completed."""
     PARTNER_MODE = "partner_mode"

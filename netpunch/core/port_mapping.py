@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address, is_pingable
 from netpunch.core.events import Mapped, MappingEvent, MappingLost, Unmapped, Via
+from netpunch.core.gateway_epoch import EpochClock
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop
@@ -42,11 +43,6 @@ SHORTEST_RETRY = 30.0
 """RFC 6887 section 7.4: how long a short-lived error lasts."""
 JITTER = 0.1
 """Both ways, of every interval (RFC 6887 section 8.1.1)."""
-
-EPOCH_TOLERANCE = 2
-"""RFC 6887 section 8.5, with the next: how far clocks may differ before a gateway is taken to
-have lost its state."""
-EPOCH_DRIFT = 1 / 16
 
 VIA: Via = 0
 """The only socket."""
@@ -94,26 +90,6 @@ class _Exchange:
         self.left, self.gap = _PATIENCE.get(ask, _ASKING)
 
 
-class _EpochClock:
-    """Tells from the age that a gateway gives its state whether that state was lost."""
-
-    def __init__(self) -> None:
-        self._last: tuple[int, float] | None = None
-
-    def restarted(self, epoch: int, now: float) -> bool:
-        """Whether the gateway restarted between its last answer and this one: RFC 6887
-        section 8.5, to the letter."""
-        last, self._last = self._last, (epoch, now)
-        if last is None:
-            return False
-        theirs, ours = epoch - last[0], now - last[1]
-        if theirs < -1:
-            return True
-        lags = theirs + EPOCH_TOLERANCE < ours * (1 - EPOCH_DRIFT)
-        leads = ours + EPOCH_TOLERANCE < theirs * (1 - EPOCH_DRIFT)
-        return lags or leads
-
-
 class PortMapper(Outbox):
     """The sans-I/O client of one gateway; see `core.machine` for the contract.
 
@@ -156,7 +132,7 @@ class PortMapper(Outbox):
         """What is left to do at the gateway when this ends."""
         self._heard = False
         """Whether the gateway ever answered."""
-        self._epoch = _EpochClock()
+        self._epoch = EpochClock()
         self._told: MappingEvent | None = None
         self._closed = False
         self._begin(_Ask.PCP, now)

@@ -47,6 +47,6 @@ def verdict(
                 f"this end {ours} the hole, the partner {theirs} it: give both ends, or "
                 "neither, a command or a check"
             )
-        case Reason.NO_CONTROL:
+        case _:
             detail = "no control can be reached: check its name and this host's network"
     return reason, detail

@@ -15,7 +15,7 @@ from netpunch.core.control_v2 import ControlV2
 from netpunch.errors import UsageError
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Observer
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import ControlAt, Punch, PunchSpec
 
 CLASSIC_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -70,7 +70,7 @@ async def punch(
         pair=pair,
         end=cast(Literal["a", "b"], role),
         secret=secret,
-        controls=tuple(split_host_port(text) for text in controls),
+        controls=tuple(_control_at(text) for text in controls),
         protocol=protocol,
         slot=end if classic else "",
         local=split_host_port(local),
@@ -92,6 +92,12 @@ async def punch(
         linked.duration,
         linked.session_key,
     )
+
+
+def _control_at(text: str) -> ControlAt:
+    """A control with its second port where that is by default."""
+    host, port = split_host_port(text)
+    return ControlAt(host, port, port + 1 if port < 65535 else None)
 
 
 def _classic_end(letter: str) -> str:

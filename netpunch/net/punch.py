@@ -7,17 +7,30 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.classic_end import ClassicEnd
 from netpunch.core.end import End
-from netpunch.core.events import Event, Failed, Finished, Linked, Lost, PartnerReturned, Reason, Via
+from netpunch.core.events import (
+    Event,
+    Failed,
+    Finished,
+    Linked,
+    Lost,
+    PartnerReturned,
+    Reason,
+    SprayOver,
+    SprayWanted,
+    Via,
+    Waiting,
+)
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
+from netpunch.net.probing import Probing
 from netpunch.net.resolve import resolve
 from netpunch.net.sockets import bind
 
@@ -28,18 +41,26 @@ UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
 
 
+class ControlAt(NamedTuple):
+    """A control's host, port, and second port, which tells how NATs map (None: it has none)."""
+
+    host: str
+    port: int
+    observe: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PunchSpec:
     """What one end is to do.
 
     `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
-    bytes, for classic any bytes. `controls` and `local` are (host, port); an empty local host
-    means every address of both families, port 0 a fresh one. Durations in seconds."""
+    bytes, for classic any bytes. `local` is (host, port): an empty host means every address of
+    both families, port 0 a fresh one. Durations in seconds."""
 
     pair: str
     end: Literal["a", "b"]
     secret: bytes = field(repr=False)
-    controls: tuple[tuple[str, int], ...]
+    controls: tuple[ControlAt, ...]
     protocol: Literal["v2", "classic"] = "v2"
     slot: str = ""
     local: tuple[str, int] = ("", 0)
@@ -58,9 +79,18 @@ class Punch:
     be repeated and is safe at any moment."""
 
     def __init__(
-        self, spec: PunchSpec, observer: Observer | None = None, *, trace: bool = True
+        self,
+        spec: PunchSpec,
+        observer: Observer | None = None,
+        *,
+        trace: bool = True,
+        probing: Probing | None = None,
     ) -> None:
-        """`observer` sees every event and, with `trace`, every datagram."""
+        """`observer` sees every event and, with `trace`, every datagram; `probing` is shared by
+        the ends of a process."""
+        self.failure: Failed | None = None
+        """Why there is no link, in detail."""
+        self._probing = probing or Probing()
         self._spec = spec
         self._observer = observer
         self._trace = trace
@@ -79,8 +109,8 @@ class Punch:
         sockets = dict(enumerate(bind(*self._spec.local)))
         try:
             locals_ = {via: _local_address(sock) for via, sock in sockets.items()}
-            controls = await self._find_controls({each.family for each in locals_.values()})
-            self._machine = self._make_machine(controls, locals_)
+            found = await self._find_controls({each.family for each in locals_.values()})
+            self._machine = self._make_machine(found, locals_)
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
@@ -124,15 +154,17 @@ class Punch:
             future.cancel()
 
     def _close_driver(self) -> None:
+        self._probing.over(self)
         if self._driver is not None:
             self._driver.close()
             self._driver = None
 
-    async def _find_controls(self, families: set[int]) -> list[Address]:
-        """One address for each control whose name resolves, IPv4 where possible."""
-        found: list[Address] = []
+    async def _find_controls(self, families: set[int]) -> dict[Address, int | None]:
+        """One address for each control whose name resolves, IPv4 where possible, and its second
+        port."""
+        found: dict[Address, int | None] = {}
         problems: list[str] = []
-        for host, port in self._spec.controls:
+        for host, port, observe in self._spec.controls:
             try:
                 addresses = await resolve(host, port)
             except ControlUnreachableError as error:
@@ -140,7 +172,7 @@ class Punch:
                 continue
             usable = [address for address in addresses if address.family in families]
             if usable:
-                found.append(usable[0])
+                found[usable[0]] = observe
             else:
                 problems.append(f"{host} has no address of the family of the local address")
         if not found:
@@ -148,9 +180,9 @@ class Punch:
         return found
 
     def _make_machine(
-        self, controls: list[Address], sockets: Mapping[Via, Address]
+        self, found: Mapping[Address, int | None], sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
-        spec, now = self._spec, clock()
+        spec, now, controls = self._spec, clock(), list(found)
         if spec.protocol == "classic":
             return ClassicEnd(
                 letter=spec.slot,
@@ -179,7 +211,9 @@ class Punch:
         return End(
             settings,
             controls=controls,
+            observers=_observers(found),
             sockets=sockets,
+            probe_bucket=self._probing.bucket,
             host_addresses=host_addresses() if remote else [],
             random=os.urandom,
             now=now,
@@ -187,9 +221,14 @@ class Punch:
 
     def _take_event(self, event: Event) -> None:
         match event:
+            case SprayWanted():
+                event = self._ask_for_turn() or event
+            case SprayOver():
+                self._probing.over(self)
             case Linked():
                 self._settle(event)
             case Failed():
+                self.failure = event
                 unreachable = event.reason in UNREACHABLE
                 error = ControlUnreachableError if unreachable else NotLinkedError
                 self._settle(error(event.detail, event.reason))
@@ -203,9 +242,32 @@ class Punch:
         if self._observer is not None:
             self._observer(event)
 
+    def _ask_for_turn(self) -> Waiting | None:
+        """What is to be told if another end of this process sprays."""
+        if self._probing.want(self, self._grant_turn):
+            asyncio.get_running_loop().call_soon(self._grant_turn)
+            return None
+        return Waiting(Reason.SPRAY_QUEUE)
+
+    def _grant_turn(self) -> None:
+        if self._driver is not None and isinstance(self._machine, End):
+            self._machine.spray_granted(clock())
+            self._driver.pump()
+
     def _settle(self, outcome: Linked | PunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
+
+
+def _observers(found: Mapping[Address, int | None]) -> list[Address]:
+    """Two addresses that can tell how our NAT maps: both ports of a control, else two controls.
+    None on loopback: there is no NAT."""
+    for control, observe in found.items():
+        if observe is not None and not is_loopback(control.host):
+            return [control, Address(control.host, observe)]
+    apart = [control for control in found if not is_loopback(control.host)]
+    same = [control for control in apart if control.family == apart[0].family]
+    return same[:2] if len(same) > 1 else []
 
 
 def _local_address(sock: socket.socket) -> Address:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from netpunch.config.model import End
-from netpunch.core.events import Linked, Lost, PartnerReturned
+from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import ControlAt, Punch, PunchSpec
 from netpunch.node.command import Command
 from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import HookResult, Outcome
 from netpunch.node.publish import Published, publish, withdraw
-from netpunch.node.reporter import end_observer, reason_of
+from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
 from netpunch.template import render
@@ -47,13 +47,13 @@ class Loss:
 
 
 class EndTask:
-    """One end with its secret and the controls (host, port) that introduce it."""
+    """One end with its secret and the controls that introduce it."""
 
     def __init__(
         self,
         end: End,
         secret: bytes,
-        controls: tuple[tuple[str, int], ...],
+        controls: tuple[ControlAt, ...],
         services: Services,
     ) -> None:
         self.end = end
@@ -118,7 +118,8 @@ class EndTask:
         if await self._hooks.is_alive():
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
-        attempt = Punch(self._spec(), observer, trace=self._services.trace)
+        services = self._services
+        attempt = Punch(self._spec(), observer, trace=services.trace, probing=services.probing)
         try:
             published = await self._hand_over(attempt)
             if self.end.mode == "once":
@@ -180,7 +181,7 @@ class EndTask:
 
     async def _fail(self, attempt: Punch, error: NetpunchError) -> None:
         reason = reason_of(error)
-        record = self._tell_failed(reason, str(error))
+        record = self._tell_failed(reason, str(error), attempt.failure)
         if self._hooks.phase is Phase.ANSWERED:
             return  # it was `up` that failed
         try:
@@ -288,14 +289,16 @@ class EndTask:
             rtt_ms=None if linked.rtt is None else linked.rtt * 1000,
             duration_s=linked.duration,
             changed=published.changed,
+            datagrams=linked.datagrams,
         )
         if published.env_file is not None:
             self._tell(EventName.ENV_WRITTEN, file=str(published.env_file))
         return record
 
-    def _tell_failed(self, reason: str, detail: str) -> Record:
+    def _tell_failed(self, reason: str, detail: str, failure: Failed | None) -> Record:
         self._services.console.error(f"{self.end.pair} {self.end.end}: {detail}")
-        return self._tell(EventName.PAIR_FAILED, reason=reason, err=detail)
+        facts: dict[str, Value] = {} if failure is None else failure_fields(failure)
+        return self._tell(EventName.PAIR_FAILED, reason=reason, err=detail, **facts)
 
     def _tell(self, event: EventName, **fields: Value) -> Record:
         return self._services.journal.emit(event, pair=self.end.pair, end=self.end.end, **fields)

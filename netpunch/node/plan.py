@@ -9,6 +9,7 @@ from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Site
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
+from netpunch.net.punch import ControlAt
 from netpunch.node.options import RunOptions
 from netpunch.node.process import find_program
 from netpunch.template import TemplateError, render
@@ -36,11 +37,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EndPlan:
-    """An end with its secret and its controls' (host, port)."""
+    """An end with its secret and its controls."""
 
     end: End
     secret: bytes = field(repr=False)
-    controls: tuple[tuple[str, int], ...]
+    controls: tuple[ControlAt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Planner:
                 raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
 
     def _plan_end(self, site: Site, end: End) -> EndPlan | None:
-        addresses = {each.name: (each.address.host, each.address.port) for each in site.controls}
+        addresses = {each.name: _control_at(each) for each in site.controls}
         controls = tuple(addresses[name] for name in end.controls)
         try:
             secret = self._secret(site, end, end.pair, "end")
@@ -191,3 +192,8 @@ def _check_programs(end: End) -> None:
             continue  # its name depends on the link's addresses
         except HookError as error:
             raise HookError(f"{key}: {error}") from None
+
+
+def _control_at(control: Control) -> ControlAt:
+    observe = control.observe[0].port if control.observe else None
+    return ControlAt(control.address.host, control.address.port, observe)

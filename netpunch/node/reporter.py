@@ -6,6 +6,7 @@ from netpunch.core.events import (
     AuthRejected,
     Event,
     Expired,
+    Failed,
     Introduced,
     Reason,
     Registered,
@@ -28,6 +29,7 @@ from netpunch.output.record import EventName, Value
 WAITING_WORDS = {
     Reason.PARTNER_ABSENT: "registered, waiting for the partner",
     Reason.SECRET_REJECTED_OR_SILENT: "no answer from control so far; still trying",
+    Reason.SPRAY_QUEUE: "waits until another pair of this host has finished its spray",
 }
 
 REJECTED_WORDS = {
@@ -70,6 +72,20 @@ def end_observer(pair: str, end: str, services: Services) -> Observer:
                 services.console.say(f"{pair} {end}: the partner is at {remote}, punching")
 
     return observe
+
+
+def failure_fields(failure: Failed) -> dict[str, Value]:
+    """What shows why an attempt failed: both NATs, what was sent, what came back, per address."""
+    return {
+        "duration_s": failure.duration,
+        "nat": failure.nat,
+        "partner_nat": failure.partner_nat,
+        "datagrams": failure.datagrams,
+        "candidates": [
+            f"{tried.remote} {tried.path} sent={tried.sent} received={tried.received}"
+            for tried in failure.candidates
+        ],
+    }
 
 
 def control_observer(name: str, services: Services) -> Observer:

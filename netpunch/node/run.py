@@ -13,8 +13,10 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
+from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import combined_exit_code
 from netpunch.net.loop import run as run_loop
+from netpunch.net.probing import Probing
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
 from netpunch.node.options import RunOptions
@@ -34,7 +36,8 @@ def run_site(path: Path, options: RunOptions) -> int:
     output, errors = Sink(1), Sink(2, "standard error")
     console = Console(errors.put, quiet=options.quiet)
     journal = Journal(output.put, node=part.node, style=_style(options))
-    services = Services(journal, console, HookPool(), options.trace)
+    rate = min((end.probe_rate for end in part.ends), default=PROBE_RATE)
+    services = Services(journal, console, HookPool(), options.trace, Probing(rate))
     try:
         code = run_loop(_run(path, options, services, site, part))
     finally:

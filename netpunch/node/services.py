@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from netpunch.net.probing import Probing
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
 from netpunch.output.record import Journal
@@ -12,9 +13,10 @@ from netpunch.output.record import Journal
 @dataclass(frozen=True, slots=True)
 class Services:
     """`journal` for programs, `console` for people, `hooks` for their turn. `trace`: every
-    datagram becomes an event."""
+    datagram becomes an event; `probing`: what all ends together may do to hard NATs."""
 
     journal: Journal
     console: Console
     hooks: HookPool
     trace: bool = False
+    probing: Probing = field(default_factory=Probing)

@@ -19,7 +19,8 @@ from netpunch.core.events import Event, Waiting
 from netpunch.net.api import serve_control
 from netpunch.net.loop import run
 from netpunch.net.observer import Datagram
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import ControlAt, Punch, PunchSpec
+from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import control_key
 from tests.bench.machine import machine
 
@@ -27,9 +28,9 @@ PAIR = "bench"
 
 
 def spec(end: str, control: Address, secret: bytes) -> PunchSpec:
-    role = "a" if end == "a" else "b"
-    controls = ((control.host, control.port),)
-    return PunchSpec(PAIR, role, secret, controls, local=("127.0.0.1", 0))  # type: ignore[arg-type]
+    role: EndName = "a" if end == "a" else "b"
+    controls = (ControlAt(control.host, control.port),)
+    return PunchSpec(PAIR, role, secret, controls, local=("127.0.0.1", 0))
 
 
 async def one_link(control: Address, secret: bytes, late: str) -> tuple[float, float]:

@@ -93,7 +93,7 @@ class Link:
         for address, host in self.hosts.items():
             while (event := host.machine.next_event()) is not None:
                 host.events.append((self.now, event))
-            for data, destination, _ in host.machine.datagrams_to_send():
+            for data, destination, *_ in host.machine.datagrams_to_send():
                 host.sent_to.add(destination)
                 self._carry(data, Sent(self.now, address, destination, data[PAYLOAD_OFFSET:]))
 

@@ -23,7 +23,7 @@ from netpunch.core.events import (
     Reason,
     Waiting,
 )
-from netpunch.core.machine import NEVER
+from netpunch.core.machine import NEVER, Transmit
 from netpunch.errors import ConfigurationError
 from netpunch.wire import classic
 from netpunch.wire.drop import Drop
@@ -68,7 +68,7 @@ def introduce(end: ClassicEnd, now: float, address: Address = PARTNER) -> list[t
 def sent(end: ClassicEnd) -> list[tuple[str, Address]]:
     return [
         (data[classic.PAYLOAD_OFFSET :].decode(), destination)
-        for data, destination, _ in end.datagrams_to_send()
+        for data, destination, *_ in end.datagrams_to_send()
     ]
 
 
@@ -130,8 +130,8 @@ class TestAnnouncing:
         end.handle_timer(0.0)
         announcement = classic.sign(SECRET, b"a")
         assert end.datagrams_to_send() == [
-            (announcement, CONTROL, V4),
-            (announcement, CONTROL_V6, V6),
+            Transmit(announcement, CONTROL, V4),
+            Transmit(announcement, CONTROL_V6, V6),
         ]
 
     def test_a_control_without_a_socket_of_its_family_is_left_out(self) -> None:

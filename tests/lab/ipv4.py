@@ -1,8 +1,4 @@
-"""UDP over IPv4 as bytes, to and from the virtual network's datagrams.
-
-A datagram's `data` is its TTL, one byte, and then the payload: the virtual network carries data
-unread, so what it does not know of travels with it.
-"""
+"""UDP over IPv4 as bytes, to and from the virtual network's datagrams."""
 
 from __future__ import annotations
 
@@ -35,18 +31,17 @@ def parse(packet: bytes) -> Datagram | None:
     if protocol != socket.IPPROTO_UDP or fragment & FRAGMENT or total < start + UDP_HEADER.size:
         return None
     source_port, destination_port, length, _ = UDP_HEADER.unpack_from(packet, start)
-    payload = packet[start + UDP_HEADER.size : start + length]
     return Datagram(
-        bytes([ttl]) + payload,
+        packet[start + UDP_HEADER.size : start + length],
         Address(socket.inet_ntoa(source), source_port),
         Address(socket.inet_ntoa(destination), destination_port),
+        ttl,
     )
 
 
 def build(datagram: Datagram) -> bytes:
     """The whole packet, with both checksums."""
-    data, source, destination = datagram
-    ttl, payload = data[0], data[1:]
+    payload, source, destination, ttl = datagram
     ends = socket.inet_aton(source.host), socket.inet_aton(destination.host)
     length = UDP_HEADER.size + len(payload)
     udp = (source.port, destination.port, length)
@@ -56,12 +51,6 @@ def build(datagram: Datagram) -> bytes:
     ip = (WITHOUT_OPTIONS, 0, HEADER.size + length, 0, DONT_FRAGMENT, ttl, socket.IPPROTO_UDP)
     ip_sum = checksum(HEADER.pack(*ip, 0, *ends))
     return HEADER.pack(*ip, ip_sum, *ends) + UDP_HEADER.pack(*udp, udp_sum) + payload
-
-
-def after_hop(datagram: Datagram) -> Datagram | None:
-    """What a router passes on: one TTL less, and nothing if that was the last."""
-    ttl = datagram.data[0] - 1
-    return datagram._replace(data=bytes([ttl]) + datagram.data[1:]) if ttl > 0 else None
 
 
 def checksum(data: bytes) -> int:

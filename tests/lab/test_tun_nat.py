@@ -35,7 +35,7 @@ from tests.sim.nat import (
     RESTRICTED_CONE,
     NatBehavior,
 )
-from tests.sim.network import PERFECT, Link
+from tests.sim.network import INTERNET_HOPS, PERFECT, Link
 from tests.sim.setups import CONES, Place
 
 pytestmark = [
@@ -232,17 +232,27 @@ def test_a_mapping_dies_of_silence(lab: TunLab) -> None:
     assert observed(bench.client, bench.server).port != outside.port
 
 
-def test_each_nat_is_a_hop(lab: TunLab) -> None:
+def test_each_router_is_a_hop(lab: TunLab) -> None:
     server = lab.udp_socket(lab.host("server"))
     home, office = (
         lab.udp_socket(lab.host_at(label, (FULL_CONE,))) for label in ("home", "office")
     )
     outside = observed(office, server)
-    arrived = []
-    for ttl in (1, 2, 3):
-        home.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-        arrived.append(not is_dropped(home, outside, office))
-    assert arrived == [False, False, True]
+    home.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, INTERNET_HOPS + 2)
+    assert is_dropped(home, outside, office)
+    home.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, INTERNET_HOPS + 3)
+    passes(home, outside, office)
+
+
+def test_a_hole_is_opened_by_what_dies_on_the_way_but_not_at_the_nat(lab: TunLab) -> None:
+    bench = Bench(lab, PORT_RESTRICTED_CONE)
+    outside = Address(bench.nat.public, LOCAL_PORT)
+    opens = []
+    for ttl in (1, 2):
+        bench.client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        assert is_dropped(bench.client, local_address(bench.server), bench.server)
+        opens.append(not is_dropped(bench.server, outside, bench.client))
+    assert opens == [False, True]
 
 
 def test_payloads_arrive_whole(lab: TunLab) -> None:

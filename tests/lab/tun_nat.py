@@ -86,12 +86,11 @@ class Tun:
 
 
 class RoutingNat(Nat):
-    """A NAT that is a hop."""
+    """A NAT that looks at the TTL first, as a router does: what ends here leaves no mapping."""
 
     def receive(self, datagram: Datagram, segment: Segment) -> None:
-        passed_on = ipv4.after_hop(datagram)
-        if passed_on is not None:
-            super().receive(passed_on, segment)
+        if datagram.ttl > 1:
+            super().receive(datagram, segment)
 
 
 class Internet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from netpunch.address import Address
@@ -40,8 +40,8 @@ class EchoMachine(Outbox):
     def describe(self, data: bytes) -> str:
         return f"echo {data!r}"
 
-    def socket_opened(self, via: Via, local: Address, now: float) -> None:
-        self.opened[via] = local
+    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
+        self.opened.update(opened)
 
     # What a test makes it do.
 
@@ -51,8 +51,8 @@ class EchoMachine(Outbox):
     def emit(self, event: Event) -> None:
         self._emit(event)
 
-    def ask_for_sockets(self, count: int) -> None:
-        self._emit(OpenSockets(count))
+    def ask_for_sockets(self, count: int, family: int = 4) -> None:
+        self._emit(OpenSockets(count, family))
 
 
 class TimerMachine(EchoMachine):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -240,14 +240,15 @@ def test_opens_sockets_with_fresh_ports(run: Run) -> None:
 
 
 @needs_ipv6
-def test_opens_sockets_of_all_families_of_the_first_ones(run: Run) -> None:
+def test_opens_sockets_of_the_family_that_is_asked_for(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         driver = Driver(machine, on_event=ignore)
         driver.open(dict(enumerate(bind("", 0))))
-        machine.ask_for_sockets(2)
+        machine.ask_for_sockets(2, 6)
+        machine.ask_for_sockets(1, 4)
         driver.pump()
-        assert [local.host for local in machine.opened.values()] == ["0.0.0.0", "::"] * 2
+        assert [local.host for local in machine.opened.values()] == ["::", "::", "0.0.0.0"]
         driver.close()
 
     run(main())
@@ -255,9 +256,10 @@ def test_opens_sockets_of_all_families_of_the_first_ones(run: Run) -> None:
 
 def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
     class Greeter(EchoMachine):
-        def socket_opened(self, via: Via, local: Address, now: float) -> None:
-            super().socket_opened(via, local, now)
-            self.send(b"new", peer.address, via)
+        def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
+            super().sockets_opened(opened, now)
+            for via in opened:
+                self.send(b"new", peer.address, via)
 
     with client() as peer:
 

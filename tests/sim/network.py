@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from netpunch.address import Address
 
-
 DEFAULT_TTL = 64
 INTERNET_HOPS = 6
 """Routers between any two places on the internet: more than an opener's few hops."""

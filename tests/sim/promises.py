@@ -122,7 +122,8 @@ def _answers(scenario: Scenario) -> Iterator[str]:
 def _lengths(scenario: Scenario) -> Iterator[str]:
     """One length with control, another between ends: sizes tell nothing."""
     controls = {address.host for address in scenario.control_addresses}
-    for _, host, (data, source, destination) in scenario.network.sent:
+    for _, host, datagram in scenario.network.sent:
+        data, source, destination, _ = datagram
         if data in (PROBE, PROGRAM):
             continue
         with_control = not controls.isdisjoint((source.host, destination.host))

@@ -118,8 +118,8 @@ def test_who_is_faster_than_the_original_wins_no_link() -> None:
 
             def before(record: Record, run: Scenario = run) -> None:
                 if record.datagram.data != PROBE:
-                    data, _, destination = record.datagram
-                    run.network.inject(data, ATTACKER, destination)
+                    original = record.datagram
+                    run.network.inject(original.data, ATTACKER, original.destination)
 
             run.network.on_send.append(before)
             run.start().run_to_the_end()
@@ -199,9 +199,9 @@ def test_a_way_back_that_only_the_attacker_knows_makes_no_path() -> None:
     with promising(Scenario(1, replace(OPEN_PAIR, nat_b=(mute,), deadline=10.0))) as run:
 
         def relay(record: Record) -> None:
-            data, _, destination = record.datagram
-            if record.host == "b" and destination == A_OUTSIDE:
-                run.network.inject(data, ATTACKER, destination)
+            datagram = record.datagram
+            if record.host == "b" and datagram.destination == A_OUTSIDE:
+                run.network.inject(datagram.data, ATTACKER, A_OUTSIDE)
 
         run.network.on_send.append(relay)
         run.start().run_to_the_end()

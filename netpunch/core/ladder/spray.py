@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netpunch.address import Address
-from netpunch.core.events import PathKind, Via
 from netpunch.core import timing
+from netpunch.core.events import PathKind, Via
 from netpunch.core.ladder import budget
 from netpunch.core.ladder.field import Field
 from netpunch.core.ladder.tactic import Probe, Tactic

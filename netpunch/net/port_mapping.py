@@ -1,0 +1,129 @@
+"""Mappings of one local UDP port at this host's gateways, for as long as they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+
+from netpunch.address import Address
+from netpunch.core.events import Event, Mapped, Unmapped
+from netpunch.core.port_mapping import VIA, PortMapper
+from netpunch.errors import NetpunchError
+from netpunch.net.driver import Driver, clock
+from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways
+from netpunch.net.observer import Observer
+from netpunch.net.sockets import WILDCARDS, bind
+from netpunch.wire.portmap import SERVER_PORT
+
+RELEASE_TIMEOUT = 1.0
+"""Seconds that gateways get to confirm the end: they need milliseconds, and the mappings run
+out by themselves."""
+
+
+class PortMapping:
+    """Asks the default gateways to forward a port to this host, and keeps it so. Made and used
+    within a running loop: `open()`, then `await close()`, whatever happened in between.
+
+    Where there is no gateway, or none that maps ports, nothing happens: no error is raised and
+    `on_change` is not called."""
+
+    def __init__(
+        self,
+        on_change: Callable[[tuple[Address, ...]], None],
+        observer: Observer | None = None,
+    ) -> None:
+        """`on_change` gets `externals` each time they change; `observer` every datagram to and
+        from gateways, and what came of them (`Mapped`, `MappingLost`, `Unmapped`)."""
+        self._on_change = on_change
+        self._observer = observer
+        self._requests: list[_Request] = []
+
+    @property
+    def externals(self) -> tuple[Address, ...]:
+        """Where others reach the port now: at most one address for each family."""
+        found = (request.external for request in self._requests)
+        return tuple(external for external in found if external is not None)
+
+    def open(self, local: Iterable[Address]) -> None:
+        """Asks for the port of each of these bound addresses, at the gateway that forwards to
+        it: of its family and, unless it is a wildcard, by way of its IP."""
+        gateways = default_gateways()
+        for address in local:
+            for gateway in gateways:
+                if _forwards_to(gateway, address):
+                    self._ask(gateway, address.port)
+
+    async def close(self, *, release: bool = True) -> None:
+        """Ends the mappings, within RELEASE_TIMEOUT. May be repeated.
+
+        Without `release` they run out by themselves within the hour: for a port that another
+        program has taken over, which would lose its path."""
+        try:
+            if release:
+                async with asyncio.timeout(RELEASE_TIMEOUT):
+                    for request in self._requests:
+                        request.release()
+                    for request in self._requests:
+                        await request.released.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for request in self._requests:
+                request.close()
+            self._requests.clear()
+
+    def _ask(self, gateway: Gateway, port: int) -> None:
+        with contextlib.suppress(NetpunchError):  # the own address is gone: so is the gateway
+            self._requests.append(_Request(gateway, port, self._note, self._observer))
+
+    def _note(self) -> None:
+        self._on_change(self.externals)
+
+
+class _Request:
+    """The port's mapping at one gateway. Raises NetpunchError if it has no socket for it."""
+
+    def __init__(
+        self, gateway: Gateway, port: int, on_change: Callable[[], None], observer: Observer | None
+    ) -> None:
+        self.external: Address | None = None
+        self.released = asyncio.Event()
+        self._on_change = on_change
+        self._observer = observer
+        [sock] = bind(gateway.source, 0)
+        bind_to_interface(sock, gateway.interface)
+        self._machine = PortMapper(
+            Address(gateway.host, SERVER_PORT),
+            client=gateway.source,
+            internal_port=port,
+            random=os.urandom,
+            now=clock(),
+        )
+        self._driver = Driver(self._machine, on_event=self._take_event, observer=observer)
+        self._driver.open({VIA: sock})
+
+    def release(self) -> None:
+        """Tells the gateway; `released` is set once it has answered or is given up."""
+        self._machine.close(clock())
+        self._driver.pump()
+
+    def close(self) -> None:
+        self._driver.close()
+
+    def _take_event(self, event: Event) -> None:
+        if self._observer is not None:
+            self._observer(event)
+        if isinstance(event, Unmapped):
+            self.released.set()
+        external = event.external if isinstance(event, Mapped) else None
+        if external != self.external:
+            self.external = external
+            self._on_change()
+
+
+def _forwards_to(gateway: Gateway, address: Address) -> bool:
+    return address.host == gateway.source or (
+        address.host in WILDCARDS.values() and address.family == Address(gateway.host, 0).family
+    )

@@ -1,0 +1,84 @@
+"""What goes wrong between processes: wrong secrets, doubles, deaths."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.e2e.site import Mapping, Site
+from tests.e2e.test_links import PROTOCOLS, assert_linked
+
+
+def classic_secrets(site: Site) -> None:
+    site.write_file("p.key", "correct horse", 0o600)
+    site.write_file("wrong.key", "battery staple", 0o600)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_wrong_secret_is_told_on_both_sides(site: Site, protocol: str) -> None:
+    if protocol == "classic":
+        classic_secrets(site)
+    else:
+        site.write_key("wrong.key")
+    wrong: Mapping = {"a": {"secret_file": "wrong.key"}}
+    site.write_nodes(PROTOCOLS[protocol] | wrong, deadline="3500ms")
+    control = site.run_node("vps")
+    control.wait_for("control.ready")
+    home = site.run_node("home")
+    rejected = control.wait_for("auth.rejected")
+    assert (rejected["reason"], rejected["pair"]) == ("bad_mac", "p")
+    assert "secret" in control.stderr
+    home.wait_for("pair.waiting", reason="secret_rejected_or_silent")
+    failed = home.wait_for("pair.failed")
+    assert failed["reason"] == "secret_rejected_or_silent"
+    assert home.wait_exit() == 69
+    assert not control.events("control.registered")
+
+
+def test_a_double_is_told(site: Site) -> None:
+    """The same end on two machines. Both keep announcing, for their partner hangs."""
+    site.write_nodes()
+    control = site.run_node("vps")
+    office = site.run_node("office")
+    control.wait_for("control.registered", end="b")
+    office.signal(signal.SIGSTOP)
+    doubles = site.run_node("home"), site.run_node("home")
+    conflict = control.wait_for("role.conflict")
+    assert (conflict["pair"], conflict["end"]) == ("p", "a")
+    places = {
+        control.events("control.registered", end="a", raddr=address)[0]["raddr"]
+        for address in conflict["addresses"]
+    }
+    assert len(places) == 2
+    assert "configured on two machines" in control.stderr
+    assert [double.stop() for double in doubles] == [75, 75]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_end_is_killed_and_started_again(site: Site, protocol: str) -> None:
+    """Its partner is introduced to a ghost first."""
+    site.write_nodes(PROTOCOLS[protocol])
+    control = site.run_node("vps")
+    office = site.run_node("office")
+    ghost = control.wait_for("control.registered", end="b")
+    office.kill()
+    home = site.run_node("home")
+    home.wait_for("pair.introduced", raddr=ghost["raddr"])
+    assert_linked(home, site.run_node("office"))
+
+
+def test_an_absent_partner(site: Site) -> None:
+    site.write_nodes(deadline="1s")
+    site.run_node("vps")
+    home = site.run_node("home")
+    failed = home.wait_for("pair.failed")
+    assert failed["reason"] == "partner_absent"
+    assert home.wait_exit() == 75
+
+
+def test_no_control(site: Site) -> None:
+    site.write_nodes(deadline="1s")
+    home = site.run_node("home")
+    assert home.wait_for("pair.failed")["reason"] in ("no_control", "secret_rejected_or_silent")
+    assert home.wait_exit() == 69
