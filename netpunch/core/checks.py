@@ -198,7 +198,8 @@ class Checklist:
     def handle_timer(self, now: float) -> None:
         if self.stopped:
             return
-        for path in self.paths.values():
+        # Where the rate does not suffice for all, it goes to those that had the least of it.
+        for path in sorted(self.paths.values(), key=lambda path: path.pings):
             if path.next_ping > now:
                 continue
             if not self._bucket.take(now):

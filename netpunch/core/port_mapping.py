@@ -195,7 +195,7 @@ class PortMapper(Outbox):
                 return portmap.AddressRequest()
             case _Ask.PORT:
                 return portmap.PortRequest(self._port, self._suggested.port, self._lifetime)
-            case _Ask.PORT_RELEASE:
+            case _:  # PORT_RELEASE
                 return portmap.PortRequest(self._port, 0, 0)
 
     def _pcp_request(self, lifetime: int, suggested: Address) -> portmap.PcpRequest:

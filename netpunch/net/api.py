@@ -16,6 +16,7 @@ from netpunch.errors import UsageError
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Observer
 from netpunch.net.punch import ControlAt, Punch, PunchSpec
+from netpunch.wire.keys import KEY_LENGTH
 
 CLASSIC_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -62,10 +63,14 @@ async def punch(
     any bytes; `control` one or several `host:port`. `observer` is called with every datagram and
     event. Raises NetpunchError: PortInUseError, ControlUnreachableError, NotLinkedError, …"""
     controls = [control] if isinstance(control, str) else list(control)
+    if not controls:
+        raise UsageError("no control is given: `control` takes one or several host:port")
     classic = protocol == "classic"
     role = _classic_end(end) if classic else end
     if role not in ("a", "b"):
         raise UsageError(f"an end is 'a' or 'b', not {end!r}")
+    if not classic:
+        _check_key(pair, secret)
     spec = PunchSpec(
         pair=pair,
         end=cast(Literal["a", "b"], role),
@@ -92,6 +97,13 @@ async def punch(
         linked.duration,
         linked.session_key,
     )
+
+
+def _check_key(pair: str, key: bytes) -> None:
+    if not pair:
+        raise UsageError("a v2 pair has a name, the same on control and both ends")
+    if len(key) != KEY_LENGTH:
+        raise UsageError(f"a v2 key has {KEY_LENGTH} bytes, not {len(key)}: `netpunch key new`")
 
 
 def _control_at(text: str) -> ControlAt:
@@ -124,6 +136,10 @@ async def serve_control(
     Raises PortInUseError, PermissionsError, ConfigurationError, UsageError."""
     texts = [listen] if isinstance(listen, str) else list(listen)
     letters = {letter: secret for slots, secret in (classic or {}).items() for letter in slots}
+    for letter in letters:
+        _classic_end(letter)
+    for pair, key in (pairs or {}).items():
+        _check_key(pair, key)
     machine = ControlNode(
         ControlV2(pairs or {}, own_hosts=own_hosts, expire=expire, random=os.urandom),
         ClassicControl(letters),

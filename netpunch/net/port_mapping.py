@@ -34,8 +34,8 @@ class PortMapping:
         on_change: Callable[[tuple[Address, ...]], None],
         observer: Observer | None = None,
     ) -> None:
-        """`on_change` gets `externals` each time they change; `observer` every datagram to and
-        from gateways, and what came of them (`Mapped`, `MappingLost`, `Unmapped`)."""
+        """`on_change` gets `externals` each time they change, until `close()`; `observer` every
+        datagram to and from gateways, and `Mapped`, `MappingLost`, `Unmapped`."""
         self._on_change = on_change
         self._observer = observer
         self._requests: list[_Request] = []
@@ -113,14 +113,13 @@ class _Request:
         self._driver.close()
 
     def _take_event(self, event: Event) -> None:
-        if self._observer is not None:
-            self._observer(event)
+        before, self.external = self.external, event.external if isinstance(event, Mapped) else None
         if isinstance(event, Unmapped):
             self.released.set()
-        external = event.external if isinstance(event, Mapped) else None
-        if external != self.external:
-            self.external = external
+        elif self.external != before:
             self._on_change()
+        if self._observer is not None:
+            self._observer(event)
 
 
 def _forwards_to(gateway: Gateway, address: Address) -> bool:

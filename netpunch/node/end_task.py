@@ -147,6 +147,7 @@ class EndTask:
         try:
             _raise_for(await self._hooks.before())
             await attempt.open()
+            self._warn(attempt.unresolved)
             linked = await attempt.linked()
             published = await asyncio.to_thread(publish, self.end, linked, time.time())
             if not self.end.holds:
@@ -302,6 +303,10 @@ class EndTask:
 
     def _tell(self, event: EventName, **fields: Value) -> Record:
         return self._services.journal.emit(event, pair=self.end.pair, end=self.end.end, **fields)
+
+    def _warn(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            self._services.console.warn(f"{self.end.pair} {self.end.end}: {text}")
 
     def _say(self, text: str) -> None:
         self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")

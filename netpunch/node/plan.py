@@ -88,10 +88,12 @@ class Planner:
                 if planned is not None:
                     ends[end.pair, end.end] = planned
         controls = {each.name: self._plan_control(site, each, part) for each in part.controls}
+        # Disabled ones count: a reload may enable them.
         endless = any(
-            end.enabled and end.node != part.node
+            end.node != part.node
             for control in part.controls
-            for pair in pairs_served(site, control)
+            for pair in site.pairs
+            if control.name in pair.controls
             for end in pair.ends
         )
         warnings = tuple(dict.fromkeys(self._warnings))

@@ -78,7 +78,7 @@ def sent_by(machine: Machine) -> list[Sent]:
 
 
 def decode(transmits: Iterable[Transmit]) -> list[Sent]:
-    return [Sent(read(data), destination, via, data) for data, destination, via in transmits]
+    return [Sent(read(data), destination, via, data) for data, destination, via, *_ in transmits]
 
 
 def told_by(machine: Machine) -> list[Event]:

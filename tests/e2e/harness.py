@@ -10,11 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any
+from typing import IO, Any
 
 Record = dict[str, Any]
 
@@ -31,7 +30,7 @@ before the process under test binds it."""
 
 class Netpunch:
     """A process of netpunch. Its standard output is read line by line and, but for `text`, as
-    JSON; its standard error is collected. Whoever starts one must `close` it."""
+    JSON; `said` is its standard error. Whoever starts one must `close` it."""
 
     def __init__(
         self,
@@ -42,32 +41,30 @@ class Netpunch:
     ) -> None:
         """`unread`: nobody reads its standard output, a pipe, until `close`."""
         self.lines: list[str] = []
+        self.said = ""
         self._records: list[Record] = []
         self._text = text
         self._changed = Condition()
-        self._ended = False
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [*NETPUNCH, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=subprocess.PIPE,
             cwd=REPOSITORY,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **(env or {})},
         )
-        self._reader = None if unread else Thread(target=self._read)
-        if self._reader:
-            self._reader.start()
+        self._unread = self._process.stdout if unread else None
+        sources = [(self._process.stderr, self._take_said)]
+        if not unread:
+            sources.append((self._process.stdout, self._take_line))
+        self._readers = [Thread(target=self._read, args=source) for source in sources]
+        self._reading = len(self._readers)
+        for reader in self._readers:
+            reader.start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    @property
-    def stderr(self) -> str:
-        """What it has said to people so far."""
-        size = os.fstat(self._errors.fileno()).st_size
-        return os.pread(self._errors.fileno(), size, 0).decode()
 
     def events(self, event: str | None = None, **fields: object) -> list[Record]:
         """The records so far, or those of one event with such fields."""
@@ -79,12 +76,16 @@ class Netpunch:
     ) -> Record:
         """The `count`-th record of an event with such fields, once it is there."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._ended or len(self._matching(event, fields)) >= count, seconds
-            )
+            self._wait(lambda: len(self._matching(event, fields)) >= count, seconds)
             found = self._matching(event, fields)
         assert len(found) >= count, f"no {event} {fields or ''}\n{self.transcript()}"
         return found[count - 1]
+
+    def wait_said(self, text: str, seconds: float = EVENT_SECONDS) -> None:
+        """Until it has said this to people."""
+        with self._changed:
+            self._wait(lambda: text in self.said, seconds)
+        assert text in self.said, f"not said: {text!r}\n{self.transcript()}"
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -95,8 +96,8 @@ class Netpunch:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running\n{self.transcript()}") from None
-        if self._reader:
-            self._reader.join()
+        for reader in self._readers:
+            reader.join()
         return code
 
     def stop(self) -> int:
@@ -112,14 +113,17 @@ class Netpunch:
     def close(self) -> None:
         """End it by force if it still runs."""
         self.kill()
-        if self._reader:
-            self._reader.join()
-        elif self._process.stdout:
-            self._process.stdout.close()
-        self._errors.close()
+        if self._unread:
+            self._unread.close()
+        for reader in self._readers:
+            reader.join()
 
     def transcript(self) -> str:
-        return f"-- stdout:\n{''.join(self.lines)}\n-- stderr:\n{self.stderr}"
+        return f"-- stdout:\n{''.join(self.lines)}\n-- stderr:\n{self.said}"
+
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Until it holds, or nothing more will come."""
+        self._changed.wait_for(lambda: not self._reading or condition(), seconds)
 
     def _matching(self, event: str | None, fields: Mapping[str, object]) -> list[Record]:
         return [
@@ -129,19 +133,24 @@ class Netpunch:
             and all(record.get(name) == value for name, value in fields.items())
         ]
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
+    def _take_line(self, line: str) -> None:
+        self.lines.append(line)
+        if not self._text:
+            self._records.append(json.loads(line))
+
+    def _take_said(self, line: str) -> None:
+        self.said += line
+
+    def _read(self, source: IO[bytes], take: Callable[[str], None]) -> None:
         try:
-            with self._process.stdout as output:
-                for line in output:
+            with source:
+                for line in source:
                     with self._changed:
-                        self.lines.append(line.decode())
-                        if not self._text:
-                            self._records.append(json.loads(line))
+                        take(line.decode())
                         self._changed.notify_all()
         finally:
             with self._changed:
-                self._ended = True
+                self._reading -= 1
                 self._changed.notify_all()
 
 

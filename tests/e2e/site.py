@@ -14,15 +14,25 @@ import yaml
 from netpunch.config.secrets import Secret, format_key
 from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
 
-Mapping = dict[str, Any]
+Settings = dict[str, Any]
+
+PROTOCOLS: dict[str, Settings] = {"v2": {}, "classic": {"protocol": "classic", "slots": "c-d"}}
 
 POLL_SECONDS = 0.01
 """Between looks at a file that hooks write: nothing tells when it changes."""
 
+OCCASIONS = ("before", "up", "down", "fail")
 LOGGING_HOOK = """#!/bin/sh
 echo "$NETPUNCH_EVENT $NETPUNCH_PAIR $NETPUNCH_END $NETPUNCH_REASON" >> hooks.log
 """
 """A hook that writes down its occasion; what follows is up to the test."""
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes what occurs twice twice: a site file has no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 class Site:
@@ -36,20 +46,24 @@ class Site:
         self.port = free_port()
         self._programs = programs
 
-    def write(self, pairs: Mapping, *, control: Mapping | None = None, **defaults: Any) -> None:
+    def write(
+        self, pairs: Settings, *, control: Settings | list[Settings] | None = None, **defaults: Any
+    ) -> None:
         """The whole file; `control` and `defaults` replace what is set here, pairs without `a` or
         `b` get empty ones."""
         address = f"127.0.0.1:{self.port}"
+        if not isinstance(control, list):
+            control = {"address": address, "listen": address} | (control or {})
         site = {
             "version": 1,
-            "control": {"address": address, "listen": address} | (control or {}),
+            "control": control,
             "defaults": {"local": "127.0.0.1:0", "deadline": "20s"} | defaults,
             "pairs": {name: {"a": {}, "b": {}} | pair for name, pair in pairs.items()},
         }
-        self.file.write_text(yaml.safe_dump(site, sort_keys=False))
+        self.file.write_text(yaml.dump(site, Dumper=PlainDumper, sort_keys=False))
 
     def write_nodes(
-        self, pair: Mapping | None = None, *, control: Mapping | None = None, **defaults: Any
+        self, pair: Settings | None = None, *, control: Settings | None = None, **defaults: Any
     ) -> None:
         """A pair `p` between the nodes `home` and `office`, with its control on `vps`."""
         pair = pair or {}
@@ -78,6 +92,10 @@ class Site:
         """A hook that logs its occasion, then does what `then` says; gives its argv."""
         self.write_file(name, LOGGING_HOOK + then + "\n", 0o755)
         return [f"./{name}"]
+
+    def hooks(self, **then: str) -> dict[str, list[str]]:
+        """A hook for every occasion; what some of them do besides."""
+        return {name: self.write_hook(f"hook-{name}", then.get(name, "")) for name in OCCASIONS}
 
     def hook_log(self) -> list[str]:
         """What the hooks have written down, an occasion a line."""

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.e2e.site import Mapping, Site
-from tests.e2e.test_links import PROTOCOLS, assert_linked
+from tests.e2e.assertions import assert_linked
+from tests.e2e.site import PROTOCOLS, Settings, Site
 
 
 def classic_secrets(site: Site) -> None:
@@ -21,18 +21,17 @@ def test_a_wrong_secret_is_told_on_both_sides(site: Site, protocol: str) -> None
         classic_secrets(site)
     else:
         site.write_key("wrong.key")
-    wrong: Mapping = {"a": {"secret_file": "wrong.key"}}
-    site.write_nodes(PROTOCOLS[protocol] | wrong, deadline="3500ms")
+    wrong: Settings = {"a": {"secret_file": "wrong.key"}}
+    site.write_nodes(PROTOCOLS[protocol] | wrong, deadline="1s")
     control = site.run_node("vps")
     control.wait_for("control.ready")
     home = site.run_node("home")
     rejected = control.wait_for("auth.rejected")
     assert (rejected["reason"], rejected["pair"]) == ("bad_mac", "p")
-    assert "secret" in control.stderr
-    home.wait_for("pair.waiting", reason="secret_rejected_or_silent")
+    control.wait_said("the secret is wrong")
     failed = home.wait_for("pair.failed")
     assert failed["reason"] == "secret_rejected_or_silent"
-    assert home.wait_exit() == 69
+    assert home.wait_exit() == 69, home.transcript()
     assert not control.events("control.registered")
 
 
@@ -51,7 +50,7 @@ def test_a_double_is_told(site: Site) -> None:
         for address in conflict["addresses"]
     }
     assert len(places) == 2
-    assert "configured on two machines" in control.stderr
+    control.wait_said("configured on two machines")
     assert [double.stop() for double in doubles] == [75, 75]
 
 
@@ -80,5 +79,29 @@ def test_an_absent_partner(site: Site) -> None:
 def test_no_control(site: Site) -> None:
     site.write_nodes(deadline="1s")
     home = site.run_node("home")
-    assert home.wait_for("pair.failed")["reason"] in ("no_control", "secret_rejected_or_silent")
-    assert home.wait_exit() == 69
+    assert home.wait_for("pair.failed")["reason"] == "secret_rejected_or_silent"
+    assert home.wait_exit() == 69, home.transcript()
+    assert f"127.0.0.1:{site.port}" in home.said
+
+
+def test_a_control_whose_name_does_not_resolve(site: Site) -> None:
+    """`.invalid` never does: RFC 6761. The pair that has another control goes on."""
+    port = site.port
+    good, bad = (
+        {"name": name, "node": node, "address": f"{host}:{port}", "listen": f"127.0.0.1:{port}"}
+        for name, node, host in (("good", "vps", "127.0.0.1"), ("bad", "other", "nowhere.invalid"))
+    )
+    site.write_key("p.key")
+    ends = {"secret_file": "p.key", "a": {"node": "home"}, "b": {"node": "home"}}
+    pairs = {"lost": ends | {"control": "bad"}, "saved": ends | {"control": ["bad", "good"]}}
+    site.write(pairs, control=[good, bad])
+    site.run_node("vps")
+    home = site.run_node("home")
+    assert home.wait_exit() == 69, home.transcript()
+    assert {record["pair"] for record in home.events("pair.up")} == {"saved"}
+    failures = home.events("pair.failed")
+    assert [(record["pair"], record["reason"]) for record in failures] == [
+        ("lost", "no_control")
+    ] * 2
+    assert "nowhere.invalid" in failures[0]["err"]
+    assert "saved a: cannot resolve 'nowhere.invalid'" in home.said

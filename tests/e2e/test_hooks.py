@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
-import time
 
 import pytest
 
-from tests.e2e.harness import Netpunch
+from tests.e2e.assertions import assert_stops
 from tests.e2e.site import Site
-from tests.node.children import needs_proc, nobody_left
+from tests.node.children import needs_proc
 
-STOP_SECONDS = 10.0
-"""By promise."""
-HOOK_NAMES = ("before", "up", "down", "fail")
 IGNORE_SIGTERM = "trap '' TERM; "
 
 
-def hooks(site: Site, **then: str) -> dict[str, list[str]]:
-    """All four, logging; some do something else then."""
-    return {name: site.write_hook(f"hook-{name}", then.get(name, "")) for name in HOOK_NAMES}
-
-
 def test_before_then_up(site: Site) -> None:
-    site.write({"p": {}}, secret="generate", hooks=hooks(site))
+    site.write({"p": {}}, secret="generate", hooks=site.hooks())
     program = site.run()
-    assert program.wait_exit() == 0, program.stderr
+    assert program.wait_exit() == 0, program.said
     for end in "ab":
         log = [line for line in site.hook_log() if f" {end} " in line]
         assert log == [f"before p {end} ", f"up p {end} "]
@@ -39,7 +29,7 @@ def test_what_up_is_told(site: Site) -> None:
     hook = site.write_hook(then="env > $NETPUNCH_END.env; cat > $NETPUNCH_END.json")
     site.write({"p": {}}, secret="generate", hooks={"up": hook})
     program = site.run(env={"SECRET_OF_THE_SERVICE": "x"})
-    assert program.wait_exit() == 0, program.stderr
+    assert program.wait_exit() == 0, program.said
     for end in "ab":
         up = program.events("pair.up", end=end)[0]
         assert json.loads((site.folder / f"{end}.json").read_text()) == up
@@ -64,7 +54,7 @@ def test_what_up_is_told(site: Site) -> None:
 
 
 def test_the_deadline_passes(site: Site) -> None:
-    site.write_nodes(deadline="1s", hooks=hooks(site))
+    site.write_nodes(deadline="1s", hooks=site.hooks())
     site.run_node("vps")
     home = site.run_node("home")
     assert home.wait_exit() == 75
@@ -73,7 +63,7 @@ def test_the_deadline_passes(site: Site) -> None:
 
 @pytest.mark.parametrize(("then", "code"), [("exit 3", 1), ("exit 75", 75)])
 def test_before_fails(site: Site, then: str, code: int) -> None:
-    site.write({"p": {"b": {"enabled": False}}}, secret="generate", hooks=hooks(site, before=then))
+    site.write({"p": {"b": {"enabled": False}}}, secret="generate", hooks=site.hooks(before=then))
     program = site.run()
     assert program.wait_exit() == code
     assert site.hook_log() == ["before p a ", "fail p a hook"]
@@ -83,7 +73,7 @@ def test_before_fails(site: Site, then: str, code: int) -> None:
 
 def test_up_fails(site: Site) -> None:
     """Then nobody uses the link: there is no env file that says so."""
-    failing = {"a": {"hooks": hooks(site, up="echo no route; exit 3"), "env_file": "a.env"}}
+    failing = {"a": {"hooks": site.hooks(up="echo no route; exit 3"), "env_file": "a.env"}}
     site.write({"p": failing}, secret="generate")
     program = site.run()
     assert program.wait_exit() == 1
@@ -101,7 +91,7 @@ def test_a_missing_hook_stops_only_its_pair(site: Site) -> None:
     assert program.wait_exit() == 1
     assert {record["end"] for record in program.events("pair.up", pair="good")} == {"a", "b"}
     assert not program.events("control.registered", pair="bad")
-    assert program.stderr.count("missing: no such program") == 1, "once for both ends"
+    assert program.said.count("missing: no such program") == 1, "once for both ends"
 
 
 def test_the_session_key(site: Site) -> None:
@@ -113,7 +103,7 @@ def test_the_session_key(site: Site) -> None:
     )
     site.write({"p": {}}, secret="generate", session_key=True, hooks={"up": hook})
     program = site.run("--trace")
-    assert program.wait_exit() == 0, program.stderr
+    assert program.wait_exit() == 0, program.said
     keys = [(site.folder / f"{end}.key").read_text().strip() for end in "ab"]
     assert keys[0] == keys[1]
     assert len(base64.b64decode(keys[0], validate=True)) == 32
@@ -123,27 +113,14 @@ def test_the_session_key(site: Site) -> None:
         assert not (site.folder / (site.folder / f"{end}.path").read_text().strip()).exists()
 
 
-def stop_in_time(program: Netpunch, pair: str) -> int:
-    """SIGTERM; gives the exit code. It ends within its time and leaves nobody behind."""
-    program.signal(signal.SIGTERM)
-    begun = time.monotonic()
-    code = program.wait_exit()
-    assert time.monotonic() - begun < STOP_SECONDS
-    assert nobody_left("NETPUNCH_PAIR", pair)
-    return code
-
-
 @needs_proc
-@pytest.mark.parametrize("stubborn", ["", IGNORE_SIGTERM], ids=["polite", "stubborn"])
-def test_stopped_during_before(site: Site, stubborn: str) -> None:
+def test_stopped_during_before(site: Site) -> None:
     pair = f"before-{site.port}"
-    before = stubborn + "echo begun; sleep 60"
-    site.write(
-        {pair: {"b": {"enabled": False}}}, secret="generate", hooks=hooks(site, before=before)
-    )
+    then = site.hooks(before="echo begun; sleep 60")
+    site.write({pair: {"b": {"enabled": False}}}, secret="generate", hooks=then)
     program = site.run()
     program.wait_for("hook.output", text="begun")
-    assert stop_in_time(program, pair) == 75
+    assert_stops(program, pair, 75)
     assert site.hook_log() == [f"before {pair} a "], "it took nothing"
     assert program.events("hook.end")[0]["outcome"] == "stopped"
 
@@ -153,23 +130,22 @@ def test_stopped_during_before(site: Site, stubborn: str) -> None:
 def test_stopped_while_punching(site: Site, stubborn: str) -> None:
     pair = f"punch-{site.port}"
     fail = stubborn and stubborn + "sleep 60"
-    site.write({pair: {"b": {"enabled": False}}}, secret="generate", hooks=hooks(site, fail=fail))
+    site.write({pair: {"b": {"enabled": False}}}, secret="generate", hooks=site.hooks(fail=fail))
     program = site.run()
     program.wait_for("pair.waiting")
-    assert stop_in_time(program, pair) == 75
+    assert_stops(program, pair, 75)
     assert site.hook_log() == [f"before {pair} a ", f"fail {pair} a stopped"]
     assert program.events("pair.failed")[0]["reason"] == "stopped"
 
 
 @needs_proc
-@pytest.mark.parametrize("stubborn", ["", IGNORE_SIGTERM], ids=["polite", "stubborn"])
-def test_stopped_during_up(site: Site, stubborn: str) -> None:
+def test_stopped_during_up(site: Site) -> None:
     pair = f"up-{site.port}"
-    end = {"hooks": hooks(site, up=stubborn + "echo begun; sleep 60"), "env_file": "a.env"}
+    end = {"hooks": site.hooks(up="echo begun; sleep 60"), "env_file": "a.env"}
     site.write({pair: {"a": end}}, secret="generate")
     program = site.run()
     program.wait_for("hook.output", text="begun")
-    assert stop_in_time(program, pair) == 75
+    assert_stops(program, pair, 75)
     assert site.hook_log() == [f"before {pair} a ", f"up {pair} a "]
     assert not (site.folder / "a.env").exists(), "nobody uses the link"
 
@@ -177,11 +153,11 @@ def test_stopped_during_up(site: Site, stubborn: str) -> None:
 @needs_proc
 def test_stopped_with_more_ends_than_hooks_may_run_at_once(site: Site) -> None:
     pairs = [f"many-{site.port}-{i}" for i in range(12)]
-    slow = hooks(site, fail="sleep 1; echo given back >> back.log")
+    slow = site.hooks(fail="sleep 1; echo given back >> back.log")
     site.write({pair: {"b": {"enabled": False}} for pair in pairs}, secret="generate", hooks=slow)
     program = site.run()
     program.wait_for("pair.waiting", count=len(pairs))
-    assert stop_in_time(program, pairs[0]) == 75
+    assert_stops(program, pairs[0], 75)
     expected = [f"{line} {pair} a" for pair in pairs for line in ("before", "fail")]
     assert sorted(line.rsplit(" ", 1)[0] for line in site.hook_log()) == sorted(expected)
     assert len((site.folder / "back.log").read_text().splitlines()) == len(pairs)

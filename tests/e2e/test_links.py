@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Any
-
 import pytest
 
-from tests.e2e.harness import REPOSITORY, Netpunch, Record, free_port, is_free
-from tests.e2e.site import Mapping, Site
+from tests.e2e.assertions import assert_linked, assert_same_path
+from tests.e2e.harness import REPOSITORY, free_port, is_free
+from tests.e2e.site import PROTOCOLS, Site
 from tests.net.machines import has_ipv6
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 
 EXAMPLE = REPOSITORY / "configs" / "example.yaml"
 EXAMPLE_PORT = 10001
-PROTOCOLS: dict[str, Mapping] = {"v2": {}, "classic": {"protocol": "classic", "slots": "c-d"}}
-
-
-def assert_same_path(one: Record, other: Record) -> None:
-    assert (one["laddr"], one["raddr"]) == (other["raddr"], other["laddr"])
-
-
-def assert_linked(home: Netpunch, office: Netpunch, **fields: Any) -> tuple[Record, Record]:
-    """Both report the link, end well, and the hole passes datagrams in both directions."""
-    ups = home.wait_for("pair.up", **fields), office.wait_for("pair.up", **fields)
-    assert_same_path(*ups)
-    assert (home.wait_exit(), office.wait_exit()) == (0, 0)
-    assert_passes(*ups)
-    return ups
-
-
-def assert_passes(home: Record, office: Record) -> None:
-    family = socket.AF_INET6 if ":" in home["lhost"] else socket.AF_INET
-    with (
-        socket.socket(family, socket.SOCK_DGRAM) as at_home,
-        socket.socket(family, socket.SOCK_DGRAM) as in_office,
-    ):
-        at_home.bind((home["lhost"], home["lport"]))
-        in_office.bind((office["lhost"], office["lport"]))
-        for sender, link, receiver in ((at_home, home, in_office), (in_office, office, at_home)):
-            receiver.settimeout(5)
-            sender.sendto(b"hello", (link["rhost"], link["rport"]))
-            data, source = receiver.recvfrom(100)
-            assert (data, source[:2]) == (b"hello", (link["lhost"], link["lport"]))
 
 
 @pytest.mark.skipif(not is_free(EXAMPLE_PORT), reason=f"port {EXAMPLE_PORT} is taken")
@@ -98,7 +67,7 @@ def test_two_pairs_with_the_same_ports(site: Site) -> None:
     }
     site.write(ends, secret="generate", candidates=["observed", "host"])
     program = site.run()
-    assert program.wait_exit() == 0, program.stderr
+    assert program.wait_exit() == 0, program.said
     for pair, pair_ends in ends.items():
         a, b = (program.events("pair.up", pair=pair, end=end)[0] for end in "ab")
         assert_same_path(a, b)

@@ -6,7 +6,7 @@ from netpunch.address import Address
 from netpunch.core.events import Finished, Via
 from netpunch.core.machine import NEVER, Outbox
 from tests.sim.hosts import SimHost
-from tests.sim.network import Datagram, Link, Network
+from tests.sim.network import INTERNET_HOPS, Link, Network
 
 LEFT, RIGHT = Address("192.0.2.1", 5000), Address("192.0.2.2", 5000)
 
@@ -198,7 +198,18 @@ def test_injected_datagrams_come_from_wherever_they_say() -> None:
     ghost = Address("203.0.113.9", 9)
     network.inject(b"boo", ghost, RIGHT)
     network.run_until(1.0)
-    assert [stray.datagram for stray in network.strays] == [Datagram(b"boo", RIGHT, ghost)]
+    assert [stray.datagram[:3] for stray in network.strays] == [(b"boo", RIGHT, ghost)]
+
+
+@pytest.mark.parametrize("ttl", [INTERNET_HOPS, INTERNET_HOPS + 1])
+def test_a_datagram_dies_when_it_has_no_hops_left(ttl: int) -> None:
+    network = Network(1)
+    left, right = two_hosts(network, Link())
+    echo = Echo()
+    right.start(echo)
+    left.send(b"tired", RIGHT, 0, ttl)
+    network.run_until(1.0)
+    assert len(echo.arrivals) == ttl - INTERNET_HOPS
 
 
 def test_a_host_can_send_to_itself() -> None:

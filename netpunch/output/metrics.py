@@ -1,0 +1,174 @@
+"""A status as text for Prometheus: what node_exporter's textfile collector reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus
+
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+
+MILLISECONDS = 1000
+
+_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+"""What the format escapes in a label's value."""
+
+
+class Metric(NamedTuple):
+    """A metric and where its samples are found. Counters begin at 0 with the process, and with
+    a reload that changes their end or control."""
+
+    name: str
+    kind: str
+    help: str
+    samples: Callable[[ProcessStatus], Iterable[Sample]]
+
+
+def metrics_text(status: ProcessStatus) -> str:
+    """All metrics that have a sample, each with its help and type."""
+    return "".join(line for metric in METRICS for line in _lines(metric, status))
+
+
+def _lines(metric: Metric, status: ProcessStatus) -> Iterator[str]:
+    samples = list(metric.samples(status))
+    if samples:
+        yield f"# HELP {metric.name} {metric.help}\n"
+        yield f"# TYPE {metric.name} {metric.kind}\n"
+    for labels, value in samples:
+        yield f"{metric.name}{_labels(labels)} {value}\n"
+
+
+def _labels(labels: Labels) -> str:
+    pairs = [f'{name}="{value.translate(_ESCAPED)}"' for name, value in labels.items()]
+    return f"{{{','.join(pairs)}}}" if pairs else ""
+
+
+Samples = Callable[[ProcessStatus], Iterable[Sample]]
+
+
+def _per_end(value: Callable[[EndStatus], float | None]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for end in status.ends:
+            if (number := value(end)) is not None:
+                yield _whose(end), number
+
+    return samples
+
+
+def _per_reason(counts: Callable[[EndStatus], Mapping[str, int]]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for end in status.ends:
+            for reason, count in counts(end).items():
+                yield _whose(end) | {"reason": reason}, count
+
+    return samples
+
+
+def _per_control(value: Callable[[ControlStatus], float]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for control in status.controls:
+            yield {"control": control.name}, value(control)
+
+    return samples
+
+
+def _per_kind(label: str, counts: Callable[[ControlStatus], Mapping[str, int]]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for control in status.controls:
+            for kind, count in counts(control).items():
+                yield {"control": control.name, label: kind}, count
+
+    return samples
+
+
+def _whose(end: EndStatus) -> Labels:
+    return {"pair": end.pair, "end": end.end}
+
+
+def _info(status: ProcessStatus) -> Iterator[Sample]:
+    yield {"version": status.version, "node": status.node or ""}, 1
+
+
+METRICS = (
+    Metric("netpunch_info", "gauge", "Always 1; the labels tell.", _info),
+    Metric(
+        "netpunch_start_time_seconds",
+        "gauge",
+        "When the process was started, since the epoch.",
+        lambda status: [({}, status.started)],
+    ),
+    Metric(
+        "netpunch_events_dropped_total",
+        "counter",
+        "Events that a stalled reader of standard output has cost.",
+        lambda status: [({}, status.events_dropped)],
+    ),
+    Metric(
+        "netpunch_pair_up",
+        "gauge",
+        "Whether this end of the pair is linked.",
+        _per_end(lambda end: int(end.is_up)),
+    ),
+    Metric(
+        "netpunch_pair_since_timestamp_seconds",
+        "gauge",
+        "When this end came into its present state, since the epoch.",
+        _per_end(lambda end: end.since),
+    ),
+    Metric(
+        "netpunch_pair_rtt_seconds",
+        "gauge",
+        "Round trip to the partner when the link was made.",
+        _per_end(lambda end: None if end.rtt_ms is None else end.rtt_ms / MILLISECONDS),
+    ),
+    Metric(
+        "netpunch_pair_links_total",
+        "counter",
+        "Links made.",
+        _per_end(lambda end: end.links),
+    ),
+    Metric(
+        "netpunch_pair_failures_total",
+        "counter",
+        "Attempts that came to nothing.",
+        _per_reason(lambda end: end.failures),
+    ),
+    Metric(
+        "netpunch_pair_losses_total",
+        "counter",
+        "Links that were lost.",
+        _per_reason(lambda end: end.losses),
+    ),
+    Metric(
+        "netpunch_control_up",
+        "gauge",
+        "Whether the control listens and serves all of its pairs.",
+        _per_control(lambda control: int(not control.problems)),
+    ),
+    Metric(
+        "netpunch_control_registered",
+        "gauge",
+        "Ends that are registered now.",
+        _per_control(lambda control: control.registered),
+    ),
+    Metric(
+        "netpunch_control_drops_total",
+        "counter",
+        "Datagrams that were not taken.",
+        _per_kind("reason", lambda control: control.drops),
+    ),
+    Metric(
+        "netpunch_control_send_errors_total",
+        "counter",
+        "Datagrams that the system did not send.",
+        _per_kind("error", lambda control: control.send_errors),
+    ),
+    Metric(
+        "netpunch_control_queue_drops_total",
+        "counter",
+        "Datagrams that came faster than they were read.",
+        _per_control(lambda control: control.queue_drops),
+    ),
+)

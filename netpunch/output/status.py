@@ -1,0 +1,178 @@
+"""What a running process says of itself: plain values that never change, without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from netpunch.output.record import VERSION, Record, rfc3339
+
+SOCKET_NAME = "status.sock"
+
+
+class State(StrEnum):
+    """Where an end is."""
+
+    STARTING = "starting"
+    """Nothing was told yet: its check or its `before` hook runs."""
+    WAITING = "waiting"
+    """For control, or for the partner: the reason says which."""
+    PUNCHING = "punching"
+    """Introduced to the partner."""
+    UP = "up"
+    """Linked, or its check says that it is alive."""
+    DOWN = "down"
+    """The link was lost."""
+    FAILED = "failed"
+    """There is no link; in `keep` it is tried again."""
+    STOPPED = "stopped"
+    """It was stopped: nobody looks after a link of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndStatus:
+    """One end of a pair; the names are those of events. `since` and `err_at` are seconds since
+    the epoch, `err` is the last error, which stays when the end is up again."""
+
+    pair: str
+    end: str
+    since: float
+    state: State = State.STARTING
+    reason: str | None = None
+    laddr: str | None = None
+    raddr: str | None = None
+    observed: str | None = None
+    """The end's own address as control sees it."""
+    path: str | None = None
+    rtt_ms: float | None = None
+    err: str | None = None
+    err_at: float | None = None
+    links: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How often it has failed, by reason."""
+    losses: Mapping[str, int] = field(default_factory=dict)
+    """How often a link was lost, by reason."""
+
+    @property
+    def is_up(self) -> bool:
+        return self.state is State.UP
+
+    def as_record(self) -> Record:
+        return {
+            "pair": self.pair,
+            "end": self.end,
+            "state": self.state,
+            **_known(
+                reason=self.reason,
+                laddr=self.laddr,
+                raddr=self.raddr,
+                observed=self.observed,
+                path=self.path,
+                rtt_ms=self.rtt_ms,
+            ),
+            "since": rfc3339(self.since),
+            **_known(err=self.err, err_at=None if self.err_at is None else rfc3339(self.err_at)),
+            "links": self.links,
+            "failures": dict(self.failures),
+            "losses": dict(self.losses),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ControlStatus:
+    """A control node. Counts are since its start."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    """What it listens on; nothing: it could not."""
+    registered: int = 0
+    """Ends that are there now."""
+    drops: Mapping[str, int] = field(default_factory=dict)
+    """Datagrams that it did not take, by reason."""
+    send_errors: Mapping[str, int] = field(default_factory=dict)
+    """Datagrams that the system did not send, by the error's name."""
+    queue_drops: int = 0
+    """Datagrams that came faster than they were read: the system threw them away."""
+    problems: tuple[str, ...] = ()
+    """Why it does not listen, or does not serve a pair."""
+
+    def as_record(self) -> Record:
+        return {
+            "control": self.name,
+            "addresses": list(self.addresses),
+            "registered": self.registered,
+            "drops": dict(self.drops),
+            "send_errors": dict(self.send_errors),
+            "queue_drops": self.queue_drops,
+            "problems": list(self.problems),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """Everything. `at` and `started` are seconds since the epoch."""
+
+    at: float
+    started: float
+    version: str
+    run: str
+    pid: int
+    node: str | None = None
+    events_dropped: int = 0
+    """Lines of standard output that a stalled reader has cost."""
+    ends: tuple[EndStatus, ...] = ()
+    controls: tuple[ControlStatus, ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether all pairs are up, and every control serves all of its own."""
+        return all(end.is_up for end in self.ends) and not any(
+            control.problems for control in self.controls
+        )
+
+    @property
+    def summary(self) -> str:
+        """`3 of 4 pairs up`, for a control `12 ends registered`. A pair is up if all of its ends
+        here are."""
+        parts: list[str] = []
+        if self.ends:
+            pairs = {end.pair for end in self.ends}
+            up = len(pairs - {end.pair for end in self.ends if not end.is_up})
+            parts.append(f"{up} of {_count(len(pairs), 'pair')} up")
+        if self.controls:
+            registered = sum(control.registered for control in self.controls)
+            parts.append(f"{_count(registered, 'end')} registered")
+        return ", ".join(parts) or "nothing to do"
+
+    def as_record(self) -> Record:
+        """As JSON knows it: what a status socket answers."""
+        return {
+            "v": VERSION,
+            "ts": rfc3339(self.at),
+            "run": self.run,
+            **_known(node=self.node),
+            "version": self.version,
+            "pid": self.pid,
+            "started": rfc3339(self.started),
+            "ok": self.is_ok,
+            "summary": self.summary,
+            "events_dropped": self.events_dropped,
+            "pairs": [end.as_record() for end in self.ends],
+            "controls": [control.as_record() for control in self.controls],
+        }
+
+
+def default_socket(environ: Mapping[str, str]) -> Path | None:
+    """Where the status socket is unless the site file says: in the unit's runtime directory."""
+    folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
+    return Path(folder, SOCKET_NAME) if folder else None
+
+
+def _known(**fields: object) -> Record:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

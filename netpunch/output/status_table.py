@@ -1,0 +1,84 @@
+"""What status sockets answered, as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Answer = Mapping[str, Any]
+"""`ProcessStatus.as_record()`, maybe of another version: fields may be missing, others be new."""
+
+GAP = "  "
+NOTHING = "-"
+
+ENDS = ("PAIR", "END", "STATE", "SINCE", "LOCAL", "REMOTE", "PATH", "RTT", "LAST ERROR")
+CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "DROPPED", "LAST ERROR")
+
+
+def status_table(answers: Sequence[Answer]) -> str:
+    """One row an end, one a control, under a line that sums each process up."""
+    lines = [_headline(answer) for answer in answers]
+    lines += _table(ENDS, (_end(end) for answer in answers for end in answer.get("pairs", ())))
+    controls = (each for answer in answers for each in answer.get("controls", ()))
+    lines += _table(CONTROLS, map(_control, controls))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _headline(answer: Answer) -> str:
+    node = f"node {answer['node']}, " if answer.get("node") else ""
+    return _printable(f"{node}process {answer.get('pid')}: {answer.get('summary')}")
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    cells = [header, *(tuple(_printable(cell) or NOTHING for cell in row) for row in rows)]
+    if len(cells) == 1:
+        return
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    yield ""
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield GAP.join(padded).rstrip()
+
+
+def _end(end: Answer) -> tuple[str, ...]:
+    reason = f" ({end['reason']})" if end.get("reason") else ""
+    rtt = end.get("rtt_ms")
+    return (
+        str(end.get("pair", "")),
+        str(end.get("end", "")),
+        f"{end.get('state', '')}{reason}",
+        _time(end.get("since")),
+        str(end.get("laddr", "")),
+        str(end.get("raddr", "")),
+        str(end.get("path", "")),
+        f"{rtt:.1f} ms" if isinstance(rtt, int | float) else "",
+        f"{_time(end.get('err_at'))} {end['err']}" if end.get("err") else "",
+    )
+
+
+def _control(control: Answer) -> tuple[str, ...]:
+    return (
+        str(control.get("control", "")),
+        ", ".join(map(str, control.get("addresses", ()))),
+        str(control.get("registered", "")),
+        _counts(control),
+        "; ".join(map(str, control.get("problems", ()))),
+    )
+
+
+def _counts(control: Answer) -> str:
+    """Everything that a control has not taken or sent, by reason."""
+    counts = {**control.get("drops", {}), **control.get("send_errors", {})}
+    if control.get("queue_drops"):
+        counts["queue_full"] = control["queue_drops"]
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items())
+
+
+def _time(text: object) -> str:
+    """RFC 3339 without the fraction of the second."""
+    return str(text).partition(".")[0] + "Z" if text else ""
+
+
+def _printable(text: str) -> str:
+    """What could steer a terminal is shown as `?`; errors quote what others have said."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,147 @@
+"""`mode: keep`: who owns the port after the link, when a link counts as lost, what follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.assertions import assert_same_path, assert_stops
+from tests.e2e.harness import is_free
+from tests.e2e.site import PROTOCOLS, Settings, Site
+from tests.node.children import needs_proc
+
+QUICK: Settings = {"mode": "keep", "retry_after": "100ms"}
+ALIVE_FILE = ["test", "-e", "alive"]
+
+
+def test_a_held_link(site: Site) -> None:
+    """It lasts, the port stays taken, and a stop frees it: the links of a site that is stopped
+    are not lost, so `down` does not run."""
+    site.write({"p": {}}, secret="generate", hooks=site.hooks(), keepalive="50ms", **QUICK)
+    program = site.run()
+    ups = [program.wait_for("pair.up", end=end) for end in "ab"]
+    assert_same_path(*ups)
+    assert not any(is_free(up["lport"], up["lhost"]) for up in ups)
+    site.wait_for_hooks("up p a ", "up p b ")
+    assert program.stop() == 0
+    assert not program.events("pair.down")
+    assert sorted(site.hook_log()) == ["before p a ", "before p b ", "up p a ", "up p b "]
+
+
+def test_the_partner_of_a_held_link_dies(site: Site) -> None:
+    """Three silent keepalives later it is lost; when the partner is back, both link anew."""
+    site.write_nodes(hooks=site.hooks(), keepalive="200ms", **QUICK)
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office")
+    home.wait_for("pair.up")
+    office.wait_for("pair.up")
+    office.kill()
+    down = home.wait_for("pair.down")
+    assert (down["reason"], "keepalives" in down["err"]) == ("silent", True)
+    site.wait_for_hooks("down p a silent")
+    office = site.run_node("office")
+    assert_same_path(home.wait_for("pair.up", 2), office.wait_for("pair.up"))
+    log = [line.split()[0] for line in site.hook_log() if " a " in line]
+    assert log[:4] == ["before", "up", "down", "before"]
+    assert (home.stop(), office.stop()) == (0, 0)
+
+
+def test_the_partner_of_a_held_link_returns(site: Site) -> None:
+    """Before anybody notices that it was gone: the standby registration tells."""
+    site.write_nodes(keepalive="30s", **QUICK)
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office")
+    home.wait_for("pair.up")
+    office.wait_for("pair.up")
+    office.kill()
+    office = site.run_node("office")
+    assert home.wait_for("pair.down")["reason"] == "partner_returned"
+    assert_same_path(home.wait_for("pair.up", 2), office.wait_for("pair.up"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_command_that_ends_at_once_is_backed_off(site: Site, protocol: str) -> None:
+    command = ["sh", "-c", "echo $0 $1 {{}}; exit 3", "{laddr}", "{raddr}"]
+    site.write({"p": PROTOCOLS[protocol]}, secret="generate", command=command, **QUICK)
+    program = site.run()
+    up = program.wait_for("pair.up", end="a")
+    down = program.wait_for("pair.down", end="a")
+    assert (down["reason"], down["err"]) == ("command", "sh: exit status 3")
+    output = program.events("hook.output", end="a", hook="command")[0]
+    assert output["text"] == f"{up['laddr']} {up['raddr']} {{}}"
+    program.wait_for("pair.up", 2, end="a")
+    assert program.stop() == 0
+
+
+@needs_proc
+def test_a_command_in_the_foreground(site: Site) -> None:
+    """It has the port; a stop ends it and all that it started."""
+    pair = f"command-{site.port}"
+    server = "import socket, sys, time; socket.socket(2, 2).bind(('', int(sys.argv[1])))"
+    script = 'sleep 60 & python3 -c "$0" "$1" && echo bound; wait'
+    site.write(
+        {pair: {}}, secret="generate", command=["sh", "-c", script, server, "{lport}"], **QUICK
+    )
+    program = site.run()
+    for end in "ab":
+        program.wait_for("hook.output", end=end, text="bound")
+    assert_stops(program, pair, 0)
+
+
+def test_a_check_that_passes_leaves_all_alone(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", check=["true"], hooks=site.hooks())
+    program = site.run()
+    assert program.wait_exit() == 0
+    assert {record["end"] for record in program.events("pair.alive")} == {"a", "b"}
+    assert not program.events("control.registered")
+    assert site.hook_log() == []
+
+
+def test_a_check_that_fails_twice(site: Site) -> None:
+    site.write(
+        {"p": {}},
+        secret="generate",
+        check=ALIVE_FILE,
+        check_every="50ms",
+        hooks=site.hooks(up="touch alive", down="rm -f alive"),
+        **QUICK,
+    )
+    program = site.run()
+    for end in "ab":
+        program.wait_for("hook.end", 3, end=end, hook="check")
+    assert not program.events("pair.down")
+    (site.folder / "alive").unlink()
+    for end in "ab":
+        assert program.wait_for("pair.down", end=end)["reason"] == "check"
+        program.wait_for("pair.up", 2, end=end)
+    assert program.stop() == 0
+
+
+def test_a_link_of_an_earlier_process_is_lost(site: Site) -> None:
+    (site.folder / "alive").touch()
+    site.write(
+        {"p": {"b": {"enabled": False}}},
+        secret="generate",
+        check=ALIVE_FILE,
+        check_every="50ms",
+        hooks=site.hooks(),
+        **QUICK,
+    )
+    program = site.run()
+    program.wait_for("pair.alive")
+    (site.folder / "alive").unlink()
+    program.wait_for("pair.waiting")
+    assert site.hook_log() == ["down p a check", "before p a "]
+    assert program.stop() == 0
+
+
+def test_one_end_holds_and_the_other_hands_over(site: Site) -> None:
+    """The file forbids it, but an option can still bring it about."""
+    site.write_nodes(hooks=site.hooks(), mode="keep", retry_after="60s")
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office", "--once")
+    assert home.wait_for("pair.failed")["reason"] == "partner_mode"
+    assert office.wait_for("pair.failed")["reason"] == "partner_mode"
+    assert office.wait_exit() == 75
+    site.wait_for_hooks("fail p a partner_mode", "fail p b partner_mode")
+    home.wait_said("the next attempt is in")
+    assert home.stop() == 0

@@ -1,0 +1,140 @@
+"""SIGHUP: the difference is run, the rest sees nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.e2e.assertions import assert_stops
+from tests.e2e.harness import Record
+from tests.e2e.site import Settings, Site
+from tests.node.children import needs_proc
+
+GATED_HOOK = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
+"""An `up` that lasts until the test lets it go on."""
+
+
+def names(records: list[Record]) -> set[tuple[str, str]]:
+    return {(record["pair"], record["end"]) for record in records}
+
+
+def test_pairs_come_go_and_change(site: Site) -> None:
+    held: Settings = {"secret": "generate", "mode": "keep", "keepalive": "50ms"}
+    site.write({"stays": {}, "goes": {}, "changes": {}}, **held)
+    program = site.run()
+    program.wait_for("pair.up", 6)
+    before = len(program.events())
+    site.write({"comes": {}, "changes": {"deadline": "19s"}, "stays": {}}, **held)
+    site.reload(program)
+    assert program.events("run.reload")[0]["reason"] == "done"
+    program.wait_for("pair.up", 10)
+    since = program.events()[before:]
+    told = names([record for record in since if record["event"].startswith("pair.")])
+    assert told == {(pair, end) for pair in ("comes", "changes") for end in "ab"}
+    assert not program.events("pair.down")
+    assert not [record for record in since if record["event"] == "control.ready"]
+    assert program.stop() == 0
+
+
+def test_an_invalid_file_changes_nothing(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", mode="keep")
+    program = site.run()
+    program.wait_for("pair.up", 2)
+    site.file.write_text(site.file.read_text().replace("secret:", "sekret:"))
+    site.reload(program)
+    reload = program.events("run.reload")[0]
+    assert reload["reason"] == "invalid"
+    assert reload["err"].startswith(f"{site.file}:")
+    program.wait_said("did you mean secret")
+    assert not program.events("pair.down")
+    site.write({"p": {}, "new": {}}, secret="generate", mode="keep")
+    site.reload(program)
+    program.wait_for("pair.up", 2, pair="new")
+    assert len(program.events("pair.up", pair="p")) == 2
+    assert program.stop() == 0
+
+
+def test_what_is_mended_no_longer_counts(site: Site) -> None:
+    site.write({"p": {"secret_file": "p.key"}, "q": {"secret": "generate"}}, mode="keep")
+    program = site.run()
+    program.wait_for("run.ready")
+    assert program.events("pair.failed", pair="p")[0]["reason"] == "configuration"
+    site.write_key("p.key")
+    site.reload(program)
+    program.wait_for("pair.up", 2, pair="p")
+    assert program.stop() == 0
+
+
+def test_a_new_secret_is_a_change(site: Site) -> None:
+    site.write_nodes(mode="keep")
+    programs = [site.run_node(node) for node in ("vps", "home", "office")]
+    ends = programs[1:]
+    for end in ends:
+        end.wait_for("pair.up")
+    site.write_key("p.key")
+    for program in programs:
+        site.reload(program)
+    for end in ends:
+        end.wait_for("pair.up", 2)
+    assert [program.stop() for program in programs] == [0, 0, 0]
+
+
+def test_control_serves_pairs_that_come_later(site: Site) -> None:
+    site.write_nodes({"enabled": False})
+    control = site.run_node("vps")
+    control.wait_for("control.ready")
+    site.write_nodes()
+    site.reload(control)
+    home, office = site.run_node("home"), site.run_node("office")
+    assert (home.wait_exit(), office.wait_exit()) == (0, 0)
+    site.write_nodes({"enabled": False})
+    site.reload(control)
+    assert len(control.events("control.ready")) == 1
+    assert control.stop() == 0
+
+
+def test_a_hook_is_not_cut(site: Site) -> None:
+    gated = {"a": {"hooks": site.hooks(up=GATED_HOOK)}, "mode": "keep"}
+    site.write({"p": gated}, secret="generate")
+    program = site.run()
+    program.wait_for("hook.output", text="begun")
+    site.write({"p": gated | {"deadline": "19s"}}, secret="generate")
+    program.signal(signal.SIGHUP)
+    program.wait_for("control.expired", end="b", reason="left")
+    (site.folder / "open").touch()
+    program.wait_for("run.reload", reason="done")
+    assert program.events("hook.end", hook="up")[0]["outcome"] == "done"
+    program.wait_for("pair.up", 2, end="a")
+    assert program.stop() == 0
+
+
+def test_before_is_given_back_though_it_ends_after_the_reload(site: Site) -> None:
+    gated = {"a": {"hooks": site.hooks(before=GATED_HOOK)}, "b": {"enabled": False}}
+    site.write({"p": gated, "q": {}}, secret="generate", mode="keep")
+    program = site.run()
+    program.wait_for("hook.output", text="begun")
+    program.wait_for("pair.up", 2, pair="q")
+    site.write({"q": {"deadline": "19s"}}, secret="generate", mode="keep")
+    program.signal(signal.SIGHUP)
+    program.wait_for("control.expired", pair="q", reason="left")
+    (site.folder / "open").touch()
+    program.wait_for("run.reload", reason="done")
+    assert site.hook_log() == ["before p a ", "fail p a stopped"]
+    assert program.stop() == 0
+
+
+@needs_proc
+def test_stopped_while_a_reload_waits_for_a_hook(site: Site) -> None:
+    pair = f"gated-{site.port}"
+    gated = {"a": {"hooks": site.hooks(up=GATED_HOOK)}, "mode": "keep"}
+    site.write({pair: gated}, secret="generate")
+    program = site.run()
+    program.wait_for("hook.output", text="begun")
+    site.write({"q": {}}, secret="generate", mode="keep")
+    program.signal(signal.SIGHUP)
+    program.wait_for("control.expired", end="b", reason="left")
+    begun = time.monotonic()
+    assert_stops(program, pair, 0)
+    assert time.monotonic() - begun < 5
+    assert not program.events("control.registered", pair="q"), "nothing new is begun"
+    assert not program.events("run.reload")
