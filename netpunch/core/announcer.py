@@ -94,6 +94,8 @@ class Announcer:
 
     def leave_at_once(self) -> None:
         """All of `leave` in one go, for an attempt whose sockets are about to close."""
+        if self.has_left:
+            return
         self._leaving = True
         for _ in range(self._leaves.left or timing.LEAVE_COUNT):
             self._leave()

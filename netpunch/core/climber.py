@@ -126,6 +126,10 @@ class Climber:
             self._sprays = True
             turn(now)
 
+    def rest(self) -> None:
+        """A path is valid: nothing more is tried, what is open stays."""
+        self._ladder = None
+
     def stop(self, keep: Via | None = None) -> None:
         """Closes what was opened, but for the socket of the chosen path; ends the turn."""
         self._ladder = None

@@ -105,6 +105,12 @@ class Peering:
         return not self._dones.left and self._stay_until == NEVER
 
     @property
+    def nominating(self) -> bool:
+        """Whether a nomination is out that b may have accepted."""
+        pending = any(partner.nomination is not None for partner in self.partners.values())
+        return pending and self.agreement is None and not self.futile
+
+    @property
     def any_valid(self) -> bool:
         return any(partner.checks.valid for partner in self.partners.values())
 

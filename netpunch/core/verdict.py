@@ -14,8 +14,8 @@ def verdict(
     controls: Sequence[Address] = (),
     holds: bool = False,
     nats: tuple[str, str] = ("unknown", "unknown"),
-) -> tuple[Reason, str]:
-    """The reason with what happened and what to do."""
+) -> str:
+    """What happened and what to do."""
     match reason:
         case Reason.SECRET_REJECTED_OR_SILENT:
             asked = ", ".join(map(str, controls))
@@ -49,4 +49,4 @@ def verdict(
             )
         case _:
             detail = "no control can be reached: check its name and this host's network"
-    return reason, detail
+    return detail

@@ -42,6 +42,8 @@ def run_site(path: Path, options: RunOptions) -> int:
         code = run_loop(_run(path, options, services, site, part))
     finally:
         output.close()
+        if output.failure is not None:
+            console.error(str(output.failure))
         errors.close(MAX_FINAL_WAIT)
     return combined_exit_code([code, output.failure.exit_code if output.failure else 0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Condition, Thread
@@ -113,10 +115,20 @@ class Netpunch:
     def close(self) -> None:
         """End it by force if it still runs."""
         self.kill()
-        if self._unread:
-            self._unread.close()
+        self.stop_reading()
         for reader in self._readers:
             reader.join()
+
+    def stop_reading(self) -> None:
+        """Close the pipe that nobody reads."""
+        if self._unread:
+            self._unread.close()
+
+    def unread_bytes(self) -> int:
+        """How much of its standard output waits for a reader."""
+        assert self._unread is not None
+        answer = fcntl.ioctl(self._unread, termios.FIONREAD, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
 
     def transcript(self) -> str:
         return f"-- stdout:\n{''.join(self.lines)}\n-- stderr:\n{self.said}"

@@ -1,0 +1,169 @@
+"""One attempt of an end, running: its announcer, its peering, its climber."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netpunch.address import Address
+from netpunch.core.announcer import Announcer, Introduction
+from netpunch.core.attempt import Attempt
+from netpunch.core.climber import Climber
+from netpunch.core.context import Context
+from netpunch.core.events import Failed, Linked, Reason, Via
+from netpunch.core.peering import Agreement, Peering
+from netpunch.wire.card import Card, NatClass
+from netpunch.wire.drop import Drop
+from netpunch.wire.v2 import Observed
+
+FreshPort = Callable[[Via, Address, float], None]
+"""`fresh_port(via, local, now)` replaces the attempt by one that uses this socket."""
+
+
+class AttemptRun:
+    """`opener`: pings begin with one that only opens our NAT (not in a first attempt, which it
+    would delay). `fresh_port_patience` in seconds."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        opener: bool,
+        fresh_port: FreshPort,
+        fresh_port_patience: float,
+        now: float,
+    ) -> None:
+        self._context = context
+        self._attempt = Attempt(context.random)
+        self._opener = opener
+        self.announcer = Announcer(
+            self._attempt,
+            context.registrations(now),
+            control=context.control,
+            peer=context.peer,
+            make_card=self._make_card,
+            send=self._send,
+            random=context.random,
+        )
+        self.peering = Peering(
+            self._attempt,
+            context.settings.end,
+            holds=context.settings.holds,
+            peer=context.peer,
+            session_key=self._session_key,
+            vias_for=context.vias_for,
+            bucket=context.ping_bucket,
+            send=context.send,
+            random=context.random,
+        )
+        self.climber = Climber(
+            observers=context.observers,
+            own_hosts=context.host_addresses,
+            report=context.nat,
+            bucket=context.probe_bucket,
+            control=context.control,
+            vias_for=context.vias_for,
+            send=self._send,
+            emit=context.emit,
+            share=self.announcer.announce_now,
+            fresh_port=fresh_port,
+            fresh_port_patience=fresh_port_patience,
+            random=context.random,
+        )
+
+    def end(self) -> None:
+        """Ends it at once, for another one: what it learned of our NAT outlives it."""
+        self._context.nat = self.climber.field.report
+        self.climber.stop()
+        self.announcer.leave_at_once()
+
+    def introduce(self, introduction: Introduction, now: float) -> Drop | None:
+        """Control names a partner attempt."""
+        drop = self.peering.introduce(
+            introduction.attempt,
+            introduction.card,
+            self._context.candidates(introduction.card, introduction.observed),
+            now,
+            observed=introduction.observed,
+            opener=self._opener,
+        )
+        self.climber.partner_changed(now)
+        self.consider_climbing(now)
+        return drop
+
+    def consider_climbing(self, now: float) -> None:
+        """Once a path is valid there is nothing to climb for; else, and if any port may win, the
+        ladder begins beside the plain pings."""
+        if self.peering.any_valid:
+            self.climber.rest()
+            return
+        partner = self.peering.proved_partner
+        if partner is not None and self._context.settings.any_port:
+            self.climber.climb(partner, now)
+
+    def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
+        """An answer of an observer."""
+        if source not in self._context.observers:
+            return Drop.UNEXPECTED_SOURCE
+        message = self._context.control.from_control.open(data)
+        if isinstance(message, Drop):
+            return message
+        if not isinstance(message, Observed) or not self.climber.observed(message, now):
+            return Drop.UNEXPECTED
+        return None
+
+    # What is told of it.
+
+    def linked(self, agreed: Agreement, duration: float, sent_before: int) -> Linked:
+        """`sent_before`: datagrams of earlier attempts."""
+        path = agreed.path
+        return Linked(
+            path.via,
+            (self._context.sockets | self.climber.sockets)[path.via],
+            path.remote,
+            agreed.kind,
+            path.rtt,
+            duration,
+            agreed.partner.session_key,
+            sent_before + self.peering.datagrams,
+        )
+
+    def failed(self, reason: Reason, detail: str, duration: float, sent_before: int) -> Failed:
+        ours, theirs = self.nat_classes()
+        return Failed(
+            reason,
+            detail,
+            duration,
+            ours,
+            theirs,
+            sent_before + self.peering.datagrams,
+            self.peering.candidate_reports(),
+        )
+
+    def nat_classes(self) -> tuple[str, str]:
+        """Ours and the partner's, in words."""
+        partner = self.peering.proved_partner
+        theirs = NatClass.UNKNOWN if partner is None else partner.nat_class
+        return self.climber.field.report.nat_class.name.lower(), theirs.name.lower()
+
+    # For the parts.
+
+    def _send(self, data: bytes, destination: Address, via: Via) -> None:
+        self._context.send(data, destination, via, 0)
+
+    def _make_card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
+        context, field = self._context, self.climber.field
+        return Card(
+            self._attempt.public_key,
+            named,
+            context.settings.holds,
+            field.report.nat_class,
+            *field.bracket,
+            hosts=context.hosts(),
+            observed=observed,
+        )
+
+    def _session_key(self, partner: bytes, public_key: bytes) -> bytes | None:
+        settings, key = self._context.settings, self._context.peer_key
+        return self._attempt.session_key(
+            settings.end, partner, public_key, pair=settings.pair, peer_key=key
+        )

@@ -1,0 +1,81 @@
+"""What an end is and has over all its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from netpunch.address import Address, is_loopback
+from netpunch.core import timing
+from netpunch.core.candidates import Candidate, host_candidates, partner_candidates
+from netpunch.core.events import Event, PathKind, Via
+from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
+from netpunch.core.machine import Random
+from netpunch.core.nat import NatReport
+from netpunch.core.pacing import TokenBucket
+from netpunch.core.registration import Registration
+from netpunch.core.settings import EndSettings
+from netpunch.wire.card import Card
+from netpunch.wire.envelope import ControlChannel, PeerChannel
+from netpunch.wire.keys import control_key, peer_key
+
+Send = Callable[[bytes, Address, Via, int], None]
+"""`send(data, destination, via, ttl)` queues a datagram; ttl 0 is the system's default."""
+
+
+class Context:
+    """See `End` for the parameters. `nat` is what has been learned of our NAT."""
+
+    def __init__(
+        self,
+        settings: EndSettings,
+        *,
+        controls: Sequence[Address],
+        observers: Sequence[Address],
+        sockets: Mapping[Via, Address],
+        host_addresses: Sequence[str],
+        probe_bucket: TokenBucket | None,
+        send: Send,
+        emit: Callable[[Event], None],
+        random: Random,
+    ) -> None:
+        self.settings = settings
+        self.controls = tuple(controls)
+        self.observers = tuple(observers)
+        self.sockets = dict(sockets)
+        self.host_addresses = tuple(host_addresses)
+        self.mapped: Address | None = None
+        """An external address that our gateway maps to us, if it does."""
+        self.loopback = any(is_loopback(control.host) for control in controls)
+        self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
+        self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
+        self.nat = NatReport()
+        self.send = send
+        self.emit = emit
+        self.random = random
+        pair, end = settings.pair, settings.end
+        self.peer_key = peer_key(settings.secret, pair)
+        self.peer = PeerChannel(self.peer_key, pair, end)
+        self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
+
+    def vias_for(self, family: int) -> Iterator[Via]:
+        """The end's own sockets of a family."""
+        return (via for via, local in self.sockets.items() if local.family == family)
+
+    def registrations(self, now: float) -> list[Registration]:
+        """New dialogues with all controls that there is a socket for."""
+        vias = [(control, next(self.vias_for(control.family), None)) for control in self.controls]
+        return [Registration(control, via, now) for control, via in vias if via is not None]
+
+    def hosts(self) -> tuple[Address, ...]:
+        """The host candidates that our card offers."""
+        if not self.settings.offer_hosts:
+            return ()
+        return host_candidates(self.sockets, self.host_addresses, loopback=self.loopback)
+
+    def candidates(self, card: Card, observed: Address) -> list[Candidate]:
+        """Those of a partner's that are tried."""
+        return [
+            candidate
+            for candidate in partner_candidates(card, observed, loopback=self.loopback)
+            if self.settings.try_observed or candidate.kind is not PathKind.OBSERVED
+        ]

@@ -1,0 +1,255 @@
+"""One end under test. The test plays everybody else: its controls, its partner, the attackers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from struct import pack
+from typing import Any, NamedTuple, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from netpunch.address import Address
+from netpunch.core.end import End, State
+from netpunch.core.events import Event, Via
+from netpunch.core.settings import EndSettings
+from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH, Card
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import OTHER, EndName
+from tests.core.v2_pair import (
+    CONTROL,
+    CONTROL_CHANNELS,
+    PAIR,
+    PEER_CHANNELS,
+    SECRET,
+    VIA,
+    A,
+    B,
+    Sent,
+    nonces,
+    seal,
+    seeded,
+    sent_by,
+)
+
+M = TypeVar("M", bound=v2.Message)
+E = TypeVar("E", bound=Event)
+
+LOCAL = Address("0.0.0.0", 5000)
+
+
+class Timed(NamedTuple):
+    """What the end sent, and when."""
+
+    time: float
+    sent: Sent
+
+
+@dataclass
+class Puppet:
+    """An attempt of the partner, spoken for by the test. `number` is its last ping's."""
+
+    end: EndName
+    attempt: bytes = b"partner1"
+    at: Address = B
+    holds: bool = False
+    hosts: tuple[Address, ...] = ()
+    observed: tuple[Address, ...] = ()
+    private: X25519PrivateKey = field(
+        default_factory=lambda: X25519PrivateKey.from_private_bytes(b"p" * 32)
+    )
+    number: int = 0
+
+    def card(self, named: bytes = v2.NO_ATTEMPT) -> Card:
+        public = self.private.public_key().public_bytes_raw()
+        return Card(public, named, self.holds, hosts=self.hosts, observed=self.observed)
+
+    def seal_card(self, card: Card) -> bytes:
+        nonce = nonces.randbytes(NONCE_LENGTH)
+        return PEER_CHANNELS[self.end].own_card.seal(card, self.attempt, nonce)
+
+    def says(self, message: v2.PeerMessage) -> bytes:
+        return seal(PEER_CHANNELS[self.end].outgoing, message)
+
+    def new_sequence(self) -> bytes:
+        self.number += 1
+        return pack("!I4s", self.number, b"rand")
+
+
+class Bench:
+    """An end, its clock, and all that it sent and told."""
+
+    def __init__(
+        self,
+        end: EndName = "a",
+        *,
+        controls: Sequence[Address] = (CONTROL,),
+        sockets: dict[Via, Address] | None = None,
+        host_addresses: Sequence[str] = (),
+        observers: Sequence[Address] = (),
+        **settings: Any,
+    ) -> None:
+        self.now = 1000.0
+        self.name = end
+        self.sent: list[Timed] = []
+        self.told: list[Event] = []
+        self.end = End(
+            EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
+            controls=controls,
+            observers=observers,
+            sockets=sockets or {VIA: LOCAL},
+            host_addresses=host_addresses,
+            random=seeded("end"),
+            now=self.now,
+        )
+        self.run(0.0)
+
+    # Reading.
+
+    @property
+    def attempt(self) -> bytes:
+        """The attempt that the end last announced."""
+        return self.all(v2.Announce)[-1].attempt
+
+    def all(self, kind: type[M]) -> list[M]:
+        return [each.sent.message for each in self.sent if isinstance(each.sent.message, kind)]
+
+    def events(self, kind: type[E]) -> list[E]:
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def event(self, kind: type[E]) -> E:
+        """The only one of its kind."""
+        (event,) = self.events(kind)
+        return event
+
+    def drops(self, drop: Drop) -> int:
+        return self.end.drops[drop]
+
+    @property
+    def finished(self) -> bool:
+        return self.end.state is State.FINISHED
+
+    def own_card(self) -> Card:
+        """The card of the last announcement."""
+        announce = self.all(v2.Announce)[-1]
+        card = PEER_CHANNELS[self.name].own_card.open(announce.card, announce.attempt)
+        assert isinstance(card, Card)
+        return card
+
+    # Time.
+
+    def run(self, seconds: float) -> list[Timed]:
+        """Lets time pass; what is sent meanwhile."""
+        before, until = len(self.sent), self.now + seconds
+        self._collect()
+        rings = 0
+        while self.end.next_timer() <= until:
+            rings = rings + 1 if self.end.next_timer() <= self.now else 0
+            assert rings < 100, "handle_timer does not move next_timer past now"
+            self.now = max(self.now, self.end.next_timer())
+            self.end.handle_timer(self.now)
+            self._collect()
+        self.now = until
+        return self.sent[before:]
+
+    def _collect(self) -> list[Sent]:
+        sent = sent_by(self.end)
+        self.sent += [Timed(self.now, each) for each in sent]
+        self.told += list(iter(self.end.next_event, None))
+        return sent
+
+    # Playing the others.
+
+    def receive(self, data: bytes, source: Address, via: Via = VIA) -> list[Sent]:
+        """What the end sends at once because of a datagram."""
+        self.end.receive_datagram(data, source, self.now, via)
+        return self._collect()
+
+    def close(self) -> list[Sent]:
+        self.end.close(self.now)
+        return self._collect()
+
+    def control_says(self, message: v2.FromControl, source: Address = CONTROL) -> list[Sent]:
+        return self.receive(seal(CONTROL_CHANNELS[self.name].from_control, message), source)
+
+    def wait(self, *, standby: bytes = v2.NO_ATTEMPT, control: Address = CONTROL) -> list[Sent]:
+        """Control answers the last announcement: there is nobody."""
+        counter = self.counter(control)
+        return self.control_says(v2.Waiting(self.attempt, counter, A, 0, standby), control)
+
+    def counter(self, control: Address = CONTROL) -> int:
+        """That of the last announcement to a control."""
+        return [
+            each.sent.message.counter
+            for each in self.sent
+            if isinstance(each.sent.message, v2.Announce) and each.sent.destination == control
+        ][-1]
+
+    def puppet(self, attempt: bytes = b"partner1", **fields: Any) -> Puppet:
+        return Puppet(OTHER[self.name], attempt, **fields)
+
+    def introduction(
+        self, puppet: Puppet, *, proof: bool = True, counter: int = 0, card: Card | None = None
+    ) -> v2.Introduce:
+        named = self.attempt if proof else v2.NO_ATTEMPT
+        sealed = puppet.seal_card(card or puppet.card(named))
+        return v2.Introduce(self.attempt, counter, A, puppet.attempt, puppet.at, sealed)
+
+    def introduce(self, puppet: Puppet, *, proof: bool = True) -> list[Sent]:
+        """Control pushes an introduction; with `proof` the card names our attempt."""
+        return self.control_says(self.introduction(puppet, proof=proof))
+
+    def ping(self, puppet: Puppet, source: Address | None = None, via: Via = VIA) -> list[Sent]:
+        ping = v2.Ping(puppet.attempt, self.attempt, puppet.new_sequence(), 0)
+        return self.receive(puppet.says(ping), source or puppet.at, via)
+
+    def pong(self, puppet: Puppet, ping: Sent) -> list[Sent]:
+        """The partner answers a ping, from where it was sent to."""
+        assert isinstance(ping.message, v2.Ping)
+        pong = v2.Pong(puppet.attempt, self.attempt, ping.message.sequence, A)
+        return self.receive(puppet.says(pong), ping.destination, ping.via)
+
+    def pong_all(self, puppet: Puppet, sent: Iterable[Sent]) -> list[Sent]:
+        """The partner answers all pings to it."""
+        return [
+            answer
+            for each in sent
+            if isinstance(each.message, v2.Ping) and each.message.receiver == puppet.attempt
+            for answer in self.pong(puppet, each)
+        ]
+
+    def validate(self, puppet: Puppet) -> list[Sent]:
+        """Ping and pong both ways on the puppet's address; what the end sends last."""
+        pinged_back = self.ping(puppet)
+        return self.pong_all(puppet, pinged_back)
+
+    def nominate(self, puppet: Puppet, path: int = 3, sequence: bytes | None = None) -> list[Sent]:
+        """a, played, nominates the path of its last ping, or of another."""
+        last = sequence or pack("!I4s", puppet.number, b"rand")
+        nominate = v2.Nominate(puppet.attempt, self.attempt, last, path)
+        return self.receive(puppet.says(nominate), puppet.at)
+
+    def accept(self, puppet: Puppet) -> list[Sent]:
+        """b, played, accepts the last nomination."""
+        nominate = self.all(v2.Nominate)[-1]
+        accept = v2.Accept(puppet.attempt, self.attempt, nominate.sequence)
+        return self.receive(puppet.says(accept), puppet.at)
+
+    def done(self, puppet: Puppet) -> list[Sent]:
+        """a, played, has heard of b's acceptance."""
+        done = v2.Done(puppet.attempt, self.attempt, pack("!I4s", puppet.number, b"rand"))
+        return self.receive(puppet.says(done), puppet.at)
+
+
+def linked(end: EndName, **settings: Any) -> tuple[Bench, Puppet]:
+    """An end that has just been linked with a puppet."""
+    bench = Bench(end, **settings)
+    puppet = bench.puppet(holds=bool(settings.get("holds", False)))
+    bench.introduce(puppet)
+    bench.validate(puppet)
+    if end == "a":
+        bench.accept(puppet)
+    else:
+        bench.nominate(puppet)
+    return bench, puppet

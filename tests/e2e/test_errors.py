@@ -1,0 +1,166 @@
+"""Bad input: one clear error each, the right exit code, and whoever can goes on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.harness import free_port
+from tests.e2e.site import Site
+
+Prepare = Callable[[Site], None]
+
+
+def broken(text: str) -> Prepare:
+    """A file with something in it that is wrong."""
+    return lambda site: site.write_file("site.yaml", text)
+
+
+NO_SECRET = """\
+version: 1
+control: {address: "127.0.0.1:10001"}
+pairs:
+  p: {a: {}, b: {}}
+"""
+UNKNOWN_KEY = NO_SECRET.replace("{a: {}", "{secret: generate, a: {lokal: x}")
+ONE_PORT_TWICE = NO_SECRET.replace(
+    "{a: {}, b: {}}", 'secret: generate\n    a: {local: ":5000"}\n    b: {local: ":5000"}'
+).replace("p: secret", "p:\n    secret")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "complaint"),
+    [
+        (lambda site: None, 66, "site.yaml: No such file"),
+        (broken("version: 1\npairs: {"), 78, "site.yaml:2:9: "),
+        (broken("version: 1\n\tpairs: {}\n"), 78, "site.yaml:2:1: "),
+        (broken(UNKNOWN_KEY), 78, "site.yaml:4:28: pairs.p.a.lokal: unknown key; did you mean"),
+        (broken("version: 1\npairs: {}\n"), 78, "site.yaml:1:1: "),
+        (broken(NO_SECRET), 78, "site.yaml:4:3: pairs.p: the pair has no secret"),
+        (broken(ONE_PORT_TWICE), 78, "pairs.p.b.local: port 5000 is taken on the same node"),
+    ],
+    ids=["missing", "half", "tab", "unknown key", "missing key", "no secret", "twice"],
+)
+def test_a_wrong_file_stops_all(site: Site, prepare: Prepare, code: int, complaint: str) -> None:
+    prepare(site)
+    program = site.run()
+    assert program.wait_exit() == code, program.transcript()
+    assert complaint in program.said
+    assert program.lines == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--node", "nowhere"], 78, "no part runs on 'nowhere': choose one of home, office, vps"),
+        (["--node", "home", "--pair", "q"], 64, "no pair 'q'"),
+        (["--node", "home", "--once", "--keep"], 64, "not allowed with"),
+        (["--colour"], 64, "unrecognized arguments: --colour"),
+    ],
+)
+def test_wrong_options(site: Site, options: list[str], code: int, complaint: str) -> None:
+    site.write_nodes()
+    program = site.run(*options)
+    assert program.wait_exit() == code
+    assert complaint in program.said
+    assert "Traceback" not in program.said
+
+
+def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
+    """Each is told once, with its reason, and the gravest gives the exit code."""
+    site.write_file("public.key", site.write_key("good.key"), 0o644)
+    site.write_file("password.key", "hunter2\n", 0o600)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        site.write(
+            {
+                "good": {"secret_file": "good.key"},
+                "missing": {"secret_file": "missing.key"},
+                "public": {"secret_file": "public.key"},
+                "password": {"secret_file": "password.key"},
+                "taken": {"secret_file": "good.key", "a": {"local": f"127.0.0.1:{port}"}},
+            },
+            deadline="1s",
+        )
+        program = site.run()
+        assert program.wait_exit() == 78
+    assert {record["pair"] for record in program.events("pair.up")} == {"good"}
+    failed = program.events("pair.failed")
+    reasons = {(record["pair"], record["end"]): record["reason"] for record in failed}
+    assert reasons == {
+        ("missing", "a"): "configuration",
+        ("missing", "b"): "configuration",
+        ("public", "a"): "permissions",
+        ("public", "b"): "permissions",
+        ("password", "a"): "configuration",
+        ("password", "b"): "configuration",
+        ("taken", "a"): "port_in_use",
+        ("taken", "b"): "partner_absent",
+    }
+    for complaint in (
+        "missing.key: make a key",
+        "public.key`",
+        "is no v2 key",
+        f"ss -ulpn 'sport = :{port}'",
+    ):
+        assert program.said.count(complaint) == 1, complaint
+    assert "hunter2" not in program.transcript()
+
+
+def test_the_port_of_control_is_in_use(site: Site) -> None:
+    site.write_nodes()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", site.port))
+        control = site.run_node("vps")
+        assert control.wait_exit() == 75
+    assert f"control vps: 127.0.0.1:{site.port} is in use" in control.said
+    failed = control.events("pair.failed")[0]
+    assert (failed["control"], failed["reason"]) == ("vps", "port_in_use")
+
+
+def test_the_second_port_of_control_is_in_use(site: Site) -> None:
+    """It only tells how NATs map."""
+    site.write({"p": {}}, secret="generate")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", site.port + 1))
+        program = site.run()
+        assert program.wait_exit() == 0
+    assert "warning: control control: " in program.said
+
+
+def test_a_second_process_displaces_nobody(site: Site) -> None:
+    """It binds before it announces."""
+    site.write_nodes({"a": {"local": f"127.0.0.1:{free_port()}"}})
+    control, home = site.run_node("vps"), site.run_node("home")
+    control.wait_for("control.registered")
+    second = site.run_node("home")
+    assert second.wait_exit() == 75
+    assert second.events("pair.failed")[0]["reason"] == "port_in_use"
+    office = site.run_node("office")
+    assert (home.wait_exit(), office.wait_exit()) == (0, 0)
+    assert len(control.events("control.registered", end="a")) == 1
+
+
+def test_only_one_pair_and_once(site: Site) -> None:
+    site.write({"p": {}, "q": {}}, secret="generate", mode="keep")
+    program = site.run("--pair", "q", "--once")
+    assert program.wait_exit() == 0
+    assert {record["pair"] for record in program.events("pair.up")} == {"q"}
+
+
+def test_keep_instead_of_once(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", keepalive="50ms")
+    program = site.run("--keep")
+    program.wait_for("pair.up", 2)
+    program.wait_for("control.registered", 3)
+    assert program.stop() == 0
+
+
+def test_the_node_of_the_environment(site: Site) -> None:
+    site.write_nodes()
+    control = site.run(env={"NETPUNCH_NODE": "VPS"})
+    assert control.wait_for("control.ready")["node"] == "vps"
+    assert control.stop() == 0

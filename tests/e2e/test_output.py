@@ -1,0 +1,177 @@
+"""What a run leaves behind: events, texts, files; and readers and disks that don't play along."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.assertions import STOP_SECONDS
+from tests.e2e.harness import EVENT_SECONDS, free_port
+from tests.e2e.site import POLL_SECONDS, Site
+
+PIPE_BYTES = 60_000
+"""A pipe with so much in it takes no further write of a page, and soon nothing at all."""
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def test_every_record_is_stamped(site: Site) -> None:
+    site.write({"p": {}}, secret="generate")
+    program = site.run("--trace")
+    assert program.wait_exit() == 0
+    records = program.events()
+    assert [record["seq"] for record in records] == list(range(1, len(records) + 1))
+    assert {record["v"] for record in records} == {1}
+    assert len({record["run"] for record in records}) == 1
+    assert all(TIME.fullmatch(record["ts"]) for record in records)
+    assert [records[0]["event"], records[-1]["event"]] == ["run.start", "run.stop"]
+    announced = program.events("datagram", direction="sent", end="a")[0]
+    assert (announced["rport"], announced["bytes"]) == (site.port, 384)
+    assert "announce" in announced["text"]
+
+
+def test_text_and_silence(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", template="{end} {{{pair}}} {lport}>{rport}")
+    program = site.run("--format", "text", "-q", text=True)
+    assert program.wait_exit() == 0
+    assert program.said == ""
+    links = sorted(re.fullmatch(r"([ab]) \{p\} (\d+)>(\d+)\n", line) for line in program.lines)  # type: ignore[type-var]
+    assert len(links) == 2
+
+
+def test_files_of_a_link(site: Site) -> None:
+    ends = {end: {"local": f"127.0.0.1:{free_port()}"} for end in "ab"}
+    site.write_file("vpn.conf.in", "remote {rhost} {rport} # {pair} {{}}\n")
+    hook = site.write_hook(then="echo $NETPUNCH_CHANGED $NETPUNCH_PREV_RADDR >> $NETPUNCH_END.told")
+    site.write(
+        {"p": ends},
+        secret="generate",
+        env_file="{pair}.{end}.env",
+        files=[{"template": "vpn.conf.in", "to": "{pair}.{end}.conf", "mode": "0600"}],
+        hooks={"up": hook},
+    )
+    first, again = site.run(), None
+    assert first.wait_exit() == 0, first.said
+    again = site.run()
+    assert again.wait_exit() == 0, again.said
+    assert [record["changed"] for record in first.events("pair.up")] == [True, True]
+    assert [record["changed"] for record in again.events("pair.up")] == [False, False]
+    up = again.events("pair.up", end="a")[0]
+    assert (site.folder / "a.told").read_text() == f"1 \n0 {up['raddr']}\n"
+    config = site.folder / "p.a.conf"
+    assert config.read_text() == f"remote {up['rhost']} {up['rport']} # p {{}}\n"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    env_file = site.folder / "p.a.env"
+    assert stat.S_IMODE(env_file.stat().st_mode) == 0o640
+    sourced = subprocess.run(
+        ["sh", "-c", f'. {env_file}; echo "$NETPUNCH_PAIR $NETPUNCH_END $NETPUNCH_RADDR"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sourced.stdout == f"p a {up['raddr']}\n"
+    assert not [path for path in site.folder.iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system without a free byte."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        with (folder / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+            while True:
+                filler.write(bytes(4096))
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_the_disk_is_full(site: Site, full_disk: Path) -> None:
+    """`up` does not run, `fail` gives back what `before` took, and nothing is left half."""
+    end = {"env_file": str(full_disk / "p.env"), "hooks": site.hooks()}
+    site.write({"p": {"a": end}, "q": {}}, secret="generate")
+    program = site.run()
+    assert program.wait_exit() == 73
+    failed = program.events("pair.failed")
+    assert [(record["pair"], record["end"], record["reason"]) for record in failed] == [
+        ("p", "a", "output")
+    ]
+    assert "free some space" in program.said
+    assert site.hook_log() == ["before p a ", "fail p a output"]
+    assert len(program.events("pair.up", pair="q")) == 2
+    assert [path.name for path in full_disk.iterdir()] == ["filler"]
+
+
+def test_a_reader_that_goes_stops_no_link(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", hooks=site.hooks())
+    program = site.run(unread=True)
+    program.stop_reading()
+    assert program.wait_exit() == 73
+    assert sorted(site.hook_log())[2:] == ["up p a ", "up p b "]
+    assert "cannot write to standard output: Broken pipe" in program.said
+
+
+def test_a_reader_that_stalls_stalls_nobody(site: Site) -> None:
+    """Not the link, and not the end of the process."""
+    site.write_nodes(mode="keep", keepalive="20ms")
+    site.run_node("vps")
+    office = site.run_node("office", "--trace")
+    home = site.run_node("home", "--trace", unread=True)
+    office.wait_for("pair.up")
+    deadline = time.monotonic() + EVENT_SECONDS
+    while home.unread_bytes() < PIPE_BYTES:
+        assert time.monotonic() < deadline, home.unread_bytes()
+        time.sleep(POLL_SECONDS)
+    seen = len(office.events("datagram", direction="received"))
+    office.wait_for("datagram", seen + 100, direction="received")
+    assert not office.events("pair.down")
+    begun = time.monotonic()
+    home.signal(signal.SIGTERM)
+    assert home.wait_exit() == 73
+    assert time.monotonic() - begun < STOP_SECONDS
+    assert "standard output: its reader stalls" in home.said
+
+
+def test_secrets_are_nowhere(site: Site) -> None:
+    """Not in events, lines for people, files, or what children see: of keys that are right,
+    wrong and misplaced."""
+    keys = [site.write_key(name) for name in ("p.key", "wrong.key")]
+    site.write_file("classic.key", "correct horse battery staple", 0o600)
+    hook = site.write_hook(then="env; cat; tr '\\0' ' ' < /proc/$PPID/cmdline; exit 0")
+    site.write(
+        {
+            "inline": {"secret": keys[0]},
+            "classic": {"secret_file": "classic.key", "protocol": "classic", "slots": "a-b"},
+            "misplaced": {"secret": keys[0].replace("npk1", "npk2")},
+            "differ": {"secret_file": "p.key", "b": {"secret_file": "wrong.key"}},
+        },
+        hooks={"before": hook, "up": hook, "fail": hook},
+        env_file="{pair}.{end}.env",
+        session_key=True,
+        deadline="1s",
+    )
+    seen = ""
+    for arguments in (["check", "--show"], ["run", "--trace", "--debug"]):
+        program = site.start(arguments[0], str(site.file), *arguments[1:], text=True)
+        program.wait_exit()
+        seen += program.transcript()
+    text = site.file.read_text()
+    site.file.write_text(text.replace(keys[0].replace("npk1", "npk2"), keys[0]))
+    program = site.run("--trace", "--debug")
+    assert program.wait_exit() != 0, "two keys differ"
+    assert len(program.events("pair.up")) == 6
+    seen += program.transcript()
+    seen += "".join(path.read_text() for path in site.folder.glob("*.env"))
+    for key in (*keys, "correct horse battery staple"):
+        assert key.removeprefix("npk1:")[:12] not in seen
