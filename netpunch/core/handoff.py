@@ -21,6 +21,7 @@ class Nomination:
         self.path = path
         self.next_at = now
         self._sent = 0
+        self._counts_from = now
         self._began = now
 
     def due(self, now: float) -> bool:
@@ -36,4 +37,11 @@ class Nomination:
     def given_up(self, now: float) -> bool:
         """Whether it was repeated often and long enough without an answer."""
         enough = self._sent >= timing.NOMINATE_COUNT
-        return enough and now - self._began >= timing.NOMINATE_FOR
+        return enough and now - self._counts_from >= timing.NOMINATE_FOR
+
+    def partner_pings(self, now: float) -> None:
+        """b still pings, so it has not accepted yet: from now on it is to hear as many
+        nominations as if this was the first, up to a limit."""
+        if now - self._began < timing.NOMINATE_LONGEST and not self.given_up(now):
+            self._counts_from = now
+            self._sent = min(self._sent, timing.NOMINATE_FAST_COUNT)

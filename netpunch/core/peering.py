@@ -228,7 +228,7 @@ class Peering:
                 return self._nominated(message, partner, source, now, via)
             case v2.Accept():
                 return self._accepted(message, partner, source, now, via)
-            case v2.Done():
+            case _:  # DONE
                 return self._done(partner, source, via)
 
     def foreign_datagram(self, source: Address, via: Via) -> None:
@@ -244,6 +244,8 @@ class Peering:
         heard = partner.checks.ping_received(ping.sequence, via, source, kind, now)
         if isinstance(heard, Drop):
             return heard
+        if partner.nomination is not None:
+            partner.nomination.partner_pings(now)
         pong = v2.Pong(self._attempt.id, partner.attempt, ping.sequence, source)
         self._seal_and_send(pong, source, via)
         return None

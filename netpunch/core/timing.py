@@ -63,6 +63,8 @@ NOMINATE_INTERVAL = 0.1
 NOMINATE_FOR = 2.5
 NOMINATE_COUNT = 20
 """At least so many and for so long: all of them lost means a dead path."""
+NOMINATE_LONGEST = 10.0
+"""For so long b's pings prolong a nomination: its path may become valid late."""
 DONE_COUNT = 3
 DONE_INTERVAL = 0.02
 LINGER = 2.5

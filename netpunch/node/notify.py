@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
@@ -17,44 +16,46 @@ PINGS_PER_DEADLINE = 2
 """sd_watchdog_enabled(3): send at half of the time, so that one delay is no death."""
 
 MAX_WAITING = 16
-"""Messages kept while systemd's queue is full; later ones outdate the earliest."""
+"""Messages kept while systemd's queue is full; the newest matter."""
 
 RETRY_PAUSE = 0.1
 """Seconds until a full queue is tried again: it is systemd's, and shared by all services."""
 
 
 class Notifier:
-    """Sends to `address`, a path or an abstract name with `@`; empty: nobody wants to know.
+    """Sends to `address`, a path or `@` and an abstract name; empty: nobody wants to know.
 
-    `watchdog`: seconds in which systemd wants a sign of life. A message that can't be delivered
-    is lost: a service manager that is gone must not stop a link. To be used in a running loop."""
+    `watchdog`: seconds in which systemd wants a sign of life. A message that cannot be delivered
+    is lost: a service manager that is gone must not stop a link."""
 
     def __init__(self, address: str = "", watchdog: float | None = None) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog = watchdog
         self._socket: socket.socket | None = None
         self._waiting: deque[str] = deque(maxlen=MAX_WAITING)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._next_ping: asyncio.TimerHandle | None = None
         self._status = ""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
-        """As systemd has told this process, in $NOTIFY_SOCKET and $WATCHDOG_…"""
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier:
+        """As systemd has told this process in NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID."""
         address = environ.get("NOTIFY_SOCKET", "")
-        if not address.startswith(("/", "@")):
-            return cls()
-        return cls(address, _watchdog(environ))
+        known = address.startswith(("/", "@"))  # vsock, for virtual machines, is not for services
+        return cls(address, _watchdog(environ)) if known else cls()
 
     def open(self) -> None:
-        """Begins with the signs of life. To be ended with `close`."""
+        """Begins with the signs of life, in a running loop; `close` is to follow."""
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
             self._ping()
 
     def close(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        """What systemd has not taken by now it never gets."""
+        for timer in (self._retry, self._next_ping):
+            if timer is not None:
+                timer.cancel()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -69,7 +70,7 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
-        """The end begins."""
+        """The end has begun."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
@@ -79,9 +80,11 @@ class Notifier:
             self._send(f"STATUS={text}")
 
     def _ping(self) -> None:
+        """That the loop comes to this is the sign of life."""
         if self._watchdog is not None:
             self._send("WATCHDOG=1")
-            self._call_later(self._watchdog / PINGS_PER_DEADLINE, "_ping")
+            pause = self._watchdog / PINGS_PER_DEADLINE
+            self._next_ping = asyncio.get_running_loop().call_later(pause, self._ping)
 
     def _send(self, message: str) -> None:
         if self._socket is not None:
@@ -89,12 +92,23 @@ class Notifier:
             self._flush()
 
     def _flush(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
         while self._waiting and self._socket is not None:
             try:
                 self._socket.sendto(self._waiting[0].encode(), self._address)
             except BlockingIOError:
-                self._call_later(RETRY_PAUSE, "_flush")
+                self._retry = asyncio.get_running_loop().call_later(RETRY_PAUSE, self._flush)
                 return
             except OSError:
-                pass
+                pass  # nobody is there
             self._waiting.popleft()
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    """Seconds; None when no sign of life is wanted, or another process's."""
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    meant = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    if not meant or not microseconds.isascii() or not microseconds.isdigit():
+        return None
+    return int(microseconds) / MICROSECONDS or None

@@ -1,9 +1,10 @@
-"""Two hosts behind routers and a control, each with a folder of its own, as on real machines."""
+"""Two hosts behind routers and their control, each with a folder of its own, as real hosts have."""
 
 from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from netpunch.address import Address
 from tests.lab.network import Host, Lab, Router
 from tests.lab.program import Program, write_key
 
-CONTRIB = Path(__file__).parents[2] / "contrib"
 CONTROL_PORT = 10001
 UPLINK_SECONDS = 0.02
 """The latency of a common uplink."""
-ENDS = {"home": "a", "office": "b"}
+PING_SECONDS = 30
+"""Above what any test waits for a ping."""
 
 SITE = """
 version: 1
@@ -28,20 +29,62 @@ pairs:
 
 
 class VpnSite:
-    """Runs the same site file on `vps`, `home` and `office`."""
+    """Nodes `vps`, `home` (end a of every pair) and `office` (b), which share a site file."""
 
-    def __init__(self, lab: Lab, directory: Path, programs: ExitStack) -> None:
+    def __init__(self, lab: Lab, directory: Path, cleanup: ExitStack) -> None:
+        """`cleanup` ends the programs; the hosts are the lab's."""
         self._directory = directory
-        self._programs = programs
-        self.hosts: dict[str, Host] = {"vps": lab.server("vps")}
-        self.routers: dict[str, Router] = {}
-        for node in ENDS:
-            router = lab.router(f"{node}_router", latency=UPLINK_SECONDS)
-            self.routers[node] = router
-            self.hosts[node] = lab.host(node, router)
+        self._cleanup = cleanup
+        self.routers = {
+            node: lab.router(f"{node}_router", latency=UPLINK_SECONDS) for node in ("home", "office")
+        }
+        self.hosts = {node: lab.host(node, router) for node, router in self.routers.items()}
+        self.hosts["vps"] = lab.server("vps")
         for node in self.hosts:
             self.folder(node).mkdir()
 
     def folder(self, node: str) -> Path:
-        """Where this node's site file lies, and what it names."""
+        """Where a node's site file lies, and what that names."""
         return self._directory / node
+
+    def write(self, pairs: Mapping[str, str]) -> None:
+        """Write the site file and a key for each pair; `pairs` are their settings in YAML."""
+        text = SITE.format(control=Address(self.hosts["vps"].address, CONTROL_PORT))
+        for name, settings in pairs.items():
+            key = self._directory / f"{name}.key"
+            write_key(key)
+            text += f"  {name}:\n    secret_file: {key}\n{settings}"
+        for node in self.hosts:
+            (self.folder(node) / "site.yaml").write_text(text)
+
+    def start(self, node: str) -> Program:
+        program = Program(self.hosts[node].namespace, self.folder(node) / "site.yaml", node)
+        self._cleanup.callback(program.close)
+        return program
+
+    def start_control(self) -> None:
+        self.start("vps").wait_for("control.ready")
+
+    def start_ends(self) -> tuple[Program, Program]:
+        return self.start("home"), self.start("office")
+
+
+def answers(host: Host, address: str, seconds: float) -> bool:
+    """Whether a ping through a tunnel is answered before so many seconds have passed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        # It may fail at once, for want of a route: then the tunnel is not there yet.
+        ping = host.namespace.command("ping", "-n", "-q", "-i0.2", "-c1", "-w1", address)
+        if subprocess.run(ping, capture_output=True, timeout=PING_SECONDS).returncode == 0:
+            return time.monotonic() < deadline
+    return False
+
+
+def change_address(router: Router, address: str) -> None:
+    """Give a router another public address, as a provider does at night."""
+    router.namespace.configure(
+        f"address delete {router.wan.address4}/24 dev wan",
+        f"address add {address}/24 dev wan",
+        f"route add default via {router.wan.address4.rpartition('.')[0]}.1",
+    )
+    router.forget_flows()

@@ -1,0 +1,158 @@
+"""The status socket: whoever connects is told where everything stands, as one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from netpunch.errors import OutputError
+
+MODE = 0o660
+"""Its owner and group may ask, whatever the umask is."""
+
+MAX_CLIENTS = 16
+"""At once. Whoever comes then waits in the queue of the system, which is as long again."""
+
+CLIENT_TIMEOUT = 2.0
+"""Seconds in which a client must have read everything."""
+
+RETRY_PAUSE = 1.0
+"""Seconds until somebody is served again when the system had no descriptor left."""
+
+
+class StatusServer:
+    """Serves `answer()` at `path` from `open` to `close`, both in a running loop."""
+
+    def __init__(self, path: Path, answer: Callable[[], bytes]) -> None:
+        self.path = path
+        self._answer = answer
+        self._listener: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def open(self) -> None:
+        """Raises OutputError when the path cannot be had; then nothing is changed there.
+
+        The socket of a process that has gone is replaced, never that of a living one."""
+        try:
+            _refuse_taken(self.path)
+            self._listener = _listen(self.path)
+            self._identity = _identity(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.path}: {_explained(error, self.path)}") from error
+        self._watch()
+
+    def close(self) -> None:
+        """Nobody is answered any more, and the path is free."""
+        if self._retry is not None:
+            self._retry.cancel()
+        for client in self._clients:
+            client.cancel()
+        if self._listener is None:
+            return
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        with contextlib.suppress(OSError):
+            if _identity(self.path) == self._identity:
+                self.path.unlink()
+
+    def _watch(self) -> None:
+        if self._listener is not None and len(self._clients) < MAX_CLIENTS:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it has given up
+        except OSError:
+            self._loop.remove_reader(self._listener)
+            self._retry = self._loop.call_later(RETRY_PAUSE, self._watch)
+            return
+        client = self._loop.create_task(self._serve(connection))
+        self._clients.add(client)
+        client.add_done_callback(self._served)
+        if len(self._clients) >= MAX_CLIENTS:
+            self._loop.remove_reader(self._listener)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        with connection, contextlib.suppress(OSError):  # a TimeoutError is one
+            async with asyncio.timeout(CLIENT_TIMEOUT):
+                await self._loop.sock_sendall(connection, self._answer())
+
+    def _served(self, client: asyncio.Task[None]) -> None:
+        self._clients.discard(client)
+        self._watch()
+
+
+def _refuse_taken(path: Path) -> None:
+    """Raises OutputError for what is no socket, or a socket where somebody answers."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OutputError(f"{path}: exists and is no socket; remove it or choose another path")
+        if _is_served(path):
+            raise OutputError(
+                f"{path}: another process answers there; give each its own `status:`"
+            )
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True  # its queue is full
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+def _listen(path: Path) -> socket.socket:
+    """Under another name first: nobody ever sees the path without a mode, or nobody behind it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(str(temporary))
+        temporary.chmod(MODE)
+        listener.listen(MAX_CLIENTS)
+        temporary.rename(path)
+    except BaseException:
+        listener.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return listener
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _explained(error: OSError, path: Path) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return (
+                f"its folder {path.parent} does not exist; create it"
+                " (`mkdir`, or RuntimeDirectory= in a systemd unit)"
+            )
+        case errno.EACCES | errno.EPERM:
+            return "give this user write permission on its folder"
+        case None:
+            return f"{error}; choose a shorter one"  # Python's: a socket's path has 107 bytes
+        case _:
+            return os.strerror(error.errno)

@@ -1,0 +1,77 @@
+"""A control and ends in one loop, for tests of what programs call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from netpunch.address import Address
+from netpunch.core.events import Event
+from netpunch.net.api import serve_control
+from netpunch.net.observer import Datagram
+from netpunch.net.punch import ControlAt, PunchSpec
+from netpunch.wire.keys import control_key
+
+T = TypeVar("T")
+
+PAIR = "home-office"
+SECRET = os.urandom(32)
+CLASSIC_SECRET = b"correct horse"
+LOCAL = "127.0.0.1:0"
+
+
+@dataclass
+class Watcher:
+    """An observer that remembers."""
+
+    datagrams: list[Datagram] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, seen: Datagram | Event) -> None:
+        if isinstance(seen, Datagram):
+            self.datagrams.append(seen)
+        else:
+            self.events.append(seen)
+            self._told.set()
+
+    async def wait_for(self, kind: type[T]) -> T:
+        """The first event of a kind, once it is there."""
+        while True:
+            for event in self.events:
+                if isinstance(event, kind):
+                    return event
+            self._told.clear()
+            await self._told.wait()
+
+
+@contextlib.asynccontextmanager
+async def control(listen: str = LOCAL, **more: Any) -> AsyncIterator[Address]:
+    """A control that serves PAIR and all classic letters; its address."""
+    ready: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve_control(
+            listen=listen,
+            pairs={PAIR: control_key(SECRET, PAIR)},
+            classic={"abcdefghijklmnopqrstuvwxyz": CLASSIC_SECRET},
+            on_ready=ready.set_result,
+            **more,
+        )
+    )
+    try:
+        addresses = await ready
+        yield addresses[0]
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def spec(end: str, *controls: Address, **more: Any) -> PunchSpec:
+    """An end of PAIR on loopback."""
+    asked = tuple(ControlAt(each.host, each.port) for each in controls)
+    settings: dict[str, Any] = {"local": ("127.0.0.1", 0)} | more
+    return PunchSpec(PAIR, "a" if end == "a" else "b", SECRET, asked, **settings)

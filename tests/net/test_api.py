@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+import netpunch
+from netpunch import Address, Link
+from netpunch.core.events import Event, Introduced, Linked, Registered, Waiting
+from netpunch.errors import (
+    ControlUnreachableError,
+    NetpunchError,
+    NotLinkedError,
+    PortInUseError,
+    UsageError,
+)
+from netpunch.net.api import split_host_port
+from netpunch.net.observer import Datagram
+from tests.net.conftest import Run, open_descriptors
+from tests.net.machines import client, has_ipv6, port_is_free
+from tests.net.nodes import CLASSIC_SECRET, LOCAL, PAIR, SECRET, Watcher, control
+
+CANCELLATIONS = 60
+"""Seeds: about as many as there are different moments in a link."""
+LONGEST_LINK = 0.02
+"""Seconds within which an undisturbed link on loopback is made, mostly."""
+PROTOCOLS: dict[str, Mapping[str, Any]] = {
+    "v2": {"pair": PAIR, "secret": SECRET},
+    "classic": {"protocol": "classic", "secret": CLASSIC_SECRET},
+}
+by_protocol = pytest.mark.parametrize("how", PROTOCOLS.values(), ids=PROTOCOLS)
+
+
+async def link(asked: object, how: Mapping[str, Any], ends: str = "ab", **more: Any) -> list[Link]:
+    """Both ends, as two programs would."""
+    punches = (
+        netpunch.punch(end=end, control=str(asked), **{"local": LOCAL, **how, **more})
+        for end in ends
+    )
+    return await asyncio.gather(*punches)
+
+
+def same_path(one: Link, other: Link) -> bool:
+    return (one.local, one.remote) == (other.remote, other.local)
+
+
+@by_protocol
+def test_two_ends_link(run: Run, how: Mapping[str, Any]) -> None:
+    async def main() -> None:
+        async with control() as address:
+            a, b = await link(address, how)
+        assert same_path(a, b)
+        assert a.path == b.path
+        assert all(each.duration > 0 and (each.rtt is None or each.rtt > 0) for each in (a, b))
+        assert all(port_is_free(each.local.port, each.local.host) for each in (a, b))
+
+    run(main())
+
+
+def test_session_keys_are_equal_and_new_for_every_link(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            first, second = [await link(address, PROTOCOLS["v2"]) for _ in range(2)]
+            classic = await link(address, PROTOCOLS["classic"])
+        keys = [each.session_key for each in (*first, *second)]
+        assert keys[0] == keys[1] != keys[2] == keys[3]
+        assert [each.session_key for each in classic] == [None, None]
+        assert keys[0] is not None
+        assert len(keys[0]) == 32
+        assert repr(keys[0]) not in repr(first[0])
+
+    run(main())
+
+
+def test_one_control_serves_both_protocols_at_once(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            pairs = await asyncio.gather(
+                link(address, PROTOCOLS["v2"]),
+                link(address, PROTOCOLS["classic"], "ab"),
+                link(address, PROTOCOLS["classic"], "zy"),
+            )
+        assert all(same_path(*ends) for ends in pairs)
+
+    run(main())
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+@by_protocol
+def test_ipv6(run: Run, how: Mapping[str, Any]) -> None:
+    async def main() -> None:
+        async with control("[::1]:0") as address:
+            a, b = await link(address, how, local="[::1]:0")
+        assert same_path(a, b)
+        assert a.local.host == "::1"
+
+    run(main())
+
+
+@by_protocol
+def test_a_control_on_every_address(run: Run, how: Mapping[str, Any]) -> None:
+    """It answers from the address it was asked at."""
+
+    async def main() -> None:
+        async with control(":0") as address:
+            a, b = await link(Address("127.0.0.2", address.port), how)
+        assert same_path(a, b)
+
+    run(main())
+
+
+def test_several_controls_of_which_one_is_there(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            with client() as silent:
+                controls = [str(silent.address), str(address)]
+                punches = (
+                    netpunch.punch(pair=PAIR, end=end, secret=SECRET, control=controls, local=LOCAL)
+                    for end in "ab"
+                )
+                a, b = await asyncio.gather(*punches)
+        assert same_path(a, b)
+
+    run(main())
+
+
+def test_observers_see_datagrams_and_events(run: Run) -> None:
+    async def main() -> None:
+        at_control, at_end = Watcher(), Watcher()
+        async with control(observer=at_control) as address:
+            ends = [
+                netpunch.punch(
+                    pair=PAIR,
+                    end=end,
+                    secret=SECRET,
+                    control=str(address),
+                    local=LOCAL,
+                    observer=observer,
+                )
+                for end, observer in (("a", at_end), ("b", None))
+            ]
+            a, _ = await asyncio.gather(*ends)
+        assert [event for event in at_end.events if isinstance(event, Linked)][0].remote == a.remote
+        assert any(isinstance(event, Introduced | Waiting) for event in at_end.events)
+        registered = {event.end for event in at_control.events if isinstance(event, Registered)}
+        assert registered == {"a", "b"}
+        first = at_end.datagrams[0]
+        assert (first.sent, first.local, first.remote) == (True, a.local, address)
+        assert "ANNOUNCE" in first.text
+        assert any(not seen.sent and seen.data == first.data for seen in at_control.datagrams)
+
+    run(main())
+
+
+def test_an_observer_that_raises_disturbs_nobody(run: Run) -> None:
+    def observer(seen: Datagram | Event) -> None:
+        raise ValueError("mine")
+
+    async def main() -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, c: complaints.append(c))
+        async with control(observer=observer) as address:
+            assert same_path(*await link(address, PROTOCOLS["v2"], observer=observer))
+        assert all(str(each["exception"]) == "mine" for each in complaints)
+        assert complaints
+
+    run(main())
+
+
+def test_the_local_port_is_in_use(run: Run) -> None:
+    async def main() -> None:
+        with client() as taken, pytest.raises(PortInUseError):
+            await link("127.0.0.1:9", PROTOCOLS["v2"], "a", local=str(taken.address))
+
+    run(main())
+
+
+def test_nobody_answers(run: Run) -> None:
+    async def main() -> None:
+        with client() as silent:
+            with pytest.raises(ControlUnreachableError, match="no answer") as caught:
+                await link(silent.address, PROTOCOLS["v2"], "a", deadline=0.05)
+        assert caught.value.reason == "secret_rejected_or_silent"
+
+    run(main())
+
+
+def test_a_name_that_does_not_resolve(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(ControlUnreachableError, match=r"nowhere\.invalid") as caught:
+            await link("nowhere.invalid:9", PROTOCOLS["v2"], "a")
+        assert caught.value.reason == "no_control"
+
+    run(main())
+
+
+def test_the_partner_does_not_come(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            with pytest.raises(NotLinkedError, match="the partner") as caught:
+                await link(address, PROTOCOLS["v2"], "a", deadline=0.2)
+        assert caught.value.reason == "partner_absent"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"end": "c"}, "an end is 'a' or 'b'"),
+        ({"end": "A", "protocol": "classic"}, "a letter from a to z"),
+        ({"end": "ab", "protocol": "classic"}, "a letter from a to z"),
+        ({"control": []}, "no control is given"),
+        ({"control": "vps"}, "no HOST:PORT: 'vps'"),
+        ({"control": "vps:http"}, "no HOST:PORT: 'vps:http'"),
+        ({"control": "vps:65536"}, "no HOST:PORT: 'vps:65536'"),
+        ({"control": "2001:db8::1:1"}, r"brackets, like \[2001:db8::1\]:10001"),
+        ({"local": "5000"}, "no HOST:PORT: '5000'"),
+        ({"secret": b"hunter2"}, "a v2 key has 32 bytes, not 7"),
+        ({"pair": ""}, "a v2 pair has a name"),
+    ],
+)
+def test_wrong_arguments(run: Run, wrong: dict[str, Any], complaint: str) -> None:
+    right: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": "127.0.0.1:9"}
+
+    async def main() -> None:
+        with pytest.raises(UsageError, match=complaint) as caught:
+            await netpunch.punch(**(right | wrong))
+        assert "hunter2" not in str(caught.value)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"listen": "10001"}, "no HOST:PORT"),
+        ({"pairs": {PAIR: b"short"}}, "32 bytes"),
+        ({"pairs": {"": SECRET}}, "a name"),
+        ({"classic": {"a-b": b"x"}}, "a letter from a to z, not '-'"),
+    ],
+)
+def test_wrong_arguments_of_control(run: Run, wrong: dict[str, Any], complaint: str) -> None:
+    async def main() -> None:
+        with pytest.raises(UsageError, match=complaint):
+            await netpunch.serve_control(**({"listen": LOCAL} | wrong))
+
+    run(main())
+
+
+def test_addresses_in_texts() -> None:
+    assert split_host_port("vps:1") == ("vps", 1)
+    assert split_host_port(":0") == ("", 0)
+    assert split_host_port("[::1]:65535") == ("::1", 65535)
+
+
+def test_control_frees_its_port(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            assert not port_is_free(address.port)
+            with pytest.raises(PortInUseError):
+                await netpunch.serve_control(listen=[LOCAL, str(address)])
+        assert port_is_free(address.port)
+
+    run(main())
+
+
+def test_control_closes_when_its_caller_fails(run: Run) -> None:
+    def on_ready(addresses: list[Address]) -> None:
+        raise ValueError("mine")
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="mine"):
+            await netpunch.serve_control(listen=LOCAL, on_ready=on_ready)
+
+    run(main())
+
+
+@by_protocol
+def test_cancelled_at_any_moment_nothing_is_left(run: Run, how: Mapping[str, Any]) -> None:
+    """Neither tasks nor descriptors; and the next link succeeds."""
+    moments = random.Random(2)
+
+    async def cancelled(address: Address) -> None:
+        """One end is cancelled at some moment, the other at another."""
+        tasks = [asyncio.create_task(link(address, how, end)) for end in "ab"]
+        for task in tasks:
+            await asyncio.sleep(moments.uniform(0, LONGEST_LINK))
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(result, list | asyncio.CancelledError | NetpunchError), result
+
+    async def main() -> None:
+        async with control() as address:
+            await cancelled(address)
+            tasks, descriptors = asyncio.all_tasks(), open_descriptors()
+            for _ in range(CANCELLATIONS):
+                await cancelled(address)
+                assert asyncio.all_tasks() == tasks
+            assert open_descriptors() == descriptors
+            assert same_path(*await link(address, how))
+
+    run(main())
+
+
+def test_control_cancelled_at_any_moment_nothing_is_left(run: Run) -> None:
+    moments = random.Random(3)
+
+    async def main() -> None:
+        for _ in range(CANCELLATIONS):
+            async with control() as address:
+                ends = asyncio.ensure_future(link(address, PROTOCOLS["v2"]))
+                await asyncio.sleep(moments.uniform(0, LONGEST_LINK))
+            ends.cancel()
+            await asyncio.gather(ends, return_exceptions=True)
+
+    run(main())
