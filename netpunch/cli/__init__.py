@@ -31,6 +31,7 @@ COMMANDS = {
     "key": "make a pair's key, control's key for it, or a fingerprint",
     "control": "a control node without a site file",
     "peer": "one end without a site file: link once and print the addresses",
+    "status": "show every pair of the running process",
     "version": "print the version",
 }
 EXAMPLES = """\

@@ -78,12 +78,13 @@ class AttemptRun:
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
         """Control names a partner attempt."""
+        observed = introduction.observed
         drop = self.peering.introduce(
             introduction.attempt,
             introduction.card,
-            self._context.candidates(introduction.card, introduction.observed),
+            self._context.candidates(introduction.card, observed),
             now,
-            observed=introduction.observed,
+            observed=observed if self._context.may_ping(observed) else None,
             opener=self._opener,
         )
         self.climber.partner_changed(now)

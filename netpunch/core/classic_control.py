@@ -125,6 +125,11 @@ class ClassicControl(Outbox):
         self._rejections = Rejections(self._emit)
         self.replace_secrets(secrets, names=names)
 
+    @property
+    def registered(self) -> int:
+        """How many ends are there."""
+        return sum(slot.address is not None for slot in self._slots.values())
+
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if now >= self._wake:
             self.handle_timer(now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from netpunch.address import Address, is_loopback
+from netpunch.address import Address, is_loopback, is_pingable
 from netpunch.core import timing
 from netpunch.core.candidates import Candidate, host_candidates, partner_candidates
 from netpunch.core.events import Event, PathKind, Via
@@ -71,6 +71,10 @@ class Context:
         if not self.settings.offer_hosts:
             return ()
         return host_candidates(self.sockets, self.host_addresses, loopback=self.loopback)
+
+    def may_ping(self, address: Address) -> bool:
+        """Whether an address that somebody else named may be sent to."""
+        return is_pingable(address, loopback=self.loopback)
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
         """Those of a partner's that are tried."""

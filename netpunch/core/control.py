@@ -24,6 +24,11 @@ class ControlNode:
     def drops(self) -> Counter[Drop]:
         return self.v2.drops + self.classic.drops
 
+    @property
+    def registered(self) -> int:
+        """How many ends are there."""
+        return self.v2.registered + self.classic.registered
+
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         self._half(data).receive_datagram(data, source, now, via)
 

@@ -93,6 +93,11 @@ class ControlV2(Outbox):
             if self._pairs.get(place[0]) and self._pairs[place[0]].desk(desk.end) is desk
         }
 
+    @property
+    def registered(self) -> int:
+        """How many ends are there."""
+        return len(self._by_heard)
+
     # The contract.
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:

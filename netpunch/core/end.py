@@ -113,6 +113,7 @@ class End(Outbox):
         self._datagrams = 0
         """Sent to the partner in earlier attempts."""
         self._keepalive_at = NEVER
+        self._next_keepalive = 0.0
         self._run = self._new_run(now, opener=False)
 
     # The contract.
@@ -298,6 +299,8 @@ class End(Outbox):
             run.climber.handle_timer(now)
 
     def _why_not_linked(self) -> Reason:
+        if self._run.peering.any_card_differs:
+            return Reason.PARTNER_MODE
         if self._run.peering.any_valid:
             return Reason.NOT_AGREED
         if self._run.peering.partners or self._introduced_to:
@@ -319,12 +322,21 @@ class End(Outbox):
     # Holding.
 
     def _keep_alive(self, now: float) -> None:
-        if self._run.peering.unanswered >= timing.SILENT_KEEPALIVES:
+        """A keepalive is a ping, repeated soon if it stays unanswered: loss is no silence."""
+        peering, interval = self._run.peering, self._settings.keepalive
+        retry = min(timing.KEEPALIVE_RETRY, interval / timing.KEEPALIVE_TRIES)
+        if peering.unanswered >= timing.SILENT_KEEPALIVES * timing.KEEPALIVE_TRIES:
             self._emit(Lost(f"{timing.SILENT_KEEPALIVES} keepalives without an answer"))
             self.close(now)
-            return
-        self._run.peering.ping_agreed_path(now)
-        self._keepalive_at = now + self._settings.keepalive
+        elif peering.unanswered == 0 and now < self._next_keepalive:
+            self._keepalive_at = self._next_keepalive  # the last one was answered
+        else:
+            if peering.unanswered % timing.KEEPALIVE_TRIES == 0:
+                self._next_keepalive = now + interval
+            peering.ping_agreed_path(now)
+            more = peering.unanswered % timing.KEEPALIVE_TRIES != 0
+            last = peering.unanswered >= timing.SILENT_KEEPALIVES * timing.KEEPALIVE_TRIES
+            self._keepalive_at = now + retry if more or last else self._next_keepalive
 
     # Ending.
 

@@ -51,15 +51,17 @@ def classify(samples: Sequence[Sample], own_hosts: Collection[str]) -> NatReport
         )
         return NatReport(NatClass.OPEN if local else NatClass.EASY)
     addresses = [address for seen in answered for address in seen]
+    if len({address.host for address in addresses}) > 1:
+        return NatReport(NatClass.HARD_RANDOM)
     step = _step([address.port for address in addresses])
-    if step is None or len({address.host for address in addresses}) > 1:
+    if step is None:
         return NatReport(NatClass.HARD_RANDOM)
     return NatReport(NatClass.HARD_STEP, step)
 
 
 def _step(ports: Sequence[int]) -> int | None:
-    """The signed step between allocations; None if there is none. A lost and repeated question
-    may have swapped two of them, so only the direction goes by their order."""
+    """The signed step between allocations, of two ports at least; None if there is none. A lost
+    and repeated question may have swapped two of them, so only the direction goes by order."""
     gaps = [high - low for low, high in pairwise(sorted(set(ports)))]
     smallest = min(gaps)
     if smallest > MAX_STEP or max(gaps) > MAX_UNEVENNESS * smallest:

@@ -19,7 +19,7 @@ class Partner:
         self.card: Card | None = None
         self.introduced_at = 0.0
         self.observed: Address | None = None
-        """Where control sees it."""
+        """Where control sees it, if that may be pinged."""
         self.session_key: bytes | None = None
         self.nomination: Nomination | None = None
         self.decide_at = NEVER

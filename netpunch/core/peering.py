@@ -123,6 +123,12 @@ class Peering:
         )
 
     @property
+    def any_card_differs(self) -> bool:
+        """Likewise for a partner attempt that may be a recording."""
+        cards = (partner.card for partner in self.partners.values())
+        return any(card is not None and card.holds != self._holds for card in cards)
+
+    @property
     def proved_partner(self) -> Partner | None:
         """The partner attempt that is alive, with a card; the latest of several."""
         alive = (p for p in self.partners.values() if p.checks.proved and p.card is not None)
@@ -145,10 +151,11 @@ class Peering:
         candidates: Iterable[Candidate],
         now: float,
         *,
-        observed: Address,
+        observed: Address | None,
         opener: bool = False,
     ) -> Drop | None:
-        """A partner attempt, new or with a later card; `observed` is where control sees it.
+        """A partner attempt, new or with a later card; `observed` is where control sees it, if
+        that may be pinged.
         `opener`: see `Checklist.add`."""
         proved = card.partner_attempt == self._attempt.id
         partner = self._partner(attempt, proved=proved)
@@ -158,7 +165,7 @@ class Peering:
             return Drop.MALFORMED
         if proved:
             self._prove(partner, now)
-        partner.observed = observed
+        partner.observed = observed or partner.observed
         partner.introduced_at = partner.introduced_at or now
         for candidate in candidates:
             partner.checks.add(candidate, now, opener=opener)

@@ -293,6 +293,7 @@ class PortMapper(Outbox):
 
     def _take_refusal_of_version(self, now: float) -> None:
         self._heard = True
+        self._undo = None
         if self._knows_nat_pmp():
             self._begin(_Ask.ADDRESS, now)
         else:

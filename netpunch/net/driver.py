@@ -21,7 +21,7 @@ from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine
 from netpunch.errors import NetpunchError
 from netpunch.net.observer import Datagram
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import bind, queue_drops
 
 T = TypeVar("T")
 
@@ -100,6 +100,10 @@ class Endpoint:
         finally:
             self._sock.setsockopt(level, option, usual)
 
+    @property
+    def queue_drops(self) -> int:
+        return queue_drops(self._sock)
+
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The port is free when this returns."""
         loop.remove_reader(self._sock)
@@ -154,6 +158,12 @@ class Driver:
     def attach(self, sock: socket.socket) -> Endpoint:
         """Takes over one more socket, under a number of its own."""
         return self._attach(Endpoint(self, self._next_via, sock))
+
+    @property
+    def queue_drops(self) -> int:
+        """Datagrams that the system threw away because its queues, of the sockets open now, were
+        full."""
+        return sum(endpoint.queue_drops for endpoint in self._endpoints.values())
 
     def pump(self) -> None:
         """Carries out what the machine wants; to be called after calling one of its methods."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Sequence
 
 from netpunch.address import Address
@@ -78,6 +79,16 @@ class Listener:
         """To be called after calling one of the machine's methods."""
         assert self._driver is not None
         self._driver.pump()
+
+    @property
+    def send_errors(self) -> Counter[str]:
+        """Datagrams that the system did not send, by errno name."""
+        return self._driver.send_errors if self._driver is not None else Counter()
+
+    @property
+    def queue_drops(self) -> int:
+        """Datagrams that the system threw away because nobody read them in time."""
+        return self._driver.queue_drops if self._driver is not None else 0
 
     def _take_event(self, event: Event) -> None:
         if self._observer is not None:

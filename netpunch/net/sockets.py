@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 import sys
 
 from netpunch.address import Address
@@ -20,6 +21,13 @@ MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
 """The command that tells who has a port."""
+
+
+MEMINFO_OPTION = 55
+"""SO_MEMINFO, asm-generic/socket.h; Python's socket module has no name for it."""
+
+MEMINFO = struct.Struct("@9I")
+"""The SK_MEMINFO_… of linux/sock_diag.h; the last, SK_MEMINFO_DROPS, counts full queues."""
 
 
 def bind(host: str, port: int, *, receive_buffer: int = 0) -> list[socket.socket]:
@@ -40,6 +48,20 @@ def bind(host: str, port: int, *, receive_buffer: int = 0) -> list[socket.socket
         except PortInUseError:
             if attempts == 0:
                 raise
+
+
+def queue_drops(sock: socket.socket) -> int:
+    """How many datagrams the system threw away because the receive queue was full. Linux only;
+    elsewhere, and where it is not known, 0."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        drops: int = MEMINFO.unpack(
+            sock.getsockopt(socket.SOL_SOCKET, MEMINFO_OPTION, MEMINFO.size)
+        )[-1]
+    except (OSError, struct.error):  # before Linux 4.12
+        return 0
+    return drops
 
 
 def _bind_wildcards(port: int, receive_buffer: int) -> list[socket.socket]:

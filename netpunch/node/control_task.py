@@ -17,6 +17,7 @@ from netpunch.node.plan import ControlPlan
 from netpunch.node.reporter import control_observer
 from netpunch.node.services import Services
 from netpunch.output.record import EventName
+from netpunch.output.status import ControlStatus
 
 
 class ControlTask:
@@ -44,6 +45,7 @@ class ControlTask:
         )
         listener.open()
         self._listener = listener
+        self._services.board.add_control(control.name, self.status)
         for error in listener.refused:
             self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
         self._lookup = asyncio.create_task(self._learn_own_hosts())
@@ -67,12 +69,25 @@ class ControlTask:
             self._listener.pump()
         return True
 
+    def status(self) -> ControlStatus:
+        """What it listens on and has counted; from `start` on."""
+        assert self._listener is not None
+        return ControlStatus(
+            self.plan.control.name,
+            tuple(map(str, dict.fromkeys(self._listener.addresses))),
+            self._machine.registered,
+            {str(reason): count for reason, count in self._machine.drops.items()},
+            dict(self._listener.send_errors),
+            self._listener.queue_drops,
+        )
+
     async def stop(self) -> None:
         """Closes its sockets."""
         if self._lookup is not None:
             self._lookup.cancel()
             await asyncio.gather(self._lookup, return_exceptions=True)
         if self._listener is not None:
+            self._services.board.remove_control(self.plan.control.name)
             self._listener.close()
 
     async def _learn_own_hosts(self) -> None:

@@ -130,8 +130,9 @@ def control_observer(name: str, services: Services) -> Observer:
                     control=name,
                 )
                 about = f" for {rejected_pair}" if rejected_pair else ""
+                noun = "datagram" if count == 1 else "datagrams"
                 console.warn(
-                    f"control {name}: {count} datagrams{about} rejected, the last from {source}: "
+                    f"control {name}: {count} {noun}{about} rejected, the last from {source}: "
                     f"{reason}, {REJECTED_WORDS.get(reason, reason)}"
                 )
 

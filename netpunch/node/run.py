@@ -17,14 +17,18 @@ from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import combined_exit_code
 from netpunch.net.loop import run as run_loop
 from netpunch.net.probing import Probing
+from netpunch.node.board import Board
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
+from netpunch.node.monitoring import Monitoring
+from netpunch.node.notify import Notifier
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan, Planner
 from netpunch.node.services import Services
 from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
 from netpunch.output.record import EventName, Journal, Style
 from netpunch.output.sink import Sink
+from netpunch.output.status import default_socket
 
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
@@ -35,9 +39,11 @@ def run_site(path: Path, options: RunOptions) -> int:
     site, part = _read(path, options)
     output, errors = Sink(1), Sink(2, "standard error")
     console = Console(errors.put, quiet=options.quiet)
-    journal = Journal(output.put, node=part.node, style=_style(options))
+    board = Board()
+    journal = Journal(output.put, node=part.node, style=_style(options), observer=board.take)
     rate = min((end.probe_rate for end in part.ends), default=PROBE_RATE)
-    services = Services(journal, console, HookPool(), options.trace, Probing(rate))
+    notifier = Notifier.from_environment()
+    services = Services(journal, console, HookPool(), options.trace, Probing(rate), board, notifier)
     try:
         code = run_loop(_run(path, options, services, site, part))
     finally:
@@ -64,6 +70,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     services.journal.emit(EventName.RUN_START, file=str(path), pid=os.getpid())
     supervisor = Supervisor(services)
     planner = Planner(options)
+    monitoring = Monitoring(services)
     already_read = [(site, part)]
 
     def make_plan() -> Plan:
@@ -71,11 +78,13 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
         plan = planner.plan(site, part)
         for warning in (*site.warnings, *plan.warnings):
             services.console.say(warning)
+        monitoring.use(site.status or default_socket(os.environ), site.metrics_textfile)
         return plan
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
-    code = await supervisor.run(make_plan)
+    async with monitoring:
+        code = await supervisor.run(make_plan)
     return BUG_EXIT_CODE if bugs else code
 
 

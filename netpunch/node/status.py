@@ -102,9 +102,7 @@ def _refuse_taken(path: Path) -> None:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise OutputError(f"{path}: exists and is no socket; remove it or choose another path")
         if _is_served(path):
-            raise OutputError(
-                f"{path}: another process answers there; give each its own `status:`"
-            )
+            raise OutputError(f"{path}: another process answers there; give each its own `status:`")
 
 
 def _is_served(path: Path) -> bool:

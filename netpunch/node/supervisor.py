@@ -58,14 +58,19 @@ class Supervisor:
         `make_plan` reads the site, anew for each reload. Raises what it raises at first."""
         try:
             await self._apply(make_plan())
+            await asyncio.sleep(0)  # ends that have neither a check nor `before` bind now
             self._services.journal.emit(EventName.RUN_READY)
+            self._services.notifier.ready()
             while self._stop_reason is None and not self._is_done():
                 await self._wake.wait()
                 self._wake.clear()
                 if self._reload_wanted and self._stop_reason is None:
                     self._reload_wanted = False
+                    self._services.notifier.reloading()
                     await self._reload(make_plan)
+                    self._services.notifier.ready()
         finally:
+            self._services.notifier.stopping()
             await self._stop_all()
         codes = [failure.error.exit_code for failure in self._failures]
         code = combined_exit_code(codes + [end.exit_code for end in self._ends.values()])
@@ -88,6 +93,7 @@ class Supervisor:
         if self._stop_reason is not None:
             return
         self._failures = []
+        self._services.board.keep(self._ends)
         self._report(plan.failures)
         await self._apply_controls(plan)
         for key, planned in plan.ends.items():
@@ -141,6 +147,7 @@ class Supervisor:
     def _start(self, key: tuple[str, str], plan: EndPlan) -> None:
         end = EndTask(plan.end, plan.secret, plan.controls, self._services)
         self._ends[key] = end
+        self._services.board.add_end(*key)
         task = end.start()
         self._tasks[task] = end
         task.add_done_callback(self._ended)
@@ -148,8 +155,12 @@ class Supervisor:
     def _ended(self, task: asyncio.Task[None]) -> None:
         end = self._tasks.pop(task)
         self._wake.set()
-        if task.cancelled() or (error := task.exception()) is None:
+        if task.cancelled():
+            self._services.board.end_stopped(end.end.pair, end.end.end)
             return
+        if (error := task.exception()) is None:
+            return
+        self._services.board.end_stopped(end.end.pair, end.end.end, err=f"bug: {error!r}")
         end.exit_code = BUG_EXIT_CODE
         context = {"message": f"a bug ended {end.end.pair} {end.end.end}", "exception": error}
         task.get_loop().call_exception_handler(context)

@@ -121,7 +121,7 @@ METRICS = (
         "netpunch_pair_rtt_seconds",
         "gauge",
         "Round trip to the partner when the link was made.",
-        _per_end(lambda end: None if end.rtt_ms is None else end.rtt_ms / MILLISECONDS),
+        _per_end(lambda end: None if end.rtt_ms is None else round(end.rtt_ms / MILLISECONDS, 6)),
     ),
     Metric(
         "netpunch_pair_links_total",

@@ -122,16 +122,19 @@ class Journal:
         node: str | None = None,
         style: Style = Style.JSON,
         clock: Callable[[], float] = time.time,
+        observer: Callable[[Record], None] | None = None,
     ) -> None:
+        """`observer` sees every record, in either style."""
         self.run = os.urandom(RUN_ID_BYTES).hex()
         self.dropped = 0
         """Lines refused since the start."""
         self._untold = 0
         self._seq = 0
         self._write = write
-        self._node = node
+        self.node = node
         self._style = style
         self._clock = clock
+        self._observer = observer
 
     def emit(self, event: EventName, **fields: Value) -> Record:
         """Write an event (in text style: only count it) and return its record, for hooks.
@@ -146,6 +149,8 @@ class Journal:
         if self._style is Style.JSON:
             told = {"dropped": self._untold} if self._untold else {}
             self._put(encode(record | told))
+        if self._observer is not None:
+            self._observer(record)
         return record
 
     def show_link(self, text: str) -> None:
@@ -158,8 +163,8 @@ class Journal:
         now = rfc3339(self._clock())
         record: Record = {"v": VERSION, "ts": now, "seq": self._seq, "run": self.run}
         record["event"] = event.value
-        if self._node is not None:
-            record["node"] = self._node
+        if self.node is not None:
+            record["node"] = self.node
         return record
 
     def _put(self, line: bytes) -> None:

@@ -58,3 +58,13 @@ def test_datagrams_of_both_protocols_are_told_in_words(node: ControlNode) -> Non
         classic.sign(SECRET, b"a")
     )
     assert node.describe(b"\xf2") == "1 bytes: malformed"
+
+
+def test_it_counts_who_is_there(node: ControlNode) -> None:
+    assert node.registered == 0
+    voice = Voice("a", A, b"attempt1")
+    node.receive_datagram(voice.announcement(), A, 0.0, 0)
+    node.receive_datagram(classic.sign(SECRET, b"a"), A, 0.0, 0)
+    assert node.registered == 2
+    node.receive_datagram(voice.leave(), A, 1.0, 0)
+    assert node.registered == 1

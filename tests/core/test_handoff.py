@@ -52,3 +52,31 @@ def test_it_is_not_sent_before_its_time(nomination: Nomination) -> None:
     assert nomination.due(BEGAN)
     assert not nomination.due(BEGAN + 0.049)
     assert nomination.due(BEGAN + 0.05)
+
+
+def test_it_goes_on_while_the_partner_still_pings(nomination: Nomination) -> None:
+    """Whose path may become valid late; then it is to hear as many as anybody."""
+    nomination.partner_pings(BEGAN)
+    for tick in range(100):
+        now = BEGAN + tick * 0.05
+        nomination.due(now)
+        if now < BEGAN + 4.0:
+            nomination.partner_pings(now)
+    assert not nomination.given_up(BEGAN + 6.0)
+    sent = sum(nomination.due(BEGAN + 5.0 + tick * 0.05) for tick in range(100))
+    assert sent >= 10
+    assert nomination.given_up(BEGAN + 10.0)
+
+
+def test_but_not_for_ever(nomination: Nomination) -> None:
+    for tick in range(400):
+        now = BEGAN + tick * 0.05
+        nomination.due(now)
+        nomination.partner_pings(now)
+    assert nomination.given_up(BEGAN + 20.0)
+
+
+def test_once_given_up_it_stays_so(nomination: Nomination) -> None:
+    sent_until_given_up(nomination, 0.05)
+    nomination.partner_pings(BEGAN + 2.6)
+    assert nomination.given_up(BEGAN + 2.6)

@@ -639,6 +639,15 @@ def test_nothing_is_released_where_nothing_was_mapped() -> None:
     assert talk.events() == [Unmapped()]
 
 
+def test_nothing_is_released_by_pcp_at_a_gateway_without_it() -> None:
+    talk = Talk()
+    talk.hear(VERSION_REFUSED)
+    assert talk.requests() == [AddressRequest()]
+    talk.mapper.close(talk.now)
+    assert talk.requests() == []
+    assert talk.events() == [Unmapped()]
+
+
 def test_nothing_moves_it_after_the_end() -> None:
     talk = mapped_by_pcp()
     talk.mapper.close(talk.now)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from netpunch.address import Address
 from netpunch.core.end import End, State
-from netpunch.core.events import Event, Via
+from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
@@ -78,7 +78,8 @@ class Puppet:
 
 
 class Bench:
-    """An end, its clock, and all that it sent and told."""
+    """An end, its clock, and all that it sent and told. With `drives` the bench gives it what it
+    asks its driver for: sockets, and the turn to spray."""
 
     def __init__(
         self,
@@ -88,19 +89,25 @@ class Bench:
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
         observers: Sequence[Address] = (),
+        seed: object = "end",
+        drives: bool = False,
         **settings: Any,
     ) -> None:
         self.now = 1000.0
         self.name = end
         self.sent: list[Timed] = []
+        self.received: list[tuple[bytes, Address]] = []
+        """What an attacker who listens to everything has recorded."""
         self.told: list[Event] = []
+        self._drives = drives
+        self._next_via = 100
         self.end = End(
             EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
             controls=controls,
             observers=observers,
             sockets=sockets or {VIA: LOCAL},
             host_addresses=host_addresses,
-            random=seeded("end"),
+            random=seeded(seed),
             now=self.now,
         )
         self.run(0.0)
@@ -156,13 +163,29 @@ class Bench:
     def _collect(self) -> list[Sent]:
         sent = sent_by(self.end)
         self.sent += [Timed(self.now, each) for each in sent]
-        self.told += list(iter(self.end.next_event, None))
+        told = list(iter(self.end.next_event, None))
+        self.told += told
+        if self._drives and told:
+            for event in told:
+                self._drive(event)
+            return sent + self._collect()
         return sent
+
+    def _drive(self, event: Event) -> None:
+        if isinstance(event, OpenSockets):
+            vias = range(self._next_via, self._next_via + event.count)
+            self._next_via += event.count
+            wildcard = "::" if event.family == 6 else "0.0.0.0"
+            opened = {via: Address(wildcard, 20000 + via) for via in vias}
+            self.end.sockets_opened(opened, self.now)
+        elif isinstance(event, SprayWanted):
+            self.end.spray_granted(self.now)
 
     # Playing the others.
 
     def receive(self, data: bytes, source: Address, via: Via = VIA) -> list[Sent]:
         """What the end sends at once because of a datagram."""
+        self.received.append((data, source))
         self.end.receive_datagram(data, source, self.now, via)
         return self._collect()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from netpunch.config.secrets import Secret, format_key
 from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
@@ -26,13 +25,6 @@ LOGGING_HOOK = """#!/bin/sh
 echo "$NETPUNCH_EVENT $NETPUNCH_PAIR $NETPUNCH_END $NETPUNCH_REASON" >> hooks.log
 """
 """A hook that writes down its occasion; what follows is up to the test."""
-
-
-class PlainDumper(yaml.SafeDumper):
-    """Writes what occurs twice twice: a site file has no aliases."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
 
 
 class Site:
@@ -60,7 +52,7 @@ class Site:
             "defaults": {"local": "127.0.0.1:0", "deadline": "20s"} | defaults,
             "pairs": {name: {"a": {}, "b": {}} | pair for name, pair in pairs.items()},
         }
-        self.file.write_text(yaml.dump(site, Dumper=PlainDumper, sort_keys=False))
+        self.file.write_text(json.dumps(site, indent=1))  # which is YAML, too
 
     def write_nodes(
         self, pair: Settings | None = None, *, control: Settings | None = None, **defaults: Any

@@ -40,7 +40,7 @@ def test_an_invalid_file_changes_nothing(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     program = site.run()
     program.wait_for("pair.up", 2)
-    site.file.write_text(site.file.read_text().replace("secret:", "sekret:"))
+    site.write({"p": {}}, sekret="generate", mode="keep")
     site.reload(program)
     reload = program.events("run.reload")[0]
     assert reload["reason"] == "invalid"

@@ -73,5 +73,5 @@ async def control(listen: str = LOCAL, **more: Any) -> AsyncIterator[Address]:
 def spec(end: str, *controls: Address, **more: Any) -> PunchSpec:
     """An end of PAIR on loopback."""
     asked = tuple(ControlAt(each.host, each.port) for each in controls)
-    settings: dict[str, Any] = {"local": ("127.0.0.1", 0)} | more
-    return PunchSpec(PAIR, "a" if end == "a" else "b", SECRET, asked, **settings)
+    settings: dict[str, Any] = {"local": ("127.0.0.1", 0), "secret": SECRET} | more
+    return PunchSpec(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)

@@ -1,82 +1,188 @@
-"""Every kind of place against every other: `python -m tests.sim.matrix [--runs N]`.
+"""Every kind of NAT against every other, at three losses and three skews.
 
-Each cell shows how many of its runs linked, and the median and 95th percentile of the seconds
-that the link took from the later end's start."""
+    python -m tests.sim.matrix [--runs N]      # N runs of each of 324 cells
+
+A row for each pairing, a column for each loss (of each way through the internet), skews pooled:
+the share that linked, and the median and 95th percentile of the milliseconds from the later end's
+start. One way between any two hosts takes 50 ms. Every run keeps all promises, or raises.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from random import Random
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement, product
 
-from tests.sim.nat import HARD_RANDOM, HARD_STEP
+from netpunch.core.events import Failed
+from tests.sim.nat import (
+    BLOCKS_UDP,
+    FULL_CONE,
+    HARD_RANDOM,
+    HARD_STEP,
+    PORT_RESTRICTED_CONE,
+    RANDOM_CONE,
+    RESTRICTED_CONE,
+)
 from tests.sim.promises import punch
 from tests.sim.scenarios import Setup
-from tests.sim.setups import EASY, HARD, Place
+from tests.sim.setups import Place
 
-DELAY = 0.04
+DELAY = 0.025
+"""Seconds from a host to the internet: 50 ms to any other host."""
+ROUND_TRIP = 4 * DELAY
+LOSSES = (0.0, 0.05, 0.2)
+SKEWS = (0.1, 3.0, 45.0)
 DEADLINE = 60.0
-PORTS_OF_A_CAPPED_NAT = 128
+FIRST_SPRAY = 8.5
+"""Seconds until which a link comes from the first spray: the second begins after it."""
 
-HARDER: dict[str, Place] = {
-    "busy-step": (replace(HARD_STEP, foreign=30.0),),
-    "capped-random": (replace(HARD_RANDOM, max_mappings=PORTS_OF_A_CAPPED_NAT),),
+KINDS: dict[str, Place] = {
+    "open": (),
+    "full cone": (FULL_CONE,),
+    "address-restricted": (RESTRICTED_CONE,),
+    "port-restricted": (PORT_RESTRICTED_CONE,),
+    "random cone": (RANDOM_CONE,),
+    "hard-step": (HARD_STEP,),
+    "hard-random": (HARD_RANDOM,),
+    "UDP blocked": (BLOCKS_UDP,),
 }
-PLACES: dict[str, Place] = {**EASY, **HARD, **HARDER}
+Pairing = tuple[str, str]
+LENIENT = {"open", "full cone", "address-restricted"}
+"""With these, a hard NAT is no obstacle: they take what comes from the partner's address."""
 
 
 @dataclass
-class Cell:
-    """What became of the runs of one pairing."""
+class Tally:
+    """Runs, the link times of those that linked (seconds), and what became of the others."""
 
     runs: int = 0
     times: list[float] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
+    verdicts: list[float] = field(default_factory=list)
+    datagrams: int = 0
+
+    def add(self, other: Tally) -> None:
+        self.runs += other.runs
+        self.times += other.times
+        self.verdicts += other.verdicts
+        self.datagrams = max(self.datagrams, other.datagrams)
 
     @property
     def share(self) -> float:
         return len(self.times) / self.runs
 
     def percentile(self, part: float) -> float:
-        return sorted(self.times)[min(int(len(self.times) * part), len(self.times) - 1)]
+        ordered = sorted(self.times)
+        return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
     def __str__(self) -> str:
-        text = f"{len(self.times)}/{self.runs}"
-        if self.times:
-            text += f" {self.percentile(0.5):.2f} {self.percentile(0.95):.2f}"
-        return text + "".join(f" {reason}" for reason in self.reasons)
+        if not self.times:
+            return f"0 %, told in {max(self.verdicts):.1f} s" if self.verdicts else "0 %"
+        quick, slow = self.percentile(0.5) * 1000, self.percentile(0.95) * 1000
+        return f"{100 * self.share:.4g} % {quick:.0f}/{slow:.0f}"
 
 
-def measure(nat_a: Place, nat_b: Place, runs: int, *, loss: float = 0.0) -> Cell:
-    """Runs of one pairing, with ends that start up to two seconds apart; each keeps every
-    promise, or raises."""
-    cell = Cell()
+Cell = tuple[Pairing, float, float, int]
+
+
+def run_cell(cell: Cell) -> tuple[Cell, Tally]:
+    (a, b), loss, skew, runs = cell
+    return cell, measure(KINDS[a], KINDS[b], runs, loss=loss, skew=skew)
+
+
+def measure(
+    nat_a: Place, nat_b: Place, runs: int, *, loss: float = 0.0, skew: float = 0.1
+) -> Tally:
+    """Runs of one pairing; each end starts first in half of them."""
+    tally = Tally(runs)
     for seed in range(runs):
-        skew = Random(seed).uniform(-2.0, 2.0)
         setup = Setup(
-            nat_a=nat_a, nat_b=nat_b, skew=skew, delay=DELAY, loss=loss, deadline=DEADLINE
+            nat_a=nat_a,
+            nat_b=nat_b,
+            skew=skew if seed % 2 else -skew,
+            delay=DELAY,
+            loss=loss,
+            deadline=DEADLINE,
         )
         run = punch(seed, setup)
-        cell.runs += 1
+        sides = run.sides
         if run.linked:
-            cell.times.append(run.link_time)
+            tally.times.append(run.link_time)
+            sent = [side.link.datagrams for side in sides if side.link]
         else:
-            assert run.a.failure is not None
-            cell.reasons[run.a.failure.reason] += 1
-    return cell
+            failures = [side.failure for side in sides if side.failure]
+            later = max(side.started_at[0] for side in sides)
+            told = [side.host.first(Failed) for side in sides]
+            tally.verdicts += [
+                time - later for time, failed in filter(None, told) if failed.reason == "infeasible"
+            ]
+            sent = [failure.datagrams for failure in failures]
+        tally.datagrams = max(tally.datagrams, *sent, 0)
+    return tally
+
+
+def cells(runs: int) -> Iterator[Cell]:
+    pairings = combinations_with_replacement(KINDS, 2)
+    return ((p, loss, skew, runs) for p, loss, skew in product(pairings, LOSSES, SKEWS))
+
+
+def pooled(results: dict[Cell, Tally], pairings: Iterable[Pairing], loss: float | None) -> Tally:
+    wanted, total = set(pairings), Tally()
+    for (pairing, of_loss, _, _), tally in results.items():
+        if pairing in wanted and loss in (None, of_loss):
+            total.add(tally)
+    return total
+
+
+def groups() -> dict[str, list[Pairing]]:
+    """Pairings that share a tactic."""
+    found: dict[str, list[Pairing]] = {}
+    for pairing in combinations_with_replacement(KINDS, 2):
+        kinds = set(pairing)
+        hard = kinds & {"hard-step", "hard-random"}
+        if "UDP blocked" in kinds:
+            name = "UDP blocked"
+        elif not hard:
+            name = "no hard NAT"
+        elif kinds == {"hard-step"}:
+            name = "hard-step with hard-step"
+        elif kinds <= {"hard-step", "hard-random"}:
+            name = "hard-random with hard"
+        elif kinds & LENIENT:
+            name = "hard with lenient"
+        else:
+            name = f"{hard.pop()} with restricted"
+        found.setdefault(name, []).append(pairing)
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim.matrix", description=__doc__)
-    parser.add_argument("--runs", type=int, default=10, help="of each pairing (10)")
-    parser.add_argument("--loss", type=float, default=0.0, help="part of the datagrams lost (0)")
-    options = parser.parse_args()
-    print("linked/runs, seconds: median, 95th percentile; why the others failed")
-    for name_a, nat_a in PLACES.items():
-        for name_b, nat_b in PLACES.items():
-            cell = measure(nat_a, nat_b, options.runs, loss=options.loss)
-            print(f"{name_a:>20} {name_b:<20} {cell}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20, help="of each cell")
+    runs = parser.parse_args().runs
+    with multiprocessing.Pool() as pool:
+        results = dict(pool.imap_unordered(run_cell, cells(runs)))
+    total = sum(tally.runs for tally in results.values())
+    head = " | ".join(f"{loss:.0%} loss" for loss in LOSSES)
+    print(f"{total:,} runs, {runs * len(SKEWS)} a cell, no promise broken; ms: median/p95\n")
+    print(f"| a, b | {head} |\n| --- |{' --- |' * len(LOSSES)}")
+    for pairing in combinations_with_replacement(KINDS, 2):
+        row = (str(pooled(results, [pairing], loss)) for loss in LOSSES)
+        print(f"| {pairing[0]}, {pairing[1]} | {' | '.join(row)} |")
+    print()
+    for name, pairings in groups().items():
+        for loss in LOSSES:
+            summarize(f"{name}, {loss:.0%} loss", pooled(results, pairings, loss))
+
+
+def summarize(name: str, tally: Tally) -> None:
+    early = sum(time <= FIRST_SPRAY for time in tally.times) / tally.runs
+    verdict = f"verdict after {max(tally.verdicts):.1f} s at most, " if tally.verdicts else ""
+    print(
+        f"{name}: {tally} of {tally.runs} runs, {early:.2%} within {FIRST_SPRAY} s, "
+        f"{verdict}{tally.datagrams} datagrams an end at most"
+    )
 
 
 if __name__ == "__main__":

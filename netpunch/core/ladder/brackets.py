@@ -57,23 +57,25 @@ class OfferBracket(BracketTactic):
 
 
 class ScanBracket(Tactic):
-    """The partner's is: pings every port where its ping may be, once a bracket."""
+    """The partner's is: pings every port where its ping may be, a few times a bracket."""
 
     budget = budget.SCAN_BRACKET
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
         super().__init__(field, partner, now)
         self._scanned = 0
+        self._passes = 0
 
     def begin_round(self) -> Iterable[Probe] | None:
-        bracket, observed, via = (
-            self._partner.bracket,
-            self._partner.observed,
-            self._field.primary(),
-        )
-        if bracket.round == self._scanned or observed is None or via is None:
+        partner, via = self._partner, self._field.primary()
+        bracket, observed = partner.bracket, partner.observed
+        if bracket.round == 0 or observed is None or via is None:
             return None
-        self._scanned = bracket.round
+        if bracket.round != self._scanned:
+            self._scanned, self._passes = bracket.round, 0
+        if self._passes == budget.SCAN_PASSES:
+            return None
+        self._passes += 1
         steps = min(bracket.span + budget.SCAN_SLACK, budget.SCAN_WINDOW)
         ports = [bracket.port_at(n) for n in range(1, steps + 1)]
         return [(via, Address(observed.host, port)) for port in ports]
@@ -91,14 +93,15 @@ class Diagonal(BracketTactic):
         self._asked_for_row = False
 
     def begin_round(self) -> Iterable[Probe] | None:
-        number = max(self._rounds + 1, self._partner.bracket.round)
-        if not self._has_bracket(number) or self._partner.bracket.round < number:
+        partner, observed = self._partner, self._partner.observed
+        number = max(self._rounds + 1, partner.bracket.round)
+        if observed is None or not self._has_bracket(number) or partner.bracket.round < number:
             return None
         if not self._row:
             self._ask_for_row()
             return None
         row, self._row = self._row, []
-        return self._aim(row, self._partner.bracket)
+        return self._aim(row, observed.host, partner.bracket)
 
     def _ask_for_row(self) -> None:
         if not self._asked_for_row:
@@ -110,10 +113,9 @@ class Diagonal(BracketTactic):
         self._row = list(sockets)
         self.something_changed(now)
 
-    def _aim(self, row: Sequence[Via], bracket: Bracket) -> Iterator[Probe]:
+    def _aim(self, row: Sequence[Via], host: str, bracket: Bracket) -> Iterator[Probe]:
         """Several times over: the partner begins later, or earlier."""
-        assert self._partner.observed is not None
         for _ in range(budget.DIAGONAL_PASSES):
             for place, via in enumerate(row):
                 port = bracket.port_at(bracket.span + LATER_QUESTIONS + 1 + place)
-                yield via, Address(self._partner.observed.host, port)
+                yield via, Address(host, port)

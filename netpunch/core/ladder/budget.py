@@ -34,7 +34,11 @@ SCAN_WINDOW = 64
 """Ports that hold for 0.3 s at 100 foreign allocations a second, and then some."""
 SCAN_SLACK = 8
 """Steps beyond the bracket: foreign allocations between the partner's ping and its neighbour."""
-SCAN_BRACKET = Budget(probes=BRACKET_ROUNDS * SCAN_WINDOW, rounds=2 * BRACKET_ROUNDS, patience=0.75)
+SCAN_PASSES = 4
+"""Of one bracket: a probe may be lost before it has opened our own NAT."""
+SCAN_BRACKET = Budget(
+    probes=BRACKET_ROUNDS * SCAN_WINDOW, rounds=BRACKET_ROUNDS * SCAN_PASSES, patience=0.2
+)
 DIAGONAL_WIDTH = 16
 """Sockets, one target port each."""
 DIAGONAL_PASSES = 6

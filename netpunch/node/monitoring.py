@@ -1,0 +1,138 @@
+"""Who outside is told where everything stands: systemd, the status socket, the metrics file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from netpunch._version import __version__
+from netpunch.errors import OutputError
+from netpunch.node.services import Services
+from netpunch.node.status import StatusServer
+from netpunch.output.atomic import replace_file
+from netpunch.output.metrics import metrics_text
+from netpunch.output.status import ProcessStatus
+
+PERIOD = 15.0
+"""Seconds after which the metrics are written anew though nothing has happened: counters of
+controls change without an event, and a file that is not renewed tells of a hung process."""
+
+SHORTEST_PAUSE = 1.0
+"""Seconds between two tellings: a fleet that registers at once is one piece of news."""
+
+METRICS_MODE = 0o644
+"""Read by node_exporter, which is another user."""
+
+
+class Monitoring:
+    """A context that lasts as long as the run; `use` says which of them there are."""
+
+    def __init__(self, services: Services, *, period: float = PERIOD) -> None:
+        """`period` is in seconds."""
+        self._services = services
+        self._period = period
+        self._started = time.time()
+        self._changed = asyncio.Event()
+        self._server: StatusServer | None = None
+        self._textfile: Path | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._complaint = ""
+        self._telling: asyncio.Task[None] | None = None
+        services.board.watch(self._changed.set)
+
+    async def __aenter__(self) -> Monitoring:
+        self._services.notifier.open()
+        self._telling = asyncio.create_task(self._tell_for_ever(), name="netpunch monitoring")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """The last metrics stay: of an end that was linked once they say so, of all that was
+        stopped that it is not up."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._write_metrics()
+        if self._server is not None:
+            self._server.close()
+        self._services.notifier.close()
+
+    def use(self, socket: Path | None, textfile: Path | None) -> None:
+        """Where to listen, and what to write: at the start, and after each reload. What cannot
+        be had is told, and does without."""
+        if self._server is not None and self._server.path != socket:
+            self._server.close()
+            self._server = None
+        if self._server is None and socket is not None:
+            self._open_server(socket)
+        self._textfile = textfile
+        self._changed.set()
+
+    def status(self) -> ProcessStatus:
+        """Where everything stands now."""
+        journal, board = self._services.journal, self._services.board
+        return ProcessStatus(
+            at=time.time(),
+            started=self._started,
+            version=__version__,
+            run=journal.run,
+            pid=os.getpid(),
+            node=journal.node,
+            events_dropped=journal.dropped,
+            ends=board.ends,
+            controls=board.controls,
+        )
+
+    def _open_server(self, path: Path) -> None:
+        server = StatusServer(path, self._answer)
+        try:
+            server.open()
+        except OutputError as error:
+            self._services.console.warn(f"no status socket: {error}")
+        else:
+            self._server = server
+
+    def _answer(self) -> bytes:
+        return json.dumps(self.status().as_record(), separators=(",", ":")).encode() + b"\n"
+
+    async def _tell_for_ever(self) -> None:
+        """At once when something has changed, but for the shortest pause."""
+        while True:
+            self._changed.clear()
+            self._services.notifier.status(self.status().summary)
+            await self._write_metrics()
+            await asyncio.sleep(SHORTEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._period - SHORTEST_PAUSE):
+                    await self._changed.wait()
+
+    async def _write_metrics(self) -> None:
+        """Not cut by a cancellation, so that two never write at the same time."""
+        if self._textfile is None:
+            return
+        content = metrics_text(self.status()).encode()
+        writing = asyncio.to_thread(replace_file, self._textfile, content, METRICS_MODE)
+        self._writing = asyncio.ensure_future(writing)
+        try:
+            await asyncio.shield(self._writing)
+        except OutputError as error:
+            self._complain(str(error))
+        else:
+            self._complain("")
+
+    def _complain(self, complaint: str) -> None:
+        """Once for each thing that is wrong, and again when it comes back."""
+        if complaint and complaint != self._complaint:
+            self._services.console.warn(f"no metrics: {complaint}")
+        self._complaint = complaint

@@ -1,0 +1,193 @@
+"""CPU time of a control node per datagram, beside a bare uvloop endpoint in the same run.
+
+    python -m tests.bench.control_cost [--rounds N] [--count N] [--profile classic|v2|forged]
+
+The servers are pinned to one core, the generator to another; CPU time is the server process's
+own, user and system, as the kernel counts it. `saturated` keeps 256 datagrams outstanding,
+so a server finds many at each wakeup; with `one outstanding` each costs a wakeup of its own.
+Forgeries are v2 announcements whose signature is wrong; one honest announcement in 64 paces the
+generator, and the bare endpoint beside it answers one in 64.
+
+What limits it: the generator is Python too. `busy` says how much of the time the server's core
+was in use: well below 100 %, and the server was waiting for the generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from netpunch.net.listener import RECEIVE_BUFFER
+from netpunch.wire import classic
+from tests.bench.machine import machine
+from tests.bench.questions import (
+    CLASSIC,
+    CLASSIC_SECRET,
+    PAIRS,
+    announcements,
+    classic_announcements,
+    forged,
+)
+from tests.bench.servers import (
+    GENERATOR_CORE,
+    ONE_HONEST_IN,
+    Server,
+    control,
+    echo,
+    pin,
+    server,
+    sink,
+)
+
+WINDOW = 256
+TIMEOUT = 5.0
+"""Seconds without an answer: something is broken."""
+
+Datagrams = Sequence[bytes]
+
+
+class Cost(NamedTuple):
+    """Microseconds of CPU a datagram, and the share of wall time that the server was busy."""
+
+    cpu: float
+    busy: float
+
+
+class Client:
+    """Asks a server, and measures what that costs it."""
+
+    def __init__(self, target: Server) -> None:
+        self._server = target
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._sock.connect(("127.0.0.1", target.port))
+        self._sock.settimeout(TIMEOUT)
+
+    def say(self, datagram: bytes) -> None:
+        self._sock.send(datagram)
+
+    def saturate(self, datagrams: Datagrams, *, answered: int = 1) -> Cost:
+        """One of `answered` datagrams is answered."""
+        return self._measure(len(datagrams), lambda: self._stream(datagrams, WINDOW, answered))
+
+    def ask_one_by_one(self, datagrams: Datagrams) -> Cost:
+        return self._measure(len(datagrams), lambda: self._stream(datagrams, 1, 1))
+
+    def _stream(self, datagrams: Datagrams, window: int, answered: int) -> None:
+        send, receive = self._sock.send, self._sock.recv
+        rest = iter(datagrams)
+        for datagram in itertools.islice(rest, window):
+            send(datagram)
+        for _ in range(len(datagrams) // answered):
+            receive(2048)
+            for datagram in itertools.islice(rest, answered):
+                send(datagram)
+
+    def _measure(self, count: int, ask: Callable[[], None]) -> Cost:
+        cpu, wall = self._server.cpu(), time.perf_counter()
+        ask()
+        cpu, wall = self._server.cpu() - cpu, time.perf_counter() - wall
+        return Cost(cpu / count * 1e6, cpu / wall)
+
+
+def take(datagrams: Iterable[bytes], count: int) -> list[bytes]:
+    return list(itertools.islice(datagrams, count))
+
+
+def flood(honest: Iterable[bytes], count: int) -> list[bytes]:
+    """Forgeries, every 64th datagram an honest one."""
+    datagrams = take(honest, count // ONE_HONEST_IN * ONE_HONEST_IN)
+    return [
+        datagram if i % ONE_HONEST_IN == ONE_HONEST_IN - 1 else forged(datagram)
+        for i, datagram in enumerate(datagrams)
+    ]
+
+
+def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
+    """Every round measures everything once, one after the other."""
+    costs: dict[str, list[Cost]] = {}
+    v2_questions, classic_questions = announcements(), classic_announcements()
+    few = count // 10
+    with ExitStack() as stack:
+        bare = Client(stack.enter_context(server(echo)))
+        mute = Client(stack.enter_context(server(sink)))
+        node = Client(stack.enter_context(server(control, PAIRS, CLASSIC)))
+        pin(GENERATOR_CORE)
+        node.say(classic.sign(CLASSIC_SECRET, b"b"))
+        for _ in range(rounds):
+            short, long = take(classic_questions, count), take(v2_questions, count)
+            done = {
+                "bare 41": bare.saturate(short),
+                "classic": node.saturate(short),
+                "bare 384": bare.saturate(long),
+                "v2": node.saturate(long),
+                "bare 41, one": bare.ask_one_by_one(short[:few]),
+                "classic, one": node.ask_one_by_one(short[:few]),
+                "bare 384, one": bare.ask_one_by_one(long[:few]),
+                "v2, one": node.ask_one_by_one(take(v2_questions, few)),
+                "bare flood": mute.saturate(long[: count // 64 * 64], answered=ONE_HONEST_IN),
+                "forged": node.saturate(flood(v2_questions, count), answered=ONE_HONEST_IN),
+            }
+            for name, cost in done.items():
+                costs.setdefault(name, []).append(cost)
+    return costs
+
+
+ROWS = [
+    ("classic, saturated", "classic", "bare 41"),
+    ("v2, saturated", "v2", "bare 384"),
+    ("classic, one outstanding", "classic, one", "bare 41, one"),
+    ("v2, one outstanding", "v2, one", "bare 384, one"),
+    ("v2, bad signature, not answered", "forged", "bare flood"),
+]
+
+
+def report(costs: dict[str, list[Cost]]) -> None:
+    print(
+        f"  {'µs of CPU a datagram':32} {'bare':>7} {'control':>8} {'more':>6} {'ratio':>6}  busy"
+    )
+    for title, ours, bare in ROWS:
+        base = statistics.median(cost.cpu for cost in costs[bare])
+        own = statistics.median(cost.cpu for cost in costs[ours])
+        more = statistics.median(
+            one.cpu - other.cpu for one, other in zip(costs[ours], costs[bare], strict=True)
+        )
+        busy = [statistics.median(cost.busy for cost in costs[key]) for key in (bare, ours)]
+        shares = " / ".join(f"{share:.0%}" for share in busy)
+        print(f"  {title:32} {base:7.2f} {own:8.2f} {more:+6.2f} {own / base:6.2f}  {shares}")
+
+
+def profile(what: str, count: int) -> None:
+    questions = {
+        "classic": (classic_announcements(), 1),
+        "v2": (announcements(), 1),
+        "forged": (flood(announcements(), count), ONE_HONEST_IN),
+    }
+    datagrams, answered = questions[what]
+    with server(control, PAIRS, CLASSIC, True) as target:
+        node = Client(target)
+        node.say(classic.sign(CLASSIC_SECRET, b"b"))
+        node.saturate(take(datagrams, count // ONE_HONEST_IN * ONE_HONEST_IN), answered=answered)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--count", type=int, default=20_000, help="datagrams a round")
+    parser.add_argument("--profile", choices=["classic", "v2", "forged"])
+    arguments = parser.parse_args()
+    if arguments.profile:
+        profile(arguments.profile, arguments.count)
+        return
+    print(f"control, medians of {arguments.rounds} rounds of {arguments.count}; {machine()}")
+    report(measure(arguments.rounds, arguments.count))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What ends and strangers say to a control, sealed beforehand: a benchmark only sends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from netpunch.wire import classic, v2
+from netpunch.wire.envelope import NONCE_LENGTH, ControlChannel, EndName
+from netpunch.wire.keys import control_key
+
+PAIR = "bench"
+SECRET = bytes(range(32))
+CLASSIC_SECRET = b"bench"
+PAIRS = {PAIR: control_key(SECRET, PAIR)}
+CLASSIC = {"ab": CLASSIC_SECRET}
+
+
+class Announcer:
+    """One attempt of an end, whose counter rises with each announcement."""
+
+    def __init__(self, pair: str = PAIR, end: EndName = "a", *, key: bytes = PAIRS[PAIR]) -> None:
+        self.channel = ControlChannel(key, pair, end)
+        self.attempt = os.urandom(v2.ATTEMPT_LENGTH)
+        self.cookie = v2.NO_COOKIE
+        self._card = os.urandom(v2.SEALED_CARD_LENGTH)
+        self._counter = 0
+
+    def announcement(self) -> bytes:
+        self._counter += 1
+        purpose = v2.Purpose.PUNCH
+        announce = v2.Announce(self.attempt, self._counter, self.cookie, purpose, self._card)
+        return self.channel.to_control.seal(announce, os.urandom(NONCE_LENGTH))
+
+    def take(self, answer: bytes) -> v2.Message | None:
+        """What control says, if that is what this is; a cookie is kept."""
+        message = self.channel.from_control.open(answer)
+        if isinstance(message, v2.Challenge):
+            self.cookie = message.cookie
+        return message if isinstance(message, v2.Message) else None
+
+
+def announcements() -> Iterator[bytes]:
+    """Of one waiting end."""
+    voice = Announcer()
+    while True:
+        yield voice.announcement()
+
+
+def classic_announcements() -> Iterator[bytes]:
+    """Of one end; its partner has to be there, or there is no answer."""
+    while True:
+        yield classic.sign(CLASSIC_SECRET, b"a")
+
+
+def forged(datagram: bytes) -> bytes:
+    """The same under a wrong key: it fails where an attacker's fails."""
+    return datagram[:-1] + bytes([datagram[-1] ^ 1])

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.events import (
+    Expired,
+    Introduced,
+    Lost,
+    PartnerReturned,
+    Reason,
+    Registered,
+    SprayOver,
+    SprayWanted,
+    Waiting,
+)
+from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError
+from netpunch.net.probing import Probing
+from netpunch.net.punch import FAREWELL, ControlAt, Punch, PunchSpec
+from tests.net.conftest import Run
+from tests.net.machines import client, port_is_free
+from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
+
+KEEPALIVE = 0.02
+LINGER = 1.2
+"""Seconds that a classic end stays for its partner."""
+
+Lookup = Callable[[str, int], Awaitable[list[Address]]]
+
+
+async def both(*specs: PunchSpec) -> list[Punch]:
+    """Ends that are linked."""
+    attempts = [Punch(each) for each in specs]
+    for attempt in attempts:
+        await attempt.open()
+    await asyncio.gather(*(attempt.linked() for attempt in attempts))
+    return attempts
+
+
+def test_from_open_to_released(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(spec("a", address), spec("b", address))
+            links = [await a.linked(), await b.linked()]
+            assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+            await asyncio.gather(a.released(), b.released())
+            assert all(port_is_free(link.local.port, link.local.host) for link in links)
+            for attempt in (a, b, a):
+                await attempt.close()
+
+    run(main())
+
+
+def test_a_closed_end_leaves(run: Run) -> None:
+    """Nobody is introduced to it any more, and its port is free."""
+
+    async def main() -> None:
+        watcher = Watcher()
+        async with control(observer=watcher) as address:
+            attempt = Punch(spec("a", address))
+            await attempt.open()
+            registered = await watcher.wait_for(Registered)
+            await attempt.close()
+            assert port_is_free(registered.address.port)
+            expired = await watcher.wait_for(Expired)
+            assert (expired.end, expired.left) == ("a", True)
+
+    run(main())
+
+
+def test_closing_before_opening(run: Run) -> None:
+    async def main() -> None:
+        await Punch(spec("a", Address("127.0.0.1", 9))).close()
+
+    run(main())
+
+
+def test_closing_does_not_wait_for_a_silent_control(run: Run) -> None:
+    async def main() -> None:
+        with client() as silent:
+            attempt = Punch(spec("a", silent.address))
+            await attempt.open()
+            begun = time.monotonic()
+            await attempt.close()
+            assert time.monotonic() - begun < FAREWELL
+
+    run(main())
+
+
+def test_closing_waits_only_so_long_for_a_partner(run: Run) -> None:
+    """A classic end lingers longer than that."""
+
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(
+                *(
+                    spec(end, address, protocol="classic", slot=end, secret=CLASSIC_SECRET)
+                    for end in "ab"
+                )
+            )
+            begun = time.monotonic()
+            await a.close()
+            assert time.monotonic() - begun < LINGER
+            await b.close()
+
+    run(main())
+
+
+def test_a_held_link_is_closed(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
+            held = (await a.linked()).local
+            assert not port_is_free(held.port, held.host)
+            waiting = asyncio.ensure_future(a.ended())
+            await a.close()
+            assert await waiting is None
+            assert port_is_free(held.port, held.host)
+            await b.close()
+
+    run(main())
+
+
+def test_a_held_link_falls_silent(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(
+                *(spec(end, address, holds=True, keepalive=KEEPALIVE) for end in "ab")
+            )
+            assert b._driver is not None
+            b._driver.close()
+            assert isinstance(await a.ended(), Lost)
+            for attempt in (a, b):
+                await attempt.close()
+
+    run(main())
+
+
+def test_a_partner_comes_back(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
+            assert b._driver is not None
+            b._driver.close()
+            again = Punch(spec("b", address, holds=True))
+            await again.open()
+            assert isinstance(await a.ended(), PartnerReturned)
+            for attempt in (a, b, again):
+                await attempt.close()
+
+    run(main())
+
+
+def test_one_holds_and_the_other_does_not(run: Run) -> None:
+    async def main() -> None:
+        async with control() as address:
+            attempts = [Punch(spec("a", address, holds=True)), Punch(spec("b", address))]
+            for attempt in attempts:
+                await attempt.open()
+            for attempt in attempts:
+                with pytest.raises(NotLinkedError) as caught:
+                    await attempt.linked()
+                assert caught.value.reason == Reason.PARTNER_MODE
+                assert attempt.failure is not None
+                assert attempt.failure.reason is Reason.PARTNER_MODE
+                await attempt.close()
+
+    run(main())
+
+
+def test_the_deadline_counts_from_the_introduction(run: Run) -> None:
+    """Where an end may wait for its partner as long as it takes."""
+
+    async def main() -> None:
+        patient = {"deadline": 0.1, "deadline_from_start": False}
+        watcher = Watcher()
+        async with control() as address:
+            a = Punch(spec("a", address, **patient), watcher)
+            await a.open()
+            await watcher.wait_for(Waiting)
+            await asyncio.sleep(0.2)
+            b = Punch(spec("b", address))
+            await b.open()
+            await asyncio.gather(a.linked(), b.linked())
+            for attempt in (a, b):
+                await attempt.close()
+
+    run(main())
+
+
+def test_the_port_is_bound_before_control_hears_of_it(run: Run) -> None:
+    async def main() -> None:
+        watcher = Watcher()
+        async with control(observer=watcher) as address:
+            with client() as taken, pytest.raises(PortInUseError):
+                await Punch(spec("a", address, local=tuple(taken.address))).open()
+        assert watcher.datagrams == []
+
+    run(main())
+
+
+def looked_up(monkeypatch: pytest.MonkeyPatch, lookup: Lookup) -> None:
+    monkeypatch.setattr("netpunch.net.punch.resolve", lookup)
+
+
+def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that does not resolve is told, but stops nothing while there is another."""
+
+    async def main() -> None:
+        both_asked = asyncio.Barrier(2)
+
+        async def lookup(host: str, port: int) -> list[Address]:
+            await both_asked.wait()
+            if host == "bad":
+                raise ControlUnreachableError("cannot resolve 'bad'")
+            return [Address("::1", port), Address("127.0.0.1", port)]
+
+        looked_up(monkeypatch, lookup)
+        async with control() as address:
+            controls = (ControlAt("bad", 9), ControlAt("good", address.port))
+            attempt = Punch(PunchSpec("p", "a", bytes(32), controls, local=("127.0.0.1", 0)))
+            await attempt.open()
+            assert attempt.unresolved == ["cannot resolve 'bad'"]
+            await attempt.close()
+
+    run(main())
+
+
+def test_no_control_has_an_address_of_the_family(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lookup(host: str, port: int) -> list[Address]:
+        return [Address("2001:db8::1", port)]
+
+    async def main() -> None:
+        attempt = Punch(spec("a", Address("vps", 9)))
+        with pytest.raises(ControlUnreachableError, match="vps has no address of the family"):
+            await attempt.open()
+        await attempt.close()
+
+    looked_up(monkeypatch, lookup)
+    run(main())
+
+
+def test_cancelled_while_a_name_is_looked_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def lookup(host: str, port: int) -> list[Address]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError("nobody answers")
+
+        looked_up(monkeypatch, lookup)
+        attempt = Punch(spec("a", Address("vps", 9)))
+        opening = asyncio.create_task(attempt.open())
+        await asked.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await attempt.close()
+
+    run(main())
+
+
+def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        granted: list[Punch] = []
+        monkeypatch.setattr(Punch, "_grant_turn", lambda self: granted.append(self))
+        probing, watcher = Probing(), Watcher()
+        with client() as silent:
+            first, second = (
+                Punch(spec(end, silent.address), watcher, probing=probing) for end in "ab"
+            )
+            await first.open()
+            await second.open()
+            first._take_event(SprayWanted())
+            await asyncio.sleep(0)
+            second._take_event(SprayWanted())
+            assert granted == [first]
+            assert watcher.events[-1] == Waiting(Reason.SPRAY_QUEUE)
+            first._take_event(SprayOver())
+            assert granted == [first, second]
+            await first.close()
+            await second.close()
+        assert probing.want(object(), lambda: None), "an end that is closed gives its turn back"
+
+    run(main())
+
+
+def test_events_are_observed_and_datagrams_only_if_asked(run: Run) -> None:
+    async def main() -> None:
+        watcher = Watcher()
+        async with control() as address:
+            a, b = Punch(spec("a", address), watcher, trace=False), Punch(spec("b", address))
+            await a.open()
+            await b.open()
+            await asyncio.gather(a.linked(), b.linked())
+            assert await watcher.wait_for(Introduced)
+            assert watcher.datagrams == []
+            for attempt in (a, b):
+                await attempt.close()
+
+    run(main())

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.events import Registered
+from netpunch.errors import ControlUnreachableError, PortInUseError
+from netpunch.net.punch import Punch
+from netpunch.node.control_task import ControlTask
+from netpunch.node.options import RunOptions
+from netpunch.node.plan import ControlPlan, Planner
+from tests.net.machines import client, port_is_free
+from tests.net.nodes import spec
+from tests.node.children import Run, on_both_loops
+from tests.node.told import Told, site_with
+
+pytestmark = on_both_loops
+
+
+def plan(folder: Path, pairs: tuple[str, ...] = ("home-office",), **control: Any) -> ControlPlan:
+    described = {name: {"secret": "generate", "a": {}, "b": {}} for name in pairs}
+    site, part = site_with(folder, described, control=at(**control))
+    return Planner(RunOptions()).plan(site, part).controls["vps"]
+
+
+def at(**control: Any) -> dict[str, Any]:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    default = {"name": "vps", "address": address, "listen": address, "observe": "off"}
+    return default | control
+
+
+def free_port() -> int:
+    with client() as one:
+        return one.address.port
+
+
+def test_it_listens_and_says_where(run: Run[Any], tmp_path: Path) -> None:
+    planned = plan(tmp_path)
+    [listen] = planned.control.listen
+
+    async def main() -> None:
+        told = Told()
+        control = ControlTask(planned, told.services)
+        await control.start()
+        assert told.of("control.ready") == [{"control": "vps", "addresses": [str(listen)]}]
+        assert told.said == [f"control vps: listening on {listen}"]
+        assert not port_is_free(listen.port)
+        await control.stop()
+        assert port_is_free(listen.port)
+
+    run(main())
+
+
+def test_its_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        with client() as taken:
+            planned = plan(tmp_path, listen=str(taken.address))
+            control = ControlTask(planned, told.services)
+            with pytest.raises(PortInUseError):
+                await control.start()
+            await control.stop()
+        assert (told.records, told.said) == ([], [])
+
+    run(main())
+
+
+def test_its_second_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        with client() as taken:
+            control = ControlTask(plan(tmp_path, observe=str(taken.address)), told.services)
+            await control.start()
+            assert told.said[0].startswith(f"warning: control vps: no NAT classes: {taken.address}")
+            await control.stop()
+
+    run(main())
+
+
+def test_other_pairs_are_taken_over(run: Run[Any], tmp_path: Path) -> None:
+    """Without a new socket; and what that changes is told at once."""
+
+    async def main() -> None:
+        told = Told()
+        control = ControlTask(plan(tmp_path), told.services)
+        await control.start()
+        pumped: list[str] = []
+        assert control._listener is not None
+        control._listener.pump = lambda: pumped.append("pumped")  # type: ignore[method-assign]
+        keys = {"other": bytes(32)}
+        changed = ControlPlan(control.plan.control, keys, {"a": b"x", "b": b"x"}, {"a": "p"})
+        assert control.update(changed)
+        assert control.plan is changed
+        assert pumped == ["pumped"]
+        assert len(told.of("control.ready")) == 1
+        await control.stop()
+
+    run(main())
+
+
+def test_another_address_is_more_than_pairs(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        control = ControlTask(plan(tmp_path), Told().services)
+        before = control.plan
+        assert not control.update(plan(tmp_path))
+        assert control.plan is before
+        await control.stop()
+
+    run(main())
+
+
+def test_an_end_on_this_host_is_given_the_address_of_control(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[Address]:
+        looked_up.set()
+        return [
+            Address("192.0.2.1", port),
+            Address("192.0.2.2", port),
+            Address("2001:db8::1", port),
+        ]
+
+    monkeypatch.setattr("netpunch.node.control_task.resolve", resolve)
+
+    async def main() -> None:
+        control = ControlTask(plan(tmp_path, address="vps.example:1"), Told().services)
+        await control.start()
+        await looked_up.wait()
+        await asyncio.sleep(0)
+        assert control._machine.v2.own_hosts == {4: "192.0.2.1", 6: "2001:db8::1"}
+        await control.stop()
+
+    run(main())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_its_own_name_need_not_resolve(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    async def resolve(host: str, port: int) -> list[Address]:
+        if not answers:
+            await asyncio.Event().wait()
+        raise ControlUnreachableError("no")
+
+    monkeypatch.setattr("netpunch.node.control_task.resolve", resolve)
+
+    async def main() -> None:
+        told = Told()
+        control = ControlTask(plan(tmp_path, address="vps.example:1"), told.services)
+        await control.start()
+        await asyncio.sleep(0)
+        await control.stop()
+        assert len(told.said) == 1
+
+    run(main())
+
+
+def test_it_tells_what_it_sees(run: Run[Any], tmp_path: Path) -> None:
+    planned = plan(tmp_path)
+
+    async def main() -> None:
+        told = Told(trace=True)
+        control = ControlTask(planned, told.services)
+        await control.start()
+        [listen] = planned.control.listen
+        attempt = Punch(spec("a", Address(listen.host, listen.port)))
+        await attempt.open()  # with another key
+        rejected = await told.wait_for("auth.rejected")
+        assert (rejected["control"], rejected["pair"]) == ("vps", "home-office")
+        assert told.of("datagram")[0]["control"] == "vps"
+        assert not told.of(Registered.__name__)
+        await attempt.close()
+        await control.stop()
+
+    run(main())

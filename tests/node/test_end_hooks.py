@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.errors import OutputError
+from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.hooks import Outcome
+from tests.node.children import Run, nobody_left, on_both_loops, script
+from tests.node.told import Told, end_with
+
+pytestmark = on_both_loops
+
+LINK = {"NETPUNCH_PAIR": "p", "NETPUNCH_END": "a", "NETPUNCH_RADDR": "192.0.2.1:1"}
+RECORD: dict[str, object] = {"event": "pair.up"}
+KEY = bytes(range(32))
+GATED = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
+
+
+def made(folder: Path, told: Told, hook: str | None = "true", **settings: Any) -> EndHooks:
+    """Hooks of an end, all of which are the same script; None: there are none."""
+    if hook is not None:
+        script(folder / "hook", hook)
+        settings = {"hooks": ["./hook"]} | settings
+    return EndHooks(end_with(folder, **settings), told.services)
+
+
+def phase_of(hooks: EndHooks) -> Phase:
+    return hooks.phase
+
+
+def key_files(folder: Path) -> list[Path]:
+    return list(folder.glob(".netpunch-*"))
+
+
+async def up(hooks: EndHooks, key: bytes | None = None) -> Outcome | None:
+    result = await hooks.up(LINK, RECORD, changed=True, previous_remote=None, session_key=key)
+    return result.outcome if result else None
+
+
+def printed(told: Told) -> dict[str, str]:
+    """What a hook that is `env` saw of us."""
+    lines = [record["text"].partition("=") for record in told.of("hook.output")]
+    return {name: value for name, _, value in lines if name.startswith("NETPUNCH_")}
+
+
+def test_without_hooks(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, None)
+        assert await hooks.before() is None
+        assert phase_of(hooks) is Phase.FREE
+        assert await up(hooks, KEY) is None
+        assert phase_of(hooks) is Phase.IN_USE
+        await hooks.down(LINK, "silent", RECORD)
+        await hooks.fail("blocked", RECORD)
+        await hooks.fail_stopped(RECORD)
+        assert await hooks.is_alive() is False
+        assert told.records == []
+
+    run(main())
+
+
+def test_the_phases_of_an_end(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        hooks = made(tmp_path, Told())
+        for follows, phase in (
+            (up(hooks), Phase.IN_USE),
+            (hooks.fail("x", RECORD), Phase.ANSWERED),
+        ):
+            await hooks.before()
+            assert phase_of(hooks) is Phase.CLAIMED
+            await follows
+            assert phase_of(hooks) is phase
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [1, 75])
+def test_what_failed_took_nothing(run: Run[Any], tmp_path: Path, status: int) -> None:
+    async def main() -> None:
+        hooks = made(tmp_path, Told(), f"exit {status}")
+        result = await hooks.before()
+        assert result is not None
+        assert result.outcome is not Outcome.DONE
+        assert phase_of(hooks) is Phase.FREE
+        assert await up(hooks) is not Outcome.DONE
+        assert phase_of(hooks) is Phase.ANSWERED
+
+    run(main())
+
+
+def test_what_hooks_are_told(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "env", local="127.0.0.1:5000")
+        who = {"NETPUNCH_PAIR": "p", "NETPUNCH_END": "a", "NETPUNCH_LPORT": "5000"}
+        expected = [
+            (hooks.before(), who | {"NETPUNCH_EVENT": "before"}),
+            (
+                hooks.up(
+                    LINK, RECORD, changed=False, previous_remote=Address("::1", 2), session_key=None
+                ),
+                LINK
+                | {
+                    "NETPUNCH_EVENT": "up",
+                    "NETPUNCH_CHANGED": "0",
+                    "NETPUNCH_PREV_RADDR": "[::1]:2",
+                },
+            ),
+            (
+                hooks.down(LINK, "silent", RECORD),
+                LINK | {"NETPUNCH_EVENT": "down", "NETPUNCH_REASON": "silent"},
+            ),
+            (
+                hooks.down(None, "check", RECORD),
+                who | {"NETPUNCH_EVENT": "down", "NETPUNCH_REASON": "check"},
+            ),
+            (
+                hooks.fail("blocked", RECORD),
+                who | {"NETPUNCH_EVENT": "fail", "NETPUNCH_REASON": "blocked"},
+            ),
+            (
+                hooks.fail_stopped(RECORD),
+                who | {"NETPUNCH_EVENT": "fail", "NETPUNCH_REASON": "stopped"},
+            ),
+        ]
+        for running, variables in expected:
+            told.records.clear()
+            await running
+            assert printed(told) == variables
+
+    run(main())
+
+
+def test_no_port_is_told_where_it_is_not_known(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        await made(tmp_path, told, "env").before()
+        assert "NETPUNCH_LPORT" not in printed(told)
+
+    run(main())
+
+
+def test_what_is_told_of_hooks(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "echo out; echo err >&2; exit 3")
+        await up(hooks)
+        of = {"pair": "p", "end": "a", "hook": "up"}
+        assert told.of("hook.start") == [of | {"argv": [f"{tmp_path}/./hook"]}]
+        outputs = {(record["stream"], record["text"]) for record in told.of("hook.output")}
+        assert outputs == {("stdout", "out"), ("stderr", "err")}
+        [end] = told.of("hook.end")
+        assert end.pop("duration_s") > 0
+        err = f"{tmp_path}/./hook: exit status 3"
+        assert end == of | {"outcome": "failed", "status": 3, "err": err}
+        assert told.said == [f"warning: p a: hook up: {err}"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("status", "alive"), [(0, True), (1, False), (75, False)])
+def test_a_check(run: Run[Any], tmp_path: Path, status: int, alive: bool) -> None:
+    async def main() -> None:
+        told = Told()
+        script(tmp_path / "check", f"exit {status}")
+        hooks = EndHooks(end_with(tmp_path, check=["./check"]), told.services)
+        assert await hooks.is_alive() is alive
+        assert told.said == [], "a check that fails is nothing to warn of"
+        assert phase_of(hooks) is Phase.FREE
+
+    run(main())
+
+
+def test_a_check_that_hangs_is_none(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        end = end_with(tmp_path, check=["sleep", "60"], check_every="50ms")
+        assert await EndHooks(end, told.services).is_alive() is False
+        assert told.of("hook.end")[0]["outcome"] == "failed"
+
+    run(main())
+
+
+def test_the_session_key_is_in_a_file_for_as_long_as_the_hook(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{runtime}:/nowhere")
+
+    async def main() -> None:
+        told = Told()
+        reveal = 'stat -c %a "$NETPUNCH_SESSION_KEY_FILE"; cat "$NETPUNCH_SESSION_KEY_FILE"'
+        assert await up(made(tmp_path, told, reveal), KEY) is Outcome.DONE
+        texts = [record["text"] for record in told.of("hook.output")]
+        assert texts == ["600", base64.b64encode(KEY).decode()]
+        assert list(runtime.iterdir()) == []
+
+    run(main())
+
+
+def test_the_hook_may_delete_the_key_itself(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        hooks = made(tmp_path, Told(), 'rm "$NETPUNCH_SESSION_KEY_FILE"')
+        assert await up(hooks, KEY) is Outcome.DONE
+
+    run(main())
+
+
+def test_no_place_for_the_session_key(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "missing"))
+
+    async def main() -> None:
+        hooks = made(tmp_path, Told())
+        await hooks.before()
+        with pytest.raises(OutputError, match="no file for the session key: No such file"):
+            await up(hooks, KEY)
+        assert phase_of(hooks) is Phase.CLAIMED, "the hook has not run"
+
+    run(main())
+
+
+def test_no_space_for_the_session_key(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+
+    def full(descriptor: int, mode: str) -> None:
+        os.close(descriptor)
+        raise OSError(28, "No space left on device")
+
+    async def main() -> None:
+        hooks = made(tmp_path, Told())
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdopen", full)
+            with pytest.raises(OutputError, match="No space left"):
+                await up(hooks, KEY)
+        assert key_files(tmp_path) == []
+
+    run(main())
+
+
+async def begun(told: Told) -> None:
+    await told.wait_for("hook.output")
+
+
+def test_a_stop_cuts_a_hook(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "echo begun; sleep 60")
+        running = asyncio.create_task(hooks.before())
+        await begun(told)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert phase_of(hooks) is Phase.FREE
+        assert told.of("hook.end")[0]["outcome"] == "stopped"
+        assert nobody_left("NETPUNCH_EVENT", "before")
+
+    run(main())
+
+
+def test_a_gentle_stop_waits_for_it(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, GATED)
+        running = asyncio.create_task(hooks.before())
+        await begun(told)
+        hooks.gently = True
+        running.cancel()
+        await asyncio.sleep(0.05)
+        assert not running.done()
+        (tmp_path / "open").touch()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert told.of("hook.end")[0]["outcome"] == "done"
+        assert phase_of(hooks) is Phase.CLAIMED, "so `fail` is due"
+
+    run(main())
+
+
+def test_a_second_stop_does_not_wait(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, GATED)
+        hooks.gently = True
+        running = asyncio.create_task(hooks.before())
+        await begun(told)
+        running.cancel()
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert told.of("hook.end")[0]["outcome"] == "stopped"
+
+    run(main())
+
+
+def test_a_hook_that_never_had_its_turn_has_not_begun(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told)
+        await hooks.before()
+        told.records.clear()
+        async with told.services.hooks.turn("p"):
+            running = asyncio.create_task(up(hooks))
+            await asyncio.sleep(0.01)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        assert phase_of(hooks) is Phase.CLAIMED
+        assert told.records == []
+
+    run(main())
+
+
+def test_the_last_hook_of_a_stopped_end_needs_no_slot_and_little_time(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netpunch.node.end_hooks.STOPPED_TIMEOUT", 0.05)
+
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "sleep 60")
+        async with contextlib.AsyncExitStack() as all_slots:
+            for pair in "qrst":
+                await all_slots.enter_async_context(told.services.hooks.turn(pair))
+            await hooks.fail_stopped(RECORD)
+        assert "not done after 0.05 s" in told.of("hook.end")[0]["err"]
+        assert phase_of(hooks) is Phase.ANSWERED
+
+    run(main())
+
+
+def test_the_key_file_is_gone_even_if_the_hook_is_cut(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+
+    async def main() -> None:
+        told = Told()
+        running = asyncio.create_task(up(made(tmp_path, told, "echo begun; sleep 60"), KEY))
+        await begun(told)
+        [key_file] = key_files(tmp_path)
+        assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert not key_file.exists()
+
+    run(main())

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.config.secrets import Secret, format_key
+from netpunch.errors import ConfigurationError, HookError, PermissionsError, UsageError
+from netpunch.node.options import RunOptions
+from netpunch.node.plan import Failure, Plan, Planner
+from netpunch.wire.keys import control_key
+from tests.node.told import CONTROL, site_with
+
+EMPTY: dict[str, Any] = {"a": {}, "b": {}}
+NODES: dict[str, Any] = {"a": {"node": "home"}, "b": {"node": "office"}}
+AT_VPS = {"node": "vps"} | CONTROL
+GENERATED = {"secret": "generate"}
+
+
+def plan(
+    folder: Path, pairs: dict[str, Any], options: RunOptions | None = None, **rest: Any
+) -> Plan:
+    return Planner(options or RunOptions()).plan(*site_with(folder, pairs, **rest))
+
+
+def write_key(folder: Path, name: str = "p.key", kind: str = "pair", mode: int = 0o600) -> bytes:
+    value = os.urandom(32)
+    path = folder / name
+    path.write_text(format_key(Secret("pair" if kind == "pair" else "control", value)))
+    path.chmod(mode)
+    return value
+
+
+def test_all_in_one_process(tmp_path: Path) -> None:
+    found = plan(tmp_path, {"p": GENERATED | EMPTY})
+    assert list(found.ends) == [("p", "a"), ("p", "b")]
+    a, b = found.ends.values()
+    assert a.secret == b.secret
+    assert [tuple(each) for each in a.controls] == [("127.0.0.1", 20001, 20002)]
+    assert found.controls["control"].keys == {"p": control_key(a.secret, "p")}
+    assert (found.endless, found.failures, found.warnings) == (False, (), ())
+    assert repr(a.secret) not in repr(found)
+
+
+def test_a_control_without_second_port(tmp_path: Path) -> None:
+    found = plan(tmp_path, {"p": GENERATED | EMPTY}, control=CONTROL | {"observe": "off"})
+    assert found.ends["p", "a"].controls[0].observe is None
+
+
+def test_what_is_generated_stays_over_reloads(tmp_path: Path) -> None:
+    planner = Planner(RunOptions())
+    site, part = site_with(tmp_path, {"p": GENERATED | EMPTY, "q": GENERATED | EMPTY})
+    first, second = planner.plan(site, part), planner.plan(site, part)
+    assert first == second
+    assert first.ends["p", "a"].secret != first.ends["q", "a"].secret
+    assert Planner(RunOptions()).plan(site, part) != first
+
+
+def test_a_control_alone_serves_for_ever(tmp_path: Path) -> None:
+    key = write_key(tmp_path, kind="control")
+    pairs = {"p": {"secret_file": "p.key"} | NODES}
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    assert (found.ends, found.endless, found.warnings) == ({}, True, ())
+    assert found.controls["vps"].keys == {"p": key}
+
+
+def test_a_control_of_disabled_pairs_waits_for_better_times(tmp_path: Path) -> None:
+    pairs = {"p": {"secret_file": "p.key", "enabled": False} | NODES}
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    assert (found.endless, found.failures) == (True, ())
+    assert found.controls["vps"].keys == {}
+
+
+def test_control_is_warned_of_a_key_that_it_need_not_have(tmp_path: Path) -> None:
+    key = write_key(tmp_path)
+    pairs = {"p": {"secret_file": "p.key"} | NODES}
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    assert found.controls["vps"].keys == {"p": control_key(key, "p")}
+    [warning] = found.warnings
+    assert "netpunch key control" in warning
+
+
+def test_classic_pairs(tmp_path: Path) -> None:
+    (tmp_path / "p.secret").write_text("correct horse")
+    (tmp_path / "p.secret").chmod(0o600)
+    classic = {"protocol": "classic", "slots": "c-d", "secret_file": "p.secret"}
+    found = plan(tmp_path, {"p": classic | EMPTY})
+    control = found.controls["control"]
+    assert control.secrets == {"c": b"correct horse", "d": b"correct horse"}
+    assert control.names == {"c": "p", "d": "p"}
+    assert found.ends["p", "a"].end.slot == "c"
+
+
+def test_only_the_pairs_that_are_asked_for(tmp_path: Path) -> None:
+    pairs = {"p": GENERATED | EMPTY, "q": GENERATED | EMPTY}
+    found = plan(tmp_path, pairs, RunOptions(pairs=("q",)))
+    assert {pair for pair, _ in found.ends} == {"q"}
+    assert set(found.controls["control"].keys) == {"p", "q"}
+    with pytest.raises(UsageError, match=r"no pair 'r' in .*site\.yaml: it has p, q"):
+        plan(tmp_path, pairs, RunOptions(pairs=("q", "r")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "expected"),
+    [
+        ("once", RunOptions(), "once"),
+        ("once", RunOptions(keep=True), "keep"),
+        ("keep", RunOptions(once=True), "once"),
+        ("keep", RunOptions(keep=True), "keep"),
+    ],
+)
+def test_the_command_line_overrides_the_mode(
+    tmp_path: Path, mode: str, options: RunOptions, expected: str
+) -> None:
+    found = plan(tmp_path, {"p": GENERATED | EMPTY | {"mode": mode}}, options)
+    assert {each.end.mode for each in found.ends.values()} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "complaint"),
+    [
+        ({"mode": "keep", "command": ["true"]}, RunOptions(once=True), "a command needs"),
+        ({"protocol": "classic", "slots": "a-b"}, RunOptions(keep=True), "classic cannot hold"),
+    ],
+)
+def test_a_mode_that_the_pair_cannot_have(
+    tmp_path: Path, settings: dict[str, Any], options: RunOptions, complaint: str
+) -> None:
+    found = plan(tmp_path, {"p": GENERATED | EMPTY | settings}, options)
+    assert found.ends == {}
+    for failure in found.failures:
+        assert isinstance(failure.error, ConfigurationError)
+        assert complaint in str(failure.error)
+
+
+def test_an_unusable_secret_stops_only_its_pair(tmp_path: Path) -> None:
+    write_key(tmp_path, "public.key", mode=0o644)
+    pairs = {"p": {"secret_file": "public.key"} | EMPTY, "q": GENERATED | EMPTY}
+    found = plan(tmp_path, pairs)
+    assert {pair for pair, _ in found.ends} == {"q"}
+    assert [str(failure) for failure in found.failures] == ["p a", "p b"]
+    assert all(isinstance(failure.error, PermissionsError) for failure in found.failures)
+    assert set(found.controls["control"].keys) == {"q"}
+
+
+def test_a_control_that_cannot_serve_a_pair(tmp_path: Path) -> None:
+    pairs = {"p": {"secret_file": "missing.key"} | NODES}
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    [failure] = found.failures
+    assert str(failure) == "control vps: p"
+    assert found.endless, "it may be there on reload"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"hooks": {"up": ["./missing"]}}, r"hooks\.up: .*/missing: no such program"),
+        ({"hooks": {"before": ["no-such-program"]}}, r"hooks\.before: .* in PATH"),
+        ({"hooks": {"down": ["./site.yaml"]}}, r"hooks\.down: .*not executable"),
+        ({"hooks": {"fail": ["./missing"]}}, r"hooks\.fail: "),
+        ({"mode": "keep", "check": ["./missing"]}, "check: "),
+        ({"mode": "keep", "command": ["./{pair}-vpn"]}, "command: .*/p-vpn: no such program"),
+    ],
+)
+def test_missing_programs_are_found_at_start(
+    tmp_path: Path, settings: dict[str, Any], complaint: str
+) -> None:
+    found = plan(tmp_path, {"p": GENERATED | EMPTY | settings})
+    assert found.ends == {}
+    for failure in found.failures:
+        assert isinstance(failure.error, HookError)
+        with pytest.raises(HookError, match=complaint):
+            raise failure.error
+
+
+def test_programs_that_are_there(tmp_path: Path) -> None:
+    """One may depend on the link."""
+    settings = {"mode": "keep", "command": ["./vpn-{rport}"], "hooks": {"up": ["true"]}}
+    assert plan(tmp_path, {"p": GENERATED | EMPTY | settings}).failures == ()
+
+
+@pytest.mark.parametrize(
+    ("failure", "whose"),
+    [
+        (Failure(HookError(), "p", "a"), "p a"),
+        (Failure(HookError(), control="vps"), "control vps"),
+        (Failure(HookError(), "p", control="vps"), "control vps: p"),
+    ],
+)
+def test_whose_failure_it_is(failure: Failure, whose: str) -> None:
+    assert str(failure) == whose
