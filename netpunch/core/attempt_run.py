@@ -161,6 +161,7 @@ class AttemptRun:
             *field.bracket,
             hosts=context.hosts(),
             observed=observed,
+            mapped=context.mapped,
         )
 
     def _session_key(self, partner: bytes, public_key: bytes) -> bytes | None:

@@ -57,6 +57,9 @@ def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iter
     for address in card.hosts:
         if is_pingable(address, loopback=loopback):
             yield Candidate(address, direct_kind(address))
+    for address in card.mapped:
+        if is_pingable(address, loopback=loopback):
+            yield Candidate(address, PathKind.MAPPED)
     reflexive = [observed, *card.observed]
     reflexive += [Address(observed.host, port) for port in dict.fromkeys(_ports(card.hosts))]
     for address in dict.fromkeys(reflexive):

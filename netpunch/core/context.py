@@ -43,8 +43,8 @@ class Context:
         self.observers = tuple(observers)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
-        self.mapped: Address | None = None
-        """An external address that our gateway maps to us, if it does."""
+        self.mapped: tuple[Address, ...] = ()
+        """External addresses that our gateways map to us."""
         self.loopback = any(is_loopback(control.host) for control in controls)
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)

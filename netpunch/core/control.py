@@ -12,6 +12,8 @@ from netpunch.core.machine import Transmit
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import VERSION
 
+_V2 = bytes((VERSION,))
+
 
 class ControlNode:
     """Both halves as one core object; see `core.machine` for the contract."""
@@ -30,7 +32,8 @@ class ControlNode:
         return self.v2.registered + self.classic.registered
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
-        self._half(data).receive_datagram(data, source, now, via)
+        half = self.v2 if data[:1] == _V2 else self.classic
+        half.receive_datagram(data, source, now, via)
 
     def handle_timer(self, now: float) -> None:
         self.v2.handle_timer(now)
@@ -40,13 +43,11 @@ class ControlNode:
         return min(self.v2.next_timer(), self.classic.next_timer())
 
     def datagrams_to_send(self) -> list[Transmit]:
-        return self.v2.datagrams_to_send() + self.classic.datagrams_to_send()
+        of_v2, of_classic = self.v2.datagrams_to_send(), self.classic.datagrams_to_send()
+        return of_v2 + of_classic if of_classic else of_v2
 
     def next_event(self) -> Event | None:
         return self.v2.next_event() or self.classic.next_event()
 
     def describe(self, data: bytes) -> str:
-        return self._half(data).describe(data)
-
-    def _half(self, data: bytes) -> ControlV2 | ClassicControl:
-        return self.v2 if data[:1] == bytes((VERSION,)) else self.classic
+        return (self.v2 if data[:1] == _V2 else self.classic).describe(data)

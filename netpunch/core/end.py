@@ -171,6 +171,12 @@ class End(Outbox):
         """The turn that SprayWanted asked for."""
         self._run.climber.spray_granted(now)
 
+    def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
+        """The external addresses at which gateways forward to our port have changed."""
+        self._context.mapped = addresses
+        if self.state is State.PUNCHING:
+            self._run.announcer.announce_now(now)
+
     def close(self, now: float) -> None:
         """Stops: tells the controls, then emits Finished. May be repeated; when a link is
         being handed over or everything has ended, that goes on as it was."""

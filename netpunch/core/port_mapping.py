@@ -95,7 +95,8 @@ class PortMapper(Outbox):
 
     `gateway` is its address with the port it listens on, `client` the own IP as the gateway
     sees it: where requests are sent from (on socket 0) and where `internal_port` is to be
-    reached. IPv6 has PCP only; a mapping there is a hole in the gateway's firewall.
+    reached. IPv6 has PCP only; a mapping there is a hole in the gateway's firewall. `nonce`, 12
+    bytes, is what a mapping that already exists was made with: only its maker may renew it.
 
     Events: `Mapped` and `MappingLost`, each told once until something changes, and `Unmapped`
     after `close()`."""
@@ -109,6 +110,7 @@ class PortMapper(Outbox):
         random: Random,
         now: float,
         lifetime: int = LIFETIME,
+        nonce: bytes | None = None,
     ) -> None:
         super().__init__()
         self._gateway = gateway
@@ -116,7 +118,7 @@ class PortMapper(Outbox):
         self._port = internal_port
         self._random = random
         self._lifetime = lifetime
-        self._nonce = random(portmap.NONCE_LENGTH)
+        self._nonce = random(portmap.NONCE_LENGTH) if nonce is None else nonce
         self._any_host = ANY_HOST[Address(client, internal_port).family]
         self._suggested = Address(self._any_host, internal_port)
         """What we had last or, at first, the same port: it is a candidate anyway."""

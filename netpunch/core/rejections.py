@@ -32,26 +32,36 @@ class Rejections:
         self._emit = emit
         self._windows: OrderedDict[tuple[str | None, Drop], _Window] = OrderedDict()
         """All windows are equally long, so the first is always the first to end."""
+        self._next_end = NEVER
 
     def add(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
         """Counts one datagram; tells at once if it is the first of its kind."""
-        self.handle_timer(now)
+        if now >= self._next_end:
+            self.handle_timer(now)
         window = self._windows.get((pair, reason))
         if window is not None:
             window.count += 1
             window.source = source
             return
-        self._windows[pair, reason] = _Window(now + WINDOW, source)
+        self._open(reason, pair, source, now)
         self._emit(AuthRejected(reason.value, 1, pair, source))
 
     def next_timer(self) -> float:
         """When `handle_timer` is due, or NEVER."""
-        return next(iter(self._windows.values())).ends_at if self._windows else NEVER
+        return self._next_end
 
     def handle_timer(self, now: float) -> None:
         """Tells what the windows that have ended counted, and forgets the empty ones."""
-        while self.next_timer() <= now:
+        while self._next_end <= now:
             (pair, reason), window = self._windows.popitem(last=False)
             if window.count:
                 self._emit(AuthRejected(reason.value, window.count, pair, window.source))
                 self._windows[pair, reason] = _Window(now + WINDOW, window.source)
+            self._next_end = self._first_end()
+
+    def _open(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
+        self._windows[pair, reason] = _Window(now + WINDOW, source)
+        self._next_end = self._first_end()
+
+    def _first_end(self) -> float:
+        return next(iter(self._windows.values())).ends_at if self._windows else NEVER

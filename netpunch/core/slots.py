@@ -10,75 +10,129 @@ Nothing recorded may displace a live registration. So an announcement is taken
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
 
+ANNOUNCE_RATE = 20
+"""Announcements a second of a live attempt, and as many at once: four times what an end sends at
+its busiest. Each may push an introduction to the partner, so one end can't make a control flood
+the other. Only authentic ones count, and nobody else's: no forger and no recording uses them up."""
+NO_COUNTER = -1
+"""Below every counter."""
+
 
 class Verdict(Enum):
-    """What to do with an authentic announcement."""
+    """What an authentic announcement is to its slot."""
 
-    ACCEPT = "accept"
-    CHALLENGE = "challenge"
     STALE = "stale"
+    """Its counter was used."""
+    REFRESH = "refresh"
+    """Of the live attempt, from its address."""
+    FILL = "fill"
+    """Of a new attempt, and the slot is empty."""
+    DISPUTED = "disputed"
+    """Would change what is live, or brings back what is gone: with a cookie only."""
 
 
 @dataclass(slots=True)
 class Live:
-    """The registered attempt of an end."""
+    """The registered attempt of an end. `counter` is the highest that was taken."""
 
     attempt: bytes
+    counter: int
     source: Address
     via: Via
     purpose: int
     card: bytes
     heard: float
+    burst: int = 0
+    """Announcements lately, less ANNOUNCE_RATE for each second."""
 
-
-@dataclass(slots=True)
-class Slot:
-    """One end of one pair. `counters`: the highest counter of each remembered attempt."""
-
-    live: Live | None = None
-    counters: dict[bytes, int] = field(default_factory=dict)
-    last_heard: float | None = None
-    conflict_told: float | None = None
-
-    def judge(self, attempt: bytes, counter: int, source: Address, *, cookie: bool) -> Verdict:
-        """`cookie`: the announcement carries a cookie that is good for its source."""
-        if counter <= self.counters.get(attempt, -1):
-            return Verdict.STALE
-        if self.live is None:
-            undisputed = attempt not in self.counters
-        else:
-            undisputed = (self.live.attempt, self.live.source) == (attempt, source)
-        return Verdict.ACCEPT if undisputed or cookie else Verdict.CHALLENGE
-
-    def accept(self, live: Live, counter: int) -> Live | None:
-        """Registers; returns the other attempt that was displaced, if one was."""
-        displaced = self.live if self.live and self.live.attempt != live.attempt else None
-        self.live = live
-        self.last_heard = live.heard
-        self._remember(live.attempt, counter)
-        return displaced
-
-    def leave(self, attempt: bytes, counter: int) -> bool:
-        """Clears the slot for an authentic LEAVE; False if it is not the live attempt's."""
-        if self.live is None or self.live.attempt != attempt or counter <= self.counters[attempt]:
+    def refresh(self, counter: int, via: Via, purpose: int, card: bytes, now: float) -> bool:
+        """Takes an announcement; False, and nothing changes, if there were too many."""
+        burst = max(0, self.burst - int((now - self.heard) * ANNOUNCE_RATE))
+        if burst >= ANNOUNCE_RATE:
             return False
-        self._remember(attempt, counter)
-        self.live = None
+        self.burst = burst + 1
+        self.counter = counter
+        self.via = via
+        self.purpose = purpose
+        self.card = card
+        self.heard = now
         return True
 
-    def expire(self) -> None:
-        self.live = None
+    def leaves(self, attempt: bytes, counter: int) -> bool:
+        """Whether an authentic LEAVE is this attempt's; if so it counts as taken."""
+        if self.attempt != attempt or counter <= self.counter:
+            return False
+        self.counter = counter
+        return True
 
-    def _remember(self, attempt: bytes, counter: int) -> None:
-        # Taken out and put in again: the dict's order is that of the last use.
-        self.counters.pop(attempt, None)
-        self.counters[attempt] = counter
-        if len(self.counters) > timing.REMEMBERED_ATTEMPTS:
-            del self.counters[next(iter(self.counters))]
+
+class Slot:
+    """One end of one pair. A control has many, and most of them say little: nothing is kept
+    before it is needed."""
+
+    __slots__ = ("_gone", "conflict_told", "last_heard", "live")
+
+    def __init__(self) -> None:
+        self.live: Live | None = None
+        self.last_heard: float | None = None
+        """Of an end that is not live any more."""
+        self.conflict_told: float | None = None
+        self._gone: dict[bytes, int] | None = None
+        """The highest counters of attempts that were live, the last used last."""
+
+    def judge(self, attempt: bytes, counter: int, source: Address) -> Verdict:
+        """What this announcement is here. Changes nothing."""
+        live = self.live
+        if live is not None and live.attempt == attempt:
+            if counter <= live.counter:
+                return Verdict.STALE
+            return Verdict.REFRESH if live.source == source else Verdict.DISPUTED
+        if counter <= self.highest_gone(attempt):
+            return Verdict.STALE
+        undisputed = live is None and not self.remembers(attempt)
+        return Verdict.FILL if undisputed else Verdict.DISPUTED
+
+    def fill(self, live: Live) -> Live | None:
+        """Registers an attempt or its new address; returns the other attempt that was displaced,
+        if one was."""
+        before = self.live
+        displaced = before if before is not None and before.attempt != live.attempt else None
+        if displaced is not None:
+            self._remember(displaced)
+        if self._gone is not None:
+            self._gone.pop(live.attempt, None)
+            self._forget_down_to(timing.REMEMBERED_ATTEMPTS - 1)
+        self.live = live
+        return displaced
+
+    def clear(self) -> None:
+        """Nobody is live any more."""
+        if self.live is not None:
+            self._remember(self.live)
+            self.last_heard, self.live = self.live.heard, None
+
+    def remembers(self, attempt: bytes) -> bool:
+        """Whether this attempt was live once, as far as is remembered."""
+        return self._gone is not None and attempt in self._gone
+
+    def highest_gone(self, attempt: bytes) -> int:
+        """The highest counter of an attempt that was live."""
+        return NO_COUNTER if self._gone is None else self._gone.get(attempt, NO_COUNTER)
+
+    def _remember(self, live: Live) -> None:
+        if self._gone is None:
+            self._gone = {}
+        self._gone[live.attempt] = live.counter
+        self._forget_down_to(timing.REMEMBERED_ATTEMPTS)
+
+    def _forget_down_to(self, count: int) -> None:
+        assert self._gone is not None
+        while len(self._gone) > count:
+            del self._gone[next(iter(self._gone))]

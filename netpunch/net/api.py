@@ -83,12 +83,14 @@ async def punch(
         deadline=deadline,
     )
     attempt = Punch(spec, observer)
+    released = False
     try:
         await attempt.open()
         linked = await attempt.linked()
         await attempt.released()
+        released = True
     finally:
-        await attempt.close()
+        await attempt.close(keep_mapping=released)
     return Link(
         linked.local,
         linked.remote,

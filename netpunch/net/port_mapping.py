@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import os
 from collections.abc import Callable, Iterable
 
@@ -15,7 +16,7 @@ from netpunch.net.driver import Driver, clock
 from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways
 from netpunch.net.observer import Observer
 from netpunch.net.sockets import WILDCARDS, bind
-from netpunch.wire.portmap import SERVER_PORT
+from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 
 RELEASE_TIMEOUT = 1.0
 """Seconds that gateways get to confirm the end: they need milliseconds, and the mappings run
@@ -33,11 +34,17 @@ class PortMapping:
         self,
         on_change: Callable[[tuple[Address, ...]], None],
         observer: Observer | None = None,
+        *,
+        secret: bytes | None = None,
     ) -> None:
         """`on_change` gets `externals` each time they change, until `close()`; `observer` every
-        datagram to and from gateways, and `Mapped`, `MappingLost`, `Unmapped`."""
+        datagram to and from gateways, and `Mapped`, `MappingLost`, `Unmapped`. With a `secret`,
+        a mapping that was left to run out is taken over when the same port is asked for again:
+        PCP refuses it to whoever doesn't know its nonce, which is then derived from the secret
+        (RFC 6887 section 11.2)."""
         self._on_change = on_change
         self._observer = observer
+        self._secret = secret
         self._requests: list[_Request] = []
 
     @property
@@ -75,8 +82,9 @@ class PortMapping:
             self._requests.clear()
 
     def _ask(self, gateway: Gateway, port: int) -> None:
+        nonce = None if self._secret is None else _nonce(self._secret, gateway, port)
         with contextlib.suppress(NetpunchError):  # the own address is gone: so is the gateway
-            self._requests.append(_Request(gateway, port, self._note, self._observer))
+            self._requests.append(_Request(gateway, port, nonce, self._note, self._observer))
 
     def _note(self) -> None:
         self._on_change(self.externals)
@@ -86,7 +94,12 @@ class _Request:
     """The port's mapping at one gateway. Raises NetpunchError if it has no socket for it."""
 
     def __init__(
-        self, gateway: Gateway, port: int, on_change: Callable[[], None], observer: Observer | None
+        self,
+        gateway: Gateway,
+        port: int,
+        nonce: bytes | None,
+        on_change: Callable[[], None],
+        observer: Observer | None,
     ) -> None:
         self.external: Address | None = None
         self.released = asyncio.Event()
@@ -100,6 +113,7 @@ class _Request:
             internal_port=port,
             random=os.urandom,
             now=clock(),
+            nonce=nonce,
         )
         self._driver = Driver(self._machine, on_event=self._take_event, observer=observer)
         self._driver.open({VIA: sock})
@@ -120,6 +134,12 @@ class _Request:
             self._on_change()
         if self._observer is not None:
             self._observer(event)
+
+
+def _nonce(secret: bytes, gateway: Gateway, port: int) -> bytes:
+    """The same for the same mapping; it tells nothing of the secret."""
+    mapping = f"netpunch/2 port mapping|{gateway.host}|{gateway.source}|{port}"
+    return hmac.digest(secret, mapping.encode(), "sha256")[:NONCE_LENGTH]
 
 
 def _forwards_to(gateway: Gateway, address: Address) -> bool:

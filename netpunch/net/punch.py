@@ -30,6 +30,7 @@ from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
+from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
 from netpunch.net.resolve import resolve
 from netpunch.net.sockets import bind
@@ -97,6 +98,7 @@ class Punch:
         self._observer = observer
         self._trace = trace
         self._machine: End | ClassicEnd | None = None
+        self._mapping: PortMapping | None = None
         self._driver: Driver | None = None
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | PunchError] = loop.create_future()
@@ -123,6 +125,9 @@ class Punch:
                 sock.close()
             raise
         self._driver.open(sockets)
+        if "mapped" in self._spec.candidates and isinstance(self._machine, End):
+            self._mapping = PortMapping(self._take_mapped, secret=self._spec.secret)
+            self._mapping.open(locals_.values())
 
     async def linked(self) -> Linked:
         """The link. Raises NotLinkedError or ControlUnreachableError, with the reason."""
@@ -140,8 +145,11 @@ class Punch:
         """How a held link ended; None if it was closed."""
         return await asyncio.shield(self._end)
 
-    async def close(self) -> None:
-        """Stops: tells the controls if it is still of interest, frees the port."""
+    async def close(self, *, keep_mapping: bool = False) -> None:
+        """Stops: tells the controls if it is still of interest, frees the port.
+
+        `keep_mapping`: what a gateway maps to the port is not given back, for another program
+        uses the path from now on; it runs out by itself."""
         if self._machine is not None and self._driver is not None:
             self._machine.close(clock())
             self._driver.pump()
@@ -152,8 +160,19 @@ class Punch:
                 pass  # the controls find out by themselves
             finally:
                 self._close_driver()
+        await self._close_mapping(release=not keep_mapping)
         for future in (self._outcome, self._end):
             future.cancel()
+
+    async def _close_mapping(self, *, release: bool) -> None:
+        mapping, self._mapping = self._mapping, None
+        if mapping is not None:
+            await mapping.close(release=release)
+
+    def _take_mapped(self, addresses: tuple[Address, ...]) -> None:
+        if isinstance(self._machine, End) and self._driver is not None:
+            self._machine.mapped(addresses, clock())
+            self._driver.pump()
 
     def _close_driver(self) -> None:
         self._probing.over(self)

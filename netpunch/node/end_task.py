@@ -10,6 +10,7 @@ Every successful `before` is followed by exactly one `up` or `fail`, also when t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -123,6 +124,7 @@ class EndTask:
         try:
             published = await self._hand_over(attempt)
             if self.end.mode == "once":
+                await attempt.close(keep_mapping=True)
                 return None
             loss = await self._stay(attempt, published)
         finally:
@@ -149,7 +151,7 @@ class EndTask:
             await attempt.open()
             self._warn(attempt.unresolved)
             linked = await attempt.linked()
-            published = await asyncio.to_thread(publish, self.end, linked, time.time())
+            published = await self._publish(linked)
             if not self.end.holds:
                 await attempt.released()
             await self._up(linked, published)
@@ -164,6 +166,16 @@ class EndTask:
                 await self._fail_stopped(attempt)
             raise
         return published
+
+    async def _publish(self, linked: Linked) -> Published:
+        """A stop waits for it: what is being written can be withdrawn only afterwards."""
+        writing = asyncio.ensure_future(asyncio.to_thread(publish, self.end, linked, time.time()))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            with contextlib.suppress(NetpunchError):
+                self._withdraw(await writing)
+            raise
 
     async def _up(self, linked: Linked, published: Published) -> None:
         result = await self._hooks.up(

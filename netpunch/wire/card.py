@@ -48,10 +48,13 @@ class Card(NamedTuple):
     bracket_round: int = 0
     hosts: tuple[Address, ...] = ()
     observed: tuple[Address, ...] = ()
+    mapped: tuple[Address, ...] = ()
 
     def pack(self) -> bytes:
-        """240 bytes; keeps the first MAX_HOSTS and MAX_OBSERVED addresses."""
-        hosts, observed = self.hosts[:MAX_HOSTS], self.observed[:MAX_OBSERVED]
+        """240 bytes; keeps the first MAX_HOSTS host addresses and of the others, mapped ones
+        first, MAX_OBSERVED."""
+        hosts, mapped = self.hosts[:MAX_HOSTS], self.mapped[:MAX_OBSERVED]
+        observed = self.observed[: MAX_OBSERVED - len(mapped)]
         body = _LAYOUT.pack(
             self.public_key,
             self.partner_attempt,
@@ -62,22 +65,25 @@ class Card(NamedTuple):
             self.bracket_count,
             self.bracket_round,
             len(hosts),
-            len(observed),
-            b"".join(map(pack_address, hosts + observed)),
+            len(mapped) << 4 | len(observed),
+            b"".join(map(pack_address, hosts + mapped + observed)),
         )
         return body.ljust(CARD_LENGTH, b"\0")
 
     @classmethod
     def unpack(cls, body: bytes) -> Card:
         """Raises Malformed."""
-        *fields, n_hosts, n_observed, packed = _LAYOUT.unpack_from(body)
-        if n_hosts > MAX_HOSTS or n_observed > MAX_OBSERVED:
+        *fields, n_hosts, n_reflexive, packed = _LAYOUT.unpack_from(body)
+        n_mapped, n_observed = n_reflexive >> 4, n_reflexive & 0x0F
+        if n_hosts > MAX_HOSTS or n_mapped + n_observed > MAX_OBSERVED:
             raise Malformed
+        n_direct = n_hosts + n_mapped
         addresses = tuple(
             unpack_address(packed[i * ADDRESS_LENGTH : (i + 1) * ADDRESS_LENGTH])
-            for i in range(n_hosts + n_observed)
+            for i in range(n_direct + n_observed)
         )
-        card = cls._make([*fields, addresses[:n_hosts], addresses[n_hosts:]])
+        mapped, observed = addresses[n_hosts:n_direct], addresses[n_direct:]
+        card = cls._make([*fields, addresses[:n_hosts], observed, mapped])
         return card._replace(holds=bool(card.holds))
 
 

@@ -22,13 +22,16 @@ OBSERVED = Address("203.0.113.1", 40000)
 WILDCARDS = {0: Address("0.0.0.0", 5000), 1: Address("::", 5001)}
 
 
-def card(hosts: tuple[str, ...] = (), observed: tuple[str, ...] = ()) -> Card:
+def card(
+    hosts: tuple[str, ...] = (), observed: tuple[str, ...] = (), mapped: tuple[str, ...] = ()
+) -> Card:
     return Card(
         bytes(32),
         NO_ATTEMPT,
         False,
         hosts=tuple(map(parse_address, hosts)),
         observed=tuple(map(parse_address, observed)),
+        mapped=tuple(map(parse_address, mapped)),
     )
 
 
@@ -76,6 +79,14 @@ class TestPartners:
             ("203.0.113.1:5001", PathKind.OBSERVED),
         ]
 
+    def test_what_a_gateway_maps_comes_between(self) -> None:
+        offer = card(("10.0.0.1:5000",), mapped=("198.51.100.9:4000",))
+        assert self.tried(offer)[:3] == [
+            ("10.0.0.1:5000", PathKind.HOST),
+            ("198.51.100.9:4000", PathKind.MAPPED),
+            ("203.0.113.1:40000", PathKind.OBSERVED),
+        ]
+
     def test_nothing_reflexive_is_tried_twice(self) -> None:
         offer = card(("10.0.0.1:40000", "10.0.0.2:40000"), (str(OBSERVED), str(OBSERVED)))
         assert [address for address, _ in self.tried(offer)] == [
@@ -105,7 +116,7 @@ class TestPartners:
     )
     def test_a_hostile_address_is_never_tried(self, hostile: str) -> None:
         address = parse_address(hostile)
-        for offer in (card((hostile,)), card((), (hostile,))):
+        for offer in (card((hostile,)), card((), (hostile,)), card(mapped=(hostile,))):
             tried = [c.address for c in partner_candidates(offer, OBSERVED, loopback=False)]
             assert address not in tried
         assert not list(partner_candidates(card(), address, loopback=False))
@@ -118,7 +129,7 @@ class TestPartners:
     def test_whatever_is_offered_the_policy_holds(self, offer: Card, observed: Address) -> None:
         found = list(partner_candidates(offer, observed, loopback=False))
         assert all(is_pingable(address, loopback=False) for address, _ in found)
-        assert len(found) <= 6 + 1 + 4 + 6
+        assert len(found) <= 6 + 1 + 4 + 6, "hosts, observed, named in the card, host ports"
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ class TestExpiry:
         a.announce(control, 0.0)
         b.announce(control, 10.0)
         a.announce(control, 20.0)
+        control.handle_timer(EXPIRE)
         assert control.next_timer() == 10.0 + EXPIRE
         told_by(control)
         control.handle_timer(10.0 + EXPIRE)

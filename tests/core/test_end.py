@@ -301,6 +301,18 @@ class TestCandidates:
         bench = Bench(controls=(LOOPBACK,))
         assert bench.own_card().hosts == (("127.0.0.1", 5000),)
 
+    def test_it_offers_what_its_gateways_map_at_once(self) -> None:
+        bench = Bench()
+        bench.wait()
+        mapped = (Address("198.51.100.9", 5000),)
+        bench.end.mapped(mapped, bench.now)
+        assert bench.run(0.0)
+        assert bench.own_card().mapped == mapped
+        bench.close()
+        bench.run(1.0)
+        bench.end.mapped((), bench.now)
+        assert bench.run(1.0) == []
+
     def test_observed_addresses_are_left_out_on_request(self) -> None:
         bench = Bench(try_observed=False)
         host = Address("10.0.0.9", 6000)

@@ -38,16 +38,6 @@ def make(end: str = "a") -> Bench:
     )
 
 
-def answer(bench: Bench, seen: list[Address], answered: int) -> int:
-    """Observers answer what they were asked since; how many answers there were by now."""
-    asked = [each.sent for each in bench.sent if isinstance(each.sent.message, v2.Observe)]
-    for number, sent in enumerate(asked[answered:], answered):
-        assert isinstance(sent.message, v2.Observe)
-        observed = v2.Observed(sent.message.echo, seen[number % len(seen)])
-        bench.control_says(observed, sent.destination)
-    return len(asked)
-
-
 def targets(bench: Bench) -> set[Address]:
     return {each.sent.destination for each in bench.sent} - set(OBSERVERS)
 
@@ -62,7 +52,6 @@ def test_a_partner_and_observers_that_say_anything(
     end: str, offers: list[tuple[Card, Address]], seen: list[Address]
 ) -> None:
     bench = make(end)
-    answered = 0
     for card, at in offers:
         puppet = bench.puppet(at=at, holds=False)
         ours = puppet.card(bench.attempt)
@@ -70,7 +59,7 @@ def test_a_partner_and_observers_that_say_anything(
         bench.control_says(bench.introduction(puppet, card=card))
         for _ in range(4):
             bench.run(0.3)
-            answered = answer(bench, seen, answered)
+            bench.observers_see(*seen)
     assert all(is_pingable(target, loopback=False) for target in targets(bench))
     seconds = bench.now - 1000.0
     pings = len(bench.all(v2.Ping))
@@ -88,11 +77,10 @@ def test_no_tactic_aims_at_an_address_that_is_never_pinged(
     card = puppet.card(bench.attempt)._replace(
         nat_class=nat_class, bracket_port=52, bracket_step=1, bracket_count=9, bracket_round=1
     )
-    answered = 0
     for _ in range(8):
         bench.control_says(bench.introduction(puppet, card=card))
         bench.run(0.5)
-        answered = answer(bench, [Address("198.51.100.1", 40000 + n) for n in range(6)], answered)
+        bench.observers_see(*(Address("198.51.100.1", 40000 + n) for n in range(6)))
     assert targets(bench) == set()
 
 

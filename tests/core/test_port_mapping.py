@@ -182,6 +182,16 @@ def test_a_request_names_client_port_and_no_preferred_host(
     assert mapper.describe(sent.data) == portmap.describe(sent.data)
 
 
+def test_a_mapping_that_already_exists_is_renewed_with_its_nonce() -> None:
+    mapper = PortMapper(
+        GATEWAY, client=CLIENT, internal_port=PORT, random=bytes, now=0.0, nonce=b"a dozen long"
+    )
+    [sent] = mapper.datagrams_to_send()
+    request = portmap.parse(sent.data)
+    assert isinstance(request, PcpRequest)
+    assert request.nonce == b"a dozen long"
+
+
 def test_the_external_address_may_have_another_port() -> None:
     talk = Talk()
     talk.answer_pcp(OTHER)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import pytest
 from hypothesis import settings
@@ -11,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from netpunch.address import Address
 from netpunch.core.events import Expired, Registered, RoleConflict
-from netpunch.core.slots import Live, Slot, Verdict
+from netpunch.core.slots import ANNOUNCE_RATE, Live, Slot, Verdict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
 from tests.core.v2_pair import (
@@ -31,58 +32,103 @@ from tests.core.v2_pair import (
 SOURCES = [A, Address(A.host, 5001), ELSEWHERE]
 
 
-def live(attempt: bytes, source: Address = A) -> Live:
-    return Live(attempt, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
+def live(attempt: bytes, counter: int = 1, source: Address = A) -> Live:
+    return Live(attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
 
 
 class TestRule:
     @pytest.fixture
     def slot(self) -> Slot:
         slot = Slot()
-        slot.accept(live(b"attempt1"), 5)
+        slot.fill(live(b"attempt1", 5))
         return slot
 
-    @pytest.mark.parametrize("cookie", [True, False])
+    @pytest.mark.parametrize("source", [A, ELSEWHERE])
     @pytest.mark.parametrize("counter", [0, 4, 5])
-    def test_a_used_counter_is_stale_whatever_comes_with_it(
-        self, slot: Slot, counter: int, cookie: bool
-    ) -> None:
-        assert slot.judge(b"attempt1", counter, A, cookie=cookie) is Verdict.STALE
+    def test_a_used_counter_is_stale(self, slot: Slot, counter: int, source: Address) -> None:
+        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
+        slot.clear()
+        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
 
     @pytest.mark.parametrize(
         ("attempt", "source"), [(b"attempt1", ELSEWHERE), (b"attempt2", A), (b"attempt2", B)]
     )
-    def test_the_disputed_needs_a_cookie(self, slot: Slot, attempt: bytes, source: Address) -> None:
-        assert slot.judge(attempt, 6, source, cookie=False) is Verdict.CHALLENGE
-        assert slot.judge(attempt, 6, source, cookie=True) is Verdict.ACCEPT
+    def test_another_attempt_or_address_is_disputed(
+        self, slot: Slot, attempt: bytes, source: Address
+    ) -> None:
+        assert slot.judge(attempt, 6, source) is Verdict.DISPUTED
 
-    def test_the_live_attempt_from_its_address_needs_none(self, slot: Slot) -> None:
-        assert slot.judge(b"attempt1", 6, A, cookie=False) is Verdict.ACCEPT
+    def test_the_live_attempt_from_its_address_is_not(self, slot: Slot) -> None:
+        assert slot.judge(b"attempt1", 6, A) is Verdict.REFRESH
 
     def test_an_empty_slot_takes_a_new_attempt_but_no_remembered_one(self, slot: Slot) -> None:
-        slot.expire()
-        assert slot.judge(b"attempt2", 0, ELSEWHERE, cookie=False) is Verdict.ACCEPT
-        assert slot.judge(b"attempt1", 6, A, cookie=False) is Verdict.CHALLENGE
-        assert slot.judge(b"attempt1", 6, A, cookie=True) is Verdict.ACCEPT
+        slot.clear()
+        assert slot.judge(b"attempt2", 0, ELSEWHERE) is Verdict.FILL
+        assert slot.judge(b"attempt1", 6, A) is Verdict.DISPUTED
 
     def test_who_was_displaced_is_told(self, slot: Slot) -> None:
-        assert slot.accept(live(b"attempt1", ELSEWHERE), 6) is None
-        displaced = slot.accept(live(b"attempt2"), 1)
-        assert displaced == live(b"attempt1", ELSEWHERE)
+        moved = live(b"attempt1", 6, ELSEWHERE)
+        assert slot.fill(moved) is None
+        assert slot.fill(live(b"attempt2")) is moved
+
+    def test_who_is_displaced_is_remembered(self, slot: Slot) -> None:
+        slot.fill(live(b"attempt2"))
+        assert slot.judge(b"attempt1", 5, A) is Verdict.STALE
+        assert slot.judge(b"attempt1", 6, A) is Verdict.DISPUTED
 
     def test_only_the_live_attempt_leaves(self, slot: Slot) -> None:
-        assert not slot.leave(b"attempt2", 9)
-        assert not slot.leave(b"attempt1", 5)
-        assert slot.leave(b"attempt1", 6)
-        assert not slot.leave(b"attempt1", 7)
-        assert slot.judge(b"attempt1", 6, A, cookie=True) is Verdict.STALE
+        registered = slot.live
+        assert registered is not None
+        assert not registered.leaves(b"attempt2", 9)
+        assert not registered.leaves(b"attempt1", 5)
+        assert registered.leaves(b"attempt1", 6)
+        slot.clear()
+        assert slot.judge(b"attempt1", 6, A) is Verdict.STALE
+
+    def test_clearing_an_empty_slot_changes_nothing(self, slot: Slot) -> None:
+        slot.clear()
+        slot.clear()
+        assert slot.last_heard == 0.0
+        assert slot.remembers(b"attempt1")
 
     def test_memory_is_bounded_and_keeps_the_last_used(self, slot: Slot) -> None:
         for number in range(3 * REMEMBERED_ATTEMPTS):
-            slot.accept(live(b"%08d" % number), 1)
-            slot.accept(live(b"attempt1"), 6 + number)
-        assert len(slot.counters) == REMEMBERED_ATTEMPTS
-        assert b"attempt1" in slot.counters
+            slot.fill(live(b"%08d" % number))
+            slot.fill(live(b"attempt1", 6 + number))
+        slot.clear()
+        remembered = [slot.remembers(b"%08d" % each) for each in range(3 * REMEMBERED_ATTEMPTS)]
+        assert sum(remembered) == REMEMBERED_ATTEMPTS - 1
+        assert all(remembered[1 - REMEMBERED_ATTEMPTS :])
+        assert slot.remembers(b"attempt1")
+
+
+class TestRate:
+    def taken(self, registered: Live, times: list[float]) -> int:
+        """How many announcements at these times are taken."""
+        before = registered.counter
+        return sum(
+            registered.refresh(before + number, 0, 0, b"", now)
+            for number, now in enumerate(times, start=1)
+        )
+
+    def test_so_many_at_once(self) -> None:
+        assert self.taken(live(b"attempt1"), [0.0] * 100) == ANNOUNCE_RATE
+
+    def test_and_so_many_a_second(self) -> None:
+        times = [number / 1000 for number in range(10_000)]
+        assert self.taken(live(b"attempt1"), times) <= 11 * ANNOUNCE_RATE
+
+    @pytest.mark.parametrize("interval", [0.051, 0.1, 0.2, 1.0, 15.0])
+    def test_a_slower_end_is_never_refused(self, interval: float) -> None:
+        times = [number * interval for number in range(1000)]
+        assert self.taken(live(b"attempt1"), times) == 1000
+
+    def test_what_is_refused_changes_nothing(self) -> None:
+        registered = live(b"attempt1")
+        self.taken(registered, [0.0] * ANNOUNCE_RATE)
+        before = replace(registered)
+        assert not registered.refresh(99, 9, v2.Purpose.STANDBY, b"card", 0.0)
+        assert registered == before
 
 
 @dataclass
@@ -112,10 +158,18 @@ class Model:
         self.remembered = [*others, (attempt, counter)][-8:]
 
 
-ANSWERS: dict[Verdict, list[list[type]]] = {
-    Verdict.STALE: [[]],
-    Verdict.CHALLENGE: [[v2.Challenge]],
-    Verdict.ACCEPT: [[v2.Waiting], [v2.Introduce]],
+class Fate(Enum):
+    """What becomes of an announcement."""
+
+    STALE = "stale"
+    CHALLENGED = "challenged"
+    ACCEPTED = "accepted"
+
+
+ANSWERS: dict[Fate, list[list[type]]] = {
+    Fate.STALE: [[]],
+    Fate.CHALLENGED: [[v2.Challenge]],
+    Fate.ACCEPTED: [[v2.Waiting], [v2.Introduce]],
 }
 
 
@@ -188,34 +242,34 @@ class ControlAgainstModel(RuleBasedStateMachine):
 
     def deliver(self, announced: Announced, source: Address) -> None:
         answers = self.to_a(say(self.control, announced.data, source, self.now), source)
-        verdict = self.judge(announced, source)
-        assert [type(each) for each in answers] in ANSWERS[verdict]
+        fate = self.judge(announced, source)
+        assert [type(each) for each in answers] in ANSWERS[fate]
         for challenge in answers:
             if isinstance(challenge, v2.Challenge):
                 known = self.cookies.setdefault((announced.attempt, source), [])
                 known.append((self.bucket(), challenge.cookie))
-        self.check_events(verdict, announced, source)
+        self.check_events(fate, announced, source)
 
-    def check_events(self, verdict: Verdict, announced: Announced, source: Address) -> None:
+    def check_events(self, fate: Fate, announced: Announced, source: Address) -> None:
         events = [e for e in told_by(self.control) if not isinstance(e, RoleConflict)]
         moved = self.model.live != (announced.attempt, source)
-        told = verdict is Verdict.ACCEPT and moved
+        told = fate is Fate.ACCEPTED and moved
         assert events == ([Registered(PAIR, "a", source)] if told else [])
-        if verdict is Verdict.ACCEPT:
+        if fate is Fate.ACCEPTED:
             self.model.live, self.model.heard = (announced.attempt, source), self.now
             self.model.remember(announced.attempt, announced.counter)
 
-    def judge(self, announced: Announced, source: Address) -> Verdict:
+    def judge(self, announced: Announced, source: Address) -> Fate:
         highest = self.model.highest(announced.attempt)
         if highest is not None and announced.counter <= highest:
-            return Verdict.STALE
+            return Fate.STALE
         if self.model.live == (announced.attempt, source):
-            return Verdict.ACCEPT
+            return Fate.ACCEPTED
         if self.model.live is None and highest is None:
-            return Verdict.ACCEPT
+            return Fate.ACCEPTED
         given = self.cookies.get((announced.attempt, source), [])
         good = [cookie for bucket, cookie in given if self.bucket() - bucket <= 1]
-        return Verdict.ACCEPT if announced.cookie in good else Verdict.CHALLENGE
+        return Fate.ACCEPTED if announced.cookie in good else Fate.CHALLENGED
 
     def deliver_departure(self, data: bytes, leave: v2.Leave, source: Address) -> None:
         assert say(self.control, data, source, self.now) == [], "a departure is never answered"
@@ -229,6 +283,7 @@ class ControlAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def the_partner_hears_what_the_model_holds(self) -> None:
+        self.now += 1.2 / ANNOUNCE_RATE  # so that nobody announces too often
         answers = self.partner.register(self.control, self.now)
         told_by(self.control)
         (answer,) = [e.message for e in answers if getattr(e.message, "counter", 0)]

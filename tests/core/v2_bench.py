@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from struct import pack
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +32,7 @@ from tests.core.v2_pair import (
     seal,
     seeded,
     sent_by,
+    told_by,
 )
 
 M = TypeVar("M", bound=v2.Message)
@@ -79,7 +81,7 @@ class Puppet:
 
 class Bench:
     """An end, its clock, and all that it sent and told. With `drives` the bench gives it what it
-    asks its driver for: sockets, and the turn to spray."""
+    asks its driver for: the turn to spray, and sockets, at most `most_sockets` at a time."""
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Bench:
         observers: Sequence[Address] = (),
         seed: object = "end",
         drives: bool = False,
+        most_sockets: int = 1000,
         **settings: Any,
     ) -> None:
         self.now = 1000.0
@@ -100,7 +103,9 @@ class Bench:
         """What an attacker who listens to everything has recorded."""
         self.told: list[Event] = []
         self._drives = drives
+        self._most_sockets = most_sockets
         self._next_via = 100
+        self._questions_answered = 0
         self.end = End(
             EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
             controls=controls,
@@ -163,7 +168,7 @@ class Bench:
     def _collect(self) -> list[Sent]:
         sent = sent_by(self.end)
         self.sent += [Timed(self.now, each) for each in sent]
-        told = list(iter(self.end.next_event, None))
+        told = told_by(self.end)
         self.told += told
         if self._drives and told:
             for event in told:
@@ -173,8 +178,9 @@ class Bench:
 
     def _drive(self, event: Event) -> None:
         if isinstance(event, OpenSockets):
-            vias = range(self._next_via, self._next_via + event.count)
-            self._next_via += event.count
+            count = min(event.count, self._most_sockets)
+            vias = range(self._next_via, self._next_via + count)
+            self._next_via += count
             wildcard = "::" if event.family == 6 else "0.0.0.0"
             opened = {via: Address(wildcard, 20000 + via) for via in vias}
             self.end.sockets_opened(opened, self.now)
@@ -211,6 +217,16 @@ class Bench:
 
     def puppet(self, attempt: bytes = b"partner1", **fields: Any) -> Puppet:
         return Puppet(OTHER[self.name], attempt, **fields)
+
+    def observers_see(self, *seen: Address) -> None:
+        """Observers answer what they were asked since they last did, in the order of asking."""
+        questions = [sent for _, sent in self.sent if isinstance(sent.message, v2.Observe)]
+        answers = zip(questions[self._questions_answered :], cycle(seen), strict=False)
+        self._questions_answered = len(questions)
+        for question, address in answers:
+            assert isinstance(question.message, v2.Observe)
+            observed = v2.Observed(question.message.echo, address)
+            self.control_says(observed, question.destination)
 
     def introduction(
         self, puppet: Puppet, *, proof: bool = True, counter: int = 0, card: Card | None = None

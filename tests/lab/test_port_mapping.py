@@ -25,7 +25,7 @@ import pytest
 from netpunch.address import Address, parse_address
 from netpunch.core.events import Mapped, Unmapped
 from netpunch.core.port_mapping import VIA, PortMapper
-from netpunch.wire.portmap import SERVER_PORT
+from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 from tests.lab.datagrams import is_dropped, local_address, passes
 from tests.lab.namespace import Namespace
 from tests.lab.network import Host, Segment
@@ -121,9 +121,9 @@ class Miniupnpd:
             raise AssertionError(f"{MINIUPNPD} does not listen: {self._said}")
 
     def stop(self) -> None:
-        """Ends it; may be repeated."""
+        """Cuts its power; may be repeated. (Asked to end, it sometimes takes half a minute.)"""
         with self._process:
-            self._process.terminate()
+            self._process.kill()
             self._reader.join()
 
     def _read(self) -> None:
@@ -199,7 +199,7 @@ class Home:
 class Client:
     """A mapper on a host's socket; its time can be moved on."""
 
-    def __init__(self, home: Home, host: Host, port: int = PORT) -> None:
+    def __init__(self, home: Home, host: Host, nonce: bytes | None = None) -> None:
         self._skipped = 0.0
         self._sock = home.udp_socket(host.namespace, host.address4)
         self.said: list[str] = []
@@ -207,9 +207,10 @@ class Client:
         self.mapper = PortMapper(
             Address(f"{LAN4}.1", SERVER_PORT),
             client=host.address4,
-            internal_port=port,
+            internal_port=PORT,
             random=os.urandom,
             now=self.now,
+            nonce=nonce,
         )
 
     @property
@@ -362,6 +363,17 @@ def test_a_gateway_that_restarted_has_the_mapping_again_after_a_renewal(either: 
     assert is_dropped(either.outside(), external, receiver)
     client.renew()
     passes(either.outside(), external, receiver)
+
+
+def test_what_a_killed_client_left_behind_is_taken_over(home: Home) -> None:
+    receiver = home.udp_socket(home.host.namespace, home.host.address4, PORT)
+    nonce = os.urandom(NONCE_LENGTH)
+    left = Client(home, home.host, nonce).mapped()
+    successor = Client(home, home.host, nonce)
+    assert successor.mapped() == left
+    passes(home.outside(), left, receiver)
+    successor.release()
+    assert is_dropped(home.outside(), left, receiver)
 
 
 def test_both_families_are_mapped_by_their_default_gateways(home: Home) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from netpunch.address import Address
-from tests.lab.network import Host, Lab, Router
+from tests.lab.network import Host, Lab, Nat, Router
 from tests.lab.program import Program, write_key
 
 CONTROL_PORT = 10001
@@ -31,12 +31,13 @@ pairs:
 class VpnSite:
     """Nodes `vps`, `home` (end a of every pair) and `office` (b), which share a site file."""
 
-    def __init__(self, lab: Lab, directory: Path, cleanup: ExitStack) -> None:
-        """`cleanup` ends the programs; the hosts are the lab's."""
+    def __init__(self, lab: Lab, nat: Nat, directory: Path, cleanup: ExitStack) -> None:
+        """`nat` is what both routers do; `cleanup` ends the programs."""
         self._directory = directory
         self._cleanup = cleanup
         self.routers = {
-            node: lab.router(f"{node}_router", latency=UPLINK_SECONDS) for node in ("home", "office")
+            node: lab.router(f"{node}_router", nat, latency=UPLINK_SECONDS)
+            for node in ("home", "office")
         }
         self.hosts = {node: lab.host(node, router) for node, router in self.routers.items()}
         self.hosts["vps"] = lab.server("vps")
@@ -67,6 +68,11 @@ class VpnSite:
 
     def start_ends(self) -> tuple[Program, Program]:
         return self.start("home"), self.start("office")
+
+    def said(self) -> str:
+        """What the ends told people so far."""
+        logs = (self.folder(node) / f"{node}.stderr" for node in ("home", "office"))
+        return "\n".join(f"-- {log.name}:\n{log.read_text()}" for log in logs)
 
 
 def answers(host: Host, address: str, seconds: float) -> bool:

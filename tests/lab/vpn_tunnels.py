@@ -9,7 +9,6 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.lab.network import Host
 from tests.lab.vpn_site import VpnSite
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -38,6 +37,7 @@ class OpenVpn:
     """Keys, certificates and configurations of both ends of one pair, in the nodes' folders."""
 
     ADDRESSES = {"home": "10.8.0.1", "office": "10.8.0.2"}
+    """As the examples say."""
     COMMAND = re.compile(r"^#     (command: .+)$", re.MULTILINE)
 
     def __init__(self, site: VpnSite, pair: str) -> None:
@@ -52,7 +52,7 @@ class OpenVpn:
 
     @classmethod
     def documented_command(cls) -> str:
-        """The site file's `command`, as the example's notes say."""
+        """The site file's `command`, from the notes of the example."""
         match = cls.COMMAND.search((CONTRIB / "openvpn-a.conf").read_text())
         assert match is not None
         return match[1]
@@ -63,10 +63,11 @@ class WireGuard:
 
     Its names differ, as wireguard-go's sockets lie outside of network namespaces."""
 
+    PORT = 5001
     ADDRESSES = {"home": "10.9.0.1", "office": "10.9.0.2"}
     INTERFACES = {"home": f"np{os.getpid()}a", "office": f"np{os.getpid()}b"}
 
-    def __init__(self, site: VpnSite, port: int) -> None:
+    def __init__(self, site: VpnSite) -> None:
         self._hosts = {node: site.hosts[node] for node in self.INTERFACES}
         keys = {node: _wg("genkey") for node in self.INTERFACES}
         template = (CONTRIB / "wireguard.conf").read_text()
@@ -75,7 +76,7 @@ class WireGuard:
             text = _filled(text, "PRIVATE-KEY", keys[node])
             text = _filled(text, "10.9.0.1/24", f"{self.ADDRESSES[node]}/24")
             text = _filled(text, "10.9.0.2/32", f"{self.ADDRESSES[partner]}/32")
-            text = _filled(text, "ListenPort = 51820", f"ListenPort = {port}")
+            text = _filled(text, "ListenPort = 51820", f"ListenPort = {self.PORT}")
             file = site.folder(node) / f"{self.INTERFACES[node]}.conf"
             file.write_text(text)
             file.chmod(0o600)

@@ -18,7 +18,7 @@ from netpunch.wire.keys import control_key
 
 T = TypeVar("T")
 
-PAIR = "home-office"
+PAIR = "p"
 SECRET = os.urandom(32)
 CLASSIC_SECRET = b"correct horse"
 LOCAL = "127.0.0.1:0"

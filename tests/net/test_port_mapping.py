@@ -289,6 +289,46 @@ def test_a_mapping_may_be_left_to_run_out(run: Run, monkeypatch: pytest.MonkeyPa
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("secrets", "same"),
+    [((b"one", b"one"), True), ((b"one", b"other"), False), ((None, None), False)],
+)
+def test_with_the_same_secret_a_mapping_is_known_again(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    secrets: tuple[bytes | None, bytes | None],
+    same: bool,
+) -> None:
+    async def main() -> None:
+        fake, changes = FakeGateway(), Changes()
+        with default_gateways(monkeypatch, fake):
+            for secret in secrets:
+                mapping = PortMapping(changes.note, secret=secret)
+                mapping.open([Address("0.0.0.0", 5000)])
+                await changes.next()
+                await mapping.close(release=False)
+        nonces = [each.nonce for each in fake.requests if isinstance(each, PcpRequest)]
+        assert len(nonces) == 2
+        assert (nonces[0] == nonces[1]) is same
+
+    run(main())
+
+
+def test_each_port_has_a_nonce_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        fake, changes = FakeGateway(), Changes()
+        with default_gateways(monkeypatch, fake):
+            mapping = PortMapping(changes.note, secret=b"secret")
+            mapping.open([Address("0.0.0.0", 5000), Address("0.0.0.0", 5001)])
+            await fake.asked(2)
+            await mapping.close(release=False)
+        nonces = {each.nonce for each in fake.requests if isinstance(each, PcpRequest)}
+        assert len(nonces) == 2
+        assert {len(nonce) for nonce in nonces} == {12}
+
+    run(main())
+
+
 def test_cancelling_the_end_leaves_nothing_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         fake, changes = FakeGateway(), Changes()

@@ -21,7 +21,7 @@ from tests.node.told import Told, site_with
 pytestmark = on_both_loops
 
 
-def plan(folder: Path, pairs: tuple[str, ...] = ("home-office",), **control: Any) -> ControlPlan:
+def plan(folder: Path, pairs: tuple[str, ...] = ("p",), **control: Any) -> ControlPlan:
     described = {name: {"secret": "generate", "a": {}, "b": {}} for name in pairs}
     site, part = site_with(folder, described, control=at(**control))
     return Planner(RunOptions()).plan(site, part).controls["vps"]
@@ -173,7 +173,7 @@ def test_it_tells_what_it_sees(run: Run[Any], tmp_path: Path) -> None:
         attempt = Punch(spec("a", Address(listen.host, listen.port)))
         await attempt.open()  # with another key
         rejected = await told.wait_for("auth.rejected")
-        assert (rejected["control"], rejected["pair"]) == ("vps", "home-office")
+        assert (rejected["control"], rejected["pair"]) == ("vps", "p")
         assert told.of("datagram")[0]["control"] == "vps"
         assert not told.of(Registered.__name__)
         await attempt.close()

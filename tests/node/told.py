@@ -69,8 +69,9 @@ def site_with(folder: Path, pairs: Record, **rest: Any) -> tuple[Site, Part]:
 
 
 def end_with(folder: Path, **settings: Any) -> End:
-    """End a of a pair `p` with such settings."""
-    secret = {"secret": "generate"}
-    settings = {"local": "127.0.0.1:0"} | settings
-    _, part = site_with(folder, {"p": {"a": settings, "b": {"enabled": False}}}, defaults=secret)
+    """End a of a pair `p` with such settings. What the ends must agree on, b has, too."""
+    own = {"local": "127.0.0.1:0"} | settings
+    shared = {name: own.pop(name) for name in ("mode", "check", "command") if name in own}
+    pair = shared | {"secret": "generate", "a": own, "b": {"enabled": False}}
+    _, part = site_with(folder, {"p": pair})
     return part.ends[0]

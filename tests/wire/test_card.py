@@ -37,9 +37,12 @@ def test_a_card_comes_back_as_it_went(card: Card) -> None:
 
 def test_surplus_addresses_are_left_out() -> None:
     many = tuple(Address("192.0.2.1", port) for port in range(1, 20))
-    card = Card.unpack(CARD._replace(hosts=many, observed=many).pack())
+    card = Card.unpack(CARD._replace(hosts=many, observed=many, mapped=many[:1]).pack())
     assert card.hosts == many[:MAX_HOSTS]
-    assert card.observed == many[:MAX_OBSERVED]
+    assert card.mapped == many[:1]
+    assert card.observed == many[: MAX_OBSERVED - 1]
+    card = Card.unpack(CARD._replace(observed=many, mapped=many).pack())
+    assert (card.mapped, card.observed) == (many[:MAX_OBSERVED], ())
 
 
 @given(st.binary(min_size=CARD_LENGTH, max_size=CARD_LENGTH))
@@ -49,10 +52,12 @@ def test_any_body_is_a_card_or_malformed(body: bytes) -> None:
     except Malformed:
         return
     assert len(card.hosts) <= MAX_HOSTS
-    assert len(card.observed) <= MAX_OBSERVED
+    assert len(card.observed + card.mapped) <= MAX_OBSERVED
 
 
-@pytest.mark.parametrize("counts", [(MAX_HOSTS + 1, 0), (0, MAX_OBSERVED + 1), (255, 255)])
+@pytest.mark.parametrize(
+    "counts", [(MAX_HOSTS + 1, 0), (0, MAX_OBSERVED + 1), (0, 0x14), (255, 255)]
+)
 def test_more_addresses_than_a_card_holds_are_malformed(counts: tuple[int, int]) -> None:
     body = bytearray(CARD.pack())
     body[48:50] = bytes(counts)

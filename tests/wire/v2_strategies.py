@@ -59,5 +59,6 @@ cards = st.builds(
     bracket_count=bytes_of_one,
     bracket_round=bytes_of_one,
     hosts=st.lists(addresses, max_size=MAX_HOSTS).map(tuple),
-    observed=st.lists(addresses, max_size=MAX_OBSERVED).map(tuple),
+    observed=st.lists(addresses, max_size=MAX_OBSERVED - 1).map(tuple),
+    mapped=st.lists(addresses, max_size=1).map(tuple),
 )

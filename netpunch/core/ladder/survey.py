@@ -129,7 +129,8 @@ class Survey:
 
     def _bracket(self, report: NatReport) -> Bracket | None:
         """None unless the partner was pinged through a NAT that allocates in steps."""
-        if report.nat_class is not NatClass.HARD_STEP or self._partner is None:
+        pinged = self._partner is not None and self.pinged is not None
+        if report.nat_class is not NatClass.HARD_STEP or not pinged:
             return None
         seen = self._answers()
         before = next((a for a in reversed(seen[: self._middle]) if a), None)

@@ -1,0 +1,74 @@
+"""The places that a control keeps for the ends of its pairs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from netpunch.core.slots import Slot
+from netpunch.wire.envelope import ControlChannel, EndName
+from netpunch.wire.keys import pair_tag
+
+CHANNELS_KEPT = 1024
+"""Ends whose ciphers are kept. A pair of ciphers takes 5 KB, as much as five registrations;
+making them takes 10 µs, which 1,000 ends that announce every 15 s don't notice, and neither do
+100,000: it is 7 % of a core."""
+
+
+class Desk(Slot):
+    """One end's place: its slot, and whose it is."""
+
+    __slots__ = ("awaits_expiry", "channel", "end", "pair", "partner")
+
+    partner: Desk
+
+    def __init__(self, pair: Pair, end: EndName) -> None:
+        super().__init__()
+        self.pair = pair
+        self.end = end
+        self.channel: ControlChannel | None = None
+        self.awaits_expiry = False
+
+
+class Pair:
+    """A pair that a control serves. Its key never shows in a repr."""
+
+    __slots__ = ("a", "b", "key", "name", "tag")
+
+    def __init__(self, name: str, key: bytes) -> None:
+        self.name = name
+        self.key = key
+        self.tag = pair_tag(name)
+        self.a = Desk(self, "a")
+        self.b = Desk(self, "b")
+        self.a.partner, self.b.partner = self.b, self.a
+
+
+class Desks:
+    """All desks of a control. `by_tag` finds a pair by the tag of a datagram."""
+
+    def __init__(self, pairs: Mapping[str, bytes]) -> None:
+        self.by_tag: dict[bytes, Pair] = {}
+        self._with_channel: deque[Desk] = deque()
+        self.replace(pairs)
+
+    def replace(self, pairs: Mapping[str, bytes]) -> None:
+        """Serves these pairs from now on; those that stay the same keep their desks."""
+        kept = {
+            pair.name: pair for pair in self.by_tag.values() if pairs.get(pair.name) == pair.key
+        }
+        served = (kept.get(name) or Pair(name, key) for name, key in pairs.items())
+        self.by_tag = {pair.tag: pair for pair in served}
+
+    def all(self) -> Iterator[Desk]:
+        for pair in self.by_tag.values():
+            yield pair.a
+            yield pair.b
+
+    def open_channel(self, desk: Desk) -> ControlChannel:
+        """Makes the channel of a desk that has none; whose was made first loses his."""
+        if len(self._with_channel) == CHANNELS_KEPT:
+            self._with_channel.popleft().channel = None
+        self._with_channel.append(desk)
+        desk.channel = ControlChannel(desk.pair.key, desk.pair.name, desk.end)
+        return desk.channel

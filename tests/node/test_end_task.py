@@ -1,0 +1,493 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.events import Registered
+from netpunch.errors import OutputError
+from netpunch.net.punch import ControlAt, Punch
+from netpunch.node import end_task as end_task_module
+from netpunch.node.end_task import JITTER, EndTask
+from netpunch.node.publish import Published, publish
+from tests.net.machines import client, port_is_free
+from tests.net.nodes import SECRET, Watcher, control, spec
+from tests.node.children import Run, needs_proc, nobody_left, on_both_loops, script
+from tests.node.told import Told, end_with
+
+pytestmark = on_both_loops
+
+TIMEOUT = 20.0
+STOPS = 25
+"""Of the test that stops at random moments."""
+LONGEST_LIFE = 0.06
+"""Seconds that an end with hooks needs from its start to the end of `up`."""
+LOG = 'echo "$NETPUNCH_EVENT" >> log'
+
+
+def made(folder: Path, told: Told, address: Address, **settings: Any) -> EndTask:
+    """End a of the pair that `control` serves."""
+    end = end_with(folder, **settings)
+    return EndTask(end, SECRET, (ControlAt(*address),), told.services)
+
+
+def logging_hooks(folder: Path, **then: str) -> dict[str, list[str]]:
+    """Hooks that write down their occasion; some do something else then."""
+    for name in ("before", "up", "down", "fail"):
+        script(folder / name, f"{LOG}\n{then.get(name, '')}\n")
+    return {name: [f"./{name}"] for name in ("before", "up", "down", "fail")}
+
+
+def log(folder: Path) -> list[str]:
+    path = folder / "log"
+    return path.read_text().split() if path.exists() else []
+
+
+@contextlib.asynccontextmanager
+async def partner(address: Address, **more: Any) -> AsyncIterator[Punch]:
+    """End b, which links and frees its port."""
+    attempt = Punch(spec("b", address, **more))
+    try:
+        await attempt.open()
+        yield attempt
+    finally:
+        await attempt.close()
+
+
+@contextlib.asynccontextmanager
+async def running(end: EndTask) -> AsyncIterator[asyncio.Task[None]]:
+    task = end.start()
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            yield task
+    finally:
+        await end.stop()
+
+
+@contextlib.asynccontextmanager
+async def partners_for_ever(address: Address) -> AsyncIterator[None]:
+    """End b, which links again and again."""
+
+    async def link_again() -> None:
+        while True:
+            async with partner(address) as attempt:
+                await attempt.linked()
+                await attempt.released()
+
+    again = asyncio.create_task(link_again())
+    try:
+        yield
+    finally:
+        again.cancel()
+        await asyncio.wait([again])
+
+
+def test_once(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            end = made(tmp_path, told, address, hooks=logging_hooks(tmp_path), env_file="a.env")
+            assert end.exit_code == 75, "until it is linked"
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 0
+        assert log(tmp_path) == ["before", "up"]
+        events = told.events()
+        assert (
+            events.index("pair.introduced") < events.index("pair.up") < events.index("env.written")
+        )
+        up = told.of("pair.up")[0]
+        assert (up["pair"], up["end"], up["changed"], up["path"]) == ("p", "a", True, "host")
+        assert f"p a: linked {up['laddr']} -> {up['raddr']} (host, " in told.said[-1]
+        assert port_is_free(up["lport"])
+
+    run(main())
+
+
+def test_what_up_is_told_is_true_when_it_is_told(run: Run[Any], tmp_path: Path) -> None:
+    """The port is free, and the files are there."""
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            end = made(tmp_path, told, address, env_file="a.env")
+            seen: list[tuple[bool, bool]] = []
+            show_link = told.services.journal.show_link
+
+            def check(text: str) -> None:
+                port = int(text.split()[1].rpartition(":")[2])
+                seen.append((port_is_free(port), (tmp_path / "a.env").exists()))
+                show_link(text)
+
+            told.services.journal.show_link = check  # type: ignore[method-assign]
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert seen == [(True, True)]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "reason"),
+    [
+        ({"deadline": "50ms"}, 75, "partner_absent"),
+        ({"local": "192.0.2.1:5000"}, 78, "configuration"),
+        ({"env_file": "missing/a.env"}, 73, "output"),
+    ],
+)
+def test_once_in_vain(
+    run: Run[Any], tmp_path: Path, settings: dict[str, Any], code: int, reason: str
+) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, contextlib.AsyncExitStack() as stack:
+            if reason == "output":
+                await stack.enter_async_context(partner(address))
+            hooks = logging_hooks(tmp_path)
+            end = made(tmp_path, told, address, hooks=hooks, **settings)
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == code
+        [failed] = told.of("pair.failed")
+        assert (failed["reason"], f"error: p a: {failed['err']}" in told.said) == (reason, True)
+        assert log(tmp_path) == ["before", "fail"]
+
+    run(main())
+
+
+def test_nobody_answers(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        with client() as silent:
+            end = made(tmp_path, told, silent.address, deadline="50ms")
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 69
+        assert told.of("pair.failed")[0]["reason"] == "secret_rejected_or_silent"
+
+    run(main())
+
+
+def test_alive_already(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told, watcher = Told(), Watcher()
+        async with control(observer=watcher) as address:
+            end = made(tmp_path, told, address, check=["true"], hooks=logging_hooks(tmp_path))
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 0
+        assert told.of("pair.alive") == [{"pair": "p", "end": "a"}]
+        assert (watcher.datagrams, log(tmp_path)) == ([], [])
+
+    run(main())
+
+
+def test_a_failed_up_takes_the_env_file_along(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it cannot, that is told, and the hook's failure stays what it was."""
+
+    def withdraw(published: object) -> None:
+        raise OutputError("a.env: Read-only file system")
+
+    monkeypatch.setattr(end_task_module, "withdraw", withdraw)
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            hooks = logging_hooks(tmp_path, up="exit 3")
+            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 1
+        assert log(tmp_path) == ["before", "up"]
+        assert "error: p a: a.env: Read-only file system" in told.said
+        assert told.of("pair.failed")[0]["reason"] == "hook"
+
+    run(main())
+
+
+@pytest.mark.parametrize("gently", [True, False])
+def test_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
+    """Gently, `up` finishes, and the env file stays: the link is in use."""
+    pair_ends = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            hooks = logging_hooks(tmp_path, up=pair_ends)
+            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            async with running(end):
+                await told.wait_for("hook.output")
+                stopping = asyncio.create_task(end.stop(gently=gently))
+                await asyncio.sleep(0.02)
+                (tmp_path / "open").touch()
+                await stopping
+        assert (tmp_path / "a.env").exists() is gently
+        assert log(tmp_path) == ["before", "up"]
+        assert told.of("hook.end")[-1]["outcome"] == ("done" if gently else "stopped")
+
+    run(main())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_stopped_while_files_are_written(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """It waits for them, then withdraws what nobody will use."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow_publish(*arguments: Any) -> Published:
+        begun.set()
+        go_on.wait(TIMEOUT)
+        if fails:
+            raise OutputError("disk full")
+        return publish(*arguments)
+
+    monkeypatch.setattr(end_task_module, "publish", slow_publish)
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            hooks = logging_hooks(tmp_path)
+            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            async with running(end):
+                await asyncio.to_thread(begun.wait, TIMEOUT)
+                stopping = asyncio.create_task(end.stop())
+                await asyncio.sleep(0.02)
+                assert not stopping.done()
+                go_on.set()
+                await stopping
+        assert not (tmp_path / "a.env").exists()
+        assert log(tmp_path) == ["before", "fail"]
+        assert told.of("pair.failed")[0]["reason"] == "stopped"
+
+    run(main())
+
+
+def test_stopped_before_it_began(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        for mode, code in (("once", 75), ("keep", 0)):
+            end = made(tmp_path, Told(), Address("127.0.0.1", 9), mode=mode)
+            await end.stop()
+            end.start()
+            await end.stop()
+            assert end.exit_code == code
+
+    run(main())
+
+
+def test_a_bug_does_not_disturb_who_stops_it(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(end_task_module, "publish", publish)
+
+    async def main() -> None:
+        async with control() as address, partner(address):
+            end = made(tmp_path, Told(), address)
+            task = end.start()
+            await asyncio.wait([task])
+            await end.stop()
+            assert isinstance(task.exception(), ZeroDivisionError)
+
+    run(main())
+
+
+@needs_proc
+def test_stopped_at_any_moment_what_was_taken_is_given_back(run: Run[Any], tmp_path: Path) -> None:
+    moments = random.Random(7)
+
+    async def live_and_stop(folder: Path, address: Address) -> None:
+        told = Told()
+        end = made(folder, told, address, hooks=logging_hooks(folder), env_file="a.env")
+        task = end.start()
+        await asyncio.sleep(moments.uniform(0, LONGEST_LIFE))
+        await end.stop(gently=moments.random() < 0.5)
+        assert task.done()
+        done = [record["hook"] for record in told.of("hook.end") if record["outcome"] == "done"]
+        begun = [record["hook"] for record in told.of("hook.start")]
+        answers = begun.count("up") + begun.count("fail")
+        assert answers == done.count("before"), told.records
+        assert (folder / "a.env").exists() is ("up" in done)
+
+    async def main() -> None:
+        async with control() as address, partners_for_ever(address):
+            for number in range(STOPS):
+                folder = tmp_path / str(number)
+                folder.mkdir()
+                await asyncio.wait_for(live_and_stop(folder, address), TIMEOUT)
+        assert nobody_left("NETPUNCH_PAIR", "p")
+
+    run(main())
+
+
+def test_controls_that_do_not_resolve_are_told(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            controls = (ControlAt("nowhere.invalid", 9), ControlAt(*address))
+            end = EndTask(end_with(tmp_path), SECRET, controls, told.services)
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 0
+        assert told.said[0].startswith("warning: p a: cannot resolve 'nowhere.invalid'")
+
+    run(main())
+
+
+# keep
+
+
+def test_failures_are_backed_off(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreads: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        spreads.append((low, high))
+        return high
+
+    monkeypatch.setattr(random, "uniform", uniform)
+
+    async def main() -> None:
+        told = Told()
+        with client() as taken:
+            local = str(taken.address)
+            settings = {"mode": "keep", "retry_after": "20ms", "local": local}
+            async with running(made(tmp_path, told, taken.address, **settings)) as task:
+                await told.wait_for("pair.failed", 3)
+                assert not task.done()
+        assert {record["reason"] for record in told.of("pair.failed")} == {"port_in_use"}
+        assert set(spreads) == {(1 - JITTER, 1 + JITTER)}
+        assert "p a: the next attempt is in 0 s" in told.said
+
+    run(main())
+
+
+def test_a_held_link_is_lost_and_made_anew(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        settings = {"mode": "keep", "keepalive": "20ms", "hooks": logging_hooks(tmp_path)}
+        async with control() as address, running(made(tmp_path, told, address, **settings)):
+            async with partner(address, holds=True):
+                up = await told.wait_for("pair.up")
+                assert not port_is_free(up["lport"], up["lhost"])
+            down = await told.wait_for("pair.down")
+            assert (down["reason"], down["err"]) == ("silent", "3 keepalives without an answer")
+            async with partner(address, holds=True):
+                await told.wait_for("pair.up", 2)
+        assert log(tmp_path) == ["before", "up", "down", "before", "up"]
+
+    run(main())
+
+
+def test_the_partner_of_a_held_link_comes_back(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, running(made(tmp_path, told, address, mode="keep")):
+            async with partner(address, holds=True):
+                await told.wait_for("pair.up")
+            async with partner(address, holds=True):
+                down = await told.wait_for("pair.down")
+                assert down["reason"] == "partner_returned"
+                await told.wait_for("pair.up", 2)
+
+    run(main())
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_command_that_ends(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    """One that ran for long is replaced at once."""
+    monkeypatch.setattr(end_task_module, "QUICK_END", 10.0 if quick else 0.0)
+    retry_after = "10ms" if quick else "60s"
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partners_for_ever(address):
+            settings = {"mode": "keep", "retry_after": retry_after, "command": ["echo", "{raddr}"]}
+            async with running(made(tmp_path, told, address, **settings)):
+                up = await told.wait_for("pair.up")
+                down = await told.wait_for("pair.down")
+                assert (down["reason"], down["err"]) == ("command", "echo: exit status 0")
+                assert told.of("hook.output")[0]["text"] == up["raddr"]
+                await told.wait_for("pair.up", 2)
+        assert any("next attempt" in line for line in told.said) is quick
+
+    run(main())
+
+
+def test_a_command_that_is_gone(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        settings = {"mode": "keep", "retry_after": "60s", "command": ["./vpn"]}
+        async with (
+            control() as address,
+            partner(address),
+            running(made(tmp_path, told, address, **settings)),
+        ):
+            down = await told.wait_for("pair.down")
+        assert "vpn: no such program" in down["err"]
+
+    run(main())
+
+
+@needs_proc
+def test_a_check_that_fails_twice_ends_the_command(run: Run[Any], tmp_path: Path) -> None:
+    settings = {
+        "mode": "keep",
+        "retry_after": "60s",
+        "command": ["sleep", "60"],
+        "check": ["test", "-e", "alive"],
+        "check_every": "20ms",
+        "hooks": logging_hooks(tmp_path, up="touch alive"),
+    }
+
+    async def main() -> None:
+        told = Told()
+        async with (
+            control() as address,
+            partner(address),
+            running(made(tmp_path, told, address, **settings)),
+        ):
+            up = await told.wait_for("pair.up")
+            await told.wait_for("hook.end", 6)
+            assert not told.of("pair.down")
+            (tmp_path / "alive").unlink()
+            down = await told.wait_for("pair.down")
+            assert down["reason"] == "check"
+            assert nobody_left("NETPUNCH_RADDR", up["raddr"])
+        failed = [r for r in told.of("hook.end") if r["outcome"] == "failed"]
+        assert len(failed) >= 3, "one before punching, two that count"
+
+    run(main())
+
+
+def test_a_link_of_an_earlier_process_is_watched(run: Run[Any], tmp_path: Path) -> None:
+    (tmp_path / "alive").touch()
+    settings = {
+        "mode": "keep",
+        "check": ["test", "-e", "alive"],
+        "check_every": "20ms",
+        "hooks": logging_hooks(tmp_path),
+    }
+
+    async def main() -> None:
+        told, watcher = Told(), Watcher()
+        async with (
+            control(observer=watcher) as address,
+            running(made(tmp_path, told, address, **settings)),
+        ):
+            await told.wait_for("pair.alive")
+            await told.wait_for("hook.end", 3)
+            assert not watcher.datagrams
+            (tmp_path / "alive").unlink()
+            assert (await told.wait_for("pair.down"))["reason"] == "check"
+            await watcher.wait_for(Registered)
+        assert log(tmp_path)[:2] == ["down", "before"]
+
+    run(main())

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.errors import MissingFileError, OutputError, UsageError
+from netpunch.node import run as run_module
+from netpunch.node import run_site
+from netpunch.node.options import RunOptions
+from netpunch.node.plan import Plan
+from netpunch.output.sink import Sink
+from tests.node.told import CONTROL, site_with
+
+Run = Callable[["FakeSupervisor"], Any]
+
+
+class FakeSupervisor:
+    """One that does what the test says. The real one has its own tests."""
+
+    life: Run
+    code: int
+
+    def __init__(self, services: Any) -> None:
+        self.services = services
+        self.log: list[str] = []
+        self.called = asyncio.Event()
+
+    def stop(self, reason: str) -> None:
+        self.log.append(f"stop {reason}")
+        self.called.set()
+
+    def reload(self) -> None:
+        self.log.append("reload")
+        self.called.set()
+
+    async def run(self, make_plan: Callable[[], Plan]) -> int:
+        self.make_plan = make_plan
+        await FakeSupervisor.life(self)
+        return FakeSupervisor.code
+
+
+@pytest.fixture
+def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def life(supervisor: FakeSupervisor) -> None: ...
+
+    monkeypatch.setattr(run_module, "Supervisor", FakeSupervisor)
+    FakeSupervisor.life, FakeSupervisor.code = life, 0
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    pair = {"secret": "generate", "a": {}, "b": {}}
+    site_with(tmp_path, {"p": pair}, control=CONTROL | {"observe": "off"})
+    return tmp_path / "site.yaml"
+
+
+def test_a_file_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MissingFileError):
+        run_site(tmp_path / "site.yaml", RunOptions())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_pair_that_does_not_exist(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError):
+        run_site(site, RunOptions(pairs=("q",)))
+    assert [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()][
+        0
+    ] == "run.start"
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize("code", [0, 75])
+def test_the_exit_code(site: Path, capfd: pytest.CaptureFixture[str], code: int) -> None:
+    FakeSupervisor.code = code
+    assert run_site(site, RunOptions()) == code
+    record = json.loads(capfd.readouterr().out)
+    assert (record["event"], record["file"], record["pid"]) == ("run.start", str(site), os.getpid())
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize(("code", "expected"), [(0, 73), (75, 73), (78, 78)])
+def test_output_that_cannot_be_written(
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    code: int,
+    expected: int,
+) -> None:
+    def close(sink: Sink, *timeout: float) -> None:
+        sink.failure = OutputError("cannot write to standard output: its reader stalls")
+        closed(sink, *timeout)
+
+    closed = Sink.close
+    monkeypatch.setattr(Sink, "close", close)
+    FakeSupervisor.code = code
+    assert run_site(site, RunOptions()) == expected
+    assert "error: cannot write to standard output: its reader stalls" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize(
+    ("terminal", "format_", "shown"),
+    [(True, None, "the link\n"), (False, None, "{"), (True, "json", "{"), (False, "text", "the")],
+)
+def test_what_standard_output_carries(
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    terminal: bool,
+    format_: Any,
+    shown: str,
+) -> None:
+    async def life(supervisor: FakeSupervisor) -> None:
+        supervisor.services.journal.show_link("the link")
+
+    FakeSupervisor.life = life
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    run_site(site, RunOptions(format=format_))
+    assert capfd.readouterr().out.startswith(shown)
+
+
+@pytest.mark.usefixtures("_fake")
+def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) -> None:
+    plans: list[Plan] = []
+
+    async def life(supervisor: FakeSupervisor) -> None:
+        site.write_text(site.read_text().replace('"p"', '"q"'))
+        plans.append(supervisor.make_plan())
+        plans.append(supervisor.make_plan())
+
+    FakeSupervisor.life = life
+    run_site(site, RunOptions())
+    assert [list(plan.ends)[0][0] for plan in plans] == ["p", "q"]
+
+
+@pytest.mark.usefixtures("_fake")
+def test_warnings_are_told(site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def life(supervisor: FakeSupervisor) -> None:
+        supervisor.make_plan()
+
+    (tmp_path / "p.secret").write_text("correct horse\n")
+    (tmp_path / "p.secret").chmod(0o600)
+    classic = {"protocol": "classic", "slots": "a-b", "secret_file": "p.secret", "a": {}, "b": {}}
+    site_with(tmp_path, {"p": classic})
+    FakeSupervisor.life = life
+    run_site(site, RunOptions())
+    said = capfd.readouterr().err
+    assert said.count("warning:") == 1
+    assert "the secret ends with a newline" in said
+    run_site(site, RunOptions(quiet=True))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_bug_in_a_callback(site: Path, capfd: pytest.CaptureFixture[str], debug: bool) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("mine")
+
+    async def life(supervisor: FakeSupervisor) -> None:
+        asyncio.get_running_loop().call_soon(bug)
+        await asyncio.sleep(0.01)
+
+    FakeSupervisor.life = life
+    assert run_site(site, RunOptions(debug=debug)) == 70
+    said = capfd.readouterr().err
+    assert "error: bug: " in said
+    assert "ZeroDivisionError('mine')" in said
+    assert ("Traceback" in said) is debug
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize(
+    ("number", "terminal", "expected"),
+    [
+        (signal.SIGTERM, False, "stop SIGTERM"),
+        (signal.SIGINT, True, "stop SIGINT"),
+        (signal.SIGHUP, False, "reload"),
+        (signal.SIGHUP, True, "stop SIGHUP"),
+    ],
+)
+def test_signals(
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    terminal: bool,
+    expected: str,
+) -> None:
+    logs: list[list[str]] = []
+
+    async def life(supervisor: FakeSupervisor) -> None:
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(supervisor.called.wait(), 10)
+        logs.append(supervisor.log)
+
+    FakeSupervisor.life = life
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
+    run_site(site, RunOptions())
+    assert logs == [[expected]]

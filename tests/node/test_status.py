@@ -1,0 +1,278 @@
+"""netpunch.node.status: a socket that answers whoever asks, and never waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.errors import OutputError
+from netpunch.node import status as status_module
+from netpunch.node.status import MAX_CLIENTS, StatusServer
+from tests.node.children import Run, on_both_loops
+
+ANSWER = b'{"pairs":[]}\n'
+LARGE = b"x" * 4_000_000
+"""More than any socket buffer takes."""
+
+
+async def ask(path: Path) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    answer = await reader.read(-1)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def serving(
+    path: Path,
+    use: Callable[[StatusServer], Coroutine[Any, Any, None]],
+    answer: bytes = ANSWER,
+) -> None:
+    """Serves while it is used, and leaves no task behind."""
+    server = StatusServer(path, lambda: answer)
+    server.open()
+    try:
+        await use(server)
+    finally:
+        server.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        _, pending = await asyncio.wait(left, timeout=1.0)
+        assert not pending
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    before = open_descriptors()
+    yield
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> list[str]:
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "status.sock"
+
+
+@on_both_loops
+@pytest.mark.parametrize("answer", [ANSWER, LARGE], ids=["small", "large"])
+def test_whoever_asks_is_answered(run: Run[None], path: Path, answer: bytes) -> None:
+    async def use(_: StatusServer) -> None:
+        assert await ask(path) == answer
+        assert await asyncio.gather(*(ask(path) for _ in range(3))) == 3 * [answer]
+
+    run(serving(path, use, answer))
+
+
+@on_both_loops
+def test_the_path_is_free_afterwards(run: Run[None], path: Path) -> None:
+    async def use(server: StatusServer) -> None:
+        assert server.path.is_socket()
+
+    run(serving(path, use))
+    assert list(path.parent.iterdir()) == []
+    run(serving(path, use))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_owner_and_group_may_ask_and_nobody_else(path: Path, umask: int) -> None:
+    async def use(server: StatusServer) -> None:
+        assert stat.S_IMODE(server.path.stat().st_mode) == 0o660
+
+    earlier = os.umask(umask)
+    try:
+        asyncio.run(serving(path, use))
+    finally:
+        os.umask(earlier)
+
+
+@on_both_loops
+def test_nobody_waits_for_a_client_that_does_not_read(
+    run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_module, "CLIENT_TIMEOUT", 0.05)
+
+    async def use(_: StatusServer) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1)
+        assert await ask(path) == LARGE, "meanwhile"
+        assert len(await reader.read(-1)) <= len(LARGE)
+        writer.close()
+
+    run(serving(path, use, LARGE))
+
+
+@on_both_loops
+def test_a_crowd_is_served_in_turn(
+    run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that do not read take all places; they are thrown out, then the next get theirs."""
+    monkeypatch.setattr(status_module, "CLIENT_TIMEOUT", 0.05)
+
+    async def use(server: StatusServer) -> None:
+        idle = [await connected(path) for _ in range(MAX_CLIENTS)]
+        patient = asyncio.create_task(ask(path))
+        await clients(server, MAX_CLIENTS)
+        assert await patient == LARGE
+        for client in idle:
+            client.close()
+
+    run(serving(path, use, LARGE))
+
+
+async def clients(server: StatusServer, count: int) -> None:
+    """Until so many are being served."""
+    while len(server._clients) < count:  # noqa: ASYNC110 - nobody else wants to know
+        await asyncio.sleep(0)
+
+
+async def connected(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(str(path))
+    await asyncio.sleep(0)
+    return client
+
+
+@on_both_loops
+def test_a_client_that_goes_away_harms_nobody(run: Run[None], path: Path) -> None:
+    async def use(_: StatusServer) -> None:
+        (await connected(path)).close()
+        assert await ask(path) == LARGE
+
+    run(serving(path, use, LARGE))
+
+
+@on_both_loops
+def test_clients_are_let_go_at_the_end(run: Run[None], path: Path) -> None:
+    """However slow they are."""
+
+    async def use(server: StatusServer) -> None:
+        client = await connected(path)
+        await clients(server, 1)
+        client.close()
+
+    run(serving(path, use, LARGE))
+
+
+@on_both_loops
+def test_it_recovers_when_descriptors_run_out(
+    run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_module, "RETRY_PAUSE", 0.02)
+    tries = 0
+
+    class Exhausted:
+        """A listener that fails once."""
+
+        def __init__(self, real: socket.socket) -> None:
+            self._real = real
+
+        def fileno(self) -> int:
+            return self._real.fileno()
+
+        def close(self) -> None:
+            self._real.close()
+
+        def accept(self) -> tuple[socket.socket, object]:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self._real.accept()
+
+    listen = status_module._listen
+    monkeypatch.setattr(status_module, "_listen", lambda path: Exhausted(listen(path)))
+
+    async def use(_: StatusServer) -> None:
+        assert await ask(path) == ANSWER
+        assert tries == 2
+
+    run(serving(path, use))
+
+
+@on_both_loops
+def test_the_socket_of_a_process_that_was_killed_is_replaced(run: Run[None], path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+        stale.bind(str(path))
+        stale.listen()
+    path.with_name(".status.sock.tmp").touch()  # it was killed at the worst moment
+
+    async def use(_: StatusServer) -> None:
+        assert await ask(path) == ANSWER
+
+    run(serving(path, use))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_living_process_keeps_its_socket(path: Path, busy: bool) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as living,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client,
+    ):
+        living.bind(str(path))
+        living.listen(0)
+        if busy:
+            client.connect(str(path))  # fills the queue
+        assert "another process answers there; give each its own `status:`" in refusal(path)
+    assert path.is_socket()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_socket_that_somebody_else_put_there_stays(path: Path) -> None:
+    async def use(server: StatusServer) -> None:
+        server.path.unlink()
+        server.path.write_text("theirs")
+
+    asyncio.run(serving(path, use))
+    assert path.read_text() == "theirs"
+
+
+def test_what_is_no_socket_is_never_replaced(path: Path, tmp_path: Path) -> None:
+    path.write_text("precious")
+    assert refusal(path).endswith(": exists and is no socket; remove it or choose another path")
+    assert path.read_text() == "precious"
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    assert "exists and is no socket" in refusal(path)
+
+
+def test_a_folder_that_is_missing(path: Path) -> None:
+    missing = path.parent / "none" / path.name
+    assert refusal(missing) == (
+        f"{missing}: its folder {missing.parent} does not exist; create it "
+        "(`mkdir`, or RuntimeDirectory= in a systemd unit)"
+    )
+
+
+def test_a_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    assert refusal(tmp_path / ("x" * 120)).endswith("path too long; choose a shorter one")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(path: Path) -> None:
+    path.parent.chmod(0o500)
+    assert refusal(path) == f"{path}: give this user write permission on its folder"
+
+
+def refusal(path: Path) -> str:
+    """Why it cannot be opened."""
+
+    async def main() -> str:
+        server = StatusServer(path, lambda: ANSWER)
+        with pytest.raises(OutputError) as refused:
+            server.open()
+        server.close()
+        return str(refused.value)
+
+    return asyncio.run(main())

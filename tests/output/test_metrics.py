@@ -1,0 +1,118 @@
+"""netpunch.output.metrics: Prometheus reads it, and it says what the status says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from netpunch.output.metrics import METRICS, Metric, metrics_text
+from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, State
+
+SINCE = 1769860800.25
+
+NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
+SAMPLE = re.compile(rf"({NAME})(?:{{({LABEL}(?:,{LABEL})*)}})? (-?[0-9.]+(?:e[+-]?[0-9]+)?)")
+"""A sample without a time, by Prometheus's exposition format 0.0.4."""
+
+UP = EndStatus(
+    "home-office",
+    "a",
+    SINCE,
+    State.UP,
+    rtt_ms=12.5,
+    links=3,
+    failures={"blocked": 2, "partner_absent": 1},
+    losses={"silent": 2},
+)
+WAITING = EndStatus("lab", "b", SINCE, State.WAITING, reason="partner_absent")
+CONTROL = ControlStatus(
+    "vps",
+    ("0.0.0.0:10001",),
+    registered=4,
+    drops={"bad_mac": 5, "stale": 6},
+    send_errors={"EPERM": 7},
+    queue_drops=8,
+)
+STATUS = ProcessStatus(
+    SINCE, SINCE, "1.2", "abc", 42, "home", 9, ends=(UP, WAITING), controls=(CONTROL,)
+)
+
+
+def samples(status: ProcessStatus) -> dict[str, float]:
+    """By name and labels; every line must be a sample, or belong to the next one."""
+    found: dict[str, float] = {}
+    described = ""
+    for line in metrics_text(status).splitlines():
+        if line.startswith("#"):
+            _, keyword, name, text = line.split(" ", 3)
+            if keyword == "HELP":
+                assert not any(sample.split("{")[0] == name for sample in found), f"{name} twice"
+                described = name
+            else:
+                assert (keyword, name) == ("TYPE", described)
+                assert text in ("gauge", "counter")
+            continue
+        match = SAMPLE.fullmatch(line)
+        assert match, line
+        assert match[1] == described
+        key = f"{match[1]}{{{match[2]}}}" if match[2] else match[1]
+        assert key not in found
+        found[key] = float(match[3])
+    return found
+
+
+def test_everything() -> None:
+    home, lab, vps = 'pair="home-office",end="a"', 'pair="lab",end="b"', 'control="vps"'
+    assert samples(STATUS) == {
+        'netpunch_info{version="1.2",node="home"}': 1,
+        "netpunch_start_time_seconds": SINCE,
+        "netpunch_events_dropped_total": 9,
+        f"netpunch_pair_up{{{home}}}": 1,
+        f"netpunch_pair_up{{{lab}}}": 0,
+        f"netpunch_pair_since_timestamp_seconds{{{home}}}": SINCE,
+        f"netpunch_pair_since_timestamp_seconds{{{lab}}}": SINCE,
+        f"netpunch_pair_rtt_seconds{{{home}}}": 0.0125,
+        f"netpunch_pair_links_total{{{home}}}": 3,
+        f"netpunch_pair_links_total{{{lab}}}": 0,
+        f'netpunch_pair_failures_total{{{home},reason="blocked"}}': 2,
+        f'netpunch_pair_failures_total{{{home},reason="partner_absent"}}': 1,
+        f'netpunch_pair_losses_total{{{home},reason="silent"}}': 2,
+        f"netpunch_control_up{{{vps}}}": 1,
+        f"netpunch_control_registered{{{vps}}}": 4,
+        f'netpunch_control_drops_total{{{vps},reason="bad_mac"}}': 5,
+        f'netpunch_control_drops_total{{{vps},reason="stale"}}': 6,
+        f'netpunch_control_send_errors_total{{{vps},error="EPERM"}}': 7,
+        f"netpunch_control_queue_drops_total{{{vps}}}": 8,
+    }
+
+
+def test_a_control_with_a_problem_is_not_up() -> None:
+    broken = replace(STATUS, controls=(ControlStatus("vps", problems=("taken",)),))
+    assert samples(broken)['netpunch_control_up{control="vps"}'] == 0
+
+
+def test_without_ends_and_controls_nothing_is_said_of_them() -> None:
+    bare = replace(STATUS, ends=(), controls=())
+    assert set(samples(bare)) == {
+        'netpunch_info{version="1.2",node="home"}',
+        "netpunch_start_time_seconds",
+        "netpunch_events_dropped_total",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "escaped"), [('a"b', r"a\"b"), ("a\\b", r"a\\b"), ("a\nb", r"a\nb")]
+)
+def test_labels_are_escaped(value: str, escaped: str) -> None:
+    named = replace(STATUS, node=value)
+    assert f'netpunch_info{{version="1.2",node="{escaped}"}}' in samples(named)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=[metric.name for metric in METRICS])
+def test_names_keep_the_conventions(metric: Metric) -> None:
+    assert (metric.kind == "counter") == metric.name.endswith("_total")
+    assert "\n" not in metric.help
+    assert metric.help.endswith(".")

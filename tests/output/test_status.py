@@ -1,0 +1,158 @@
+"""netpunch.output.status: what is counted as up, and what is told as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netpunch.output.status import (
+    ControlStatus,
+    EndStatus,
+    ProcessStatus,
+    State,
+    default_socket,
+)
+
+AT = 1769860800.25
+TEXT = "2026-01-31T12:00:00.250000Z"
+
+
+def end(pair: str, name: str = "a", state: State = State.UP) -> EndStatus:
+    return EndStatus(pair, name, AT, state)
+
+
+def process(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> ProcessStatus:
+    return ProcessStatus(
+        at=AT, started=AT, version="1", run="abc", pid=42, ends=ends, controls=controls
+    )
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
+def test_only_up_is_up(state: State) -> None:
+    assert process(end("one")).is_ok
+    assert not process(end("one"), end("two", state=state)).is_ok
+
+
+def test_a_pair_is_up_if_both_of_its_ends_here_are() -> None:
+    ends = [end("one", "a"), end("one", "b"), end("two", "a"), end("two", "b", State.FAILED)]
+    assert process(*ends).summary == "1 of 2 pairs up"
+
+
+@pytest.mark.parametrize(
+    ("registered", "summary"), [(0, "0 ends registered"), (1, "1 end registered")]
+)
+def test_a_control_tells_who_is_registered(registered: int, summary: str) -> None:
+    status = process(controls=(ControlStatus("vps", registered=registered),))
+    assert status.summary == summary
+    assert status.is_ok
+
+
+def test_both_are_told() -> None:
+    controls = (ControlStatus("one", registered=2), ControlStatus("two", registered=3))
+    assert process(end("p"), controls=controls).summary == "1 of 1 pair up, 5 ends registered"
+
+
+def test_nothing_at_all() -> None:
+    assert process().summary == "nothing to do"
+    assert process().is_ok
+
+
+def test_a_control_that_does_not_serve_is_not_ok() -> None:
+    assert not process(end("p"), controls=(ControlStatus("vps", problems=("taken",)),)).is_ok
+
+
+def test_the_record_leaves_out_what_is_not_known() -> None:
+    assert end("p", state=State.STARTING).as_record() == {
+        "pair": "p",
+        "end": "a",
+        "state": "starting",
+        "since": TEXT,
+        "links": 0,
+        "failures": {},
+        "losses": {},
+    }
+
+
+def test_the_record_of_everything_is_json() -> None:
+    full = EndStatus(
+        pair="p",
+        end="b",
+        since=AT,
+        state=State.DOWN,
+        reason="silent",
+        laddr="0.0.0.0:5000",
+        raddr="203.0.113.7:5000",
+        observed="198.51.100.1:5000",
+        path="observed",
+        rtt_ms=12.5,
+        err="3 silent keepalives",
+        err_at=AT,
+        links=2,
+        failures={"blocked": 1},
+        losses={"silent": 2},
+    )
+    control = ControlStatus(
+        "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, ("p: no key",)
+    )
+    status = ProcessStatus(AT, AT, "1", "abc", 42, "home", 7, (full,), (control,))
+    assert json.loads(json.dumps(status.as_record())) == {
+        "v": 1,
+        "ts": TEXT,
+        "run": "abc",
+        "node": "home",
+        "version": "1",
+        "pid": 42,
+        "started": TEXT,
+        "ok": False,
+        "summary": "0 of 1 pair up, 3 ends registered",
+        "events_dropped": 7,
+        "pairs": [
+            {
+                "pair": "p",
+                "end": "b",
+                "state": "down",
+                "reason": "silent",
+                "laddr": "0.0.0.0:5000",
+                "raddr": "203.0.113.7:5000",
+                "observed": "198.51.100.1:5000",
+                "path": "observed",
+                "rtt_ms": 12.5,
+                "since": TEXT,
+                "err": "3 silent keepalives",
+                "err_at": TEXT,
+                "links": 2,
+                "failures": {"blocked": 1},
+                "losses": {"silent": 2},
+            }
+        ],
+        "controls": [
+            {
+                "control": "vps",
+                "addresses": ["[::]:10001"],
+                "registered": 3,
+                "drops": {"bad_mac": 4},
+                "send_errors": {"EPERM": 5},
+                "queue_drops": 6,
+                "problems": ["p: no key"],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        ("", None),
+        ("/run/netpunch", "/run/netpunch/status.sock"),
+        ("/run/netpunch:/run/other", "/run/netpunch/status.sock"),
+    ],
+)
+def test_the_default_socket(folders: str, expected: str | None) -> None:
+    found = default_socket({"RUNTIME_DIRECTORY": folders})
+    assert found == (Path(expected) if expected else None)
+
+
+def test_no_default_socket_without_a_unit() -> None:
+    assert default_socket({}) is None

@@ -1,0 +1,77 @@
+"""netpunch.output.status_table: a table for people, of whatever a socket has answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, State
+from netpunch.output.status_table import status_table
+
+AT = 1769860800.25
+
+
+def answer(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> dict[str, Any]:
+    status = ProcessStatus(AT, AT, "1", "abc", 42, "home", ends=ends, controls=controls)
+    return status.as_record()
+
+
+def test_a_site() -> None:
+    up = EndStatus(
+        "home-office",
+        "a",
+        AT,
+        State.UP,
+        laddr="0.0.0.0:5000",
+        raddr="[2001:db8::7]:5000",
+        path="ipv6",
+        rtt_ms=12.34,
+        err="it fell silent",
+        err_at=AT,
+    )
+    waiting = EndStatus("lab", "b", AT, State.WAITING, reason="partner_absent")
+    control = ControlStatus(
+        "vps", ("0.0.0.0:10001", "[::]:10001"), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, ("p: no key",)
+    )
+    assert status_table([answer(up, waiting, controls=(control,))]) == (
+        "node home, process 42: 1 of 2 pairs up, 3 ends registered\n"
+        "\n"
+        "PAIR         END  STATE                     SINCE                 LOCAL         "
+        "REMOTE              PATH  RTT      LAST ERROR\n"
+        "home-office  a    up                        2026-01-31T12:00:00Z  0.0.0.0:5000  "
+        "[2001:db8::7]:5000  ipv6  12.3 ms  2026-01-31T12:00:00Z it fell silent\n"
+        "lab          b    waiting (partner_absent)  2026-01-31T12:00:00Z  -             "
+        "-                   -     -        -\n"
+        "\n"
+        "CONTROL  LISTENS ON                 ENDS  DROPPED                           LAST ERROR\n"
+        "vps      0.0.0.0:10001, [::]:10001  3     bad_mac 4, EPERM 5, queue_full 6  p: no key\n"
+    )
+
+
+def test_only_a_control() -> None:
+    table = status_table([answer(controls=(ControlStatus("vps", ("0.0.0.0:1",)),))])
+    assert table.splitlines() == [
+        "node home, process 42: 0 ends registered",
+        "",
+        "CONTROL  LISTENS ON  ENDS  DROPPED  LAST ERROR",
+        "vps      0.0.0.0:1   0     -        -",
+    ]
+
+
+def test_several_processes_share_the_table() -> None:
+    lines = status_table([answer(EndStatus("one", "a", AT)), answer(EndStatus("two", "b", AT))])
+    assert [line.split(" ")[0] for line in lines.splitlines()] == [
+        *("node", "node"),
+        *("", "PAIR", "one", "two"),
+    ]
+
+
+def test_an_answer_of_another_version() -> None:
+    """Fields are missing, others are new."""
+    table = status_table([{"pairs": [{"pair": "p", "colour": "red"}], "controls": [{}]}])
+    assert table.splitlines()[3].split() == ["p", *8 * ["-"]]
+
+
+def test_nothing_steers_the_terminal() -> None:
+    end = EndStatus("p", "a", AT, State.FAILED, err="\x1b[2J\n\u202eevil", err_at=AT)
+    table = status_table([answer(end)])
+    assert table.splitlines()[-1].endswith("?[2J??evil")
