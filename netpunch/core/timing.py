@@ -49,8 +49,8 @@ MAX_CANDIDATES = 16
 """Per partner attempt, peer-reflexive ones included."""
 SEQUENCE_WINDOW = 1024
 """Pings remembered per partner attempt: a second's worth at the highest rate, doubled."""
-OPENER_TTL = 2
-"""Hops: through the NAT at home, not as far as the partner's."""
+OPENER_TTL = 4
+"""Hops: through the NAT at home and a carrier's behind it, but across no Internet."""
 OPENER_LEAD = 0.1
 """Seconds from the opener to the first full ping: more than jitter between two introductions."""
 PROBED_LEAD = 0.5

@@ -12,15 +12,17 @@ from netpunch.wire.keys import control_key
 PAIR = "bench"
 SECRET = bytes(range(32))
 CLASSIC_SECRET = b"bench"
-PAIRS = {PAIR: control_key(SECRET, PAIR)}
+ENDS = 1000
+"""A control takes 20 announcements a second of one end: a thousand of them keep it busy."""
+PAIRS = {f"{PAIR}{number}": control_key(SECRET, f"{PAIR}{number}") for number in range(ENDS)}
 CLASSIC = {"ab": CLASSIC_SECRET}
 
 
 class Announcer:
     """One attempt of an end, whose counter rises with each announcement."""
 
-    def __init__(self, pair: str = PAIR, end: EndName = "a", *, key: bytes = PAIRS[PAIR]) -> None:
-        self.channel = ControlChannel(key, pair, end)
+    def __init__(self, pair: str, end: EndName = "a") -> None:
+        self.channel = ControlChannel(PAIRS[pair], pair, end)
         self.attempt = os.urandom(v2.ATTEMPT_LENGTH)
         self.cookie = v2.NO_COOKIE
         self._card = os.urandom(v2.SEALED_CARD_LENGTH)
@@ -41,10 +43,11 @@ class Announcer:
 
 
 def announcements() -> Iterator[bytes]:
-    """Of one waiting end."""
-    voice = Announcer()
+    """Of waiting ends, one after the other."""
+    voices = [Announcer(pair) for pair in PAIRS]
     while True:
-        yield voice.announcement()
+        for voice in voices:
+            yield voice.announcement()
 
 
 def classic_announcements() -> Iterator[bytes]:

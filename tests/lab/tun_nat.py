@@ -85,14 +85,6 @@ class Tun:
                 self._segment.carry(datagram, self._place)
 
 
-class RoutingNat(Nat):
-    """A NAT that looks at the TTL first, as a router does: what ends here leaves no mapping."""
-
-    def receive(self, datagram: Datagram, segment: Segment) -> None:
-        if datagram.ttl > 1:
-            super().receive(datagram, segment)
-
-
 class Internet:
     """What can be called from the other side. NATs are known by their number; 0 is none of
     them, but the internet itself."""
@@ -104,7 +96,7 @@ class Internet:
 
     def add_nat(self, behavior: NatBehavior, public: str, behind: int, up: Link, down: Link) -> int:
         """Gives its number."""
-        nat = RoutingNat(behavior, self._segment(behind), public, up=up, down=down)
+        nat = Nat(behavior, self._segment(behind), public, up=up, down=down)
         self._nats.append(nat)
         return len(self._nats)
 

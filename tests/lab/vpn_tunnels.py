@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from tests.lab.vpn_site import VpnSite
 
@@ -36,7 +37,7 @@ def missing() -> str:
 class OpenVpn:
     """Keys, certificates and configurations of both ends of one pair, in the nodes' folders."""
 
-    ADDRESSES = {"home": "10.8.0.1", "office": "10.8.0.2"}
+    ADDRESSES: ClassVar = {"home": "10.8.0.1", "office": "10.8.0.2"}
     """As the examples say."""
     COMMAND = re.compile(r"^#     (command: .+)$", re.MULTILINE)
 
@@ -64,8 +65,8 @@ class WireGuard:
     Its names differ, as wireguard-go's sockets lie outside of network namespaces."""
 
     PORT = 5001
-    ADDRESSES = {"home": "10.9.0.1", "office": "10.9.0.2"}
-    INTERFACES = {"home": f"np{os.getpid()}a", "office": f"np{os.getpid()}b"}
+    ADDRESSES: ClassVar = {"home": "10.9.0.1", "office": "10.9.0.2"}
+    INTERFACES: ClassVar = {"home": f"np{os.getpid()}a", "office": f"np{os.getpid()}b"}
 
     def __init__(self, site: VpnSite) -> None:
         self._hosts = {node: site.hosts[node] for node in self.INTERFACES}

@@ -71,9 +71,8 @@ def test_a_file_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture
 def test_a_pair_that_does_not_exist(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError):
         run_site(site, RunOptions(pairs=("q",)))
-    assert [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()][
-        0
-    ] == "run.start"
+    first, *_ = capfd.readouterr().out.splitlines()
+    assert json.loads(first)["event"] == "run.start"
 
 
 @pytest.mark.usefixtures("_fake")
@@ -131,14 +130,17 @@ def test_what_standard_output_carries(
 def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) -> None:
     plans: list[Plan] = []
 
-    async def life(supervisor: FakeSupervisor) -> None:
+    def rename_pair() -> None:
         site.write_text(site.read_text().replace('"p"', '"q"'))
+
+    async def life(supervisor: FakeSupervisor) -> None:
+        rename_pair()
         plans.append(supervisor.make_plan())
         plans.append(supervisor.make_plan())
 
     FakeSupervisor.life = life
     run_site(site, RunOptions())
-    assert [list(plan.ends)[0][0] for plan in plans] == ["p", "q"]
+    assert [next(iter(plan.ends))[0] for plan in plans] == ["p", "q"]
 
 
 @pytest.mark.usefixtures("_fake")

@@ -116,6 +116,8 @@ class Nat:
         self._last_step = 0.0
 
     def receive(self, datagram: Datagram, segment: Segment) -> None:
+        if datagram.ttl <= 1:
+            return  # a router looks at it first: no mapping
         if segment is self.inside:
             self._from_inside(datagram)
         else:
