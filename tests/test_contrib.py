@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from netpunch.address import Address
 from netpunch.cli.run import parse
+from netpunch.cli.status import USUAL_SOCKETS
 from netpunch.errors import (
     ConfigurationError,
     MissingFileError,
@@ -18,11 +21,19 @@ from netpunch.errors import (
     PermissionsError,
     UsageError,
 )
+from netpunch.output.envfile import link_variables, write_env_file
+from netpunch.output.record import rfc3339
+from netpunch.output.status import SOCKET_NAME
 
 CONTRIB = Path(__file__).parent.parent / "contrib"
-UNITS = sorted(path.name for path in CONTRIB.iterdir() if path.suffix in {".service", ".timer"})
+UNITS = sorted(
+    path.name for path in CONTRIB.iterdir() if path.suffix in {".service", ".timer", ".path"}
+)
+CONTROL, KEEP, ONCE = (f"netpunch-{name}.service" for name in ("control", "keep", "once@"))
+APPLY = "netpunch-apply@.service"
 CRON_LINE = re.compile(r"(?P<when>(\S+ ){5})(?P<user>\S+) (?P<command>.+)")
 INSTALLED = "/usr/bin/netpunch"
+INSTALLED_APPLY = "/usr/local/lib/netpunch/netpunch-apply"
 STAND_IN = "/bin/true"
 """A program that exists where netpunch is not installed; systemd wants an executable file."""
 COMMAND_SECONDS = 30
@@ -87,7 +98,9 @@ def units(tmp_path: Path) -> Path:
     """A folder with the units, their program replaced by one that exists."""
     for name in UNITS:
         text = (CONTRIB / name).read_text(encoding="utf-8")
-        (tmp_path / name).write_text(text.replace(INSTALLED, STAND_IN), encoding="utf-8")
+        for program in (INSTALLED, INSTALLED_APPLY):
+            text = text.replace(program, STAND_IN)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -100,14 +113,14 @@ def test_systemd_accepts_the_unit(units: Path, name: str) -> None:
 @needs_systemd
 @pytest.mark.parametrize("mistake", ["ProtectSytem=strict", "RestartSec=soon"])
 def test_the_verification_notices_mistakes(units: Path, mistake: str) -> None:
-    unit = units / "netpunch-control.service"
+    unit = units / CONTROL
     unit.write_text(unit.read_text().replace("[Service]", f"[Service]\n{mistake}"))
     assert f"{unit}:" in verify(unit)
 
 
 @needs_systemd
 @pytest.mark.parametrize(
-    ("name", "exposure"), [("netpunch-control.service", 1.5), ("netpunch-once@.service", 3.0)]
+    ("name", "exposure"), [(CONTROL, 1.5), (KEEP, 2.0), (ONCE, 2.0), (APPLY, 1.5)]
 )
 def test_the_service_is_hardened(units: Path, name: str, exposure: float) -> None:
     """`exposure` is systemd's own measure: 0 is a service that can do nothing, 10 is root."""
@@ -115,25 +128,70 @@ def test_the_service_is_hardened(units: Path, name: str, exposure: float) -> Non
     assert analyze("security", "--offline=yes", threshold, str(units / name)) == ""
 
 
+@needs_systemd
+def test_the_measure_notices_what_is_not_hardened(units: Path) -> None:
+    unit = units / CONTROL
+    unit.write_text(unit.read_text().replace("CapabilityBoundingSet=\n", ""))
+    assert analyze("security", "--offline=yes", "--threshold=15", str(unit)) != ""
+
+
 @pytest.mark.parametrize(
-    ("name", "once"), [("netpunch-control.service", False), ("netpunch-once@.service", True)]
+    ("name", "mode"), [(CONTROL, (False, False)), (KEEP, (False, True)), (ONCE, (True, False))]
 )
-def test_the_service_runs_the_site_file(name: str, once: bool) -> None:
+def test_the_service_runs_the_site_file(name: str, mode: tuple[bool, bool]) -> None:
     (command,) = settings(name, "ExecStart")
     program, subcommand, *arguments = shlex.split(command)
     assert (program, subcommand) == (INSTALLED, "run")
     options = parse("netpunch run", arguments)
-    assert (options.file, options.once) == ("/etc/netpunch/site.yaml", once)
+    assert options.file == "/etc/netpunch/site.yaml"
+    assert (options.once, options.keep) == mode
 
 
-def test_control_is_not_restarted_for_what_a_restart_does_not_mend() -> None:
-    (codes,) = settings("netpunch-control.service", "RestartPreventExitStatus")
+@pytest.mark.parametrize("name", [CONTROL, KEEP])
+def test_it_is_not_restarted_for_what_a_restart_does_not_mend(name: str) -> None:
+    (codes,) = settings(name, "RestartPreventExitStatus")
     lasting = (UsageError, MissingFileError, PermissionsError, ConfigurationError)
     assert [int(code) for code in codes.split()] == [error.exit_code for error in lasting]
 
 
+@pytest.mark.parametrize("name", [CONTROL, KEEP])
+def test_systemd_watches_what_runs_for_ever(name: str) -> None:
+    assert settings(name, "Type") == ["notify"]
+    assert settings(name, "WatchdogSec") == ["30s"]
+    assert settings(name, "ExecReload") == ["/bin/kill -HUP $MAINPID"]
+
+
+@pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE])
+def test_secrets_are_credentials(name: str) -> None:
+    assert settings(name, "LoadCredential") == ["netpunch:/etc/netpunch/keys"]
+
+
+@pytest.mark.parametrize("name", [KEEP, ONCE, APPLY])
+def test_env_files_outlive_the_process(name: str) -> None:
+    assert settings(name, "RuntimeDirectoryPreserve") == ["yes"]
+
+
+@pytest.mark.parametrize("name", [CONTROL, KEEP])
+def test_the_status_command_finds_the_socket(name: str) -> None:
+    (folder,) = settings(name, "RuntimeDirectory")
+    assert Path(folder, SOCKET_NAME).match(USUAL_SOCKETS)
+
+
+def test_the_once_services_of_a_host_do_not_share_a_socket() -> None:
+    assert settings(ONCE, "UnsetEnvironment") == ["RUNTIME_DIRECTORY"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers")
+def test_the_user_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    done = run("systemd-sysusers", f"--root={tmp_path}", str(CONTRIB / "netpunch.sysusers"))
+    assert done.returncode == 0, done.stderr
+    (user,) = settings(KEEP, "User")
+    assert (tmp_path / "etc" / "passwd").read_text().startswith(f"{user}:")
+
+
 def test_an_absent_partner_is_no_failure_of_the_once_service() -> None:
-    (code,) = settings("netpunch-once@.service", "SuccessExitStatus")
+    (code,) = settings(ONCE, "SuccessExitStatus")
     assert int(code) == NotLinkedError.exit_code
 
 
@@ -168,3 +226,133 @@ def test_the_cron_line_runs_one_netpunch_at_a_time(tmp_path: Path) -> None:
     subcommand, *arguments = call.split()
     assert subcommand == "run"
     assert parse("netpunch run", arguments).once
+
+
+# Root acts on what another user has written.
+
+PRINT_ALL = ("sh", "-c", "env | grep -v ^PWD= | sort; echo $#", "name")
+
+
+def apply(file: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(CONTRIB / "netpunch-apply"), str(file), *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_SECONDS,
+        env={"PATH": os.environ["PATH"], "SECRET_OF_ROOT": "x", **environ},
+    )
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    path = tmp_path / "p.a.env"
+    local, remote = Address("::", 5000), Address("2001:db8::7", 6000)
+    write_env_file(path, link_variables("p", "a", local, remote, rfc3339(0.0)))
+    return path
+
+
+def test_the_path_unit_leads_to_the_action() -> None:
+    (watched,) = settings("netpunch-apply@.path", "PathChanged")
+    (folder,) = settings(KEEP, "RuntimeDirectory")
+    assert watched == f"/run/{folder}/%i.env"
+    assert settings(APPLY, "ConditionPathExists") == [watched]
+    assert settings(APPLY, "ExecStart") == [f"{INSTALLED_APPLY} {watched} /etc/netpunch/apply %i"]
+    assert settings(APPLY, "User") == []
+    assert settings(APPLY, "EnvironmentFile") == []
+
+
+def test_the_action_gets_the_variables_and_nothing_else(env_file: Path) -> None:
+    done = apply(env_file, *PRINT_ALL, "p.a", RUNTIME_DIRECTORY="/run/netpunch-apply")
+    assert done.returncode == 0, done.stderr
+    *variables, count = done.stdout.splitlines()
+    assert sorted(
+        [*env_file.read_text().splitlines(), "RUNTIME_DIRECTORY=/run/netpunch-apply"]
+    ) == [line for line in sorted(variables) if not line.startswith(("PATH=", "SHLVL=", "_="))]
+    assert count == "1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LD_PRELOAD=/run/netpunch/evil.so",
+        "PATH=/run/netpunch",
+        "NETPUNCH_RADDR=$(reboot)",
+        "NETPUNCH_RADDR=1 LD_PRELOAD=/x",
+        "NETPUNCH_RADDR=1\tLD_PRELOAD=/x",
+        "NETPUNCH_RADDR='1'",
+        "NETPUNCH_RADDR=\xe4",
+        "NETPUNCH_RADDR",
+        "-u PATH",
+        " ",
+    ],
+)
+def test_a_file_with_anything_else_in_it_is_refused(env_file: Path, line: str) -> None:
+    with env_file.open("a") as file:
+        file.write(line + "\n")
+    done = apply(env_file, "touch", str(env_file.parent / "done"))
+    assert done.returncode == ConfigurationError.exit_code
+    assert "has lines that netpunch doesn't write" in done.stderr
+    assert not (env_file.parent / "done").exists()
+
+
+def test_brackets_are_no_patterns(env_file: Path) -> None:
+    (env_file.parent / "NETPUNCH_RADDR=a").touch()
+    env_file.write_text("NETPUNCH_RADDR=[a]\n")
+    done = subprocess.run(
+        [str(CONTRIB / "netpunch-apply"), str(env_file), "env"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=env_file.parent,
+        timeout=COMMAND_SECONDS,
+    )
+    assert "NETPUNCH_RADDR=[a]\n" in done.stdout
+
+
+def test_a_link_to_a_secret_tells_nothing_of_it(env_file: Path) -> None:
+    secret = env_file.with_name("secret")
+    secret.write_text("root:$6$salt$hash\n")
+    env_file.unlink()
+    env_file.symlink_to(secret)
+    done = apply(env_file, "true")
+    assert done.returncode == ConfigurationError.exit_code
+    assert "hash" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [("", "is empty"), ("NETPUNCH_A=" + 4096 * "x", "is too long")]
+)
+def test_a_file_of_the_wrong_size_is_refused(env_file: Path, content: str, complaint: str) -> None:
+    env_file.write_text(content)
+    done = apply(env_file, "true")
+    assert done.returncode == ConfigurationError.exit_code
+    assert complaint in done.stderr
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert apply(tmp_path / "none.env", "true").returncode == MissingFileError.exit_code
+
+
+def test_a_program_is_missing(env_file: Path) -> None:
+    assert apply(env_file).returncode == UsageError.exit_code
+
+
+def test_the_action_s_failure_is_the_service_s(env_file: Path) -> None:
+    assert apply(env_file, "sh", "-c", "exit 3").returncode == 3
+
+
+def test_a_link_that_came_meanwhile_is_applied_too(env_file: Path) -> None:
+    """systemd does not see it: it looks away while the service runs."""
+    script = """
+        echo "$NETPUNCH_RADDR"
+        [ "$NETPUNCH_RADDR" = new ] || echo NETPUNCH_RADDR=new >"$1"
+    """
+    env_file.write_text("NETPUNCH_RADDR=old\n")
+    done = apply(env_file, "sh", "-c", script, "name", str(env_file))
+    assert (done.returncode, done.stdout) == (0, "old\nnew\n"), done.stderr
+
+
+def test_a_link_that_went_meanwhile_is_no_failure(env_file: Path) -> None:
+    assert apply(env_file, "rm", str(env_file)).returncode == 0

@@ -23,8 +23,8 @@ the site file does not say, it is $RUNTIME_DIRECTORY/status.sock, or else every
 /run/netpunch*/status.sock: where the units in contrib/ have theirs.
 
 examples:
-  netpunch status
   netpunch status /etc/netpunch/site.yaml
+  netpunch status
   netpunch status --json /run/netpunch/status.sock
 
 {EXIT_CODES}"""
@@ -112,7 +112,7 @@ def ask(path: Path) -> Mapping[str, Any]:
         raise NotLinkedError(f"{path}: the process does not answer; is it stopped?") from None
     except OSError:
         raise not_running(path) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "pairs" not in answer:
         raise NotLinkedError(f"{path}: the answer is not netpunch's, or was cut off")

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from netpunch.address import Address
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control_v2 import ControlV2
-from netpunch.core.events import Event, Via
-from netpunch.core.machine import Transmit
-from netpunch.wire.drop import Drop
+from netpunch.core.events import Via
+from netpunch.core.machine import Outbox, Transmit
 from netpunch.wire.envelope import VERSION
 
 _V2 = bytes((VERSION,))
 
 
-class ControlNode:
-    """Both halves as one core object; see `core.machine` for the contract."""
+class ControlNode(Outbox):
+    """Both halves as one core object; see `core.machine` for the contract.
+
+    Both put what they have to say into one outbox, this one's: a driver looks into it after every
+    datagram."""
 
     def __init__(self, v2: ControlV2, classic: ClassicControl) -> None:
+        super().__init__()
         self.v2 = v2
         self.classic = classic
-
-    @property
-    def drops(self) -> Counter[Drop]:
-        return self.v2.drops + self.classic.drops
+        for half in (v2, classic):
+            half._transmits, half._events, half._drops = self._transmits, self._events, self._drops
 
     @property
     def registered(self) -> int:
@@ -43,11 +42,9 @@ class ControlNode:
         return min(self.v2.next_timer(), self.classic.next_timer())
 
     def datagrams_to_send(self) -> list[Transmit]:
-        of_v2, of_classic = self.v2.datagrams_to_send(), self.classic.datagrams_to_send()
-        return of_v2 + of_classic if of_classic else of_v2
-
-    def next_event(self) -> Event | None:
-        return self.v2.next_event() or self.classic.next_event()
+        transmits = self._transmits[:]
+        self._transmits.clear()  # and not replaced: the halves know this list
+        return transmits
 
     def describe(self, data: bytes) -> str:
         return (self.v2 if data[:1] == _V2 else self.classic).describe(data)

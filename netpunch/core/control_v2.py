@@ -23,8 +23,8 @@ from netpunch.core.describe import describe
 from netpunch.core.desks import CHANNELS_KEPT, Desk, Desks
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
 from netpunch.core.expiries import Expiries
-from netpunch.core.machine import Outbox, Random
-from netpunch.core.nonces import Nonces
+from netpunch.core.machine import Outbox, Random, Transmit
+from netpunch.core.nonces import nonces
 from netpunch.core.rejections import Rejections
 from netpunch.core.slots import Live, Verdict
 from netpunch.wire import v2
@@ -62,7 +62,7 @@ class ControlV2(Outbox):
         self.registered = 0
         """How many ends are there."""
         self._expire = expire
-        self._nonces = Nonces(random)
+        self._nonces = nonces(random)
         self._cookies = Cookies(random)
         self._rejections = Rejections(self._emit)
         self._desks = Desks(pairs)
@@ -84,14 +84,13 @@ class ControlV2(Outbox):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) != CONTROL_DATAGRAM or data[0] != VERSION:
             return self._reject(Drop.MALFORMED, None, source, now)
-        kind = data[1]
-        heard = _HEARD.get(kind & ~END_B)
+        heard = _HEARD.get(data[1])
         if heard is None:
             return self._reject(Drop.MALFORMED, None, source, now)
         pair = self._desks.by_tag.get(data[TAG_SLICE])
         if pair is None:
             return self._reject(Drop.UNKNOWN_PAIR, None, source, now)
-        desk = pair.b if kind & END_B else pair.a
+        desk = pair.b if data[1] & END_B else pair.a
         channel = desk.channel or self._desks.open_channel(desk)
         body = channel.to_control.open_body(data)
         if body is None:
@@ -229,8 +228,8 @@ class ControlV2(Outbox):
         self, kind: v2.Kind, body: bytes, desk: Desk, destination: Address, via: Via
     ) -> None:
         channel = desk.channel or self._desks.open_channel(desk)
-        data = channel.from_control.seal_body(kind, body, self._nonces.take())
-        self._send(data, destination, via)
+        data = channel.from_control.seal_body(kind, body, next(self._nonces))
+        self._transmits.append(Transmit(data, destination, via))
 
     def _reject(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
         self._drop(reason)
@@ -244,9 +243,14 @@ def _context(desk: Desk, attempt: bytes) -> bytes:
 
 _Read = Callable[[bytes], Fields]
 _Take = Callable[[ControlV2, Fields, Desk, Address, float, Via], None]
-_HEARD: dict[int, tuple[_Read, _Take]] = {
-    v2.Kind.ANNOUNCE: (v2.LAYOUTS[v2.Announce].struct.unpack_from, ControlV2._announced),
-    v2.Kind.LEAVE: (v2.LAYOUTS[v2.Leave].struct.unpack_from, ControlV2._left),
-    v2.Kind.OBSERVE: (v2.LAYOUTS[v2.Observe].struct.unpack_from, ControlV2._observing),
+_OF_EITHER_END: dict[type[v2.ToControl], _Take] = {
+    v2.Announce: ControlV2._announced,
+    v2.Leave: ControlV2._left,
+    v2.Observe: ControlV2._observing,
 }
-"""What ends say to a control: how it is read, and who takes it."""
+_HEARD: dict[int, tuple[_Read, _Take]] = {
+    v2.LAYOUTS[message].kind | flag: (v2.LAYOUTS[message].struct.unpack_from, take)
+    for message, take in _OF_EITHER_END.items()
+    for flag in (0, END_B)
+}
+"""What ends say to a control, by the kind byte: how it is read, and who takes it."""

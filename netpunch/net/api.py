@@ -13,9 +13,10 @@ from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
 from netpunch.errors import UsageError
+from netpunch.net.controls import ControlAt
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Observer
-from netpunch.net.punch import ControlAt, Punch, PunchSpec
+from netpunch.net.punch import Punch, PunchSpec
 from netpunch.wire.keys import KEY_LENGTH
 
 CLASSIC_LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.classic_end import ClassicEnd
@@ -27,12 +26,12 @@ from netpunch.core.events import (
 )
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
+from netpunch.net.controls import ControlAt, find_controls, local_address, observers
 from netpunch.net.driver import Driver, clock
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
 from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
-from netpunch.net.resolve import resolve
 from netpunch.net.sockets import bind
 
 FAREWELL = 1.0
@@ -40,14 +39,6 @@ FAREWELL = 1.0
 
 UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
-
-
-class ControlAt(NamedTuple):
-    """A control's host, port, and second port, which tells how NATs map (None: it has none)."""
-
-    host: str
-    port: int
-    observe: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +103,9 @@ class Punch:
         ControlUnreachableError (no control's name resolves)."""
         sockets = dict(enumerate(bind(*self._spec.local)))
         try:
-            locals_ = {via: _local_address(sock) for via, sock in sockets.items()}
-            found = await self._find_controls({each.family for each in locals_.values()})
+            locals_ = {via: local_address(sock) for via, sock in sockets.items()}
+            families = {each.family for each in locals_.values()}
+            found = await find_controls(self._spec.controls, families, self.unresolved)
             self._machine = self._make_machine(found, locals_)
             self._driver = Driver(
                 self._machine,
@@ -180,23 +172,6 @@ class Punch:
             self._driver.close()
             self._driver = None
 
-    async def _find_controls(self, families: set[int]) -> dict[Address, int | None]:
-        """One address for each control whose name resolves, IPv4 where possible, and its second
-        port."""
-        found: dict[Address, int | None] = {}
-        # At once: a lookup that no server answers takes half a minute.
-        lookups = (_look_up(control, families) for control in self._spec.controls)
-        for control, answer in zip(
-            self._spec.controls, await asyncio.gather(*lookups), strict=True
-        ):
-            if isinstance(answer, Address):
-                found[answer] = control.observe
-            else:
-                self.unresolved.append(answer)
-        if not found:
-            raise ControlUnreachableError("; ".join(self.unresolved), Reason.NO_CONTROL)
-        return found
-
     def _make_machine(
         self, found: Mapping[Address, int | None], sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
@@ -229,7 +204,7 @@ class Punch:
         return End(
             settings,
             controls=controls,
-            observers=_observers(found),
+            observers=observers(found),
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=host_addresses() if remote else [],
@@ -275,29 +250,3 @@ class Punch:
     def _settle(self, outcome: Linked | PunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
-
-
-async def _look_up(control: ControlAt, families: set[int]) -> Address | str:
-    """A control's first address of these families, or what is wrong."""
-    try:
-        addresses = await resolve(control.host, control.port)
-    except ControlUnreachableError as error:
-        return str(error)
-    usable = (address for address in addresses if address.family in families)
-    return next(usable, f"{control.host} has no address of the family of the local address")
-
-
-def _observers(found: Mapping[Address, int | None]) -> list[Address]:
-    """Two addresses that can tell how our NAT maps: both ports of a control, else two controls.
-    None on loopback: there is no NAT."""
-    for control, observe in found.items():
-        if observe is not None and not is_loopback(control.host):
-            return [control, Address(control.host, observe)]
-    apart = [control for control in found if not is_loopback(control.host)]
-    same = [control for control in apart if control.family == apart[0].family]
-    return same[:2] if len(same) > 1 else []
-
-
-def _local_address(sock: socket.socket) -> Address:
-    host, port = sock.getsockname()[:2]
-    return Address(host.partition("%")[0], port)

@@ -29,6 +29,8 @@ CHECK_TIMEOUT = 30.0
 """Seconds; a check that takes longer is no check."""
 STOPPED_TIMEOUT = 3.0
 """Seconds for the `fail` hook of a stopped end: the process must end within 10."""
+CONSEQUENCES = ("down", "fail")
+"""Hooks whose own failure has no further consequence that would be told."""
 CUT = "stopped"
 """The `outcome` of a hook that was cut because its end was stopped."""
 
@@ -114,8 +116,10 @@ class EndHooks:
         await self._run("fail", self._end.hooks.fail, variables, record, stopping=True)
 
     def show_output(self, name: str, stream: str, text: str) -> None:
-        """A line that a hook or the command printed."""
+        """A line that a hook or the command printed. What checks print, people need not see."""
         self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
+        if name != "check":
+            self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
 
     async def _run(
         self,
@@ -189,7 +193,7 @@ class EndHooks:
             duration_s=result.duration,
             err=result.err,
         )
-        if result.err and name != "check":
+        if result.err and name in CONSEQUENCES:
             self._services.console.warn(
                 f"{self._end.pair} {self._end.end}: hook {name}: {result.err}"
             )

@@ -20,7 +20,9 @@ from typing import Any
 from netpunch.config.model import End
 from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
-from netpunch.net.punch import ControlAt, Punch, PunchSpec
+from netpunch.net.controls import ControlAt
+from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.standby import StandbyWatch
 from netpunch.node.command import Command
 from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import HookResult, Outcome
@@ -65,6 +67,7 @@ class EndTask:
         self._services = services
         self._hooks = EndHooks(end, services)
         self._task: asyncio.Task[None] | None = None
+        self._standby_pause = 0.0
 
     # For the supervisor.
 
@@ -138,7 +141,7 @@ class EndTask:
         self._say("alive: the check passes, nothing to do")
         if self.end.mode == "once":
             return None
-        loss = await self._watch_checks()
+        loss = await self._until_lost_or_wanted(self._watch_checks())
         await self._down(loss)
         return loss
 
@@ -147,7 +150,7 @@ class EndTask:
         then, and `fail` gives back what `before` took."""
         published: Published | None = None
         try:
-            _raise_for(await self._hooks.before())
+            _raise_for("before", await self._hooks.before())
             await attempt.open()
             self._warn(attempt.unresolved)
             linked = await attempt.linked()
@@ -185,7 +188,7 @@ class EndTask:
             previous_remote=published.previous_remote,
             session_key=linked.session_key if self.end.session_key else None,
         )
-        _raise_for(result)
+        _raise_for("up", result)
 
     async def _down(self, loss: Loss, link: Mapping[str, str] | None = None) -> None:
         record = self._tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
@@ -221,9 +224,29 @@ class EndTask:
     async def _stay(self, attempt: Punch, published: Published) -> Loss:
         if self.end.holds:
             return await self._hold(attempt)
-        if self.end.command:
-            return await self._command(published)
-        return await self._watch_checks()
+        working = self._command(published) if self.end.command else self._watch_checks()
+        return await self._until_lost_or_wanted(working)
+
+    async def _until_lost_or_wanted(self, working: Coroutine[Any, Any, Loss]) -> Loss:
+        """While another program owns the port."""
+        watched = [working]
+        if self.end.standby and self.end.protocol == "v2":
+            watched.append(self._stand_by())
+        return await _first(watched)
+
+    async def _stand_by(self) -> Loss:
+        """Until the partner wants to punch anew. At most
+        once in `retry_after`, or a partner that never gets through would stop it all the time."""
+        observer = end_observer(self.end.pair, self.end.end, self._services)
+        watch = StandbyWatch(self._spec(), observer, trace=self._services.trace)
+        earliest = asyncio.get_running_loop().time() + self._standby_pause
+        try:
+            await watch.returned()
+        finally:
+            await watch.close()
+        await asyncio.sleep(max(0.0, earliest - asyncio.get_running_loop().time()))
+        self._standby_pause = self.end.retry_after
+        return Loss("partner_returned", "the partner wants to punch anew")
 
     async def _hold(self, attempt: Punch) -> Loss:
         match await attempt.ended():
@@ -324,13 +347,13 @@ class EndTask:
         self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")
 
 
-def _raise_for(result: HookResult | None) -> None:
+def _raise_for(name: str, result: HookResult | None) -> None:
     """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
     if result is None or result.outcome is Outcome.DONE:
         return
     if result.outcome is Outcome.RETRY:
-        raise NotLinkedError("a hook asks to be called again later", "hook")
-    raise HookError(result.err or "a hook failed")
+        raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
+    raise HookError(f"hook {name}: {result.err}")
 
 
 async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:

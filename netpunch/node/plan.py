@@ -9,7 +9,7 @@ from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Site
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
-from netpunch.net.punch import ControlAt
+from netpunch.net.controls import ControlAt
 from netpunch.node.options import RunOptions
 from netpunch.node.process import find_program
 from netpunch.template import TemplateError, render

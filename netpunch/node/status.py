@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from netpunch.errors import OutputError
@@ -81,17 +82,18 @@ class StatusServer:
             return
         client = self._loop.create_task(self._serve(connection))
         self._clients.add(client)
-        client.add_done_callback(self._served)
+        client.add_done_callback(partial(self._served, connection))
         if len(self._clients) >= MAX_CLIENTS:
             self._loop.remove_reader(self._listener)
 
     async def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        with connection, contextlib.suppress(OSError):  # a TimeoutError is one
+        with contextlib.suppress(OSError):  # a TimeoutError is one
             async with asyncio.timeout(CLIENT_TIMEOUT):
                 await self._loop.sock_sendall(connection, self._answer())
 
-    def _served(self, client: asyncio.Task[None]) -> None:
+    def _served(self, connection: socket.socket, client: asyncio.Task[None]) -> None:
+        connection.close()
         self._clients.discard(client)
         self._watch()
 

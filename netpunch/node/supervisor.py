@@ -71,6 +71,8 @@ class Supervisor:
                     self._services.notifier.ready()
         finally:
             self._services.notifier.stopping()
+            if self._stop_reason is not None:
+                self._services.console.say(f"{self._stop_reason}: stopping")
             await self._stop_all()
         codes = [failure.error.exit_code for failure in self._failures]
         code = combined_exit_code(codes + [end.exit_code for end in self._ends.values()])

@@ -17,9 +17,10 @@ import time
 from netpunch.address import Address
 from netpunch.core.events import Event, Waiting
 from netpunch.net.api import serve_control
+from netpunch.net.controls import ControlAt
 from netpunch.net.loop import run
 from netpunch.net.observer import Datagram
-from netpunch.net.punch import ControlAt, Punch, PunchSpec
+from netpunch.net.punch import Punch, PunchSpec
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import control_key
 from tests.bench.machine import machine

@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from netpunch.net.api import serve_control
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.net.loop import loop_factory, run
+from tests.bench.machine import resident
 
 SERVER_CORE = 0
 GENERATOR_CORE = 1
@@ -44,8 +44,7 @@ class Server(NamedTuple):
 
     def resident(self) -> int:
         """Bytes of memory that it holds."""
-        statm = Path(f"/proc/{self.pid}/statm").read_text()
-        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident(self.pid)
 
 
 def pin(core: int) -> None:

@@ -241,6 +241,34 @@ class TestRandom:
         climb.run(1.0)
         assert climb.probes(PathKind.SPRAY)
 
+    @pytest.mark.parametrize(
+        ("ours", "theirs", "count"),
+        [
+            (RANDOM, NatClass.EASY, budget.OPEN_MANY.sockets),
+            (STEP, NatClass.HARD_STEP, budget.DIAGONAL_WIDTH),
+        ],
+    )
+    def test_sockets_that_come_late_are_asked_for_once(
+        self, ours: list[Address], theirs: NatClass, count: int
+    ) -> None:
+        climb = Climb(ours, NatClass.UNKNOWN)
+        climb.run(0.6)
+        climb.bench._drives = False
+        climb.partner_is(theirs, BRACKET)
+        climb.run(0.1)
+        climb.bench.end.spray_granted(climb.bench.now)
+        for _ in range(4):
+            climb.partner_is(theirs, BRACKET)
+            climb.run(0.3)
+        requests = [event.count for event in climb.bench.events(OpenSockets)]
+        assert requests.count(count) == 1
+        before = len(climb.bench.all(v2.Ping))
+        late = {900 + n: Address("0.0.0.0", 900 + n) for n in range(count)}
+        climb.bench.end.sockets_opened(late, climb.bench.now)
+        climb.run(0.5)
+        assert {sent.via for _, sent in climb.bench.sent} & set(late)
+        assert len(climb.bench.all(v2.Ping)) > before
+
     def test_the_turn_is_given_back_in_the_end(self) -> None:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
         climb.run(2.0)

@@ -240,6 +240,13 @@ class TestModes:
         assert failed.reason is Reason.PARTNER_MODE
         assert "holds" in failed.detail
 
+    def test_at_the_deadline_an_unproved_disagreement_is_the_likeliest_reason(self) -> None:
+        """The partner may have failed because of it, and gone, before it could prove itself."""
+        bench = Bench("a", deadline=5.0)
+        bench.introduce(bench.puppet(holds=True), proof=False)
+        bench.run(10.0)
+        assert bench.event(Failed).reason is Reason.PARTNER_MODE
+
     def test_a_recording_that_disagrees_ends_nothing(self) -> None:
         bench = Bench("a")
         bench.introduce(bench.puppet(holds=True), proof=False)

@@ -92,6 +92,11 @@ class TestFreshPort:
         assert bench.event(CloseSocket) == CloseSocket(9)
         assert bench.finished
 
+    def test_one_that_nobody_asked_for_is_closed(self, bench: Bench) -> None:
+        bench.end.sockets_opened({9: Address("0.0.0.0", 50000)}, bench.now)
+        bench.run(0.0)
+        assert bench.event(CloseSocket) == CloseSocket(9)
+
     def test_each_time_it_takes_twice_as_long(self, bench: Bench) -> None:
         waits = []
         for via in range(9, 12):

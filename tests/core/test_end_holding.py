@@ -60,11 +60,15 @@ class TestHolding:
         assert 3 * self.KEEPALIVE < lost_after < 5 * self.KEEPALIVE
 
     def test_pongs_on_another_path_keep_nothing(self) -> None:
-        bench, puppet = self.held("a")
-        puppet.at = ELSEWHERE
-        bench.ping(puppet)
-        bench.pong_all(puppet, [each.sent for each in bench.sent])
-        bench.run(5 * self.KEEPALIVE)
+        bench = Bench("b", holds=True, keepalive=self.KEEPALIVE)
+        puppet = bench.puppet(holds=True)
+        bench.introduce(puppet)
+        other_path = bench.ping(puppet, source=ELSEWHERE)
+        bench.validate(puppet)
+        bench.nominate(puppet)
+        bench.run(2.5 * self.KEEPALIVE)
+        bench.pong_all(puppet, other_path)
+        bench.run(2 * self.KEEPALIVE)
         assert bench.events(Lost)
 
     def test_no_waiting_is_told_while_the_link_is_up(self) -> None:

@@ -141,6 +141,19 @@ class TestHandingOver:
         leaves = [leave for leave in a.all(v2.Leave) if leave.attempt == first]
         assert len(leaves) == timing.LEAVE_COUNT
 
+    def test_a_goes_on_while_b_still_pings(self, a: Bench) -> None:
+        """b has not accepted then: its path became valid late, and it may accept later still."""
+        puppet = a.puppet()
+        a.introduce(puppet)
+        a.validate(puppet)
+        first = a.attempt
+        for _ in range(20):
+            a.ping(puppet)
+            a.run(0.2)
+        assert a.attempt == first
+        a.accept(puppet)
+        assert a.events(Linked)
+
     def test_a_late_acceptance_of_an_attempt_given_up_counts_for_nothing(self, a: Bench) -> None:
         puppet = a.puppet()
         a.introduce(puppet)

@@ -31,7 +31,12 @@ BACK_SECONDS = 20.0
 ANSWERING_ROUTER = Nat(input_drop=False)
 """After it has forgotten its flows, what comes early takes the port: another one must win."""
 DEBIAN_UNIT = Path("/lib/systemd/system/openvpn-client@.service")
-VERIFY_SECONDS = 20
+COMMAND_SECONDS = 20
+LATE_DATE = """\
+#!/bin/sh
+exec {date} --date '140 seconds' "$@"
+"""
+"""WireGuard's handshakes are dead after 135 seconds."""
 
 OPENVPN_KEEP = f"""
     mode: keep
@@ -71,6 +76,7 @@ WIREGUARD_ONCE = f"""
       hooks: [{HOOKS}/wireguard, {WireGuard.INTERFACES["office"]}]
       check: [{HOOKS}/wireguard, {WireGuard.INTERFACES["office"]}]
 """
+WIREGUARD_CHECK = (str(HOOKS / "wireguard"), WireGuard.INTERFACES["home"])
 
 
 @pytest.fixture
@@ -94,9 +100,7 @@ def site(lab: Lab, nat: Nat, tmp_path: Path, cleanup: ExitStack) -> VpnSite:
 
 @pytest.fixture
 def wireguard(site: VpnSite, cleanup: ExitStack) -> WireGuard:
-    wireguard = WireGuard(site)
-    cleanup.callback(wireguard.close)
-    return wireguard
+    return WireGuard(site, cleanup)
 
 
 def forget_flows(site: VpnSite) -> None:
@@ -109,20 +113,23 @@ def move(site: VpnSite) -> None:
 
 @pytest.mark.usefixtures("wireguard")
 @pytest.mark.parametrize(
-    ("nat", "disturb"),
-    [(HOME_ROUTER, forget_flows), (ANSWERING_ROUTER, forget_flows), (HOME_ROUTER, move)],
-    ids=["flows_forgotten", "flows_forgotten_and_port_taken", "address_changed"],
+    ("nat", "disturbances"),
+    [(HOME_ROUTER, [forget_flows, move]), (ANSWERING_ROUTER, [forget_flows])],
+    ids=["home_router", "answering_router"],
 )
-def test_kept_tunnels_come_and_come_back(site: VpnSite, disturb: Callable[[VpnSite], None]) -> None:
+def test_kept_tunnels_come_and_come_back(
+    site: VpnSite, disturbances: list[Callable[[VpnSite], None]]
+) -> None:
     OpenVpn(site, "openvpn")
     site.write({"openvpn": OPENVPN_KEEP, "wireguard": WIREGUARD_KEEP})
     site.start_control()
     started = time.monotonic()
     site.start_ends()
     assert_both_answer(site, started, UP_SECONDS)
-    disturbed = time.monotonic()
-    disturb(site)
-    assert_both_answer(site, disturbed, BACK_SECONDS)
+    for disturb in disturbances:
+        disturbed = time.monotonic()
+        disturb(site)
+        assert_both_answer(site, disturbed, BACK_SECONDS)
 
 
 def test_wireguard_once_with_the_session_key(site: VpnSite, wireguard: WireGuard) -> None:
@@ -147,6 +154,31 @@ def test_wireguard_gets_its_port_back_when_nobody_comes(
     lonely.wait_for("pair.failed")
     assert lonely.wait_exit() == 75
     assert wireguard.show("home", "listen-port") == str(WireGuard.PORT)
+
+
+def test_an_old_handshake_is_checked_by_a_ping(
+    site: VpnSite, wireguard: WireGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write({"wireguard": WIREGUARD_ONCE.format(deadline="20s")})
+    site.start_control()
+    assert_linked_and_over(*site.start_ends())
+    date = tmp_path / "bin" / "date"
+    date.parent.mkdir()
+    date.write_text(LATE_DATE.format(date=shutil.which("date")))
+    date.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{date.parent}:{os.environ['PATH']}")
+    check = site.hosts["home"].namespace.command(*WIREGUARD_CHECK)
+    assert subprocess.run(check, timeout=COMMAND_SECONDS).returncode == 0
+    wireguard.remove("office")
+    assert subprocess.run(check, timeout=COMMAND_SECONDS).returncode == 1
+    date.unlink()
+    assert subprocess.run(check, timeout=COMMAND_SECONDS).returncode == 0
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_the_wireguard_hook_knows_its_peer(site: VpnSite) -> None:
+    with pytest.raises(RuntimeError, match="has no peer AAAA="):
+        site.hosts["home"].namespace.run(*WIREGUARD_CHECK, "AAAA=")
 
 
 def test_openvpn_once_as_a_service(
@@ -175,7 +207,7 @@ def test_systemd_accepts_the_drop_in(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(instance)],
         capture_output=True,
         text=True,
-        timeout=VERIFY_SECONDS,
+        timeout=COMMAND_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -68,8 +68,9 @@ class WireGuard:
     ADDRESSES: ClassVar = {"home": "10.9.0.1", "office": "10.9.0.2"}
     INTERFACES: ClassVar = {"home": f"np{os.getpid()}a", "office": f"np{os.getpid()}b"}
 
-    def __init__(self, site: VpnSite) -> None:
+    def __init__(self, site: VpnSite, cleanup: ExitStack) -> None:
         self._hosts = {node: site.hosts[node] for node in self.INTERFACES}
+        cleanup.callback(self._close)
         keys = {node: _wg("genkey") for node in self.INTERFACES}
         template = (CONTRIB / "wireguard.conf").read_text()
         for node, partner in (("home", "office"), ("office", "home")):
@@ -88,12 +89,16 @@ class WireGuard:
         shown = self._hosts[node].namespace.run("wg", "show", self.INTERFACES[node], what)
         return shown.split()[-1]
 
-    def close(self) -> None:
-        """Remove the interfaces, and what wireguard-go would leave outside of the namespaces."""
-        for node, interface in self.INTERFACES.items():
-            with suppress(RuntimeError):  # it is gone, or was never there
-                self._hosts[node].namespace.configure(f"link delete {interface}")
-            (WIREGUARD_SOCKETS / f"{interface}.sock").unlink(missing_ok=True)
+    def remove(self, node: str) -> None:
+        """Remove a node's interface, with what wireguard-go leaves outside of its namespace."""
+        interface = self.INTERFACES[node]
+        with suppress(RuntimeError):  # it is gone, or was never there
+            self._hosts[node].namespace.configure(f"link delete {interface}")
+        (WIREGUARD_SOCKETS / f"{interface}.sock").unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for node in self.INTERFACES:
+            self.remove(node)
 
 
 def _new_identity(folder: Path) -> str:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from netpunch.address import Address
 from netpunch.core.events import Event
 from netpunch.net.api import serve_control
+from netpunch.net.controls import ControlAt
 from netpunch.net.observer import Datagram
-from netpunch.net.punch import ControlAt, PunchSpec
+from netpunch.net.punch import PunchSpec
 from netpunch.wire.keys import control_key
 
 T = TypeVar("T")

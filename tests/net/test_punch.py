@@ -19,8 +19,9 @@ from netpunch.core.events import (
     Waiting,
 )
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError
+from netpunch.net.controls import ControlAt
 from netpunch.net.probing import Probing
-from netpunch.net.punch import FAREWELL, ControlAt, Punch, PunchSpec
+from netpunch.net.punch import FAREWELL, Punch, PunchSpec
 from tests.net.conftest import Run
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec

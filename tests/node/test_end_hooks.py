@@ -163,7 +163,19 @@ def test_what_is_told_of_hooks(run: Run[Any], tmp_path: Path) -> None:
         assert end.pop("duration_s") > 0
         err = f"{tmp_path}/./hook: exit status 3"
         assert end == of | {"outcome": "failed", "status": 3, "err": err}
-        assert told.said == [f"warning: p a: hook up: {err}"]
+        assert sorted(told.said) == ["p a: up: err", "p a: up: out"]
+
+    run(main())
+
+
+def test_the_failure_of_a_hook_that_nobody_waits_for(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "exit 3")
+        await hooks.down(LINK, "silent", RECORD)
+        await hooks.fail("blocked", RECORD)
+        err = f"{tmp_path}/./hook: exit status 3"
+        assert told.said == [f"warning: p a: hook {name}: {err}" for name in ("down", "fail")]
 
     run(main())
 
@@ -172,7 +184,7 @@ def test_what_is_told_of_hooks(run: Run[Any], tmp_path: Path) -> None:
 def test_a_check(run: Run[Any], tmp_path: Path, status: int, alive: bool) -> None:
     async def main() -> None:
         told = Told()
-        script(tmp_path / "check", f"exit {status}")
+        script(tmp_path / "check", f"echo pong; exit {status}")
         hooks = EndHooks(end_with(tmp_path, check=["./check"]), told.services)
         assert await hooks.is_alive() is alive
         assert told.said == [], "a check that fails is nothing to warn of"

@@ -13,7 +13,8 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.events import Registered
 from netpunch.errors import OutputError
-from netpunch.net.punch import ControlAt, Punch
+from netpunch.net.controls import ControlAt
+from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
 from netpunch.node.end_task import JITTER, EndTask
 from netpunch.node.publish import Published, publish
@@ -203,7 +204,12 @@ def test_a_failed_up_takes_the_env_file_along(
         assert end.exit_code == 1
         assert log(tmp_path) == ["before", "up"]
         assert "error: p a: a.env: Read-only file system" in told.said
-        assert told.of("pair.failed")[0]["reason"] == "hook"
+        failed = told.of("pair.failed")[0]
+        assert (failed["reason"], failed["err"]) == (
+            "hook",
+            f"hook up: {tmp_path}/./up: exit status 3",
+        )
+        assert f"error: p a: {failed['err']}" in told.said
 
     run(main())
 

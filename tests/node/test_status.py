@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -50,14 +51,18 @@ async def serving(
 
 
 @pytest.fixture(autouse=True)
-def no_descriptor_is_left() -> Iterator[None]:
-    before = open_descriptors()
+def no_socket_is_left() -> Iterator[None]:
+    before = open_sockets()
     yield
-    assert open_descriptors() == before
+    assert open_sockets() == before
 
 
-def open_descriptors() -> list[str]:
-    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+def open_sockets() -> set[str]:
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.add(str(descriptor.readlink()))
+    return {target for target in found if target.startswith("socket:")}
 
 
 @pytest.fixture

@@ -145,6 +145,7 @@ def test_stopped_by_a_signal(run: Run[Any], tmp_path: Path) -> None:
         assert await running == 0
         assert FakeEnd.made[0].stops == ["stopped"]
         assert site.told.of("run.stop")[0]["reason"] == "SIGTERM"
+        assert site.told.said == ["SIGTERM: stopping"]
 
     run(main())
 

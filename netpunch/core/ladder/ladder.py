@@ -92,7 +92,7 @@ class Ladder:
         self.next_timer_at = NEVER
         if self._stage is Stage.PLAIN:
             self._learn_class(now)
-        elif self._stage is Stage.AGREEING:
+        else:
             self._climb(now)
 
     def observed(self, echo: bytes, address: Address, now: float) -> bool:

@@ -99,10 +99,7 @@ class Survey:
                 self._field.observe(via, observer, echo)
 
     def _finish(self, now: float) -> None:
-        if self.next_timer == NEVER and self._tries == 0:
-            return
         self.next_timer = NEVER
-        self._tries = 0
         for via, _ in self._sockets:
             self._field.close_socket(via)
         report = self._report()

@@ -1,0 +1,95 @@
+"""An end whose port another program owns: it stays registered from another one, so that control
+can tell it when its partner wants to punch anew. Sends nothing to partners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from netpunch.address import Address
+from netpunch.core.announcer import Announcer, Introduction
+from netpunch.core.attempt import Attempt
+from netpunch.core.context import Context
+from netpunch.core.describe import describe
+from netpunch.core.events import Finished, PartnerReturned, Via
+from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.settings import EndSettings
+from netpunch.wire.card import Card
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import CONTROL_DATAGRAM
+
+
+class Standby(Outbox):
+    """The sans-I/O end on standby; see `core.machine` for the contract, `End` for the
+    parameters. Emits PartnerReturned once, when a partner attempt that wants to punch has proved
+    that it is no recording."""
+
+    def __init__(
+        self,
+        settings: EndSettings,
+        *,
+        controls: Sequence[Address],
+        sockets: Mapping[Via, Address],
+        random: Random,
+        now: float,
+    ) -> None:
+        super().__init__()
+        self._holds = settings.holds
+        self._context = Context(
+            settings,
+            controls=controls,
+            observers=(),
+            sockets=sockets,
+            host_addresses=(),
+            probe_bucket=None,
+            send=self._send,
+            emit=self._emit,
+            random=random,
+        )
+        self._returned = False
+        self._finished = False
+        self._attempt = Attempt(random)
+        self._announcer = Announcer(
+            self._attempt,
+            self._context.registrations(now),
+            control=self._context.control,
+            peer=self._context.peer,
+            make_card=self._make_card,
+            send=self._send,
+            random=random,
+        )
+        self._announcer.stand_by(now)
+
+    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        del via  # it has one socket a family
+        if len(data) != CONTROL_DATAGRAM:
+            self._drop(Drop.MALFORMED)
+            return
+        answer = self._announcer.receive(data, source, now)
+        match answer:
+            case Drop():
+                self._drop(answer)
+            case Introduction(proof=True) if not self._returned:
+                self._returned = True
+                self._emit(PartnerReturned())
+            case Introduction():
+                self._drop(Drop.UNEXPECTED)
+        self._announcer.handle_timer(now)
+
+    def next_timer(self) -> float:
+        return NEVER if self._finished else self._announcer.next_timer()
+
+    def handle_timer(self, now: float) -> None:
+        self._announcer.handle_timer(now)
+        if self._announcer.has_left and not self._finished:
+            self._finished = True
+            self._emit(Finished())
+
+    def describe(self, data: bytes) -> str:
+        return describe(data, [self._context.control], self._context.peer)
+
+    def close(self, now: float) -> None:
+        """Tells the controls, then emits Finished."""
+        self._announcer.leave(now)
+
+    def _make_card(self, named: bytes, _: tuple[Address, ...]) -> Card:
+        return Card(self._attempt.public_key, named, self._holds)

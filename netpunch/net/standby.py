@@ -1,0 +1,86 @@
+"""An end on standby, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from netpunch.core.events import Event, Finished, PartnerReturned
+from netpunch.core.settings import EndSettings
+from netpunch.core.standby import Standby
+from netpunch.errors import NetpunchError
+from netpunch.net.controls import find_controls, local_address
+from netpunch.net.driver import Driver, clock
+from netpunch.net.observer import Observer
+from netpunch.net.punch import FAREWELL, PunchSpec
+from netpunch.net.sockets import bind
+
+RETRY = 60.0
+"""Seconds until the next try, when no control's name resolves: the link itself is not affected."""
+
+
+class StandbyWatch:
+    """Waits for the wish of the partner of `spec` to punch anew. Made and used within a running
+    loop; `await close()` in the end."""
+
+    def __init__(
+        self, spec: PunchSpec, observer: Observer | None = None, *, trace: bool = True
+    ) -> None:
+        self._spec = spec
+        self._observer = observer if trace else None
+        self._machine: Standby | None = None
+        self._driver: Driver | None = None
+        self._returned = asyncio.Event()
+        self._finished = asyncio.Event()
+
+    async def returned(self) -> None:
+        """Ends when the partner wants to punch anew, and has proved that it is there."""
+        while self._driver is None:
+            try:
+                await self._open()
+            except NetpunchError:
+                await asyncio.sleep(RETRY)
+        await self._returned.wait()
+
+    async def close(self) -> None:
+        """Tells the controls, closes the sockets."""
+        if self._driver is None or self._machine is None:
+            return
+        self._machine.close(clock())
+        self._driver.pump()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await self._finished.wait()
+        finally:
+            self._driver.close()
+            self._driver = None
+
+    async def _open(self) -> None:
+        spec = self._spec
+        sockets = dict(enumerate(bind(spec.local[0], 0)))
+        try:
+            bound = {via: local_address(sock) for via, sock in sockets.items()}
+            families = {local.family for local in bound.values()}
+            self._machine = Standby(
+                EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),
+                controls=list(await find_controls(spec.controls, families, [])),
+                sockets=bound,
+                random=os.urandom,
+                now=clock(),
+            )
+            driver = Driver(self._machine, on_event=self._take_event, observer=self._observer)
+        except BaseException:
+            for sock in sockets.values():
+                sock.close()
+            raise
+        self._driver = driver
+        driver.open(sockets)
+
+    def _take_event(self, event: Event) -> None:
+        match event:
+            case PartnerReturned():
+                self._returned.set()
+            case Finished():
+                self._finished.set()

@@ -1,0 +1,235 @@
+"""netpunch.cli.status: asks sockets, shows a table or JSON, and the exit code tells a monitor."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.cli import main, status
+from netpunch.output.status import EndStatus, ProcessStatus, State
+from tests.cli.programs import PATIENCE, environment
+
+Captured = pytest.CaptureFixture[str]
+Serve = Callable[[Path, bytes], Path]
+
+
+def answer(*states: State) -> bytes:
+    ends = tuple(EndStatus(f"p{index}", "a", 0.0, state) for index, state in enumerate(states))
+    return json.dumps(ProcessStatus(0.0, 0.0, "1", "abc", 42, ends=ends).as_record()).encode()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Answers one client of a socket with these bytes."""
+    listeners: list[tuple[socket.socket, threading.Thread]] = []
+
+    def begin(path: Path, data: bytes) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve_one, args=(listener, data))
+        thread.start()
+        listeners.append((listener, thread))
+        return path
+
+    yield begin
+    for listener, thread in listeners:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes up accept
+        thread.join(PATIENCE)
+        listener.close()
+
+
+def serve_one(listener: socket.socket, data: bytes) -> None:
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        return
+    with connection:
+        connection.sendall(data)
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The usual folder is an empty one."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setattr(status, "USUAL_FOLDER", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([], 0),
+        ([State.UP], 0),
+        ([State.UP, State.UP], 0),
+        ([State.UP, State.WAITING], 75),
+        ([State.FAILED], 75),
+    ],
+)
+def test_the_exit_code_is_for_monitors(
+    states: list[State], code: int, folder: Path, serve: Serve
+) -> None:
+    path = serve(folder / "status.sock", answer(*states))
+    assert main(["status", str(path)]) == code
+
+
+def test_people_get_a_table(folder: Path, serve: Serve, capsys: Captured) -> None:
+    path = serve(folder / "status.sock", answer(State.UP))
+    assert main(["status", str(path)]) == 0
+    output, errors = capsys.readouterr()
+    lines = output.splitlines()
+    assert lines[0] == "process 42: 1 of 1 pair up"
+    assert lines[2].split()[:4] == ["PAIR", "END", "STATE", "SINCE"]
+    assert lines[3].split()[:3] == ["p0", "a", "up"]
+    assert errors == ""
+
+
+def test_programs_get_json(folder: Path, serve: Serve, capsys: Captured) -> None:
+    sent = answer(State.FAILED)
+    path = serve(folder / "status.sock", sent)
+    assert main(["status", "--json", str(path)]) == 75
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == json.loads(sent)
+
+
+def test_the_site_file_says_where(site: Path, serve: Serve, capsys: Captured) -> None:
+    with site.open("a") as file:
+        file.write("status: run/status.sock\n")
+    serve(site.parent / "run" / "status.sock", answer(State.UP))
+    assert main(["status", "site.yaml"]) == 0
+
+
+def test_a_site_file_that_does_not_say(site: Path, serve: Serve) -> None:
+    serve(site.parent / "netpunch" / "status.sock", answer(State.UP))
+    assert main(["status", "site.yaml"]) == 0
+
+
+def test_the_runtime_directory_comes_before_what_is_usual(
+    folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(folder / "netpunch" / "status.sock", answer(State.FAILED))
+    serve(folder / "own" / "status.sock", answer(State.UP))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder / "own"))
+    assert main(["status"]) == 0
+
+
+def test_all_processes_of_a_host(folder: Path, serve: Serve, capsys: Captured) -> None:
+    serve(folder / "netpunch" / "status.sock", answer(State.UP))
+    serve(folder / "netpunch-control" / "status.sock", answer())
+    assert main(["status", "--json"]) == 0
+    assert [len(json.loads(line)["pairs"]) for line in capsys.readouterr().out.splitlines()] == [
+        *(1, 0)
+    ]
+
+
+def test_one_of_them_was_killed(folder: Path, serve: Serve, capsys: Captured) -> None:
+    serve(folder / "netpunch" / "status.sock", answer(State.UP))
+    killed = stale(folder / "netpunch-control" / "status.sock")
+    assert main(["status"]) == 75
+    output, errors = capsys.readouterr()
+    assert "1 of 1 pair up" in output
+    assert errors == (
+        f"netpunch status: {killed}: no netpunch answers there: it is not running, or not any more"
+        "\n"
+    )
+
+
+def stale(path: Path) -> Path:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def test_nothing_runs(folder: Path, capsys: Captured) -> None:
+    assert main(["status"]) == 75
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "no process found" in errors
+
+
+def test_a_socket_that_is_not_there(folder: Path, capsys: Captured) -> None:
+    assert main(["status", "status.sock"]) == 75
+    assert "status.sock: no netpunch answers there" in capsys.readouterr().err
+
+
+def test_a_site_file_that_is_not_there(folder: Path) -> None:
+    assert main(["status", "site.yaml"]) == 66
+
+
+def test_a_site_file_that_is_wrong(folder: Path) -> None:
+    (folder / "site.yaml").write_text("version: 2\n")
+    assert main(["status", "site.yaml"]) == 78
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"{}", b"\xff", b"hello\n", answer(State.UP)[:-1]]
+)
+def test_somebody_elses_answer(data: bytes, folder: Path, serve: Serve, capsys: Captured) -> None:
+    path = serve(folder / "status.sock", data)
+    assert main(["status", str(path)]) == 75
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "the answer is not netpunch's, or was cut off" in errors
+
+
+def test_an_endless_answer(
+    folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(status, "MAX_ANSWER_BYTES", 1000)
+    path = serve(folder / "status.sock", b"[" * 70_000)
+    assert main(["status", str(path)]) == 75
+    assert "was cut off" in capsys.readouterr().err
+
+
+def test_a_process_that_hangs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """Its queue takes the connection; nobody answers."""
+    monkeypatch.setattr(status, "ANSWER_SECONDS", 0.05)
+    path = folder / "status.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert main(["status", str(path)]) == 75
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_a_socket_of_somebody_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(status, "receive", refuse)
+    assert main(["status", str(stale(folder / "netpunch" / "status.sock"))]) == 77
+    assert "this user may not ask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["status a b", "status --jsn"])
+def test_usage(line: str, folder: Path) -> None:
+    assert main(line.split()) == 64
+
+
+def test_a_socket_needs_neither_yaml_nor_asyncio(folder: Path, serve: Serve) -> None:
+    """Monitoring asks every minute, on every host."""
+    path = serve(folder / "status.sock", answer(State.UP))
+    code = "import sys; from netpunch.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done: subprocess.CompletedProcess[Any] = subprocess.run(
+        [sys.executable, "-S", "-c", code, "status", str(path)],
+        env=environment(PYTHONPATH=":".join(sys.path)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert not set(done.stdout.split()) & {"asyncio", "uvloop", "cryptography", "yaml"}

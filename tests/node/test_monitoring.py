@@ -1,0 +1,306 @@
+"""netpunch.node.monitoring: the socket, the metrics file and systemd are told what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import stat
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from netpunch.node import monitoring as monitoring_module
+from netpunch.node.board import Board
+from netpunch.node.console import Console
+from netpunch.node.hooks import HookPool
+from netpunch.node.monitoring import Monitoring
+from netpunch.node.notify import Notifier
+from netpunch.node.services import Services
+from netpunch.output.atomic import replace_file
+from netpunch.output.record import EventName, Journal
+from tests.cli.programs import netpunch
+from tests.e2e.conftest import site as site
+from tests.e2e.harness import EVENT_SECONDS
+from tests.e2e.site import Site
+from tests.node.children import Run, on_both_loops
+
+Main = Callable[["Watched"], Awaitable[None]]
+
+UP = 'netpunch_pair_up{pair="p",end="a"} '
+
+
+class Statuses(Notifier):
+    """Only remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def status(self, text: str) -> None:
+        self.told.append(text)
+
+
+class Watched:
+    """A run with nothing in it, and a folder for what it leaves."""
+
+    def __init__(self, folder: Path, period: float) -> None:
+        self.said: list[str] = []
+        self.notifier = Statuses()
+        board = Board()
+        journal = Journal(lambda _: True, node="home", observer=board.take)
+        console = Console(self.take_line)
+        self.services = Services(journal, console, HookPool(), board=board, notifier=self.notifier)
+        self.monitoring = Monitoring(self.services, period=period)
+        self.socket = folder / "status.sock"
+        self.textfile = folder / "netpunch.prom"
+
+    def take_line(self, line: bytes) -> bool:
+        self.said.append(line.decode())
+        return True
+
+    def tell(self, event: EventName) -> None:
+        self.services.journal.emit(event, pair="p", end="a")
+
+    async def metrics(self, wanted: str) -> str:
+        """The file, once this is in it."""
+        return await asyncio.to_thread(wait_for_text, self.textfile, wanted)
+
+
+def wait_for_text(path: Path, wanted: str) -> str:
+    give_up_at = time.monotonic() + EVENT_SECONDS
+    while True:
+        text = path.read_text() if path.exists() else ""
+        if wanted in text:
+            return text
+        assert time.monotonic() < give_up_at, text
+        time.sleep(0.005)
+
+
+def watched(run: Run[None], folder: Path, main: Main, period: float = 60.0) -> Watched:
+    seen: list[Watched] = []
+
+    async def whole() -> None:
+        site = Watched(folder, period)
+        seen.append(site)
+        async with site.monitoring:
+            await main(site)
+
+    run(whole())
+    return seen[0]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring_module, "SHORTEST_PAUSE", 0.02)
+
+
+@on_both_loops
+def test_changes_are_told_at_once(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.monitoring.use(None, site.textfile)
+        site.services.board.add_end("p", "a")
+        await site.metrics(UP + "0")
+        site.tell(EventName.PAIR_ALIVE)
+        await site.metrics(UP + "1")
+
+    site = watched(run, tmp_path, main)
+    assert site.notifier.told[0] == "0 of 1 pair up"
+    assert site.notifier.told[-1] == "1 of 1 pair up"
+    assert stat.S_IMODE(site.textfile.stat().st_mode) == 0o644
+
+
+@on_both_loops
+def test_metrics_are_renewed_though_nothing_happens(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.monitoring.use(None, site.textfile)
+        await site.metrics("netpunch_info")
+        site.textfile.unlink()
+        await site.metrics("netpunch_info")
+
+    watched(run, tmp_path, main, period=0.1)
+
+
+@on_both_loops
+def test_many_changes_are_one_piece_of_news(
+    run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring_module, "SHORTEST_PAUSE", 30.0)
+
+    async def main(site: Watched) -> None:
+        site.services.board.add_end("p", "a")
+        for _ in range(100):
+            site.tell(EventName.PAIR_ALIVE)
+            await asyncio.sleep(0)
+
+    assert len(watched(run, tmp_path, main).notifier.told) == 1
+
+
+@on_both_loops
+def test_the_last_metrics_stay(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.monitoring.use(None, site.textfile)
+        site.services.board.add_end("p", "a")
+        await site.metrics(UP + "0")
+        site.tell(EventName.PAIR_ALIVE)
+
+    assert UP + "1" in watched(run, tmp_path, main).textfile.read_text()
+
+
+@on_both_loops
+def test_the_end_does_not_overtake_a_write(
+    run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, writers = threading.Event(), list[Path]()
+
+    def slow(path: Path, content: bytes, mode: int) -> None:
+        writers.append(path)
+        assert len(writers) == 1, "two at the same time"
+        begun.set()
+        time.sleep(0.05)
+        replace_file(path, content, mode)
+        writers.pop()
+
+    monkeypatch.setattr(monitoring_module, "replace_file", slow)
+
+    async def main(site: Watched) -> None:
+        site.monitoring.use(None, site.textfile)
+        await asyncio.to_thread(begun.wait, EVENT_SECONDS)
+
+    assert "netpunch_info" in watched(run, tmp_path, main).textfile.read_text()
+
+
+@on_both_loops
+def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: Path) -> None:
+    missing = tmp_path / "later"
+
+    async def main(site: Watched) -> None:
+        site.textfile = missing / "netpunch.prom"
+        site.monitoring.use(None, site.textfile)
+        site.services.board.add_end("p", "a")
+        while len(site.notifier.told) < 3:
+            site.tell(EventName.PAIR_ALIVE)
+            await asyncio.sleep(0.01)
+        missing.mkdir()
+        site.tell(EventName.PAIR_ALIVE)
+        await site.metrics(UP + "1")
+
+    (complaint,) = watched(run, tmp_path, main, period=0.1).said
+    assert complaint.startswith(f"warning: no metrics: {missing}/netpunch.prom: its folder ")
+
+
+@on_both_loops
+def test_the_socket_tells_what_is_true_now(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.monitoring.use(site.socket, None)
+        site.services.board.add_end("p", "a")
+        site.tell(EventName.PAIR_ALIVE)
+        answer = await asked(site.socket)
+        assert (answer["node"], answer["summary"], answer["ok"]) == (
+            *("home", "1 of 1 pair up"),
+            True,
+        )
+
+    assert not watched(run, tmp_path, main).socket.exists()
+
+
+async def asked(path: Path) -> dict[str, object]:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    answer: dict[str, object] = json.loads(await reader.read(-1))
+    writer.close()
+    return answer
+
+
+@on_both_loops
+def test_a_reload_may_move_everything(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        other = site.socket.with_name("other.sock")
+        site.monitoring.use(site.socket, site.textfile)
+        first = site.monitoring._server
+        site.monitoring.use(site.socket, site.textfile)
+        assert site.monitoring._server is first, "nothing has changed"
+        site.monitoring.use(other, None)
+        assert (await asked(other))["node"] == "home"
+        assert not is_there(site.socket)
+        site.monitoring.use(None, None)
+        assert not is_there(other)
+
+    assert watched(run, tmp_path, main).said == []
+
+
+def is_there(path: Path) -> bool:
+    return path.exists()
+
+
+@on_both_loops
+def test_a_socket_that_cannot_be_had_is_told(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.socket.write_text("precious")
+        site.monitoring.use(site.socket, None)
+
+    site = watched(run, tmp_path, main)
+    (complaint,) = site.said
+    assert complaint.startswith(f"warning: no status socket: {site.socket}: exists ")
+    assert site.socket.read_text() == "precious"
+
+
+# The whole program.
+
+
+def metrics_of(site: Site, wanted: str) -> str:
+    return wait_for_text(site.folder / "netpunch.prom", wanted)
+
+
+def write_site(site: Site, mode: str) -> None:
+    site.write({"p": {}}, secret="generate", mode=mode)
+    told = {"status": "status.sock", "metrics": {"textfile": "netpunch.prom"}}
+    site.file.write_text(json.dumps(json.loads(site.file.read_text()) | told))
+
+
+def test_a_link_that_is_kept(site: Site) -> None:
+    write_site(site, "keep")
+    program = site.run()
+    text = metrics_of(site, UP + "1")
+    assert re.search(r'^netpunch_pair_rtt_seconds\{pair="p",end="a"\} 0\.', text, re.MULTILINE)
+    assert netpunch("status", str(site.file)).returncode == 0
+    program.wait_for("pair.up", 2)
+    assert program.stop() == 0
+    assert UP + "0" in metrics_of(site, ""), "nobody keeps it any more"
+    assert netpunch("status", str(site.file)).returncode == 75
+
+
+def test_a_link_that_was_handed_over(site: Site) -> None:
+    """A timer's run has ended; what it has found stays true."""
+    write_site(site, "once")
+    assert site.run().wait_exit() == 0
+    assert UP + "1" in metrics_of(site, "")
+
+
+def test_what_a_control_tells(site: Site) -> None:
+    """The pair's other end never comes."""
+    site.write({"p": {"b": {"enabled": False}}}, secret="generate", mode="keep")
+    program = site.run(env={"RUNTIME_DIRECTORY": str(site.folder)})
+    program.wait_for("control.registered")
+    program.wait_for("pair.waiting", reason="partner_absent")
+    shown = netpunch("status", "--json", str(site.folder / "status.sock"))
+    assert shown.returncode == 75, shown
+    answer = json.loads(shown.stdout)
+    (control,) = answer["controls"]
+    assert control["registered"] == 1
+    assert control["addresses"][0] == f"127.0.0.1:{site.port}"
+    (end,) = answer["pairs"]
+    assert (end["state"], end["reason"]) == ("waiting", "partner_absent")
+
+
+def test_a_port_that_is_taken(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", mode="keep")
+    site.run().wait_for("pair.up", 2)
+    second = site.run(env={"RUNTIME_DIRECTORY": str(site.folder)})
+    second.wait_for("pair.failed", control="control")
+    shown = netpunch("status", "--json", RUNTIME_DIRECTORY=str(site.folder))
+    (control,) = json.loads(shown.stdout)["controls"]
+    assert control["addresses"] == []
+    assert "in use by another socket" in control["problems"][0]

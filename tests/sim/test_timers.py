@@ -1,0 +1,89 @@
+"""Two ends that are run by timers, as contrib/ has them, meet whatever the phase of their timers.
+
+Each runs until it is linked or its deadline is over, pauses, and runs again. They are awake at
+the same time again and again as long as no pause is as long as a run; then one wait for the
+other's next start is all that it costs.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
+from tests.sim.scenarios import Scenario, Setup, Side
+
+DEADLINE = 180.0
+"""`deadline: 3m`, from the start of a run, as `once` has it."""
+LINKING = 5.0
+"""Seconds to link that are plenty on this network."""
+AFTERWARDS = 1.0
+
+
+class Pauses(NamedTuple):
+    """Seconds between a run's end and the next start."""
+
+    shortest: float
+    longest: float
+
+
+TIMER = Pauses(30.0, 32.0)
+"""OnUnitInactiveSec=30s, AccuracySec=1s, and the time to start Python on a slow machine."""
+CRON = Pauses(59.0, 61.0)
+"""A run of 3 minutes and a moment ends just after the minute in which cron would start one."""
+
+
+class Timers:
+    """Both ends, from the first start of the earlier one on."""
+
+    def __init__(self, seed: int, phase: float, pauses: Pauses, deadline: float = DEADLINE) -> None:
+        """End b's first start is `phase` seconds after a's."""
+        self.phase = phase
+        setup = Setup(nat_a=(PORT_RESTRICTED_CONE,), nat_b=(RANDOM_CONE,), deadline=deadline)
+        self.scenario = Scenario(seed, setup)
+        self._pauses = pauses
+        self._random = Random(seed)
+        for side in self.scenario.sides:
+            side.host.on_event = lambda _, side=side: self._pause_if_ended(side)
+
+    def run(self, seconds: float) -> bool:
+        """Whether both are linked so many seconds after both have started once."""
+        scenario, network = self.scenario, self.scenario.network
+        scenario.start_control()
+        network.call_at(0.0, scenario.start_end, scenario.a)
+        network.call_at(self.phase, scenario.start_end, scenario.b)
+        return scenario.run_until_linked(self.phase + seconds)
+
+    def _pause_if_ended(self, side: Side) -> None:
+        if side.ended and side.link is None:
+            pause = self._random.uniform(*self._pauses)
+            network = self.scenario.network
+            network.call_at(network.now + pause, self.scenario.restart_end, side)
+
+
+def phases(pauses: Pauses) -> list[float]:
+    """All phases of the first period, and finely those where one ends or begins."""
+    period = int(DEADLINE + pauses.longest)
+    edges = (DEADLINE, DEADLINE + pauses.shortest, DEADLINE + pauses.longest)
+    fine = ((edge + step / 10 for step in range(-30, 30)) for edge in edges)
+    return [*range(period + 1), *chain.from_iterable(fine)]
+
+
+@pytest.mark.parametrize("pauses", [TIMER, CRON], ids=["timer", "cron"])
+def test_they_meet_in_every_phase(pauses: Pauses) -> None:
+    for seed, phase in enumerate(phases(pauses)):
+        timers = Timers(seed, phase, pauses)
+        assert timers.run(pauses.longest + LINKING), f"seed {seed}, phase {phase}"
+        timers.scenario.run(AFTERWARDS)
+        a, b = (len(side.links) for side in timers.scenario.sides)
+        assert (a, b) == (1, 1), "neither goes on alone"
+
+
+def test_they_may_never_meet_if_they_sleep_longer_than_they_try() -> None:
+    """The model does notice it."""
+    timers = Timers(1, 25.0, Pauses(30.0, 30.0), deadline=20.0)
+    assert not timers.run(3600.0)
+    assert len(timers.scenario.a.started_at) > 70
