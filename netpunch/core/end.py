@@ -31,6 +31,7 @@ from netpunch.core.events import (
     Introduced,
     Lost,
     PartnerReturned,
+    Payload,
     Reason,
     Via,
     Waiting,
@@ -43,6 +44,8 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION
 from netpunch.wire.v2 import Kind
 
+NOT_OURS = {Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC}
+"""On a held link, what does not authenticate is the business of the programs at its ends."""
 MOST_TOLD = 16
 """Different addresses of the partner that are told of: a log is no place for a flood."""
 
@@ -125,7 +128,9 @@ class End(Outbox):
             drop = self._receive_from_control(data, source, now)
         else:
             drop = Drop.MALFORMED
-        if drop is not None:
+        if drop in NOT_OURS and self.state is State.HOLDING and self._on_link(source, via):
+            self._emit(Payload(data))
+        elif drop is not None:
             self._drop(drop)
             if data[:1] != bytes((VERSION,)):
                 self._run.peering.foreign_datagram(source, via)
@@ -170,6 +175,12 @@ class End(Outbox):
     def spray_granted(self, now: float) -> None:
         """The turn that SprayWanted asked for."""
         self._run.climber.spray_granted(now)
+
+    def send_payload(self, data: bytes) -> None:
+        """Sends what is not netpunch's own on a held link; without one it is lost."""
+        agreed = self._run.peering.agreement
+        if self.state is State.HOLDING and agreed is not None:
+            self._send(data, agreed.path.remote, agreed.path.via)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
         """The external addresses at which gateways forward to our port have changed."""
@@ -326,6 +337,10 @@ class End(Outbox):
         self.close(now)
 
     # Holding.
+
+    def _on_link(self, source: Address, via: Via) -> bool:
+        agreed = self._run.peering.agreement
+        return agreed is not None and (agreed.path.via, agreed.path.remote) == (via, source)
 
     def _keep_alive(self, now: float) -> None:
         """A keepalive is a ping, repeated soon if it stays unanswered: loss is no silence."""

@@ -138,7 +138,14 @@ class CloseSocket:
     via: Via
 
 
-EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What came from the partner on a held link that is not netpunch's own."""
+
+    data: bytes = field(repr=False)
+
+
+EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned | Payload
 
 
 @dataclass(frozen=True, slots=True)

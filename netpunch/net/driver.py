@@ -72,7 +72,7 @@ class Endpoint:
         address_of, receive = self._address_of, self._sock.recvfrom
         for _ in range(DATAGRAMS_PER_WAKEUP):
             try:
-                data, source = receive(MAX_DATAGRAM)
+                data, source = receive(driver.max_datagram)
             except OSError as error:
                 self._count(error)
                 break
@@ -131,7 +131,9 @@ class Driver:
         *,
         on_event: Callable[[Event], None],
         observer: Callable[[Datagram], None] | None = None,
+        max_datagram: int = MAX_DATAGRAM,
     ) -> None:
+        self.max_datagram = max_datagram
         self.send_errors: Counter[str] = Counter()
         """Datagrams the system refused to send, by errno name (ENETUNREACH, EPERM...)."""
         self._machine = machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from netpunch.core.events import (
     Linked,
     Lost,
     PartnerReturned,
+    Payload,
     Reason,
     SprayOver,
     SprayWanted,
@@ -27,7 +28,8 @@ from netpunch.core.events import (
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.controls import ControlAt, find_controls, local_address, observers
-from netpunch.net.driver import Driver, clock
+from netpunch.net.driver import MAX_DATAGRAM, Driver, clock
+from netpunch.net.forward import MAX_PAYLOAD
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
 from netpunch.net.port_mapping import PortMapping
@@ -77,14 +79,17 @@ class Punch:
         *,
         trace: bool = True,
         probing: Probing | None = None,
+        on_payload: Callable[[bytes], None] | None = None,
     ) -> None:
         """`observer` sees every event and, with `trace`, every datagram; `probing` is shared by
-        the ends of a process."""
+        the ends of a process; `on_payload` gets what the partner's program sends on a held
+        link."""
         self.failure: Failed | None = None
         """Why there is no link, in detail."""
         self.unresolved: list[str] = []
         """Why some of the controls are not asked, one sentence each."""
         self._probing = probing or Probing()
+        self._on_payload = on_payload
         self._spec = spec
         self._observer = observer
         self._trace = trace
@@ -111,6 +116,7 @@ class Punch:
                 self._machine,
                 on_event=self._take_event,
                 observer=self._observer if self._trace else None,
+                max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
             )
         except BaseException:
             for sock in sockets.values():
@@ -136,6 +142,12 @@ class Punch:
     async def ended(self) -> Lost | PartnerReturned | None:
         """How a held link ended; None if it was closed."""
         return await asyncio.shield(self._end)
+
+    def send_payload(self, data: bytes) -> None:
+        """Sends a program's datagram on the held link."""
+        if isinstance(self._machine, End) and self._driver is not None:
+            self._machine.send_payload(data)
+            self._driver.pump()
 
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stops: tells the controls if it is still of interest, frees the port.
@@ -214,6 +226,10 @@ class Punch:
 
     def _take_event(self, event: Event) -> None:
         match event:
+            case Payload(data):
+                if self._on_payload is not None:
+                    self._on_payload(data)
+                return
             case SprayWanted():
                 event = self._ask_for_turn() or event
             case SprayOver():

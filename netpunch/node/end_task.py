@@ -17,10 +17,11 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netpunch.config.model import End
+from netpunch.config.model import End, Forward
 from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
 from netpunch.net.controls import ControlAt
+from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.net.standby import StandbyWatch
 from netpunch.node.command import Command
@@ -68,6 +69,7 @@ class EndTask:
         self._hooks = EndHooks(end, services)
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
+        self._forwarder = None if end.forward is None else _forwarder(end.forward)
 
     # For the supervisor.
 
@@ -88,10 +90,14 @@ class EndTask:
     # The life.
 
     async def _run(self) -> None:
-        if self.end.mode == "once":
-            await self._once()
-        while self.end.mode == "keep":
-            await self._keep()
+        try:
+            if self.end.mode == "once":
+                await self._once()
+            while self.end.mode == "keep":
+                await self._keep()
+        finally:
+            if self._forwarder is not None:
+                self._forwarder.close()
 
     async def _once(self) -> None:
         try:
@@ -123,7 +129,14 @@ class EndTask:
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
-        attempt = Punch(self._spec(), observer, trace=services.trace, probing=services.probing)
+        forwarder = self._forwarder
+        attempt = Punch(
+            self._spec(),
+            observer,
+            trace=services.trace,
+            probing=services.probing,
+            on_payload=None if forwarder is None else forwarder.deliver,
+        )
         try:
             published = await self._hand_over(attempt)
             if self.end.mode == "once":
@@ -131,6 +144,8 @@ class EndTask:
                 return None
             loss = await self._stay(attempt, published)
         finally:
+            if forwarder is not None:
+                forwarder.detach()
             await attempt.close()
         await self._down(loss, published.variables)
         return loss
@@ -151,9 +166,13 @@ class EndTask:
         published: Published | None = None
         try:
             _raise_for("before", await self._hooks.before())
+            if self._forwarder is not None:
+                await self._forwarder.open()
             await attempt.open()
             self._warn(attempt.unresolved)
             linked = await attempt.linked()
+            if self._forwarder is not None:
+                self._forwarder.attach(attempt.send_payload)
             published = await self._publish(linked)
             if not self.end.holds:
                 await attempt.released()
@@ -345,6 +364,11 @@ class EndTask:
 
     def _say(self, text: str) -> None:
         self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")
+
+
+def _forwarder(forward: Forward) -> Forwarder:
+    to = None if forward.to is None else (forward.to.host, forward.to.port)
+    return Forwarder((forward.listen.host, forward.listen.port), to)
 
 
 def _raise_for(name: str, result: HookResult | None) -> None:

@@ -174,7 +174,7 @@ def recordings(count: int) -> list[bytes]:
     return recorded
 
 
-def report(capsys: pytest.CaptureFixture[str], promise: str, attacks: Counter[str]) -> None:
+def report(promise: str, attacks: Counter[str]) -> None:
     assert attacks.total() >= ATTACKS
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(attacks.items()))
     print(f"{promise}: {attacks.total()} attacks ({kinds}), 0 successes")
@@ -188,9 +188,7 @@ def past() -> list[bytes]:
 class TestPromise1:
     """No recording displaces a live registration, or opens, changes or sprays a path."""
 
-    def test_before_and_during_a_link(
-        self, past: list[bytes], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_before_and_during_a_link(self, past: list[bytes]) -> None:
         random, attacks, seed = Random(1), Counter[str](), 0
         while attacks.total() < ATTACKS:
             seed += 1
@@ -208,11 +206,9 @@ class TestPromise1:
             site.run(SECONDS)
             assert site.harm() == []
             assert sorted(site.links()) == [("a", B), ("b", A)]
-        report(capsys, "promise 1, links", attacks)
+        report("promise 1, links", attacks)
 
-    def test_live_registrations(
-        self, past: list[bytes], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_live_registrations(self, past: list[bytes]) -> None:
         random, attacks = Random(2), Counter[str]()
         control, now = make_control("live"), 1000.0
         voices = [Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")]
@@ -232,7 +228,7 @@ class TestPromise1:
                 attacks["of these ends" if own else "of earlier links"] += 1
             control.handle_timer(now)
             assert [e for e in told_by(control) if isinstance(e, Registered)] == []
-        report(capsys, "promise 1, registrations", attacks)
+        report("promise 1, registrations", attacks)
 
 
 class TestPromise2:
@@ -279,7 +275,7 @@ class TestPromise2:
     def cards(self, site: Site, of: EndName) -> list[bytes]:
         return [message.card for end, message in self.announcements(site) if end == of]
 
-    def test_a_seized_control(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_seized_control(self) -> None:
         random, attacks = Random(3), Counter[str]()
         site = Site("seized")
         site.deliver(rounds=1)
@@ -303,7 +299,7 @@ class TestPromise2:
         site.deliver()
         assert site.links() == []
         assert site.harm() == []
-        report(capsys, "promise 2", attacks)
+        report("promise 2", attacks)
 
 
 class TestPromise3:
@@ -337,7 +333,7 @@ class TestPromise3:
         kind = random.choice(list(kinds))
         return kind, kinds[kind]
 
-    def test_forgeries(self, past: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_forgeries(self, past: list[bytes]) -> None:
         random, attacks = Random(4), Counter[str]()
         while attacks.total() < ATTACKS:
             site = self.half_linked(random, attacks)
@@ -349,9 +345,9 @@ class TestPromise3:
                 assert [each for each in answers if not self.departs(each)] == [], kind
                 attacks[kind] += 1
             assert site.harm() == []
-        report(capsys, "promise 3, forged", attacks)
+        report("promise 3, forged", attacks)
 
-    def test_reflected(self, past: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_reflected(self, past: list[bytes]) -> None:
         """Back to who said it: of a and b each, of control as if an end had said it."""
         random, attacks = Random(5), Counter[str]()
         keys = {
@@ -368,9 +364,9 @@ class TestPromise3:
                 assert site.answers(Attack(target, data, random.choice(SOURCES))) == []
                 attacks[keys[len(data), by_control]] += 1
             assert site.harm() == []
-        report(capsys, "promise 3, reflected", attacks)
+        report("promise 3, reflected", attacks)
 
-    def test_amplification(self, past: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_amplification(self, past: list[bytes]) -> None:
         """Authentic ones, replayed: whatever is said because of them is as short as they are."""
         random, attacks, answered = Random(6), Counter[str](), 0
         while attacks.total() < ATTACKS:
@@ -384,7 +380,7 @@ class TestPromise3:
                 answered += len(answers)
                 attacks["replayed"] += 1
         assert answered
-        report(capsys, "promise 3, amplified", attacks)
+        report("promise 3, amplified", attacks)
 
 
 class TestPromise4:
@@ -399,7 +395,7 @@ class TestPromise4:
             site.run(2 * SECONDS)
             assert sorted(site.links()) == [("a", B), ("b", A)]
 
-    def test_cookies_of_other_boots_and_times(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_cookies_of_other_boots_and_times(self) -> None:
         random, attacks = Random(7), Counter[str]()
         thief = Voice("a", ELSEWHERE, b"attempt9")
         cookies = [self.cookie(make_control(f"boot {n}"), thief, n * 7.0) for n in range(1000)]
@@ -416,7 +412,7 @@ class TestPromise4:
                 say(control, thief.announcement(), ELSEWHERE, now + later)
                 assert told_by(control) == []
                 attacks["outdated" if outdated else "of another boot"] += 1
-        report(capsys, "promise 4", attacks)
+        report("promise 4", attacks)
 
     def cookie(self, control: ControlV2, thief: Voice, now: float) -> bytes:
         Voice("a", A, b"attempt1").announce(control, now, counter=1)

@@ -94,3 +94,4 @@ def test_an_observed_address_that_was_good_outlives_one_that_is_not() -> None:
     for _ in range(30):
         bench.run(0.1)
     assert {target.host for target in targets(bench)} == {B.host}
+    assert len(targets(bench)) > 100, "it is sprayed all the same"

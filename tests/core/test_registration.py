@@ -136,3 +136,5 @@ def test_a_push_makes_no_answer_stale(registration: Registration) -> None:
     assert registration.is_fresh(1)
     registration.introduced(1, A, PARTNER, BEGAN)
     assert not registration.is_fresh(1)
+    registration.introduced(0, A, PARTNER, BEGAN)
+    assert not registration.is_fresh(1), "nor fresh again"

@@ -1,0 +1,85 @@
+"""Relaying between the punched socket, which stays in netpunch, and a local UDP program, which
+talks to a fixed local port and does not notice when the link is made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from netpunch.net.resolve import resolve
+from netpunch.net.sockets import bind
+
+MAX_PAYLOAD = 65535
+"""Bytes: any UDP datagram."""
+DATAGRAMS_PER_WAKEUP = 64
+"""A busy program gets so many before the other sockets get their turn."""
+BUFFER = 1024 * 1024
+"""Bytes of receive buffer to ask for: a burst of a tunnel at line speed."""
+
+
+class Forwarder:
+    """The program's side: what it sends to `listen` goes to whoever is attached; what is
+    delivered goes to `to`, by default to where the program last sent from. (host, port) each."""
+
+    def __init__(self, listen: tuple[str, int], to: tuple[str, int] | None) -> None:
+        self.dropped = 0
+        """Datagrams that nobody took: there was no link, or no program."""
+        self._listen = listen
+        self._to = to
+        self._sock: socket.socket | None = None
+        self._program: tuple[str, int] | None = None
+        self._send: Callable[[bytes], None] | None = None
+
+    async def open(self) -> None:
+        """Binds. Raises PortInUseError, PermissionsError, ConfigurationError, and
+        ControlUnreachableError if `to` does not resolve."""
+        if self._sock is not None:
+            return
+        if self._to is not None:
+            self._program = (await resolve(*self._to))[0]
+        sock, *others = bind(*self._listen, receive_buffer=BUFFER)
+        for other in others:
+            other.close()
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock, self._read)
+
+    def attach(self, send: Callable[[bytes], None]) -> None:
+        """From now on there is a link: `send` takes what the program sends."""
+        self._send = send
+
+    def detach(self) -> None:
+        """The link is over."""
+        self._send = None
+
+    def deliver(self, data: bytes) -> None:
+        """Passes on what came from the partner."""
+        if self._sock is None or self._program is None:
+            self.dropped += 1
+            return
+        try:
+            self._sock.sendto(data, self._program)
+        except OSError:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Closes the local port. May be repeated."""
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def _read(self) -> None:
+        sock = self._sock
+        assert sock is not None
+        for _ in range(DATAGRAMS_PER_WAKEUP):
+            try:
+                data, source = sock.recvfrom(MAX_PAYLOAD)
+            except OSError:  # nothing left, or an ICMP error about an earlier datagram
+                return
+            if self._to is None:
+                self._program = source[:2]
+            if self._send is None:
+                self.dropped += 1
+            else:
+                self._send(data)

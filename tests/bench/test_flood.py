@@ -1,0 +1,26 @@
+"""A short flood in every test run: nobody is answered, and memory stays."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.bench.forger import may_forge
+
+MAX_GROWTH = 2 * 1024 * 1024
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not may_forge(), reason="forged sources need Linux and root"
+)
+def test_no_forgery_is_answered_and_none_takes_memory() -> None:
+    from tests.bench.flood import measure  # what it imports, Windows lacks
+
+    result = measure(3.0, 20_000, linking=2)
+    assert result.forged > 1000
+    assert result.strays == 0
+    assert result.longest <= 384
+    assert result.growth <= MAX_GROWTH
+    assert result.answered
+    assert result.linked is not None
