@@ -38,6 +38,10 @@ EndName = Literal["a", "b"]
 OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
 
 
+_HEADER = slice(HEADER_LENGTH)
+_NONCE = slice(HEADER_LENGTH, NONCE_END)
+_SEALED = slice(NONCE_END, None)
+
 _PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
 """The first two bytes of every header: looking them up is cheaper than making them."""
 
@@ -89,9 +93,8 @@ class Direction:
         """The padded body, None if it is not authentic. Only for a datagram whose length, version,
         kind and tag were looked at: they say that this direction's key is the one to try."""
         cipher = self._aead or self._make_cipher()
-        nonce, ciphertext = datagram[HEADER_LENGTH:NONCE_END], datagram[NONCE_END:]
         try:
-            return cipher.decrypt(nonce, ciphertext, datagram[:HEADER_LENGTH])
+            return cipher.decrypt(datagram[_NONCE], datagram[_SEALED], datagram[_HEADER])
         except InvalidTag:
             return None
 

@@ -179,6 +179,42 @@ class TestExpiry:
         control.handle_timer(100.0)
         assert told_by(control) == [Expired(PAIR, "a"), Expired(PAIR, "b")]
 
+    def test_one_that_left_and_came_back_is_looked_at_once(
+        self, control: ControlV2, a: Voice
+    ) -> None:
+        for now in (0.0, 10.0, 20.0):
+            a.register(control, now)
+            say(control, a.leave(), A, now + 1.0)
+        a.register(control, 30.0)
+        told_by(control)
+        control.handle_timer(30.0 + EXPIRE)
+        assert told_by(control) == [Expired(PAIR, "a")]
+        assert control.registered == 0
+        assert control.next_timer() == NEVER
+
+    def test_who_left_is_not_expired(self, control: ControlV2, a: Voice) -> None:
+        a.announce(control, 0.0)
+        say(control, a.leave(), A, 1.0)
+        told_by(control)
+        control.handle_timer(EXPIRE)
+        assert told_by(control) == []
+
+
+class TestRegistered:
+    def test_ends_are_counted(self, control: ControlV2, a: Voice, b: Voice) -> None:
+        a.announce(control, 0.0)
+        a.announce(control, 1.0)
+        b.announce(control, 1.0)
+        assert control.registered == 2
+        Voice("a", ELSEWHERE, b"attempt3").register(control, 2.0)
+        assert control.registered == 2
+        say(control, b.leave(), B, 3.0)
+        assert control.registered == 1
+        control.replace_pairs({PAIR: CONTROL_KEY})
+        assert control.registered == 1
+        control.replace_pairs({})
+        assert control.registered == 0
+
 
 class TestStandby:
     @pytest.fixture

@@ -292,6 +292,32 @@ class TestSilence:
             assert all(len(each.data) == 384 for each in answers)
 
 
+class TestRate:
+    def test_an_end_can_not_flood_its_partner(self, control: ControlV2) -> None:
+        a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
+        a.announce(control, 0.0)
+        pushed = 0
+        for number in range(1000):
+            pushed += sum(each.destination == A for each in b.announce(control, number / 1000))
+        assert ANNOUNCE_RATE < pushed <= 2 * ANNOUNCE_RATE + 1
+        assert control.drops == {Drop.OVER_LIMIT: 1000 - pushed}
+
+    def test_what_is_over_the_limit_of_one_is_not_of_the_other(self, control: ControlV2) -> None:
+        a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
+        for _ in range(100):
+            b.announce(control, 0.0)
+        assert only(v2.Introduce, a.announce(control, 0.0))
+
+    def test_no_forger_and_no_recording_uses_it_up(self, control: ControlV2) -> None:
+        voice = Voice("a", A, b"attempt1")
+        recorded = voice.announcement()
+        say(control, recorded, A, 0.0)
+        for _ in range(1000):
+            say(control, recorded, A, 1.0)
+            say(control, forgeries()["damaged"], A, 1.0)
+        assert only(v2.Waiting, voice.announce(control, 1.0))
+
+
 class TestDoubles:
     def conflicts(self, events: list[Event]) -> list[RoleConflict]:
         return [event for event in events if isinstance(event, RoleConflict)]
