@@ -124,7 +124,7 @@ class End(Outbox):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) == PEER_DATAGRAM:
             drop = self._receive_from_partner(data, source, now, via)
-        elif len(data) == CONTROL_DATAGRAM:
+        elif len(data) == CONTROL_DATAGRAM and not self._on_link(source, via):
             drop = self._receive_from_control(data, source, now)
         else:
             drop = Drop.MALFORMED

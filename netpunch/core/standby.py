@@ -73,7 +73,7 @@ class Standby(Outbox):
                 self._emit(PartnerReturned())
             case Introduction():
                 self._drop(Drop.UNEXPECTED)
-        self._announcer.handle_timer(now)
+        self.handle_timer(now)
 
     def next_timer(self) -> float:
         return NEVER if self._finished else self._announcer.next_timer()

@@ -69,6 +69,8 @@ class EndTask:
         self._hooks = EndHooks(end, services)
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
+        self._partner_wants = False
+        """Whether the partner wants to punch anew: then no check keeps it waiting."""
         self._forwarder = None if end.forward is None else _forwarder(end.forward)
 
     # For the supervisor.
@@ -125,7 +127,8 @@ class EndTask:
         """Checks, punches, hands over, and in `keep` stays until the link is lost.
 
         Raises what went wrong, after it was reported and the `fail` hook has run."""
-        if await self._hooks.is_alive():
+        wanted, self._partner_wants = self._partner_wants, False
+        if not wanted and await self._hooks.is_alive():
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
@@ -254,8 +257,8 @@ class EndTask:
         return await _first(watched)
 
     async def _stand_by(self) -> Loss:
-        """Until the partner wants to punch anew. At most
-        once in `retry_after`, or a partner that never gets through would stop it all the time."""
+        """Until the partner wants to punch anew. At most once in `retry_after`, or a partner that
+        never gets through would stop it all the time."""
         observer = end_observer(self.end.pair, self.end.end, self._services)
         watch = StandbyWatch(self._spec(), observer, trace=self._services.trace)
         earliest = asyncio.get_running_loop().time() + self._standby_pause
@@ -265,6 +268,7 @@ class EndTask:
             await watch.close()
         await asyncio.sleep(max(0.0, earliest - asyncio.get_running_loop().time()))
         self._standby_pause = self.end.retry_after
+        self._partner_wants = True
         return Loss("partner_returned", "the partner wants to punch anew")
 
     async def _hold(self, attempt: Punch) -> Loss:

@@ -20,7 +20,7 @@ from typing import IO, Any
 Record = dict[str, Any]
 
 REPOSITORY = Path(__file__).parents[2]
-NETPUNCH = (sys.executable, "-m", "netpunch")
+NETPUNCH = (sys.executable, "-W", "error", "-m", "netpunch")
 EVENT_SECONDS = 30.0
 """For what comes at once when all is well, on the slowest machine."""
 EXIT_SECONDS = 15.0

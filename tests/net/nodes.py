@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -40,14 +40,18 @@ class Watcher:
             self.events.append(seen)
             self._told.set()
 
-    async def wait_for(self, kind: type[T]) -> T:
-        """The first event of a kind, once it is there."""
+    async def wait_for(self, kind: type[T], count: int = 1, **fields: object) -> T:
+        """The `count`-th event of a kind with such fields, once it is there."""
         while True:
-            for event in self.events:
-                if isinstance(event, kind):
-                    return event
+            found = [each for each in self.events if isinstance(each, kind) and _has(each, fields)]
+            if len(found) >= count:
+                return found[count - 1]
             self._told.clear()
             await self._told.wait()
+
+
+def _has(event: object, fields: Mapping[str, object]) -> bool:
+    return all(getattr(event, name) == value for name, value in fields.items())
 
 
 @contextlib.asynccontextmanager

@@ -205,7 +205,7 @@ def test_the_port_is_bound_before_control_hears_of_it(run: Run) -> None:
 
 
 def looked_up(monkeypatch: pytest.MonkeyPatch, lookup: Lookup) -> None:
-    monkeypatch.setattr("netpunch.net.punch.resolve", lookup)
+    monkeypatch.setattr("netpunch.net.controls.resolve", lookup)
 
 
 def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

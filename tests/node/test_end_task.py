@@ -12,7 +12,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Registered
-from netpunch.errors import OutputError
+from netpunch.errors import NotLinkedError, OutputError
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
@@ -404,6 +404,53 @@ def test_the_partner_of_a_held_link_comes_back(run: Run[Any], tmp_path: Path) ->
     run(main())
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"command": ["sleep", "60"]}, {"check": ["test", "-e", "alive"]}],
+    ids=["command", "check"],
+)
+def test_a_partner_comes_back_while_another_program_owns_the_port(
+    run: Run[Any], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """It is heard on standby, and no check that passes keeps it waiting."""
+
+    async def main() -> None:
+        told, watcher = Told(), Watcher()
+        hooks = logging_hooks(tmp_path, up="touch alive")
+        end_settings = {"mode": "keep", "retry_after": "50ms", "hooks": hooks} | settings
+        async with (
+            control(observer=watcher) as address,
+            running(made(tmp_path, told, address, **end_settings)),
+        ):
+            for count in (1, 2, 3):
+                async with partner(address) as attempt:
+                    await attempt.linked()
+                    await told.wait_for("pair.up", count)
+                await watcher.wait_for(Registered, 2 * count, end="a")  # to punch, to stand by
+        assert [record["reason"] for record in told.of("pair.down")] == ["partner_returned"] * 2
+        assert log(tmp_path) == ["before", "up", "down", "before", "up", "down", "before", "up"]
+        assert not told.of("pair.alive")
+
+    run(main())
+
+
+def test_without_standby_the_program_is_left_alone(run: Run[Any], tmp_path: Path) -> None:
+    settings = {"mode": "keep", "command": ["sleep", "60"], "standby": False}
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, running(made(tmp_path, told, address, **settings)):
+            async with partner(address) as attempt:
+                await attempt.linked()
+                await told.wait_for("pair.up")
+            async with partner(address, deadline=0.2) as again:
+                with pytest.raises(NotLinkedError):
+                    await again.linked()
+        assert not told.of("pair.down")
+
+    run(main())
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_a_command_that_ends(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
@@ -490,10 +537,11 @@ def test_a_link_of_an_earlier_process_is_watched(run: Run[Any], tmp_path: Path) 
         ):
             await told.wait_for("pair.alive")
             await told.wait_for("hook.end", 3)
-            assert not watcher.datagrams
+            await watcher.wait_for(Registered)
+            assert not any("purpose=0" in seen.text for seen in watcher.datagrams), "on standby"
             (tmp_path / "alive").unlink()
             assert (await told.wait_for("pair.down"))["reason"] == "check"
-            await watcher.wait_for(Registered)
+            await watcher.wait_for(Registered, 2)
         assert log(tmp_path)[:2] == ["down", "before"]
 
     run(main())

@@ -1,0 +1,130 @@
+"""`forward`: the program at each end keeps its socket, whatever becomes of the link beneath."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
+from tests.e2e.site import Settings, Site
+
+QUICK: Settings = {"mode": "keep", "retry_after": "100ms", "keepalive": "100ms"}
+REPEAT_SECONDS = 0.05
+"""Programs over UDP say again what is not answered."""
+OWN_SIZES = (128, 384)
+"""Datagrams of these lengths could be netpunch's own."""
+
+
+class Program:
+    """A local program with one socket for its whole life, that sends to netpunch's port."""
+
+    def __init__(self, sock: socket.socket, forward_port: int) -> None:
+        self.sock = sock
+        self.forward = ("127.0.0.1", forward_port)
+        sock.settimeout(REPEAT_SECONDS)
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendto(data, self.forward)
+
+    def reaches(self, other: Program, data: bytes) -> None:
+        """Sends until it has arrived."""
+        deadline = time.monotonic() + EVENT_SECONDS
+        while time.monotonic() < deadline:
+            self.send(data)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    received, source = other.sock.recvfrom(65_535)
+                    assert source == other.forward
+                    if received == data:
+                        return
+        raise AssertionError(f"{len(data)} bytes did not arrive")
+
+
+@contextlib.contextmanager
+def programs(*forward_ports: int) -> Iterator[list[Program]]:
+    with contextlib.ExitStack() as stack:
+        found = []
+        for port in forward_ports:
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind(("127.0.0.1", 0))
+            found.append(Program(sock, port))
+        yield found
+
+
+def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunch]:
+    """The home program speaks first; the one in the office only listens, at a given port."""
+    to = "127.0.0.1:{}".format(office.sock.getsockname()[1])
+    listen = [f"127.0.0.1:{program.forward[1]}" for program in (home, office)]
+    pair: Settings = {
+        "a": {"forward": {"listen": listen[0]}},
+        "b": {"forward": {"listen": listen[1], "to": to}},
+    }
+    site.write_nodes(pair, **QUICK)
+    site.run_node("vps")
+    ends = site.run_node("home"), site.run_node("office")
+    for end in ends:
+        end.wait_for("pair.up")
+    return ends
+
+
+def test_both_ways(site: Site) -> None:
+    with programs(free_port(), free_port()) as (home, office):
+        ends = start(site, home, office)
+        for size in (1, *OWN_SIZES, 1280, 60_000):
+            home.reaches(office, b"q" * size)
+            office.reaches(home, b"a" * size)
+        assert [end.stop() for end in ends] == [0, 0]
+        assert not any(end.events("pair.down") for end in ends)
+        for program in (home, office):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+                again.bind(program.forward)
+
+
+@pytest.mark.parametrize("victim", ["home", "office"])
+def test_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
+    """The programs go on with the sockets they have."""
+    with programs(free_port(), free_port()) as (home, office):
+        at_home, in_office = start(site, home, office)
+        home.reaches(office, b"before")
+        killed, other = (at_home, in_office) if victim == "home" else (in_office, at_home)
+        killed.kill()
+        again = site.run_node(victim)
+        assert other.wait_for("pair.down")["reason"] in ("silent", "partner_returned")
+        again.wait_for("pair.up")
+        other.wait_for("pair.up", 2)
+        home.reaches(office, b"after")
+        office.reaches(home, b"after, too")
+        assert (again.stop(), other.stop()) == (0, 0)
+
+
+def test_a_program_that_is_restarted(site: Site) -> None:
+    """From another port: the end without `to` learns it."""
+    with programs(free_port(), free_port()) as (home, office):
+        ends = start(site, home, office)
+        home.reaches(office, b"first")
+        with programs(home.forward[1]) as (restarted,):
+            restarted.reaches(office, b"second")
+            office.reaches(restarted, b"third")
+        assert [end.stop() for end in ends] == [0, 0]
+
+
+def test_the_port_is_in_use(site: Site) -> None:
+    """It is told, and tried again until it is free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as owner:
+        owner.bind(("127.0.0.1", free_port()))
+        port = owner.getsockname()[1]
+        pair: Settings = {
+            "a": {"forward": {"listen": f"127.0.0.1:{port}"}},
+            "b": {"forward": {"listen": f"127.0.0.1:{free_port()}"}},
+        }
+        site.write({"p": pair}, secret="generate", hooks=site.hooks(), **QUICK)
+        program = site.run()
+        failed = program.wait_for("pair.failed", end="a")
+        assert str(port) in failed["err"]
+        site.wait_for_hooks(*(line for line in site.hook_log() if line.startswith("before p a")))
+    program.wait_for("pair.up", end="a")
+    assert program.stop() == 0

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.errors import ConfigurationError, PortInUseError
+from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, Forwarder
+from netpunch.net.punch import Punch
+from tests.net.conftest import Run
+from tests.net.machines import client, port_is_free
+from tests.net.nodes import control, spec
+
+BIG = 60_000
+"""Bytes: more than any link carries, less than UDP's most."""
+BURST = 3 * DATAGRAMS_PER_WAKEUP
+
+
+class Partner:
+    """Whoever is on the other side of the link: what the program sends reaches it."""
+
+    def __init__(self) -> None:
+        self._received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def __call__(self, data: bytes) -> None:
+        self._received.put_nowait(data)
+
+    async def hears(self, count: int = 1) -> list[bytes]:
+        return [await self._received.get() for _ in range(count)]
+
+
+@contextlib.asynccontextmanager
+async def forwarding(
+    to: Address | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[Forwarder, Address]]:
+    """An open forwarder, and the address at which its program finds it."""
+    with client(host) as finder:
+        address = finder.address  # free once the finder is closed
+    forwarder = Forwarder(address, to)
+    await forwarder.open()
+    try:
+        yield forwarder, address
+    finally:
+        forwarder.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """What the forwarder counts, it counts silently."""
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+
+
+def test_to_where_the_program_last_sent_from(run: Run) -> None:
+    async def main() -> None:
+        with client() as first, client() as second:
+            async with forwarding() as (forwarder, address):
+                partner = Partner()
+                forwarder.attach(partner)
+                for program in (first, second):
+                    program.send(b"from here", address)
+                    await partner.hears()
+                    forwarder.deliver(b"hello")
+                    assert await program.receive() == (b"hello", address)
+                assert forwarder.dropped == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_to_a_given_address(run: Run, host: str) -> None:
+    """Even to a program that only listens; where others send from doesn't matter."""
+
+    async def main() -> None:
+        with client(host) as program, client(host) as other:
+            async with forwarding(program.address, host) as (forwarder, address):
+                partner = Partner()
+                forwarder.attach(partner)
+                other.send(b"from elsewhere", address)
+                assert await partner.hears() == [b"from elsewhere"]
+                forwarder.deliver(b"hello")
+                assert await program.receive() == (b"hello", address)
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [0, 1, 1280, BIG])
+def test_datagrams_of_any_size_pass_whole(run: Run, size: int) -> None:
+    async def main() -> None:
+        data = bytes(index % 251 for index in range(size))
+        with client() as program:
+            async with forwarding() as (forwarder, address):
+                partner = Partner()
+                forwarder.attach(partner)
+                program.send(data, address)
+                assert await partner.hears() == [data]
+                forwarder.deliver(data)
+                assert await program.receive() == (data, address)
+
+    run(main())
+
+
+def test_a_burst_passes_in_order(run: Run) -> None:
+    async def main() -> None:
+        burst = [b"%d" % number for number in range(BURST)]
+        with client() as program:
+            async with forwarding() as (forwarder, address):
+                partner = Partner()
+                forwarder.attach(partner)
+                for data in burst:
+                    program.send(data, address)
+                assert await partner.hears(BURST) == burst
+
+    run(main())
+
+
+def test_what_nobody_takes_is_counted(run: Run) -> None:
+    async def main() -> None:
+        with client() as program:
+            async with forwarding() as (forwarder, address):
+                forwarder.deliver(b"to a program that has not spoken yet")
+                assert forwarder.dropped == 1
+                program.send(b"before the link", address)
+                await until(lambda: forwarder.dropped == 2)
+                partner = Partner()
+                forwarder.attach(partner)
+                program.send(b"over the link", address)
+                assert await partner.hears() == [b"over the link"]
+                forwarder.detach()
+                program.send(b"after the link", address)
+                await until(lambda: forwarder.dropped == 3)
+            forwarder.deliver(b"to a closed port")
+            assert forwarder.dropped == 4
+
+    run(main())
+
+
+def test_what_cannot_be_sent_is_counted(run: Run) -> None:
+    """More than UDP carries."""
+
+    async def main() -> None:
+        with client() as program:
+            async with forwarding(program.address) as (forwarder, _):
+                forwarder.deliver(bytes(65_536))
+                assert forwarder.dropped == 1
+                forwarder.deliver(b"hello")
+                assert (await program.receive())[0] == b"hello"
+
+    run(main())
+
+
+def test_a_program_that_is_restarted(run: Run) -> None:
+    """The system reports that nobody is there; that must not stop what follows."""
+
+    async def main() -> None:
+        with client() as program:
+            to = program.address
+        async with forwarding(to) as (forwarder, address):
+            partner = Partner()
+            forwarder.attach(partner)
+            forwarder.deliver(b"to nobody")
+            await asyncio.sleep(0)
+            with client() as other:
+                other.send(b"hello", address)
+                other.send(b"hello again", address)
+                assert await partner.hears(2) == [b"hello", b"hello again"]
+
+    run(main())
+
+
+def test_a_port_in_use(run: Run) -> None:
+    async def main() -> None:
+        with client() as owner:
+            forwarder = Forwarder(owner.address, None)
+            with pytest.raises(PortInUseError, match=str(owner.address.port)):
+                await forwarder.open()
+            forwarder.close()
+        await forwarder.open()  # it is free now
+        forwarder.close()
+
+    run(main())
+
+
+def test_no_address_to_listen_on(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigurationError):
+            await Forwarder(("localhost.", 0), None).open()
+
+    run(main())
+
+
+def test_opening_and_closing_may_be_repeated(run: Run) -> None:
+    async def main() -> None:
+        async with forwarding() as (forwarder, address):
+            await forwarder.open()
+            assert not port_is_free(address.port, address.host)
+            for _ in range(2):
+                forwarder.close()
+                assert port_is_free(address.port, address.host)
+            await forwarder.open()
+            assert not port_is_free(address.port, address.host)
+
+    run(main())
+
+
+def test_over_a_held_link(run: Run) -> None:
+    """In at one end's port, out at the other's, and back; sizes that our own datagrams have,
+    too."""
+
+    async def main() -> None:
+        async with control() as address, forwarding() as (near, entrance):
+            with client() as program, client() as server:
+                async with forwarding(server.address) as (far, exit_):
+                    ends = []
+                    for end, forwarder in (("a", near), ("b", far)):
+                        ends.append(await held(end, address, forwarder))
+                    await asyncio.gather(*(end.linked() for end in ends))
+                    for end, forwarder in zip(ends, (near, far), strict=True):
+                        forwarder.attach(end.send_payload)
+                    for size in (0, 1, 128, 384, 1280, BIG):
+                        program.send(bytes(size), entrance)
+                        assert await server.receive() == (bytes(size), exit_)
+                        server.send(b"r" * size, exit_)
+                        assert await program.receive() == (b"r" * size, entrance)
+                    await asyncio.gather(*(end.close() for end in ends))
+                    assert near.dropped == far.dropped == 0
+                    ends[0].send_payload(b"too late")  # no error, no datagram
+
+    run(main())
+
+
+async def held(end: str, address: Address, forwarder: Forwarder, **more: Any) -> Punch:
+    attempt = Punch(spec(end, address, holds=True, **more), on_payload=forwarder.deliver)
+    await attempt.open()
+    return attempt
