@@ -44,7 +44,7 @@ DISTURBED_EVERY = 1_800.0
 CONTROL_DOWN = 60.0
 """Seconds that a control stays away, at most."""
 END_DOWN = 10.0
-LONGEST_OUTAGE = 300.0
+LONGEST_OUTAGE = 180.0
 """Seconds. An outage that lasts longer is a stuck link: silence is noticed after some 50 s, an
 attempt may take 60 s, a pause 36 s, and a disturbance may fall into another one's repair."""
 

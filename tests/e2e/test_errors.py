@@ -152,7 +152,7 @@ def test_only_one_pair_and_once(site: Site) -> None:
 
 
 def test_keep_instead_of_once(site: Site) -> None:
-    site.write({"p": {}}, secret="generate", keepalive="50ms")
+    site.write({"p": {}}, secret="generate")
     program = site.run("--keep")
     program.wait_for("pair.up", 2)
     assert program.stop() == 0

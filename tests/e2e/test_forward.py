@@ -57,7 +57,7 @@ def programs(*forward_ports: int) -> Iterator[list[Program]]:
 
 def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunch]:
     """The home program speaks first; the one in the office only listens, at a given port."""
-    to = "127.0.0.1:{}".format(office.sock.getsockname()[1])
+    to = f"127.0.0.1:{office.sock.getsockname()[1]}"
     listen = [f"127.0.0.1:{program.forward[1]}" for program in (home, office)]
     pair: Settings = {
         "a": {"forward": {"listen": listen[0]}},
@@ -125,6 +125,6 @@ def test_the_port_is_in_use(site: Site) -> None:
         program = site.run()
         failed = program.wait_for("pair.failed", end="a")
         assert str(port) in failed["err"]
-        site.wait_for_hooks(*(line for line in site.hook_log() if line.startswith("before p a")))
+        site.wait_for_hooks("before p a ", f"fail p a {failed['reason']}")
     program.wait_for("pair.up", end="a")
     assert program.stop() == 0

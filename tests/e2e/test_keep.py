@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from tests.e2e.assertions import assert_same_path, assert_stops
-from tests.e2e.harness import free_port, is_free
+from tests.e2e.harness import is_free
 from tests.e2e.site import PROTOCOLS, Settings, Site
 from tests.node.children import needs_proc
 
-Program = tuple[socket.socket, int]
-"""A local program's socket, and the port where netpunch listens for it."""
-
 QUICK: Settings = {"mode": "keep", "retry_after": "100ms"}
 ALIVE_FILE = ["test", "-e", "alive"]
-RELAY_SECONDS = 5.0
-"""For a datagram that arrives at once."""
-
-
-def plain_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(RELAY_SECONDS)
-    sock.bind(("127.0.0.1", 0))
-    return sock
-
-
-def assert_relayed(one: Program, other: Program) -> None:
-    """In both directions, once each has said a first word, which tells where it is."""
-    for sock, port in (one, other):
-        sock.sendto(b"first word", ("127.0.0.1", port))
-    for (sender, port), (receiver, _) in ((one, other), (other, one)):
-        sender.sendto(b"hello", ("127.0.0.1", port))
-        while receiver.recv(100) != b"hello":
-            pass
 
 
 def test_a_held_link(site: Site) -> None:
     """It lasts, the port stays taken, and a stop frees it: the links of a site that is stopped
     are not lost, so `down` does not run."""
-    site.write({"p": {}}, secret="generate", hooks=site.hooks(), keepalive="50ms", **QUICK)
+    site.write({"p": {}}, secret="generate", hooks=site.hooks(), **QUICK)
     program = site.run()
     ups = [program.wait_for("pair.up", end=end) for end in "ab"]
     assert_same_path(*ups)
@@ -109,45 +85,6 @@ def test_a_command_in_the_foreground(site: Site) -> None:
     for end in "ab":
         program.wait_for("hook.output", end=end, text="bound")
     assert_stops(program, pair, 0)
-
-
-@needs_proc
-def test_the_partner_returns_while_a_program_has_the_port(site: Site) -> None:
-    """The end on standby hears of it, ends its command and punches anew."""
-    site.write_nodes(hooks=site.hooks(), command=["sleep", "60"], **QUICK)
-    control, home = site.run_node("vps"), site.run_node("home")
-    office = site.run_node("office")
-    home.wait_for("pair.up")
-    office.wait_for("pair.up")
-    control.wait_for("control.registered", 2, end="a")
-    assert office.stop() == 0
-    office = site.run_node("office")
-    assert home.wait_for("pair.down")["reason"] == "partner_returned"
-    assert_same_path(home.wait_for("pair.up", 2), office.wait_for("pair.up"))
-    assert (home.stop(), office.stop()) == (0, 0)
-
-
-def test_a_link_that_netpunch_relays(site: Site) -> None:
-    """The programs keep their ports and do not notice that one end is started anew."""
-    ports = [free_port() for _ in "ab"]
-    ends = {
-        end: {"forward": {"listen": f"127.0.0.1:{port}"}}
-        for end, port in zip("ab", ports, strict=True)
-    }
-    site.write_nodes(ends, keepalive="200ms", **QUICK)
-    site.run_node("vps")
-    home, office = site.run_node("home"), site.run_node("office")
-    with plain_socket() as at_home, plain_socket() as in_office:
-        programs = ((at_home, ports[0]), (in_office, ports[1]))
-        home.wait_for("pair.up")
-        office.wait_for("pair.up")
-        assert_relayed(*programs)
-        assert office.stop() == 0
-        office = site.run_node("office")
-        home.wait_for("pair.up", 2)
-        office.wait_for("pair.up")
-        assert_relayed(*programs)
-    assert (home.stop(), office.stop()) == (0, 0)
 
 
 def test_a_check_that_passes_leaves_all_alone(site: Site) -> None:

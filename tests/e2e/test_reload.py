@@ -19,7 +19,7 @@ def names(records: list[Record]) -> set[tuple[str, str]]:
 
 
 def test_pairs_come_go_and_change(site: Site) -> None:
-    held: Settings = {"secret": "generate", "mode": "keep", "keepalive": "50ms"}
+    held: Settings = {"secret": "generate", "mode": "keep"}
     site.write({"stays": {}, "goes": {}, "changes": {}}, **held)
     program = site.run()
     program.wait_for("pair.up", 6)

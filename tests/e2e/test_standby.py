@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ COMMAND = ["sh", "-c", "echo run by $$; exec sleep 60"]
 SECONDS = 8.0
 """An end that is back is linked within so many: standby's registration, its proof, and an
 attempt."""
-QUIET = 3.0
+QUIET = 2.0
 """In so many seconds standby would have noticed."""
 
 
-def start(site: Site, **more: object) -> tuple[Netpunch, Netpunch]:
+def start(site: Site, **more: Any) -> tuple[Netpunch, Netpunch]:
     site.write_nodes(command=COMMAND, **QUICK, **more)
     control = site.run_node("vps")
     ends = site.run_node("home"), site.run_node("office")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
@@ -214,12 +213,10 @@ def test_over_a_held_link(run: Run) -> None:
         async with control() as address, forwarding() as (near, entrance):
             with client() as program, client() as server:
                 async with forwarding(server.address) as (far, exit_):
-                    ends = []
-                    for end, forwarder in (("a", near), ("b", far)):
-                        ends.append(await held(end, address, forwarder))
+                    ends = [await held("a", address, near), await held("b", address, far)]
                     await asyncio.gather(*(end.linked() for end in ends))
-                    for end, forwarder in zip(ends, (near, far), strict=True):
-                        forwarder.attach(end.send_payload)
+                    near.attach(ends[0].send_payload)
+                    far.attach(ends[1].send_payload)
                     for size in (0, 1, 128, 384, 1280, BIG):
                         program.send(bytes(size), entrance)
                         assert await server.receive() == (bytes(size), exit_)
@@ -232,7 +229,7 @@ def test_over_a_held_link(run: Run) -> None:
     run(main())
 
 
-async def held(end: str, address: Address, forwarder: Forwarder, **more: Any) -> Punch:
-    attempt = Punch(spec(end, address, holds=True, **more), on_payload=forwarder.deliver)
+async def held(end: str, address: Address, forwarder: Forwarder) -> Punch:
+    attempt = Punch(spec(end, address, holds=True), on_payload=forwarder.deliver)
     await attempt.open()
     return attempt
