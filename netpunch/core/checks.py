@@ -104,6 +104,8 @@ class Checklist:
         for via in self._vias_for(candidate.address.family):
             is_new = (via, candidate.address) not in self.paths
             path = self._add_path(via, candidate, now)
+            if path is not None and RANK[candidate.kind] < RANK[path.kind]:
+                path.kind = candidate.kind  # its ping was faster than the card that names it
             if opener and is_new and path is not None and self._bucket.take(now):
                 self._ping(path, now, ttl=timing.OPENER_TTL)
                 path.next_ping = now + timing.OPENER_LEAD

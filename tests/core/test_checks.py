@@ -369,3 +369,16 @@ class TestChoice:
         assert isinstance(path, Path)
         other.add(HOST)
         assert other.checks.decided_at(path) == 0.0
+
+
+def test_a_ping_that_is_faster_than_the_card_does_not_name_the_path() -> None:
+    """Within a LAN it comes before the introduction does: it is a host path all the same."""
+    bench = Bench()
+    bench.pinged(1, source=HOST.address)
+    [path] = bench.checks.paths.values()
+    assert path.kind is PathKind.OBSERVED
+    bench.add(Candidate(HOST.address, PathKind.PREDICTED))
+    assert path.kind is PathKind.OBSERVED
+    bench.add(HOST)
+    assert path.kind is PathKind.HOST
+    assert list(bench.checks.paths.values()) == [path]

@@ -131,8 +131,7 @@ class TestSurvey:
             assert isinstance(question.message, v2.Observe)
             observed = v2.Observed(question.message.echo, seen)
             climb.bench.control_says(observed, question.destination)
-        while climb.bench.own_card().nat_class == NatClass.UNKNOWN:
-            climb.bench.run(0.1)
+        climb.bench.run_until(lambda: climb.bench.own_card().nat_class != NatClass.UNKNOWN)
         assert climb.bench.own_card().bracket_round == 0
 
     def test_a_late_or_repeated_answer_changes_nothing(self) -> None:

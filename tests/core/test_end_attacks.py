@@ -232,8 +232,7 @@ class TestRates:
             puppet = bench.puppet(b"partner0")
             bench.validate(puppet)
             attempt = bench.attempt
-            while bench.attempt == attempt:
-                bench.run(0.1)
+            bench.run_until(lambda given_up=attempt: bench.attempt != given_up)
         assert most_in_a_second(pings(bench.sent)) <= timing.PING_RATE
 
     def test_nominations_that_fail_earn_bounded_pings(self) -> None:

@@ -133,8 +133,7 @@ class TestHandingOver:
         first, begin = a.attempt, a.now
         a.run(timing.NOMINATE_FOR - 0.1)
         assert a.attempt == first
-        while a.attempt == first:
-            a.run(0.1)
+        a.run_until(lambda: a.attempt != first)
         assert a.now - begin >= timing.NOMINATE_FOR
         assert len(a.all(v2.Nominate)) >= timing.NOMINATE_COUNT
         assert a.end.state is State.PUNCHING

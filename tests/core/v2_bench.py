@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from struct import pack
@@ -164,6 +164,13 @@ class Bench:
             self._collect()
         self.now = until
         return self.sent[before:]
+
+    def run_until(self, condition: Callable[[], object], *, step: float = 0.05) -> None:
+        """Lets time pass until something holds; a minute is too long."""
+        latest = self.now + 60.0
+        while not condition():
+            assert self.now < latest, "it never comes to that"
+            self.run(step)
 
     def _collect(self) -> list[Sent]:
         sent = sent_by(self.end)

@@ -81,9 +81,12 @@ def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
                 "missing": {"secret_file": "missing.key"},
                 "public": {"secret_file": "public.key"},
                 "password": {"secret_file": "password.key"},
-                "taken": {"secret_file": "good.key", "a": {"local": f"127.0.0.1:{port}"}},
+                "taken": {
+                    "secret_file": "good.key",
+                    "deadline": "400ms",
+                    "a": {"local": f"127.0.0.1:{port}"},
+                },
             },
-            deadline="1s",
         )
         program = site.run()
         assert program.wait_exit() == 78

@@ -22,7 +22,7 @@ def test_a_wrong_secret_is_told_on_both_sides(site: Site, protocol: str) -> None
     else:
         site.write_key("wrong.key")
     wrong: Settings = {"a": {"secret_file": "wrong.key"}}
-    site.write_nodes(PROTOCOLS[protocol] | wrong, deadline="1s")
+    site.write_nodes(PROTOCOLS[protocol] | wrong, deadline="400ms")
     control = site.run_node("vps")
     control.wait_for("control.ready")
     home = site.run_node("home")
@@ -68,7 +68,7 @@ def test_an_end_is_killed_and_started_again(site: Site, protocol: str) -> None:
 
 
 def test_an_absent_partner(site: Site) -> None:
-    site.write_nodes(deadline="1s")
+    site.write_nodes(deadline="400ms")
     site.run_node("vps")
     home = site.run_node("home")
     failed = home.wait_for("pair.failed")
@@ -77,7 +77,7 @@ def test_an_absent_partner(site: Site) -> None:
 
 
 def test_no_control(site: Site) -> None:
-    site.write_nodes(deadline="1s")
+    site.write_nodes(deadline="400ms")
     home = site.run_node("home")
     assert home.wait_for("pair.failed")["reason"] == "secret_rejected_or_silent"
     assert home.wait_exit() == 69, home.transcript()

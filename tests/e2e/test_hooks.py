@@ -54,7 +54,7 @@ def test_what_up_is_told(site: Site) -> None:
 
 
 def test_the_deadline_passes(site: Site) -> None:
-    site.write_nodes(deadline="1s", hooks=site.hooks())
+    site.write_nodes(deadline="400ms", hooks=site.hooks())
     site.run_node("vps")
     home = site.run_node("home")
     assert home.wait_exit() == 75

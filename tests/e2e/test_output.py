@@ -165,13 +165,17 @@ def test_secrets_are_nowhere(site: Site) -> None:
         "inline": {"secret": keys[0], "session_key": True},
         "classic": {"secret_file": "classic.key", "protocol": "classic", "slots": "a-b"},
         "misplaced": {"secret_file": "classic.key"},
-        "differ": {"secret_file": "p.key", "b": {"secret_file": "wrong.key"}},
+        "differ": {
+            "secret_file": "p.key",
+            "deadline": "400ms",
+            "b": {"secret_file": "wrong.key"},
+        },
     }
     damaged = {"secret": keys[0].replace("npk1", "npk2")}
     hooks = {"before": hook, "up": hook, "fail": hook}
     seen = ""
     for also in ({}, {"damaged": damaged}):
-        site.write(pairs | also, hooks=hooks, env_file="{pair}.{end}.env", deadline="1s")
+        site.write(pairs | also, hooks=hooks, env_file="{pair}.{end}.env")
         shown = site.start("check", str(site.file), "--show", text=True)
         program = site.run("--trace", "--debug")
         codes = shown.wait_exit(), program.wait_exit()
