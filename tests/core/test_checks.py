@@ -376,9 +376,9 @@ def test_a_ping_that_is_faster_than_the_card_does_not_name_the_path() -> None:
     bench = Bench()
     bench.pinged(1, source=HOST.address)
     [path] = bench.checks.paths.values()
-    assert path.kind is PathKind.OBSERVED
-    bench.add(Candidate(HOST.address, PathKind.PREDICTED))
-    assert path.kind is PathKind.OBSERVED
-    bench.add(HOST)
-    assert path.kind is PathKind.HOST
+    kinds = [path.kind]
+    for candidate in (Candidate(HOST.address, PathKind.PREDICTED), HOST):
+        bench.add(candidate)
+        kinds.append(path.kind)
+    assert kinds == [PathKind.OBSERVED, PathKind.OBSERVED, PathKind.HOST]
     assert list(bench.checks.paths.values()) == [path]
