@@ -82,6 +82,13 @@ def _tab(failure: _Failure) -> _Told:
     return failure.here, "a tab: YAML is indented with spaces"
 
 
+def _tag(failure: _Failure) -> _Told:
+    if "tag" not in failure.problem + failure.context:
+        return None
+    # The parser's own words repeat it, and what begins with ! may be a password.
+    return failure.here, "a value that begins with ! is quoted"
+
+
 def _leading_colon(failure: _Failure) -> _Told:
     if failure.at != ":" or "flow node" not in failure.context:
         return None
@@ -125,6 +132,7 @@ def _stray(failure: _Failure) -> _Told:
 _SLIPS = (
     _open_quote,
     _tab,
+    _tag,
     _leading_colon,
     _braces,
     _reserved,
