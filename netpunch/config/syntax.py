@@ -20,6 +20,9 @@ _CLOSING = {"{": "}", "[": "]"}
 _NEEDS_QUOTES = "@`%"
 """Characters that begin nothing in YAML."""
 
+_LONGEST_EXAMPLE = 60
+"""Longer ones are no addresses and no paths."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
@@ -44,6 +47,12 @@ class _Failure:
             if word.start() < self.here.column <= word.end():
                 return _balanced(word[0])
         return ""
+
+    @property
+    def example(self) -> str:
+        """That word as it should be written, if a terminal can show it."""
+        word = self.word
+        return f'"{word}"' if word.isprintable() and len(word) <= _LONGEST_EXAMPLE else '"..."'
 
 
 def explain(error: yaml.YAMLError, source: Source, last: Position) -> tuple[Position, str]:
@@ -92,13 +101,13 @@ def _tag(failure: _Failure) -> _Told:
 def _leading_colon(failure: _Failure) -> _Told:
     if failure.at != ":" or "flow node" not in failure.context:
         return None
-    return failure.here, f'an address that begins with : or [ is quoted: "{failure.word}"'
+    return failure.here, f"an address that begins with : or [ is quoted: {failure.example}"
 
 
 def _braces(failure: _Failure) -> _Told:
     if not _PLACEHOLDER.search(failure.word):
         return None
-    return failure.here, f'a value with braces is quoted as a whole: "{failure.word}"'
+    return failure.here, f"a value with braces is quoted as a whole: {failure.example}"
 
 
 def _reserved(failure: _Failure) -> _Told:
