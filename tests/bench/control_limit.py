@@ -12,7 +12,8 @@ end's ciphers kept: there are far more ends than `CHANNELS_KEPT`. CPU time is th
 process's own, user and system; a network card's interrupts are not in it.
 
 Beside it, the same with so few ends that all their ciphers are kept: the difference is what making
-them anew costs, and what no longer fits into the processor's caches.
+them anew costs, and what no longer fits into the processor's caches. And a bare uvloop endpoint:
+what any datagram and its answer cost on this machine at this moment.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import KEY_LENGTH
 from tests.bench.machine import machine
 from tests.bench.questions import Announcer
-from tests.bench.servers import GENERATOR_CORE, Server, control, pin, server
+from tests.bench.servers import GENERATOR_CORE, Server, control, echo, pin, server
 
 PAIRS = 100_000
 SECONDS = 10.0
@@ -178,19 +179,20 @@ def measure(pair_count: int, seconds: float) -> Limit:
     )
 
 
-def measure_kept() -> float:
-    """Microseconds of CPU an announcement and its answer, as fast as it goes, ciphers kept."""
+def measure_kept() -> tuple[float, float]:
+    """Microseconds of CPU a datagram and its answer, as fast as it goes: of a bare endpoint, and
+    of a control that keeps all ciphers."""
     pairs = make_pairs(FEW)
-    rounds = list(zip(*questions(pairs, FEW_TIMES), strict=True))
-    with server(control, pairs, {}, False, LISTEN) as target:
+    first, *later = zip(*questions(pairs, FEW_TIMES), strict=True)
+    asked = list(itertools.chain(*later))
+    with server(echo) as bare, server(control, pairs, {}, False, LISTEN) as target:
         pin(GENERATOR_CORE)
         crowd = Crowd(target)
-        crowd.saturate(rounds[0])
-        cost, _ = crowd.saturate(list(itertools.chain(*rounds[1:])))
-    return cost
+        crowd.saturate(first)
+        return Crowd(bare).saturate(asked)[0], crowd.saturate(asked)[0]
 
 
-def report(limit: Limit, kept: float) -> None:
+def report(limit: Limit, bare: float, kept: float) -> None:
     mib = 1024 * 1024
     lost = limit.asked - limit.answered
     print(f"  memory: {limit.known / mib:.0f} MiB knowing all pairs, ", end="")
@@ -209,6 +211,7 @@ def report(limit: Limit, kept: float) -> None:
         f"  so a core takes {limit.most:,.0f} a second: {ends:,.0f} ends, {ends / 2:,.0f} at 50 %"
     )
     print(f"  ciphers kept ({2 * FEW} ends, as fast as it goes): {kept:.1f} µs each")
+    print(f"  a bare endpoint: {bare:.1f} µs each")
 
 
 def main() -> None:
@@ -217,7 +220,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     arguments = parser.parse_args()
     print(f"one control process, {2 * arguments.pairs:,} ends that wait; {machine()}")
-    report(measure(arguments.pairs, arguments.seconds), measure_kept())
+    report(measure(arguments.pairs, arguments.seconds), *measure_kept())
 
 
 if __name__ == "__main__":

@@ -60,12 +60,13 @@ LONGEST = (WATCHED - SECOND) * TICK
 
 class Costs(NamedTuple):
     """Microseconds an announcement and its answer: of waiting ends at their pace, of new ones as
-    fast as it goes; where ciphers are kept. Bytes a registered end, its name and key included;
-    datagrams of a new link to each control."""
+    fast as it goes; where ciphers are kept; of a bare endpoint. Bytes a registered end, its name
+    and key included; datagrams of a new link to each control."""
 
     waiting: float
     registering: float
     kept: float
+    bare: float
     end: float
     relink: int
 
@@ -88,12 +89,14 @@ class Return(NamedTuple):
 
 def measure() -> Costs:
     limit = control_limit.measure(ENDS_MEASURED // 2, SECONDS_MEASURED)
+    bare, kept = control_limit.measure_kept()
     with multiprocessing.get_context("spawn").Pool(1) as process:
         memory = process.apply(control_memory.measure, (ENDS_MEASURED,))
     return Costs(
         limit.paced,
         max(limit.registering, limit.saturated),
-        control_limit.measure_kept(),
+        kept,
+        bare,
         memory.configuration + memory.registered,
         datagrams_of_a_link(),
     )
@@ -217,9 +220,9 @@ def main() -> None:
     costs = measure()
     print(
         f"  measured with {ENDS_MEASURED:,} ends: {costs.waiting:.1f} µs of CPU a waiting end's "
-        f"announcement and answer\n  ({costs.kept:.1f} where ciphers are kept), "
-        f"{costs.registering:.1f} a new end's; {costs.end:.0f} bytes an end; "
-        f"{costs.relink} datagrams a link"
+        f"announcement and answer\n  ({costs.kept:.1f} where ciphers are kept, {costs.bare:.1f} at "
+        f"a bare endpoint), {costs.registering:.1f} a new end's;\n"
+        f"  {costs.end:.0f} bytes an end; {costs.relink} datagrams a link to each control"
     )
     report(arguments.pairs, arguments.nodes, costs, arguments.retry)
 
