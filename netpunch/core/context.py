@@ -11,6 +11,7 @@ from netpunch.core.events import Event, PathKind, Via
 from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
+from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.registration import Registration
 from netpunch.core.settings import EndSettings
@@ -30,7 +31,7 @@ class Context:
         settings: EndSettings,
         *,
         controls: Sequence[Address],
-        observers: Sequence[Address],
+        observers: Sequence[Observers],
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str],
         probe_bucket: TokenBucket | None,

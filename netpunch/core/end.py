@@ -37,6 +37,7 @@ from netpunch.core.events import (
     Waiting,
 )
 from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
@@ -74,9 +75,9 @@ TRANSITIONS: dict[State, set[State]] = {
 class End(Outbox):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
-    `controls` are the controls' addresses; `observers` two addresses of control, of one family,
-    which tell how our NAT maps (none: its class stays unknown); `sockets` the bound local
-    addresses by socket, at most one per family; `host_addresses` this host's own candidates;
+    `controls` are the controls' addresses; `observers` tell how our NAT maps, the first whose
+    controls are alive, all of one family (none: its class stays unknown); `sockets` the bound
+    local addresses by socket, at most one per family; `host_addresses` this host's own candidates;
     `probe_bucket` the rate of hard NATs' probes, shared by all ends of a process."""
 
     def __init__(
@@ -84,7 +85,7 @@ class End(Outbox):
         settings: EndSettings,
         *,
         controls: Sequence[Address],
-        observers: Sequence[Address] = (),
+        observers: Sequence[Observers] = (),
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,

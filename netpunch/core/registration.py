@@ -15,6 +15,7 @@ from enum import Enum
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
+from netpunch.core.observers import NEVER_HEARD
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
 
@@ -37,6 +38,7 @@ class Registration:
         self.via = via
         self.phase = Phase.SEEKING
         self.counter = 0
+        self.heard_at = NEVER_HEARD
         self.cookie = NO_COOKIE
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
@@ -59,12 +61,14 @@ class Registration:
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
         """Control wants to see its cookie: announce again at once."""
         self._answered = counter
+        self.heard_at = now
         self.cookie = cookie
         self.next_at = now
 
     def waiting(self, counter: int, observed: Address, standby_attempt: bytes, now: float) -> None:
         """Registered, but there is nobody to be introduced to."""
         self._answered = counter
+        self.heard_at = now
         self.phase = Phase.WAITING
         self.observed = observed
         newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
@@ -79,6 +83,7 @@ class Registration:
     def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
         """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
         self._answered = max(self._answered, counter)
+        self.heard_at = now
         self.observed = observed
         if partner != self._partner or self.phase is not Phase.INTRODUCED:
             self.phase = Phase.INTRODUCED

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from netpunch.address import Address
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
+from netpunch.core.observers import Observers
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
@@ -90,7 +91,7 @@ class Bench:
         controls: Sequence[Address] = (CONTROL,),
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
-        observers: Sequence[Address] = (),
+        observers: Sequence[Observers] = (),
         seed: object = "end",
         drives: bool = False,
         most_sockets: int = 1000,

@@ -50,7 +50,7 @@ class V2:
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
             controls=controls,
-            observers=[Address(c.host, c.port + n) for c in controls[:1] for n in (0, 1)],
+            observers=[(each, Address(each.host, each.port + 1)) for each in controls],
             sockets=host.sockets,
             host_addresses=host.host_addresses,
             random=random,
