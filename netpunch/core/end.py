@@ -42,7 +42,13 @@ from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
 from netpunch.wire.drop import Drop
-from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION
+from netpunch.wire.envelope import (
+    CONTROL_DATAGRAM,
+    END_B,
+    PEER_DATAGRAM,
+    VERSION,
+    may_be_ours,
+)
 from netpunch.wire.v2 import Kind
 
 NOT_OURS = {Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC}
@@ -114,6 +120,8 @@ class End(Outbox):
         self._waiting_told = False
         self._introduced_to: set[Address] = set()
         self._fresh_port_patience = timing.FRESH_PORT_AFTER
+        self._held: tuple[Via, Address] | None = None
+        """The path of the link, while it is held."""
         self._datagrams = 0
         """Sent to the partner in earlier attempts."""
         self._keepalive_at = NEVER
@@ -123,13 +131,16 @@ class End(Outbox):
     # The contract.
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        if (via, source) == self._held and not may_be_ours(data):
+            self._emit(Payload(data))
+            return
         if len(data) == PEER_DATAGRAM:
             drop = self._receive_from_partner(data, source, now, via)
-        elif len(data) == CONTROL_DATAGRAM and not self._on_link(source, via):
+        elif len(data) == CONTROL_DATAGRAM and (via, source) != self._held:
             drop = self._receive_from_control(data, source, now)
         else:
             drop = Drop.MALFORMED
-        if drop in NOT_OURS and self.state is State.HOLDING and self._on_link(source, via):
+        if drop in NOT_OURS and (via, source) == self._held:
             self._emit(Payload(data))
         elif drop is not None:
             self._drop(drop)
@@ -179,9 +190,9 @@ class End(Outbox):
 
     def send_payload(self, data: bytes) -> None:
         """Sends what is not netpunch's own on a held link; without one it is lost."""
-        agreed = self._run.peering.agreement
-        if self.state is State.HOLDING and agreed is not None:
-            self._send(data, agreed.path.remote, agreed.path.via)
+        if self._held is not None:
+            via, remote = self._held
+            self._send(data, remote, via)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
         """The external addresses at which gateways forward to our port have changed."""
@@ -285,6 +296,7 @@ class End(Outbox):
         self._emit(link)
         if self._settings.holds:
             self._enter(State.HOLDING)
+            self._held = (agreed.path.via, agreed.path.remote)
             self._keepalive_at = now + self._settings.keepalive
             self._run.announcer.stand_by(now)
         else:
@@ -339,10 +351,6 @@ class End(Outbox):
 
     # Holding.
 
-    def _on_link(self, source: Address, via: Via) -> bool:
-        agreed = self._run.peering.agreement
-        return agreed is not None and (agreed.path.via, agreed.path.remote) == (via, source)
-
     def _keep_alive(self, now: float) -> None:
         """A keepalive is a ping, repeated soon if it stays unanswered: loss is no silence."""
         peering, interval = self._run.peering, self._settings.keepalive
@@ -375,3 +383,4 @@ class End(Outbox):
     def _enter(self, state: State) -> None:
         assert state in TRANSITIONS[self.state], (self.state, state)
         self.state = state
+        self._held = None

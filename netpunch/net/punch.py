@@ -147,7 +147,7 @@ class Punch:
         """Sends a program's datagram on the held link."""
         if isinstance(self._machine, End) and self._driver is not None:
             self._machine.send_payload(data)
-            self._driver.pump()
+            self._driver.drain()  # no timer depends on it
 
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stops: tells the controls if it is still of interest, frees the port.

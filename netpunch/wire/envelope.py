@@ -35,6 +35,13 @@ CONTROL_BODY = CONTROL_DATAGRAM - NONCE_END - AEAD_TAG_LENGTH
 PEER_DATAGRAM = 128
 """Bytes between ends."""
 
+
+def may_be_ours(data: bytes) -> bool:
+    """Whether a datagram has a length and first byte of v2: on a link that other programs use,
+    most have not."""
+    return len(data) in (PEER_DATAGRAM, CONTROL_DATAGRAM) and data[0] == VERSION
+
+
 EndName = Literal["a", "b"]
 OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
 
