@@ -53,7 +53,6 @@ class Climber:
     ) -> None:
         self.sockets: dict[Via, Address] = {}
         """Those that tactics have opened."""
-        self._family = observers[0].family if observers else 4
         self._control = control
         self._vias_for = vias_for
         self._send = send
@@ -83,6 +82,11 @@ class Climber:
         )
 
     @property
+    def _family(self) -> int:
+        observers = self.field.observers
+        return observers[0].family if observers else 4
+
+    @property
     def infeasible(self) -> bool:
         return self._ladder is not None and self._ladder.infeasible
 
@@ -107,6 +111,10 @@ class Climber:
         """An observer's answer; False if it was not asked for."""
         ladder = self._ladder
         return ladder is not None and ladder.observed(message.echo, message.observed, now)
+
+    def observe_from(self, observers: Sequence[Address]) -> None:
+        """Control has moved: later surveys ask there."""
+        self.field.observers = tuple(observers)
 
     def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
         """The driver's answer to the oldest request. Late ones find nobody who waits."""

@@ -36,6 +36,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
+from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
@@ -75,9 +76,10 @@ class End(Outbox):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
     `controls` are the controls' addresses; `observers` two addresses of control, of one family,
-    which tell how our NAT maps (none: its class stays unknown); `sockets` the bound local
-    addresses by socket, at most one per family; `host_addresses` this host's own candidates;
-    `probe_bucket` the rate of hard NATs' probes, shared by all ends of a process."""
+    which tell how our NAT maps (none: its class stays unknown); `names` says which controls may
+    move; `sockets` the bound local addresses by socket, at most one per family;
+    `host_addresses` this host's own candidates; `probe_bucket` the rate of hard NATs' probes,
+    shared by all ends of a process."""
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class End(Outbox):
         *,
         controls: Sequence[Address],
         observers: Sequence[Address] = (),
+        names: Names = NO_NAMES,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,
@@ -96,14 +99,14 @@ class End(Outbox):
         self._settings = settings
         self._context = Context(
             settings,
-            controls=controls,
-            observers=observers,
+            whereabouts=Whereabouts(tuple(controls), tuple(observers), names),
             sockets=sockets,
             host_addresses=host_addresses,
             probe_bucket=probe_bucket,
             send=self._send,
             emit=self._emit,
             random=random,
+            now=now,
         )
         self._began = now
         self._deadline = NEVER
@@ -181,6 +184,11 @@ class End(Outbox):
         agreed = self._run.peering.agreement
         if self.state is State.HOLDING and agreed is not None:
             self._send(data, agreed.path.remote, agreed.path.via)
+
+    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
+        """The controls, or some of them, have moved."""
+        self._context.controls_found(whereabouts)
+        self._run.controls_found(now)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
         """The external addresses at which gateways forward to our port have changed."""

@@ -159,6 +159,15 @@ class SprayOver:
     """The turn ends, or is no longer wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class LookupWanted:
+    """The names of the end's controls should be looked up again: those at `silent` have answered
+    nothing for long, or a name has never had an address. The driver calls `controls_found` if
+    they are elsewhere, whenever it knows. Not for users."""
+
+    silent: frozenset[Address] = frozenset()
+
+
 SocketRequest = OpenSockets | CloseSocket
 Turn = SprayWanted | SprayOver
 
@@ -228,4 +237,4 @@ class Unmapped:
 
 
 MappingEvent = Mapped | MappingLost | Unmapped
-Event = EndEvent | ControlEvent | SocketRequest | Turn | MappingEvent
+Event = EndEvent | ControlEvent | SocketRequest | Turn | LookupWanted | MappingEvent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,7 @@ from netpunch.core.events import (
     Failed,
     Finished,
     Linked,
+    LookupWanted,
     Lost,
     PartnerReturned,
     Payload,
@@ -25,9 +26,10 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
+from netpunch.core.lookups import Whereabouts
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
-from netpunch.net.controls import ControlAt, find_controls, local_address, observers
+from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, Driver, clock
 from netpunch.net.forward import MAX_PAYLOAD
 from netpunch.net.interfaces import host_addresses
@@ -93,6 +95,7 @@ class Punch:
         self._spec = spec
         self._observer = observer
         self._trace = trace
+        self._controls: Controls | None = None
         self._machine: End | ClassicEnd | None = None
         self._mapping: PortMapping | None = None
         self._driver: Driver | None = None
@@ -110,8 +113,9 @@ class Punch:
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
-            found = await find_controls(self._spec.controls, families, self.unresolved)
-            self._machine = self._make_machine(found, locals_)
+            self._controls = Controls(self._spec.controls, families)
+            self.unresolved = self._controls.unresolved
+            self._machine = self._make_machine(await self._controls.find(), locals_)
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
@@ -164,6 +168,8 @@ class Punch:
                 pass  # the controls find out by themselves
             finally:
                 self._close_driver()
+        if self._controls is not None:
+            await self._controls.close()
         await self._close_mapping(release=not keep_mapping)
         for future in (self._outcome, self._end):
             future.cancel()
@@ -185,14 +191,15 @@ class Punch:
             self._driver = None
 
     def _make_machine(
-        self, found: Mapping[Address, int | None], sockets: Mapping[Via, Address]
+        self, whereabouts: Whereabouts, sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
-        spec, now, controls = self._spec, clock(), list(found)
+        spec, now, (controls, observers, names) = self._spec, clock(), whereabouts
         if spec.protocol == "classic":
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
                 controls=controls,
+                names=names,
                 sockets=sockets,
                 deadline=spec.deadline,
                 deadline_from_start=spec.deadline_from_start,
@@ -216,7 +223,8 @@ class Punch:
         return End(
             settings,
             controls=controls,
-            observers=observers(found),
+            observers=observers,
+            names=names,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=host_addresses() if remote else [],
@@ -234,6 +242,9 @@ class Punch:
                 event = self._ask_for_turn() or event
             case SprayOver():
                 self._probing.over(self)
+            case LookupWanted(silent):
+                self._find_controls_again(silent)
+                return
             case Linked():
                 self._settle(event)
             case Failed():
@@ -250,6 +261,10 @@ class Punch:
                     self._end.set_result(None)
         if self._observer is not None:
             self._observer(event)
+
+    def _find_controls_again(self, silent: Collection[Address]) -> None:
+        if self._controls and self._machine and self._driver:
+            self._controls.find_again(silent, self._machine, self._driver)
 
     def _ask_for_turn(self) -> Waiting | None:
         """What is to be told if another end of this process sprays."""

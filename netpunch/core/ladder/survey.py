@@ -39,6 +39,7 @@ class Survey:
         self.next_timer = NEVER
         self.pinged: Via | None = None
         self._field = field
+        self._observers = field.observers
         self._partner = partner
         self._number = number
         self._done = done
@@ -78,7 +79,7 @@ class Survey:
         self._questions = [
             (via, observer, self._field.random(ECHO_LENGTH))
             for via, _ in sockets
-            for observer in self._field.observers
+            for observer in self._observers
         ]
         self._ask(self._questions[: self._middle], now)
         self._ping_partner(now)
@@ -116,7 +117,7 @@ class Survey:
         return [self._seen.get(echo) for _, _, echo in self._questions]
 
     def _report(self) -> NatReport:
-        per_socket = len(self._field.observers)
+        per_socket = len(self._observers)
         seen = self._answers()
         samples = [
             Sample(local.port, tuple(seen[i * per_socket : (i + 1) * per_socket]))
