@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from netpunch.address import Address
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
+from netpunch.core.lookups import NO_NAMES, Names
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
@@ -91,6 +92,7 @@ class Bench:
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
         observers: Sequence[Address] = (),
+        names: Names = NO_NAMES,
         seed: object = "end",
         drives: bool = False,
         most_sockets: int = 1000,
@@ -110,6 +112,7 @@ class Bench:
             EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
             controls=controls,
             observers=observers,
+            names=names,
             sockets=sockets or {VIA: LOCAL},
             host_addresses=host_addresses,
             random=seeded(seed),
