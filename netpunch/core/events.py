@@ -49,10 +49,12 @@ class PathKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Registered and waiting for the partner, or still without an answer of any control."""
+    """Registered and waiting for the partner, or still without an answer of any control.
+    `detail` is for people, and may be empty."""
 
     reason: Reason
     observed: Address | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from netpunch.address import Address, is_loopback
@@ -36,6 +37,7 @@ from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
 from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
+from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
 
 FAREWELL = 1.0
@@ -245,10 +247,12 @@ class Punch:
             case LookupWanted(silent):
                 self._find_controls_again(silent)
                 return
+            case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
+                event = replace(event, detail=self._refusals(to_control=True))
             case Linked():
                 self._settle(event)
             case Failed():
-                self.failure = event
+                event = self.failure = self._explained(event)
                 unreachable = event.reason in UNREACHABLE
                 error = ControlUnreachableError if unreachable else NotLinkedError
                 self._settle(error(event.detail, event.reason))
@@ -261,6 +265,16 @@ class Punch:
                     self._end.set_result(None)
         if self._observer is not None:
             self._observer(event)
+
+    def _refusals(self, *, to_control: bool) -> str:
+        errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
+        return refusals(errors, to_control=to_control)
+
+    def _explained(self, failure: Failed) -> Failed:
+        """With what the machine cannot know: what was never sent."""
+        refused = self._refusals(to_control=failure.reason in UNREACHABLE)
+        detail = f"{failure.detail}; {refused}" if refused else failure.detail
+        return replace(failure, detail=detail)
 
     def _find_controls_again(self, silent: Collection[Address]) -> None:
         if self._controls and self._machine and self._driver:

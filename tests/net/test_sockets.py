@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError, PortInUseError
+from netpunch.errors import (
+    ConfigurationError,
+    NetpunchError,
+    PermissionsError,
+    PortInUseError,
+    ResourcesError,
+)
 from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, bind
 from tests.net.conftest import open_descriptors
 from tests.net.machines import has_ipv6, local_address, port_is_free
@@ -146,7 +152,9 @@ def test_one_taken_family_leaves_nothing_open() -> None:
     [
         (errno.EACCES, 500, PermissionsError, "127.0.0.1:500 may not be bound: ports below 1024"),
         (errno.EADDRINUSE, 0, PortInUseError, "127.0.0.1 has no free port left"),
-        (errno.EMFILE, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says"),
+        (errno.EMFILE, 500, ResourcesError, "127.0.0.1:500 cannot be bound: .* LimitNOFILE="),
+        (errno.ENOBUFS, 500, ResourcesError, "127.0.0.1:500 cannot be bound: the system says no$"),
+        (errno.EIO, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says no$"),
     ],
 )
 def test_other_refusals(

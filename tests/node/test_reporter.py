@@ -140,6 +140,7 @@ def test_datagrams() -> None:
         (errors.NotLinkedError("x", "blocked"), "blocked"),
         (errors.ControlUnreachableError("x", "no_control"), "no_control"),
         (errors.PortInUseError("x"), "port_in_use"),
+        (errors.ResourcesError("x"), "resources"),
         (errors.OutputError("x"), "output"),
         (errors.HookError("x"), "hook"),
         (errors.PermissionsError("x"), "permissions"),
