@@ -24,4 +24,4 @@ def refusals(errors: Counter[str], *, to_control: bool) -> str:
         return ""
     name = max(told, key=told.__getitem__)
     cause = f": {CAUSES[name]}" if name in CAUSES else ""
-    return f"the system refuses to send ({name}, {told[name]} datagrams){cause}"
+    return f"the system refuses to send ({told[name]} x {name}){cause}"
