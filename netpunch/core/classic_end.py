@@ -64,8 +64,8 @@ MOST_TOLD = 16
 FAILURES = {
     Reason.NO_CONTROL: "no control has an address of a family that this end has a socket of",
     Reason.SECRET_REJECTED_OR_SILENT: (
-        "no control answered; a classic control is silent until the partner is there, so the "
-        "partner may not be running, or control may be down, firewalled, or have another secret"
+        "no control answered; a classic control is silent until the partner is there: is that one "
+        "running, and on the same of IPv4 and IPv6? Is control up, not firewalled, its secret ours?"
     ),
     Reason.BLOCKED: (
         "introduced to the partner, but none of its datagrams arrived: a NAT or firewall of "

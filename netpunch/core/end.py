@@ -340,6 +340,7 @@ class End(Outbox):
             controls=self._context.controls,
             holds=self._settings.holds,
             nats=self._run.nat_classes(),
+            reachable=self._run.peering.has_paths,
         )
         self._emit(self._run.failed(reason, detail, now - self._began, self._datagrams))
         self.close(now)
