@@ -96,7 +96,8 @@ def _bind_wildcards(port: int, receive_buffer: int) -> list[socket.socket]:
 def _bind_literal(host: str, port: int, receive_buffer: int) -> socket.socket:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=numeric)
+        # As bytes: for text Python would import its IDNA codec, which takes a descriptor, and time.
+        found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_DGRAM, flags=numeric)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigurationError(
             f"{host!r} is no IP address: a local address is given as one, like 192.0.2.1:5000, "

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -169,6 +171,26 @@ def test_other_refusals(
     with pytest.raises(error, match=text):
         bind("127.0.0.1", port)
     assert open_descriptors() == before
+
+
+WITHOUT_DESCRIPTORS = """
+import resource
+from netpunch.errors import ResourcesError
+from netpunch.net.sockets import bind
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+try:
+    bind({host!r}, 0)
+except ResourcesError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1"])
+def test_no_descriptor_is_left_for_the_first_bind_of_a_process(host: str) -> None:
+    """Python takes some for modules that it imports when they are first needed."""
+    script = WITHOUT_DESCRIPTORS.format(host=host)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "cannot be bound: Too many open files; raise LimitNOFILE=" in told.stdout, told.stderr
 
 
 def test_a_foreign_address_is_told() -> None:
