@@ -11,7 +11,8 @@ from tests.e2e.harness import Netpunch, Record
 from tests.e2e.site import Settings, Site
 
 DAY = timedelta(days=1)
-JUMPS = (DAY, -DAY, timedelta(0))
+JUMPS = (timedelta(0), DAY, -DAY, timedelta(0))
+"""The first one only waits until the process has put down everything that it told before."""
 
 CLOCK_THAT_IS_SET = """\
 import time
