@@ -96,3 +96,9 @@ def combined_exit_code(codes: list[int]) -> int:
         if code in failed and 70 not in failed:
             return code
     return 70 if 70 in failed else failed[0]
+
+
+def bug_text(error: BaseException) -> str:
+    """What a bug raised, in a line for people. Not its repr: a UnicodeDecodeError shows all of
+    the bytes there, and they may be a secret."""
+    return f"{type(error).__name__}: {error}"

@@ -80,12 +80,17 @@ def _complaint(token: re.Match[str], allowed: Collection[str]) -> str:
     if token["open"] is not None:
         return "a `{` without a placeholder's name and `}`: write `{{` for a brace"
     if token["go"] is not None:
-        return f"`{token[0]}` is the Go program's form: write {{{_GO_FIELDS[token['go']]}}}"
+        return f"`{_shown(token[0])}` is the Go program's form: write {{{_GO_FIELDS[token['go']]}}}"
     name = token["name"]
     if name in ALL_PLACEHOLDERS:
         return f"{{{name}}} is not known here, where there is no link yet: {_choices(allowed)}"
     guess = _guess(name, allowed)
-    return f"{{{name[:_LONGEST_GUESS]}}} is no placeholder{guess}: {_choices(allowed)}"
+    return f"{{{_shown(name[:_LONGEST_GUESS])}}} is no placeholder{guess}: {_choices(allowed)}"
+
+
+def _shown(text: str) -> str:
+    """As a terminal may get it: escaped as in Python where it has to be."""
+    return repr(text)[1:-1]
 
 
 def _choices(allowed: Collection[str]) -> str:

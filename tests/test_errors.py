@@ -15,6 +15,7 @@ from netpunch.errors import (
     NetpunchError,
     NotLinkedError,
     PunchError,
+    bug_text,
     combined_exit_code,
 )
 
@@ -77,3 +78,12 @@ def test_no_failure_is_lost(codes: list[int]) -> None:
 def test_the_precedence_names_each_code_once() -> None:
     assert len(set(EXIT_CODE_PRECEDENCE)) == len(EXIT_CODE_PRECEDENCE)
     assert set(EXIT_CODE_PRECEDENCE) < DOCUMENTED
+
+
+def test_a_bug_in_a_line() -> None:
+    """The repr of such an error would hold all of the bytes."""
+    with pytest.raises(UnicodeDecodeError) as caught:
+        b"\xffhunter2".decode()
+    assert "hunter2" in repr(caught.value)
+    assert "hunter2" not in bug_text(caught.value)
+    assert bug_text(KeyError("x")) == "KeyError: 'x'"

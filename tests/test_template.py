@@ -74,6 +74,13 @@ def test_a_long_text_in_braces_is_not_repeated() -> None:
     assert str(caught.value).startswith("{xxxxxxxxxxxxxxxxxxxx} is no placeholder: write")
 
 
+def test_what_could_steer_a_terminal_is_escaped() -> None:
+    with pytest.raises(TemplateError, match=r"^\{\\x1b\[2J\} is no placeholder"):
+        validate("{\x1b[2J}")
+    with pytest.raises(TemplateError, match=r"^`\{\{\\u2028\.RemoteIP\}\}` is the Go"):
+        validate("{{\u2028.RemoteIP}}")
+
+
 def test_paths_know_no_addresses() -> None:
     validate("/run/{pair}.{end}", PATH_PLACEHOLDERS)
     with pytest.raises(TemplateError, match="not known here, where there is no link yet"):

@@ -18,7 +18,7 @@ from netpunch._version import __version__
 from netpunch.cli import go_flags
 from netpunch.cli.console import ReaderGoneError, put_line, tell
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import NetpunchError, UsageError
+from netpunch.errors import NetpunchError, UsageError, bug_text
 
 PROGRAM = "netpunch"
 EXIT_BUG = 70
@@ -99,8 +99,7 @@ def carry_out(line: CommandLine, prog: str) -> int:
         return error.exit_code
     except Exception as error:
         show_traceback(debug)
-        name = type(error).__name__
-        tell(f"{prog}: bug: {name}: {error}, please report; --debug shows the traceback")
+        tell(f"{prog}: bug: {bug_text(error)}, please report; --debug shows the traceback")
         return EXIT_BUG
 
 

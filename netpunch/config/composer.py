@@ -15,7 +15,8 @@ import yaml
 
 from netpunch.config.model import Position
 from netpunch.config.problems import Abandoned, Problems
-from netpunch.config.source import position_of, sounds_secret
+from netpunch.config.secrecy import sounds_secret
+from netpunch.config.source import position_of
 from netpunch.config.syntax import explain
 from netpunch.config.tree import Broken, Entry, Mapping, Node, Scalar, Sequence, child, item
 
@@ -57,7 +58,6 @@ class _Composer:
         try:
             return self._document()
         except yaml.YAMLError as error:
-            self._problems.source.hide_all_secrets()
             position, message = explain(error, self._problems.source, self._last)
             self._problems.add(position, self._path, message)
             raise Abandoned from error
@@ -121,7 +121,7 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             self._path = path
             key = self._node(event, level + 1)
-            if isinstance(key, Scalar):
+            if isinstance(key, Scalar) and not sounds_secret(_last(path)):
                 self._path = child(path, key.text)
             value = self._node(next(self._events), level + 1)
             self._enter(entries, key, value)
@@ -159,6 +159,11 @@ def _may_be_secret(key: Node, value: Node) -> bool:
     if key.text == "secret":
         return not (isinstance(value, Scalar) and value.text == "generate")
     return isinstance(value, Scalar) and sounds_secret(key.text)
+
+
+def _last(path: str) -> str:
+    """A key whose name may be a part of a secret in braces is not named."""
+    return path.rpartition(".")[2]
 
 
 def _position(mark: Any) -> Position:

@@ -42,7 +42,6 @@ def load(path: Path) -> Site:
         check_site(drafts, problems)
         check_own_node(drafts, settings.get("node"), problems)
     except (Abandoned, Rejected):
-        source.hide_all_secrets()  # what was not understood may hold one
         raise problems.error() from None
     if len(problems):
         raise problems.error()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netpunch.config.model import Position
+from netpunch.config.secrecy import without_keys
 from netpunch.config.source import Source
 from netpunch.errors import ConfigurationError
 
@@ -78,4 +79,6 @@ class Problems:
 
 def problem_at(source: Source, position: Position, key: str, message: str) -> Problem:
     """A problem with its excerpt."""
-    return Problem(source.file, position, key, message, source.excerpt(position))
+    return Problem(
+        source.file, position, without_keys(key), without_keys(message), source.excerpt(position)
+    )

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from netpunch.config import tree
 from netpunch.config.model import Position
 from netpunch.config.problems import Problems
-from netpunch.config.source import shown, sounds_secret
+from netpunch.config.secrecy import sounds_secret
+from netpunch.config.source import shown
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -242,8 +243,16 @@ def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) ->
         known = f"did you mean {guess}?" if guess else f"known here: {', '.join(sorted(keys))}"
         message = f"unknown key; {known}"
     path = tree.child(cursor.path, word) if colon else value.path
+    if _may_continue_a_secret(value):
+        path = cursor.path
     cursor.problems.add(value.at, path, message)
     return guess
+
+
+def _may_continue_a_secret(value: Cursor) -> bool:
+    """In `{secret: hunter, 2}` the comma ends the secret, and 2 becomes a key without a value."""
+    is_null = isinstance(value.node, tree.Scalar) and value.node.is_null
+    return is_null and value.problems.source.hides(value.at)
 
 
 def _placeholder(entries: dict[str, tree.Entry]) -> str | None:

@@ -5,19 +5,10 @@ from __future__ import annotations
 import re
 
 from netpunch.config.model import Position
+from netpunch.config.secrecy import hidden, stars, without_secret
 
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML takes as the end of a line; str.splitlines knows others, so lines would differ."""
-
-_KEY_TEXT = re.compile(r"(np[kc]1:)([\w-]+)")
-"""A key text, wherever it was pasted by mistake."""
-
-_SECRET_ENTRY = re.compile(r"""\bsecret["']?\s*:\s*+(?!generate\b)""")
-"""A `secret:` with its value behind it, for files that are too broken to be parsed."""
-
-_SOUNDS_SECRET = re.compile("secr|key|pass|psk|token|cred", re.IGNORECASE)
-_NO_SECRETS = frozenset({"secret_file", "session_key", "credential"})
-"""Keys of ours that sound so, but tell only where a secret is, or whether."""
 
 _EXCERPT_WIDTH = 120
 """Of a longer line only the part around the caret is shown."""
@@ -27,12 +18,11 @@ _LONGEST_VALUE = 60
 
 
 class Source:
-    """A file's name, as the user gave it, and its lines."""
+    """A file's name, as the user gave it, and its lines, those that may be secrets hidden."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        self._written = _LINE_BREAK.split(text)
-        self._lines = [_KEY_TEXT.sub(_starred, line) for line in self._written]
+        self._lines = list(hidden(_LINE_BREAK.split(text)))
 
     def hide(self, start: Position, end: Position) -> None:
         """Show only stars from `start` up to, not including, `end`."""
@@ -40,21 +30,11 @@ class Source:
             line = self._lines[number - 1]
             left = start.column - 1 if number == start.line else 0
             right = end.column - 1 if number == end.line else len(line)
-            self._lines[number - 1] = line[:left] + _stars(line[left:right]) + line[right:]
+            self._lines[number - 1] = line[:left] + stars(line[left:right]) + line[right:]
 
-    def hide_all_secrets(self) -> None:
-        """Hide whatever may belong to a `secret:`, without knowing the structure: the rest of
-        its line and the lines that are indented deeper."""
-        depth: int | None = None  # how deep the `secret` is indented whose value this is
-        for number, line in enumerate(self._written, 1):
-            indent = len(line) - len(line.lstrip())
-            inside = depth is not None and (indent > depth or not line.strip())
-            entry = None if inside else _SECRET_ENTRY.search(line)
-            if not inside:
-                depth = indent if entry else None
-            if inside or entry:
-                begin = entry.end() if entry else 0
-                self.hide(Position(number, begin + 1), Position(number, len(line) + 1))
+    def hides(self, position: Position) -> bool:
+        """Whether errors don't show what stands there."""
+        return self.line(position.line)[position.column - 1 :].startswith("*")
 
     def text(self) -> str:
         """All of it, secrets hidden, every character still in its place."""
@@ -85,19 +65,6 @@ def position_of(text: str, offset: int) -> Position:
 
 
 def shown(text: str) -> str:
-    """A wrong value as a message may repeat it: quoted, short, printable, no key text."""
+    """A wrong value as a message may repeat it: quoted, short, printable, no secret."""
     shortened = text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
-    return repr(_KEY_TEXT.sub(_starred, shortened))
-
-
-def sounds_secret(key: str) -> bool:
-    """Whether the value of a key, even an unknown one, may be a secret."""
-    return bool(_SOUNDS_SECRET.search(key)) and key not in _NO_SECRETS
-
-
-def _starred(key: re.Match[str]) -> str:
-    return key[1] + _stars(key[2])
-
-
-def _stars(text: str) -> str:
-    return "*" * len(text)
+    return repr(without_secret(shortened))

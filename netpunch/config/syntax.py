@@ -20,6 +20,9 @@ _CLOSING = {"{": "}", "[": "]"}
 _NEEDS_QUOTES = "@`%"
 """Characters that begin nothing in YAML."""
 
+_LONGEST_EXAMPLE = 60
+"""Longer ones are no addresses and no paths."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
@@ -44,6 +47,12 @@ class _Failure:
             if word.start() < self.here.column <= word.end():
                 return _balanced(word[0])
         return ""
+
+    @property
+    def example(self) -> str:
+        """That word as it should be written, if a terminal can show it."""
+        word = self.word
+        return f'"{word}"' if word.isprintable() and len(word) <= _LONGEST_EXAMPLE else '"..."'
 
 
 def explain(error: yaml.YAMLError, source: Source, last: Position) -> tuple[Position, str]:
@@ -82,16 +91,23 @@ def _tab(failure: _Failure) -> _Told:
     return failure.here, "a tab: YAML is indented with spaces"
 
 
+def _tag(failure: _Failure) -> _Told:
+    if "tag" not in failure.problem + failure.context:
+        return None
+    # The parser's own words repeat it, and what begins with ! may be a password.
+    return failure.here, "a value that begins with ! is quoted"
+
+
 def _leading_colon(failure: _Failure) -> _Told:
     if failure.at != ":" or "flow node" not in failure.context:
         return None
-    return failure.here, f'an address that begins with : or [ is quoted: "{failure.word}"'
+    return failure.here, f"an address that begins with : or [ is quoted: {failure.example}"
 
 
 def _braces(failure: _Failure) -> _Told:
     if not _PLACEHOLDER.search(failure.word):
         return None
-    return failure.here, f'a value with braces is quoted as a whole: "{failure.word}"'
+    return failure.here, f"a value with braces is quoted as a whole: {failure.example}"
 
 
 def _reserved(failure: _Failure) -> _Told:
@@ -125,6 +141,7 @@ def _stray(failure: _Failure) -> _Told:
 _SLIPS = (
     _open_quote,
     _tab,
+    _tag,
     _leading_colon,
     _braces,
     _reserved,

@@ -25,7 +25,9 @@ PAIR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _NODE = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 """A host name, as long as DNS takes one."""
 
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE | re.ASCII)
+"""Without ASCII, a long s and the sign of Kelvin are letters, too."""
+
 _LONGEST_HOST = 253
 """DNS: 63 characters a label, 253 a name."""
 

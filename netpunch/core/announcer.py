@@ -112,6 +112,10 @@ class Announcer:
             self._leave()
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
 
+    def heard_at(self) -> dict[Address, float]:
+        """When each control was heard last."""
+        return {each.control: each.heard_at for each in self._registrations}
+
     @property
     def has_left(self) -> bool:
         return self._leaving and not self._leaves.left

@@ -58,6 +58,7 @@ class AttemptRun:
         )
         self.climber = Climber(
             observers=context.observers,
+            heard_at=self.announcer.heard_at,
             own_hosts=context.host_addresses,
             report=context.nat,
             bucket=context.probe_bucket,
@@ -109,7 +110,7 @@ class AttemptRun:
 
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
         """An answer of an observer."""
-        if source not in self._context.observers:
+        if not any(source in choice for choice in self._context.observers):
             return Drop.UNEXPECTED_SOURCE
         message = self._context.control.from_control.open(data)
         if isinstance(message, Drop):

@@ -20,6 +20,7 @@ from netpunch.core.ladder.field import Field, Opened
 from netpunch.core.ladder.ladder import Ladder
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.nat import NatReport
+from netpunch.core.observers import Observers, live_observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.partner import Partner
 from netpunch.wire import v2
@@ -32,13 +33,15 @@ Send = Callable[[bytes, Address, Via], None]
 class Climber:
     """Climbs for the partner attempt that is proved; one at a time.
 
-    `observers` are two of control's ports of one family, or none; `bucket` is the probes' rate;
+    `observers` are those that may be asked, all of one family, `heard_at()` when each control was
+    heard last; `bucket` is the probes' rate;
     `share(now)` sends the changed card; `fresh_port(via, local, now)` begins a new attempt."""
 
     def __init__(
         self,
         *,
-        observers: Sequence[Address],
+        observers: Sequence[Observers],
+        heard_at: Callable[[], Mapping[Address, float]],
         own_hosts: Sequence[str],
         report: NatReport,
         bucket: TokenBucket,
@@ -53,6 +56,7 @@ class Climber:
     ) -> None:
         self.sockets: dict[Via, Address] = {}
         """Those that tactics have opened."""
+        self._observers = tuple(observers)
         self._control = control
         self._vias_for = vias_for
         self._send = send
@@ -65,7 +69,7 @@ class Climber:
         self._sprays = False
         self._ladder: Ladder | None = None
         self.field = Field(
-            observers=tuple(observers),
+            observers=lambda: live_observers(self._observers, heard_at()),
             own_hosts=own_hosts,
             bucket=bucket,
             random=random,
@@ -83,8 +87,7 @@ class Climber:
 
     @property
     def _family(self) -> int:
-        observers = self.field.observers
-        return observers[0].family if observers else 4
+        return self._observers[0][0].family if self._observers else 4
 
     @property
     def infeasible(self) -> bool:
@@ -112,9 +115,9 @@ class Climber:
         ladder = self._ladder
         return ladder is not None and ladder.observed(message.echo, message.observed, now)
 
-    def observe_from(self, observers: Sequence[Address]) -> None:
+    def observe_from(self, observers: Sequence[Observers]) -> None:
         """Control has moved: later surveys ask there."""
-        self.field.observers = tuple(observers)
+        self._observers = tuple(observers)
 
     def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
         """The driver's answer to the oldest request. Late ones find nobody who waits."""

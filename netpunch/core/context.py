@@ -12,6 +12,7 @@ from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.lookups import Lookups, Whereabouts
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
+from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.registration import Registration
 from netpunch.core.settings import EndSettings
@@ -62,7 +63,7 @@ class Context:
         return self.whereabouts.controls
 
     @property
-    def observers(self) -> tuple[Address, ...]:
+    def observers(self) -> tuple[Observers, ...]:
         return self.whereabouts.observers
 
     @property

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from netpunch.address import Address
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control_v2 import ControlV2
-from netpunch.core.events import Via
 from netpunch.core.machine import Outbox, Transmit
 from netpunch.wire.envelope import VERSION
 
@@ -24,15 +22,13 @@ class ControlNode(Outbox):
         self.classic = classic
         for half in (v2, classic):
             half._transmits, half._events, half._drops = self._transmits, self._events, self._drops
+        v2.take_other = classic.receive_datagram
+        self.receive_datagram = v2.receive_datagram  # it is called as often as anything here
 
     @property
     def registered(self) -> int:
         """How many ends are there."""
         return self.v2.registered + self.classic.registered
-
-    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
-        half = self.v2 if data[:1] == _V2 else self.classic
-        half.receive_datagram(data, source, now, via)
 
     def handle_timer(self, now: float) -> None:
         self.v2.handle_timer(now)

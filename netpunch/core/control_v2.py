@@ -13,7 +13,8 @@ control answers thousands of announcements a second, most of them with the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
+from struct import Struct
 from typing import Any
 
 from netpunch.address import Address, is_loopback
@@ -29,7 +30,7 @@ from netpunch.core.rejections import Rejections
 from netpunch.core.slots import FILL, REFRESH, STALE, Live
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
-from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, TAG_SLICE, VERSION
+from netpunch.wire.envelope import CONTROL_BODY, CONTROL_DATAGRAM, END_B, TAG_SLICE, VERSION
 from netpunch.wire.packed import pack_address
 
 CONFLICT_INTERVAL = 60.0
@@ -44,11 +45,19 @@ _MALFORMED, _UNKNOWN_PAIR, _BAD_MAC = Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BA
 _WAITING, _INTRODUCE = v2.Kind.WAITING, v2.Kind.INTRODUCE
 _CHALLENGE, _OBSERVED = v2.Kind.CHALLENGE, v2.Kind.OBSERVED
 
+
+def _packer(message: type[v2.FromControl]) -> Callable[..., bytes]:
+    """Packs a message's fields and pads them in one step."""
+    layout = v2.LAYOUTS[message].struct
+    return Struct(f"{layout.format}{CONTROL_BODY - layout.size}x").pack
+
+
+_transmit = partial(tuple.__new__, Transmit)
 _packed = lru_cache(maxsize=CHANNELS_KEPT)(pack_address)
-_pack_waiting = v2.LAYOUTS[v2.Waiting].struct.pack
-_pack_introduce = v2.LAYOUTS[v2.Introduce].struct.pack
-_pack_challenge = v2.LAYOUTS[v2.Challenge].struct.pack
-_pack_observed = v2.LAYOUTS[v2.Observed].struct.pack
+_pack_waiting = _packer(v2.Waiting)
+_pack_introduce = _packer(v2.Introduce)
+_pack_challenge = _packer(v2.Challenge)
+_pack_observed = _packer(v2.Observed)
 
 
 class ControlV2(Outbox):
@@ -67,6 +76,8 @@ class ControlV2(Outbox):
         self.own_hosts = dict(own_hosts or {})
         self.registered = 0
         """How many ends are there."""
+        self.take_other: Callable[[bytes, Address, float, Via], None] = self._reject_other
+        """Takes what cannot be v2."""
         self._expire = expire
         self._nonces = nonces(random)
         self._cookies = Cookies(random)
@@ -89,7 +100,7 @@ class ControlV2(Outbox):
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) != CONTROL_DATAGRAM or data[0] != VERSION:
-            return self._reject(_MALFORMED, None, source, now)
+            return self.take_other(data, source, now, via)
         heard = _HEARD.get(data[1])
         if heard is None:
             return self._reject(_MALFORMED, None, source, now)
@@ -128,19 +139,21 @@ class ControlV2(Outbox):
 
     def _announced(self, fields: Fields, desk: Desk, source: Address, now: float, via: Via) -> None:
         attempt, counter, cookie, purpose, card = fields
-        verdict = desk.judge(attempt, counter, source)
+        packed = _packed(source)
+        verdict = desk.judge(attempt, counter, packed)
         if verdict is REFRESH:
-            assert desk.live is not None
-            if desk.live.refresh(counter, via, purpose, card, now):
-                self._introduce(desk, desk.live, counter, now)
+            live = desk.live
+            assert live is not None
+            if live.refresh(counter, via, purpose, card, now):
+                self._introduce(desk, live, source, counter, now)
             else:
                 self._drop(Drop.OVER_LIMIT)
         elif verdict is STALE:
             self._drop(Drop.STALE)
         elif verdict is FILL or self._is_good(cookie, desk, attempt, source, now):
-            live = Live(attempt, counter, source, via, purpose, card, now)
-            self._register(live, desk, now)
-            self._introduce(desk, live, counter, now)
+            live = Live(attempt, counter, packed, via, purpose, card, now)
+            self._register(live, desk, source, now)
+            self._introduce(desk, live, source, counter, now)
         else:
             cookie = self._cookies.make(source, _context(desk, attempt), now)
             body = _pack_challenge(attempt, counter, cookie)
@@ -169,15 +182,15 @@ class ControlV2(Outbox):
             cookie, source, _context(desk, attempt), now
         )
 
-    def _register(self, live: Live, desk: Desk, now: float) -> None:
+    def _register(self, live: Live, desk: Desk, source: Address, now: float) -> None:
         if desk.live is None:
             self.registered += 1
         was_here = desk.remembers(live.attempt)
         displaced = desk.fill(live)
         self._await_expiry(desk, live)
-        self._emit(Registered(desk.pair.name, desk.end, live.source))
+        self._emit(Registered(desk.pair.name, desk.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
-            self._tell_conflict(desk, displaced.source, live.source, now)
+            self._tell_conflict(desk, displaced.address, source, now)
 
     def _await_expiry(self, desk: Desk, live: Live) -> None:
         if not desk.awaits_expiry:
@@ -197,31 +210,37 @@ class ControlV2(Outbox):
 
     # Answers.
 
-    def _introduce(self, desk: Desk, live: Live, counter: int, now: float) -> None:
+    def _introduce(self, desk: Desk, live: Live, source: Address, counter: int, now: float) -> None:
         """Answers an accepted announcement, and tells the partner if it is there."""
         other = desk.partner.live
         if other is None or live.purpose != _PUNCH:
-            return self._send_waiting(desk, live, counter, now)
+            return self._send_waiting(desk, live, source, counter, now)
         if other.purpose == _PUNCH:
-            self._send_introduction(desk, live, other, counter)
+            self._send_introduction(desk, live, source, other, other.address, counter)
         else:
-            self._send_waiting(desk, live, counter, now)
-        return self._send_introduction(desk.partner, other, live, 0)
+            self._send_waiting(desk, live, source, counter, now)
+        return self._send_introduction(desk.partner, other, other.address, live, source, 0)
 
-    def _send_introduction(self, desk: Desk, live: Live, other: Live, counter: int) -> None:
-        seen = self._as_seen_by(live.source, other.source)
-        observed, partner = _packed(live.source), _packed(seen)
-        body = _pack_introduce(live.attempt, counter, observed, other.attempt, partner, other.card)
-        self._answer(_INTRODUCE, body, desk, live.source, live.via)
+    def _send_introduction(
+        self, desk: Desk, live: Live, source: Address, other: Live, at: Address, counter: int
+    ) -> None:
+        """Tells `live`, at `source`, of `other`, at `at`."""
+        partner = _packed(self._as_seen_by(source, at))
+        body = _pack_introduce(
+            live.attempt, counter, live.source, other.attempt, partner, other.card
+        )
+        self._answer(_INTRODUCE, body, desk, source, live.via)
 
-    def _send_waiting(self, desk: Desk, live: Live, counter: int, now: float) -> None:
+    def _send_waiting(
+        self, desk: Desk, live: Live, source: Address, counter: int, now: float
+    ) -> None:
         other, standby = desk.partner.live, v2.NO_ATTEMPT
         heard = desk.partner.last_heard if other is None else other.heard
         if other is not None and other.purpose == _STANDBY:
             standby = other.attempt
         age = v2.NEVER_HEARD if heard is None else min(int((now - heard) * 1000), v2.NEVER_HEARD)
-        body = _pack_waiting(live.attempt, counter, _packed(live.source), age, standby)
-        self._answer(_WAITING, body, desk, live.source, live.via)
+        body = _pack_waiting(live.attempt, counter, live.source, age, standby)
+        self._answer(_WAITING, body, desk, source, live.via)
 
     def _as_seen_by(self, viewer: Address, address: Address) -> Address:
         """An end on this very host is seen at loopback: its partner elsewhere needs our own
@@ -233,10 +252,13 @@ class ControlV2(Outbox):
     def _answer(self, kind: int, body: bytes, desk: Desk, destination: Address, via: Via) -> None:
         channel = desk.channel or self._desks.open_channel(desk)
         data = channel.from_control.seal_body(kind, body, next(self._nonces))
-        self._transmits.append(Transmit(data, destination, via))
+        self._transmits.append(_transmit((data, destination, via, 0)))
+
+    def _reject_other(self, _data: bytes, source: Address, now: float, _via: Via) -> None:
+        self._reject(_MALFORMED, None, source, now)
 
     def _reject(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
-        self._drop(reason)
+        self._drops[reason] += 1
         self._rejections.add(reason, pair, source, now)
 
 

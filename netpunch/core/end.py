@@ -38,6 +38,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
@@ -75,9 +76,9 @@ TRANSITIONS: dict[State, set[State]] = {
 class End(Outbox):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
-    `controls` are the controls' addresses; `observers` two addresses of control, of one family,
-    which tell how our NAT maps (none: its class stays unknown); `names` says which controls may
-    move; `sockets` the bound local addresses by socket, at most one per family;
+    `controls` are the controls' addresses; `observers` tell how our NAT maps, the first whose
+    controls are alive, all of one family (none: its class stays unknown); `names` says which
+    controls may move; `sockets` the bound local addresses by socket, at most one per family;
     `host_addresses` this host's own candidates; `probe_bucket` the rate of hard NATs' probes,
     shared by all ends of a process."""
 
@@ -86,7 +87,7 @@ class End(Outbox):
         settings: EndSettings,
         *,
         controls: Sequence[Address],
-        observers: Sequence[Address] = (),
+        observers: Sequence[Observers] = (),
         names: Names = NO_NAMES,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from netpunch.address import Address
 from netpunch.core.events import Event, LookupWanted
 from netpunch.core.machine import NEVER
+from netpunch.core.observers import Observers
 from netpunch.core.registration import Registration
 
 SILENCE = 30.0
@@ -32,10 +33,10 @@ NO_NAMES = Names()
 
 
 class Whereabouts(NamedTuple):
-    """Where an end's controls are, and two addresses that tell how our NAT maps, or none."""
+    """Where an end's controls are, and which of their ports tell how our NAT maps."""
 
     controls: tuple[Address, ...]
-    observers: tuple[Address, ...] = ()
+    observers: tuple[Observers, ...] = ()
     names: Names = NO_NAMES
 
 

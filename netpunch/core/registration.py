@@ -16,6 +16,7 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
 from netpunch.core.machine import NEVER
+from netpunch.core.observers import NEVER_HEARD
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
 
@@ -38,6 +39,7 @@ class Registration:
         self.via = via
         self.phase = Phase.SEEKING
         self.counter = 0
+        self.heard_at = NEVER_HEARD
         self.cookie = NO_COOKIE
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
@@ -62,13 +64,13 @@ class Registration:
 
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
         """Control wants to see its cookie: announce again at once."""
-        self._answer(counter)
+        self._answer(counter, now)
         self.cookie = cookie
         self.next_at = now
 
     def waiting(self, counter: int, observed: Address, standby_attempt: bytes, now: float) -> None:
         """Registered, but there is nobody to be introduced to."""
-        self._answer(counter)
+        self._answer(counter, now)
         self.phase = Phase.WAITING
         self.observed = observed
         newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
@@ -82,8 +84,9 @@ class Registration:
 
     def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
         """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
+        self.heard_at = now
         if counter:
-            self._answer(counter)
+            self._answer(counter, now)
         self.observed = observed
         if partner != self._partner or self.phase is not Phase.INTRODUCED:
             self.phase = Phase.INTRODUCED
@@ -91,8 +94,9 @@ class Registration:
             self._introduced_at = now
             self.next_at = now
 
-    def _answer(self, counter: int) -> None:
+    def _answer(self, counter: int, now: float) -> None:
         self._answered = max(self._answered, counter)
+        self.heard_at = now
         self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple, Protocol
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.events import Reason
 from netpunch.core.lookups import Names, Whereabouts
+from netpunch.core.observers import Observers
 from netpunch.errors import ControlUnreachableError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.resolve import is_literal, resolve
@@ -109,15 +111,16 @@ def _chosen(
     return next((address for address in likely if address not in silent), likely[0])
 
 
-def observers(found: Mapping[Address, int | None]) -> list[Address]:
-    """Two addresses that can tell how our NAT maps: both ports of a control, else two controls.
-    None on loopback: there is no NAT."""
-    for control, observe in found.items():
-        if observe is not None and not is_loopback(control.host):
-            return [control, Address(control.host, observe)]
+def observers(found: Mapping[Address, int | None]) -> list[Observers]:
+    """Who can tell how our NAT maps, the best first: both ports of a control, else two controls.
+    All are of one family. None on loopback: there is no NAT."""
     apart = [control for control in found if not is_loopback(control.host)]
-    same = [control for control in apart if control.family == apart[0].family]
-    return same[:2] if len(same) > 1 else []
+    ports = ((control, found[control]) for control in apart)
+    both = [(each, Address(each.host, port)) for each, port in ports if port is not None]
+    choices = both or list(combinations(apart, 2))
+    families = [{one.family, other.family} for one, other in choices]
+    first = next((each for each in families if len(each) == 1), None)
+    return [choice for choice, each in zip(choices, families, strict=True) if each == first]
 
 
 def local_address(sock: socket.socket) -> Address:

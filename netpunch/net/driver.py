@@ -14,6 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from netpunch.address import Address
@@ -34,6 +35,10 @@ MAX_DATAGRAM = 2048
 
 DATAGRAMS_PER_WAKEUP = 64
 """A flood on one socket gets so many before the timer and the other sockets get their turn."""
+
+ANSWERED_AT_ONCE = 8
+"""Datagrams of a wakeup that are answered one by one: who asks one question after the other has
+often asked the next by then, which spares a wakeup. The rest are a crowd, answered together."""
 
 HOP_LIMIT = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -69,15 +74,18 @@ class Endpoint:
     def read(self) -> None:
         """Feeds the driver what has arrived; the loop calls it."""
         driver, via = self._driver, self.via
+        take, drain, size = driver.take, driver.drain, driver.max_datagram
         address_of, receive = self._address_of, self._sock.recvfrom
-        for _ in range(DATAGRAMS_PER_WAKEUP):
+        for count in range(DATAGRAMS_PER_WAKEUP):
             try:
-                data, source = receive(driver.max_datagram)
+                data, source = receive(size)
             except OSError as error:
                 self._count(error)
                 break
-            driver.receive(data, address_of(source), via)
-        driver.arm()
+            take(data, address_of(source), clock(), via)
+            if count < ANSWERED_AT_ONCE:
+                drain()
+        driver.pump()
 
     def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
         """Sends at once or not at all; a failure is counted. Returns whether it was sent.
@@ -115,6 +123,7 @@ class Endpoint:
             self._driver.count_error(error)
 
 
+Take = Callable[[bytes, Address, float, Via], None]
 EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
 
 
@@ -136,6 +145,8 @@ class Driver:
         self.max_datagram = max_datagram
         self.send_errors: Counter[str] = Counter()
         """Datagrams the system refused to send, by errno name (ENETUNREACH, EPERM...)."""
+        self.take: Take = machine.receive_datagram if observer is None else self._take_observed
+        """Feeds the machine one datagram; `pump()` is to follow when there are no more."""
         self._machine = machine
         self._on_event = on_event
         self._observer = observer
@@ -169,7 +180,7 @@ class Driver:
 
     def pump(self) -> None:
         """Carries out what the machine wants; to be called after calling one of its methods."""
-        self._drain()
+        self.drain()
         self.arm()
 
     def close(self) -> None:
@@ -185,13 +196,6 @@ class Driver:
 
     # For endpoints.
 
-    def receive(self, data: bytes, source: Address, via: Via) -> None:
-        """Feeds the machine one datagram; `arm()` is to follow when there are no more."""
-        if self._observer is not None:
-            self._observe(False, via, source, data)
-        self._machine.receive_datagram(data, source, clock(), via)
-        self._drain()
-
     def arm(self) -> None:
         """Sets the timer, unless it rings early enough anyway: a machine's next time moves with
         almost every datagram, mostly to later."""
@@ -203,12 +207,32 @@ class Driver:
         self._timer_at = due
         self._timer = self._loop.call_later(max(0.0, due - clock()) + TIMER_ROUNDING, self._ring)
 
+    def drain(self) -> None:
+        """Carries out what the machine wants by now. Datagrams before events: what was said before
+        a socket is closed still leaves it."""
+        machine, endpoints = self._machine, self._endpoints
+        while not self._closed:
+            for data, destination, via, ttl in machine.datagrams_to_send():
+                endpoint = endpoints.get(via)
+                if endpoint is None or not endpoint.send(data, destination, ttl):
+                    continue
+                if self._observer is not None:
+                    self._observe(True, via, destination, data)
+            event = machine.next_event()
+            if event is None:
+                return
+            self._handle(event)
+
     def count_error(self, error: OSError) -> None:
         """Counts a datagram that was not sent (the system may tell so at the next read)."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         self.send_errors[name] += 1
 
     # Inside.
+
+    def _take_observed(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        self._observe(False, via, source, data)
+        self._machine.receive_datagram(data, source, now, via)
 
     def _attach(self, endpoint: Endpoint) -> Endpoint:
         self._endpoints[endpoint.via] = endpoint
@@ -222,21 +246,6 @@ class Driver:
         if self._machine.next_timer() <= now:
             self._machine.handle_timer(now)
         self.pump()
-
-    def _drain(self) -> None:
-        """Datagrams before events: what was said before a socket is closed still leaves it."""
-        machine, endpoints = self._machine, self._endpoints
-        while not self._closed:
-            for data, destination, via, ttl in machine.datagrams_to_send():
-                endpoint = endpoints.get(via)
-                if endpoint is None or not endpoint.send(data, destination, ttl):
-                    continue
-                if self._observer is not None:
-                    self._observe(True, via, destination, data)
-            event = machine.next_event()
-            if event is None:
-                return
-            self._handle(event)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -276,8 +285,8 @@ class Driver:
             self._loop.call_exception_handler({"message": message, "exception": error})
 
 
-def _ipv4_address(raw: tuple[Any, ...]) -> Address:
-    return Address(*raw)
+_ipv4_address: Callable[[tuple[Any, ...]], Address] = partial(tuple.__new__, Address)
+"""As `Address(*raw)`, in two thirds of the time: each datagram has one."""
 
 
 def _ipv6_address(raw: tuple[Any, ...]) -> Address:

@@ -14,6 +14,7 @@ from netpunch.net.driver import Driver
 from netpunch.net.observer import Observer
 from netpunch.net.sockets import bind
 from netpunch.net.wildcard import open_listener
+from netpunch.wire.envelope import CONTROL_DATAGRAM
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes: at 384 a datagram some 5,000 (with the kernel's overhead), so that a hook's fork or a
@@ -67,6 +68,7 @@ class Listener:
             self._machine,
             on_event=self._take_event,
             observer=self._observer if self._trace else None,
+            max_datagram=CONTROL_DATAGRAM + 1,  # what is longer is nobody's, and known by that
         )
         open_listener(self._driver, dict(enumerate(sockets)))
 

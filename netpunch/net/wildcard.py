@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from netpunch.core.events import Via
-from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, MAX_DATAGRAM, Driver, Endpoint
+from netpunch.net.driver import ANSWERED_AT_ONCE, DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
 from netpunch.net.sockets import EXHAUSTED, WILDCARDS
 
 MAX_ADDRESSES = 64
@@ -62,16 +62,18 @@ class WildcardEndpoint(Endpoint):
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
     def read(self) -> None:
-        receive = self._sock.recvmsg
-        for _ in range(DATAGRAMS_PER_WAKEUP):
+        driver, receive = self._driver, self._sock.recvmsg
+        for count in range(DATAGRAMS_PER_WAKEUP):
             try:
-                data, ancillary, _flags, source = receive(MAX_DATAGRAM, ANCILLARY_SIZE)
+                data, ancillary, _flags, source = receive(driver.max_datagram, ANCILLARY_SIZE)
             except OSError as error:
                 self._count(error)
                 break
             via = self._via_for(asked_address(ancillary))
-            self._driver.receive(data, self._address_of(source), via)
-        self._driver.arm()
+            driver.take(data, self._address_of(source), clock(), via)
+            if count < ANSWERED_AT_ONCE:
+                driver.drain()
+        driver.pump()
 
     def _via_for(self, asked: str | None) -> Via:
         if asked is None:

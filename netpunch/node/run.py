@@ -14,7 +14,7 @@ from typing import Any
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
 from netpunch.core.ladder.budget import PROBE_RATE
-from netpunch.errors import combined_exit_code
+from netpunch.errors import bug_text, combined_exit_code
 from netpunch.net.loop import run as run_loop
 from netpunch.net.probing import Probing
 from netpunch.node.board import Board
@@ -95,8 +95,9 @@ def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         bugs.append(context["message"])
+        raised = f": {bug_text(error)}" if error is not None else ""
         services.console.error(
-            f"bug: {context['message']}: {error!r}; please report it, with --debug's traceback"
+            f"bug: {context['message']}{raised}; please report it, with --debug's traceback"
         )
         if options.debug and error is not None:
             services.console.error("".join(traceback.format_exception(error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 
-from netpunch.errors import NetpunchError, combined_exit_code
+from netpunch.errors import NetpunchError, bug_text, combined_exit_code
 from netpunch.node.control_task import ControlTask
 from netpunch.node.end_task import EndTask
 from netpunch.node.plan import EndPlan, Failure, Plan
@@ -162,7 +162,7 @@ class Supervisor:
             return
         if (error := task.exception()) is None:
             return
-        self._services.board.end_stopped(end.end.pair, end.end.end, err=f"bug: {error!r}")
+        self._services.board.end_stopped(end.end.pair, end.end.end, err=f"bug: {bug_text(error)}")
         end.exit_code = BUG_EXIT_CODE
         context = {"message": f"a bug ended {end.end.pair} {end.end.end}", "exception": error}
         task.get_loop().call_exception_handler(context)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from netpunch.wire import v2
 from netpunch.wire.card import CardSeal
 from netpunch.wire.drop import Drop
-from netpunch.wire.keys import derive, pair_tag
+from netpunch.wire.keys import KEY_LENGTH, control_channel_keys, derive, pair_tag
 from netpunch.wire.packed import Malformed
 
 VERSION = 0xF2
@@ -31,6 +31,7 @@ AEAD_TAG_LENGTH = 16
 CONTROL_DATAGRAM = 384
 """Bytes between an end and control: room for the largest message, an introduction. One length
 for all, so that no answer is longer than its question."""
+CONTROL_BODY = CONTROL_DATAGRAM - NONCE_END - AEAD_TAG_LENGTH
 PEER_DATAGRAM = 128
 """Bytes between ends."""
 
@@ -64,13 +65,14 @@ class Direction:
 
     def seal(self, message: v2.Message, nonce: bytes) -> bytes:
         """The datagram; `nonce` is 12 random bytes."""
-        return self.seal_body(v2.LAYOUTS[type(message)].kind, v2.pack(message), nonce)
+        body = v2.pack(message).ljust(self._room, b"\0")
+        return self.seal_body(v2.LAYOUTS[type(message)].kind, body, nonce)
 
     def seal_body(self, kind: int, body: bytes, nonce: bytes) -> bytes:
-        """The datagram of a message that is packed already; it is padded here."""
+        """The datagram of a message that is packed and padded already."""
         header = _PREFIXES[kind | self._flag] + self._tag
         cipher = self._aead or self._make_cipher()
-        return header + nonce + cipher.encrypt(nonce, body.ljust(self._room, b"\0"), header)
+        return header + nonce + cipher.encrypt(nonce, body, header)
 
     def open(self, datagram: bytes) -> v2.Message | Drop:
         """The message, or why there is none. Takes any bytes."""
@@ -110,13 +112,18 @@ class ControlChannel:
     __slots__ = ("from_control", "to_control")
 
     def __init__(self, control_key: bytes, name: str, end: EndName) -> None:
-        tag = pair_tag(name)
-        inbound, outbound = (
-            derive(control_key, f"{end}>control"),
-            derive(control_key, f"control>{end}"),
-        )
-        self.to_control = Direction(inbound, tag, end, CONTROL_DATAGRAM)
-        self.from_control = Direction(outbound, tag, end, CONTROL_DATAGRAM)
+        self._use(control_channel_keys(control_key, end), pair_tag(name), end)
+
+    @classmethod
+    def from_keys(cls, keys: bytes, tag: bytes, end: EndName) -> ControlChannel:
+        """From what `control_channel_keys` has derived once: that takes longer than all else."""
+        channel = cls.__new__(cls)
+        channel._use(keys, tag, end)
+        return channel
+
+    def _use(self, keys: bytes, tag: bytes, end: EndName) -> None:
+        self.to_control = Direction(keys[:KEY_LENGTH], tag, end, CONTROL_DATAGRAM)
+        self.from_control = Direction(keys[KEY_LENGTH:], tag, end, CONTROL_DATAGRAM)
 
 
 class PeerChannel:

@@ -39,6 +39,12 @@ def peer_key(pair_secret: bytes, name: str) -> bytes:
     return derive(pair_secret, f"peer|{name}")
 
 
+def control_channel_keys(control_key: bytes, end: str) -> bytes:
+    """The two keys between an end (`a` or `b`) and control, one after the other: of what the end
+    says, of what control says."""
+    return derive(control_key, f"{end}>control") + derive(control_key, f"control>{end}")
+
+
 def pair_tag(name: str) -> bytes:
     """The 8 bytes that say in clear which pair a datagram belongs to."""
     return hashlib.sha256(b"netpunch/2 tag" + name.encode()).digest()[:TAG_LENGTH]

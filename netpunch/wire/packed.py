@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from socket import AF_INET, AF_INET6, inet_pton
 from struct import Struct
 
 from netpunch.address import Address
 
 ADDRESS_LENGTH = 19
 _LAYOUT = Struct("!B16sH")
-_IPV4_PADDING = bytes(12)
 
 
 class Malformed(Exception):  # noqa: N818 - a verdict on remote bytes that never leaves wire
@@ -20,8 +20,8 @@ def pack_address(address: Address) -> bytes:
     """Family (4 or 6), IP (IPv4 in the first four of 16 bytes), port."""
     host, port = address
     if ":" in host:
-        return _LAYOUT.pack(6, ipaddress.IPv6Address(host).packed, port)
-    return _LAYOUT.pack(4, bytes(map(int, host.split("."))) + _IPV4_PADDING, port)
+        return _LAYOUT.pack(6, inet_pton(AF_INET6, host), port)
+    return _LAYOUT.pack(4, inet_pton(AF_INET, host), port)
 
 
 def unpack_address(data: bytes) -> Address:

@@ -19,19 +19,26 @@ CLASSIC = {"ab": CLASSIC_SECRET}
 
 
 class Announcer:
-    """One attempt of an end, whose counter rises with each announcement."""
+    """One attempt of an end, whose counter rises with each announcement. `key` is control's."""
 
-    def __init__(self, pair: str, end: EndName = "a") -> None:
-        self.channel = ControlChannel(PAIRS[pair], pair, end)
+    def __init__(
+        self,
+        pair: str,
+        end: EndName = "a",
+        *,
+        key: bytes | None = None,
+        purpose: v2.Purpose = v2.Purpose.PUNCH,
+    ) -> None:
+        self.channel = ControlChannel(key or PAIRS[pair], pair, end)
         self.attempt = os.urandom(v2.ATTEMPT_LENGTH)
         self.cookie = v2.NO_COOKIE
         self._card = os.urandom(v2.SEALED_CARD_LENGTH)
+        self._purpose = purpose
         self._counter = 0
 
     def announcement(self) -> bytes:
         self._counter += 1
-        purpose = v2.Purpose.PUNCH
-        announce = v2.Announce(self.attempt, self._counter, self.cookie, purpose, self._card)
+        announce = v2.Announce(self.attempt, self._counter, self.cookie, self._purpose, self._card)
         return self.channel.to_control.seal(announce, os.urandom(NONCE_LENGTH))
 
     def take(self, answer: bytes) -> v2.Message | None:

@@ -122,6 +122,7 @@ def control(
     pairs: Mapping[str, bytes],
     classic: Mapping[str, bytes],
     profile: bool = False,
+    listen: str = "127.0.0.1:0",
 ) -> None:
     """A control node as programs run it; with `profile` it says in the end where time went."""
     profiler = cProfile.Profile()
@@ -131,7 +132,7 @@ def control(
         async def main() -> None:
             task = asyncio.ensure_future(
                 serve_control(
-                    listen="127.0.0.1:0",
+                    listen=listen,
                     pairs=pairs,
                     classic=classic,
                     on_ready=lambda addresses: announce(addresses[0].port),

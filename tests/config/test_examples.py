@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from netpunch.config import load, select
 from netpunch.config.secrets import read_secret
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+FLEET = re.compile(r"<!-- fleet-site -->\n```yaml\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
@@ -39,3 +42,14 @@ def test_the_example_runs_as_it_is() -> None:
 def test_every_host_of_the_real_one_has_its_part(node: str) -> None:
     part = select(load(CONFIGS / "home-office.yaml"), node, "any-host", None)
     assert part.controls or part.ends
+
+
+def test_the_readmes_pair_of_a_fleet_has_two_controls(tmp_path: Path) -> None:
+    found = FLEET.search((ROOT / "README.md").read_text())
+    assert found is not None
+    (tmp_path / "site.yaml").write_text(found[1])
+    site = load(tmp_path / "site.yaml")
+    assert site.pairs[0].controls == ("c17", "c03")
+    for node in ("c03", "c17", "till-1042", "warehouse"):
+        part = select(site, node, "any-host", None)
+        assert len(part.controls) + len(part.ends) == 1

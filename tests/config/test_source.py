@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from netpunch.config.model import Position
-from netpunch.config.source import Source, position_of, shown, sounds_secret
+from netpunch.config.source import Source, position_of, shown
 
 
 def test_lines_end_where_yaml_ends_them() -> None:
@@ -39,40 +37,8 @@ def test_hiding_a_span() -> None:
     assert source.text() == "a: ***\n***\n*"
 
 
-@pytest.mark.parametrize(
-    ("text", "hidden"),
-    [
-        ("secret: hunter2", "secret: *******"),
-        ("{secret: 'x', a: b}", "{secret: **********"),
-        ("'secret' : x\nb", "'secret' : *\nb"),
-        ("  secret: |\n    x\n\n   y\n  a: b", "  secret: *\n*****\n\n****\n  a: b"),
-        ("secret: generate  # x", "secret: generate  # x"),
-        ("secret: generated", "secret: *********"),
-        ("{secret: generate, b: {secret: x}}", "{secret: generate, b: {secret: ***"),
-        ("secret_file: x", "secret_file: x"),
-        ("no key: npk1:abc-_9=", "no key: npk1:******="),
-    ],
-)
-def test_hiding_without_a_structure(text: str, hidden: str) -> None:
-    source = Source("f", text)
-    source.hide_all_secrets()
-    assert source.text() == hidden
-
-
-def test_what_is_hidden_already_hides_nothing_else() -> None:
-    """Found by fuzzing: half of a key was hidden, and so its value was not recognized."""
-    source = Source("f", "secret    slots: d-c\n    secret: hunter2")
-    source.hide(Position(1, 18), Position(2, 11))
-    source.hide_all_secrets()
-    assert source.line(2) == "**********: *******"
-
-
 def test_values_in_messages() -> None:
     assert shown("a\x1b'b") == '"a\\x1b\'b"'
     assert shown("x" * 61) == f"'{'x' * 60}...'"
-    assert shown("npk1:abc npc1:de") == "'npk1:*** npc1:**'"
-
-
-def test_keys_that_sound_secret() -> None:
-    assert all(map(sounds_secret, ["secret", "PSK", "api_key", "passwd", "secret_key"]))
-    assert not any(map(sounds_secret, ["secret_file", "session_key", "credential", "keepalive"]))
+    assert shown("npk1:abc npc1:de") == "'npk1:***********'"
+    assert shown("secret = abc") == "'secret = ***'"

@@ -40,7 +40,7 @@ class Climb:
 
     def __init__(self, ours: list[Address], theirs: NatClass, bracket: Bracket = NONE) -> None:
         self.ours = ours
-        self.bench = Bench("a", any_port=True, observers=OBSERVERS, drives=True, deadline=100.0)
+        self.bench = Bench("a", any_port=True, observers=[OBSERVERS], drives=True, deadline=100.0)
         self.puppet = self.bench.puppet()
         self.partner_is(theirs, bracket)
 
@@ -105,7 +105,7 @@ class TestSurvey:
 
     def test_it_makes_do_with_fewer_sockets(self) -> None:
         for most in range(budget.SURVEY_SOCKETS):
-            bench = Bench("a", any_port=True, observers=OBSERVERS, drives=True, most_sockets=most)
+            bench = Bench("a", any_port=True, observers=[OBSERVERS], drives=True, most_sockets=most)
             bench.introduce(bench.puppet())
             bench.run(0.4)
             bench.observers_see(*STEP)

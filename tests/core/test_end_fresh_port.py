@@ -115,7 +115,7 @@ class TestObservers:
     @pytest.fixture
     def asking(self) -> Bench:
         """An end that climbs, and has asked its observers."""
-        bench = Bench("a", any_port=True, observers=self.OBSERVERS, drives=True)
+        bench = Bench("a", any_port=True, observers=[self.OBSERVERS], drives=True)
         bench.introduce(bench.puppet())
         bench.run_until(lambda: bench.all(v2.Observe))
         return bench
@@ -155,7 +155,7 @@ class TestObservers:
         assert asking.drops(Drop.BAD_MAC) == 1
 
     def test_an_end_that_asked_nothing_believes_nothing(self) -> None:
-        bench = Bench(observers=self.OBSERVERS)
+        bench = Bench(observers=[self.OBSERVERS])
         bench.control_says(v2.Observed(b"echoecho", A), CONTROL)
         assert bench.drops(Drop.UNEXPECTED) == 1
 

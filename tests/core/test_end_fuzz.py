@@ -32,7 +32,7 @@ def make(end: str = "a") -> Bench:
     return Bench(
         "a" if end == "a" else "b",
         sockets=SOCKETS,
-        observers=OBSERVERS,
+        observers=[OBSERVERS],
         any_port=True,
         drives=True,
     )

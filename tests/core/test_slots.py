@@ -15,6 +15,7 @@ from netpunch.core.events import Expired, Registered, RoleConflict
 from netpunch.core.slots import ANNOUNCE_RATE, Live, Slot, Verdict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
+from netpunch.wire.packed import pack_address
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
     ELSEWHERE,
@@ -30,9 +31,10 @@ from tests.core.v2_pair import (
 )
 
 SOURCES = [A, Address(A.host, 5001), ELSEWHERE]
+AT_A, AT_B, AT_ELSEWHERE = map(pack_address, (A, B, ELSEWHERE))
 
 
-def live(attempt: bytes, counter: int = 1, source: Address = A) -> Live:
+def live(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Live:
     return Live(attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
 
 
@@ -43,38 +45,39 @@ class TestRule:
         slot.fill(live(b"attempt1", 5))
         return slot
 
-    @pytest.mark.parametrize("source", [A, ELSEWHERE])
+    @pytest.mark.parametrize("source", [AT_A, AT_ELSEWHERE])
     @pytest.mark.parametrize("counter", [0, 4, 5])
-    def test_a_used_counter_is_stale(self, slot: Slot, counter: int, source: Address) -> None:
+    def test_a_used_counter_is_stale(self, slot: Slot, counter: int, source: bytes) -> None:
         assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
         slot.clear()
         assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
 
     @pytest.mark.parametrize(
-        ("attempt", "source"), [(b"attempt1", ELSEWHERE), (b"attempt2", A), (b"attempt2", B)]
+        ("attempt", "source"),
+        [(b"attempt1", AT_ELSEWHERE), (b"attempt2", AT_A), (b"attempt2", AT_B)],
     )
     def test_another_attempt_or_address_is_disputed(
-        self, slot: Slot, attempt: bytes, source: Address
+        self, slot: Slot, attempt: bytes, source: bytes
     ) -> None:
         assert slot.judge(attempt, 6, source) is Verdict.DISPUTED
 
     def test_the_live_attempt_from_its_address_is_not(self, slot: Slot) -> None:
-        assert slot.judge(b"attempt1", 6, A) is Verdict.REFRESH
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.REFRESH
 
     def test_an_empty_slot_takes_a_new_attempt_but_no_remembered_one(self, slot: Slot) -> None:
         slot.clear()
-        assert slot.judge(b"attempt2", 0, ELSEWHERE) is Verdict.FILL
-        assert slot.judge(b"attempt1", 6, A) is Verdict.DISPUTED
+        assert slot.judge(b"attempt2", 0, AT_ELSEWHERE) is Verdict.FILL
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
 
     def test_who_was_displaced_is_told(self, slot: Slot) -> None:
-        moved = live(b"attempt1", 6, ELSEWHERE)
+        moved = live(b"attempt1", 6, AT_ELSEWHERE)
         assert slot.fill(moved) is None
         assert slot.fill(live(b"attempt2")) is moved
 
     def test_who_is_displaced_is_remembered(self, slot: Slot) -> None:
         slot.fill(live(b"attempt2"))
-        assert slot.judge(b"attempt1", 5, A) is Verdict.STALE
-        assert slot.judge(b"attempt1", 6, A) is Verdict.DISPUTED
+        assert slot.judge(b"attempt1", 5, AT_A) is Verdict.STALE
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
 
     def test_only_the_live_attempt_leaves(self, slot: Slot) -> None:
         registered = slot.live
@@ -83,7 +86,7 @@ class TestRule:
         assert not registered.leaves(b"attempt1", 5)
         assert registered.leaves(b"attempt1", 6)
         slot.clear()
-        assert slot.judge(b"attempt1", 6, A) is Verdict.STALE
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.STALE
 
     def test_clearing_an_empty_slot_changes_nothing(self, slot: Slot) -> None:
         slot.clear()

@@ -14,6 +14,7 @@ from netpunch.address import Address
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
 from netpunch.core.lookups import NO_NAMES, Names
+from netpunch.core.observers import Observers
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
@@ -91,7 +92,7 @@ class Bench:
         controls: Sequence[Address] = (CONTROL,),
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
-        observers: Sequence[Address] = (),
+        observers: Sequence[Observers] = (),
         names: Names = NO_NAMES,
         seed: object = "end",
         drives: bool = False,

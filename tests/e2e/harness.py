@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any
@@ -40,6 +40,7 @@ class Netpunch:
         env: Mapping[str, str] | None = None,
         text: bool = False,
         unread: bool = False,
+        program: Sequence[str] = NETPUNCH,
     ) -> None:
         """`unread`: nobody reads its standard output, a pipe, until `close`."""
         self.lines: list[str] = []
@@ -48,7 +49,7 @@ class Netpunch:
         self._text = text
         self._changed = Condition()
         self._process = subprocess.Popen(
-            [*NETPUNCH, *arguments],
+            [*program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

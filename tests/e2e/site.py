@@ -80,10 +80,10 @@ class Site:
         self.write_file(name, text + "\n", 0o600)
         return text
 
-    def write_file(self, name: str, text: str, mode: int = 0o644) -> None:
+    def write_file(self, name: str, text: str | bytes, mode: int = 0o644) -> None:
         path = self.folder / name
         path.unlink(missing_ok=True)
-        path.write_text(text)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
         path.chmod(mode)
 
     def write_hook(self, name: str = "hook", then: str = "") -> list[str]:

@@ -120,7 +120,8 @@ def v2_datagram(data: bytes) -> None:
         direction.open(data)
     direction = directions()[choice % len(directions())]
     kind, body = rest[0] & ~END_B, rest[1 : 1 + direction._room]
-    listeners_v2.feed(direction.seal_body(kind, body, NONCE), source)
+    padded = body.ljust(direction._room, b"\0")
+    listeners_v2.feed(direction.seal_body(kind, padded, NONCE), source)
     seal = CardSeal(derive(PEER_KEY, "card a"), "a")
     card = seal._aead.encrypt(NONCE, rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0"), b"aattempt1")
     seal.open(NONCE + card, b"attempt1")

@@ -1,4 +1,5 @@
-"""Where controls are: what names stand for at first, and when they are looked up again."""
+"""Where controls are: what names stand for at first, and when they are looked up again; which of
+their addresses tell how our NAT maps."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.errors import ControlUnreachableError
-from netpunch.net.controls import ControlAt, Controls
+from netpunch.net.controls import ControlAt, Controls, observers
 from netpunch.net.driver import Driver
 from tests.net.conftest import Run
 from tests.net.names import NameServer
@@ -25,6 +26,11 @@ def at(host: str) -> Address:
 
 
 ONE, OTHER, THIRD, IPV6 = map(at, ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"))
+LOOPBACK = at("127.0.0.1")
+
+
+def second(control: Address) -> Address:
+    return Address(control.host, 10002)
 
 
 class Follower:
@@ -62,7 +68,7 @@ def test_one_address_for_each_ipv4_where_possible(run: Run, names: NameServer) -
         names.know(SPARE.host, IPV6)
         found = await Controls([VPS, SPARE], BOTH).find()
         assert found.controls == (ONE, IPV6)
-        assert found.observers == (ONE, Address(ONE.host, 10002))
+        assert found.observers == ((ONE, second(ONE)),)
         assert found.names == Names(frozenset((ONE, IPV6)))
 
     run(main())
@@ -185,3 +191,26 @@ def test_closing_ends_a_lookup(run: Run, names: NameServer) -> None:
         assert follower.told == []
 
     run(main())
+
+
+def test_both_ports_of_each_control_that_has_two() -> None:
+    found = {ONE: 10002, OTHER: None, THIRD: 10002}
+    assert observers(found) == [(ONE, second(ONE)), (THIRD, second(THIRD))]
+
+
+def test_any_two_controls_where_none_has_two_ports() -> None:
+    found = dict.fromkeys([ONE, OTHER, THIRD])
+    assert observers(found) == [(ONE, OTHER), (ONE, THIRD), (OTHER, THIRD)]
+    assert observers({ONE: None}) == []
+
+
+def test_all_of_one_family() -> None:
+    assert observers({ONE: 10002, IPV6: 10002}) == [(ONE, second(ONE))]
+    assert observers({IPV6: 10002, ONE: 10002}) == [(IPV6, second(IPV6))]
+    assert observers(dict.fromkeys([ONE, IPV6, OTHER])) == [(ONE, OTHER)]
+    assert observers(dict.fromkeys([ONE, IPV6])) == []
+
+
+def test_none_on_loopback() -> None:
+    assert observers({LOOPBACK: 10002, ONE: 10002}) == [(ONE, second(ONE))]
+    assert observers({LOOPBACK: 10002}) == []

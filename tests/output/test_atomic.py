@@ -11,6 +11,7 @@ import pytest
 
 from netpunch.errors import OutputError
 from netpunch.output.atomic import remove_file, replace_file
+from tests.output.kills import kills_while_writing
 
 
 def names(folder: Path) -> list[str]:
@@ -194,41 +195,11 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (expected, "")
 
 
-KILLED_WHILE_WRITING = """
-import os, random, signal, sys, time
-from pathlib import Path
-from netpunch.output.atomic import replace_file
-path = Path(sys.argv[1])
-contents = [letter * size for letter, size in ((b"A", 3000), (b"B", 70_000), (b"C", 1))]
-interrupted = 0
-replace_file(path, contents[0], 0o600)
-for _ in range(60):
-    child = os.fork()
-    if child == 0:
-        while True:
-            for content in contents:
-                replace_file(path, content, 0o600)
-    time.sleep(random.uniform(0, 0.006))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert path.read_bytes() in contents
-    interrupted += len(os.listdir(path.parent)) > 1
-replace_file(path, b"last", 0o600)
-assert path.read_bytes() == b"last"
-assert os.listdir(path.parent) == [path.name]
-print(interrupted)
-"""
-
-
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_WRITING, tmp_path / "file"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    assert int(done.stdout) > 0, "no kill came in the middle of a write"
+    kills = kills_while_writing("files", tmp_path / "file")
+    print(f"files of 1 to 70,000 bytes: {kills}")
+    assert kills.interrupted > 0
+    assert kills.contents > 1
 
 
 def test_removing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.errors import OutputError
 from netpunch.output.envfile import EnvFileWritten, link_variables, write_env_file
+from tests.output.kills import kills_while_writing
 
 LOCAL = Address("0.0.0.0", 5000)
 REMOTE = Address("198.51.100.7", 40000)
@@ -119,3 +120,10 @@ def test_an_earlier_file_that_cannot_be_read(path: Path, monkeypatch: pytest.Mon
     path.touch()
     monkeypatch.setattr("netpunch.output.envfile.os.read", broken)
     assert write_env_file(path, variables()).changed
+
+
+def test_a_kill_at_any_moment_leaves_the_whole_file_of_some_link(path: Path) -> None:
+    kills = kills_while_writing("env", path)
+    print(f"env files: {kills}")
+    assert kills.interrupted > 0
+    assert kills.contents > 1

@@ -29,7 +29,7 @@ SLOTS: dict[EndName, str] = {"a": "a", "b": "b"}
 
 def whereabouts(controls: list[Address], *, named: bool) -> Whereabouts:
     """Where controls are, each with its second port. `named`: by name, so that they may move."""
-    observers = tuple(Address(c.host, c.port + n) for c in controls[:1] for n in (0, 1))
+    observers = tuple((each, Address(each.host, each.port + 1)) for each in controls)
     return Whereabouts(
         tuple(controls), observers, Names(frozenset(controls)) if named else NO_NAMES
     )

@@ -37,8 +37,9 @@ class Setup:
     NATs. `families`: those that the ends have; control is reached by the first. IPv6 addresses
     are behind a stateful firewall. `skew`: b starts so much later than a (or earlier). Delay,
     jitter, loss and duplication are those of each way through the internet, into which a node's
-    own delay counts. `named`: the ends know controls by name. `settings` are those of the
-    machines of both ends."""
+    own delay counts; `delay_controls` are those of the controls that are elsewhere than `delay`
+    says. `named`: the ends know controls by name. `settings` are those of the machines of both
+    ends."""
 
     protocol: Protocol = field(default_factory=V2)
     nat_a: tuple[NatBehavior, ...] = ()
@@ -53,6 +54,7 @@ class Setup:
     delay: float = 0.02
     delay_a: float | None = None
     delay_b: float | None = None
+    delay_controls: tuple[float, ...] = ()
     jitter: float = 0.0
     loss: float = 0.0
     duplicate: float = 0.0
@@ -129,8 +131,9 @@ class Scenario:
 
     def _control(self, number: int) -> SimHost:
         control = self._host("control" if number == 1 else f"control {number}")
+        delays = dict(enumerate(self.setup.delay_controls, start=1))
         for host in CONTROL_HOSTS.values():
-            up = self._link(self.setup.delay)
+            up = self._link(delays.get(number, self.setup.delay))
             control.attach(self.network.internet, host.format(number), up=up)
         return control
 

@@ -10,6 +10,7 @@ from netpunch.core.bracket import Bracket
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
+from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.partner import Partner
 
@@ -19,14 +20,14 @@ Opened = Callable[[Mapping[Via, Address], float], None]
 
 @dataclass(eq=False, slots=True)
 class Field:
-    """`observers` are two of control's ports, or none. The callables are the end's:
-    `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
+    """The callables are the end's: `observers()` gives two ports of a control that is alive, or
+    none; `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
     `probe(partner, via, address, kind, ttl, now)` sends one ping; `keep_pinging` begins with one
     that only opens our NAT, and goes on with full ones;
     `share(now)` sends our changed card, `spray_turn(then)` waits for this host's turn,
     `fresh_port()` begins a new attempt."""
 
-    observers: tuple[Address, ...]
+    observers: Callable[[], Observers | None]
     own_hosts: Sequence[str]
     bucket: TokenBucket
     random: Random

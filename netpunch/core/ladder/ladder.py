@@ -111,7 +111,7 @@ class Ladder:
 
     def _learn_class(self, now: float) -> None:
         known = self._field.report.nat_class
-        if self._field.observers and known not in (NatClass.OPEN, NatClass.EASY, RANDOM):
+        if self._field.observers() and known not in (NatClass.OPEN, NatClass.EASY, RANDOM):
             self._stage = Stage.SURVEY
             self._survey = Survey(self._field, self.partner, 1, self._agree)
         else:

@@ -39,7 +39,7 @@ class Survey:
         self.next_timer = NEVER
         self.pinged: Via | None = None
         self._field = field
-        self._observers = field.observers
+        self._observers = field.observers() or ()
         self._partner = partner
         self._number = number
         self._done = done

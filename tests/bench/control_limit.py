@@ -1,0 +1,227 @@
+"""What one control process holds: 100,000 pairs, both of whose ends wait, on loopback.
+
+    python -m tests.bench.control_limit [--pairs N] [--seconds S]
+
+Linked ends that are kept stay registered: each says every 15 s that it is there, and is answered.
+First all of them register, as fast as the control takes them; then some announce themselves again
+for `--seconds` at the rate of all of them, 2 N / 15 s, in random order; then the rest as fast as
+the control takes them. The control listens as a real one does, on the wildcard of both families.
+
+Every end has an address of its own within 127.0.0.0/8, and hardly any announcement finds its
+end's ciphers kept: there are far more ends than `CHANNELS_KEPT`. CPU time is the control
+process's own, user and system; a network card's interrupts are not in it.
+
+Beside it, the same with so few ends that all their ciphers are kept: the difference is what making
+them anew costs, and what no longer fits into the processor's caches. And a bare uvloop endpoint:
+what any datagram and its answer cost on this machine at this moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from netpunch.core.desks import CHANNELS_KEPT
+from netpunch.core.timing import WAITING_INTERVAL
+from netpunch.net.listener import RECEIVE_BUFFER
+from netpunch.wire import v2
+from netpunch.wire.envelope import EndName
+from netpunch.wire.keys import KEY_LENGTH
+from tests.bench.machine import machine
+from tests.bench.questions import Announcer
+from tests.bench.servers import GENERATOR_CORE, Server, control, echo, pin, server
+
+PAIRS = 100_000
+SECONDS = 10.0
+ENDS: tuple[EndName, EndName] = ("a", "b")
+WINDOW = 256
+"""Announcements without an answer at a time: a control then finds many at each wakeup."""
+BATCH = 16
+"""Announcements between two looks at the clock."""
+LISTEN = ":0"
+"""As a real one does: the wildcard of both families."""
+MAX_DATAGRAM = 2048
+LAST_ANSWERS = 0.5
+"""Seconds for the last answers to come."""
+TIMEOUT = 10.0
+"""Seconds without an answer: something is broken."""
+FEW = CHANNELS_KEPT // 4
+"""Pairs whose ends' ciphers are all kept."""
+FEW_TIMES = 16
+"""Announcements of each of those ends: a control takes 20 at once of one."""
+FIRST_HOST = (127 << 24) + (1 << 16)
+"""Ends are at 127.1.0.0 and above."""
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+"""Linux; Python 3.11 does not name it."""
+
+PKTINFO = struct.Struct("@I4s4s")
+
+
+Question = tuple[bytes, bytes]
+"""An announcement, after the control message that makes it come from its end's address."""
+
+
+class Limit(NamedTuple):
+    """Of a control with so many `ends`. Bytes resident, knowing all pairs and with all ends
+    registered; microseconds of CPU an announcement and its answer: the first of an end, then
+    `paced` at `rate` a second, then as fast as it goes, when the control's core was `busy` for
+    that share of the time."""
+
+    ends: int
+    known: int
+    registered: int
+    registering: float
+    rate: float
+    asked: int
+    answered: int
+    paced: float
+    saturated: float
+    busy: float
+
+    @property
+    def share(self) -> float:
+        """Of a core, at the rate of all ends."""
+        return self.paced * self.rate / 1e6
+
+    @property
+    def most(self) -> float:
+        """A second, on one core."""
+        return 1e6 / self.saturated
+
+
+def make_pairs(count: int) -> dict[str, bytes]:
+    return {f"pair-{number}": os.urandom(KEY_LENGTH) for number in range(count)}
+
+
+def questions(pairs: Mapping[str, bytes], count: int) -> Iterator[list[Question]]:
+    """The first so many of each end, sealed beforehand: a benchmark only sends them."""
+    hosts = itertools.count(FIRST_HOST)
+    for (pair, key), end in itertools.product(pairs.items(), ENDS):
+        voice = Announcer(pair, end, key=key, purpose=v2.Purpose.STANDBY)
+        source = PKTINFO.pack(0, next(hosts).to_bytes(4, "big"), bytes(4))
+        yield [(source, voice.announcement()) for _ in range(count)]
+
+
+class Crowd:
+    """Many ends on one socket: it sends from each one's address, and hears all answers."""
+
+    def __init__(self, target: Server) -> None:
+        self._server = target
+        self._control = ("127.0.0.1", target.port)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._sock.bind(("0.0.0.0", 0))
+
+    def saturate(self, asked: Sequence[Question]) -> tuple[float, float]:
+        """All are answered, WINDOW outstanding at a time: microseconds of CPU each, and the share
+        of the time that the control was busy."""
+        self._sock.settimeout(TIMEOUT)
+        hear, rest = self._sock.recv, iter(asked)
+        cpu, wall = self._server.cpu(), time.perf_counter()
+        for question in itertools.islice(rest, WINDOW):
+            self._say(question)
+        for _ in asked:
+            hear(MAX_DATAGRAM)
+            for question in itertools.islice(rest, 1):
+                self._say(question)
+        cpu, wall = self._server.cpu() - cpu, time.perf_counter() - wall
+        return cpu / len(asked) * 1e6, cpu / wall
+
+    def pace(self, asked: Sequence[Question], rate: float) -> tuple[float, int]:
+        """So many a second: microseconds of CPU each, and how many were answered."""
+        self._sock.setblocking(False)
+        answered, cpu, begun = 0, self._server.cpu(), time.perf_counter()
+        for sent in range(0, len(asked), BATCH):
+            time.sleep(max(0.0, begun + sent / rate - time.perf_counter()))
+            for question in asked[sent : sent + BATCH]:
+                self._say(question)
+            answered += self._hear_all()
+        time.sleep(LAST_ANSWERS)
+        answered += self._hear_all()
+        return (self._server.cpu() - cpu) / len(asked) * 1e6, answered
+
+    def _say(self, question: Question) -> None:
+        source, data = question
+        self._sock.sendmsg([data], [(socket.IPPROTO_IP, IP_PKTINFO, source)], 0, self._control)
+
+    def _hear_all(self) -> int:
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while self._sock.recv(MAX_DATAGRAM):
+                count += 1
+        return count
+
+
+def measure(pair_count: int, seconds: float) -> Limit:
+    pairs = make_pairs(pair_count)
+    first, later = map(list, zip(*questions(pairs, 2), strict=True))
+    random.shuffle(later)
+    rate = len(later) / WAITING_INTERVAL
+    asked = min(int(rate * seconds), len(later) // 3 * 2)
+    with server(control, pairs, {}, False, LISTEN) as target:
+        pin(GENERATOR_CORE)
+        crowd, known = Crowd(target), target.resident()
+        registering, _ = crowd.saturate(first)
+        registered = target.resident()
+        paced, answered = crowd.pace(later[:asked], rate)
+        saturated, busy = crowd.saturate(later[asked:])
+    ends = len(first)
+    return Limit(
+        ends, known, registered, registering, rate, asked, answered, paced, saturated, busy
+    )
+
+
+def measure_kept() -> tuple[float, float]:
+    """Microseconds of CPU a datagram and its answer, as fast as it goes: of a bare endpoint, and
+    of a control that keeps all ciphers."""
+    pairs = make_pairs(FEW)
+    first, *later = zip(*questions(pairs, FEW_TIMES), strict=True)
+    asked = list(itertools.chain(*later))
+    with server(echo) as bare, server(control, pairs, {}, False, LISTEN) as target:
+        pin(GENERATOR_CORE)
+        crowd = Crowd(target)
+        crowd.saturate(first)
+        return Crowd(bare).saturate(asked)[0], crowd.saturate(asked)[0]
+
+
+def report(limit: Limit, bare: float, kept: float) -> None:
+    mib = 1024 * 1024
+    lost = limit.asked - limit.answered
+    print(f"  memory: {limit.known / mib:.0f} MiB knowing all pairs, ", end="")
+    print(f"{limit.registered / mib:.0f} MiB with all ends registered")
+    print(f"  registering: {limit.registering:.1f} µs of CPU each")
+    print(
+        f"  waiting, {limit.rate:,.0f} announcements a second: {limit.share:.1%} of a core, ",
+        end="",
+    )
+    print(f"{limit.paced:.1f} µs each; {lost} of {limit.asked:,} unanswered")
+    print(
+        f"  waiting, as fast as it goes: {limit.saturated:.1f} µs each, core {limit.busy:.0%} busy"
+    )
+    ends = limit.most * WAITING_INTERVAL
+    print(
+        f"  so a core takes {limit.most:,.0f} a second: {ends:,.0f} ends, {ends / 2:,.0f} at 50 %"
+    )
+    print(f"  ciphers kept ({2 * FEW} ends, as fast as it goes): {kept:.1f} µs each")
+    print(f"  a bare endpoint: {bare:.1f} µs each")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    arguments = parser.parse_args()
+    print(f"one control process, {2 * arguments.pairs:,} ends that wait; {machine()}")
+    report(measure(arguments.pairs, arguments.seconds), *measure_kept())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What errors hide of a file: too much rather than too little."""
+
+from __future__ import annotations
+
+from itertools import chain, product
+
+import pytest
+import yaml
+
+from netpunch.config import SiteError
+from netpunch.config.secrecy import hidden, sounds_secret, without_keys
+from tests.config.conftest import LoadText
+
+PASSWORD = "CanaryTweet9Qx"
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9juQUJ"
+KEY_TEXTS = (f"npk1:{KEY}", f"npc1:{KEY}", f"NPK1:{KEY}")
+FRAGMENT = 8
+"""Characters of a canary in a row: that many are found by nobody by chance."""
+
+KEYS = ("secret:", "secret :", '"secret":', "Secret:", "sekret:", "psk:", "secret", "secret =")
+KEYS_OF_PLACES = ("secret_file:", "credential:")
+"""Where a key text may be pasted by mistake; any other text there is a name."""
+
+SLIPS = [
+    *("CANARY", '"CANARY', "'CANARY", '"CANARY\\p"', "!CANARY", "!CANARY!x y", "&CANARY x"),
+    *("*CANARY", "%CANARY", "@CANARY", "`CANARY", "#CANARY", "x #CANARY", "x # CANARY"),
+    *("CANARY: x", "CANARY : x", "[CANARY", "[CANARY]", "{CANARY", "{CANARY}", "|CANARY"),
+    *("|\n      CANARY\n    x", "\n      CANARY\n     CANARY", "\n    CANARY", "\nCANARY"),
+    *("\tCANARY", "- CANARY", "? CANARY", '"CANARY" CANARY', "'x\nCANARY' CANARY", "::CANARY"),
+    *("x {pair} CANARY", "{pair}CANARY", "[::1]:CANARY", "CANARY, CANARY", "\0CANARY", "CANARY\7"),
+]
+PLACES = {
+    "block": "    ENTRY\n    a: {}\n    b: {}\n",
+    "flow": "    a: {ENTRY, node: x}\n    b: {}\n",
+    "behind an error": "    a: {node: @, ENTRY}\n",
+    "before an error": "    a: {ENTRY}} }\n",
+    "an error below": "    ENTRY\n  x: @\n",
+    "a tab below": "    ENTRY\n    \tx: 1\n",
+}
+HEAD = """\
+version: 1
+control: {address: "127.0.0.1:10001"}
+pairs:
+  p:
+"""
+
+
+@pytest.mark.parametrize("parser", ["C", "Python"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_canary_is_never_told(
+    load_text: LoadText, monkeypatch: pytest.MonkeyPatch, place: str, parser: str
+) -> None:
+    if parser == "Python":
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    reports = 0
+    secrets = product([PASSWORD, KEY], KEYS, SLIPS)
+    for canary, key, slip in chain(secrets, product(KEY_TEXTS, KEYS_OF_PLACES, SLIPS)):
+        text = HEAD + PLACES[place].replace("ENTRY", f"{key} {slip.replace('CANARY', canary)}")
+        report = report_of(load_text, text)
+        reports += bool(report)
+        told = fragments(canary.rpartition(":")[2]) & fragments(report)
+        assert not told, f"{text}\n{report}"
+    print(f"{place}, {parser} parser: {reports} reports, 0 canaries")
+    assert reports > 500
+
+
+def report_of(load_text: LoadText, text: str) -> str:
+    """What is said of a file; empty if it happens to be right."""
+    try:
+        load_text(text)
+    except SiteError as error:
+        return str(error)
+    return ""
+
+
+def fragments(text: str) -> set[str]:
+    return {text[begin : begin + FRAGMENT] for begin in range(len(text) - FRAGMENT + 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("secret: hunter2", "secret: *******"),
+        ("{secret: 'x', a: b}", "{secret: **********"),
+        ("'secret' : x\nb: c", "'secret' : *\nb: c"),
+        ("secret hunter2", "secret *******"),
+        ("- secret = hunter2", "- secret = *******"),
+        ("  secret: |\n    x\n\n   y: z\n  a: b", "  secret: *\n*****\n\n*******\n  a: b"),
+        ("secret: 'x\ny'\na: b", "secret: **\n**\na: b"),
+        ("secret: #hunter2", "secret: ********"),
+        ("secret: generate  # x", "secret: generate  # x"),
+        ("secret: generated", "secret: *********"),
+        ("{secret: generate, b: {secret: x}}", "{secret: generate, b: {secret: ***"),
+        ("secret_file: keys/x.key", "secret_file: keys/x.key"),
+        ("secret_file: npk1:abc\n  def\nb: c", "secret_file: npk1:***\n*****\nb: c"),
+        ("no key: npk1:abc-_9=", "no key: ************"),
+        ("not it: NPC1:abc-_9=", "not it: NPC1:*******"),
+        ("key-west:\n  a: {node: x}", "key-west:\n  a: {node: x}"),
+        ("a b: {c: [./load-key, x]}", "a b: {c: [./load-key, x]}"),
+    ],
+)
+def test_what_is_hidden(text: str, shown: str) -> None:
+    assert "\n".join(hidden(text.split("\n"))) == shown
+
+
+def test_messages() -> None:
+    assert without_keys("an npk1:abc, and npc1: de.") == "an npk1:***, and npc1:***."
+
+
+def test_keys_that_sound_secret() -> None:
+    assert all(map(sounds_secret, ["secret", "PSK", "api_key", "passwd", "secret_key", "sekret"]))
+    assert not any(map(sounds_secret, ["secret_file", "session_key", "credential", "keepalive"]))

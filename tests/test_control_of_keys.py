@@ -1,0 +1,91 @@
+"""The control of contrib/ that has a folder of keys instead of a site file."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import netpunch
+from netpunch.config.secrets import Secret, SecretKind, format_key
+from netpunch.wire.keys import control_key
+
+PROGRAM = Path(__file__).parent.parent / "contrib" / "control_of_keys.py"
+SECRETS = {f"pair-{number}": bytes([number]) * 32 for number in range(3)}
+LOOPBACK = "127.0.0.1:0"
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of files are POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    for pair, secret in SECRETS.items():
+        put(tmp_path / f"{pair}.key", "control", control_key(secret, pair))
+    return tmp_path
+
+
+def put(path: Path, kind: SecretKind, key: bytes) -> None:
+    path.write_text(format_key(Secret(kind, key)) + "\n")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Where a control with these keys listens."""
+    argv = [sys.executable, str(PROGRAM), str(folder), LOOPBACK]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+async def link(pair: str, controls: list[str]) -> list[netpunch.Link]:
+    ends = (
+        netpunch.punch(pair=pair, end=end, secret=SECRETS[pair], control=controls, local=LOOPBACK)
+        for end in ("a", "b")
+    )
+    return await asyncio.gather(*ends)
+
+
+def test_pairs_link_through_two_of_them_which_know_nothing_of_each_other(folder: Path) -> None:
+    with serving(folder) as one:
+        with serving(folder) as other:
+            assert_linked("pair-1", [one, other])
+        assert_linked("pair-2", [other, one])  # the first of them is dead
+
+
+def assert_linked(pair: str, controls: list[str]) -> None:
+    a, b = asyncio.run(link(pair, controls))
+    assert (a.local, a.remote) == (b.remote, b.local)
+
+
+def refused(folder: Path) -> str:
+    argv = [sys.executable, str(PROGRAM), str(folder), LOOPBACK]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_it_takes_no_pairs_own_key(folder: Path) -> None:
+    put(folder / "other.key", "pair", bytes(32))
+    assert "other.key: a control must not have" in refused(folder)
+
+
+def test_a_damaged_key_is_named_and_not_shown(folder: Path) -> None:
+    text = (folder / "pair-0.key").read_text()
+    (folder / "pair-0.key").write_text(text[:-9])
+    told = refused(folder)
+    assert "pair-0.key: the key is damaged" in told
+    assert text[:-9] not in told
+
+
+def test_others_may_not_enter_its_folder(folder: Path) -> None:
+    folder.chmod(0o755)
+    assert "chmod 700" in refused(folder)
