@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NotLinkedError,
         PermissionsError,
         PortInUseError,
+        ResourcesError,
     )
     from netpunch.net.api import Link, punch, serve_control
     from netpunch.net.observer import Datagram
@@ -48,6 +49,7 @@ _HOMES = {
     "NotLinkedError": "netpunch.errors",
     "PermissionsError": "netpunch.errors",
     "PortInUseError": "netpunch.errors",
+    "ResourcesError": "netpunch.errors",
     "punch": "netpunch.net.api",
     "serve_control": "netpunch.net.api",
 }
@@ -68,6 +70,7 @@ __all__ = [
     "NotLinkedError",
     "PermissionsError",
     "PortInUseError",
+    "ResourcesError",
     "__version__",
     "punch",
     "serve_control",

@@ -55,6 +55,13 @@ class PortInUseError(NetpunchError):
     exit_code = 75
 
 
+class ResourcesError(NetpunchError):
+    """The system has no sockets or memory left for this process. Raise its limits (LimitNOFILE=
+    of its unit, or `ulimit -n`); it is tried again later."""
+
+    exit_code = 75
+
+
 class HookError(NetpunchError):
     """A hook failed. Its output is in the `hook.output` events."""
 
@@ -72,6 +79,9 @@ class ConfigurationError(NetpunchError):
 
     exit_code = 78
 
+
+#: What to do when a process has used up its file descriptors (EMFILE).
+MORE_FILES_ADVICE = "raise LimitNOFILE= of its systemd unit, or `ulimit -n`"
 
 #: When several things went wrong, the process ends with the first of these that applies.
 EXIT_CODE_PRECEDENCE = (78, 77, 73, 1, 69, 75)

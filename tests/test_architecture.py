@@ -39,6 +39,17 @@ OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "s
 """Time, randomness and sockets come into the core from its driver."""
 
 
+WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
+STAMPING = {
+    "netpunch.cli.exchange_log",
+    "netpunch.node.board",
+    "netpunch.node.end_task",
+    "netpunch.node.monitoring",
+    "netpunch.output.record",
+}
+"""Modules that put a time on what they tell. None of them decides anything by it."""
+
+
 def imports(path: Path, module: str) -> Iterator[str]:
     """Every module that a file imports, wherever in it: in functions, under TYPE_CHECKING."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -86,6 +97,20 @@ def test_what_everybody_uses_depends_on_nobody(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if part(name) == "core"])
 def test_the_core_does_no_input_or_output(module: str) -> None:
     assert not {name.split(".")[0] for name in imports(MODULES[module], module)} & OUTSIDE_OF_CORE
+
+
+def wall_clocks(path: Path) -> Iterator[str]:
+    """What a file uses of clocks that people set."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f"{node.value.id}.{node.attr}"
+            if name in WALL_CLOCKS:
+                yield name
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - STAMPING))
+def test_only_time_stamps_come_from_a_clock_that_may_be_set(module: str) -> None:
+    assert not list(wall_clocks(MODULES[module]))
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,6 +9,7 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.attempt import Attempt
 from netpunch.core.events import Via
+from netpunch.core.lookups import Lookups
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import Repeat
 from netpunch.core.registration import Registration
@@ -33,13 +34,14 @@ class Introduction(NamedTuple):
 
 
 class Announcer:
-    """`registrations` are the dialogues; `send` queues a datagram."""
+    """`registrations` are the dialogues; `lookups` watches over them; `send` queues a datagram."""
 
     def __init__(
         self,
         attempt: Attempt,
         registrations: Sequence[Registration],
         *,
+        lookups: Lookups,
         control: ControlChannel,
         peer: PeerChannel,
         make_card: MakeCard,
@@ -50,6 +52,7 @@ class Announcer:
         """Whether any control ever answered."""
         self._attempt = attempt
         self._registrations = registrations
+        self._lookups = lookups
         self._control = control
         self._peer = peer
         self._make_card = make_card
@@ -65,7 +68,8 @@ class Announcer:
     def next_timer(self) -> float:
         if self._leaving:
             return self._leaves.next_at
-        return min((each.next_at for each in self._registrations), default=NEVER)
+        due = min((each.next_at for each in self._registrations), default=NEVER)
+        return min(due, self._lookups.next_timer(self._registrations))
 
     def handle_timer(self, now: float) -> None:
         if self._leaving:
@@ -75,6 +79,7 @@ class Announcer:
         for registration in self._registrations:
             if registration.next_at <= now:
                 self._announce(registration, now)
+        self._lookups.handle_timer(self._registrations, now)
 
     def stand_by(self, now: float) -> None:
         """From now on only to hear that the partner punches anew."""
@@ -86,6 +91,12 @@ class Announcer:
         """The card has changed: control is to know it at once."""
         for registration in self._registrations:
             registration.next_at = min(registration.next_at, now)
+
+    def controls_found(self, registrations: Sequence[Registration]) -> None:
+        """Where the controls are now. The dialogue with one that has not moved goes on as it was;
+        what one says that is there no more does not count."""
+        known = {each.control: each for each in self._registrations}
+        self._registrations = [known.get(each.control, each) for each in registrations]
 
     def leave(self, now: float) -> None:
         """Announces no more; says so LEAVE_COUNT times."""

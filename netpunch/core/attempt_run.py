@@ -38,6 +38,7 @@ class AttemptRun:
         self.announcer = Announcer(
             self._attempt,
             context.registrations(now),
+            lookups=context.lookups,
             control=context.control,
             peer=context.peer,
             make_card=self._make_card,
@@ -76,6 +77,11 @@ class AttemptRun:
         self._context.nat = self.climber.field.report
         self.climber.stop()
         self.announcer.leave_at_once()
+
+    def controls_found(self, now: float) -> None:
+        """The context knows where the controls are now."""
+        self.announcer.controls_found(self._context.registrations(now))
+        self.climber.observe_from(self._context.observers)
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
         """Control names a partner attempt."""

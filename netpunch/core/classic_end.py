@@ -28,11 +28,13 @@ from netpunch.core.events import (
     Finished,
     Introduced,
     Linked,
+    LookupWanted,
     PathKind,
     Reason,
     Via,
     Waiting,
 )
+from netpunch.core.lookups import INTERVAL, NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.wire.classic import (
     Codec,
@@ -62,8 +64,8 @@ MOST_TOLD = 16
 FAILURES = {
     Reason.NO_CONTROL: "no control has an address of a family that this end has a socket of",
     Reason.SECRET_REJECTED_OR_SILENT: (
-        "no control answered; a classic control is silent until the partner is there, so the "
-        "partner may not be running, or control may be down, firewalled, or have another secret"
+        "no control answered; a classic control is silent until the partner is there: is that one "
+        "running, and on the same of IPv4 and IPv6? Is control up, not firewalled, its secret ours?"
     ),
     Reason.BLOCKED: (
         "introduced to the partner, but none of its datagrams arrived: a NAT or firewall of "
@@ -76,6 +78,8 @@ FAILURES = {
 class _Timer(Enum):
     ANNOUNCE = auto()
     NOTICE = auto()
+    LOOKUP = auto()
+    """The next look at the controls' names."""
     DEADLINE = auto()
     TIMEOUT = auto()
     """The end of the state."""
@@ -83,7 +87,7 @@ class _Timer(Enum):
     """The next pings, pongs or close."""
 
 
-_TIMERS_UNTIL_LINKED = frozenset({_Timer.ANNOUNCE, _Timer.NOTICE, _Timer.DEADLINE})
+_TIMERS_UNTIL_LINKED = frozenset(_Timer) - {_Timer.TIMEOUT, _Timer.REPEAT}
 
 
 class _Path(NamedTuple):
@@ -105,8 +109,9 @@ class _Sent:
 class ClassicEnd(Outbox):
     """The sans-I/O end of a classic pair; see `core.machine` for the contract.
 
-    `letter` is its slot; `controls` are the controls' addresses, all announced to; `sockets` the
-    bound local addresses by socket, which `Linked` repeats as they are. `deadline` in seconds
+    `letter` is its slot; `controls` are the controls' addresses, all announced to; `names` says
+    whether they may move; `sockets` are the bound local addresses by socket, which `Linked`
+    repeats as they are. `deadline` in seconds
     (None: never) counts from the start or, with `deadline_from_start` False, from the first
     introduction.
 
@@ -119,6 +124,7 @@ class ClassicEnd(Outbox):
         letter: str,
         secret: bytes,
         controls: Sequence[Address],
+        names: Names = NO_NAMES,
         sockets: Mapping[Via, Address],
         deadline: float | None,
         deadline_from_start: bool,
@@ -144,6 +150,8 @@ class ClassicEnd(Outbox):
         self._shortfall = Reason.SECRET_REJECTED_OR_SILENT
         """Why the end has failed, should it fail now."""
         self._timers = {_Timer.ANNOUNCE: now, _Timer.NOTICE: now + SILENCE_NOTICE}
+        if names != NO_NAMES:
+            self._timers[_Timer.LOOKUP] = now + INTERVAL
         if deadline_from_start:
             self._timers[_Timer.DEADLINE] = now + self._deadline
         if not self._controls:
@@ -165,6 +173,7 @@ class ClassicEnd(Outbox):
         actions: dict[_Timer, Callable[[float], None]] = {
             _Timer.ANNOUNCE: self._announce,
             _Timer.NOTICE: self._notice_silence,
+            _Timer.LOOKUP: self._want_lookup,
             _Timer.DEADLINE: self._miss_deadline,
             _Timer.TIMEOUT: self._time_out,
             _Timer.REPEAT: self._repeat,
@@ -184,6 +193,13 @@ class ClassicEnd(Outbox):
         """Stops and emits Finished. A link that is being handed over goes on as it was."""
         if self.state in UNLINKED:
             self._finish(now)
+
+    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
+        """The controls, or some of them, have moved."""
+        self._controls = self._reachable(whereabouts.controls)
+        if self.state in UNLINKED:
+            self._announced_for = 0.0
+            self._timers[_Timer.ANNOUNCE] = now
 
     # What arrives. Each returns why nothing was taken, or None.
 
@@ -367,6 +383,11 @@ class ClassicEnd(Outbox):
     def _notice_silence(self, _now: float) -> None:
         if self._shortfall is Reason.SECRET_REJECTED_OR_SILENT:
             self._emit(Waiting(self._shortfall))
+
+    def _want_lookup(self, now: float) -> None:
+        """A classic control is silent until the partner is there: nothing tells that it moved."""
+        self._timers[_Timer.LOOKUP] = now + INTERVAL
+        self._emit(LookupWanted())
 
     def _miss_deadline(self, now: float) -> None:
         self._fail(self._shortfall, now)

@@ -56,7 +56,7 @@ class Climber:
     ) -> None:
         self.sockets: dict[Via, Address] = {}
         """Those that tactics have opened."""
-        self._family = observers[0][0].family if observers else 4
+        self._observers = tuple(observers)
         self._control = control
         self._vias_for = vias_for
         self._send = send
@@ -69,7 +69,7 @@ class Climber:
         self._sprays = False
         self._ladder: Ladder | None = None
         self.field = Field(
-            observers=lambda: live_observers(observers, heard_at()),
+            observers=lambda: live_observers(self._observers, heard_at()),
             own_hosts=own_hosts,
             bucket=bucket,
             random=random,
@@ -84,6 +84,10 @@ class Climber:
             fresh_port=lambda: self._open_sockets(1, self._take_fresh_port),
             report=report,
         )
+
+    @property
+    def _family(self) -> int:
+        return self._observers[0][0].family if self._observers else 4
 
     @property
     def infeasible(self) -> bool:
@@ -110,6 +114,10 @@ class Climber:
         """An observer's answer; False if it was not asked for."""
         ladder = self._ladder
         return ladder is not None and ladder.observed(message.echo, message.observed, now)
+
+    def observe_from(self, observers: Sequence[Observers]) -> None:
+        """Control has moved: later surveys ask there."""
+        self._observers = tuple(observers)
 
     def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
         """The driver's answer to the oldest request. Late ones find nobody who waits."""

@@ -9,6 +9,7 @@ from netpunch.core import timing
 from netpunch.core.candidates import Candidate, host_candidates, partner_candidates
 from netpunch.core.events import Event, PathKind, Via
 from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
+from netpunch.core.lookups import Lookups, Whereabouts
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
 from netpunch.core.observers import Observers
@@ -30,23 +31,22 @@ class Context:
         self,
         settings: EndSettings,
         *,
-        controls: Sequence[Address],
-        observers: Sequence[Observers],
+        whereabouts: Whereabouts,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str],
         probe_bucket: TokenBucket | None,
         send: Send,
         emit: Callable[[Event], None],
         random: Random,
+        now: float,
     ) -> None:
         self.settings = settings
-        self.controls = tuple(controls)
-        self.observers = tuple(observers)
+        self.whereabouts = whereabouts
+        self.lookups = Lookups(whereabouts.names, emit, now)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
         self.mapped: tuple[Address, ...] = ()
         """External addresses that our gateways map to us."""
-        self.loopback = any(is_loopback(control.host) for control in controls)
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.nat = NatReport()
@@ -57,6 +57,24 @@ class Context:
         self.peer_key = peer_key(settings.secret, pair)
         self.peer = PeerChannel(self.peer_key, pair, end)
         self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
+
+    @property
+    def controls(self) -> tuple[Address, ...]:
+        return self.whereabouts.controls
+
+    @property
+    def observers(self) -> tuple[Observers, ...]:
+        return self.whereabouts.observers
+
+    @property
+    def loopback(self) -> bool:
+        """Whether a control is on loopback, so that the partner may be, too."""
+        return any(is_loopback(control.host) for control in self.controls)
+
+    def controls_found(self, whereabouts: Whereabouts) -> None:
+        """For all dialogues that begin from now on."""
+        self.whereabouts = whereabouts
+        self.lookups.names = whereabouts.names
 
     def vias_for(self, family: int) -> Iterator[Via]:
         """The end's own sockets of a family."""

@@ -36,6 +36,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
+from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
@@ -82,9 +83,10 @@ class End(Outbox):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
     `controls` are the controls' addresses; `observers` tell how our NAT maps, the first whose
-    controls are alive, all of one family (none: its class stays unknown); `sockets` the bound
-    local addresses by socket, at most one per family; `host_addresses` this host's own candidates;
-    `probe_bucket` the rate of hard NATs' probes, shared by all ends of a process."""
+    controls are alive, all of one family (none: its class stays unknown); `names` says which
+    controls may move; `sockets` the bound local addresses by socket, at most one per family;
+    `host_addresses` this host's own candidates; `probe_bucket` the rate of hard NATs' probes,
+    shared by all ends of a process."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class End(Outbox):
         *,
         controls: Sequence[Address],
         observers: Sequence[Observers] = (),
+        names: Names = NO_NAMES,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,
@@ -103,14 +106,14 @@ class End(Outbox):
         self._settings = settings
         self._context = Context(
             settings,
-            controls=controls,
-            observers=observers,
+            whereabouts=Whereabouts(tuple(controls), tuple(observers), names),
             sockets=sockets,
             host_addresses=host_addresses,
             probe_bucket=probe_bucket,
             send=self._send,
             emit=self._emit,
             random=random,
+            now=now,
         )
         self._began = now
         self._deadline = NEVER
@@ -193,6 +196,11 @@ class End(Outbox):
         if self._held is not None:
             via, remote = self._held
             self._send(data, remote, via)
+
+    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
+        """The controls, or some of them, have moved."""
+        self._context.controls_found(whereabouts)
+        self._run.controls_found(now)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
         """The external addresses at which gateways forward to our port have changed."""
@@ -345,6 +353,7 @@ class End(Outbox):
             controls=self._context.controls,
             holds=self._settings.holds,
             nats=self._run.nat_classes(),
+            reachable=self._run.peering.has_paths,
         )
         self._emit(self._run.failed(reason, detail, now - self._began, self._datagrams))
         self.close(now)

@@ -49,10 +49,12 @@ class PathKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Registered and waiting for the partner, or still without an answer of any control."""
+    """Registered and waiting for the partner, or still without an answer of any control.
+    `detail` is for people, and may be empty."""
 
     reason: Reason
     observed: Address | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,15 @@ class SprayOver:
     """The turn ends, or is no longer wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class LookupWanted:
+    """The names of the end's controls should be looked up again: those at `silent` have answered
+    nothing for long, or a name has never had an address. The driver calls `controls_found` if
+    they are elsewhere, whenever it knows. Not for users."""
+
+    silent: frozenset[Address] = frozenset()
+
+
 SocketRequest = OpenSockets | CloseSocket
 Turn = SprayWanted | SprayOver
 
@@ -228,4 +239,4 @@ class Unmapped:
 
 
 MappingEvent = Mapped | MappingLost | Unmapped
-Event = EndEvent | ControlEvent | SocketRequest | Turn | MappingEvent
+Event = EndEvent | ControlEvent | SocketRequest | Turn | LookupWanted | MappingEvent

@@ -134,6 +134,11 @@ class Peering:
         alive = (p for p in self.partners.values() if p.checks.proved and p.card is not None)
         return max(alive, key=lambda partner: partner.introduced_at, default=None)
 
+    @property
+    def has_paths(self) -> bool:
+        """Whether there is an address to ping, if there is a partner at all."""
+        return not self.partners or any(p.checks.paths for p in self.partners.values())
+
     def candidate_reports(self) -> tuple[CandidateReport, ...]:
         """What became of each address that was tried."""
         return tuple(

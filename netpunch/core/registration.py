@@ -15,6 +15,7 @@ from enum import Enum
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
+from netpunch.core.machine import NEVER
 from netpunch.core.observers import NEVER_HEARD
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
@@ -43,6 +44,8 @@ class Registration:
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
         self.next_at = now
+        self.silent_since = NEVER
+        """When the first announcement went out that nothing has answered since."""
         self._announced = 0
         self._answered = 0
         self._partner = NO_ATTEMPT
@@ -52,6 +55,7 @@ class Registration:
         """An announcement goes out, with this counter: schedules the next."""
         self.counter = counter
         self._announced += 1
+        self.silent_since = min(self.silent_since, now)
         self.next_at = now + self._retry_gap(now)
 
     def is_fresh(self, counter: int) -> bool:
@@ -60,15 +64,13 @@ class Registration:
 
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
         """Control wants to see its cookie: announce again at once."""
-        self._answered = counter
-        self.heard_at = now
+        self._answer(counter, now)
         self.cookie = cookie
         self.next_at = now
 
     def waiting(self, counter: int, observed: Address, standby_attempt: bytes, now: float) -> None:
         """Registered, but there is nobody to be introduced to."""
-        self._answered = counter
-        self.heard_at = now
+        self._answer(counter, now)
         self.phase = Phase.WAITING
         self.observed = observed
         newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
@@ -82,14 +84,20 @@ class Registration:
 
     def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
         """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
-        self._answered = max(self._answered, counter)
         self.heard_at = now
+        if counter:
+            self._answer(counter, now)
         self.observed = observed
         if partner != self._partner or self.phase is not Phase.INTRODUCED:
             self.phase = Phase.INTRODUCED
             self._partner = partner
             self._introduced_at = now
             self.next_at = now
+
+    def _answer(self, counter: int, now: float) -> None:
+        self._answered = max(self._answered, counter)
+        self.heard_at = now
+        self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:
         if self.phase is Phase.SEEKING and self._announced <= len(timing.ANNOUNCE_RETRIES):

@@ -11,6 +11,7 @@ from netpunch.core.attempt import Attempt
 from netpunch.core.context import Context
 from netpunch.core.describe import describe
 from netpunch.core.events import Finished, PartnerReturned, Via
+from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.settings import EndSettings
 from netpunch.wire.card import Card
@@ -28,6 +29,7 @@ class Standby(Outbox):
         settings: EndSettings,
         *,
         controls: Sequence[Address],
+        names: Names = NO_NAMES,
         sockets: Mapping[Via, Address],
         random: Random,
         now: float,
@@ -36,14 +38,14 @@ class Standby(Outbox):
         self._holds = settings.holds
         self._context = Context(
             settings,
-            controls=controls,
-            observers=(),
+            whereabouts=Whereabouts(tuple(controls), names=names),
             sockets=sockets,
             host_addresses=(),
             probe_bucket=None,
             send=self._send,
             emit=self._emit,
             random=random,
+            now=now,
         )
         self._returned = False
         self._finished = False
@@ -51,6 +53,7 @@ class Standby(Outbox):
         self._announcer = Announcer(
             self._attempt,
             self._context.registrations(now),
+            lookups=self._context.lookups,
             control=self._context.control,
             peer=self._context.peer,
             make_card=self._make_card,
@@ -86,6 +89,11 @@ class Standby(Outbox):
 
     def describe(self, data: bytes) -> str:
         return describe(data, [self._context.control], self._context.peer)
+
+    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
+        """The controls, or some of them, have moved."""
+        self._context.controls_found(whereabouts)
+        self._announcer.controls_found(self._context.registrations(now))
 
     def close(self, now: float) -> None:
         """Tells the controls, then emits Finished."""

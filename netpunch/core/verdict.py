@@ -14,8 +14,10 @@ def verdict(
     controls: Sequence[Address] = (),
     holds: bool = False,
     nats: tuple[str, str] = ("unknown", "unknown"),
+    reachable: bool = True,
 ) -> str:
-    """What happened and what to do."""
+    """What happened and what to do. `reachable`: the partner has an address that this end can
+    send to."""
     match reason:
         case Reason.SECRET_REJECTED_OR_SILENT:
             asked = ", ".join(map(str, controls))
@@ -27,6 +29,11 @@ def verdict(
             detail = (
                 "control answers, but the partner did not announce itself: is it running, and "
                 "does its log say that control answers?"
+            )
+        case Reason.BLOCKED if not reachable:
+            detail = (
+                "the partner is there, but at no address that this end can send to: is one of "
+                'them bound to IPv4 only, the other to IPv6 only? `local: ":PORT"` is both'
             )
         case Reason.BLOCKED:
             detail = (

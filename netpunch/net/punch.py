@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from netpunch.address import Address, is_loopback
@@ -16,6 +17,7 @@ from netpunch.core.events import (
     Failed,
     Finished,
     Linked,
+    LookupWanted,
     Lost,
     PartnerReturned,
     Payload,
@@ -25,15 +27,17 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
+from netpunch.core.lookups import Whereabouts
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
-from netpunch.net.controls import ControlAt, find_controls, local_address, observers
+from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, Driver, clock
 from netpunch.net.forward import MAX_PAYLOAD
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
 from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
+from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
 
 FAREWELL = 1.0
@@ -93,6 +97,7 @@ class Punch:
         self._spec = spec
         self._observer = observer
         self._trace = trace
+        self._controls: Controls | None = None
         self._machine: End | ClassicEnd | None = None
         self._mapping: PortMapping | None = None
         self._driver: Driver | None = None
@@ -110,8 +115,9 @@ class Punch:
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
-            found = await find_controls(self._spec.controls, families, self.unresolved)
-            self._machine = self._make_machine(found, locals_)
+            self._controls = Controls(self._spec.controls, families)
+            self.unresolved = self._controls.unresolved
+            self._machine = self._make_machine(await self._controls.find(), locals_)
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
@@ -164,6 +170,8 @@ class Punch:
                 pass  # the controls find out by themselves
             finally:
                 self._close_driver()
+        if self._controls is not None:
+            await self._controls.close()
         await self._close_mapping(release=not keep_mapping)
         for future in (self._outcome, self._end):
             future.cancel()
@@ -185,14 +193,15 @@ class Punch:
             self._driver = None
 
     def _make_machine(
-        self, found: Mapping[Address, int | None], sockets: Mapping[Via, Address]
+        self, whereabouts: Whereabouts, sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
-        spec, now, controls = self._spec, clock(), list(found)
+        spec, now, (controls, observers, names) = self._spec, clock(), whereabouts
         if spec.protocol == "classic":
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
                 controls=controls,
+                names=names,
                 sockets=sockets,
                 deadline=spec.deadline,
                 deadline_from_start=spec.deadline_from_start,
@@ -216,7 +225,8 @@ class Punch:
         return End(
             settings,
             controls=controls,
-            observers=observers(found),
+            observers=observers,
+            names=names,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=host_addresses() if remote else [],
@@ -234,10 +244,15 @@ class Punch:
                 event = self._ask_for_turn() or event
             case SprayOver():
                 self._probing.over(self)
+            case LookupWanted(silent):
+                self._find_controls_again(silent)
+                return
+            case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
+                event = replace(event, detail=self._refusals(to_control=True))
             case Linked():
                 self._settle(event)
             case Failed():
-                self.failure = event
+                event = self.failure = self._explained(event)
                 unreachable = event.reason in UNREACHABLE
                 error = ControlUnreachableError if unreachable else NotLinkedError
                 self._settle(error(event.detail, event.reason))
@@ -250,6 +265,20 @@ class Punch:
                     self._end.set_result(None)
         if self._observer is not None:
             self._observer(event)
+
+    def _refusals(self, *, to_control: bool) -> str:
+        errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
+        return refusals(errors, to_control=to_control)
+
+    def _explained(self, failure: Failed) -> Failed:
+        """With what the machine cannot know: what was never sent."""
+        refused = self._refusals(to_control=failure.reason in UNREACHABLE)
+        detail = f"{failure.detail}; {refused}" if refused else failure.detail
+        return replace(failure, detail=detail)
+
+    def _find_controls_again(self, silent: Collection[Address]) -> None:
+        if self._controls and self._machine and self._driver:
+            self._controls.find_again(silent, self._machine, self._driver)
 
     def _ask_for_turn(self) -> Waiting | None:
         """What is to be told if another end of this process sprays."""

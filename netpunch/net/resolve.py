@@ -13,17 +13,24 @@ from netpunch.errors import ControlUnreachableError
 ADVICE = "check the spelling, this host's DNS, or give the IP address instead"
 
 
+def is_literal(host: str) -> bool:
+    """Whether this is an IP address, not a name."""
+    try:
+        canonical_host(host)
+    except ValueError:
+        return False
+    return True
+
+
 async def resolve(host: str, port: int) -> list[Address]:
     """All addresses of a name, IPv4 first, at least one; a literal is never looked up.
 
     Raises ControlUnreachableError."""
-    try:
+    if is_literal(host):
         return [Address(canonical_host(host), port)]
-    except ValueError:
-        pass
     try:
         found = await _look_up(host)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:  # RuntimeError: no thread to be had
         cause = (error.strerror if isinstance(error, OSError) else None) or error
         raise ControlUnreachableError(f"cannot resolve {host!r}: {cause}; {ADVICE}") from error
     if not found:

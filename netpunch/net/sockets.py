@@ -9,7 +9,14 @@ import struct
 import sys
 
 from netpunch.address import Address
-from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError, PortInUseError
+from netpunch.errors import (
+    MORE_FILES_ADVICE,
+    ConfigurationError,
+    NetpunchError,
+    PermissionsError,
+    PortInUseError,
+    ResourcesError,
+)
 
 WILDCARDS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
 
@@ -18,6 +25,9 @@ FRESH_PORT_ATTEMPTS = 16
 
 MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 """How a host without IPv6 (or without IPv4) answers to its wildcard."""
+
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""The system has none left now; later it may."""
 
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
 """The command that tells who has a port."""
@@ -37,7 +47,8 @@ def bind(host: str, port: int, *, receive_buffer: int = 0) -> list[socket.socket
     one socket each, on the same port. Port 0: a fresh one. `receive_buffer`: bytes to ask the
     system for, 0 for its default.
 
-    The port is never shared. Raises PortInUseError, PermissionsError, ConfigurationError."""
+    The port is never shared. Raises PortInUseError, PermissionsError, ConfigurationError, and
+    ResourcesError when the system has no socket left."""
     if host:
         return [_bind_literal(host, port, receive_buffer)]
     attempts = 1 if port else FRESH_PORT_ATTEMPTS
@@ -85,7 +96,8 @@ def _bind_wildcards(port: int, receive_buffer: int) -> list[socket.socket]:
 def _bind_literal(host: str, port: int, receive_buffer: int) -> socket.socket:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=numeric)
+        # As bytes: for text Python would import its IDNA codec, which takes a descriptor, and time.
+        found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_DGRAM, flags=numeric)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigurationError(
             f"{host!r} is no IP address: a local address is given as one, like 192.0.2.1:5000, "
@@ -130,6 +142,9 @@ def _explained(error: OSError, host: str, port: int) -> NetpunchError:
             return PermissionsError(
                 f"{address} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE"
             )
+        case number if number in EXHAUSTED:
+            advice = f"; {MORE_FILES_ADVICE}" if number == errno.EMFILE else ""
+            return ResourcesError(f"{address} cannot be bound: {error.strerror}{advice}")
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
             return ConfigurationError(
                 f"{address} cannot be bound: {host} is no address of this host; "

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 
-from netpunch.core.events import Event, Finished, PartnerReturned
+from netpunch.core.events import Event, Finished, LookupWanted, PartnerReturned
 from netpunch.core.settings import EndSettings
 from netpunch.core.standby import Standby
 from netpunch.errors import NetpunchError
-from netpunch.net.controls import find_controls, local_address
+from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import Driver, clock
 from netpunch.net.observer import Observer
 from netpunch.net.punch import FAREWELL, PunchSpec
@@ -29,6 +29,7 @@ class StandbyWatch:
     ) -> None:
         self._spec = spec
         self._observer = observer if trace else None
+        self._controls: Controls | None = None
         self._machine: Standby | None = None
         self._driver: Driver | None = None
         self._returned = asyncio.Event()
@@ -45,7 +46,7 @@ class StandbyWatch:
 
     async def close(self) -> None:
         """Tells the controls, closes the sockets."""
-        if self._driver is None or self._machine is None:
+        if self._driver is None or self._machine is None or self._controls is None:
             return
         self._machine.close(clock())
         self._driver.pump()
@@ -56,16 +57,19 @@ class StandbyWatch:
         finally:
             self._driver.close()
             self._driver = None
+            await self._controls.close()
 
     async def _open(self) -> None:
         spec = self._spec
         sockets = dict(enumerate(bind(spec.local[0], 0)))
         try:
             bound = {via: local_address(sock) for via, sock in sockets.items()}
-            families = {local.family for local in bound.values()}
+            self._controls = Controls(spec.controls, {local.family for local in bound.values()})
+            whereabouts = await self._controls.find()
             self._machine = Standby(
                 EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),
-                controls=list(await find_controls(spec.controls, families, [])),
+                controls=whereabouts.controls,
+                names=whereabouts.names,
                 sockets=bound,
                 random=os.urandom,
                 now=clock(),
@@ -82,5 +86,8 @@ class StandbyWatch:
         match event:
             case PartnerReturned():
                 self._returned.set()
+            case LookupWanted(silent):
+                if self._controls and self._machine and self._driver:
+                    self._controls.find_again(silent, self._machine, self._driver)
             case Finished():
                 self._finished.set()

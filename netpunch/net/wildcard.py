@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from netpunch.core.events import Via
 from netpunch.net.driver import ANSWERED_AT_ONCE, DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
-from netpunch.net.sockets import WILDCARDS
+from netpunch.net.sockets import EXHAUSTED, WILDCARDS
 
 MAX_ADDRESSES = 64
 """Sockets per wildcard: whoever asks on all addresses of a routed /64 gets no more."""
@@ -79,17 +79,19 @@ class WildcardEndpoint(Endpoint):
         if asked is None:
             return self.via
         if asked not in self._via_of:
-            if len(self._via_of) >= MAX_ADDRESSES:
-                return self.via
-            self._via_of[asked] = self._open_beside(asked)
+            if len(self._via_of) < MAX_ADDRESSES:
+                self._open_beside(asked)
+            return self._via_of.get(asked, self.via)
         return self._via_of[asked]
 
-    def _open_beside(self, host: str) -> Via:
-        """A socket for `host`; if there can't be one, the wildcard goes on answering for it."""
+    def _open_beside(self, host: str) -> None:
+        """A socket for `host`; if there can't be one, the wildcard goes on answering for it: for
+        good, unless it was only for now that the system had none left."""
         try:
-            return self._driver.attach(_bind_beside(self._sock, host)).via
-        except OSError:
-            return self.via
+            self._via_of[host] = self._driver.attach(_bind_beside(self._sock, host)).via
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                self._via_of[host] = self.via
 
 
 def asked_address(ancillary: list[tuple[int, int, bytes]]) -> str | None:

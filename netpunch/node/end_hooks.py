@@ -211,12 +211,13 @@ def _key_file(key: bytes | None) -> Iterator[Path | None]:
     if key is None:
         yield None
         return
-    import base64
-    import tempfile
-
     folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
     with contextlib.ExitStack() as cleanup:
         try:
+            # Within: importing opens files, too, of which there may be no more.
+            import base64
+            import tempfile
+
             descriptor, name = tempfile.mkstemp(prefix=".netpunch-", dir=folder or None)
             cleanup.callback(Path(name).unlink, missing_ok=True)
             with os.fdopen(descriptor, "wb") as file:

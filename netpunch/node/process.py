@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from netpunch.errors import HookError
+from netpunch.errors import MORE_FILES_ADVICE, HookError
 from netpunch.node.output_lines import OutputLines, Stream
 
 INHERITED = ("PATH", "LANG", "HOME")
@@ -45,6 +45,7 @@ READ_BYTES = 64 * 1024
 
 _SPAWN_ADVICE = {
     errno.ENOENT: "the interpreter that its first line (#!) names does not exist",
+    errno.EMFILE: f"too many open files in this process; {MORE_FILES_ADVICE}",
     errno.ENOEXEC: "it is neither a binary for this machine nor a script with a first line #!",
 }
 

@@ -21,6 +21,7 @@ from netpunch.errors import (
     PermissionsError,
     PortInUseError,
     PunchError,
+    ResourcesError,
 )
 from netpunch.net.observer import Datagram, Observer
 from netpunch.node.services import Services
@@ -42,6 +43,7 @@ FAILURE_REASONS: dict[type[NetpunchError], str] = {
     PortInUseError: "port_in_use",
     OutputError: "output",
     HookError: "hook",
+    ResourcesError: "resources",
     PermissionsError: "permissions",
     ConfigurationError: "configuration",
 }
@@ -62,11 +64,17 @@ def end_observer(pair: str, end: str, services: Services) -> Observer:
         match seen:
             case Datagram():
                 _trace(seen, services, pair=pair, end=end)
-            case Waiting(reason, observed):
+            case Waiting(reason, observed, detail):
                 services.journal.emit(
-                    EventName.PAIR_WAITING, pair=pair, end=end, reason=reason, observed=observed
+                    EventName.PAIR_WAITING,
+                    pair=pair,
+                    end=end,
+                    reason=reason,
+                    observed=observed,
+                    err=detail or None,
                 )
-                services.console.say(f"{pair} {end}: {WAITING_WORDS.get(reason, reason)}")
+                words = "; ".join(filter(None, (WAITING_WORDS.get(reason, reason), detail)))
+                services.console.say(f"{pair} {end}: {words}")
             case Introduced(remote):
                 services.journal.emit(EventName.PAIR_INTRODUCED, pair=pair, end=end, remote=remote)
                 services.console.say(f"{pair} {end}: the partner is at {remote}, punching")

@@ -9,13 +9,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from netpunch.errors import OutputError
+from netpunch.errors import MORE_FILES_ADVICE, OutputError
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
     errno.EACCES: "give this user write permission on its folder",
     errno.EPERM: "give this user write permission on its folder",
+    errno.EMFILE: MORE_FILES_ADVICE,
     errno.EROFS: "choose a writable place, such as below /run",
 }
 

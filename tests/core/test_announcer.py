@@ -8,6 +8,7 @@ from netpunch.address import Address
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
 from netpunch.core.events import Via
+from netpunch.core.lookups import NO_NAMES, Lookups
 from netpunch.core.machine import NEVER
 from netpunch.core.registration import Registration
 from netpunch.wire import v2
@@ -44,6 +45,7 @@ class Bench:
         self.announcer = Announcer(
             self.attempt,
             registrations,
+            lookups=Lookups(NO_NAMES, lambda _: None, self.now),
             control=CONTROL_CHANNELS["a"],
             peer=PEER_CHANNELS["a"],
             make_card=self._make_card,

@@ -19,10 +19,12 @@ from netpunch.core.events import (
     Finished,
     Introduced,
     Linked,
+    LookupWanted,
     PathKind,
     Reason,
     Waiting,
 )
+from netpunch.core.lookups import INTERVAL, Names, Whereabouts
 from netpunch.core.machine import NEVER, Transmit
 from netpunch.errors import ConfigurationError
 from netpunch.wire import classic
@@ -155,6 +157,41 @@ class TestAnnouncing:
         assert (0.2, "a", CONTROL) in run(end, 0.25)
         give(end, "y", PARTNER, 0.25)
         assert "a" not in [payload for _, payload, _ in run(end, 10.0)]
+
+
+class TestMoving:
+    """A control behind a name may be elsewhere; that it is silent tells nothing."""
+
+    @pytest.mark.parametrize("names", [Names(frozenset((CONTROL,))), Names(unresolved=True)])
+    def test_an_end_wants_a_lookup_each_minute_until_it_is_linked(self, names: Names) -> None:
+        end = make_end(names=names)
+        run(end, 2.5 * INTERVAL)
+        assert events(end).count(LookupWanted()) == 2
+        introduce(end, 2.5 * INTERVAL)
+        give(end, "y", PARTNER, 2.5 * INTERVAL)
+        run(end, 5 * INTERVAL)
+        assert LookupWanted() not in events(end)
+
+    def test_an_address_is_not_looked_up(self) -> None:
+        end = make_end()
+        run(end, 5 * INTERVAL)
+        assert LookupWanted() not in events(end)
+
+    def test_the_new_one_is_asked_as_often_as_at_first_and_alone_is_believed(self) -> None:
+        end = make_end()
+        run(end, 100.0)
+        end.controls_found(Whereabouts((CONTROL_V6,)), 100.0)
+        log = run(end, 101.0)
+        assert log == [(100.0 + gap, "a", CONTROL_V6) for gap in (0.0, 0.1, 0.2, 0.4, 0.8)]
+        assert introduce(end, 101.0) == []
+        assert end.drops == {Drop.UNEXPECTED_SOURCE: 1}
+        assert give(end, f"i|b|{PARTNER}", CONTROL_V6, 101.0) == [("x", PARTNER)]
+
+    def test_a_linked_end_does_not_care(self) -> None:
+        end = closing()
+        run(end, 0.05)
+        end.controls_found(Whereabouts((CONTROL_V6,)), 0.05)
+        assert {payload for _, payload, _ in run(end, 5.0)} == {"z"}
 
 
 class TestIntroduction:

@@ -98,6 +98,14 @@ class TestDeadline:
         assert (report.remote, report.path, report.received) == (B, PathKind.OBSERVED, 0)
         assert report.sent == failed.datagrams == len(bench.all(v2.Ping))
 
+    def test_a_partner_of_another_family_is_told_as_such(self) -> None:
+        bench = Bench(deadline=20.0)
+        bench.introduce(bench.puppet(at=Address("2001:db8::b", 6000)))
+        bench.run(20.0)
+        failed = self.failure(bench)
+        assert failed.reason is Reason.BLOCKED
+        assert "IPv4 only, the other to IPv6 only" in failed.detail
+
     def test_with_a_partner_of_an_earlier_attempt(self) -> None:
         """A nomination was given up just before; the new attempt has met nobody yet."""
         bench = Bench("a", deadline=4.0)

@@ -8,6 +8,7 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end import State
 from netpunch.core.events import Finished, PartnerReturned, Payload
+from netpunch.core.lookups import Whereabouts
 from netpunch.core.machine import NEVER
 from netpunch.core.settings import EndSettings
 from netpunch.core.standby import Standby
@@ -237,6 +238,14 @@ def held(end: EndName = "a") -> tuple[Bench, Puppet]:
     bench, puppet = linked(end, holds=True)
     bench.wait()
     return bench, puppet
+
+
+def test_on_standby_too_a_control_may_move() -> None:
+    bench = OnStandby()
+    bench.machine.controls_found(Whereabouts((SECOND,)), bench.now)
+    assert [each.destination for each in bench.run(0.0)] == [SECOND]
+    bench.hears(v2.Waiting(bench.announce.attempt, bench.announce.counter, A, 0, v2.NO_ATTEMPT))
+    assert bench.machine.drops == {Drop.UNEXPECTED_SOURCE: 1}
 
 
 class TestPayload:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from netpunch.address import Address
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
+from netpunch.core.lookups import NO_NAMES, Names
 from netpunch.core.observers import Observers
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
@@ -92,6 +93,7 @@ class Bench:
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
         observers: Sequence[Observers] = (),
+        names: Names = NO_NAMES,
         seed: object = "end",
         drives: bool = False,
         most_sockets: int = 1000,
@@ -111,6 +113,7 @@ class Bench:
             EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
             controls=controls,
             observers=observers,
+            names=names,
             sockets=sockets or {VIA: LOCAL},
             host_addresses=host_addresses,
             random=seeded(seed),

@@ -39,10 +39,15 @@ class Site:
         self._programs = programs
 
     def write(
-        self, pairs: Settings, *, control: Settings | list[Settings] | None = None, **defaults: Any
+        self,
+        pairs: Settings,
+        *,
+        control: Settings | list[Settings] | None = None,
+        process: Settings | None = None,
+        **defaults: Any,
     ) -> None:
         """The whole file; `control` and `defaults` replace what is set here, pairs without `a` or
-        `b` get empty ones."""
+        `b` get empty ones. `process`: keys of the file itself."""
         address = f"127.0.0.1:{self.port}"
         if not isinstance(control, list):
             control = {"address": address, "listen": address} | (control or {})
@@ -51,6 +56,7 @@ class Site:
             "control": control,
             "defaults": {"local": "127.0.0.1:0", "deadline": "20s"} | defaults,
             "pairs": {name: {"a": {}, "b": {}} | pair for name, pair in pairs.items()},
+            **(process or {}),
         }
         self.file.write_text(json.dumps(site, indent=1))  # which is YAML, too
 

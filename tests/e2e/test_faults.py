@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 
-from tests.e2e.assertions import assert_linked
+from tests.e2e.assertions import assert_linked, assert_same_path
 from tests.e2e.site import PROTOCOLS, Settings, Site
+
+PAIRS = 100
+SILENT_KEEPALIVES = 3.5
+"""Seconds after which a link whose keepalives of a second stay unanswered is lost."""
 
 
 def classic_secrets(site: Site) -> None:
@@ -65,6 +70,34 @@ def test_an_end_is_killed_and_started_again(site: Site, protocol: str) -> None:
     home = site.run_node("home")
     home.wait_for("pair.introduced", raddr=ghost["raddr"])
     assert_linked(home, site.run_node("office"))
+
+
+def test_a_control_dies_again_and_again_under_load(site: Site) -> None:
+    """Each time all slots are gone, and the secret of its cookies is another one. Whoever is not
+    linked yet links in the end; whoever holds a link does not notice."""
+    pairs = [f"p{number}" for number in range(PAIRS)]
+    site.write_key("p.key")
+    ends = {"a": {"node": "home"}, "b": {"node": "home"}}
+    site.write(
+        dict.fromkeys(pairs, ends),
+        control={"node": "vps"},
+        secret_file="p.key",
+        mode="keep",
+        keepalive="1s",
+    )
+    home = site.run_node("home")
+    for linked in (1, PAIRS // 2, PAIRS):
+        control = site.run_node("vps")
+        home.wait_for("pair.up", linked)
+        control.kill()
+    site.run_node("vps").wait_for("control.ready")
+    for pair in pairs:
+        ups = [home.wait_for("pair.up", pair=pair, end=end) for end in "ab"]
+        assert_same_path(*ups)
+    time.sleep(SILENT_KEEPALIVES)
+    assert len(home.events("pair.up")) == 2 * PAIRS
+    assert not home.events("pair.down") + home.events("pair.failed")
+    assert home.stop() == 0
 
 
 def test_an_absent_partner(site: Site) -> None:

@@ -1,35 +1,214 @@
-"""Which of the controls' addresses tell how our NAT maps."""
+"""Where controls are: what names stand for at first, and when they are looked up again; which of
+their addresses tell how our NAT maps."""
 
 from __future__ import annotations
 
-from netpunch.address import Address
-from netpunch.net.controls import observers
+from collections.abc import Sequence
+from typing import cast
 
-ONE, TWO, THREE = (Address(f"192.0.2.{n}", 10001) for n in (1, 2, 3))
-SIX = Address("2001:db8::1", 10001)
-LOOPBACK = Address("127.0.0.1", 10001)
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
+from netpunch.errors import ControlUnreachableError
+from netpunch.net.controls import ControlAt, Controls, observers
+from netpunch.net.driver import Driver
+from tests.net.conftest import Run
+from tests.net.names import NameServer
+
+BOTH = {4, 6}
+VPS, SPARE = ControlAt("vps.example.net", 10001, 10002), ControlAt("spare.example.net", 10001)
+LITERAL = ControlAt("192.0.2.1", 10001)
+
+
+def at(host: str) -> Address:
+    return Address(host, 10001)
+
+
+ONE, OTHER, THIRD, IPV6 = map(at, ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"))
+LOOPBACK = at("127.0.0.1")
 
 
 def second(control: Address) -> Address:
     return Address(control.host, 10002)
 
 
+class Follower:
+    """An end, and its driver: both only write down what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[Whereabouts] = []
+        self.pumped = 0
+
+    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
+        self.told.append(whereabouts)
+
+    def pump(self) -> None:
+        self.pumped += 1
+
+
+async def again(controls: Controls, *silent: Address) -> list[Whereabouts]:
+    """What an end is told after one more lookup."""
+    follower = Follower()
+    controls.find_again(silent, follower, cast(Driver, follower))
+    assert controls._lookup is not None
+    await controls._lookup
+    assert follower.pumped == len(follower.told)
+    return follower.told
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    return NameServer(monkeypatch)
+
+
+def test_one_address_for_each_ipv4_where_possible(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, IPV6, ONE, OTHER)
+        names.know(SPARE.host, IPV6)
+        found = await Controls([VPS, SPARE], BOTH).find()
+        assert found.controls == (ONE, IPV6)
+        assert found.observers == ((ONE, second(ONE)),)
+        assert found.names == Names(frozenset((ONE, IPV6)))
+
+    run(main())
+
+
+def test_addresses_are_no_names(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        assert (await Controls([LITERAL], BOTH).find()).names == NO_NAMES
+        assert names.asked == []
+
+    run(main())
+
+
+def test_what_does_not_resolve_gets_its_chance_later(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(SPARE.host, OTHER)
+        controls = Controls([VPS, SPARE], BOTH)
+        found = await controls.find()
+        assert (found.controls, found.names.unresolved) == ((OTHER,), True)
+        assert ["vps.example.net" in text for text in controls.unresolved] == [True]
+        assert await again(controls) == []
+        names.know(VPS.host, ONE)
+        [found] = await again(controls)
+        assert (found.controls, found.names.unresolved) == ((ONE, OTHER), False)
+        assert len(controls.unresolved) == 1, "told once"
+
+    run(main())
+
+
+def test_nothing_resolves(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        with pytest.raises(ControlUnreachableError, match=r"vps\..*; .*spare\."):
+            await Controls([VPS, SPARE], BOTH).find()
+
+    run(main())
+
+
+async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) -> Address:
+    """Where a control is taken to be that was at ONE, once its name stands for other addresses."""
+    names.know(VPS.host, ONE)
+    controls = Controls([VPS], BOTH)
+    await controls.find()
+    names.know(VPS.host, *later)
+    told = await again(controls, *silent)
+    return told[0].controls[0] if told else ONE
+
+
+@pytest.mark.parametrize(
+    ("later", "silent", "expected"),
+    [
+        ([OTHER], [ONE], OTHER),
+        ([OTHER], [], OTHER),  # it was heard, but its name says that it moves
+        ([OTHER, ONE], [], ONE),  # servers give several in any order
+        ([OTHER, ONE], [ONE], OTHER),
+        ([ONE, OTHER, THIRD], [ONE], OTHER),
+        ([ONE], [ONE], ONE),
+        ([ONE, IPV6], [ONE], ONE),  # no way out of IPv4's silence
+        ([IPV6], [ONE], IPV6),
+        ([], [ONE], ONE),  # a name server's failure moves nobody
+    ],
+)
+def test_where_it_is_now(
+    run: Run,
+    names: NameServer,
+    later: list[Address],
+    silent: list[Address],
+    expected: Address,
+) -> None:
+    async def main() -> None:
+        assert await chosen(names, later, *silent) == expected
+
+    run(main())
+
+
+def test_only_addresses_of_our_families_are_moved_to(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        controls = Controls([VPS], {4})
+        await controls.find()
+        names.know(VPS.host, IPV6)
+        assert await again(controls, ONE) == []
+
+    run(main())
+
+
+def test_one_lookup_at_a_time(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        controls = Controls([VPS], BOTH)
+        await controls.find()
+        follower = Follower()
+        names.hold()
+        for _ in range(3):
+            controls.find_again([ONE], follower, cast(Driver, follower))
+        await names.wait_for_questions(2)
+        names.know(VPS.host, OTHER)
+        names.release()
+        assert controls._lookup is not None
+        await controls._lookup
+        assert len(names.asked) == 2
+        assert [each.controls for each in follower.told] == [(OTHER,)]
+
+    run(main())
+
+
+def test_closing_ends_a_lookup(run: Run, names: NameServer) -> None:
+    """`run` looks for tasks that are left."""
+
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        controls = Controls([VPS], BOTH)
+        await controls.close()
+        await controls.find()
+        follower = Follower()
+        names.hold()
+        controls.find_again([ONE], follower, cast(Driver, follower))
+        await names.wait_for_questions(2)
+        await controls.close()
+        await controls.close()
+        assert follower.told == []
+
+    run(main())
+
+
 def test_both_ports_of_each_control_that_has_two() -> None:
-    found = {ONE: 10002, TWO: None, THREE: 10002}
-    assert observers(found) == [(ONE, second(ONE)), (THREE, second(THREE))]
+    found = {ONE: 10002, OTHER: None, THIRD: 10002}
+    assert observers(found) == [(ONE, second(ONE)), (THIRD, second(THIRD))]
 
 
 def test_any_two_controls_where_none_has_two_ports() -> None:
-    found = dict.fromkeys([ONE, TWO, THREE])
-    assert observers(found) == [(ONE, TWO), (ONE, THREE), (TWO, THREE)]
+    found = dict.fromkeys([ONE, OTHER, THIRD])
+    assert observers(found) == [(ONE, OTHER), (ONE, THIRD), (OTHER, THIRD)]
     assert observers({ONE: None}) == []
 
 
 def test_all_of_one_family() -> None:
-    assert observers({ONE: 10002, SIX: 10002}) == [(ONE, second(ONE))]
-    assert observers({SIX: 10002, ONE: 10002}) == [(SIX, second(SIX))]
-    assert observers(dict.fromkeys([ONE, SIX, TWO])) == [(ONE, TWO)]
-    assert observers(dict.fromkeys([ONE, SIX])) == []
+    assert observers({ONE: 10002, IPV6: 10002}) == [(ONE, second(ONE))]
+    assert observers({IPV6: 10002, ONE: 10002}) == [(IPV6, second(IPV6))]
+    assert observers(dict.fromkeys([ONE, IPV6, OTHER])) == [(ONE, OTHER)]
+    assert observers(dict.fromkeys([ONE, IPV6])) == []
 
 
 def test_none_on_loopback() -> None:

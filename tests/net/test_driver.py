@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
 from netpunch.net.observer import Datagram
 from netpunch.net.sockets import bind
 from tests.net.conftest import Run, open_descriptors
+from tests.net.faulty import FaultySocket, by_name, descriptors_left
 from tests.net.machines import (
     Client,
     EchoMachine,
@@ -372,6 +374,80 @@ def test_an_error_told_at_reading_is_counted(run: Run) -> None:
         driver.open({0: bind("127.0.0.1", 0)[0]}, endpoint=Refused)
         assert driver.send_errors == {"ECONNREFUSED": 1}
         driver.close()
+
+    run(main())
+
+
+TOLD_BY_ICMP = [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMSGSIZE]
+
+
+def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
+    """Each is counted once, and costs one more wake-up."""
+
+    async def main() -> None:
+        sock = FaultySocket(bind("127.0.0.1", 0)[0])
+        address = local_address(sock)
+        machine = EchoMachine()
+        driver = Driver(machine, on_event=ignore)
+        driver.open({0: sock})
+        with client() as peer:
+            for number in TOLD_BY_ICMP:
+                sock.reading = [number]
+                assert await peer.ask(b"?", address) == (b"?", address)
+        assert driver.send_errors == by_name(TOLD_BY_ICMP)
+        # The error, the datagram, that there is nothing more.
+        assert sock.reads <= 3 * len(TOLD_BY_ICMP)
+        driver.close()
+
+    run(main())
+
+
+def test_sending_goes_on_after_refusals(run: Run) -> None:
+    """Of a firewall, of a full queue, of a network that is gone."""
+    refusals = [errno.EPERM, errno.ENOBUFS, *TOLD_BY_ICMP]
+
+    async def main() -> None:
+        sock = FaultySocket(bind("127.0.0.1", 0)[0])
+        sock.sending = list(refusals)
+        machine = EchoMachine()
+        driver = Driver(machine, on_event=ignore)
+        driver.open({0: sock})
+        with client() as peer:
+            for number in range(len(refusals) + 1):
+                machine.send(b"%d" % number, peer.address)
+            driver.pump()
+            assert (await peer.receive())[0] == b"%d" % len(refusals)
+        assert driver.send_errors == by_name(refusals)
+        driver.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_closed_port_at_the_other_end_does_no_harm(run: Run, host: str) -> None:
+    """The system is told by ICMP, and tells nobody: the socket is not connected."""
+
+    async def main() -> None:
+        machine = EchoMachine()
+        with client(host) as gone:
+            closed = gone.address
+        with driven(machine, host=host) as (driver, address), client(host) as peer:
+            for _ in range(3):
+                machine.send(b"?", closed)
+                driver.pump()
+                assert await peer.ask(b"!", address) == (b"!", address)
+            assert not driver.send_errors
+
+    run(main())
+
+
+def test_as_many_fresh_ports_as_there_are_descriptors(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine) as (driver, _), descriptors_left(3):
+            machine.ask_for_sockets(10)
+            driver.pump()
+            assert len(machine.opened) == 3
 
     run(main())
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from netpunch.address import Address
+from netpunch.core import timing
 from netpunch.core.events import (
     Expired,
     Introduced,
@@ -18,11 +21,13 @@ from netpunch.core.events import (
     SprayWanted,
     Waiting,
 )
-from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError
+from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
 from netpunch.net.controls import ControlAt
 from netpunch.net.probing import Probing
 from netpunch.net.punch import FAREWELL, Punch, PunchSpec
+from netpunch.net.sockets import bind
 from tests.net.conftest import Run
+from tests.net.faulty import FaultySocket, descriptors_left
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
 
@@ -200,6 +205,53 @@ def test_the_port_is_bound_before_control_hears_of_it(run: Run) -> None:
             with client() as taken, pytest.raises(PortInUseError):
                 await Punch(spec("a", address, local=tuple(taken.address))).open()
         assert watcher.datagrams == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENETUNREACH])
+def test_an_end_that_may_not_send_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Both while it waits and in the end: it looks as if control were silent."""
+    monkeypatch.setattr(timing, "SILENCE_NOTICE", 0.05)
+    monkeypatch.setattr("netpunch.net.punch.bind", refusing(number))
+    name = errno.errorcode[number]
+
+    async def main() -> None:
+        watcher = Watcher()
+        async with control() as address:
+            attempt = Punch(spec("a", address, deadline=0.3), watcher)
+            await attempt.open()
+            waiting = await watcher.wait_for(Waiting, reason=Reason.SECRET_REJECTED_OR_SILENT)
+            assert f" x {name})" in waiting.detail
+            with pytest.raises(ControlUnreachableError, match=rf"refuses to send \(\d+ x {name}\)"):
+                await attempt.linked()
+            assert attempt.failure is not None
+            assert name in attempt.failure.detail
+            await attempt.close()
+
+    run(main())
+
+
+def refusing(number: int) -> Callable[[str, int], list[socket.socket]]:
+    """bind(), but the sockets never send."""
+
+    def bind_refusing(host: str, port: int) -> list[socket.socket]:
+        sockets = [FaultySocket(each) for each in bind(host, port)]
+        for each in sockets:
+            each.refusal = number
+        return list(sockets)
+
+    return bind_refusing
+
+
+def test_an_end_without_a_descriptor_says_what_to_do(run: Run) -> None:
+    async def main() -> None:
+        attempt = Punch(spec("a", Address("127.0.0.1", 9)))
+        with descriptors_left(0), pytest.raises(ResourcesError, match="LimitNOFILE="):
+            await attempt.open()
+        await attempt.close()
 
     run(main())
 

@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError, PortInUseError
+from netpunch.errors import (
+    ConfigurationError,
+    NetpunchError,
+    PermissionsError,
+    PortInUseError,
+    ResourcesError,
+)
 from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, bind
 from tests.net.conftest import open_descriptors
 from tests.net.machines import has_ipv6, local_address, port_is_free
@@ -146,7 +154,9 @@ def test_one_taken_family_leaves_nothing_open() -> None:
     [
         (errno.EACCES, 500, PermissionsError, "127.0.0.1:500 may not be bound: ports below 1024"),
         (errno.EADDRINUSE, 0, PortInUseError, "127.0.0.1 has no free port left"),
-        (errno.EMFILE, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says"),
+        (errno.EMFILE, 500, ResourcesError, "127.0.0.1:500 cannot be bound: .* LimitNOFILE="),
+        (errno.ENOBUFS, 500, ResourcesError, "127.0.0.1:500 cannot be bound: the system says no$"),
+        (errno.EIO, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says no$"),
     ],
 )
 def test_other_refusals(
@@ -161,6 +171,26 @@ def test_other_refusals(
     with pytest.raises(error, match=text):
         bind("127.0.0.1", port)
     assert open_descriptors() == before
+
+
+WITHOUT_DESCRIPTORS = """
+import resource
+from netpunch.errors import ResourcesError
+from netpunch.net.sockets import bind
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+try:
+    bind({host!r}, 0)
+except ResourcesError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1"])
+def test_no_descriptor_is_left_for_the_first_bind_of_a_process(host: str) -> None:
+    """Python takes some for modules that it imports when they are first needed."""
+    script = WITHOUT_DESCRIPTORS.format(host=host)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "cannot be bound: Too many open files; raise LimitNOFILE=" in told.stdout, told.stderr
 
 
 def test_a_foreign_address_is_told() -> None:

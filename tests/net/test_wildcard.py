@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import subprocess
@@ -174,6 +175,32 @@ def test_the_wildcard_answers_where_no_socket_can_be_had(
                 await peer.ask(b"?", Address("127.0.0.1", port))
             assert vias(machine) == [0, 0, 0]
             assert calls == ["127.0.0.1"]
+
+    run(main())
+
+
+def test_the_wildcard_answers_until_there_are_descriptors_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the ends that asked just then would hear from a wrong address for ever."""
+    bind_beside = wildcard._bind_beside
+    refused: list[str] = []
+
+    def refuse_twice(sock: socket.socket, host: str) -> socket.socket:
+        if len(refused) < 2:
+            refused.append(host)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return bind_beside(sock, host)
+
+    monkeypatch.setattr(wildcard, "_bind_beside", refuse_twice)
+
+    async def main() -> None:
+        refused.clear()
+        machine = EchoMachine()
+        with listening(machine, "0.0.0.0") as (_, port), client() as peer:
+            for _ in range(4):
+                await peer.ask(b"?", Address("127.0.0.1", port))
+            assert vias(machine) == [0, 0, 1, 1]
 
     run(main())
 

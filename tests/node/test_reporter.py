@@ -41,6 +41,12 @@ END_REPORTS: list[tuple[Event, str, dict[str, Any], str]] = [
         "p a: no answer from control so far; still trying",
     ),
     (
+        Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail="the system refuses to send"),
+        "pair.waiting",
+        {"reason": "secret_rejected_or_silent", "err": "the system refuses to send"},
+        "p a: no answer from control so far; still trying; the system refuses to send",
+    ),
+    (
         Introduced(THERE),
         "pair.introduced",
         AT_THERE,
@@ -140,6 +146,7 @@ def test_datagrams() -> None:
         (errors.NotLinkedError("x", "blocked"), "blocked"),
         (errors.ControlUnreachableError("x", "no_control"), "no_control"),
         (errors.PortInUseError("x"), "port_in_use"),
+        (errors.ResourcesError("x"), "resources"),
         (errors.OutputError("x"), "output"),
         (errors.HookError("x"), "hook"),
         (errors.PermissionsError("x"), "permissions"),

@@ -10,11 +10,13 @@ from netpunch.core.events import (
     CloseSocket,
     Event,
     Finished,
+    LookupWanted,
     OpenSockets,
     SprayOver,
     SprayWanted,
     Via,
 )
+from netpunch.core.lookups import Whereabouts
 from netpunch.core.machine import NEVER, Machine, Transmit
 from tests.sim.network import (
     DEFAULT_TTL,
@@ -29,6 +31,8 @@ from tests.sim.network import (
 
 WILDCARD = {4: "0.0.0.0", 6: "::"}
 FIRST_EPHEMERAL_PORT = 32768
+LOOKUP_TIME = 2.0
+"""Seconds that a name server takes to answer."""
 MOST_RINGS_AT_ONCE = 1000
 """So many calls of `handle_timer` at one instant are an endless loop."""
 
@@ -69,6 +73,8 @@ class SimHost:
         self.finished = False
         """Whether the machine told that it needs its sockets no longer."""
         self.on_event: Callable[[Event], None] | None = None
+        self.look_up: Callable[[], Whereabouts] | None = None
+        """What a name server says of the controls."""
         self._places: dict[int, tuple[str, Segment, Attachment]] = {}
         self._by_port: dict[tuple[int, int], Via] = {}
         self._last_via = -1
@@ -205,6 +211,8 @@ class SimHost:
                 machine.spray_granted(self.clock())  # type: ignore[attr-defined]
             case SprayOver():
                 pass
+            case LookupWanted():
+                self.network.call_at(self.network.now + LOOKUP_TIME, self._tell, self._incarnation)
             case CloseSocket(via):
                 self.close(via)
             case _:
@@ -212,6 +220,13 @@ class SimHost:
                 self.told.append(Told(self.network.now, event))
                 if self.on_event is not None:
                     self.on_event(event)
+
+    def _tell(self, incarnation: int) -> None:
+        """The machine that asked hears where its controls are."""
+        assert self.look_up is not None
+        found = self.look_up()
+        if incarnation == self._incarnation and self.machine is not None:
+            self.ask(lambda machine, now: machine.controls_found(found, now))
 
     def _arm(self, machine: Machine) -> None:
         due = machine.next_timer()

@@ -12,6 +12,7 @@ from netpunch.core.classic_end import ClassicEnd
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
 from netpunch.core.end import End
+from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.wire.keys import control_key
@@ -24,6 +25,14 @@ PAIR = "home-office"
 SECRET = bytes(range(32))
 CLASSIC_SECRET = b"classic secret"
 SLOTS: dict[EndName, str] = {"a": "a", "b": "b"}
+
+
+def whereabouts(controls: list[Address], *, named: bool) -> Whereabouts:
+    """Where controls are, each with its second port. `named`: by name, so that they may move."""
+    observers = tuple((each, Address(each.host, each.port + 1)) for each in controls)
+    return Whereabouts(
+        tuple(controls), observers, Names(frozenset(controls)) if named else NO_NAMES
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,17 @@ class V2:
         host: SimHost,
         controls: list[Address],
         *,
+        named: bool = False,
         random: Random,
         **settings: Any,
     ) -> Machine:
         """`settings` are those of EndSettings."""
+        _, observers, names = whereabouts(controls, named=named)
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
             controls=controls,
-            observers=[(each, Address(each.host, each.port + 1)) for each in controls],
+            observers=observers,
+            names=names,
             sockets=host.sockets,
             host_addresses=host.host_addresses,
             random=random,
@@ -73,6 +85,7 @@ class Classic:
         host: SimHost,
         controls: list[Address],
         *,
+        named: bool = False,
         random: Random,
         deadline: float | None = 60.0,
         deadline_from_start: bool = True,
@@ -81,6 +94,7 @@ class Classic:
             letter=SLOTS[end],
             secret=self.secret,
             controls=controls,
+            names=whereabouts(controls, named=named).names,
             sockets=host.sockets,
             deadline=deadline,
             deadline_from_start=deadline_from_start,

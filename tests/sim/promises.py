@@ -121,7 +121,7 @@ def _answers(scenario: Scenario) -> Iterator[str]:
 
 def _lengths(scenario: Scenario) -> Iterator[str]:
     """One length with control, another between ends: sizes tell nothing."""
-    controls = {address.host for address in scenario.control_addresses}
+    controls = {host for control in scenario.controls for host in control.host_addresses}
     for _, host, datagram in scenario.network.sent:
         data, source, destination, _ = datagram
         if data in (PROBE, PROGRAM):

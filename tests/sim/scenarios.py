@@ -9,8 +9,9 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.core.events import Failed, Linked
+from netpunch.core.lookups import Whereabouts
 from tests.sim.hosts import SimHost
-from tests.sim.machines import V2, EndName, Protocol
+from tests.sim.machines import V2, EndName, Protocol, whereabouts
 from tests.sim.nat import Firewall, Nat, NatBehavior
 from tests.sim.network import Link, Network, Segment
 
@@ -37,7 +38,8 @@ class Setup:
     are behind a stateful firewall. `skew`: b starts so much later than a (or earlier). Delay,
     jitter, loss and duplication are those of each way through the internet, into which a node's
     own delay counts; `delay_controls` are those of the controls that are elsewhere than `delay`
-    says. `settings` are those of the machines of both ends."""
+    says. `named`: the ends know controls by name. `settings` are those of the machines of both
+    ends."""
 
     protocol: Protocol = field(default_factory=V2)
     nat_a: tuple[NatBehavior, ...] = ()
@@ -47,6 +49,7 @@ class Setup:
     private_b: str = "10.0.2.2"
     families: tuple[int, ...] = (4,)
     controls: int = 1
+    named: bool = False
     skew: float = 0.0
     delay: float = 0.02
     delay_a: float | None = None
@@ -107,6 +110,7 @@ class Scenario:
         self.setup = setup
         self.network = Network(seed)
         self.controls = [self._control(number) for number in range(1, 1 + setup.controls)]
+        """Those, too, that are no more."""
         self.control = self.controls[0]
         self.control_addresses = [
             Address(control.host_address(setup.families[0]), CONTROL_PORT)
@@ -164,6 +168,7 @@ class Scenario:
         delay = setup.delay if delay is None else delay
         public = f"203.0.113.{number}" if outside.name == "internet" else f"10.9.0.{number}"
         host = self._host(name)
+        host.look_up = self.look_up
         segment, nats = self._nest(outside, behaviors, public, delay)
         if 4 in setup.families:
             host.attach(segment, private if behaviors else public, up=self._up(segment, delay))
@@ -206,6 +211,7 @@ class Scenario:
             side.name,
             side.host,
             self.control_addresses,
+            named=self.setup.named,
             random=self.randbytes(side.name),
             **{"deadline": self.setup.deadline, **side.settings},
         )
@@ -219,6 +225,20 @@ class Scenario:
     def restart_control(self, control: SimHost | None = None) -> None:
         (control or self.control).stop()
         self.start_control(control)
+
+    def move_control(self) -> None:
+        """The first control goes on as a new process on another host; name servers know it at
+        once."""
+        self.control.stop()
+        self.control = self._control(len(self.controls) + 1)
+        self.controls.append(self.control)
+        here = self.control.host_address(self.setup.families[0])
+        self.control_addresses[0] = Address(here, CONTROL_PORT)
+        self.start_control()
+
+    def look_up(self) -> Whereabouts:
+        """What name servers say."""
+        return whereabouts(self.control_addresses, named=self.setup.named)
 
     def randbytes(self, name: str) -> Callable[[int], bytes]:
         """Randomness for a machine, other than any other's."""

@@ -9,6 +9,8 @@ import pytest
 
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
+from netpunch.core.lookups import INTERVAL
+from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
 from tests.sim.promises import TALLY, connects, one_path
 from tests.sim.scenarios import NUMBERS, Scenario, Setup, Side
@@ -19,6 +21,8 @@ HELD = Setup(nat_a=SHORT_LIVED, nat_b=SHORT_LIVED, deadline=60.0, settings={"hol
 WHILE = 600.0
 TURMOIL, CALM = 100.0, 200.0
 RETRY_AFTER = 2.0
+MOVED_WITHIN = INTERVAL + LOOKUP_TIME + 1.0
+"""Until an end has found a control that moved, at the worst time."""
 
 
 def held(seed: int, setup: Setup) -> Scenario:
@@ -101,6 +105,20 @@ def test_a_restarted_partner_is_linked_anew(victim: str, loss: float) -> None:
         assert stayed.host.first(Lost) is None
 
 
+def test_a_held_link_outlives_a_move_of_its_control() -> None:
+    """Nothing of it is seen on the link, and a partner that is restarted later is heard."""
+    for seed in range(10):
+        run = held(seed, replace(HELD, named=True))
+        run.run(run.network.random.uniform(0.0, WHILE))
+        run.move_control()
+        run.run(MOVED_WITHIN)
+        for side in run.sides:
+            assert not list(side.host.told_of(Lost)), f"seed {seed}"
+        punch_anew(run, run.a)
+        run.restart_end(run.b)
+        assert run.run_until(linked_twice(run), KEEPALIVE), f"seed {seed}"
+
+
 def linked_twice(run: Scenario) -> Callable[[], bool]:
     return lambda: all(len(side.links) == 2 for side in run.sides)
 
@@ -127,11 +145,11 @@ def test_no_partner_returns_to_an_undisturbed_link() -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_after_any_turmoil_both_ends_hold_one_path_again(loss: float) -> None:
-    """Restarts, kills, NATs that rebind, a control that forgets; then calm."""
+    """Restarts, kills, NATs that rebind, a control that forgets or moves; then calm."""
     for seed in range(40):
         TALLY.runs += 1
         keep = {"holds": True, "deadline": 60.0, "deadline_from_start": False}
-        run = Scenario(seed, replace(HELD, loss=loss, jitter=0.05, settings=keep))
+        run = Scenario(seed, replace(HELD, named=True, loss=loss, jitter=0.05, settings=keep))
         run.start()
         for side in run.sides:
             keep_running(run, side)
@@ -148,7 +166,7 @@ def test_after_any_turmoil_both_ends_hold_one_path_again(loss: float) -> None:
 def disturb(run: Scenario) -> None:
     random = run.network.random
     side = random.choice(run.sides)
-    match random.randrange(4):
+    match random.randrange(5):
         case 0:
             run.restart_end(side)
         case 1:
@@ -157,6 +175,8 @@ def disturb(run: Scenario) -> None:
             side.nats[0].rebind()
         case 3:
             side.nats[0].rebind(f"198.18.{NUMBERS[side.name]}.{random.randrange(1, 250)}")
+        case 4:
+            run.move_control()
 
 
 def keep_running(run: Scenario, side: Side) -> None:

@@ -244,6 +244,20 @@ def test_ends_link_through_a_control_that_restarts_at_any_time() -> None:
             assert run.run_to_the_end().linked
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_ends_link_through_a_control_that_dies_again_and_again(loss: float) -> None:
+    """For a while each time, and with another boot secret: cookies of before are worth nothing."""
+    for seed in range(60):
+        setup = replace(CONE_PAIR, skew=1.0, loss=loss, jitter=0.03, deadline=60.0)
+        with promising(Scenario(seed, setup)) as run:
+            run.start()
+            random = run.network.random
+            for died in (random.uniform(0.0, 2.0) for _ in range(4)):
+                run.network.call_at(died, run.control.stop)
+                run.network.call_at(died + random.uniform(0.0, 2.0), run.restart_control)
+            assert run.run_to_the_end().linked
+
+
 def test_ends_that_were_introduced_need_control_no_more() -> None:
     with promising(Scenario(1, replace(CONE_PAIR, delay=0.05))) as run:
         run.start()

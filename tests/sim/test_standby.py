@@ -10,8 +10,10 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.control import ControlNode
 from netpunch.core.events import PartnerReturned
+from netpunch.core.lookups import INTERVAL
 from netpunch.core.settings import EndSettings
 from netpunch.core.standby import Standby
+from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import PAIR, SECRET
 from tests.sim.nat import HARD_RANDOM, LINUX, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
 from tests.sim.network import Record
@@ -25,6 +27,8 @@ WHILE = 600.0
 SOON = 3.0
 """Seconds from a partner's start until standby knows of it, when nothing is lost."""
 EVENTUALLY = 30.0
+MOVED_WITHIN = INTERVAL + LOOKUP_TIME + EVENTUALLY
+"""Until an end has found a control that moved, at the worst time, and what follows from it."""
 ATTACKER = Address("198.51.100.66", 666)
 
 
@@ -48,6 +52,7 @@ def stand_by(run: Scenario, side: Side) -> None:
         Standby(
             EndSettings(PAIR, side.name, SECRET),
             controls=run.control_addresses,
+            names=run.look_up().names,
             sockets={via: host.sockets[via]},
             random=run.randbytes(side.name),
             now=host.clock(),
@@ -103,6 +108,19 @@ def test_it_outlives_its_control() -> None:
         run.restart_control()
         run.restart_end(run.b)
         assert hears(run, run.a), f"seed {seed}"
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_its_control_moves(loss: float) -> None:
+    """And a partner that is restarted then finds the new one at once."""
+    for seed in range(10):
+        run = on_standby(seed, replace(HANDED_OVER, named=True, loss=loss))
+        run.run(run.network.random.uniform(0.0, WHILE))
+        run.move_control()
+        run.restart_end(run.b)
+        assert run.run_until(lambda: has_heard(run.a), MOVED_WITHIN), f"seed {seed}"  # noqa: B023
+        run.restart_end(run.a)
+        assert linked_twice(run), f"seed {seed}"
 
 
 def test_its_nat_gets_another_address() -> None:

@@ -1,0 +1,98 @@
+"""A running process reaches its limit of file descriptors: what it has goes on, what needs new
+ones says so and recovers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.assertions import assert_linked, assert_same_path
+from tests.e2e.harness import EVENT_SECONDS, Netpunch
+from tests.e2e.site import POLL_SECONDS, Site
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit(2) and /proc")
+
+ADVICE = "raise LimitNOFILE= of its systemd unit, or `ulimit -n`"
+BUSY = 0.2
+"""The share of a processor that a process which spins exceeds on a busy machine, too (0.4 there,
+of which one that waits uses 0.01)."""
+
+
+@contextlib.contextmanager
+def no_descriptors(program: Netpunch) -> Iterator[None]:
+    """The process keeps what it has open, and can open nothing more."""
+    limits = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            resource.prlimit(program.pid, resource.RLIMIT_NOFILE, limits)
+
+
+def cpu_seconds(program: Netpunch) -> float:
+    """What it has used so far, proc(5)."""
+    fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_rewritten(path: Path, before: int) -> None:
+    deadline = time.monotonic() + EVENT_SECONDS
+    while path.stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline
+        time.sleep(POLL_SECONDS)
+
+
+def test_a_control_goes_on_serving(site: Site) -> None:
+    """Who wants its status waits, its metrics stay as they were, and nothing spins meanwhile."""
+    status, metrics = site.folder / "status.sock", site.folder / "netpunch.prom"
+    site.write_nodes(process={"status": status.name, "metrics": {"textfile": metrics.name}})
+    control = site.run_node("vps")
+    control.wait_for("control.ready")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(EVENT_SECONDS)
+        with no_descriptors(control):
+            client.connect(str(status))
+            begun, used = time.monotonic(), cpu_seconds(control)
+            assert_linked(site.run_node("home"), site.run_node("office"))
+            control.wait_said(f"no metrics: {metrics}: Too many open files; {ADVICE}")
+            before = metrics.stat().st_mtime_ns
+            assert cpu_seconds(control) - used < BUSY * (time.monotonic() - begun)
+        assert client.recv(100).startswith(b"{")
+    wait_until_rewritten(metrics, before)
+    assert control.stop() == 0
+
+
+def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
+    """The hook that it cannot run, the port that it cannot bind."""
+    site.write_nodes(
+        {"a": {"hooks": {"down": site.write_hook()}, "env_file": "a.env"}},
+        mode="keep",
+        retry_after="100ms",
+        keepalive="200ms",
+    )
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office")
+    home.wait_for("pair.up")
+    office.wait_for("pair.up")
+    with no_descriptors(home):
+        office.kill()
+        ended = home.wait_for("hook.end", hook="down")
+        assert ended["outcome"] == "failed"
+        assert ended["err"] == f"{site.folder}/hook: too many open files in this process; {ADVICE}"
+        failed = home.wait_for("pair.failed", 2)
+        assert failed["reason"] == "resources"
+        assert failed["err"] == f"127.0.0.1:0 cannot be bound: Too many open files; {ADVICE}"
+    office = site.run_node("office")
+    up = home.wait_for("pair.up", 2)
+    assert_same_path(up, office.wait_for("pair.up"))
+    assert f"NETPUNCH_RADDR={up['raddr']}\n" in (site.folder / "a.env").read_text()
+    assert home.stop() == 0

@@ -1,0 +1,148 @@
+"""A control behind a name gets another address, under ends that wait, hold, or are on standby."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core import classic_end, lookups, timing
+from netpunch.core.events import LookupWanted, PartnerReturned, Registered, Waiting
+from netpunch.net.controls import ControlAt
+from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.standby import StandbyWatch
+from tests.net.conftest import Run
+from tests.net.names import NameServer
+from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
+
+SOON = 0.05
+"""Seconds, instead of the quarter of a minute to a minute that things take."""
+NAME = "vps.example.net"
+CLASSIC = {"protocol": "classic", "secret": CLASSIC_SECRET}
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    monkeypatch.setattr(timing, "WAITING_INTERVAL", SOON)
+    for module in (lookups, classic_end):
+        monkeypatch.setattr(module, "INTERVAL", SOON)
+    monkeypatch.setattr(lookups, "SILENCE", SOON)
+    return NameServer(monkeypatch)
+
+
+def named(end: str, port: int, **more: Any) -> PunchSpec:
+    """An end that knows its control by name."""
+    return spec(end, Address(NAME, port), **more)
+
+
+def elsewhere(port: int) -> str:
+    """Where another control may listen: the ports of a name stay the same."""
+    return f"127.0.0.2:{port}"
+
+
+@pytest.mark.parametrize("protocol", ["v2", "classic"])
+def test_an_end_that_waits_is_linked_at_the_new_place(
+    run: Run, names: NameServer, protocol: str
+) -> None:
+    async def main() -> None:
+        ends = [CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"]
+        old, new = Watcher(), Watcher()
+        async with control(observer=old) as address:
+            names.know(NAME, address)
+            a = Punch(named("a", address.port, **ends[0]))
+            await a.open()
+            await old.wait_for(Registered)
+        async with control(elsewhere(address.port), observer=new) as moved:
+            names.know(NAME, moved)
+            await new.wait_for(Registered)
+            b = Punch(named("b", address.port, **ends[1]))
+            await b.open()
+            links = await asyncio.gather(a.linked(), b.linked())
+            assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+            await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+def test_a_held_link_hears_there_of_its_partners_return(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        new = Watcher()
+        async with control() as address:
+            names.know(NAME, address)
+            a, b = (Punch(named(end, address.port, holds=True)) for end in "ab")
+            await asyncio.gather(a.open(), b.open())
+            await asyncio.gather(a.linked(), b.linked())
+        async with control(elsewhere(address.port), observer=new) as moved:
+            names.know(NAME, moved)
+            await new.wait_for(Registered, end="a")
+            assert b._driver is not None
+            b._driver.close()  # it is killed
+            again = Punch(named("b", address.port, holds=True))
+            await again.open()
+            assert isinstance(await a.ended(), PartnerReturned)
+            await asyncio.gather(*(each.close() for each in (a, b, again)))
+
+    run(main())
+
+
+def test_an_end_on_standby_hears_there_of_its_partners_return(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        old, new = Watcher(), Watcher()
+        async with control(observer=old) as address:
+            names.know(NAME, address)
+            watch = StandbyWatch(named("a", address.port))
+            returned = asyncio.ensure_future(watch.returned())
+            await old.wait_for(Registered)
+        async with control(elsewhere(address.port), observer=new) as moved:
+            names.know(NAME, moved)
+            await new.wait_for(Registered)
+            b = Punch(named("b", address.port))
+            await b.open()
+            await returned
+            await asyncio.gather(watch.close(), b.close())
+
+    run(main())
+
+
+def test_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> None:
+    """One control was found, so the end waits there; its partner reaches only the other one."""
+
+    async def main() -> None:
+        first, second = Watcher(), Watcher()
+        async with control(observer=first) as one, control(observer=second) as other:
+            both = (ControlAt(one.host, one.port), ControlAt(NAME, other.port))
+            waiting = Watcher()
+            a = Punch(PunchSpec("p", "a", spec("a").secret, both, local=("127.0.0.1", 0)), waiting)
+            await a.open()
+            assert [NAME in text for text in a.unresolved] == [True]
+            await waiting.wait_for(Waiting)
+            names.know(NAME, other)
+            await second.wait_for(Registered)
+            b = Punch(spec("b", other))
+            await b.open()
+            await asyncio.gather(a.linked(), b.linked())
+            await asyncio.gather(a.close(), b.close())
+            assert not [event for event in waiting.events if isinstance(event, LookupWanted)]
+
+    run(main())
+
+
+def test_closing_while_a_name_is_looked_up_again(run: Run, names: NameServer) -> None:
+    """`run` looks for tasks that are left."""
+
+    async def main() -> None:
+        names.know(NAME, Address("127.0.0.1", 9))
+        punch, watch = Punch(named("a", 9)), StandbyWatch(named("b", 9))
+        await punch.open()
+        returned = asyncio.ensure_future(watch.returned())
+        await names.wait_for_questions(2)
+        names.hold()
+        asked = len(names.asked)
+        await names.wait_for_questions(asked + 2)
+        returned.cancel()
+        await asyncio.wait([returned])
+        await asyncio.gather(punch.close(), watch.close())
+
+    run(main())
