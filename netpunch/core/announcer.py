@@ -164,7 +164,12 @@ class Announcer:
         return Introduction(message.partner_attempt, message.partner_observed, card, proof)
 
     def _announce(self, registration: Registration, now: float) -> None:
-        registration.announcing(self._next_counter(), now)
+        others = [each for each in self._registrations if each is not registration]
+        if registration.owes(now) and registration.answers(now):
+            for other in others:
+                other.no_longer_spared(now)
+        alone = not any(each.answers(now) for each in others)
+        registration.announcing(self._next_counter(), now, alone=alone)
         announce = v2.Announce(
             self._attempt.id,
             registration.counter,

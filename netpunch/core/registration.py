@@ -6,6 +6,8 @@ Phases and what moves between them:
     SEEKING      at 0, 100, 200, 400 ms, then each second   any answer
     WAITING      every 15 s, unanswered ones after 1 s      an introduction
     INTRODUCED   every 200 ms for 5 s, then each second     WAITING (the partner has gone)
+
+In any phase, if it owes an answer for 10 s while another control answers: every 15 s.
 """
 
 from __future__ import annotations
@@ -51,12 +53,27 @@ class Registration:
         self._partner = NO_ATTEMPT
         self._introduced_at = now
 
-    def announcing(self, counter: int, now: float) -> None:
-        """An announcement goes out, with this counter: schedules the next."""
+    def announcing(self, counter: int, now: float, *, alone: bool = True) -> None:
+        """An announcement goes out, with this counter: schedules the next. `alone`: no other
+        control answers."""
         self.counter = counter
         self._announced += 1
         self.silent_since = min(self.silent_since, now)
-        self.next_at = now + self._retry_gap(now)
+        deserted = not alone and self.owes(now, timing.DESERTED_AFTER)
+        self.next_at = now + (timing.WAITING_INTERVAL if deserted else self._retry_gap(now))
+
+    def owes(self, now: float, since: float = 0.0) -> bool:
+        """Whether an announcement, made more than so many seconds ago, is not answered."""
+        return now - self.silent_since > since
+
+    def answers(self, now: float) -> bool:
+        """Whether this control is there: it has been heard, and owes no answer for long."""
+        return self.heard_at != NEVER_HEARD and not self.owes(now, timing.DESERTED_AFTER)
+
+    def no_longer_spared(self, now: float) -> None:
+        """The control that answered instead owes an answer itself."""
+        if self.owes(now, timing.DESERTED_AFTER):
+            self.next_at = min(self.next_at, now + timing.ANNOUNCE_RETRY)
 
     def is_fresh(self, counter: int) -> bool:
         """Whether an answer to this counter counts: sent, and above the last answered."""

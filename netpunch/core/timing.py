@@ -7,6 +7,10 @@ ANNOUNCE_RETRIES = (0.1, 0.1, 0.2)
 """Gaps after the first announcements (0, 100, 200, 400 ms): a lost first one costs little."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
+DESERTED_AFTER = 10.0
+"""A control that has been silent for so long while another one answers is announced to as seldom
+as a waiting end does. Else the ends of a dead control, a hundred thousand maybe, would each
+announce every second for as long as it is dead, and all come back in the same second."""
 WAITING_INTERVAL = 15.0
 """Keeps NAT mappings alive: the shortest UDP timeouts in the field are 30 s."""
 STANDBY_INTERVAL = 1.0

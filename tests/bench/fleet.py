@@ -214,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
-    parser.add_argument("--retry", type=float, default=timing.ANNOUNCE_RETRY, help="seconds")
+    parser.add_argument("--retry", type=float, default=timing.WAITING_INTERVAL, help="seconds")
     arguments = parser.parse_args()
     print(f"{arguments.pairs:,} pairs, each on two control nodes; {machine()}")
     costs = measure()

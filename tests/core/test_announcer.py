@@ -113,6 +113,21 @@ class TestAnnouncing:
         bench = Bench(CONTROL, SECOND)
         assert [destination for _, destination in bench.run()] == [CONTROL, SECOND]
 
+    def test_a_dead_control_is_spared_while_another_one_answers(self) -> None:
+        bench = Bench(CONTROL, SECOND)
+        told: list[Address] = []
+        for _ in range(600):
+            sent = bench.run(0.1)
+            for message, destination in sent:
+                assert isinstance(message, v2.Announce)
+                if destination == SECOND:
+                    bench.hear(bench.waiting(message.counter), SECOND)
+            told += [destination for _, destination in sent]
+        assert told.count(SECOND) <= 5
+        assert told.count(CONTROL) < 20
+        minute = bench.run(60.0)
+        assert sum(destination == CONTROL for _, destination in minute) > 30, "both are silent"
+
     def test_without_a_control_there_is_nothing_to_say(self) -> None:
         assert Bench().announcer.next_timer() == NEVER
 

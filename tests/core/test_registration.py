@@ -49,6 +49,24 @@ def test_a_waiting_end_announces_every_15_s(registration: Registration) -> None:
     assert registration.observed == A
 
 
+def test_a_control_that_owes_an_answer_is_spared_while_another_one_answers(
+    registration: Registration,
+) -> None:
+    times = []
+    while registration.next_at <= BEGAN + 60.0:
+        times.append(registration.next_at - BEGAN)
+        registration.announcing(registration.counter + 1, registration.next_at, alone=False)
+    assert times[:4] == pytest.approx([0.0, 0.1, 0.2, 0.4])
+    assert times[4:] == pytest.approx([*(1.4 + n for n in range(10)), 25.4, 40.4, 55.4])
+    registration.announcing(registration.counter + 1, BEGAN + 60.0)
+    assert registration.next_at == BEGAN + 61.0, "nobody else answers any more"
+    assert not registration.answers(BEGAN + 60.0)
+    registration.waiting(registration.counter, A, NO_ATTEMPT, BEGAN + 60.1)
+    assert registration.answers(BEGAN + 75.0)
+    registration.announcing(registration.counter + 1, BEGAN + 75.1, alone=False)
+    assert registration.next_at == BEGAN + 76.1, "it owes an answer for a moment only"
+
+
 def test_an_unanswered_one_is_repeated_after_a_second(registration: Registration) -> None:
     def answer(now: float) -> None:
         if not 14.0 < now - BEGAN < 17.5:
