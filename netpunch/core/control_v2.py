@@ -21,7 +21,7 @@ from netpunch.address import Address, is_loopback
 from netpunch.core import timing
 from netpunch.core.cookies import Cookies
 from netpunch.core.describe import describe
-from netpunch.core.desks import CHANNELS_KEPT, Desk, Desks
+from netpunch.core.desks import CIPHERS_KEPT, Desk, Desks
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
 from netpunch.core.expiries import Expiries
 from netpunch.core.machine import Outbox, Random, Transmit
@@ -30,7 +30,20 @@ from netpunch.core.rejections import Rejections
 from netpunch.core.slots import FILL, REFRESH, STALE, Live
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
-from netpunch.wire.envelope import CONTROL_BODY, CONTROL_DATAGRAM, END_B, TAG_SLICE, VERSION
+from netpunch.wire.envelope import (
+    CONTROL_BODY,
+    CONTROL_DATAGRAM,
+    END_B,
+    HEADER,
+    NONCE,
+    PREFIXES,
+    SEALED,
+    TAG_SLICE,
+    VERSION,
+    ControlChannel,
+    EndName,
+    Forged,
+)
 from netpunch.wire.packed import pack_address
 
 CONFLICT_INTERVAL = 60.0
@@ -53,7 +66,7 @@ def _packer(message: type[v2.FromControl]) -> Callable[..., bytes]:
 
 
 _transmit = partial(tuple.__new__, Transmit)
-_packed = lru_cache(maxsize=CHANNELS_KEPT)(pack_address)
+_packed = lru_cache(maxsize=CIPHERS_KEPT)(pack_address)
 _pack_waiting = _packer(v2.Waiting)
 _pack_introduce = _packer(v2.Introduce)
 _pack_challenge = _packer(v2.Challenge)
@@ -108,9 +121,10 @@ class ControlV2(Outbox):
         if pair is None:
             return self._reject(_UNKNOWN_PAIR, None, source, now)
         desk = pair.b if data[1] & END_B else pair.a
-        channel = desk.channel or self._desks.open_channel(desk)
-        body = channel.to_control.open_body(data)
-        if body is None:
+        decrypt = desk.decrypt or self._desks.make_decrypt(desk)
+        try:
+            body = decrypt(data[NONCE], data[SEALED], data[HEADER])
+        except Forged:
             return self._reject(_BAD_MAC, pair.name, source, now)
         read, take = heard
         return take(self, read(body), desk, source, now, via)
@@ -132,8 +146,8 @@ class ControlV2(Outbox):
 
     def describe(self, data: bytes) -> str:
         pair = self._desks.by_tag.get(data[TAG_SLICE])
-        desks = [pair.a, pair.b] if pair else []
-        return describe(data, [desk.channel or self._desks.open_channel(desk) for desk in desks])
+        ends: tuple[EndName, ...] = ("a", "b") if pair else ()
+        return describe(data, [ControlChannel(pair.key, pair.name, end) for end in ends if pair])
 
     # What ends say.
 
@@ -250,8 +264,9 @@ class ControlV2(Outbox):
         return address
 
     def _answer(self, kind: int, body: bytes, desk: Desk, destination: Address, via: Via) -> None:
-        channel = desk.channel or self._desks.open_channel(desk)
-        data = channel.from_control.seal_body(kind, body, next(self._nonces))
+        encrypt = desk.encrypt or self._desks.make_encrypt(desk)
+        nonce, header = next(self._nonces), PREFIXES[kind | desk.flag] + desk.pair.tag
+        data = header + nonce + encrypt(nonce, body, header)
         self._transmits.append(_transmit((data, destination, via, 0)))
 
     def _reject_other(self, _data: bytes, source: Address, now: float, _via: Via) -> None:

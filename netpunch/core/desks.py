@@ -6,18 +6,20 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 from netpunch.core.slots import Slot
-from netpunch.wire.envelope import ControlChannel, EndName
-from netpunch.wire.keys import control_channel_keys, pair_tag
+from netpunch.wire.envelope import END_B, Cipher, EndName, opener, sealer
+from netpunch.wire.keys import KEY_LENGTH, control_channel_keys, pair_tag
 
-CHANNELS_KEPT = 1024
+CIPHERS_KEPT = 1024
 """Ends whose ciphers are kept. A pair of ciphers takes 5 KB, as much as five registrations, and
 2 µs to make from the keys of its end, which are kept: deriving those takes 7 µs more."""
 
 
 class Desk(Slot):
-    """One end's place: its slot, and whose it is."""
+    """One end's place: its slot, whose it is, and its ciphers while they are at hand.
 
-    __slots__ = ("awaits_expiry", "channel", "end", "keys", "pair", "partner")
+    `flag` is its end's bit in the kind byte."""
+
+    __slots__ = ("awaits_expiry", "decrypt", "encrypt", "end", "flag", "keys", "pair", "partner")
 
     partner: Desk
 
@@ -25,9 +27,11 @@ class Desk(Slot):
         super().__init__()
         self.pair = pair
         self.end = end
-        self.channel: ControlChannel | None = None
+        self.flag = END_B if end == "b" else 0
+        self.decrypt: Cipher | None = None
+        self.encrypt: Cipher | None = None
         self.keys: bytes | None = None
-        """Of its channel, once it was opened."""
+        """Of its ciphers, once they were needed."""
         self.awaits_expiry = False
 
 
@@ -50,7 +54,7 @@ class Desks:
 
     def __init__(self, pairs: Mapping[str, bytes]) -> None:
         self.by_tag: dict[bytes, Pair] = {}
-        self._with_channel: deque[Desk] = deque()
+        self._with_ciphers: deque[Desk] = deque()
         self.replace(pairs)
 
     def replace(self, pairs: Mapping[str, bytes]) -> None:
@@ -66,12 +70,21 @@ class Desks:
             yield pair.a
             yield pair.b
 
-    def open_channel(self, desk: Desk) -> ControlChannel:
-        """Makes the channel of a desk that has none; whose was made first loses his."""
-        if len(self._with_channel) == CHANNELS_KEPT:
-            self._with_channel.popleft().channel = None
-        self._with_channel.append(desk)
+    def make_decrypt(self, desk: Desk) -> Cipher:
+        """For a desk that has none; whose was made first loses his."""
+        if len(self._with_ciphers) == CIPHERS_KEPT:
+            oldest = self._with_ciphers.popleft()
+            oldest.decrypt = oldest.encrypt = None
+        self._with_ciphers.append(desk)
+        desk.decrypt = opener(self._keys(desk)[:KEY_LENGTH])
+        return desk.decrypt
+
+    def make_encrypt(self, desk: Desk) -> Cipher:
+        """At the first answer: who only ever gets forgeries never needs it."""
+        desk.encrypt = sealer(self._keys(desk)[KEY_LENGTH:])
+        return desk.encrypt
+
+    def _keys(self, desk: Desk) -> bytes:
         if desk.keys is None:
             desk.keys = control_channel_keys(desk.pair.key, desk.end)
-        desk.channel = ControlChannel.from_keys(desk.keys, desk.pair.tag, desk.end)
-        return desk.channel
+        return desk.keys

@@ -64,10 +64,10 @@ class Live:
 
     def refresh(self, counter: int, via: Via, purpose: int, card: bytes, now: float) -> bool:
         """Takes an announcement; False, and nothing changes, if there were too many."""
-        burst = max(0, self.burst - int((now - self.heard) * ANNOUNCE_RATE))
+        burst = self.burst - int((now - self.heard) * ANNOUNCE_RATE)
         if burst >= ANNOUNCE_RATE:
             return False
-        self.burst = burst + 1
+        self.burst = burst + 1 if burst > 0 else 1
         self.counter = counter
         self.via = via
         self.purpose = purpose

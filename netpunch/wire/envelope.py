@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
@@ -46,19 +47,32 @@ EndName = Literal["a", "b"]
 OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
 
 
-_HEADER = slice(HEADER_LENGTH)
-_NONCE = slice(HEADER_LENGTH, NONCE_END)
-_SEALED = slice(NONCE_END, None)
+HEADER = slice(HEADER_LENGTH)
+NONCE = slice(HEADER_LENGTH, NONCE_END)
+SEALED = slice(NONCE_END, None)
+"""The parts of a datagram: it is sealed with its nonce, and its header is authenticated."""
 
-_PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
+PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
 """The first two bytes of every header: looking them up is cheaper than making them."""
+
+Cipher = Callable[[bytes, bytes, bytes], bytes]
+"""`(nonce, text, header)`: opens what is sealed, or seals what is open."""
+
+
+def opener(key: bytes) -> Cipher:
+    """What it makes raises Forged for what is not authentic."""
+    return AESGCM(key).decrypt
+
+
+def sealer(key: bytes) -> Cipher:
+    return AESGCM(key).encrypt
+
+
+Forged = InvalidTag
 
 
 class Direction:
-    """The datagrams of one direction between two parties: one key, one length, some kinds.
-
-    `seal` and `open` speak of messages; `seal_body` and `open_body` of their bytes, for a control
-    that has a flood to read."""
+    """The datagrams of one direction between two parties: one key, one length, some kinds."""
 
     __slots__ = ("_aead", "_flag", "_key", "_length", "_room", "_tag")
 
@@ -77,7 +91,7 @@ class Direction:
 
     def seal_body(self, kind: int, body: bytes, nonce: bytes) -> bytes:
         """The datagram of a message that is packed and padded already."""
-        header = _PREFIXES[kind | self._flag] + self._tag
+        header = PREFIXES[kind | self._flag] + self._tag
         cipher = self._aead or self._make_cipher()
         return header + nonce + cipher.encrypt(nonce, body, header)
 
@@ -103,7 +117,7 @@ class Direction:
         kind and tag were looked at: they say that this direction's key is the one to try."""
         cipher = self._aead or self._make_cipher()
         try:
-            return cipher.decrypt(datagram[_NONCE], datagram[_SEALED], datagram[_HEADER])
+            return cipher.decrypt(datagram[NONCE], datagram[SEALED], datagram[HEADER])
         except InvalidTag:
             return None
 
@@ -119,16 +133,7 @@ class ControlChannel:
     __slots__ = ("from_control", "to_control")
 
     def __init__(self, control_key: bytes, name: str, end: EndName) -> None:
-        self._use(control_channel_keys(control_key, end), pair_tag(name), end)
-
-    @classmethod
-    def from_keys(cls, keys: bytes, tag: bytes, end: EndName) -> ControlChannel:
-        """From what `control_channel_keys` has derived once: that takes longer than all else."""
-        channel = cls.__new__(cls)
-        channel._use(keys, tag, end)
-        return channel
-
-    def _use(self, keys: bytes, tag: bytes, end: EndName) -> None:
+        tag, keys = pair_tag(name), control_channel_keys(control_key, end)
         self.to_control = Direction(keys[:KEY_LENGTH], tag, end, CONTROL_DATAGRAM)
         self.from_control = Direction(keys[KEY_LENGTH:], tag, end, CONTROL_DATAGRAM)
 

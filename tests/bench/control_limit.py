@@ -8,7 +8,7 @@ for `--seconds` at the rate of all of them, 2 N / 15 s, in random order; then th
 the control takes them. The control listens as a real one does, on the wildcard of both families.
 
 Every end has an address of its own within 127.0.0.0/8, and hardly any announcement finds its
-end's ciphers kept: there are far more ends than `CHANNELS_KEPT`. CPU time is the control
+end's ciphers kept: there are far more ends than `CIPHERS_KEPT`. CPU time is the control
 process's own, user and system; a network card's interrupts are not in it.
 
 Beside it, the same with so few ends that all their ciphers are kept: the difference is what making
@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from netpunch.core.desks import CHANNELS_KEPT
+from netpunch.core.desks import CIPHERS_KEPT
 from netpunch.core.timing import WAITING_INTERVAL
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.wire import v2
@@ -53,7 +53,7 @@ LAST_ANSWERS = 0.5
 """Seconds for the last answers to come."""
 TIMEOUT = 10.0
 """Seconds without an answer: something is broken."""
-FEW = CHANNELS_KEPT // 4
+FEW = CIPHERS_KEPT // 4
 """Pairs whose ends' ciphers are all kept."""
 FEW_TIMES = 16
 """Announcements of each of those ends: a control takes 20 at once of one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netpunch.core.desks import CHANNELS_KEPT, Desks
+from netpunch.core.desks import CIPHERS_KEPT, Desks
 from netpunch.wire.keys import pair_tag
 
 KEY, OTHER_KEY = bytes(32), bytes(range(32))
@@ -27,20 +27,21 @@ def test_what_stays_the_same_keeps_its_desks() -> None:
     assert desks.by_tag[pair_tag("office")] is not before[pair_tag("office")]
 
 
-def test_so_many_channels_are_kept_and_the_oldest_goes() -> None:
-    desks = Desks({f"pair{number}": KEY for number in range(CHANNELS_KEPT // 2 + 1)})
+def test_so_many_ciphers_are_kept_and_the_oldest_go() -> None:
+    desks = Desks({f"pair{number}": KEY for number in range(CIPHERS_KEPT // 2 + 1)})
     ends = list(desks.all())
-    for desk in ends[:CHANNELS_KEPT]:
-        desks.open_channel(desk)
-    assert all(desk.channel for desk in ends[:CHANNELS_KEPT])
-    channel = desks.open_channel(ends[-1])
-    assert ends[-1].channel is channel
-    assert ends[0].channel is None
-    assert all(desk.channel for desk in ends[1:CHANNELS_KEPT])
+    for desk in ends[:CIPHERS_KEPT]:
+        desks.make_decrypt(desk)
+        desks.make_encrypt(desk)
+    assert all(desk.decrypt and desk.encrypt for desk in ends[:CIPHERS_KEPT])
+    made = desks.make_decrypt(ends[-1])
+    assert ends[-1].decrypt is made
+    assert (ends[0].decrypt, ends[0].encrypt) == (None, None)
+    assert all(desk.decrypt for desk in ends[1:CIPHERS_KEPT])
 
 
 def test_no_key_is_shown() -> None:
     pair = Desks({"home": OTHER_KEY}).by_tag[pair_tag("home")]
-    for each in (pair, pair.a, pair.a.channel):
+    for each in (pair, pair.a):
         assert OTHER_KEY.hex() not in repr(each)
         assert repr(OTHER_KEY) not in repr(each)
