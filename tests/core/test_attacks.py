@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.address import Address
 from netpunch.core.control_v2 import ControlV2
@@ -20,7 +21,7 @@ from netpunch.core.events import Event, Failed, Linked, OpenSockets, Registered
 from netpunch.core.machine import Machine, Transmit
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
-from netpunch.wire.card import CARD_LENGTH, CardSeal
+from netpunch.wire.card import CARD_LENGTH
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
@@ -258,7 +259,7 @@ class TestPromise2:
             channel = PeerChannel(key, PAIR, other)
             return kind, channel.outgoing.seal(v2.Ping(forged, own, bytes(8), 0), nonce)
         if kind == "card":
-            aead = CardSeal(key, other)._aead
+            aead = AESGCM(key)
             card = nonce + aead.encrypt(nonce, bytes(CARD_LENGTH), other.encode() + forged)
         else:  # an authentic one, of the attempt that it doesn't belong to
             card = random.choice(self.cards(site, other))

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from netpunch.address import Address
 from netpunch.config import load
 from netpunch.config.secrets import decode
@@ -123,7 +125,9 @@ def v2_datagram(data: bytes) -> None:
     padded = body.ljust(direction._room, b"\0")
     listeners_v2.feed(direction.seal_body(kind, padded, NONCE), source)
     seal = CardSeal(derive(PEER_KEY, "card a"), "a")
-    card = seal._aead.encrypt(NONCE, rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0"), b"aattempt1")
+    card = AESGCM(seal._key).encrypt(
+        NONCE, rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0"), b"aattempt1"
+    )
     seal.open(NONCE + card, b"attempt1")
 
 
