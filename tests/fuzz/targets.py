@@ -128,7 +128,7 @@ def v2_datagram(data: bytes) -> None:
     card = AESGCM(seal._key).encrypt(
         NONCE, rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0"), b"aattempt1"
     )
-    seal.open(NONCE + card, b"attempt1")
+    seal.open(NONCE + sealed, b"attempt1")
 
 
 # Classic
