@@ -125,9 +125,8 @@ def v2_datagram(data: bytes) -> None:
     padded = body.ljust(direction._room, b"\0")
     listeners_v2.feed(direction.seal_body(kind, padded, NONCE), source)
     seal = CardSeal(derive(PEER_KEY, "card a"), "a")
-    card = AESGCM(seal._key).encrypt(
-        NONCE, rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0"), b"aattempt1"
-    )
+    card = rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0")
+    sealed = AESGCM(seal._key).encrypt(NONCE, card, b"aattempt1")
     seal.open(NONCE + sealed, b"attempt1")
 
 
