@@ -7,7 +7,9 @@ other's next start is all that it costs.
 
 from __future__ import annotations
 
-from itertools import chain
+import re
+from itertools import chain, product
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -34,6 +36,13 @@ TIMER = Pauses(30.0, 32.0)
 """OnUnitInactiveSec=30s, AccuracySec=1s, and the time to start Python on a slow machine."""
 CRON = Pauses(59.0, 61.0)
 """A run of 3 minutes and a moment ends just after the minute in which cron would start one."""
+
+
+HOOK = Path(__file__).parents[2] / "contrib" / "hooks" / "wireguard"
+CHECK_SECONDS = 2.0
+"""An old handshake is checked by a ping, which waits so long for its answer."""
+REKEY = 120.0
+"""Seconds between the handshakes of a tunnel that lives (WireGuard's REKEY_AFTER_TIME)."""
 
 
 class Timers:
@@ -87,3 +96,51 @@ def test_they_may_never_meet_if_they_sleep_longer_than_they_try() -> None:
     timers = Timers(1, 25.0, Pauses(30.0, 30.0), deadline=20.0)
     assert not timers.run(3600.0)
     assert len(timers.scenario.a.started_at) > 70
+
+
+# A dead WireGuard tunnel, noticed by its last handshake.
+
+
+def dead_after() -> float:
+    """The age of a handshake, in seconds, from which on the hook's check wants a ping."""
+    found = re.search(r"^DEAD_AFTER=(\d+)", HOOK.read_text(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def begins_to_punch(phase: float, handshake_age: float, random: Random) -> float:
+    """Seconds from a tunnel's death until a host notices: its timer runs `phase` seconds after
+    it, and again after each pause; the last handshake was so old when the tunnel died."""
+    now = phase
+    while now + handshake_age <= dead_after():
+        now += random.uniform(*TIMER)  # the check passes, at once
+    return now + CHECK_SECONDS
+
+
+def time_without_tunnel(seed: int, phases: tuple[float, float], handshake_age: float) -> float:
+    """Seconds from a tunnel's death until both ends are linked anew."""
+    random = Random(seed)
+    setup = Setup(nat_a=(PORT_RESTRICTED_CONE,), nat_b=(RANDOM_CONE,), deadline=DEADLINE)
+    run = Scenario(seed, setup)
+    assert run.start().run_until(lambda: run.a.ended and run.b.ended, LINKING)
+    died = run.network.now
+    run.a.nats[0].rebind("203.0.113.77")
+    for side, phase in zip(run.sides, phases, strict=True):
+        begins = died + begins_to_punch(phase, handshake_age, random)
+        run.network.call_at(begins, run.restart_end, side)
+    assert run.run_until(lambda: all(len(side.links) == 2 for side in run.sides), DEADLINE)
+    return run.network.now - died
+
+
+def test_a_dead_tunnel_is_back_in_time_whatever_the_phases() -> None:
+    """Every second of both hosts' periods when the handshake was just made; some when it was
+    due, which is noticed sooner."""
+    period = TIMER.longest + CHECK_SECONDS
+    times = [
+        time_without_tunnel(seed, phases, age)
+        for age, step in ((0.0, 1), (REKEY, 4))
+        for seed, phases in enumerate(product(range(0, round(TIMER.longest), step), repeat=2))
+    ]
+    print(f"\n{len(times):,} dead tunnels: back after {min(times):.1f} to {max(times):.1f} s")
+    assert max(times) <= dead_after() + period + LINKING
+    assert max(times) > dead_after() + TIMER.shortest, "the worst case is among them"
