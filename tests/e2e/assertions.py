@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from tests.e2e.harness import Netpunch, Record
+from tests.e2e.site import Site
 from tests.node.children import nobody_left
 
 STOP_SECONDS = 10.0
@@ -53,3 +54,19 @@ def assert_stops(program: Netpunch, pair: str, code: int) -> None:
     assert program.wait_exit() == code, program.transcript()
     assert time.monotonic() - begun < STOP_SECONDS
     assert nobody_left("NETPUNCH_PAIR", pair)
+
+
+def assert_answered(site: Site, program: Netpunch, pair: str, end: str) -> None:
+    """What `before` took was used or given back."""
+    log = [line.split()[0] for line in site.hook_log() if f" {pair} {end} " in line]
+    claimed = False
+    for occasion in log:
+        if occasion == "before":
+            assert not claimed, log
+            claimed = True
+        elif occasion in ("up", "fail"):
+            assert claimed, log
+            claimed = False
+    if claimed:  # then `before` itself was cut
+        last = program.events("hook.end", end=end, hook="before")[-1]
+        assert last["outcome"] != "done", log

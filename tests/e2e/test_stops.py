@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.assertions import STOP_SECONDS
-from tests.e2e.harness import Netpunch
+from tests.e2e.assertions import STOP_SECONDS, assert_answered
 from tests.e2e.site import Settings, Site
 from tests.node.children import needs_proc, nobody_left
 
@@ -68,22 +67,6 @@ def assert_whole(site: Site) -> None:
             assert f"NETPUNCH_END={end}\n" in lines
         if RENDERED[end] in files:
             assert (site.folder / RENDERED[end]).read_text().endswith("# the end\n")
-
-
-def assert_answered(site: Site, program: Netpunch, pair: str, end: str) -> None:
-    """What `before` took was used or given back."""
-    log = [line.split()[0] for line in site.hook_log() if f" {pair} {end} " in line]
-    claimed = False
-    for occasion in log:
-        if occasion == "before":
-            assert not claimed, log
-            claimed = True
-        elif occasion in ("up", "fail"):
-            assert claimed, log
-            claimed = False
-    if claimed:  # then `before` itself was cut
-        last = program.events("hook.end", end=end, hook="before")[-1]
-        assert last["outcome"] != "done", log
 
 
 def stop_at_random(folder: Path, kind: str, seed: int) -> None:

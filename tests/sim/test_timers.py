@@ -137,9 +137,9 @@ def test_a_dead_tunnel_is_back_in_time_whatever_the_phases() -> None:
     due, which is noticed sooner."""
     period = TIMER.longest + CHECK_SECONDS
     times = [
-        time_without_tunnel(seed, phases, age)
+        time_without_tunnel(seed, (a, b), age)
         for age, step in ((0.0, 1), (REKEY, 4))
-        for seed, phases in enumerate(product(range(0, round(TIMER.longest), step), repeat=2))
+        for seed, (a, b) in enumerate(product(range(0, round(TIMER.longest), step), repeat=2))
     ]
     print(f"\n{len(times):,} dead tunnels: back after {min(times):.1f} to {max(times):.1f} s")
     assert max(times) <= dead_after() + period + LINKING
