@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tests.e2e.site import Settings, Site
 QUICK: Settings = {"mode": "keep", "retry_after": "100ms", "keepalive": "100ms"}
 REPEAT_SECONDS = 0.05
 """Programs over UDP say again what is not answered."""
+RELOADS = 9
+PACE_SECONDS = 0.001
+"""Between two datagrams of a program that talks steadily."""
 OWN_SIZES = (128, 384)
 """Datagrams of these lengths could be netpunch's own."""
 
@@ -99,6 +103,47 @@ def test_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
         home.reaches(office, b"after")
         office.reaches(home, b"after, too")
         assert (again.stop(), other.stop()) == (0, 0)
+
+
+def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:
+    """The numbers that have come, until nothing more does; with MSG_DONTWAIT those of now."""
+    with contextlib.suppress(TimeoutError, BlockingIOError):
+        while True:
+            data = program.sock.recv(100, flags)
+            if data.isdigit():
+                yield data
+
+
+def test_a_reload_of_others_loses_no_datagram(site: Site) -> None:
+    """Pairs beside it come, change and go, while both programs talk."""
+    with programs(free_port(), free_port()) as (home, office):
+        to = f"127.0.0.1:{office.sock.getsockname()[1]}"
+        pair: Settings = {
+            "a": {"forward": {"listen": f"127.0.0.1:{home.forward[1]}"}},
+            "b": {"forward": {"listen": f"127.0.0.1:{office.forward[1]}", "to": to}},
+        }
+        site.write({"p": pair}, secret="generate", **QUICK)
+        program = site.run()
+        program.wait_for("pair.up", 2, pair="p")
+        home.reaches(office, b"first")
+        office.reaches(home, b"first, too")
+        sent: list[bytes] = []
+        heard: dict[Program, list[bytes]] = {home: [], office: []}
+        for turn in range(RELOADS):
+            beside: Settings = {"q": {"deadline": f"{10 + turn}s"}} if turn % 3 else {}
+            site.write({"p": pair, f"r{turn}": {}} | beside, secret="generate", **QUICK)
+            program.signal(signal.SIGHUP)
+            while len(program.events("run.reload")) <= turn:
+                sent.append(b"%d" % len(sent))
+                home.send(sent[-1])
+                office.send(sent[-1])
+                time.sleep(PACE_SECONDS)
+                for listener, numbers in heard.items():
+                    numbers += arrived(listener, socket.MSG_DONTWAIT)
+        for listener, numbers in heard.items():
+            assert [*numbers, *arrived(listener)] == sent
+        assert len(program.events("pair.up", pair="p")) == 2
+        assert program.stop() == 0
 
 
 def test_a_program_that_is_restarted(site: Site) -> None:
