@@ -1,0 +1,18 @@
+"""Many links held in real time, for a minute in CI and a moment elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+from tests.bench.hold import hold
+from tests.node.children import needs_proc
+
+PAIRS = 50
+SECONDS = float(os.environ.get("NETPUNCH_HOLD_SECONDS") or (60 if os.environ.get("CI") else 8))
+
+
+@needs_proc
+def test_nothing_grows() -> None:
+    for end, result in hold(PAIRS, SECONDS).items():
+        assert result.problems == [], f"ends {end}: {result}"
+        assert result.links > PAIRS, "something happened"
