@@ -6,8 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.classic_end import ClassicEnd
@@ -39,6 +38,7 @@ from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
+from netpunch.redacted import redacted
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
@@ -47,8 +47,7 @@ UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
 
 
-@dataclass(frozen=True, slots=True)
-class PunchSpec:
+class PunchSpec(NamedTuple):
     """What one end is to do.
 
     `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
@@ -57,7 +56,7 @@ class PunchSpec:
 
     pair: str
     end: Literal["a", "b"]
-    secret: bytes = field(repr=False)
+    secret: bytes
     controls: tuple[ControlAt, ...]
     protocol: Literal["v2", "classic"] = "v2"
     slot: str = ""
@@ -67,6 +66,9 @@ class PunchSpec:
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+
+    def __repr__(self) -> str:
+        return redacted(self, "secret")
 
 
 class Punch:
@@ -248,7 +250,7 @@ class Punch:
                 self._find_controls_again(silent)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
-                event = replace(event, detail=self._refusals(to_control=True))
+                event = event._replace(detail=self._refusals(to_control=True))
             case Linked():
                 self._settle(event)
             case Failed():
@@ -274,7 +276,7 @@ class Punch:
         """With what the machine cannot know: what was never sent."""
         refused = self._refusals(to_control=failure.reason in UNREACHABLE)
         detail = f"{failure.detail}; {refused}" if refused else failure.detail
-        return replace(failure, detail=detail)
+        return failure._replace(detail=detail)
 
     def _find_controls_again(self, silent: Collection[Address]) -> None:
         if self._controls and self._machine and self._driver:

@@ -14,8 +14,7 @@ import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from netpunch.config.model import End, Forward
 from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
@@ -41,8 +40,7 @@ FAILED_CHECKS = 2
 """One failed check may be a lost ping."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """Why a link in `keep` is over; `quick`: so soon that it counts as a failed attempt."""
 
     reason: str

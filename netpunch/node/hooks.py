@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from netpunch.address import Address
@@ -37,23 +38,21 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(NamedTuple):
     """One run of a program. `variables` are all NETPUNCH_*; `timeout` is in seconds."""
 
     argv: tuple[str, ...]
     directory: Path
     """The folder of the configuration file: it runs there."""
     timeout: float
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = MappingProxyType({})
     event: Record | None = None
     """Given as JSON on standard input; None: nothing is."""
     grace: float = TERM_GRACE
     """Seconds between SIGTERM, at the timeout, and SIGKILL."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookResult:
+class HookResult(NamedTuple):
     """How it went. `duration` is in seconds."""
 
     outcome: Outcome

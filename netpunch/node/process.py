@@ -18,9 +18,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from netpunch.errors import MORE_FILES_ADVICE, HookError
 from netpunch.node.output_lines import OutputLines, Stream
@@ -50,8 +49,7 @@ _SPAWN_ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """How a process ended: its exit status, or the name of the signal that ended it."""
 
     status: int | None

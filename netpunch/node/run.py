@@ -43,7 +43,15 @@ def run_site(path: Path, options: RunOptions) -> int:
     journal = Journal(output.put, node=part.node, style=_style(options), observer=board.take)
     rate = min((end.probe_rate for end in part.ends), default=PROBE_RATE)
     notifier = Notifier.from_environment()
-    services = Services(journal, console, HookPool(), options.trace, Probing(rate), board, notifier)
+    services = Services(
+        journal,
+        console,
+        HookPool(),
+        trace=options.trace,
+        probing=Probing(rate),
+        board=board,
+        notifier=notifier,
+    )
     try:
         code = run_loop(_run(path, options, services, site, part))
     finally:
