@@ -6,8 +6,6 @@ is imported only when it is chosen, and imports what it needs only when it is ex
 and `check` are run in loops and by completion, so they must not pay for asyncio or cryptography.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

@@ -4,8 +4,6 @@ Durations are seconds, ports are numbers, paths are absolute (or None), template
 written and were checked when the file was loaded.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal, NamedTuple
 

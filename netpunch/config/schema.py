@@ -4,8 +4,6 @@ return a value, or record what is wrong and raise Rejected.
 A record catches Rejected for each of its keys, so one wrong value hides no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,7 +68,7 @@ class Cursor(NamedTuple):
             return node.text
         raise self._unexpected(wanted)
 
-    def items(self, wanted: str) -> list[Cursor]:
+    def items(self, wanted: str) -> "list[Cursor]":
         """The items of this list."""
         node = self.node
         if isinstance(node, tree.Sequence):
@@ -80,7 +78,7 @@ class Cursor(NamedTuple):
             ]
         raise self._unexpected(wanted)
 
-    def entries(self, wanted: str) -> list[tuple[str, Cursor]]:
+    def entries(self, wanted: str) -> "list[tuple[str, Cursor]]":
         """The keys of this mapping and their values."""
         node = self.node
         if isinstance(node, tree.Mapping):
@@ -90,7 +88,7 @@ class Cursor(NamedTuple):
             ]
         raise self._unexpected(wanted)
 
-    def find(self, reader: Reader[Any]) -> Found:
+    def find(self, reader: "Reader[Any]") -> Found:
         """What the reader makes of this node, BROKEN if it rejects it."""
         try:
             value = reader(self)

@@ -4,8 +4,6 @@
 ends (both protocols); the others from control nodes.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What an end is told to do."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from netpunch.redacted import redacted

@@ -6,10 +6,9 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
-from netpunch.core.classic_end import ClassicEnd
 from netpunch.core.end import End
 from netpunch.core.events import (
     Event,
@@ -30,15 +29,17 @@ from netpunch.core.lookups import Whereabouts
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.controls import ControlAt, Controls, local_address
-from netpunch.net.driver import MAX_DATAGRAM, Driver, clock
-from netpunch.net.forward import MAX_PAYLOAD
+from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
-from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
 from netpunch.redacted import redacted
+
+if TYPE_CHECKING:
+    from netpunch.core.classic_end import ClassicEnd
+    from netpunch.net.port_mapping import PortMapping
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
@@ -132,6 +133,8 @@ class Punch:
             raise
         self._driver.open(sockets)
         if "mapped" in self._spec.candidates and isinstance(self._machine, End):
+            from netpunch.net.port_mapping import PortMapping
+
             self._mapping = PortMapping(self._take_mapped, secret=self._spec.secret)
             self._mapping.open(locals_.values())
 
@@ -199,6 +202,8 @@ class Punch:
     ) -> End | ClassicEnd:
         spec, now, (controls, observers, names) = self._spec, clock(), whereabouts
         if spec.protocol == "classic":
+            from netpunch.core.classic_end import ClassicEnd
+
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from netpunch.address import Address
-from netpunch.errors import HookError
+from netpunch.errors import HookError, NotLinkedError
 from netpunch.node.output_lines import OnOutput, OutputLines
 from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
 from netpunch.output.record import Record, encode
@@ -116,6 +116,15 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
         output.dropped,
         _complaint(hook, process.exit, timed_out),
     )
+
+
+def raise_for(name: str, result: HookResult | None) -> None:
+    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
+    if result is None or result.outcome is Outcome.DONE:
+        return
+    if result.outcome is Outcome.RETRY:
+        raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
+    raise HookError(f"hook {name}: {result.err}")
 
 
 class HookPool:

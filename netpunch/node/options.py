@@ -1,7 +1,5 @@
 """What the command line of `netpunch run` decides: plain values over a site file."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 OutputFormat = Literal["json", "text"]

@@ -1,7 +1,5 @@
 """What a process has to run, secrets included: compared on reload to find what changed."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

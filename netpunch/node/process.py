@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -80,6 +79,8 @@ def find_program(name: str, directory: Path) -> str:
 
     Raises HookError if it is missing or not executable; good for a check ahead, too."""
     if "/" not in name:
+        import shutil  # with its compression libraries, for those who run programs
+
         found = shutil.which(name)
         if found is None:
             raise HookError(f"{name}: no such program in PATH")

@@ -1,7 +1,5 @@
 """What a running process says of itself: plain values that never change, without secrets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path

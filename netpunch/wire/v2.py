@@ -7,8 +7,6 @@ big-endian. Bytes after the last field are padding today and room for later fiel
 ignore them.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from struct import Struct
 from typing import Any, NamedTuple

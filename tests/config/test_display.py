@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from netpunch.config import select, show
+from netpunch.config import select
+from netpunch.config.display import show
 from netpunch.config.model import Position, Site
 from tests.config.conftest import LoadText
 from tests.config.test_loading import EVERYTHING, MINIMAL
