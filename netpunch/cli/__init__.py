@@ -82,7 +82,8 @@ def carry_out(line: CommandLine, prog: str) -> int:
     debug = "--debug" in line.options
     try:
         go_flags.refuse(line.options, line.arguments)
-        top_level_parser().parse_args(line.options)
+        if line.options:
+            top_level_parser().parse_args(line.options)
         if line.command is None:
             raise UsageError(f"a command is missing; see `{PROGRAM} --help`")
         module = load(line.command)

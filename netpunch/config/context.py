@@ -1,7 +1,5 @@
 """What the parts of one file have in common while they are built."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

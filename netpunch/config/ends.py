@@ -1,7 +1,5 @@
 """One end of a pair to an `End`: everything inherited, paths absolute, its own rules checked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The `pairs` section to `Pair` values: what concerns a pair as a whole."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from netpunch.config.context import Context

@@ -1,8 +1,6 @@
 """What is wrong with a file, and where: one problem, many of them, and the error that carries
 them to the user."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from netpunch.config.model import Position

@@ -1,7 +1,5 @@
 """Rules that compare the parts of a site: nodes, ports, output files, slots."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from os.path import normpath

@@ -4,8 +4,6 @@ A v2 key is one line of text: `npk1:` (a pair's key) or `npc1:` (what a control 
 then base64url, without padding, of 32 bytes and a checksum. A classic secret is any bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

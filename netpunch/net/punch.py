@@ -30,7 +30,6 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
-from netpunch.net.interfaces import host_addresses
 from netpunch.net.observer import Observer
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
@@ -227,8 +226,6 @@ class Punch:
             deadline_from_start=spec.deadline_from_start,
             keepalive=spec.keepalive,
         )
-        # On a loopback control only the bound addresses matter; spares the look-up.
-        remote = not all(is_loopback(control.host) for control in controls)
         return End(
             settings,
             controls=controls,
@@ -236,7 +233,7 @@ class Punch:
             names=names,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
-            host_addresses=host_addresses() if remote else [],
+            host_addresses=_own_hosts(controls),
             random=os.urandom,
             now=now,
         )
@@ -302,3 +299,12 @@ class Punch:
     def _settle(self, outcome: Linked | PunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
+
+
+def _own_hosts(controls: Collection[Address]) -> list[str]:
+    """On a loopback control only the bound addresses matter: that spares the look-up."""
+    if all(is_loopback(control.host) for control in controls):
+        return []
+    from netpunch.net.interfaces import host_addresses
+
+    return host_addresses()

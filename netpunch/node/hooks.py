@@ -4,8 +4,6 @@ The contract is that of a hook's author: no shell, a cleared environment, the ev
 standard input; exit 0 is done, 75 (EX_TEMPFAIL) is retry later, anything else a failure.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

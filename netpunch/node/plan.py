@@ -9,7 +9,6 @@ from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.net.controls import ControlAt
 from netpunch.node.options import RunOptions
-from netpunch.node.process import find_program
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key
@@ -189,6 +188,10 @@ def _check_programs(end: End) -> None:
         "hooks.down": hooks.down,
         "hooks.fail": hooks.fail,
     }
+    if not any(programs.values()):
+        return
+    from netpunch.node.process import find_program  # and what runs them, while there is room
+
     known = {"pair": end.pair, "end": end.end}
     for key, argv in programs.items():
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,9 @@ from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
 from netpunch.output.record import EventName, Journal, Style
 from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket
+
+STARTED_AFTER = 1.0
+"""Seconds after which everything has been made that lasts as long as the process."""
 
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
@@ -91,6 +95,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
+    asyncio.get_running_loop().call_later(STARTED_AFTER, _collect_garbage)
     async with monitoring:
         code = await supervisor.run(make_plan)
     return BUG_EXIT_CODE if bugs else code
@@ -112,6 +117,12 @@ def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
 
     asyncio.get_running_loop().set_exception_handler(handle)
     return bugs
+
+
+def _collect_garbage() -> None:
+    """From now on; what was made until here is never looked through."""
+    gc.freeze()
+    gc.enable()
 
 
 def _install_signals(supervisor: Supervisor) -> None:
