@@ -77,6 +77,10 @@ class Monitoring:
             self._server = None
         if self._server is None and socket is not None:
             self._open_server(socket)
+        if textfile is not None:
+            # Now: later there may be no descriptors left to import them with.
+            import netpunch.output.atomic
+            import netpunch.output.metrics  # noqa: F401
         self._textfile = textfile
         self._changed.set()
 

@@ -120,7 +120,8 @@ def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
 
 
 def _collect_garbage() -> None:
-    """From now on; what was made until here is never looked through."""
+    """From now on. What was made until here stays, and is never looked through: that pause would
+    come while a link is made."""
     gc.freeze()
     gc.enable()
 
