@@ -23,7 +23,7 @@ from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import raise_for
-from netpunch.node.later import load_what_follows
+from netpunch.node.later import PAUSE, load_what_follows
 from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
@@ -172,7 +172,7 @@ class EndTask:
             if self._forwarder is not None:
                 await self._forwarder.open()
             await attempt.open()
-            asyncio.get_running_loop().call_soon(load_what_follows)
+            asyncio.get_running_loop().call_later(PAUSE, load_what_follows)
             self._warn(attempt.unresolved)
             linked = await attempt.linked()
             if self._forwarder is not None:

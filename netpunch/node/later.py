@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 
+PAUSE = 0.02
+"""Seconds after the first datagram: control's answer, when it is near, comes before."""
+
 FOLLOWING = (
     "netpunch.core.ladder.ladder",
     "netpunch.net.standby",
@@ -14,8 +17,8 @@ FOLLOWING = (
 
 
 def load_what_follows() -> None:
-    """While control's answer is under way: when their moment comes, that is short, and there may
-    be no descriptors left to open them with."""
+    """Ahead of their moment: that may be short, and there may be no descriptors left to open
+    them with."""
     for name in FOLLOWING:
         with contextlib.suppress(ImportError, OSError):  # then whoever needs it will tell
             importlib.import_module(name)
