@@ -4,8 +4,6 @@ An `Address` is always canonical: the shortest form of the IP, IPv4-mapped IPv6 
 scope. Equal tuples are equal addresses, so it compares and hashes like `(host, port)`.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from typing import NamedTuple
 

@@ -19,15 +19,15 @@ MODULES = {
 }
 LONGEST_FILE = 400
 
-PLAIN = {"errors", "address", "template", "_version"}
+PLAIN = {"errors", "address", "redacted", "template", "_version"}
 """Modules on top that everybody may use. They know of no package, and of each other only so:"""
 PLAIN_IMPORTS = {"template": {"errors"}}
 
 MAY_IMPORT = {
     "wire": {"address", "errors"},
-    "core": {"wire", "address", "errors"},
-    "net": {"core", "wire", "address", "errors"},
-    "config": {"address", "errors", "template"},
+    "core": {"wire", "address", "errors", "redacted"},
+    "net": {"core", "wire", "address", "errors", "redacted"},
+    "config": {"address", "errors", "redacted", "template"},
     "output": {"address", "errors", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
     "cli": {"", "node", "net", "core", "wire", "config", "output"} | PLAIN,

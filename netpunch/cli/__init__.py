@@ -6,8 +6,6 @@ is imported only when it is chosen, and imports what it needs only when it is ex
 and `check` are run in loops and by completion, so they must not pay for asyncio or cryptography.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys
@@ -84,7 +82,8 @@ def carry_out(line: CommandLine, prog: str) -> int:
     debug = "--debug" in line.options
     try:
         go_flags.refuse(line.options, line.arguments)
-        top_level_parser().parse_args(line.options)
+        if line.options:
+            top_level_parser().parse_args(line.options)
         if line.command is None:
             raise UsageError(f"a command is missing; see `{PROGRAM} --help`")
         module = load(line.command)

@@ -118,7 +118,7 @@ def report(site: Site, part: Part, *, show: bool) -> None:
     if not show:
         put_line(summary)
         return
-    from netpunch.config import show as effective
+    from netpunch.config.display import show as effective
 
     put_line(f"---\n# {summary}\n{effective(part)}")
 

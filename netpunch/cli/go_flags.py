@@ -4,8 +4,6 @@ They are not taken silently: a secret on a command line is visible to everyone o
 `ps`, and the control's or peer's role is a command here, not a flag.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from netpunch.errors import UsageError

@@ -17,7 +17,6 @@ from netpunch.config.model import Position
 from netpunch.config.problems import Abandoned, Problems
 from netpunch.config.secrecy import sounds_secret
 from netpunch.config.source import position_of
-from netpunch.config.syntax import explain
 from netpunch.config.tree import Broken, Entry, Mapping, Node, Scalar, Sequence, child, item
 
 MAX_LEVELS = 16
@@ -26,11 +25,11 @@ MAX_LEVELS = 16
 MAX_EVENTS = 50_000
 """About 2,000 pairs. Bounds time and memory, whatever the file."""
 
-_UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-"""What YAML refuses; looked for beforehand, because the parser's error has no line. (U+FEFF, the
-byte order mark, has no place but the start, where it was taken off.)"""
+_UNPRINTABLE = yaml.SafeLoader.NON_PRINTABLE
+"""What YAML refuses; looked for beforehand, because the parser's error has no line."""
+
+_BYTE_ORDER_MARK = "\ufeff"
+"""YAML takes it anywhere, but it has no place except the start, where it was taken off."""
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """Can be written as an escape, but in no path, name or argument of a program."""
@@ -38,9 +37,11 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 def compose(text: str, problems: Problems) -> Node:
     """The tree of a whole file. Raises Abandoned if it can't be read to its end."""
-    if found := _UNPRINTABLE.search(text):
-        position = position_of(text, found.start())
-        problems.add(position, "", f"a control character (U+{ord(found[0]):04X}): is this text?")
+    found = _UNPRINTABLE.search(text)
+    offset = found.start() if found else text.find(_BYTE_ORDER_MARK)
+    if offset >= 0:
+        message = f"a control character (U+{ord(text[offset]):04X}): is this text?"
+        problems.add(position_of(text, offset), "", message)
         raise Abandoned
     return _Composer(text, problems).compose()
 
@@ -58,6 +59,8 @@ class _Composer:
         try:
             return self._document()
         except yaml.YAMLError as error:
+            from netpunch.config.syntax import explain  # only needed once something is wrong
+
             position, message = explain(error, self._problems.source, self._last)
             self._problems.add(position, self._path, message)
             raise Abandoned from error

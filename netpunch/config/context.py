@@ -1,16 +1,13 @@
 """What the parts of one file have in common while they are built."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.config.problems import Problems
 from netpunch.config.schema import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Where the file is, what it says for all pairs, and where to tell what is wrong."""
 
     directory: Path

@@ -1,10 +1,8 @@
 """One end of a pair to an `End`: everything inherited, paths absolute, its own rules checked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.config.context import Context
 from netpunch.config.inherit import Draft, inherit, setting
@@ -140,8 +138,7 @@ def _check_secret(draft: Draft[End], context: Context) -> None:
         draft.complain(context.problems, complaint, key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(NamedTuple):
     """What an end can't be, and the key to point at."""
 
     key: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from netpunch.config.keys import DEFAULTS, SECRET_KEYS
@@ -21,7 +20,7 @@ def inherit(upper: Settings, own: Settings) -> Settings:
     for name in upper.keys() & own.keys():
         above, below = upper[name].value, own[name].value
         if isinstance(above, dict) and isinstance(below, dict):
-            merged[name] = replace(own[name], value=inherit(above, below))
+            merged[name] = own[name]._replace(value=inherit(above, below))
     return merged
 
 
@@ -30,15 +29,17 @@ def setting(settings: Settings, name: str) -> Any:
     return settings[name].value if name in settings else DEFAULTS[name]
 
 
-@dataclass(frozen=True, slots=True)
 class Draft(Generic[P]):
     """A control or an end that was built, with the settings it came from: rules that compare
     parts point at the place in the file."""
 
-    part: P
-    settings: Settings
-    path: str
-    position: Position
+    __slots__ = ("part", "path", "position", "settings")
+
+    def __init__(self, part: P, settings: Settings, path: str, position: Position) -> None:
+        self.part: P = part
+        self.settings = settings
+        self.path = path
+        self.position = position
 
     def place(self, *keys: str) -> tuple[Position, str]:
         """Where a (nested) setting stands; without it, where the part does."""

@@ -1,14 +1,16 @@
-"""A site file as frozen dataclasses: what the rest of netpunch sees of the configuration.
+"""A site file as plain values: what the rest of netpunch sees of the configuration.
 
 Durations are seconds, ports are numbers, paths are absolute (or None), templates are kept as
 written and were checked when the file was loaded.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` where there are many NamedTuples: each annotation would be
+# a text that is compiled when the class is made, which is half of what a class costs at the start.
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from netpunch.redacted import redacted
 
 EndName = Literal["a", "b"]
 Protocol = Literal["v2", "classic"]
@@ -16,16 +18,14 @@ Mode = Literal["once", "keep"]
 CandidateSource = Literal["observed", "host", "any-port", "mapped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where in the file something stands; lines and columns count from 1."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
+class HostPort(NamedTuple):
     """An address as written: `host` is a DNS name, an IP literal without brackets, or empty
     (every address of both families)."""
 
@@ -36,19 +36,20 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class SecretSource:
+class SecretSource(NamedTuple):
     """Where a secret comes from; exactly one kind. `path` is absolute for `file`, the name
     below $CREDENTIALS_DIRECTORY for `credential`; `text` only for `inline`."""
 
     kind: Literal["file", "credential", "inline", "generate"]
-    position: Position = field(compare=False)
+    position: Position
     path: str = ""
-    text: str = field(default="", repr=False)
+    text: str = ""
+
+    def __repr__(self) -> str:
+        return redacted(self, "text")
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(NamedTuple):
     """A control node."""
 
     name: str
@@ -59,14 +60,13 @@ class Control:
     observe: tuple[HostPort, ...]
     """Second port; empty when off."""
     expire: float
-    position: Position = field(compare=False)
+    position: Position
 
 
 Argv = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(NamedTuple):
     """One argv (not a shell line) per occasion, empty for none; `timeout` in seconds."""
 
     before: Argv = ()
@@ -76,29 +76,29 @@ class Hooks:
     timeout: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """Relay between the punched socket and a local UDP program."""
 
     listen: HostPort
     to: HostPort | None
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedFile:
+class RenderedFile(NamedTuple):
     """A file made from a template at each link."""
 
     template: Path
     to: str
     mode: int
-    position: Position = field(compare=False)
+    position: Position
     """Where `template` stands in the site file."""
-    text: str = field(default="", repr=False)
+    text: str = ""
     """The template's text: read by `select`, for the ends that run on this node."""
 
+    def __repr__(self) -> str:
+        return redacted(self, "text")
 
-@dataclass(frozen=True, slots=True)
-class End:
+
+class End(NamedTuple):
     """One end of a pair, with everything inherited from pair and defaults."""
 
     pair: str
@@ -129,7 +129,7 @@ class End:
     session_key: bool
     standby: bool
     secret: SecretSource
-    position: Position = field(compare=False)
+    position: Position
     directory: Path
     """The folder of the configuration file: hooks and commands run there."""
 
@@ -139,8 +139,7 @@ class End:
         return self.mode == "keep" and not (self.check or self.command)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A named pair of ends."""
 
     name: str
@@ -153,15 +152,14 @@ class Pair:
     """What a control node uses; an end may override its own."""
     a: End
     b: End
-    position: Position = field(compare=False)
+    position: Position
 
     @property
     def ends(self) -> tuple[End, End]:
         return (self.a, self.b)
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A whole site file. `warnings` are complete lines for people."""
 
     path: Path
@@ -170,13 +168,15 @@ class Site:
     pairs: tuple[Pair, ...]
     status: Path | None
     metrics_textfile: Path | None
-    source: str = field(default="", repr=False)
+    source: str = ""
     """The file's text, for carets in later errors."""
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return redacted(self, "source")
 
-@dataclass(frozen=True, slots=True)
-class Part:
+
+class Part(NamedTuple):
     """What one node runs of a site."""
 
     node: str | None

@@ -1,8 +1,6 @@
 """The `pairs` section to `Pair` values: what concerns a pair as a whole."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpunch.config.context import Context
 from netpunch.config.ends import END_NAMES, build_end
@@ -14,8 +12,7 @@ from netpunch.config.sources import GENERATE, inline_complaint, secret_key, secr
 Ends = tuple[Draft[End], Draft[End]]
 
 
-@dataclass(frozen=True, slots=True)
-class PairDraft:
+class PairDraft(NamedTuple):
     """A pair that was built, with the settings it came from, for rules that compare pairs."""
 
     pair: Pair

@@ -1,9 +1,7 @@
 """What is wrong with a file, and where: one problem, many of them, and the error that carries
 them to the user."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpunch.config.model import Position
 from netpunch.config.secrecy import without_keys
@@ -14,8 +12,7 @@ MAX_PROBLEMS = 50
 """More are not read by anyone, and a hostile file must not make us collect a million."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong. `str()` is its report: place, key, what is wrong and what would
     be right, then the source line (secrets hidden) and a caret below it."""
 

@@ -1,12 +1,10 @@
 """Rules that compare the parts of a site: nodes, ports, output files, slots."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from os.path import normpath
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.config.controls import Controls
 from netpunch.config.inherit import Draft
@@ -22,8 +20,7 @@ _Location = tuple[str | None, str]
 """A node, and a path on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drafts:
+class Drafts(NamedTuple):
     """Every part of a site that was built. `complete`: nothing was left out for being wrong."""
 
     path: Path
@@ -84,8 +81,7 @@ def _check_generated(drafts: Drafts, problems: Problems) -> None:
             problems.add(found.position, found.path, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Socket:
+class _Socket(NamedTuple):
     """A UDP port that a part will bind."""
 
     node: str | None

@@ -4,11 +4,8 @@ return a value, or record what is wrong and raise Rejected.
 A record catches Rejected for each of its keys, so one wrong value hides no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from netpunch.config import tree
 from netpunch.config.model import Position
@@ -30,8 +27,7 @@ class Rejected(Exception):  # noqa: N818 - a signal within the package, never an
     """A value is wrong; its problem has been recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value that was read, and where it stands. Of a record the value is its `Settings`."""
 
     value: Any
@@ -46,13 +42,12 @@ def is_whole(value: object) -> bool:
     """Whether nothing in it was rejected."""
     if isinstance(value, dict):
         return all(is_whole(found.value) for found in value.values())
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return all(is_whole(part) for part in value)
     return value is not BROKEN
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """A node on its way through the schema. `at` is where to point when something is missing:
     its key."""
 
@@ -73,7 +68,7 @@ class Cursor:
             return node.text
         raise self._unexpected(wanted)
 
-    def items(self, wanted: str) -> list[Cursor]:
+    def items(self, wanted: str) -> "list[Cursor]":
         """The items of this list."""
         node = self.node
         if isinstance(node, tree.Sequence):
@@ -83,7 +78,7 @@ class Cursor:
             ]
         raise self._unexpected(wanted)
 
-    def entries(self, wanted: str) -> list[tuple[str, Cursor]]:
+    def entries(self, wanted: str) -> "list[tuple[str, Cursor]]":
         """The keys of this mapping and their values."""
         node = self.node
         if isinstance(node, tree.Mapping):
@@ -93,7 +88,7 @@ class Cursor:
             ]
         raise self._unexpected(wanted)
 
-    def find(self, reader: Reader[Any]) -> Found:
+    def find(self, reader: "Reader[Any]") -> Found:
         """What the reader makes of this node, BROKEN if it rejects it."""
         try:
             value = reader(self)

@@ -4,8 +4,6 @@ A v2 key is one line of text: `npk1:` (a pair's key) or `npc1:` (what a control 
 then base64url, without padding, of 32 bytes and a checksum. A classic secret is any bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac
@@ -13,15 +11,15 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netpunch.config.files import read_regular
 from netpunch.config.model import Protocol, SecretSource, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
 from netpunch.config.source import Source
 from netpunch.errors import PermissionsError
+from netpunch.redacted import redacted
 
 SecretKind = Literal["pair", "control", "classic"]
 Role = Literal["end", "control"]
@@ -43,15 +41,17 @@ _UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" 
 """Group may read: that is how systemd hands credentials to a service's user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret in memory. For v2 `value` is 32 bytes, for classic it is as long as it is.
 
     `warnings` are complete lines for people, without the secret."""
 
     kind: SecretKind
-    value: bytes = field(repr=False)
-    warnings: tuple[str, ...] = field(default=(), compare=False)
+    value: bytes
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return redacted(self, "value")
 
 
 def format_key(secret: Secret) -> str:
@@ -136,8 +136,7 @@ def read_secret(
     return Secret(secret.kind, secret.value, warnings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a secret is named, for errors about it."""
 
     source: SecretSource

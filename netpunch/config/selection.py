@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from netpunch.config.files import read_regular
@@ -48,7 +47,7 @@ def read_templates(site: Site, ends: Iterable[End]) -> tuple[End, ...]:
     Raises SiteError with every template that can't be read or has unknown placeholders."""
     reader = _TemplateReader(site)
     filled = tuple(
-        replace(end, files=tuple(reader.fill(end, index) for index in range(len(end.files))))
+        end._replace(files=tuple(reader.fill(end, index) for index in range(len(end.files))))
         for end in ends
     )
     if reader.problems:
@@ -91,7 +90,7 @@ class _TemplateReader:
         key = f"pairs.{end.pair}.{end.end}.files[{index}].template"
         if file.template not in self._texts:
             self._texts[file.template] = self._read(file, key)
-        return replace(file, text=self._texts[file.template])
+        return file._replace(text=self._texts[file.template])
 
     def _read(self, file: RenderedFile, key: str) -> str:
         try:

@@ -4,8 +4,7 @@ author meant. The usual slips get advice; the rest is told in the parser's words
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.config.model import Position
 from netpunch.config.source import Source
@@ -24,8 +23,7 @@ _LONGEST_EXAMPLE = 60
 """Longer ones are no addresses and no paths."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     """What the parser says, in one form for both of its implementations."""
 
     problem: str

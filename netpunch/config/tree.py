@@ -1,9 +1,7 @@
 """What a YAML file is made of, to us: mappings, lists and texts that know where they stand."""
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpunch.config.model import Position
 from netpunch.config.source import shown
@@ -13,8 +11,7 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN_KEY = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
-@dataclass(slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A text, as written."""
 
     start: Position
@@ -29,26 +26,23 @@ class Scalar:
         return self.plain and self.text in _NULLS
 
 
-@dataclass(slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list."""
 
     start: Position
     end: Position
-    items: list[Node]
+    items: "list[Node]"
 
 
-@dataclass(slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Keys and values, in the order of the file."""
 
     start: Position
     end: Position
-    entries: dict[str, Entry]
+    entries: "dict[str, Entry]"
 
 
-@dataclass(slots=True)
-class Broken:
+class Broken(NamedTuple):
     """Something whose problem has been recorded already; nothing more is to be said of it."""
 
     start: Position
@@ -58,8 +52,7 @@ class Broken:
 Node = Scalar | Sequence | Mapping | Broken
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One key of a mapping with its value."""
 
     key: Scalar

@@ -1,7 +1,5 @@
 """Where a NAT that allocates ports in steps has put a ping."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

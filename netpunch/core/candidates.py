@@ -1,7 +1,5 @@
 """Which addresses are offered to a partner, and which of its addresses are tried."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple

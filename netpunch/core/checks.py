@@ -8,7 +8,6 @@ and no recording, is its proof: a datagram of it that names our own attempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from struct import Struct
 
 from netpunch.address import Address
@@ -26,33 +25,33 @@ SendPing = Callable[["Path", bytes, int], None]
 """`send(path, sequence, ttl)` seals and queues a PING."""
 
 
-@dataclass(slots=True, eq=False)
 class Path:
     """A candidate pair; times in seconds."""
 
-    via: Via
-    remote: Address
-    kind: PathKind
-    next_ping: float
-    pings: int = 0
-    received: int = 0
-    """Pings and pongs that came on it."""
-    first_ping: float = NEVER
-    rtt: float | None = None
-    sequence: bytes = b""
-    """The ping that made it valid."""
+    def __init__(self, via: Via, remote: Address, kind: PathKind, next_ping: float) -> None:
+        self.via = via
+        self.remote = remote
+        self.kind = kind
+        self.next_ping = next_ping
+        self.pings = 0
+        self.received = 0
+        """Pings and pongs that came on it."""
+        self.first_ping = NEVER
+        self.rtt: float | None = None
+        self.sequence = b""
+        """The ping that made it valid."""
 
     @property
     def valid(self) -> bool:
         return self.rtt is not None
 
 
-@dataclass(slots=True)
 class _Heard:
     """Pings that came, by number: the one source at which each counts."""
 
-    pings: dict[int, tuple[bytes, Via, Address]] = field(default_factory=dict)
-    floor: int = -1
+    def __init__(self) -> None:
+        self.pings: dict[int, tuple[bytes, Via, Address]] = {}
+        self.floor = -1
 
     def add(self, sequence: bytes, via: Via, source: Address) -> bool:
         """Whether this ping counts: not heard before, not older than the window."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.core.candidates import Candidate
@@ -17,7 +18,6 @@ from netpunch.core.events import (
     Via,
 )
 from netpunch.core.ladder.field import Field, Opened
-from netpunch.core.ladder.ladder import Ladder
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.nat import NatReport
 from netpunch.core.observers import Observers, live_observers
@@ -26,6 +26,9 @@ from netpunch.core.partner import Partner
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH
 from netpunch.wire.envelope import ControlChannel
+
+if TYPE_CHECKING:
+    from netpunch.core.ladder.ladder import Ladder
 
 Send = Callable[[bytes, Address, Via], None]
 
@@ -103,6 +106,8 @@ class Climber:
     def climb(self, partner: Partner, now: float) -> None:
         """Begins for a partner, unless it has begun already."""
         if self._ladder is None or self._ladder.partner is not partner:
+            from netpunch.core.ladder.ladder import Ladder  # not needed before the first datagram
+
             self._ladder = Ladder(self.field, partner, self._fresh_port_patience, now)
 
     def partner_changed(self, now: float) -> None:

@@ -1,15 +1,17 @@
-"""What core objects tell their driver: frozen values, no secrets in their repr.
+"""What core objects tell their driver: values, no secrets in their repr.
 
 `Waiting`, `Introduced`, `Linked`, `Finished`, `Failed`, `Lost` and `PartnerReturned` come from
 ends (both protocols); the others from control nodes.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` where there are many NamedTuples: each annotation would be
+# a text that is compiled when the class is made, which is half of what a class costs at the start.
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from netpunch.address import Address
+from netpunch.redacted import redacted
 
 Via = int
 """A socket, as its driver numbers it. Core objects never open or close one."""
@@ -47,8 +49,23 @@ class PathKind(StrEnum):
     MAPPED = "mapped"
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Sign:
+    """An event that says no more than its type does. (A tuple without fields would be false, and
+    equal to every other one.)"""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Waiting(NamedTuple):
     """Registered and waiting for the partner, or still without an answer of any control.
     `detail` is for people, and may be empty."""
 
@@ -57,15 +74,13 @@ class Waiting:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Introduced:
+class Introduced(NamedTuple):
     """A partner is there: punching begins. `remote` is its observed address."""
 
     remote: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(NamedTuple):
     """A path is agreed. `via`/`local` and `remote` are this end's view of it; seconds.
 
     The sockets stay in use until `Finished`."""
@@ -76,18 +91,21 @@ class Linked:
     path: PathKind
     rtt: float | None
     duration: float
-    session_key: bytes | None = field(default=None, repr=False)
+    session_key: bytes | None = None
     datagrams: int = 0
     """How many were sent to the partner until then."""
 
+    def __repr__(self) -> str:
+        return redacted(self, "session_key")
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+
+class Finished(Sign):
     """Nothing more will be sent: the driver may close the sockets and hand over the port."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class CandidateReport:
+
+class CandidateReport(NamedTuple):
     """What became of an address of the partner: pings sent to it, pings and pongs from it."""
 
     remote: Address
@@ -96,8 +114,7 @@ class CandidateReport:
     received: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The end gave up; `Finished` follows. `detail` is one sentence for people."""
 
     reason: Reason
@@ -111,58 +128,59 @@ class Failed:
     candidates: tuple[CandidateReport, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """A held link fell silent; `Finished` follows."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class PartnerReturned:
+class PartnerReturned(Sign):
     """The partner of a held link wants to punch anew (it was restarted); it is proved."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class OpenSockets:
+
+class OpenSockets(NamedTuple):
     """The end wants `count` more sockets of a family (4, 6), bound like its first one of that
     family but to fresh ports. The driver opens as many as it can and calls
     `sockets_opened({via: local}, now)` once, in the order of the requests; not shown to users."""
 
-    count: int
+    count: int  # type: ignore[assignment] # a tuple's method of that name is not missed
     family: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSocket:
+class CloseSocket(NamedTuple):
     """The end needs socket `via` no longer; the driver closes it. Not shown to users."""
 
     via: Via
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """What came from the partner on a held link that is not netpunch's own."""
 
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return redacted(self, "data")
 
 
 EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned | Payload
 
 
-@dataclass(frozen=True, slots=True)
-class SprayWanted:
+class SprayWanted(Sign):
     """The end wants to spray; only one at a time does on a host. When it is its turn, call
     `spray_granted(now)`; it says `SprayOver` when it is done. Not for users."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class SprayOver:
+
+class SprayOver(Sign):
     """The turn ends, or is no longer wanted."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class LookupWanted:
+
+class LookupWanted(NamedTuple):
     """The names of the end's controls should be looked up again: those at `silent` have answered
     nothing for long, or a name has never had an address. The driver calls `controls_found` if
     they are elsewhere, whenever it knows. Not for users."""
@@ -174,8 +192,7 @@ SocketRequest = OpenSockets | CloseSocket
 Turn = SprayWanted | SprayOver
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """An end announced itself, newly or from another address. `end` is `a`/`b`; in classic
     `pair` is the pair's name where one is configured and `slot` its letter."""
 
@@ -184,8 +201,7 @@ class Registered:
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(NamedTuple):
     """An end was not heard for the expiry time (or said that it leaves)."""
 
     pair: str
@@ -193,8 +209,7 @@ class Expired:
     left: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RoleConflict:
+class RoleConflict(NamedTuple):
     """Two machines announce the same end and displace each other."""
 
     pair: str
@@ -202,14 +217,13 @@ class RoleConflict:
     addresses: tuple[Address, Address]
 
 
-@dataclass(frozen=True, slots=True)
-class AuthRejected:
+class AuthRejected(NamedTuple):
     """Datagrams that did not authenticate, aggregated: at once for the first, then per minute.
 
     `reason` is a `Drop` value; `pair` is known for `bad_mac` only; `source` is an example."""
 
     reason: str
-    count: int
+    count: int  # type: ignore[assignment] # a tuple's method of that name is not missed
     pair: str | None
     source: Address
 
@@ -217,8 +231,7 @@ class AuthRejected:
 ControlEvent = Registered | Expired | RoleConflict | AuthRejected
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(NamedTuple):
     """The gateway forwards datagrams from `external` to the mapped port for `lifetime` seconds
     (it is renewed long before). Told again when one of them changes."""
 
@@ -226,16 +239,16 @@ class Mapped:
     lifetime: float
 
 
-@dataclass(frozen=True, slots=True)
-class MappingLost:
+class MappingLost(NamedTuple):
     """There is no mapping, or no longer; it will be tried again. `detail` is for people."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unmapped:
+class Unmapped(Sign):
     """The mapping was released, as far as the gateway answers: nothing more will be sent."""
+
+    __slots__ = ()
 
 
 MappingEvent = Mapped | MappingLost | Unmapped

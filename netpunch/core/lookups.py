@@ -1,8 +1,6 @@
 """When the names of an end's controls are to be looked up again: a control that stays silent may
 be elsewhere by now. The driver does it, for a core object resolves nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ and after each such call drains `datagrams_to_send()` and `next_event()`, then r
 from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol

@@ -3,8 +3,6 @@
 A NAT class orders tactics; it never rules a candidate out: NATs are misjudged now and then.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise

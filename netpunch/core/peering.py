@@ -1,8 +1,6 @@
 """What passes between the ends in one attempt: pings and pongs with every partner attempt, the
 choice of a path, and the agreed hand-off (`core.handoff`). The first agreed path is final."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 

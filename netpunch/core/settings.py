@@ -1,14 +1,12 @@
 """What an end is told to do."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from dataclasses import dataclass, field
-
+from netpunch.redacted import redacted
 from netpunch.wire.envelope import EndName
 
 
-@dataclass(frozen=True, slots=True)
-class EndSettings:
+class EndSettings(NamedTuple):
     """Durations in seconds; `secret` is the pair's 32 bytes.
 
     `holds`: keep the socket after the link. `any_port`: another local port may win, which all
@@ -17,7 +15,7 @@ class EndSettings:
 
     pair: str
     end: EndName
-    secret: bytes = field(repr=False)
+    secret: bytes
     holds: bool = False
     offer_hosts: bool = True
     try_observed: bool = True
@@ -25,3 +23,6 @@ class EndSettings:
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+
+    def __repr__(self) -> str:
+        return redacted(self, "secret")

@@ -1,7 +1,5 @@
 """Where an end's controls are, and what it needs to know of them."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Collection, Mapping, Sequence

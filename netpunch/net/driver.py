@@ -33,6 +33,9 @@ and stands still while a callback runs: too coarse for a round trip within a LAN
 MAX_DATAGRAM = 2048
 """Bytes to read. More than any netpunch datagram, so what is cut off can't be authentic."""
 
+MAX_PAYLOAD = 65535
+"""Bytes to read where programs' datagrams pass, too: any UDP datagram."""
+
 DATAGRAMS_PER_WAKEUP = 64
 """A flood on one socket gets so many before the timer and the other sockets get their turn."""
 

@@ -7,11 +7,10 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolve import resolve
 from netpunch.net.sockets import bind
 
-MAX_PAYLOAD = 65535
-"""Bytes: any UDP datagram."""
 DATAGRAMS_PER_WAKEUP = 64
 """A busy program gets so many before the other sockets get their turn."""
 BUFFER = 1024 * 1024

@@ -1,7 +1,5 @@
 """What an observer of a driver sees."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

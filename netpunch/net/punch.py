@@ -6,11 +6,9 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
-from netpunch.core.classic_end import ClassicEnd
 from netpunch.core.end import End
 from netpunch.core.events import (
     Event,
@@ -31,14 +29,16 @@ from netpunch.core.lookups import Whereabouts
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.controls import ControlAt, Controls, local_address
-from netpunch.net.driver import MAX_DATAGRAM, Driver, clock
-from netpunch.net.forward import MAX_PAYLOAD
-from netpunch.net.interfaces import host_addresses
+from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.observer import Observer
-from netpunch.net.port_mapping import PortMapping
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
+from netpunch.redacted import redacted
+
+if TYPE_CHECKING:
+    from netpunch.core.classic_end import ClassicEnd
+    from netpunch.net.port_mapping import PortMapping
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
@@ -47,8 +47,7 @@ UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
 
 
-@dataclass(frozen=True, slots=True)
-class PunchSpec:
+class PunchSpec(NamedTuple):
     """What one end is to do.
 
     `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
@@ -57,7 +56,7 @@ class PunchSpec:
 
     pair: str
     end: Literal["a", "b"]
-    secret: bytes = field(repr=False)
+    secret: bytes
     controls: tuple[ControlAt, ...]
     protocol: Literal["v2", "classic"] = "v2"
     slot: str = ""
@@ -67,6 +66,9 @@ class PunchSpec:
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+
+    def __repr__(self) -> str:
+        return redacted(self, "secret")
 
 
 class Punch:
@@ -130,6 +132,8 @@ class Punch:
             raise
         self._driver.open(sockets)
         if "mapped" in self._spec.candidates and isinstance(self._machine, End):
+            from netpunch.net.port_mapping import PortMapping
+
             self._mapping = PortMapping(self._take_mapped, secret=self._spec.secret)
             self._mapping.open(locals_.values())
 
@@ -197,6 +201,8 @@ class Punch:
     ) -> End | ClassicEnd:
         spec, now, (controls, observers, names) = self._spec, clock(), whereabouts
         if spec.protocol == "classic":
+            from netpunch.core.classic_end import ClassicEnd
+
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
@@ -220,8 +226,6 @@ class Punch:
             deadline_from_start=spec.deadline_from_start,
             keepalive=spec.keepalive,
         )
-        # On a loopback control only the bound addresses matter; spares the look-up.
-        remote = not all(is_loopback(control.host) for control in controls)
         return End(
             settings,
             controls=controls,
@@ -229,7 +233,7 @@ class Punch:
             names=names,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
-            host_addresses=host_addresses() if remote else [],
+            host_addresses=_own_hosts(controls),
             random=os.urandom,
             now=now,
         )
@@ -248,7 +252,7 @@ class Punch:
                 self._find_controls_again(silent)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
-                event = replace(event, detail=self._refusals(to_control=True))
+                event = event._replace(detail=self._refusals(to_control=True))
             case Linked():
                 self._settle(event)
             case Failed():
@@ -274,7 +278,7 @@ class Punch:
         """With what the machine cannot know: what was never sent."""
         refused = self._refusals(to_control=failure.reason in UNREACHABLE)
         detail = f"{failure.detail}; {refused}" if refused else failure.detail
-        return replace(failure, detail=detail)
+        return failure._replace(detail=detail)
 
     def _find_controls_again(self, silent: Collection[Address]) -> None:
         if self._controls and self._machine and self._driver:
@@ -295,3 +299,12 @@ class Punch:
     def _settle(self, outcome: Linked | PunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
+
+
+def _own_hosts(controls: Collection[Address]) -> list[str]:
+    """On a loopback control only the bound addresses matter: that spares the look-up."""
+    if all(is_loopback(control.host) for control in controls):
+        return []
+    from netpunch.net.interfaces import host_addresses
+
+    return host_addresses()

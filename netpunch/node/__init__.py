@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from netpunch.node.options import RunOptions
@@ -11,6 +12,11 @@ def run_site(path: Path, options: RunOptions) -> int:
     """Runs this node's part of a site file until it is done; returns the exit code.
 
     Raises ConfigurationError, MissingFileError, PermissionsError for the file itself."""
-    from netpunch.node.run import run_site as run  # imports all of the network's half
+    gc.disable()  # all that a start makes stays; once it is made, `run` turns this on again
+    try:
+        from netpunch.node.run import run_site as run  # imports all of the network's half
 
-    return run(path, options)
+        return run(path, options)
+    finally:
+        gc.unfreeze()
+        gc.enable()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 
 from netpunch.output.record import EventName, Record
 from netpunch.output.status import ControlStatus, EndStatus, State
@@ -112,7 +111,7 @@ class Board:
     def _control(self, name: str) -> ControlStatus:
         read = self._controls.get(name)
         status = read() if read else ControlStatus(name)
-        return replace(status, problems=tuple(self._problems.get(name, ())))
+        return status._replace(problems=tuple(self._problems.get(name, ())))
 
     def _add_problem(self, control: str, pair: object, record: Record) -> None:
         whose = f"{pair}: " if pair else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from dataclasses import replace
 
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
@@ -58,9 +57,7 @@ class ControlTask:
 
     def update(self, plan: ControlPlan) -> bool:
         """Takes over the pairs of a new plan; False if more than the pairs differ."""
-        if replace(plan, keys={}, secrets={}, names={}) != replace(
-            self.plan, keys={}, secrets={}, names={}
-        ):
+        if plan.control != self.plan.control:
             return False
         self.plan = plan
         self._machine.v2.replace_pairs(plan.keys)

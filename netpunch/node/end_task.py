@@ -14,24 +14,25 @@ import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netpunch.config.model import End, Forward
 from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
 from netpunch.net.controls import ControlAt
-from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch, PunchSpec
-from netpunch.net.standby import StandbyWatch
-from netpunch.node.command import Command
 from netpunch.node.end_hooks import EndHooks, Phase
-from netpunch.node.hooks import HookResult, Outcome
-from netpunch.node.publish import Published, publish, withdraw
+from netpunch.node.hooks import raise_for
+from netpunch.node.later import PAUSE, load_what_follows
 from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Record, Value
 from netpunch.template import render
+
+if TYPE_CHECKING:
+    from netpunch.net.forward import Forwarder
+    from netpunch.node.command import Command
+    from netpunch.node.publish import Published
 
 JITTER = 0.2
 """Retries are spread by this part of their pause, so that a fleet does not march in step."""
@@ -41,8 +42,7 @@ FAILED_CHECKS = 2
 """One failed check may be a lost ping."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """Why a link in `keep` is over; `quick`: so soon that it counts as a failed attempt."""
 
     reason: str
@@ -168,10 +168,11 @@ class EndTask:
         then, and `fail` gives back what `before` took."""
         published: Published | None = None
         try:
-            _raise_for("before", await self._hooks.before())
+            raise_for("before", await self._hooks.before())
             if self._forwarder is not None:
                 await self._forwarder.open()
             await attempt.open()
+            asyncio.get_running_loop().call_later(PAUSE, load_what_follows)
             self._warn(attempt.unresolved)
             linked = await attempt.linked()
             if self._forwarder is not None:
@@ -194,6 +195,8 @@ class EndTask:
 
     async def _publish(self, linked: Linked) -> Published:
         """A stop waits for it: what is being written can be withdrawn only afterwards."""
+        from netpunch.node.publish import publish
+
         writing = asyncio.ensure_future(asyncio.to_thread(publish, self.end, linked, time.time()))
         try:
             return await asyncio.shield(writing)
@@ -210,7 +213,7 @@ class EndTask:
             previous_remote=published.previous_remote,
             session_key=linked.session_key if self.end.session_key else None,
         )
-        _raise_for("up", result)
+        raise_for("up", result)
 
     async def _down(self, loss: Loss, link: Mapping[str, str] | None = None) -> None:
         record = self._tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
@@ -236,6 +239,8 @@ class EndTask:
     def _withdraw(self, published: Published | None) -> None:
         if published is None:
             return
+        from netpunch.node.publish import withdraw
+
         try:
             withdraw(published)
         except OutputError as error:
@@ -259,6 +264,8 @@ class EndTask:
     async def _stand_by(self) -> Loss:
         """Until the partner wants to punch anew. At most once in `retry_after`, or a partner that
         never gets through would stop it all the time."""
+        from netpunch.net.standby import StandbyWatch
+
         observer = end_observer(self.end.pair, self.end.end, self._services)
         watch = StandbyWatch(self._spec(), observer, trace=self._services.trace)
         earliest = asyncio.get_running_loop().time() + self._standby_pause
@@ -282,6 +289,8 @@ class EndTask:
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
+        from netpunch.node.command import Command
+
         argv = [render(word, published.values) for word in self.end.command]
         try:
             command = Command(
@@ -371,17 +380,10 @@ class EndTask:
 
 
 def _forwarder(forward: Forward) -> Forwarder:
+    from netpunch.net.forward import Forwarder
+
     to = None if forward.to is None else (forward.to.host, forward.to.port)
     return Forwarder((forward.listen.host, forward.listen.port), to)
-
-
-def _raise_for(name: str, result: HookResult | None) -> None:
-    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
-    if result is None or result.outcome is Outcome.DONE:
-        return
-    if result.outcome is Outcome.RETRY:
-        raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
-    raise HookError(f"hook {name}: {result.err}")
 
 
 async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:

@@ -4,19 +4,18 @@ The contract is that of a hook's author: no shell, a cleared environment, the ev
 standard input; exit 0 is done, 75 (EX_TEMPFAIL) is retry later, anything else a failure.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from netpunch.address import Address
-from netpunch.errors import HookError
+from netpunch.errors import HookError, NotLinkedError
 from netpunch.node.output_lines import OnOutput, OutputLines
 from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
 from netpunch.output.record import Record, encode
@@ -37,23 +36,21 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(NamedTuple):
     """One run of a program. `variables` are all NETPUNCH_*; `timeout` is in seconds."""
 
     argv: tuple[str, ...]
     directory: Path
     """The folder of the configuration file: it runs there."""
     timeout: float
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = MappingProxyType({})
     event: Record | None = None
     """Given as JSON on standard input; None: nothing is."""
     grace: float = TERM_GRACE
     """Seconds between SIGTERM, at the timeout, and SIGKILL."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookResult:
+class HookResult(NamedTuple):
     """How it went. `duration` is in seconds."""
 
     outcome: Outcome
@@ -117,6 +114,15 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
         output.dropped,
         _complaint(hook, process.exit, timed_out),
     )
+
+
+def raise_for(name: str, result: HookResult | None) -> None:
+    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
+    if result is None or result.outcome is Outcome.DONE:
+        return
+    if result.outcome is Outcome.RETRY:
+        raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
+    raise HookError(f"hook {name}: {result.err}")
 
 
 class HookPool:

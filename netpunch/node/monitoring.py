@@ -9,14 +9,15 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
 from netpunch.errors import OutputError
 from netpunch.node.services import Services
-from netpunch.node.status import StatusServer
-from netpunch.output.atomic import replace_file
-from netpunch.output.metrics import metrics_text
 from netpunch.output.status import ProcessStatus
+
+if TYPE_CHECKING:
+    from netpunch.node.status import StatusServer
 
 PERIOD = 15.0
 """Seconds after which the metrics are written anew though nothing has happened: counters of
@@ -76,6 +77,10 @@ class Monitoring:
             self._server = None
         if self._server is None and socket is not None:
             self._open_server(socket)
+        if textfile is not None:
+            # Now: later there may be no descriptors left to import them with.
+            import netpunch.output.atomic
+            import netpunch.output.metrics  # noqa: F401
         self._textfile = textfile
         self._changed.set()
 
@@ -95,6 +100,8 @@ class Monitoring:
         )
 
     def _open_server(self, path: Path) -> None:
+        from netpunch.node.status import StatusServer
+
         server = StatusServer(path, self._answer)
         try:
             server.open()
@@ -121,6 +128,9 @@ class Monitoring:
         """Not cut by a cancellation, so that two never write at the same time."""
         if self._textfile is None:
             return
+        from netpunch.output.atomic import replace_file
+        from netpunch.output.metrics import metrics_text
+
         content = metrics_text(self.status()).encode()
         writing = asyncio.to_thread(replace_file, self._textfile, content, METRICS_MODE)
         self._writing = asyncio.ensure_future(writing)

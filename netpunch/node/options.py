@@ -1,15 +1,11 @@
 """What the command line of `netpunch run` decides: plain values over a site file."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 OutputFormat = Literal["json", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """Options of a run; where one is unset (False, empty, None), the site file decides."""
 
     once: bool = False

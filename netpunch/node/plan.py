@@ -1,25 +1,25 @@
 """What a process has to run, secrets included: compared on reload to find what changed."""
 
-from __future__ import annotations
-
 import os
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from netpunch.config import pairs_served
-from netpunch.config.model import Control, End, Pair, Part, Site
+from netpunch.config.model import Control, End, Pair, Part, Position, Site
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.net.controls import ControlAt
 from netpunch.node.options import RunOptions
-from netpunch.node.process import find_program
+from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key
+
+ANYWHERE = Position(0, 0)
+"""Where something stood in the file is no difference."""
 
 SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A part that cannot run; the others do. `pair` and `end`, or `control`, or the `pair` that
     a `control` cannot serve."""
 
@@ -35,27 +35,30 @@ class Failure:
         return ": ".join(filter(None, (control, end)))
 
 
-@dataclass(frozen=True, slots=True)
-class EndPlan:
+class EndPlan(NamedTuple):
     """An end with its secret and its controls."""
 
     end: End
-    secret: bytes = field(repr=False)
+    secret: bytes
     controls: tuple[ControlAt, ...]
 
+    def __repr__(self) -> str:
+        return redacted(self, "secret")
 
-@dataclass(frozen=True, slots=True)
-class ControlPlan:
+
+class ControlPlan(NamedTuple):
     """A control with the v2 keys by pair, and the classic secrets and pair names by letter."""
 
     control: Control
-    keys: dict[str, bytes] = field(repr=False)
-    secrets: dict[str, bytes] = field(repr=False)
+    keys: dict[str, bytes]
+    secrets: dict[str, bytes]
     names: dict[str, str]
 
+    def __repr__(self) -> str:
+        return redacted(self, "keys", "secrets")
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+
+class Plan(NamedTuple):
     """All of one node's part that can run, and what cannot. `endless`: a control here serves an
     end on another node. `warnings` are lines for people."""
 
@@ -115,17 +118,17 @@ class Planner:
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
             return None
-        return EndPlan(planned, secret.value, controls)
+        return EndPlan(_unplaced(planned), secret.value, controls)
 
     def _overridden(self, end: End) -> End:
         """The end with the command line's --once or --keep."""
         if self._options.once and end.command:
             raise ConfigurationError(f"{end.pair}: a command needs `mode: keep`, not --once")
         if self._options.once:
-            return replace(end, mode="once")
+            return end._replace(mode="once")
         if not self._options.keep:
             return end
-        kept = replace(end, mode="keep")
+        kept = end._replace(mode="keep")
         if kept.holds and kept.protocol == "classic":
             raise ConfigurationError(
                 f"{end.pair}: classic cannot hold a link: --keep needs a command or a check"
@@ -133,7 +136,7 @@ class Planner:
         return kept
 
     def _plan_control(self, site: Site, control: Control, part: Part) -> ControlPlan:
-        plan = ControlPlan(control, {}, {}, {})
+        plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {})
         own = {end.pair for end in part.ends}
         for pair in pairs_served(site, control):
             try:
@@ -185,6 +188,10 @@ def _check_programs(end: End) -> None:
         "hooks.down": hooks.down,
         "hooks.fail": hooks.fail,
     }
+    if not any(programs.values()):
+        return
+    from netpunch.node.process import find_program  # and what runs them, while there is room
+
     known = {"pair": end.pair, "end": end.end}
     for key, argv in programs.items():
         try:
@@ -194,6 +201,14 @@ def _check_programs(end: End) -> None:
             continue  # its name depends on the link's addresses
         except HookError as error:
             raise HookError(f"{key}: {error}") from None
+
+
+def _unplaced(end: End) -> End:
+    return end._replace(
+        secret=end.secret._replace(position=ANYWHERE),
+        files=tuple(file._replace(position=ANYWHERE) for file in end.files),
+        position=ANYWHERE,
+    )
 
 
 def _control_at(control: Control) -> ControlAt:

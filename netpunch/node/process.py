@@ -11,16 +11,14 @@ import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from netpunch.errors import MORE_FILES_ADVICE, HookError
 from netpunch.node.output_lines import OutputLines, Stream
@@ -50,8 +48,7 @@ _SPAWN_ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """How a process ended: its exit status, or the name of the signal that ended it."""
 
     status: int | None
@@ -82,6 +79,8 @@ def find_program(name: str, directory: Path) -> str:
 
     Raises HookError if it is missing or not executable; good for a check ahead, too."""
     if "/" not in name:
+        import shutil  # with its compression libraries, for those who run programs
+
         found = shutil.which(name)
         if found is None:
             raise HookError(f"{name}: no such program in PATH")

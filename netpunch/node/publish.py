@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.config.model import End
@@ -17,8 +17,7 @@ from netpunch.template import render
 DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """A link as hooks, files and templates see it. `changed` compares with the earlier env
     file; without one it is true."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -30,6 +31,9 @@ from netpunch.output.record import EventName, Journal, Style
 from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket
 
+STARTED_AFTER = 1.0
+"""Seconds after which everything has been made that lasts as long as the process."""
+
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
 
@@ -43,7 +47,15 @@ def run_site(path: Path, options: RunOptions) -> int:
     journal = Journal(output.put, node=part.node, style=_style(options), observer=board.take)
     rate = min((end.probe_rate for end in part.ends), default=PROBE_RATE)
     notifier = Notifier.from_environment()
-    services = Services(journal, console, HookPool(), options.trace, Probing(rate), board, notifier)
+    services = Services(
+        journal,
+        console,
+        HookPool(),
+        trace=options.trace,
+        probing=Probing(rate),
+        board=board,
+        notifier=notifier,
+    )
     try:
         code = run_loop(_run(path, options, services, site, part))
     finally:
@@ -83,6 +95,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
+    asyncio.get_running_loop().call_later(STARTED_AFTER, _collect_garbage)
     async with monitoring:
         code = await supervisor.run(make_plan)
     return BUG_EXIT_CODE if bugs else code
@@ -104,6 +117,13 @@ def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
 
     asyncio.get_running_loop().set_exception_handler(handle)
     return bugs
+
+
+def _collect_garbage() -> None:
+    """From now on. What was made until here stays, and is never looked through: that pause would
+    come while a link is made."""
+    gc.freeze()
+    gc.enable()
 
 
 def _install_signals(supervisor: Supervisor) -> None:

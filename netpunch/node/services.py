@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from netpunch.net.probing import Probing
 from netpunch.node.board import Board
 from netpunch.node.console import Console
@@ -12,16 +10,26 @@ from netpunch.node.notify import Notifier
 from netpunch.output.record import Journal
 
 
-@dataclass(frozen=True, slots=True)
 class Services:
     """`journal` for programs, `console` for people, `hooks` for their turn. `trace`: every
     datagram becomes an event; `probing`: what all ends together may do to hard NATs. `board`:
     where everything stands; `notifier`: tells systemd."""
 
-    journal: Journal
-    console: Console
-    hooks: HookPool
-    trace: bool = False
-    probing: Probing = field(default_factory=Probing)
-    board: Board = field(default_factory=Board)
-    notifier: Notifier = field(default_factory=Notifier)
+    def __init__(
+        self,
+        journal: Journal,
+        console: Console,
+        hooks: HookPool,
+        *,
+        trace: bool = False,
+        probing: Probing | None = None,
+        board: Board | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.journal = journal
+        self.console = console
+        self.hooks = hooks
+        self.trace = trace
+        self.probing = probing or Probing()
+        self.board = board or Board()
+        self.notifier = notifier or Notifier()

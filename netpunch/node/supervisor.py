@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code
-from netpunch.node.control_task import ControlTask
 from netpunch.node.end_task import EndTask
 from netpunch.node.plan import EndPlan, Failure, Plan
 from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName
+
+if TYPE_CHECKING:
+    from netpunch.node.control_task import ControlTask
 
 BUG_EXIT_CODE = 70
 
@@ -138,6 +141,8 @@ class Supervisor:
                 await self._controls.pop(name).stop()
         for name, planned in plan.controls.items():
             if name not in self._controls:
+                from netpunch.node.control_task import ControlTask  # a mere end starts without
+
                 try:
                     control = ControlTask(planned, self._services)
                     await control.start()

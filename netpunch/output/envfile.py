@@ -6,8 +6,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.address import Address, parse_address
 from netpunch.errors import OutputError
@@ -26,8 +26,7 @@ _VALUE = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]]*")
 _FAMILY = {4: "inet", 6: "inet6"}
 
 
-@dataclass(frozen=True, slots=True)
-class EnvFileWritten:
+class EnvFileWritten(NamedTuple):
     """What an env file says that the earlier one did not."""
 
     changed: bool

@@ -1,15 +1,16 @@
 """What a running process says of itself: plain values that never change, without secrets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from netpunch.output.record import VERSION, Record, rfc3339
 
 SOCKET_NAME = "status.sock"
+
+NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
 
 
 class State(StrEnum):
@@ -31,8 +32,7 @@ class State(StrEnum):
     """It was stopped: nobody looks after a link of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndStatus:
+class EndStatus(NamedTuple):
     """One end of a pair; the names are those of events. `since` and `err_at` are seconds since
     the epoch, `err` is the last error, which stays when the end is up again."""
 
@@ -50,9 +50,9 @@ class EndStatus:
     err: str | None = None
     err_at: float | None = None
     links: int = 0
-    failures: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = NONE_COUNTED
     """How often it has failed, by reason."""
-    losses: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[str, int] = NONE_COUNTED
     """How often a link was lost, by reason."""
 
     @property
@@ -80,8 +80,7 @@ class EndStatus:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ControlStatus:
+class ControlStatus(NamedTuple):
     """A control node. Counts are since its start."""
 
     name: str
@@ -89,9 +88,9 @@ class ControlStatus:
     """What it listens on; nothing: it could not."""
     registered: int = 0
     """Ends that are there now."""
-    drops: Mapping[str, int] = field(default_factory=dict)
+    drops: Mapping[str, int] = NONE_COUNTED
     """Datagrams that it did not take, by reason."""
-    send_errors: Mapping[str, int] = field(default_factory=dict)
+    send_errors: Mapping[str, int] = NONE_COUNTED
     """Datagrams that the system did not send, by the error's name."""
     queue_drops: int = 0
     """Datagrams that came faster than they were read: the system threw them away."""
@@ -110,8 +109,7 @@ class ControlStatus:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
+class ProcessStatus(NamedTuple):
     """Everything. `at` and `started` are seconds since the epoch."""
 
     at: float

@@ -1,7 +1,5 @@
 """The card: what an end tells its partner through control, which relays it unread."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -71,7 +69,7 @@ class Card(NamedTuple):
         return body.ljust(CARD_LENGTH, b"\0")
 
     @classmethod
-    def unpack(cls, body: bytes) -> Card:
+    def unpack(cls, body: bytes) -> "Card":
         """Raises Malformed."""
         *fields, n_hosts, n_reflexive, packed = _LAYOUT.unpack_from(body)
         n_mapped, n_observed = n_reflexive >> 4, n_reflexive & 0x0F

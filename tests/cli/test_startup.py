@@ -15,6 +15,31 @@ LOADED = "import sys; from netpunch.cli import main; code = main(sys.argv[1:]); 
 REPORT = "print(*sys.modules, file=sys.stderr); sys.exit(code)"
 
 
+AT_FIRST_DATAGRAM = """
+import os, sys
+
+def watch(event, arguments):
+    if event == "socket.sendto":
+        print(*sys.modules, file=sys.stderr, flush=True)
+        os._exit(0)
+
+sys.addaudithook(watch)
+from netpunch.cli import main
+main(sys.argv[1:])
+"""
+
+NOT_FOR_ONE_V2_END = (
+    *("netpunch.node.control_task", "netpunch.core.control", "netpunch.core.slots"),
+    *("netpunch.core.classic_end", "netpunch.wire.classic"),
+    *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.gateway"),
+    *("netpunch.net.forward", "netpunch.node.command", "netpunch.net.standby"),
+    *("netpunch.node.publish", "netpunch.node.status", "netpunch.output.metrics"),
+    *("netpunch.core.ladder.ladder", "netpunch.config.display", "netpunch.config.syntax"),
+    *("shutil", "tempfile", "dataclasses", "ctypes"),
+)
+"""What neither its configuration asks for nor an end needs before control has answered."""
+
+
 def modules_after(*arguments: str, cwd: Path) -> set[str]:
     result = subprocess.run(
         [sys.executable, "-S", "-c", LOADED + REPORT, *arguments],
@@ -51,3 +76,22 @@ def test_one_command_does_not_import_another(site: Path, pair_key: Path) -> None
     modules = modules_after("check", "site.yaml", "--node", "home", cwd=site.parent)
     others = {f"netpunch.cli.{name}" for name in ("run", "key", "control", "peer")}
     assert not modules & others
+
+
+def test_the_first_datagram_waits_for_nothing_that_is_not_needed(
+    site: Path, pair_key: Path
+) -> None:
+    address = '"127.0.0.1:9"'  # nothing is sent: the process ends just before
+    site.write_text(site.read_text().replace('"vps.example.net:10001"', address))
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", AT_FIRST_DATAGRAM, "run", "site.yaml", "--node", "home"],
+        cwd=site.parent,
+        env=environment(PYTHONPATH=":".join(sys.path)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    modules = set(result.stderr.split())
+    assert {"netpunch.core.end", "cryptography", "uvloop"} <= modules
+    assert not modules.intersection(NOT_FOR_ONE_V2_END)

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netpunch.config import SiteError, load, show
+from netpunch.config import SiteError, load
+from netpunch.config.display import show
 from netpunch.config.keys import DEFAULTS
 from tests.config.test_loading import EVERYTHING
 

@@ -163,14 +163,14 @@ def test_every_key(
     assert (a.env_file, a.template) == (None, "{pair} {{}} {raddr}")
     assert (a.session_key, a.standby) == (True, False)
     assert a.candidates == {"mapped", "observed"}
-    assert a.secret == SecretSource("file", Position(25, 16), path=f"{tmp_path}/keys/p")
+    assert a.secret == SecretSource("file", Position(26, 16), path=f"{tmp_path}/keys/p")
     assert b.hooks == Hooks(("before",), ("/p/up",), ("down",), (), 86400.0)
     assert b.node == "b"
     assert b.env_file == f"{tmp_path}/{{pair}}.{{end}}.env"
     assert b.files == (
-        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(33, 24)),
+        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(34, 24)),
     )
-    assert b.secret == SecretSource("credential", Position(41, 19), path="np_p")
+    assert b.secret == SecretSource("credential", Position(42, 19), path="np_p")
     assert b.candidates == {"host"}
 
     assert relay.controls == ("vps", "other")
@@ -179,7 +179,7 @@ def test_every_key(
     assert relay.b.forward == Forward(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2))
 
     assert (go.protocol, go.slots, go.a.slot, go.b.slot) == ("classic", "dc", "d", "c")
-    assert go.secret == SecretSource("inline", Position(50, 13), text="010")
+    assert go.secret == SecretSource("inline", Position(52, 13), text="010")
     assert "010" not in repr(site)
     assert (go.enabled, go.a.enabled, go.b.enabled) == (False, False, False)
 

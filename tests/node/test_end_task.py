@@ -16,6 +16,7 @@ from netpunch.errors import NotLinkedError, OutputError
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
+from netpunch.node import publish as publish_module
 from netpunch.node.end_task import JITTER, EndTask
 from netpunch.node.publish import Published, publish
 from tests.net.machines import client, port_is_free
@@ -193,7 +194,7 @@ def test_a_failed_up_takes_the_env_file_along(
     def withdraw(published: object) -> None:
         raise OutputError("a.env: Read-only file system")
 
-    monkeypatch.setattr(end_task_module, "withdraw", withdraw)
+    monkeypatch.setattr(publish_module, "withdraw", withdraw)
 
     async def main() -> None:
         told = Told()
@@ -251,7 +252,7 @@ def test_stopped_while_files_are_written(
             raise OutputError("disk full")
         return publish(*arguments)
 
-    monkeypatch.setattr(end_task_module, "publish", slow_publish)
+    monkeypatch.setattr(publish_module, "publish", slow_publish)
 
     async def main() -> None:
         told = Told()
@@ -290,7 +291,7 @@ def test_a_bug_does_not_disturb_who_stops_it(
     def publish(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(end_task_module, "publish", publish)
+    monkeypatch.setattr(publish_module, "publish", publish)
 
     async def main() -> None:
         async with control() as address, partner(address):

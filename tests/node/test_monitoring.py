@@ -20,6 +20,7 @@ from netpunch.node.hooks import HookPool
 from netpunch.node.monitoring import Monitoring
 from netpunch.node.notify import Notifier
 from netpunch.node.services import Services
+from netpunch.output import atomic as atomic_module
 from netpunch.output.atomic import replace_file
 from netpunch.output.record import EventName, Journal
 from tests.cli.programs import netpunch
@@ -164,7 +165,7 @@ def test_the_end_does_not_overtake_a_write(
         replace_file(path, content, mode)
         writers.pop()
 
-    monkeypatch.setattr(monitoring_module, "replace_file", slow)
+    monkeypatch.setattr(atomic_module, "replace_file", slow)
 
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)

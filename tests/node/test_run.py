@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -82,6 +83,21 @@ def test_the_exit_code(site: Path, capfd: pytest.CaptureFixture[str], code: int)
     assert run_site(site, RunOptions()) == code
     record = json.loads(capfd.readouterr().out)
     assert (record["event"], record["file"], record["pid"]) == ("run.start", str(site), os.getpid())
+
+
+@pytest.mark.usefixtures("_fake")
+def test_garbage_is_collected_after_the_start(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def life(supervisor: FakeSupervisor) -> None:
+        assert not gc.isenabled()
+        started = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, started.set)
+        await started.wait()
+        assert gc.isenabled()
+
+    monkeypatch.setattr(run_module, "STARTED_AFTER", 0.0)
+    FakeSupervisor.life = life
+    assert run_site(site, RunOptions()) == 0
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
 
 
 @pytest.mark.usefixtures("_fake")

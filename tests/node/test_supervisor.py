@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from netpunch.errors import ConfigurationError, HookError, PermissionsError, PortInUseError
+from netpunch.node import control_task as control_task_module
 from netpunch.node import supervisor as supervisor_module
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import Failure, Plan, Planner
@@ -81,7 +82,7 @@ async def at_once(end: FakeEnd) -> None:
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "EndTask", FakeEnd)
-    monkeypatch.setattr(supervisor_module, "ControlTask", FakeControl)
+    monkeypatch.setattr(control_task_module, "ControlTask", FakeControl)
     FakeEnd.made, FakeEnd.life = [], for_ever
     FakeControl.made, FakeControl.refusal = [], None
 

@@ -27,7 +27,7 @@ class Told:
         self.said: list[str] = []
         self._came = asyncio.Event()
         self.services = Services(
-            Journal(self._take_record), Console(self._take_text), HookPool(), trace
+            Journal(self._take_record), Console(self._take_text), HookPool(), trace=trace
         )
 
     def of(self, event: str) -> list[Record]:

@@ -1,8 +1,6 @@
 """What each rung may spend, for one partner attempt, whoever asks for more. PROTOCOL's figures,
 checked in the simulator (`python -m tests.sim.matrix`)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 PLAIN_PATIENCE = 0.25

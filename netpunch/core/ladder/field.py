@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from netpunch.address import Address
 from netpunch.core.bracket import Bracket
@@ -18,7 +17,6 @@ Opened = Callable[[Mapping[Via, Address], float], None]
 """`then(sockets, now)`: those that could be had, maybe none."""
 
 
-@dataclass(eq=False, slots=True)
 class Field:
     """The callables are the end's: `observers()` gives two ports of a control that is alive, or
     none; `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
@@ -27,19 +25,37 @@ class Field:
     `share(now)` sends our changed card, `spray_turn(then)` waits for this host's turn,
     `fresh_port()` begins a new attempt."""
 
-    observers: Callable[[], Observers | None]
-    own_hosts: Sequence[str]
-    bucket: TokenBucket
-    random: Random
-    open_sockets: Callable[[int, Opened], None]
-    close_socket: Callable[[Via], None]
-    observe: Callable[[Via, Address, bytes], None]
-    probe: Callable[[Partner, Via, Address, PathKind, int, float], None]
-    keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None]
-    primary: Callable[[], Via | None]
-    share: Callable[[float], None]
-    spray_turn: Callable[[Callable[[float], None]], None]
-    fresh_port: Callable[[], None]
-    report: NatReport = field(default_factory=NatReport)
-    bracket: Bracket = field(default_factory=Bracket)
-    """These two are in our card."""
+    def __init__(
+        self,
+        *,
+        observers: Callable[[], Observers | None],
+        own_hosts: Sequence[str],
+        bucket: TokenBucket,
+        random: Random,
+        open_sockets: Callable[[int, Opened], None],
+        close_socket: Callable[[Via], None],
+        observe: Callable[[Via, Address, bytes], None],
+        probe: Callable[[Partner, Via, Address, PathKind, int, float], None],
+        keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None],
+        primary: Callable[[], Via | None],
+        share: Callable[[float], None],
+        spray_turn: Callable[[Callable[[float], None]], None],
+        fresh_port: Callable[[], None],
+        report: NatReport,
+    ) -> None:
+        self.observers = observers
+        self.own_hosts = own_hosts
+        self.bucket = bucket
+        self.random = random
+        self.open_sockets = open_sockets
+        self.close_socket = close_socket
+        self.observe = observe
+        self.probe = probe
+        self.keep_pinging = keep_pinging
+        self.primary = primary
+        self.share = share
+        self.spray_turn = spray_turn
+        self.fresh_port = fresh_port
+        self.report = report
+        self.bracket = Bracket()
+        """These two are in our card."""

@@ -1,0 +1,24 @@
+"""Modules that an end needs only after its first datagram, which goes out sooner without them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+PAUSE = 0.02
+"""Seconds after the first datagram: control's answer, when it is near, comes before."""
+
+FOLLOWING = (
+    "netpunch.core.ladder.ladder",
+    "netpunch.net.standby",
+    "netpunch.node.command",
+    "netpunch.node.publish",
+)
+
+
+def load_what_follows() -> None:
+    """Ahead of their moment: that may be short, and there may be no descriptors left to open
+    them with."""
+    for name in FOLLOWING:
+        with contextlib.suppress(ImportError, OSError):  # then whoever needs it will tell
+            importlib.import_module(name)

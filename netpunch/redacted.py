@@ -1,0 +1,19 @@
+"""The repr of values that hold secrets."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class NamedFields(Protocol):
+    """A NamedTuple, of any kind."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+
+def redacted(value: NamedFields, *hidden: str) -> str:
+    """As a NamedTuple shows itself, without the fields that nobody is to see."""
+    names = (name for name in value._fields if name not in hidden)
+    shown = ", ".join(f"{name}={getattr(value, name)!r}" for name in names)
+    return f"{type(value).__name__}({shown})"

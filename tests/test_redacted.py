@@ -1,0 +1,56 @@
+"""Secrets are in no repr: what is shown may end in a log."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.config.model import Control, End, HostPort, Position, SecretSource
+from netpunch.config.secrets import Secret
+from netpunch.core.events import (
+    Finished,
+    Linked,
+    PartnerReturned,
+    PathKind,
+    Payload,
+    SprayOver,
+    Unmapped,
+)
+from netpunch.core.settings import EndSettings
+from netpunch.net.controls import ControlAt
+from netpunch.net.punch import PunchSpec
+from netpunch.node.plan import ControlPlan, EndPlan
+
+HERE, THERE = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
+SECRET = b"hunter2"
+VPS = Control("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Linked(0, HERE, THERE, PathKind.HOST, None, 0.1, SECRET),
+        Payload(SECRET),
+        EndSettings("p", "a", SECRET),
+        PunchSpec("p", "a", SECRET, (ControlAt("vps", 1, None),)),
+        EndPlan(cast(End, None), SECRET, ()),
+        ControlPlan(VPS, {"p": SECRET}, {"a": SECRET}, {}),
+        Secret("classic", SECRET),
+        SecretSource("inline", Position(1, 1), text=SECRET.decode()),
+    ],
+)
+def test_no_secret_is_shown(value: object) -> None:
+    for shown in (repr(value), str(value), f"{value}", repr([value])):
+        assert "hunter2" not in shown
+        assert shown.strip("[").startswith(f"{type(value).__name__}(")
+
+
+@pytest.mark.parametrize("one", [Finished, PartnerReturned, SprayOver, Unmapped])
+def test_events_without_fields_are_true_and_differ(one: type[object]) -> None:
+    assert one()
+    assert one() == one()
+    assert len({one(), one()}) == 1
+    assert all(one() != other for other in (Payload(b""), (), None))
+    assert repr(one()) == f"{one.__name__}()"
