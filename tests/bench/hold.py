@@ -290,8 +290,8 @@ def main() -> None:
     results = hold(arguments.pairs, arguments.seconds)
     for end, each in results.items():
         print(
-            f"  ends {end}: {each.links} links, {each.losses} losses, down for {each.longest:.1f} s "
-            f"at most\n"
+            f"  ends {end}: {each.links} links, {each.losses} losses, down for "
+            f"{each.longest:.1f} s at most\n"
             f"    memory {each.first.memory / MIB:.1f} MiB at first, {each.second_third / MIB:.1f} "
             f"in the second third, {each.last_third / MIB:.1f} in the last, "
             f"{each.peak.memory / MIB:.1f} at most\n"
