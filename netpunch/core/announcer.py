@@ -134,7 +134,7 @@ class Announcer:
             return Drop.UNEXPECTED
         if message.attempt != self._attempt.id:
             return Drop.WRONG_ATTEMPT
-        pushed = isinstance(message, v2.Introduce) and message.counter == 0
+        pushed = message.counter == 0 and not isinstance(message, v2.Challenge)
         if not pushed and not registration.is_fresh(message.counter):
             return Drop.STALE
         self.heard = True
@@ -145,6 +145,11 @@ class Announcer:
             return None
         # Two ends on standby want nothing of each other.
         punching = self._purpose is v2.Purpose.PUNCH
+        if pushed:
+            if not punching or not registration.nudged(message.standby_attempt, now):
+                return Drop.UNEXPECTED
+            self._named_attempt = message.standby_attempt
+            return None
         standby_attempt = message.standby_attempt if punching else v2.NO_ATTEMPT
         if standby_attempt != v2.NO_ATTEMPT:
             self._named_attempt = standby_attempt

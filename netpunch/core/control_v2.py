@@ -158,8 +158,11 @@ class ControlV2(Outbox):
         if verdict is REFRESH:
             live = desk.live
             assert live is not None
+            was = live.purpose
             if live.refresh(counter, via, purpose, card, now):
                 self._introduce(desk, live, source, counter, now)
+                if purpose != was:
+                    self._tell_standby(desk, live, now)
             else:
                 self._drop(Drop.OVER_LIMIT)
         elif verdict is STALE:
@@ -168,6 +171,7 @@ class ControlV2(Outbox):
             live = Live(attempt, counter, packed, via, purpose, card, now)
             self._register(live, desk, source, now)
             self._introduce(desk, live, source, counter, now)
+            self._tell_standby(desk, live, now)
         else:
             cookie = self._cookies.make(source, _context(desk, attempt), now)
             body = _pack_challenge(attempt, counter, cookie)
@@ -234,6 +238,13 @@ class ControlV2(Outbox):
         else:
             self._send_waiting(desk, live, source, counter, now)
         return self._send_introduction(desk.partner, other, other.address, live, source, 0)
+
+    def _tell_standby(self, desk: Desk, live: Live, now: float) -> None:
+        """An end has come on standby while its partner waits already: that one is to announce
+        itself at once, with the proof that it is there, instead of when its time comes."""
+        other = desk.partner.live
+        if live.purpose == _STANDBY and other is not None and other.purpose == _PUNCH:
+            self._send_waiting(desk.partner, other, other.address, 0, now)
 
     def _send_introduction(
         self, desk: Desk, live: Live, source: Address, other: Live, at: Address, counter: int

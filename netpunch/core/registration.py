@@ -99,6 +99,16 @@ class Registration:
         else:
             self.next_at = now + timing.WAITING_INTERVAL
 
+    def nudged(self, standby_attempt: bytes, now: float) -> bool:
+        """Unasked, control says that the partner has come on standby: the card must name it, as
+        our proof. False if that is no news: recordings must not make us announce each time."""
+        news = standby_attempt != NO_ATTEMPT and self.standby_attempt == NO_ATTEMPT
+        if self.phase is not Phase.WAITING or not news:
+            return False
+        self.standby_attempt = standby_attempt
+        self.next_at = now
+        return True
+
     def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
         """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
         self.heard_at = now

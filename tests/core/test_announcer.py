@@ -29,6 +29,7 @@ from tests.core.v2_pair import (
     seeded,
 )
 
+PARTNER = b"partner!"
 SECOND = Address("192.0.2.2", 10001)
 FROM_CONTROL = CONTROL_CHANNELS["a"].from_control
 
@@ -210,6 +211,20 @@ class TestAnswers:
         bench.run()
         assert bench.last_card().partner_attempt == b"standby!"
 
+    def test_a_waiting_end_is_told_that_its_partner_has_come_on_standby(self, bench: Bench) -> None:
+        bench.hear(bench.waiting(1))
+        assert bench.hear(bench.waiting(0, PARTNER)) is None
+        assert len(bench.run()) == 1
+        assert bench.last_card().partner_attempt == PARTNER
+        assert bench.hear(bench.waiting(0, PARTNER)) is Drop.UNEXPECTED, "no news"
+        assert bench.hear(bench.waiting(0, b"another!")) is Drop.UNEXPECTED
+        assert not bench.run()
+
+    def test_it_has_to_be_waiting_for_that(self, bench: Bench) -> None:
+        assert bench.hear(bench.waiting(0, PARTNER)) is Drop.UNEXPECTED
+        bench.hear(bench.waiting(1))
+        assert bench.hear(bench.waiting(0)) is Drop.UNEXPECTED, "it names nobody"
+
 
 class TestUnbelievable:
     def test_somebody_elses_answer(self, bench: Bench) -> None:
@@ -231,7 +246,7 @@ class TestUnbelievable:
         bench.hear(bench.waiting(1))
         assert bench.hear(bench.waiting(1)) is Drop.STALE
 
-    @pytest.mark.parametrize("counter", [0, 2, 2**64 - 1])
+    @pytest.mark.parametrize("counter", [2, 2**64 - 1])
     def test_an_answer_to_nothing_we_said(self, bench: Bench, counter: int) -> None:
         assert bench.hear(bench.waiting(counter)) is Drop.STALE
         challenge = v2.Challenge(bench.attempt.id, counter, b"c" * 16)

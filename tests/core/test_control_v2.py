@@ -243,6 +243,15 @@ class TestStandby:
         (answer,) = standing_by.announce(control, 2.0)
         assert answer.message == v2.Waiting(standing_by.attempt, 2, B, 1000, v2.NO_ATTEMPT)
 
+    def test_who_waits_already_is_told_who_has_come_on_standby(self, control: ControlV2) -> None:
+        a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
+        a.announce(control, 1.0)
+        b.purpose = v2.Purpose.STANDBY
+        to_b, to_a = b.announce(control, 2.0)
+        assert to_b.message == v2.Waiting(b.attempt, 1, B, 1000, v2.NO_ATTEMPT)
+        assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
+        assert len(b.announce(control, 3.0)) == 1, "once"
+
     def test_two_on_standby_are_not_introduced(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:

@@ -123,6 +123,21 @@ def test_its_control_moves(loss: float) -> None:
         assert linked_twice(run), f"seed {seed}"
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_a_partner_that_waits_already_is_heard(loss: float) -> None:
+    """It came while nobody was on standby: its own next announcement would be 15 s away."""
+    for seed in range(10):
+        run = Scenario(seed, replace(HANDED_OVER, loss=loss, jitter=0.02))
+        assert run.start().run_until(lambda run=run: run.a.ended and run.b.ended, 60.0)
+        run.restart_end(run.b)
+        run.run(SOON)
+        stand_by(run, run.a)
+        began = run.network.now
+        assert hears(run, run.a), f"seed {seed}"
+        if not loss:
+            assert run.network.now - began < SOON
+
+
 def test_its_nat_gets_another_address() -> None:
     for seed in range(5):
         run = on_standby(seed)
