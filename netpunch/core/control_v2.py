@@ -27,7 +27,7 @@ from netpunch.core.expiries import Expiries
 from netpunch.core.machine import Outbox, Random, Transmit
 from netpunch.core.nonces import nonces
 from netpunch.core.rejections import Rejections
-from netpunch.core.slots import FILL, REFRESH, STALE, Live
+from netpunch.core.slots import FILL, LIMITED, REFRESH, STALE, Live
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
@@ -92,7 +92,7 @@ class ControlV2(Outbox):
         self.take_other: Callable[[bytes, Address, float, Via], None] = self._reject_other
         """Takes what cannot be v2."""
         self._expire = expire
-        self._nonces = nonces(random)
+        self._next_nonce = nonces(random).__next__
         self._cookies = Cookies(random)
         self._rejections = Rejections(self._emit)
         self._desks = Desks(pairs)
@@ -153,20 +153,18 @@ class ControlV2(Outbox):
 
     def _announced(self, fields: Fields, desk: Desk, source: Address, now: float, via: Via) -> None:
         attempt, counter, cookie, purpose, card = fields
-        packed = _packed(source)
-        verdict = desk.judge(attempt, counter, packed)
+        packed, live = _packed(source), desk.live
+        was = None if live is None else live.purpose
+        verdict = desk.hear(attempt, counter, packed, via, purpose, card, now)
         if verdict is REFRESH:
-            live = desk.live
             assert live is not None
-            was = live.purpose
-            if live.refresh(counter, via, purpose, card, now):
-                self._introduce(desk, live, source, counter, now)
-                if purpose != was:
-                    self._tell_standby(desk, live, now)
-            else:
-                self._drop(Drop.OVER_LIMIT)
+            self._introduce(desk, live, source, counter, now)
+            if purpose != was:
+                self._tell_standby(desk, live, now)
         elif verdict is STALE:
             self._drop(Drop.STALE)
+        elif verdict is LIMITED:
+            self._drop(Drop.OVER_LIMIT)
         elif verdict is FILL or self._is_good(cookie, desk, attempt, source, now):
             live = Live(attempt, counter, packed, via, purpose, card, now)
             self._register(live, desk, source, now)
@@ -276,7 +274,7 @@ class ControlV2(Outbox):
 
     def _answer(self, kind: int, body: bytes, desk: Desk, destination: Address, via: Via) -> None:
         encrypt = desk.encrypt or self._desks.make_encrypt(desk)
-        nonce, header = next(self._nonces), PREFIXES[kind | desk.flag] + desk.pair.tag
+        nonce, header = self._next_nonce(), PREFIXES[kind | desk.flag] + desk.pair.tag
         data = header + nonce + encrypt(nonce, body, header)
         self._transmits.append(_transmit((data, destination, via, 0)))
 

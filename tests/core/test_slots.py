@@ -106,32 +106,52 @@ class TestRule:
 
 
 class TestRate:
-    def taken(self, registered: Live, times: list[float]) -> int:
+    @pytest.fixture
+    def slot(self) -> Slot:
+        slot = Slot()
+        slot.fill(live(b"attempt1", 0))
+        return slot
+
+    def taken(self, slot: Slot, times: list[float]) -> int:
         """How many announcements at these times are taken."""
-        before = registered.counter
-        return sum(
-            registered.refresh(before + number, 0, 0, b"", now)
+        verdicts = [
+            slot.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, b"", now)
             for number, now in enumerate(times, start=1)
-        )
+        ]
+        assert set(verdicts) <= {Verdict.REFRESH, Verdict.LIMITED}
+        return verdicts.count(Verdict.REFRESH)
 
-    def test_so_many_at_once(self) -> None:
-        assert self.taken(live(b"attempt1"), [0.0] * 100) == ANNOUNCE_RATE
+    def test_so_many_at_once(self, slot: Slot) -> None:
+        assert self.taken(slot, [0.0] * 100) == ANNOUNCE_RATE
 
-    def test_and_so_many_a_second(self) -> None:
+    def test_and_so_many_a_second(self, slot: Slot) -> None:
         times = [number / 1000 for number in range(10_000)]
-        assert self.taken(live(b"attempt1"), times) <= 11 * ANNOUNCE_RATE
+        assert self.taken(slot, times) <= 11 * ANNOUNCE_RATE
 
     @pytest.mark.parametrize("interval", [0.051, 0.1, 0.2, 1.0, 15.0])
-    def test_a_slower_end_is_never_refused(self, interval: float) -> None:
+    def test_a_slower_end_is_never_refused(self, slot: Slot, interval: float) -> None:
         times = [number * interval for number in range(1000)]
-        assert self.taken(live(b"attempt1"), times) == 1000
+        assert self.taken(slot, times) == 1000
 
-    def test_what_is_refused_changes_nothing(self) -> None:
-        registered = live(b"attempt1")
-        self.taken(registered, [0.0] * ANNOUNCE_RATE)
-        before = replace(registered)
-        assert not registered.refresh(99, 9, v2.Purpose.STANDBY, b"card", 0.0)
-        assert registered == before
+    def test_what_is_refused_changes_nothing(self, slot: Slot) -> None:
+        self.taken(slot, [0.0] * ANNOUNCE_RATE)
+        assert slot.live is not None
+        before = replace(slot.live)
+        verdict = slot.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, b"card", 0.0)
+        assert verdict is Verdict.LIMITED
+        assert slot.live == before
+
+    def test_what_is_no_refresh_changes_nothing(self, slot: Slot) -> None:
+        assert slot.live is not None
+        before = replace(slot.live)
+        for attempt, counter, source, verdict in (
+            (b"attempt1", 0, AT_A, Verdict.STALE),
+            (b"attempt1", 9, AT_B, Verdict.DISPUTED),
+            (b"attempt2", 9, AT_A, Verdict.DISPUTED),
+        ):
+            heard = slot.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, b"card", 9.0)
+            assert heard is verdict
+        assert slot.live == before
 
 
 @dataclass

@@ -32,12 +32,17 @@ MOVED_WITHIN = INTERVAL + LOOKUP_TIME + EVENTUALLY
 ATTACKER = Address("198.51.100.66", 666)
 
 
-def on_standby(seed: int, setup: Setup = HANDED_OVER) -> Scenario:
+def handed_over(seed: int, setup: Setup) -> Scenario:
     """Both ends were linked, and their programs own the ports."""
     TALLY.runs += 1
     run = Scenario(seed, setup)
     assert run.start().run_until(lambda: run.a.ended and run.b.ended, 60.0), f"seed {seed}"
     assert not list(one_path(run)), f"seed {seed}"
+    return run
+
+
+def on_standby(seed: int, setup: Setup = HANDED_OVER) -> Scenario:
+    run = handed_over(seed, setup)
     for side in run.sides:
         stand_by(run, side)
     run.run(EVENTUALLY)
@@ -127,8 +132,7 @@ def test_its_control_moves(loss: float) -> None:
 def test_a_partner_that_waits_already_is_heard(loss: float) -> None:
     """It came while nobody was on standby: its own next announcement would be 15 s away."""
     for seed in range(10):
-        run = Scenario(seed, replace(HANDED_OVER, loss=loss, jitter=0.02))
-        assert run.start().run_until(lambda run=run: run.a.ended and run.b.ended, 60.0)
+        run = handed_over(seed, replace(HANDED_OVER, loss=loss, jitter=0.02))
         run.restart_end(run.b)
         run.run(SOON)
         stand_by(run, run.a)
