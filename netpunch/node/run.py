@@ -96,8 +96,11 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
     asyncio.get_running_loop().call_later(STARTED_AFTER, _collect_garbage)
-    async with monitoring:
-        code = await supervisor.run(make_plan)
+    try:
+        async with monitoring:
+            code = await supervisor.run(make_plan)
+    finally:
+        _ignore_signals()
     return BUG_EXIT_CODE if bugs else code
 
 
@@ -136,3 +139,13 @@ def _install_signals(supervisor: Supervisor) -> None:
         loop.add_signal_handler(signal.SIGHUP, supervisor.stop, "SIGHUP")
     else:
         loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+
+
+def _ignore_signals() -> None:
+    """All is done but Python's own end: whoever stops us now is to see how it went."""
+    if sys.platform == "win32":
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tests.bench.machine import machine, resident
+from tests.bench.servers import Server
 
 SIZES = [1_000, 5_000]
 HEAD = """\
@@ -54,7 +55,7 @@ def run_pairs(count: int) -> Result:
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             linked = count_links(process.stdout, 2 * count)
-            seconds, cpu = time.perf_counter() - begun, cpu_seconds(process.pid)
+            seconds, cpu = time.perf_counter() - begun, Server(process.pid, port=0).cpu()
             time.sleep(HELD_SECONDS)
             peak, held = peak_memory(process.pid), resident(process.pid)
             process.send_signal(signal.SIGTERM)
@@ -71,11 +72,6 @@ def count_links(events: IO[bytes], wanted: int) -> int:
         if linked == wanted or event in ("pair.failed", "pair.down"):
             break
     return linked
-
-
-def cpu_seconds(pid: int) -> float:
-    process_clock = (~pid << 3) | 2  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), Linux
-    return time.clock_gettime(process_clock)
 
 
 def peak_memory(pid: int) -> int:

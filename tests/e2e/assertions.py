@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from tests.e2e.harness import Netpunch, Record
-from tests.e2e.site import Site
 from tests.node.children import nobody_left
 
 STOP_SECONDS = 10.0
@@ -56,17 +55,17 @@ def assert_stops(program: Netpunch, pair: str, code: int) -> None:
     assert nobody_left("NETPUNCH_PAIR", pair)
 
 
-def assert_answered(site: Site, program: Netpunch, pair: str, end: str) -> None:
-    """What `before` took was used or given back."""
-    log = [line.split()[0] for line in site.hook_log() if f" {pair} {end} " in line]
+def assert_answered(program: Netpunch, pair: str, end: str) -> None:
+    """What each `before` took was used or given back, once. A hook that was cut as soon as it was
+    started has done nothing itself, so this looks at what was started."""
     claimed = False
-    for occasion in log:
-        if occasion == "before":
-            assert not claimed, log
-            claimed = True
-        elif occasion in ("up", "fail"):
-            assert claimed, log
-            claimed = False
-    if claimed:  # then `before` itself was cut
-        last = program.events("hook.end", end=end, hook="before")[-1]
-        assert last["outcome"] != "done", log
+    for record in program.events(pair=pair, end=end):
+        match record["event"], record.get("hook"):
+            case "hook.end", "before":
+                claimed = record["outcome"] == "done"
+            case "hook.start", "before":
+                assert not claimed, program.transcript()
+            case "hook.start", ("up" | "fail"):
+                assert claimed, program.transcript()
+                claimed = False
+    assert not claimed, program.transcript()

@@ -131,7 +131,7 @@ class Life:
     def ends_well(self) -> None:
         assert_stops(self.program, self.pair, 0)
         assert "Traceback" not in self.program.said
-        assert_answered(self.site, self.program, self.pair, "a")
+        assert_answered(self.program, self.pair, "a")
 
 
 def _with(pair: Settings, nodes: Settings) -> Settings:

@@ -89,7 +89,7 @@ def stop_at_random(folder: Path, kind: str, seed: int) -> None:
         assert nobody_left("NETPUNCH_PAIR", pair)
         assert_whole(site)
         for end in "ab":
-            assert_answered(site, program, pair, end)
+            assert_answered(program, pair, end)
 
 
 @needs_proc

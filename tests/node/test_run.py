@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ class FakeSupervisor:
         self.make_plan = make_plan
         await FakeSupervisor.life(self)
         return FakeSupervisor.code
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A run ends with its process, and ignores signals from then on."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -223,3 +233,10 @@ def test_signals(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
     run_site(site, RunOptions())
     assert logs == [[expected]]
+
+
+@pytest.mark.usefixtures("_fake")
+def test_a_stop_after_the_end_changes_nothing(site: Path) -> None:
+    assert run_site(site, RunOptions()) == 0
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    os.kill(os.getpid(), signal.SIGTERM)
