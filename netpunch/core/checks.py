@@ -20,6 +20,7 @@ from netpunch.wire.drop import Drop
 
 _SEQUENCE = Struct("!I4s")
 """A rising number, by which recordings are told, and four random bytes."""
+_WINDOW_MASK = (1 << timing.SEQUENCE_WINDOW) - 1
 
 SendPing = Callable[["Path", bytes, int], None]
 """`send(path, sequence, ttl)` seals and queues a PING."""
@@ -47,28 +48,38 @@ class Path:
 
 
 class _Heard:
-    """Pings that came, by number: the one source at which each counts."""
+    """Pings that came: the one source at which each counts. Their numbers are the bits of one
+    integer, for they go on coming as long as a link is held."""
 
     def __init__(self) -> None:
-        self.pings: dict[int, tuple[bytes, Via, Address]] = {}
-        self.floor = -1
+        self._latest = -1
+        self._bits = 0
+        """Bit n: the ping whose number is n below the latest has come."""
+        self._where: dict[bytes, tuple[Via, Address]] = {}
 
-    def add(self, sequence: bytes, via: Via, source: Address) -> bool:
+    def add(self, sequence: bytes) -> bool:
         """Whether this ping counts: not heard before, not older than the window."""
         number, _ = _SEQUENCE.unpack(sequence)
-        if number <= self.floor or number in self.pings:
+        ahead = number - self._latest
+        if ahead > 0:
+            shifted = self._bits << ahead if ahead < timing.SEQUENCE_WINDOW else 0
+            self._bits = (shifted & _WINDOW_MASK) | 1
+            self._latest = number
+            return True
+        bit = 1 << -ahead if -ahead < timing.SEQUENCE_WINDOW else 0
+        if not bit or self._bits & bit:
             return False
-        self.pings[number] = (sequence, via, source)
-        if len(self.pings) >= 2 * timing.SEQUENCE_WINDOW:
-            for old in sorted(self.pings)[: timing.SEQUENCE_WINDOW]:
-                del self.pings[old]
-                self.floor = old
+        self._bits |= bit
         return True
 
+    def remember(self, sequence: bytes, via: Via, source: Address) -> None:
+        """Where it came, as it may be nominated."""
+        if len(self._where) >= timing.SEQUENCE_WINDOW:
+            del self._where[next(iter(self._where))]
+        self._where[sequence] = via, source
+
     def where(self, sequence: bytes) -> tuple[Via, Address] | None:
-        number, _ = _SEQUENCE.unpack(sequence)
-        heard = self.pings.get(number)
-        return heard[1:] if heard and heard[0] == sequence else None
+        return self._where.get(sequence)
 
 
 class Checklist:
@@ -134,8 +145,10 @@ class Checklist:
     ) -> Path | Drop | None:
         """A PING came. A Drop if it does not count; else it earns a PONG, and here, while its
         path is not valid, one PING back. The path is None above the bound of candidates."""
-        if not self._heard.add(sequence, via, source):
+        if not self._heard.add(sequence):
             return Drop.STALE
+        if not self.stopped:  # what is nominated later has come before
+            self._heard.remember(sequence, via, source)
         path = self._add_path(via, Candidate(source, kind), now)
         if path is not None:
             path.received += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from struct import pack
@@ -320,6 +321,30 @@ class TestPings:
             assert bench.pinged(number) is Drop.STALE
         assert isinstance(bench.pinged(2 * window + 2), Path)
         assert bench.checks.path_of_ping(pack("!I4s", 2 * window, b"rand")) is not None
+        assert bench.checks.path_of_ping(pack("!I4s", window, b"rand")) is None
+
+    def test_a_leap_of_numbers_ends_the_window(self, bench: Bench) -> None:
+        bench.pinged(1)
+        for number in (2**32 - 1, 2**32 - timing.SEQUENCE_WINDOW):
+            assert isinstance(bench.pinged(number), Path)
+            assert bench.pinged(number) is Drop.STALE
+        for number in (2, 2**32 - 1 - timing.SEQUENCE_WINDOW):
+            assert bench.pinged(number) is Drop.STALE
+
+    def test_keepalives_of_a_held_link_take_no_memory(self, bench: Bench) -> None:
+        """Each of many links would take a megabyte within hours."""
+        bench.pinged(1)
+        bench.checks.stop()
+        tracemalloc.start()
+        try:
+            for number in range(2, 2 * timing.SEQUENCE_WINDOW):
+                bench.pinged(number)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < timing.SEQUENCE_WINDOW, "a bit each"
+        assert bench.pinged(2 * timing.SEQUENCE_WINDOW - 1) is Drop.STALE
+        assert bench.checks.path_of_ping(pack("!I4s", 1, b"rand")) is bench.checks.paths[V4, B]
 
 
 class TestChoice:
