@@ -32,7 +32,7 @@ from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket
 
 STARTED_AFTER = 1.0
-"""Seconds after which everything has been made that lasts as long as the process."""
+"""Seconds after which garbage is collected: until then that would delay the first links."""
 
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
@@ -95,7 +95,8 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
-    asyncio.get_running_loop().call_later(STARTED_AFTER, _collect_garbage)
+    gc.freeze()  # what was made until here stays: it is never looked through
+    asyncio.get_running_loop().call_later(STARTED_AFTER, gc.enable)
     try:
         async with monitoring:
             code = await supervisor.run(make_plan)
@@ -120,13 +121,6 @@ def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
 
     asyncio.get_running_loop().set_exception_handler(handle)
     return bugs
-
-
-def _collect_garbage() -> None:
-    """From now on. What was made until here stays, and is never looked through: that pause would
-    come while a link is made."""
-    gc.freeze()
-    gc.enable()
 
 
 def _install_signals(supervisor: Supervisor) -> None:

@@ -13,6 +13,6 @@ SECONDS = float(os.environ.get("NETPUNCH_HOLD_SECONDS") or (60 if os.environ.get
 
 @needs_proc
 def test_nothing_grows() -> None:
-    for end, result in hold(PAIRS, SECONDS).items():
-        assert result.problems == [], f"ends {end}: {result}"
-        assert result.links > PAIRS, "something happened"
+    for name, result in hold(PAIRS, SECONDS).items():
+        assert result.problems == [], f"{name}: {result}"
+        assert name == "control" or result.links > PAIRS, "something happened"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,21 @@ def test_the_exit_code(site: Path, capfd: pytest.CaptureFixture[str], code: int)
 
 @pytest.mark.usefixtures("_fake")
 def test_garbage_is_collected_after_the_start(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ring:
+        """As a stopped end's task, whose exception's traceback leads back to it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
     async def life(supervisor: FakeSupervisor) -> None:
         assert not gc.isenabled()
+        ring = weakref.ref(Ring())
         started = asyncio.Event()
         asyncio.get_running_loop().call_later(0.01, started.set)
         await started.wait()
         assert gc.isenabled()
+        gc.collect()
+        assert ring() is None, "what ends leave behind does not stay"
 
     monkeypatch.setattr(run_module, "STARTED_AFTER", 0.0)
     FakeSupervisor.life = life
