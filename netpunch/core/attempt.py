@@ -3,10 +3,9 @@ earlier one is valid in it."""
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from netpunch.core.machine import Random
 from netpunch.wire.envelope import EndName
+from netpunch.wire.key_exchange import exchange, private_key
 from netpunch.wire.keys import KEY_LENGTH, session_key
 from netpunch.wire.v2 import ATTEMPT_LENGTH
 
@@ -16,7 +15,7 @@ class Attempt:
 
     def __init__(self, random: Random) -> None:
         self.id = random(ATTEMPT_LENGTH)
-        self._private = X25519PrivateKey.from_private_bytes(random(KEY_LENGTH))
+        self._private = private_key(random(KEY_LENGTH))
         self.public_key = self._private.public_key().public_bytes_raw()
 
     def session_key(
@@ -26,5 +25,6 @@ class Attempt:
         key; None for a bad public key."""
         own, their = (self.id, self.public_key), (partner, public_key)
         a, b = (own, their) if end == "a" else (their, own)
+        shared = exchange(self._private, public_key)
         context = a[0] + b[0] + a[1] + b[1]
-        return session_key(self._private, public_key, peer_key, pair, context)
+        return None if shared is None else session_key(shared, peer_key, pair, context)

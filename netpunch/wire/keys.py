@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -58,16 +57,10 @@ def fingerprint(key: bytes) -> str:
     return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
 
 
-def session_key(
-    private: X25519PrivateKey, partner_public: bytes, salt: bytes, name: str, context: bytes
-) -> bytes | None:
-    """The link's fresh key, equal on both ends; None when the exchange gives all zeros.
+def session_key(shared: bytes, salt: bytes, name: str, context: bytes) -> bytes:
+    """The link's fresh key, equal on both ends.
 
-    `salt` is the pair's peer key; `context` is both attempts and both public keys, a's before
-    b's, so that the key belongs to this link alone."""
-    try:
-        shared = private.exchange(X25519PublicKey.from_public_bytes(partner_public))
-    except ValueError:  # a low-order point: cryptography refuses the all-zero result
-        return None
+    `shared` is what their key exchange gave, `salt` the pair's peer key; `context` is both
+    attempts and both public keys, a's before b's, so that the key belongs to this link alone."""
     info = f"session|{name}".encode() + context
     return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info).derive(shared)

@@ -36,6 +36,7 @@ NOT_FOR_ONE_V2_END = (
     *("netpunch.node.publish", "netpunch.node.status", "netpunch.output.metrics"),
     *("netpunch.core.ladder.ladder", "netpunch.config.display", "netpunch.config.syntax"),
     *("shutil", "tempfile", "dataclasses", "ctypes"),
+    "cryptography.hazmat.backends.openssl.backend",
 )
 """What neither its configuration asks for nor an end needs before control has answered."""
 
