@@ -13,13 +13,13 @@ import errno
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
-from netpunch.core.machine import NEVER, Machine
+from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
 from netpunch.net.observer import Datagram
 from netpunch.net.sockets import bind, queue_drops
@@ -42,6 +42,9 @@ DATAGRAMS_PER_WAKEUP = 64
 ANSWERED_AT_ONCE = 8
 """Datagrams of a wakeup that are answered one by one: who asks one question after the other has
 often asked the next by then, which spares a wakeup. The rest are a crowd, answered together."""
+
+FEW = 8
+"""Datagrams to send that are not worth looking at them all first."""
 
 HOP_LIMIT = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -76,19 +79,12 @@ class Endpoint:
 
     def read(self) -> None:
         """Feeds the driver what has arrived; the loop calls it."""
-        driver, via = self._driver, self.via
-        take, drain, size = driver.take, driver.drain, driver.max_datagram
-        address_of, receive = self._address_of, self._sock.recvfrom
-        for count in range(DATAGRAMS_PER_WAKEUP):
-            try:
-                data, source = receive(size)
-            except OSError as error:
-                self._count(error)
-                break
-            take(data, address_of(source), clock(), via)
-            if count < ANSWERED_AT_ONCE:
-                drain()
-        driver.pump()
+        self._read_some(DATAGRAMS_PER_WAKEUP)
+        self._driver.pump()
+
+    def send_together(self, _transmits: Sequence[Transmit], /) -> bool:
+        """Sends all of them at the cost of few, if it can; returns whether it did."""
+        return False
 
     def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
         """Sends at once or not at all; a failure is counted. Returns whether it was sent.
@@ -119,6 +115,22 @@ class Endpoint:
         """The port is free when this returns."""
         loop.remove_reader(self._sock)
         self._sock.close()
+
+    def _read_some(self, limit: int) -> bool:
+        """Feeds up to `limit` datagrams; returns whether there may be more."""
+        driver, via = self._driver, self.via
+        take, drain, size = driver.take, driver.drain, driver.max_datagram
+        address_of, receive = self._address_of, self._sock.recvfrom
+        for count in range(limit):
+            try:
+                data, source = receive(size)
+            except OSError as error:
+                self._count(error)
+                return False
+            take(data, address_of(source), clock(), via)
+            if count < ANSWERED_AT_ONCE:
+                drain()
+        return True
 
     def _count(self, error: OSError) -> None:
         """Counts why reading ended, unless there was nothing left, or a callback closed us."""
@@ -171,9 +183,9 @@ class Driver:
         self._hosts = [self._endpoints[via].local.host for via in sockets]
         self.pump()
 
-    def attach(self, sock: socket.socket) -> Endpoint:
+    def attach(self, sock: socket.socket, *, endpoint: EndpointFactory = Endpoint) -> Endpoint:
         """Takes over one more socket, under a number of its own."""
-        return self._attach(Endpoint(self, self._next_via, sock))
+        return self._attach(endpoint(self, self._next_via, sock))
 
     @property
     def queue_drops(self) -> int:
@@ -213,14 +225,11 @@ class Driver:
     def drain(self) -> None:
         """Carries out what the machine wants by now. Datagrams before events: what was said before
         a socket is closed still leaves it."""
-        machine, endpoints = self._machine, self._endpoints
+        machine = self._machine
         while not self._closed:
-            for data, destination, via, ttl in machine.datagrams_to_send():
-                endpoint = endpoints.get(via)
-                if endpoint is None or not endpoint.send(data, destination, ttl):
-                    continue
-                if self._observer is not None:
-                    self._observe(True, via, destination, data)
+            transmits = machine.datagrams_to_send()
+            if len(transmits) < FEW or not self._send_together(transmits):
+                self._send_each(transmits)
             event = machine.next_event()
             if event is None:
                 return
@@ -232,6 +241,23 @@ class Driver:
         self.send_errors[name] += 1
 
     # Inside.
+
+    def _send_each(self, transmits: Sequence[Transmit]) -> None:
+        endpoints = self._endpoints
+        for data, destination, via, ttl in transmits:
+            endpoint = endpoints.get(via)
+            if endpoint is None or not endpoint.send(data, destination, ttl):
+                continue
+            if self._observer is not None:
+                self._observe(True, via, destination, data)
+
+    def _send_together(self, transmits: Sequence[Transmit]) -> bool:
+        """Whether they were sent: all from one socket, to whom they reach in the usual way."""
+        via = transmits[0].via
+        if self._observer is not None or any(each.via != via or each.ttl for each in transmits):
+            return False
+        endpoint = self._endpoints.get(via)
+        return endpoint is not None and endpoint.send_together(transmits)
 
     def _take_observed(self, data: bytes, source: Address, now: float, via: Via) -> None:
         self._observe(False, via, source, data)

@@ -4,7 +4,7 @@ An end takes an answer only from the address it asked, and so does its NAT. From
 socket the system answers with whatever address its routes prefer, on a host with several the
 wrong one. So the first datagram to an address gets that address a socket of its own, which the
 kernel then prefers to the wildcard. Addresses that come later work by themselves, and after its
-first datagram each is served by a plain socket.
+first datagram each is served by a socket that knows its address.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from collections.abc import Iterator, Mapping
 from netpunch.core.events import Via
 from netpunch.net.driver import ANSWERED_AT_ONCE, DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
 from netpunch.net.sockets import EXHAUSTED, WILDCARDS
+
+if sys.platform == "linux":
+    from netpunch.net.crowd import CrowdEndpoint as PlainEndpoint
+else:
+    PlainEndpoint = Endpoint
 
 MAX_ADDRESSES = 64
 """Sockets per wildcard: whoever asks on all addresses of a routed /64 gets no more."""
@@ -44,7 +49,7 @@ def open_listener(driver: Driver, sockets: Mapping[Via, socket.socket]) -> None:
 
 def _endpoint(driver: Driver, via: Via, sock: socket.socket) -> Endpoint:
     is_wildcard = sock.getsockname()[0] in WILDCARDS.values()
-    kind = WildcardEndpoint if is_wildcard and sys.platform == "linux" else Endpoint
+    kind = WildcardEndpoint if is_wildcard and sys.platform == "linux" else PlainEndpoint
     return kind(driver, via, sock)
 
 
@@ -88,7 +93,9 @@ class WildcardEndpoint(Endpoint):
         """A socket for `host`; if there can't be one, the wildcard goes on answering for it: for
         good, unless it was only for now that the system had none left."""
         try:
-            self._via_of[host] = self._driver.attach(_bind_beside(self._sock, host)).via
+            self._via_of[host] = self._driver.attach(
+                _bind_beside(self._sock, host), endpoint=PlainEndpoint
+            ).via
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 self._via_of[host] = self.via

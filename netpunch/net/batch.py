@@ -1,0 +1,186 @@
+"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), which Python has no names for.
+
+Linux only. For one datagram alone such a call costs more than Python's own; from a handful on it
+spares what each call costs, and most of what Python makes of an address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from struct import Struct
+
+from netpunch.address import Address
+
+SIZE = 64
+"""Datagrams a call: by then what it costs is shared by enough."""
+
+ADDRESSES_KEPT = 1024
+"""Peers whose addresses are at hand in both forms: making one from the other costs as much as
+receiving a datagram."""
+
+_NAMES: dict[int, Struct] = {
+    socket.AF_INET: Struct("!2xH4s8x"),
+    socket.AF_INET6: Struct("!2xH4x16s4x"),
+}
+"""struct sockaddr_in and sockaddr_in6, ip(7) and ipv6(7), but for the family: port and IP."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_RECEIVE, _SEND = _LIBC.recvmmsg, _LIBC.sendmmsg
+_SEND.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+_RECEIVE.argtypes = [*_SEND.argtypes, ctypes.c_void_p]
+
+
+class _Part(ctypes.Structure):
+    """struct iovec, readv(2)."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr, recvmsg(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("parts", ctypes.c_void_p),
+        ("part_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr, recvmmsg(2): `length` is of the datagram that came or went."""
+
+    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
+
+
+class _Batch:
+    """Room for `SIZE` datagrams of up to `capacity` bytes, with their addresses of one family."""
+
+    def __init__(self, family: int, capacity: int) -> None:
+        self.layout = _NAMES[family]
+        self._data = ctypes.create_string_buffer(SIZE * capacity)
+        self._names = ctypes.create_string_buffer(SIZE * self.layout.size)
+        self._parts = (_Part * SIZE)()
+        self._messages = (_Message * SIZE)()
+        for index, message in enumerate(self._messages):
+            message.header.name = ctypes.addressof(self._names) + index * self.layout.size
+            message.header.name_length = self.layout.size
+            message.header.parts = ctypes.addressof(self._parts[index])
+            message.header.part_count = 1
+        self.address = ctypes.addressof(self._messages)
+        self.data = memoryview(self._data).cast("B")
+        self.names = memoryview(self._names).cast("B")
+
+    def lay_out(self, lengths: Sequence[int]) -> None:
+        """Makes room for datagrams of these lengths, one after the other."""
+        start = ctypes.addressof(self._data)
+        for part, length, offset in zip(
+            self._parts, lengths, accumulate(lengths, initial=0), strict=False
+        ):
+            part.base, part.length = start + offset, length
+
+    @property
+    def lengths(self) -> memoryview:
+        """How long each datagram is."""
+        entry = ctypes.sizeof(_Message)
+        words = memoryview(self._messages).cast("B").cast("I")
+        return words[_Message.length.offset // words.itemsize :: entry // words.itemsize]
+
+
+class Receiver:
+    """Receives from the sockets of one family, up to `capacity` bytes of each datagram."""
+
+    def __init__(self, family: int, capacity: int) -> None:
+        self._family = family
+        self._capacity = capacity
+        self._batch = _Batch(family, capacity)
+        self._batch.lay_out([capacity] * SIZE)
+        self._lengths = self._batch.lengths
+        self._step = self._batch.layout.size
+        self._known: dict[bytes, Address] = {}
+
+    def receive(self, sock: socket.socket) -> list[tuple[bytes, Address]]:
+        """Up to `SIZE` datagrams that have arrived and where they came from, at least one.
+
+        Raises OSError; BlockingIOError if there is none."""
+        count = _RECEIVE(sock.fileno(), self._batch.address, SIZE, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            raise _error()
+        batch, known, capacity, step = self._batch, self._known, self._capacity, self._step
+        data, names = (
+            batch.data[: count * capacity].tobytes(),
+            batch.names[: count * step].tobytes(),
+        )
+        arrived, start, at = [], 0, 0
+        for length in self._lengths[:count].tolist():
+            name = names[at : at + step]
+            source = known.get(name) or self._learn(name)
+            arrived.append((data[start : start + length], source))
+            start += capacity
+            at += step
+        return arrived
+
+    def _learn(self, name: bytes) -> Address:
+        if len(self._known) == ADDRESSES_KEPT:
+            self._known.clear()
+        port, ip = self._batch.layout.unpack(name)
+        source = self._known[name] = Address(socket.inet_ntop(self._family, ip), port)
+        return source
+
+
+class Sender:
+    """Sends from the sockets of one family datagrams of up to `capacity` bytes."""
+
+    def __init__(self, family: int, capacity: int) -> None:
+        self._batch = _Batch(family, capacity)
+        self._lengths: list[int] = []
+        self._name = lru_cache(maxsize=ADDRESSES_KEPT)(lambda address: _name(family, address))
+
+    def send(
+        self,
+        sock: socket.socket,
+        datagrams: Sequence[bytes],
+        destinations: Sequence[Address],
+        refused: Callable[[OSError], None],
+    ) -> None:
+        """Sends each at once or not at all; `refused` is told why one was not sent."""
+        for start in range(0, len(datagrams), SIZE):
+            chosen = slice(start, start + SIZE)
+            count = self._load(datagrams[chosen], destinations[chosen])
+            done = 0
+            while done < count:
+                rest = self._batch.address + done * ctypes.sizeof(_Message)
+                sent = _SEND(sock.fileno(), rest, count - done, socket.MSG_DONTWAIT)
+                if sent < 0:
+                    refused(_error())
+                done += max(sent, 1)  # only why the first one was not sent is ever told
+
+    def _load(self, datagrams: Sequence[bytes], destinations: Sequence[Address]) -> int:
+        batch = self._batch
+        lengths = list(map(len, datagrams))
+        if lengths != self._lengths:
+            batch.lay_out(lengths)
+            self._lengths = lengths
+        data, names = b"".join(datagrams), b"".join(map(self._name, destinations))
+        batch.data[: len(data)] = data
+        batch.names[: len(names)] = names
+        return len(lengths)
+
+
+def _name(family: int, address: Address) -> bytes:
+    name = _NAMES[family].pack(address.port, socket.inet_pton(family, address.host))
+    return family.to_bytes(2, sys.byteorder) + name[2:]
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
