@@ -134,11 +134,14 @@ class Controls:
 def _chosen(
     addresses: Sequence[Address], current: Address | None, silent: Collection[Address]
 ) -> Address:
-    """The one to ask: the current one while it is named and answers, else the first of the first
-    one's family where we have not met silence just now. IPv6 is no way out of IPv4's silence: a
-    host that has no route would wait there while the control comes back."""
-    if current is not None and current in addresses and current not in silent:
-        return current
+    """The one to ask: the current one while it answers and is named, or nothing of its family is:
+    that is rather half an answer than a move. Else the first of the first one's family where we
+    have not met silence just now. IPv6 is no way out of IPv4's silence: a host that has no route
+    would wait there while the control comes back."""
+    if current is not None and current not in silent:
+        alike = [address for address in addresses if address.family == current.family]
+        if current in alike or not alike:
+            return current
     likely = [address for address in addresses if address.family == addresses[0].family]
     return next((address for address in likely if address not in silent), likely[0])
 

@@ -240,6 +240,8 @@ async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) 
         ([ONE], [ONE], ONE),
         ([ONE, IPV6], [ONE], ONE),  # no way out of IPv4's silence
         ([IPV6], [ONE], IPV6),
+        ([IPV6], [], ONE),  # half an answer moves nobody
+        ([IPV6, OTHER], [], OTHER),
         ([], [ONE], ONE),  # a name server's failure moves nobody
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core import classic_end, lookups, timing
 from netpunch.core.end import End
-from netpunch.core.events import LookupWanted, PartnerReturned, Registered, Waiting
+from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
 from netpunch.net import interfaces
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
@@ -89,6 +89,83 @@ def test_a_held_link_hears_there_of_its_partners_return(run: Run, names: NameSer
             await again.open()
             assert isinstance(await a.ended(), PartnerReturned)
             await asyncio.gather(*(each.close() for each in (a, b, again)))
+
+    run(main())
+
+
+@pytest.fixture
+def reviewed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "REVIEW", SOON)
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+@pytest.mark.parametrize("protocol", ["v2", "classic"])
+def test_an_end_that_waits_goes_over_while_the_old_one_still_answers(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(lookups, "SILENCE", 1000.0)
+
+    async def main() -> None:
+        ends = [CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"]
+        old, new = Watcher(), Watcher()
+        async with control(observer=old) as address:
+            names.know(NAME, address)
+            a = Punch(named("a", address.port, **ends[0]))
+            await a.open()
+            await old.wait_for(Registered)
+            async with control(elsewhere(address.port), observer=new) as moved:
+                names.know(NAME, moved)
+                await new.wait_for(Registered)
+                b = Punch(spec("b", moved, **ends[1]))
+                await b.open()
+                links = await asyncio.gather(a.linked(), b.linked())
+                assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+                await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+def test_a_held_link_follows_and_is_not_disturbed(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "SILENCE", 1000.0)
+
+    async def main() -> None:
+        new, seen = Watcher(), Watcher()
+        async with control() as address:
+            names.know(NAME, address)
+            a, b = (Punch(named(end, address.port, holds=True), seen) for end in "ab")
+            await asyncio.gather(a.open(), b.open())
+            await asyncio.gather(a.linked(), b.linked())
+            async with control(elsewhere(address.port), observer=new) as moved:
+                names.know(NAME, moved)
+                for end in "ab":
+                    await new.wait_for(Registered, end=end)
+                assert not [event for event in seen.events if isinstance(event, Lost)]
+                assert len([event for event in seen.events if isinstance(event, Linked)]) == 2
+                await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+def test_a_name_of_several_addresses_makes_no_end_hop(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        old, new = Watcher(), Watcher()
+        async with (
+            control(observer=old) as address,
+            control(elsewhere(address.port), observer=new) as other,
+        ):
+            names.know(NAME, address)
+            a = Punch(named("a", address.port))
+            await a.open()
+            await old.wait_for(Registered)
+            names.know(NAME, other, address)
+            await names.wait_for_questions(len(names.asked) + 3)
+            await a.close()
+            assert new.events == []
+            assert len([event for event in old.events if isinstance(event, Registered)]) == 1
 
     run(main())
 
