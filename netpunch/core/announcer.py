@@ -76,10 +76,12 @@ class Announcer:
             if self._leaves.due(now):
                 self._leave()
             return
+        self._forget_moved(now)
         for registration in self._registrations:
             if registration.next_at <= now:
                 self._announce(registration, now)
-        self._lookups.handle_timer(self._registrations, now)
+        punching = any(self._introduces(each, now) for each in self._registrations)
+        self._lookups.handle_timer(self._registrations, now, punching=punching)
 
     def stand_by(self, now: float) -> None:
         """From now on only to hear that the partner punches anew."""
@@ -92,11 +94,18 @@ class Announcer:
         for registration in self._registrations:
             registration.next_at = min(registration.next_at, now)
 
-    def controls_found(self, registrations: Sequence[Registration]) -> None:
+    def controls_found(self, registrations: Sequence[Registration], now: float) -> None:
         """Where the controls are now. The dialogue with one that has not moved goes on as it was;
-        what one says that is there no more does not count."""
+        what one says that is there no more does not count. But one that is just introducing a
+        partner goes on with that: the partner may not know the new place yet."""
         known = {each.control: each for each in self._registrations}
-        self._registrations = [known.get(each.control, each) for each in registrations]
+        here = [known.pop(each.control, each) for each in registrations]
+        for registration in here:
+            registration.has_moved = False
+        for registration in known.values():
+            registration.has_moved = True
+        self._registrations = [*here, *known.values()]
+        self._forget_moved(now)
 
     def leave(self, now: float) -> None:
         """Announces no more; says so LEAVE_COUNT times."""
@@ -167,6 +176,19 @@ class Announcer:
             registration.introduced(message.counter, message.observed, message.partner_attempt, now)
         proof = card.partner_attempt == self._attempt.id
         return Introduction(message.partner_attempt, message.partner_observed, card, proof)
+
+    def _introduces(self, registration: Registration, now: float) -> bool:
+        """Whether we punch because of this control."""
+        return self._purpose is v2.Purpose.PUNCH and registration.introduces(now)
+
+    def _forget_moved(self, now: float) -> None:
+        """Without a LEAVE: replayed at another control, which shares the key, it would displace
+        us there."""
+        self._registrations = [
+            each
+            for each in self._registrations
+            if not each.has_moved or self._introduces(each, now)
+        ]
 
     def _announce(self, registration: Registration, now: float) -> None:
         others = [each for each in self._registrations if each is not registration]

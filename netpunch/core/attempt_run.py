@@ -80,7 +80,7 @@ class AttemptRun:
 
     def controls_found(self, now: float) -> None:
         """The context knows where the controls are now."""
-        self.announcer.controls_found(self._context.registrations(now))
+        self.announcer.controls_found(self._context.registrations(now), now)
         self.climber.observe_from(self._context.observers)
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
@@ -110,7 +110,7 @@ class AttemptRun:
 
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
         """An answer of an observer."""
-        if not any(source in choice for choice in self._context.observers):
+        if source not in self.climber.asked:
             return Drop.UNEXPECTED_SOURCE
         message = self._context.control.from_control.open(data)
         if isinstance(message, Drop):

@@ -59,6 +59,8 @@ class Climber:
     ) -> None:
         self.sockets: dict[Via, Address] = {}
         """Those that tactics have opened."""
+        self.asked: set[Address] = set()
+        """The observers that were asked, also by a survey that began before control moved."""
         self._observers = tuple(observers)
         self._control = control
         self._vias_for = vias_for
@@ -168,6 +170,7 @@ class Climber:
 
     def _observe(self, via: Via, observer: Address, echo: bytes) -> None:
         data = self._control.to_control.seal(v2.Observe(echo), self._random(NONCE_LENGTH))
+        self.asked.add(observer)
         self._send(data, observer, via)
 
     def _take_fresh_port(self, opened: Mapping[Via, Address], now: float) -> None:

@@ -42,7 +42,7 @@ class Context:
     ) -> None:
         self.settings = settings
         self.whereabouts = whereabouts
-        self.lookups = Lookups(whereabouts.names, emit, now)
+        self.lookups = Lookups(whereabouts.names, emit, random, now)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
         self.mapped: tuple[Address, ...] = ()

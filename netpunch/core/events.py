@@ -182,8 +182,8 @@ class SprayOver(Sign):
 
 class LookupWanted(NamedTuple):
     """The names of the end's controls should be looked up again: those at `silent` have answered
-    nothing for long, or a name has never had an address. The driver calls `controls_found` if
-    they are elsewhere, whenever it knows. Not for users."""
+    nothing for long, or a name has never had an address, or the last lookup was long ago. The
+    driver calls `controls_found` if they are elsewhere, whenever it knows. Not for users."""
 
     silent: frozenset[Address] = frozenset()
 

@@ -1,12 +1,13 @@
 """When the names of an end's controls are to be looked up again: a control that stays silent may
-be elsewhere by now. The driver does it, for a core object resolves nothing."""
+be elsewhere by now, and one that answers may be about to be moved. The driver does it, for a core
+object resolves nothing."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.events import Event, LookupWanted
-from netpunch.core.machine import NEVER
+from netpunch.core.machine import NEVER, Random
 from netpunch.core.observers import Observers
 from netpunch.core.registration import Registration
 
@@ -16,6 +17,11 @@ are more than loss, and most restarts are over."""
 INTERVAL = 60.0
 """Seconds between two lookups at least: records seldom live shorter, and a fleet whose control is
 down must not be a burden to its name servers."""
+REVIEW = 300.0
+"""Seconds between two lookups at most, also while all controls answer: so long the old place of
+one that is moved has to be kept up. Records seldom live longer than that."""
+REVIEW_SPREAD = 0.5
+"""Part of REVIEW by which an end may be early: ends that start together don't ask together."""
 
 
 class Names(NamedTuple):
@@ -41,23 +47,41 @@ class Whereabouts(NamedTuple):
 class Lookups:
     """Emits LookupWanted. `names` were looked up just before `now`."""
 
-    def __init__(self, names: Names, emit: Callable[[Event], None], now: float) -> None:
+    def __init__(
+        self, names: Names, emit: Callable[[Event], None], random: Random, now: float
+    ) -> None:
         self.names = names
         self._emit = emit
-        self._earliest = now + INTERVAL
+        self._random = random
+        self._earliest, self._review_at = NEVER, NEVER
+        self._looked_up(now)
 
     def next_timer(self, registrations: Iterable[Registration]) -> float:
         """`registrations` are the dialogues with the controls."""
+        return min(self._review_at, self._missed_at(registrations))
+
+    def handle_timer(
+        self, registrations: Iterable[Registration], now: float, *, punching: bool
+    ) -> None:
+        """`punching`: a partner is there. Who has found it needs no news of controls now."""
+        registrations = list(registrations)
+        missed = self._missed_at(registrations) <= now
+        if self._review_at <= now and punching and not missed:
+            self._review_at = now + INTERVAL
+        elif self._review_at <= now or missed:
+            self._looked_up(now)
+            silent = (each.control for each in registrations if each.silent_since + SILENCE <= now)
+            self._emit(LookupWanted(frozenset(silent) & self.names.addresses))
+
+    def _missed_at(self, registrations: Iterable[Registration]) -> float:
+        """When a control has been missed for so long that it may be elsewhere."""
         if self.names.unresolved:
             return self._earliest
         named = self.names.addresses
         silences = [each.silent_since for each in registrations if each.control in named]
         return max(self._earliest, min(silences, default=NEVER) + SILENCE)
 
-    def handle_timer(self, registrations: Iterable[Registration], now: float) -> None:
-        registrations = list(registrations)
-        if now < self.next_timer(registrations):
-            return
+    def _looked_up(self, now: float) -> None:
         self._earliest = now + INTERVAL
-        silent = (each.control for each in registrations if each.silent_since + SILENCE <= now)
-        self._emit(LookupWanted(frozenset(silent) & self.names.addresses))
+        if self.names != NO_NAMES:
+            self._review_at = now + REVIEW * (1 - REVIEW_SPREAD * self._random(1)[0] / 256)

@@ -45,6 +45,8 @@ class Registration:
         self.cookie = NO_COOKIE
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
+        self.has_moved = False
+        """Whether the control is to be found elsewhere by now."""
         self.next_at = now
         self.silent_since = NEVER
         """When the first announcement went out that nothing has answered since."""
@@ -69,6 +71,10 @@ class Registration:
     def answers(self, now: float) -> bool:
         """Whether this control is there: it has been heard, and owes no answer for long."""
         return self.heard_at != NEVER_HEARD and not self.owes(now, timing.DESERTED_AFTER)
+
+    def introduces(self, now: float) -> bool:
+        """Whether this control is there, and so is a partner."""
+        return self.phase is Phase.INTRODUCED and self.answers(now)
 
     def no_longer_spared(self, now: float) -> None:
         """The control that answered instead owes an answer itself."""

@@ -93,7 +93,7 @@ class Standby(Outbox):
     def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
         """The controls, or some of them, have moved."""
         self._context.controls_found(whereabouts)
-        self._announcer.controls_found(self._context.registrations(now))
+        self._announcer.controls_found(self._context.registrations(now), now)
 
     def close(self, now: float) -> None:
         """Tells the controls, then emits Finished."""

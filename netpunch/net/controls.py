@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,11 @@ class ControlAt(NamedTuple):
     observe: int | None = None
 
 
+GRACE = 0.3
+"""Seconds that the other names get when the first one has resolved. Nearly all answers that come at
+all are there by then; a name whose servers are dead takes half a minute."""
+
+
 class Follower(Protocol):
     """An end, which wants to know where its controls are."""
 
@@ -32,53 +37,82 @@ class Follower(Protocol):
 class Controls:
     """Where an end's controls are: looked up at first, and again whenever that is wanted."""
 
-    def __init__(self, controls: Sequence[ControlAt], families: Collection[int]) -> None:
-        """`families` are those (4, 6) that the end has a socket of."""
-        self.unresolved: list[str] = []
-        """Why some were not found at first, one sentence each."""
+    def __init__(
+        self,
+        controls: Sequence[ControlAt],
+        families: Collection[int],
+        on_unresolved: Callable[[str], None] | None = None,
+    ) -> None:
+        """`families` are those (4, 6) that the end has a socket of. `on_unresolved` is told why a
+        control was not found at first, one sentence each, if another one was."""
         self._families = families
+        self._on_unresolved = on_unresolved
         self._places: dict[ControlAt, Address | None] = dict.fromkeys(controls)
-        self._lookup: asyncio.Task[None] | None = None
+        self._lookups: dict[ControlAt, asyncio.Task[str | None]] = {}
+        """The last of each name."""
+        self._follower: tuple[Follower, Driver] | None = None
 
     async def find(self) -> Whereabouts:
-        """One address for each control whose name resolves, IPv4 where possible.
+        """One address for each control whose name resolves, IPv4 where possible; once there is
+        one, the others are waited for no longer than GRACE.
 
-        Raises ControlUnreachableError if nothing does."""
-        self.unresolved += await self._look_up(frozenset())
+        Raises ControlUnreachableError if nothing resolves."""
+        lookups = self._look_up(frozenset())
+        pending = set(lookups)
+        while pending and not any(self._places.values()):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if pending:
+            await asyncio.wait(pending, timeout=GRACE)
         if not any(self._places.values()):
-            raise ControlUnreachableError("; ".join(self.unresolved), Reason.NO_CONTROL)
+            problems = (lookup.result() for lookup in lookups)
+            raise ControlUnreachableError("; ".join(filter(None, problems)), Reason.NO_CONTROL)
+        for lookup in lookups:
+            lookup.add_done_callback(self._tell_problem)
         return self._whereabouts()
 
-    def find_again(self, silent: Collection[Address], end: Follower, driver: Driver) -> None:
-        """Looks all names up in the background, if that is not being done already; tells the end
-        only if some control is elsewhere. `silent` are addresses where none answers."""
-        if self._lookup is None or self._lookup.done():
-            self._lookup = asyncio.create_task(self._find_again(silent, end, driver))
+    def follow(self, end: Follower, driver: Driver) -> None:
+        """From now on the end is told whenever some control is found, or is elsewhere. To be
+        called in one go with `find`."""
+        self._follower = end, driver
+
+    def find_again(self, silent: Collection[Address]) -> None:
+        """Looks all names up in the background, but those that are being looked up already.
+        `silent` are addresses where none answers."""
+        self._look_up(silent)
 
     async def close(self) -> None:
         """Looks nothing up any more."""
-        if self._lookup is not None:
-            self._lookup.cancel()
-            await asyncio.wait([self._lookup])
+        for lookup in self._lookups.values():
+            lookup.cancel()
+        if self._lookups:
+            await asyncio.wait(self._lookups.values())
 
-    async def _find_again(self, silent: Collection[Address], end: Follower, driver: Driver) -> None:
-        before = dict(self._places)
-        await self._look_up(silent)
-        if self._places != before:
+    def _look_up(self, silent: Collection[Address]) -> list[asyncio.Task[str | None]]:
+        """The look-ups of all names: each goes on by itself, as one that no server answers takes
+        half a minute."""
+        for control in self._places:
+            last = self._lookups.get(control)
+            if last is None or last.done():
+                self._lookups[control] = asyncio.create_task(self._find(control, silent))
+        return list(self._lookups.values())
+
+    async def _find(self, control: ControlAt, silent: Collection[Address]) -> str | None:
+        """What went wrong, in a sentence; then the control stays where it was."""
+        answer = await self._addresses(control)
+        if isinstance(answer, str):
+            return answer
+        before = self._places[control]
+        self._places[control] = place = _chosen(answer, before, silent)
+        if self._follower is not None and place != before:
+            end, driver = self._follower
             end.controls_found(self._whereabouts(), clock())
             driver.pump()
+        return None
 
-    async def _look_up(self, silent: Collection[Address]) -> list[str]:
-        """What went wrong, one sentence each; such a control stays where it was."""
-        # At once: a lookup that no server answers takes half a minute.
-        answers = await asyncio.gather(*(self._addresses(control) for control in self._places))
-        problems = []
-        for control, answer in zip(list(self._places), answers, strict=True):
-            if isinstance(answer, str):
-                problems.append(answer)
-            else:
-                self._places[control] = _chosen(answer, self._places[control], silent)
-        return problems
+    def _tell_problem(self, lookup: asyncio.Task[str | None]) -> None:
+        problem = None if lookup.cancelled() else lookup.result()
+        if problem is not None and self._on_unresolved is not None:
+            self._on_unresolved(problem)
 
     async def _addresses(self, control: ControlAt) -> list[Address] | str:
         """A control's addresses of our families, at least one, or what is wrong."""
@@ -100,11 +134,14 @@ class Controls:
 def _chosen(
     addresses: Sequence[Address], current: Address | None, silent: Collection[Address]
 ) -> Address:
-    """The one to ask: the current one while it is named and answers, else the first of the first
-    one's family where we have not met silence just now. IPv6 is no way out of IPv4's silence: a
-    host that has no route would wait there while the control comes back."""
-    if current is not None and current in addresses and current not in silent:
-        return current
+    """The one to ask: the current one while it answers and is named, or nothing of its family is:
+    that is rather half an answer than a move. Else the first of the first one's family where we
+    have not met silence just now. IPv6 is no way out of IPv4's silence: a host that has no route
+    would wait there while the control comes back."""
+    if current is not None and current not in silent:
+        alike = [address for address in addresses if address.family == current.family]
+        if current in alike or not alike:
+            return current
     likely = [address for address in addresses if address.family == addresses[0].family]
     return next((address for address in likely if address not in silent), likely[0])
 

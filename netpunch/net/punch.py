@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
@@ -25,7 +25,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
-from netpunch.core.lookups import Whereabouts
+from netpunch.core.lookups import NO_NAMES, Whereabouts
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
 from netpunch.net.controls import ControlAt, Controls, local_address
@@ -86,16 +86,16 @@ class Punch:
         trace: bool = True,
         probing: Probing | None = None,
         on_payload: Callable[[bytes], None] | None = None,
+        on_unresolved: Callable[[str], None] | None = None,
     ) -> None:
         """`observer` sees every event and, with `trace`, every datagram; `probing` is shared by
         the ends of a process; `on_payload` gets what the partner's program sends on a held
-        link."""
+        link; `on_unresolved` why some of the controls are not asked, one sentence each."""
         self.failure: Failed | None = None
         """Why there is no link, in detail."""
-        self.unresolved: list[str] = []
-        """Why some of the controls are not asked, one sentence each."""
         self._probing = probing or Probing()
         self._on_payload = on_payload
+        self._on_unresolved = on_unresolved
         self._spec = spec
         self._observer = observer
         self._trace = trace
@@ -117,8 +117,7 @@ class Punch:
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
-            self._controls = Controls(self._spec.controls, families)
-            self.unresolved = self._controls.unresolved
+            self._controls = Controls(self._spec.controls, families, self._on_unresolved)
             self._machine = self._make_machine(await self._controls.find(), locals_)
             self._driver = Driver(
                 self._machine,
@@ -130,6 +129,7 @@ class Punch:
             for sock in sockets.values():
                 sock.close()
             raise
+        self._controls.follow(self._machine, self._driver)
         self._driver.open(sockets)
         if "mapped" in self._spec.candidates and isinstance(self._machine, End):
             from netpunch.net.port_mapping import PortMapping
@@ -233,7 +233,7 @@ class Punch:
             names=names,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
-            host_addresses=_own_hosts(controls),
+            host_addresses=_own_hosts(whereabouts),
             random=os.urandom,
             now=now,
         )
@@ -249,7 +249,8 @@ class Punch:
             case SprayOver():
                 self._probing.over(self)
             case LookupWanted(silent):
-                self._find_controls_again(silent)
+                assert self._controls is not None
+                self._controls.find_again(silent)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
                 event = event._replace(detail=self._refusals(to_control=True))
@@ -280,10 +281,6 @@ class Punch:
         detail = f"{failure.detail}; {refused}" if refused else failure.detail
         return failure._replace(detail=detail)
 
-    def _find_controls_again(self, silent: Collection[Address]) -> None:
-        if self._controls and self._machine and self._driver:
-            self._controls.find_again(silent, self._machine, self._driver)
-
     def _ask_for_turn(self) -> Waiting | None:
         """What is to be told if another end of this process sprays."""
         if self._probing.want(self, self._grant_turn):
@@ -301,9 +298,11 @@ class Punch:
             self._outcome.set_result(outcome)
 
 
-def _own_hosts(controls: Collection[Address]) -> list[str]:
-    """On a loopback control only the bound addresses matter: that spares the look-up."""
-    if all(is_loopback(control.host) for control in controls):
+def _own_hosts(whereabouts: Whereabouts) -> list[str]:
+    """On a loopback control only the bound addresses matter: that spares the look-up. A name may
+    stand for another one later."""
+    controls, _, names = whereabouts
+    if names == NO_NAMES and all(is_loopback(control.host) for control in controls):
         return []
     from netpunch.net.interfaces import host_addresses
 

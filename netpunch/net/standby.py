@@ -46,17 +46,17 @@ class StandbyWatch:
 
     async def close(self) -> None:
         """Tells the controls, closes the sockets."""
-        if self._driver is None or self._machine is None or self._controls is None:
-            return
-        self._machine.close(clock())
-        self._driver.pump()
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL):
-                    await self._finished.wait()
-        finally:
-            self._driver.close()
-            self._driver = None
+        if self._driver is not None and self._machine is not None:
+            self._machine.close(clock())
+            self._driver.pump()
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FAREWELL):
+                        await self._finished.wait()
+            finally:
+                self._driver.close()
+                self._driver = None
+        if self._controls is not None:
             await self._controls.close()
 
     async def _open(self) -> None:
@@ -80,6 +80,7 @@ class StandbyWatch:
                 sock.close()
             raise
         self._driver = driver
+        self._controls.follow(self._machine, driver)
         driver.open(sockets)
 
     def _take_event(self, event: Event) -> None:
@@ -87,7 +88,7 @@ class StandbyWatch:
             case PartnerReturned():
                 self._returned.set()
             case LookupWanted(silent):
-                if self._controls and self._machine and self._driver:
-                    self._controls.find_again(silent, self._machine, self._driver)
+                assert self._controls is not None
+                self._controls.find_again(silent)
             case Finished():
                 self._finished.set()

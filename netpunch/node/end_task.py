@@ -139,6 +139,7 @@ class EndTask:
             trace=services.trace,
             probing=services.probing,
             on_payload=None if forwarder is None else forwarder.deliver,
+            on_unresolved=self._warn,
         )
         try:
             published = await self._hand_over(attempt)
@@ -173,7 +174,6 @@ class EndTask:
                 await self._forwarder.open()
             await attempt.open()
             asyncio.get_running_loop().call_later(PAUSE, load_what_follows)
-            self._warn(attempt.unresolved)
             linked = await attempt.linked()
             if self._forwarder is not None:
                 self._forwarder.attach(attempt.send_payload)
@@ -371,9 +371,8 @@ class EndTask:
     def _tell(self, event: EventName, **fields: Value) -> Record:
         return self._services.journal.emit(event, pair=self.end.pair, end=self.end.end, **fields)
 
-    def _warn(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            self._services.console.warn(f"{self.end.pair} {self.end.end}: {text}")
+    def _warn(self, text: str) -> None:
+        self._services.console.warn(f"{self.end.pair} {self.end.end}: {text}")
 
     def _say(self, text: str) -> None:
         self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")

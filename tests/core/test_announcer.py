@@ -46,7 +46,7 @@ class Bench:
         self.announcer = Announcer(
             self.attempt,
             registrations,
-            lookups=Lookups(NO_NAMES, lambda _: None, self.now),
+            lookups=Lookups(NO_NAMES, lambda _: None, nonces.randbytes, self.now),
             control=CONTROL_CHANNELS["a"],
             peer=PEER_CHANNELS["a"],
             make_card=self._make_card,

@@ -7,6 +7,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import CloseSocket, OpenSockets, SprayOver
+from netpunch.core.lookups import Whereabouts
 from netpunch.wire import v2
 from netpunch.wire.card import NatClass
 from netpunch.wire.drop import Drop
@@ -157,7 +158,13 @@ class TestObservers:
     def test_an_end_that_asked_nothing_believes_nothing(self) -> None:
         bench = Bench(observers=[self.OBSERVERS])
         bench.control_says(v2.Observed(b"echoecho", A), CONTROL)
-        assert bench.drops(Drop.UNEXPECTED) == 1
+        assert bench.drops(Drop.UNEXPECTED_SOURCE) == 1
+
+    def test_a_survey_goes_on_when_control_has_moved(self, asking: Bench) -> None:
+        answer, observer = self.answers(asking)[0]
+        asking.end.controls_found(Whereabouts((ELSEWHERE,)), asking.now)
+        asking.control_says(answer, observer)
+        assert not asking.drops(Drop.UNEXPECTED_SOURCE)
 
 
 def test_a_turn_to_spray_that_nobody_needs_any_more_is_given_back() -> None:

@@ -6,7 +6,16 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Event, LookupWanted, Waiting
-from netpunch.core.lookups import INTERVAL, NO_NAMES, SILENCE, Lookups, Names, Whereabouts
+from netpunch.core.lookups import (
+    INTERVAL,
+    NO_NAMES,
+    REVIEW,
+    REVIEW_SPREAD,
+    SILENCE,
+    Lookups,
+    Names,
+    Whereabouts,
+)
 from netpunch.core.machine import NEVER
 from netpunch.core.registration import Registration
 from netpunch.wire import v2
@@ -22,11 +31,12 @@ ONE_NAMED = Names(frozenset((CONTROL,)))
 
 
 class Watched:
-    """Lookups, and the dialogues with two controls that they watch over."""
+    """Lookups, and the dialogues with two controls that they watch over. `chance` is the random
+    byte by which an end is early."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, chance: int = 0) -> None:
         self.told: list[Event] = []
-        self.lookups = Lookups(names, self.told.append, BEGAN)
+        self.lookups = Lookups(names, self.told.append, lambda n: bytes([chance]) * n, BEGAN)
         self.one, self.second = (Registration(each, 0, BEGAN) for each in (CONTROL, SECOND))
         for each in (self.one, self.second):
             each.announcing(1, BEGAN)
@@ -35,10 +45,11 @@ class Watched:
     def next_timer(self) -> float:
         return self.lookups.next_timer((self.one, self.second)) - BEGAN
 
-    def at(self, seconds: float) -> list[Event]:
+    def at(self, seconds: float, *, punching: bool = False) -> list[Event]:
         """What is told at a time."""
         self.told.clear()
-        self.lookups.handle_timer((self.one, self.second), BEGAN + seconds)
+        registrations = (self.one, self.second)
+        self.lookups.handle_timer(registrations, BEGAN + seconds, punching=punching)
         return self.told
 
     def answer(self, registration: Registration, seconds: float) -> None:
@@ -61,25 +72,26 @@ class TestWhen:
         watched = Watched(BOTH_NAMED)
         for each in (watched.one, watched.second):
             watched.answer(each, 0.0)
-        assert watched.next_timer == NEVER
-        for seconds in (1000.0, 1001.0, 1002.0):
+        assert watched.next_timer == REVIEW
+        for seconds in (100.0, 101.0, 102.0):
             watched.announce(watched.one, seconds)
-        assert watched.next_timer == 1000.0 + SILENCE
-        assert watched.at(1000.0 + SILENCE - 0.1) == []
-        assert watched.at(1000.0 + SILENCE) == [LookupWanted(frozenset((CONTROL,)))]
+        assert watched.next_timer == 100.0 + SILENCE
+        assert watched.at(100.0 + SILENCE - 0.1) == []
+        assert watched.at(100.0 + SILENCE) == [LookupWanted(frozenset((CONTROL,)))]
 
     def test_one_that_is_heard_again(self) -> None:
         watched = Watched(BOTH_NAMED)
         for each in (watched.one, watched.second):
             watched.answer(each, SILENCE + 1.0)
-        assert watched.next_timer == NEVER
-        assert watched.at(1000.0) == []
+        assert watched.next_timer == REVIEW
+        assert watched.at(REVIEW - 1.0) == []
 
     def test_only_names_are_looked_up(self) -> None:
         watched = Watched(ONE_NAMED)
         watched.answer(watched.one, 0.0)
-        assert watched.next_timer == NEVER, "the other one, which is silent, has none"
+        assert watched.next_timer == REVIEW, "the other one, which is silent, has none"
         assert Watched(NO_NAMES).next_timer == NEVER
+        assert Watched(NO_NAMES).at(1e9) == []
 
     def test_a_name_without_an_address_is_looked_up_whatever_others_say(self) -> None:
         watched = Watched(Names(frozenset((CONTROL,)), unresolved=True))
@@ -87,6 +99,28 @@ class TestWhen:
             watched.answer(each, 0.0)
         assert watched.at(INTERVAL) == [LookupWanted()]
         assert watched.next_timer == 2 * INTERVAL
+
+    @pytest.mark.parametrize(("chance", "earlier"), [(0, 0.0), (128, REVIEW * REVIEW_SPREAD / 2)])
+    def test_one_that_answers_may_be_about_to_be_moved(self, chance: int, earlier: float) -> None:
+        watched = Watched(BOTH_NAMED, chance)
+        for each in (watched.one, watched.second):
+            watched.answer(each, 0.0)
+        due = REVIEW - earlier
+        assert watched.next_timer == due
+        assert watched.at(due) == [LookupWanted()]
+        assert watched.next_timer == 2 * due
+
+    def test_a_review_waits_while_both_punch(self) -> None:
+        watched = Watched(BOTH_NAMED)
+        for each in (watched.one, watched.second):
+            watched.answer(each, 0.0)
+        assert watched.at(REVIEW, punching=True) == []
+        assert watched.next_timer == REVIEW + INTERVAL
+        assert watched.at(REVIEW + INTERVAL) == [LookupWanted()]
+
+    def test_silence_does_not_wait_for_that(self) -> None:
+        watched = Watched(BOTH_NAMED)
+        assert watched.at(REVIEW, punching=True) == [LookupWanted(frozenset((CONTROL, SECOND)))]
 
 
 class TestSilence:
@@ -162,6 +196,42 @@ class TestMoving:
         assert [each.sent.destination for each in bench.run(0.0)] == [MOVED]
         bench.wait(control=MOVED)
         assert set(asks(bench)) == {SECOND, MOVED}, "both after their 15 s"
+
+    def test_one_that_is_introducing_goes_on_with_that(self) -> None:
+        """The partner may still be known, and know us, at the old place only."""
+        bench = Bench(names=ONE_NAMED, deadline=None)
+        bench.introduce(bench.puppet())
+        bench.end.controls_found(moved_to(MOVED), bench.now)
+        assert set(asks(bench)) == {MOVED, CONTROL}
+        bench.wait()  # the partner has gone from there
+        assert asks(bench) == [MOVED]
+
+    def test_one_that_returns_to_where_it_was(self) -> None:
+        bench = Bench(names=ONE_NAMED, deadline=None)
+        bench.introduce(bench.puppet())
+        bench.end.controls_found(moved_to(MOVED), bench.now)
+        bench.run(0.0)
+        bench.end.controls_found(moved_to(CONTROL), bench.now)
+        bench.wait()
+        assert asks(bench) == [CONTROL]
+
+    def test_one_that_has_moved_is_told_nothing_more_once_linked(self) -> None:
+        bench, _ = linked("a", holds=True, names=ONE_NAMED)
+        bench.introduce(bench.puppet(b"partner2"))
+        bench.end.controls_found(moved_to(MOVED), bench.now)
+        assert asks(bench) == [MOVED]
+
+    def test_names_are_not_reviewed_while_both_punch(self) -> None:
+        bench = Bench(names=ONE_NAMED, deadline=None)
+        puppet = bench.puppet()
+        for _ in range(int(REVIEW)):
+            bench.control_says(bench.introduction(puppet, counter=bench.counter()))
+            bench.run(1.0)
+        assert not bench.events(LookupWanted)
+        for _ in range(int(2 * INTERVAL)):
+            bench.wait()
+            bench.run(1.0)
+        assert bench.events(LookupWanted) == [LookupWanted()]
 
     def test_names_that_are_found_later_are_asked_too(self) -> None:
         bench = Bench(names=Names(unresolved=True))

@@ -17,8 +17,9 @@ class NameServer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
         self._known: dict[str, tuple[Address, ...]] = {}
-        self._may_answer = asyncio.Event()
-        self._may_answer.set()
+        self._held: set[str] | None = set()
+        """Names that get no answer; None: none gets one."""
+        self._changed = asyncio.Event()
         self._was_asked = asyncio.Event()
         monkeypatch.setattr(resolve, "_look_up", self._answer)
 
@@ -26,12 +27,13 @@ class NameServer:
         """From now on; their ports do not matter."""
         self._known[name] = addresses
 
-    def hold(self) -> None:
-        """No more answers until `release`."""
-        self._may_answer.clear()
+    def hold(self, *names: str) -> None:
+        """No more answers for these, or any, until `release`."""
+        self._held = set(names) or None
 
     def release(self) -> None:
-        self._may_answer.set()
+        self._held = set()
+        self._changed.set()
 
     async def wait_for_questions(self, count: int) -> None:
         while len(self.asked) < count:
@@ -41,5 +43,7 @@ class NameServer:
     async def _answer(self, host: str) -> list[str]:
         self.asked.append(host)
         self._was_asked.set()
-        await self._may_answer.wait()
+        while self._held is None or host in self._held:
+            self._changed.clear()
+            await self._changed.wait()
         return [address.host for address in self._known.get(host, ())]

@@ -3,6 +3,7 @@ their addresses tell how our NAT maps."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,6 +12,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.errors import ControlUnreachableError
+from netpunch.net import controls as controls_module
 from netpunch.net.controls import ControlAt, Controls, observers
 from netpunch.net.driver import Driver
 from tests.net.conftest import Run
@@ -18,7 +20,7 @@ from tests.net.names import NameServer
 
 BOTH = {4, 6}
 VPS, SPARE = ControlAt("vps.example.net", 10001, 10002), ControlAt("spare.example.net", 10001)
-LITERAL = ControlAt("192.0.2.1", 10001)
+LITERAL, THIRD_AT = ControlAt("192.0.2.1", 10001), ControlAt("192.0.2.3", 10001)
 
 
 def at(host: str) -> Address:
@@ -39,9 +41,16 @@ class Follower:
     def __init__(self) -> None:
         self.told: list[Whereabouts] = []
         self.pumped = 0
+        self._was_told = asyncio.Event()
 
     def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
         self.told.append(whereabouts)
+        self._was_told.set()
+
+    async def wait_until_told(self) -> None:
+        """Of anything, since the last time."""
+        await self._was_told.wait()
+        self._was_told.clear()
 
     def pump(self) -> None:
         self.pumped += 1
@@ -50,9 +59,9 @@ class Follower:
 async def again(controls: Controls, *silent: Address) -> list[Whereabouts]:
     """What an end is told after one more lookup."""
     follower = Follower()
-    controls.find_again(silent, follower, cast(Driver, follower))
-    assert controls._lookup is not None
-    await controls._lookup
+    controls.follow(follower, cast(Driver, follower))
+    controls.find_again(silent)
+    await asyncio.wait(controls._lookups.values())
     assert follower.pumped == len(follower.told)
     return follower.told
 
@@ -85,15 +94,16 @@ def test_addresses_are_no_names(run: Run, names: NameServer) -> None:
 def test_what_does_not_resolve_gets_its_chance_later(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(SPARE.host, OTHER)
-        controls = Controls([VPS, SPARE], BOTH)
+        problems: list[str] = []
+        controls = Controls([VPS, SPARE], BOTH, problems.append)
         found = await controls.find()
         assert (found.controls, found.names.unresolved) == ((OTHER,), True)
-        assert ["vps.example.net" in text for text in controls.unresolved] == [True]
         assert await again(controls) == []
+        assert ["vps.example.net" in text for text in problems] == [True]
         names.know(VPS.host, ONE)
         [found] = await again(controls)
         assert (found.controls, found.names.unresolved) == ((ONE, OTHER), False)
-        assert len(controls.unresolved) == 1, "told once"
+        assert len(problems) == 1, "told once"
 
     run(main())
 
@@ -102,6 +112,109 @@ def test_nothing_resolves(run: Run, names: NameServer) -> None:
     async def main() -> None:
         with pytest.raises(ControlUnreachableError, match=r"vps\..*; .*spare\."):
             await Controls([VPS, SPARE], BOTH).find()
+
+    run(main())
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grace that no test can wait for: who does not wait for answers runs into the timeout."""
+    monkeypatch.setattr(controls_module, "GRACE", 1000.0)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer is enough."""
+    monkeypatch.setattr(controls_module, "GRACE", 0.0)
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize("first", [SPARE, ControlAt("192.0.2.2", 10001)], ids=["name", "literal"])
+def test_a_name_that_hangs_holds_up_nobody(run: Run, names: NameServer, first: ControlAt) -> None:
+    """It joins when it answers, in its place."""
+
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        names.know(SPARE.host, OTHER)
+        names.hold(VPS.host)
+        controls, follower = Controls([VPS, first], BOTH), Follower()
+        found = await controls.find()
+        controls.follow(follower, cast(Driver, follower))
+        assert (found.controls, found.names.unresolved) == ((OTHER,), True)
+        names.release()
+        await follower.wait_until_told()
+        assert [each.controls for each in follower.told] == [(ONE, OTHER)]
+        assert follower.told[0].observers == ((ONE, second(ONE)),)
+        assert not follower.told[0].names.unresolved
+        assert follower.pumped == 1
+        await controls.close()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("impatience")
+def test_a_late_failure_is_told(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+        names.know(SPARE.host, OTHER)
+        names.hold(VPS.host)
+        controls = Controls([VPS, SPARE], BOTH, told.put_nowait)
+        await controls.find()
+        assert told.empty()
+        names.release()
+        assert VPS.host in await told.get()
+        await controls.close()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("patience")
+def test_answers_of_a_moment_later_are_waited_for(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        names.hold(VPS.host)
+        finding = asyncio.create_task(Controls([VPS, LITERAL, THIRD_AT], BOTH).find())
+        await names.wait_for_questions(1)
+        assert not finding.done()
+        names.know(VPS.host, OTHER)
+        names.release()
+        assert (await finding).controls == (OTHER, ONE, THIRD)
+
+    run(main())
+
+
+@pytest.mark.usefixtures("impatience")
+def test_without_any_address_all_answers_are_waited_for(run: Run, names: NameServer) -> None:
+    """One that fails at once is no answer."""
+
+    async def main() -> None:
+        names.know(VPS.host, ONE)
+        names.hold(VPS.host)
+        finding = asyncio.create_task(Controls([SPARE, VPS], BOTH).find())
+        await names.wait_for_questions(2)
+        assert not finding.done()
+        names.release()
+        assert (await finding).controls == (ONE,)
+
+    run(main())
+
+
+@pytest.mark.usefixtures("impatience")
+def test_a_name_that_hangs_does_not_keep_others_from_being_looked_up(
+    run: Run, names: NameServer
+) -> None:
+    async def main() -> None:
+        names.know(SPARE.host, OTHER)
+        names.hold(VPS.host)
+        controls, follower = Controls([VPS, SPARE], BOTH), Follower()
+        await controls.find()
+        controls.follow(follower, cast(Driver, follower))
+        names.know(SPARE.host, THIRD)
+        controls.find_again([OTHER])
+        await follower.wait_until_told()
+        assert [each.controls for each in follower.told] == [(THIRD,)]
+        assert names.asked == [VPS.host, SPARE.host, SPARE.host]
+        await controls.close()
 
     run(main())
 
@@ -127,6 +240,8 @@ async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) 
         ([ONE], [ONE], ONE),
         ([ONE, IPV6], [ONE], ONE),  # no way out of IPv4's silence
         ([IPV6], [ONE], IPV6),
+        ([IPV6], [], ONE),  # half an answer moves nobody
+        ([IPV6, OTHER], [], OTHER),
         ([], [ONE], ONE),  # a name server's failure moves nobody
     ],
 )
@@ -160,14 +275,14 @@ def test_one_lookup_at_a_time(run: Run, names: NameServer) -> None:
         controls = Controls([VPS], BOTH)
         await controls.find()
         follower = Follower()
+        controls.follow(follower, cast(Driver, follower))
         names.hold()
         for _ in range(3):
-            controls.find_again([ONE], follower, cast(Driver, follower))
+            controls.find_again([ONE])
         await names.wait_for_questions(2)
         names.know(VPS.host, OTHER)
         names.release()
-        assert controls._lookup is not None
-        await controls._lookup
+        await follower.wait_until_told()
         assert len(names.asked) == 2
         assert [each.controls for each in follower.told] == [(OTHER,)]
 
@@ -183,8 +298,9 @@ def test_closing_ends_a_lookup(run: Run, names: NameServer) -> None:
         await controls.close()
         await controls.find()
         follower = Follower()
+        controls.follow(follower, cast(Driver, follower))
         names.hold()
-        controls.find_again([ONE], follower, cast(Driver, follower))
+        controls.find_again([ONE])
         await names.wait_for_questions(2)
         await controls.close()
         await controls.close()

@@ -9,7 +9,9 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import classic_end, lookups, timing
-from netpunch.core.events import LookupWanted, PartnerReturned, Registered, Waiting
+from netpunch.core.end import End
+from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
+from netpunch.net import interfaces
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.net.standby import StandbyWatch
@@ -35,6 +37,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
 def named(end: str, port: int, **more: Any) -> PunchSpec:
     """An end that knows its control by name."""
     return spec(end, Address(NAME, port), **more)
+
+
+def asking(end: str, *controls: ControlAt, **more: Any) -> PunchSpec:
+    return spec(end, **more)._replace(controls=controls)
 
 
 def elsewhere(port: int) -> str:
@@ -87,6 +93,83 @@ def test_a_held_link_hears_there_of_its_partners_return(run: Run, names: NameSer
     run(main())
 
 
+@pytest.fixture
+def reviewed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "REVIEW", SOON)
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+@pytest.mark.parametrize("protocol", ["v2", "classic"])
+def test_an_end_that_waits_goes_over_while_the_old_one_still_answers(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(lookups, "SILENCE", 1000.0)
+
+    async def main() -> None:
+        ends = [CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"]
+        old, new = Watcher(), Watcher()
+        async with control(observer=old) as address:
+            names.know(NAME, address)
+            a = Punch(named("a", address.port, **ends[0]))
+            await a.open()
+            await old.wait_for(Registered)
+            async with control(elsewhere(address.port), observer=new) as moved:
+                names.know(NAME, moved)
+                await new.wait_for(Registered)
+                b = Punch(spec("b", moved, **ends[1]))
+                await b.open()
+                links = await asyncio.gather(a.linked(), b.linked())
+                assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+                await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+def test_a_held_link_follows_and_is_not_disturbed(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "SILENCE", 1000.0)
+
+    async def main() -> None:
+        new, seen = Watcher(), Watcher()
+        async with control() as address:
+            names.know(NAME, address)
+            a, b = (Punch(named(end, address.port, holds=True), seen) for end in "ab")
+            await asyncio.gather(a.open(), b.open())
+            await asyncio.gather(a.linked(), b.linked())
+            async with control(elsewhere(address.port), observer=new) as moved:
+                names.know(NAME, moved)
+                for end in "ab":
+                    await new.wait_for(Registered, end=end)
+                assert not [event for event in seen.events if isinstance(event, Lost)]
+                assert len([event for event in seen.events if isinstance(event, Linked)]) == 2
+                await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+@pytest.mark.usefixtures("reviewed_soon")
+def test_a_name_of_several_addresses_makes_no_end_hop(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        old, new = Watcher(), Watcher()
+        async with (
+            control(observer=old) as address,
+            control(elsewhere(address.port), observer=new) as other,
+        ):
+            names.know(NAME, address)
+            a = Punch(named("a", address.port))
+            await a.open()
+            await old.wait_for(Registered)
+            names.know(NAME, other, address)
+            await names.wait_for_questions(len(names.asked) + 3)
+            await a.close()
+            assert new.events == []
+            assert len([event for event in old.events if isinstance(event, Registered)]) == 1
+
+    run(main())
+
+
 def test_an_end_on_standby_hears_there_of_its_partners_return(run: Run, names: NameServer) -> None:
     async def main() -> None:
         old, new = Watcher(), Watcher()
@@ -114,9 +197,10 @@ def test_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> No
         async with control(observer=first) as one, control(observer=second) as other:
             both = (ControlAt(one.host, one.port), ControlAt(NAME, other.port))
             waiting = Watcher()
-            a = Punch(PunchSpec("p", "a", spec("a").secret, both, local=("127.0.0.1", 0)), waiting)
+            told: asyncio.Queue[str] = asyncio.Queue()
+            a = Punch(asking("a", *both), waiting, on_unresolved=told.put_nowait)
             await a.open()
-            assert [NAME in text for text in a.unresolved] == [True]
+            assert NAME in await told.get()
             await waiting.wait_for(Waiting)
             names.know(NAME, other)
             await second.wait_for(Registered)
@@ -125,6 +209,81 @@ def test_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> No
             await asyncio.gather(a.linked(), b.linked())
             await asyncio.gather(a.close(), b.close())
             assert not [event for event in waiting.events if isinstance(event, LookupWanted)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("protocol", ["v2", "classic"])
+def test_a_link_is_made_while_another_name_hangs(
+    run: Run, names: NameServer, protocol: str
+) -> None:
+    async def main() -> None:
+        names.hold(NAME)
+        async with control() as address:
+            both = (ControlAt(NAME, 9), ControlAt(address.host, address.port))
+            more = {end: CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"}
+            a, b = (Punch(asking(end, *both, **settings)) for end, settings in more.items())
+            await asyncio.gather(a.open(), b.open())
+            links = await asyncio.gather(a.linked(), b.linked())
+            assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+            await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+def test_a_control_whose_name_answers_late_introduces_there(run: Run, names: NameServer) -> None:
+    """The partner reaches only that one."""
+
+    async def main() -> None:
+        names.hold(NAME)
+        first, second = Watcher(), Watcher()
+        async with control(observer=first) as one, control(observer=second) as other:
+            names.know(NAME, other)
+            both = (ControlAt(one.host, one.port), ControlAt(NAME, other.port))
+            a = Punch(asking("a", *both))
+            await a.open()
+            await first.wait_for(Registered)
+            names.release()
+            await second.wait_for(Registered)
+            b = Punch(spec("b", other))
+            await b.open()
+            await asyncio.gather(a.linked(), b.linked())
+            await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+def test_an_end_on_standby_begins_while_a_name_hangs(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.hold(NAME)
+        registered = Watcher()
+        async with control(observer=registered) as address:
+            both = (ControlAt(NAME, 9), ControlAt(address.host, address.port))
+            watch = StandbyWatch(asking("a", *both))
+            returned = asyncio.ensure_future(watch.returned())
+            await registered.wait_for(Registered)
+            b = Punch(spec("b", address))
+            await b.open()
+            await returned
+            await asyncio.gather(watch.close(), b.close())
+
+    run(main())
+
+
+def test_host_candidates_are_known_if_a_late_control_is_not_on_loopback(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interfaces, "host_addresses", lambda: ["192.0.2.9"])
+
+    async def main() -> None:
+        names.hold(NAME)
+        async with control() as address:
+            both = (ControlAt(NAME, 9), ControlAt(address.host, address.port))
+            a = Punch(asking("a", *both, local=("", 0)))
+            await a.open()
+            assert isinstance(a._machine, End)
+            assert "192.0.2.9" in {host.host for host in a._machine._context.hosts()}
+            await a.close()
 
     run(main())
 

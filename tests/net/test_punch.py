@@ -275,9 +275,11 @@ def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) 
         looked_up(monkeypatch, lookup)
         async with control() as address:
             controls = (ControlAt("bad", 9), ControlAt("good", address.port))
-            attempt = Punch(PunchSpec("p", "a", bytes(32), controls, local=("127.0.0.1", 0)))
+            told: asyncio.Queue[str] = asyncio.Queue()
+            spec = PunchSpec("p", "a", bytes(32), controls, local=("127.0.0.1", 0))
+            attempt = Punch(spec, on_unresolved=told.put_nowait)
             await attempt.open()
-            assert attempt.unresolved == ["cannot resolve 'bad'"]
+            assert await told.get() == "cannot resolve 'bad'"
             await attempt.close()
 
     run(main())

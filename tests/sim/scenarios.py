@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -202,15 +202,15 @@ class Scenario:
                 control.bind(port, family)
         control.start(self.setup.protocol.control(self.randbytes(control.name)))
 
-    def start_end(self, side: Side) -> None:
-        """A new process on the side's host."""
+    def start_end(self, side: Side, *, controls: Sequence[Address] = ()) -> None:
+        """A new process on the side's host. `controls`: where it takes them to be at first."""
         side.started_at.append(self.network.now)
         for family in self.setup.families:
             side.host.bind(LOCAL_PORT, family)
         machine = self.setup.protocol.end(
             side.name,
             side.host,
-            self.control_addresses,
+            list(controls or self.control_addresses),
             named=self.setup.named,
             random=self.randbytes(side.name),
             **{"deadline": self.setup.deadline, **side.settings},
@@ -226,10 +226,11 @@ class Scenario:
         (control or self.control).stop()
         self.start_control(control)
 
-    def move_control(self) -> None:
+    def move_control(self, *, old_one_stays: bool = False) -> None:
         """The first control goes on as a new process on another host; name servers know it at
         once."""
-        self.control.stop()
+        if not old_one_stays:
+            self.control.stop()
         self.control = self._control(len(self.controls) + 1)
         self.controls.append(self.control)
         here = self.control.host_address(self.setup.families[0])

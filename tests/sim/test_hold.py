@@ -9,7 +9,7 @@ import pytest
 
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
-from netpunch.core.lookups import INTERVAL
+from netpunch.core.lookups import INTERVAL, REVIEW
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
 from tests.sim.promises import TALLY, connects, one_path
@@ -23,6 +23,10 @@ TURMOIL, CALM = 100.0, 200.0
 RETRY_AFTER = 2.0
 MOVED_WITHIN = INTERVAL + LOOKUP_TIME + 1.0
 """Until an end has found a control that moved, at the worst time."""
+FOLLOWED_WITHIN = REVIEW + LOOKUP_TIME + 1.0
+"""The same while the old one still answers."""
+SOON = 3.0
+"""Until both are linked anew, where control is known."""
 
 
 def held(seed: int, setup: Setup) -> Scenario:
@@ -117,6 +121,22 @@ def test_a_held_link_outlives_a_move_of_its_control() -> None:
         punch_anew(run, run.a)
         run.restart_end(run.b)
         assert run.run_until(linked_twice(run), KEEPALIVE), f"seed {seed}"
+
+
+def test_a_held_link_follows_a_control_that_still_answers() -> None:
+    """So nothing is lost when the old one is switched off at last."""
+    for seed in range(10):
+        run = held(seed, replace(HELD, named=True))
+        old = run.control
+        run.run(run.network.random.uniform(0.0, WHILE))
+        run.move_control(old_one_stays=True)
+        run.run(FOLLOWED_WITHIN)
+        old.stop()
+        punch_anew(run, run.a)
+        run.restart_end(run.b)
+        assert run.run_until(linked_twice(run), SOON), f"seed {seed}"
+        for side in run.sides:
+            assert not list(side.host.told_of(Lost)), f"seed {seed}"
 
 
 def linked_twice(run: Scenario) -> Callable[[], bool]:

@@ -10,7 +10,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.control import ControlNode
 from netpunch.core.events import PartnerReturned
-from netpunch.core.lookups import INTERVAL
+from netpunch.core.lookups import INTERVAL, REVIEW
 from netpunch.core.settings import EndSettings
 from netpunch.core.standby import Standby
 from tests.sim.hosts import LOOKUP_TIME
@@ -126,6 +126,16 @@ def test_its_control_moves(loss: float) -> None:
         assert run.run_until(lambda: has_heard(run.a), MOVED_WITHIN), f"seed {seed}"  # noqa: B023
         run.restart_end(run.a)
         assert linked_twice(run), f"seed {seed}"
+
+
+def test_it_follows_a_control_that_still_answers() -> None:
+    for seed in range(10):
+        run = on_standby(seed, replace(HANDED_OVER, named=True))
+        run.run(run.network.random.uniform(0.0, WHILE))
+        run.move_control(old_one_stays=True)
+        run.run(REVIEW + LOOKUP_TIME + SOON)
+        run.restart_end(run.b)
+        assert hears(run, run.a), f"seed {seed}"
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.2])
