@@ -39,10 +39,6 @@ MAX_PAYLOAD = 65535
 DATAGRAMS_PER_WAKEUP = 64
 """A flood on one socket gets so many before the timer and the other sockets get their turn."""
 
-ANSWERED_AT_ONCE = 8
-"""Datagrams of a wakeup that are answered one by one: who asks one question after the other has
-often asked the next by then, which spares a wakeup. The rest are a crowd, answered together."""
-
 FEW = 8
 """Datagrams to send that are not worth looking at them all first."""
 
@@ -79,8 +75,11 @@ class Endpoint:
 
     def read(self) -> None:
         """Feeds the driver what has arrived; the loop calls it."""
-        self._read_some(DATAGRAMS_PER_WAKEUP)
-        self._driver.pump()
+        for _ in range(DATAGRAMS_PER_WAKEUP):
+            if not self._read_one():
+                break
+            self._driver.drain()
+        self._driver.arm()
 
     def send_together(self, _transmits: Sequence[Transmit], /) -> bool:
         """Sends all of them at the cost of few, if it can; returns whether it did."""
@@ -116,20 +115,15 @@ class Endpoint:
         loop.remove_reader(self._sock)
         self._sock.close()
 
-    def _read_some(self, limit: int) -> bool:
-        """Feeds up to `limit` datagrams; returns whether there may be more."""
-        driver, via = self._driver, self.via
-        take, drain, size = driver.take, driver.drain, driver.max_datagram
-        address_of, receive = self._address_of, self._sock.recvfrom
-        for count in range(limit):
-            try:
-                data, source = receive(size)
-            except OSError as error:
-                self._count(error)
-                return False
-            take(data, address_of(source), clock(), via)
-            if count < ANSWERED_AT_ONCE:
-                drain()
+    def _read_one(self) -> bool:
+        """Whether there was one."""
+        driver = self._driver
+        try:
+            data, source = self._sock.recvfrom(driver.max_datagram)
+        except OSError as error:
+            self._count(error)
+            return False
+        driver.take(data, self._address_of(source), clock(), self.via)
         return True
 
     def _count(self, error: OSError) -> None:

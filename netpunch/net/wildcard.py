@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from netpunch.core.events import Via
-from netpunch.net.driver import ANSWERED_AT_ONCE, DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
+from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.sockets import EXHAUSTED, WILDCARDS
 
 if sys.platform == "linux":
@@ -66,19 +66,18 @@ class WildcardEndpoint(Endpoint):
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
-    def read(self) -> None:
-        driver, receive = self._driver, self._sock.recvmsg
-        for count in range(DATAGRAMS_PER_WAKEUP):
-            try:
-                data, ancillary, _flags, source = receive(driver.max_datagram, ANCILLARY_SIZE)
-            except OSError as error:
-                self._count(error)
-                break
-            via = self._via_for(asked_address(ancillary))
-            driver.take(data, self._address_of(source), clock(), via)
-            if count < ANSWERED_AT_ONCE:
-                driver.drain()
-        driver.pump()
+    def _read_one(self) -> bool:
+        driver = self._driver
+        try:
+            data, ancillary, _flags, source = self._sock.recvmsg(
+                driver.max_datagram, ANCILLARY_SIZE
+            )
+        except OSError as error:
+            self._count(error)
+            return False
+        via = self._via_for(asked_address(ancillary))
+        driver.take(data, self._address_of(source), clock(), via)
+        return True
 
     def _via_for(self, asked: str | None) -> Via:
         if asked is None:

@@ -23,10 +23,13 @@ import itertools
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from netpunch.address import Address
+from netpunch.net.batch import Receiver, Sender
+from netpunch.net.driver import MAX_DATAGRAM
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.wire import classic
 from tests.bench.machine import machine
@@ -74,9 +77,9 @@ class Client:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._sock.connect(("127.0.0.1", target.port))
         self._sock.settimeout(TIMEOUT)
-
-    def say(self, datagram: bytes) -> None:
-        self._sock.send(datagram)
+        self._target = Address(*self._sock.getpeername())
+        self._sender = Sender(socket.AF_INET, MAX_DATAGRAM)
+        self._receiver = Receiver(socket.AF_INET, MAX_DATAGRAM)
 
     def saturate(self, datagrams: Datagrams, *, answered: int = 1) -> Cost:
         """One of `answered` datagrams is answered."""
@@ -86,20 +89,51 @@ class Client:
         return self._measure(len(datagrams), lambda: self._stream(datagrams, 1, 1))
 
     def _stream(self, datagrams: Datagrams, window: int, answered: int) -> None:
-        send, receive = self._sock.send, self._sock.recv
-        rest = iter(datagrams)
-        for datagram in itertools.islice(rest, window):
-            send(datagram)
-        for _ in range(len(datagrams) // answered):
-            receive(2048)
-            for datagram in itertools.islice(rest, answered):
-                send(datagram)
+        """In batches: a generator that is slower than the server measures its idleness."""
+        sent = min(window, len(datagrams))
+        missing = len(datagrams) // answered
+        self._send(datagrams[:sent])
+        while missing > 0:
+            answers = self._receive()
+            missing -= answers
+            more = answers * answered
+            self._send(datagrams[sent : sent + more])
+            sent += more
+        if missing < 0:
+            raise SystemExit("more answers than questions: something else is being measured")
+
+    def _send(self, datagrams: Datagrams) -> None:
+        if len(datagrams) == 1:
+            self._sock.send(datagrams[0])
+        else:
+            to = [self._target] * len(datagrams)
+            self._sender.send(self._sock, datagrams, to, _fail)
+
+    def _receive(self) -> int:
+        """How many answers are there, at least one."""
+        self._sock.recv(MAX_DATAGRAM)
+        try:
+            return 1 + len(self._receiver.receive(self._sock))
+        except BlockingIOError:
+            return 1
 
     def _measure(self, count: int, ask: Callable[[], None]) -> Cost:
         cpu, wall = self._server.cpu(), time.perf_counter()
         ask()
         cpu, wall = self._server.cpu() - cpu, time.perf_counter() - wall
         return Cost(cpu / count * 1e6, cpu / wall)
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+@contextmanager
+def classic_partner(port: int) -> Iterator[None]:
+    """The end `b` at a control: only then is `a` answered. What control tells it goes here."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(classic.sign(CLASSIC_SECRET, b"b"), ("127.0.0.1", port))
+        yield
 
 
 def take(datagrams: Iterable[bytes], count: int) -> list[bytes]:
@@ -123,9 +157,10 @@ def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
     with ExitStack() as stack:
         bare = Client(stack.enter_context(server(echo)))
         mute = Client(stack.enter_context(server(sink)))
-        node = Client(stack.enter_context(server(control, PAIRS, CLASSIC)))
+        target = stack.enter_context(server(control, PAIRS, CLASSIC))
+        stack.enter_context(classic_partner(target.port))
+        node = Client(target)
         pin(GENERATOR_CORE)
-        node.say(classic.sign(CLASSIC_SECRET, b"b"))
         for _ in range(rounds):
             time.sleep(PAUSE)
             short, long = take(classic_questions, count), take(v2_questions, count)
@@ -177,9 +212,8 @@ def profile(what: str, count: int) -> None:
         "forged": (flood(announcements(), count), ONE_HONEST_IN),
     }
     datagrams, answered = questions[what]
-    with server(control, PAIRS, CLASSIC, True) as target:
+    with server(control, PAIRS, CLASSIC, True) as target, classic_partner(target.port):
         node = Client(target)
-        node.say(classic.sign(CLASSIC_SECRET, b"b"))
         node.saturate(take(datagrams, count // ONE_HONEST_IN * ONE_HONEST_IN), answered=answered)
 
 
