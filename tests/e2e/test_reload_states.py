@@ -15,11 +15,9 @@ import pytest
 
 from tests.e2e.assertions import assert_answered, assert_stops
 from tests.e2e.site import Settings, Site
-from tests.node.children import needs_proc
+from tests.node.children import GATED, needs_proc
 
 AT_ONCE = 4
-GATED = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
-"""A hook that lasts until the test lets it go on."""
 LATER = "60s"
 """More than a test takes."""
 FOREGROUND = ["sh", "-c", "echo begun; sleep 60 & wait"]

@@ -33,6 +33,16 @@ on_both_loops = pytest.mark.parametrize(
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
 
 
+GATE_TURNS = 6000
+"""Looks for the gate, a hundredth of a second and more apart: longer than a test waits for what
+is behind it. The hook must not look on for ever when its test is killed."""
+GATED = (
+    f"echo begun; turns={GATE_TURNS}; while [ ! -e open ]; do"
+    " sleep 0.01; turns=$((turns - 1)); [ $turns -gt 0 ] || exit 1; done"
+)
+"""A hook that says so when it begins, and lasts until the test makes a file `open`."""
+
+
 class Output:
     """Collects what a child printed."""
 

@@ -21,7 +21,7 @@ from netpunch.node.end_task import JITTER, EndTask
 from netpunch.node.publish import Published, publish
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import SECRET, Watcher, control, spec
-from tests.node.children import Run, needs_proc, nobody_left, on_both_loops, script
+from tests.node.children import GATED, Run, needs_proc, nobody_left, on_both_loops, script
 from tests.node.told import Told, end_with
 
 pytestmark = on_both_loops
@@ -218,12 +218,11 @@ def test_a_failed_up_takes_the_env_file_along(
 @pytest.mark.parametrize("gently", [True, False])
 def test_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
     """Gently, `up` finishes, and the env file stays: the link is in use."""
-    pair_ends = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
 
     async def main() -> None:
         told = Told()
         async with control() as address, partner(address):
-            hooks = logging_hooks(tmp_path, up=pair_ends)
+            hooks = logging_hooks(tmp_path, up=GATED)
             end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
             async with running(end):
                 await told.wait_for("hook.output")
