@@ -26,6 +26,7 @@ from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
 from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
+from netpunch.node.waiting import first, outlast
 from netpunch.output.record import EventName, Record, Value
 from netpunch.template import render
 
@@ -82,10 +83,10 @@ class EndTask:
 
     async def stop(self, *, gently: bool = False) -> None:
         """Ends it cleanly; `gently` lets a running hook finish first. Called again, it cuts
-        whatever still runs. What the task raises is for whoever started it."""
+        whatever still runs but `fail`. What the task raises is for whoever started it."""
         if self._task is None:
             return
-        self._hooks.gently = gently
+        self._hooks.stop(gently=gently)
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -199,10 +200,10 @@ class EndTask:
 
         writing = asyncio.ensure_future(asyncio.to_thread(publish, self.end, linked, time.time()))
         try:
-            return await asyncio.shield(writing)
+            return await outlast(writing)
         except asyncio.CancelledError:
             with contextlib.suppress(NetpunchError):
-                self._withdraw(await writing)
+                self._withdraw(writing.result())
             raise
 
     async def _up(self, linked: Linked, published: Published) -> None:
@@ -234,7 +235,8 @@ class EndTask:
         try:
             await attempt.close()
         finally:
-            await self._hooks.fail_stopped(self._tell(EventName.PAIR_FAILED, reason="stopped"))
+            record = self._tell(EventName.PAIR_FAILED, reason="stopped")
+            await self._hooks.fail("stopped", record)
 
     def _withdraw(self, published: Published | None) -> None:
         if published is None:
@@ -259,7 +261,7 @@ class EndTask:
         watched = [working]
         if self.end.standby and self.end.protocol == "v2":
             watched.append(self._stand_by())
-        return await _first(watched)
+        return await first(watched)
 
     async def _stand_by(self) -> Loss:
         """Until the partner wants to punch anew. At most once in `retry_after`, or a partner that
@@ -305,7 +307,7 @@ class EndTask:
             watched = [self._command_end(command)]
             if self.end.check:
                 watched.append(self._watch_checks())
-            return await _first(watched)
+            return await first(watched)
         finally:
             await command.stop()
 
@@ -384,15 +386,3 @@ def _forwarder(forward: Forward) -> Forwarder:
 
     to = None if forward.to is None else (forward.to.host, forward.to.port)
     return Forwarder((forward.listen.host, forward.listen.port), to)
-
-
-async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:
-    """The first result; the others are cancelled and awaited."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,7 +23,7 @@ from netpunch.output.record import Record, encode
 AT_ONCE = 4
 """Hooks that run at the same time in this process."""
 
-STOP_GRACE = 2.0
+STOP_GRACE = 1.5
 """Seconds between SIGTERM and SIGKILL when the run is cancelled: a stop must end within 10."""
 
 
