@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
-from netpunch.errors import OutputError
+from netpunch.errors import OutputError, ResourcesError
 from netpunch.node.hooks import (
     STOP_GRACE,
     Hook,
@@ -88,11 +88,14 @@ class EndHooks:
             timeout.reschedule(self._hurried_at + seconds)
 
     async def is_alive(self) -> bool:
-        """Whether the check passes; never without one."""
-        if not self._end.check:
-            return False
+        """Whether the check passes; never without one. Raises ResourcesError when it could not be
+        run for the moment: then nobody knows."""
         result = await self._run("check", self._end.check, self._who)
-        return result is not None and result.outcome is Outcome.DONE
+        if result is None:
+            return False
+        if result.lacked:
+            raise ResourcesError(f"cannot check the link: {result.err}")
+        return result.outcome is Outcome.DONE
 
     async def before(self) -> HookResult | None:
         """Lets whoever has the port release it. None: there is no such hook."""
