@@ -92,6 +92,23 @@ def test_control_serves_pairs_that_come_later(site: Site) -> None:
     assert control.stop() == 0
 
 
+def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
+    site.write_nodes(mode="keep", control={"expire": "1h"})
+    control = site.run_node("vps")
+    home = site.run_node("home")
+    control.wait_for("control.registered", end="a")
+    home.signal(signal.SIGSTOP)
+    site.write_nodes(mode="keep", control={"expire": "2h"})
+    site.reload(control)
+    assert not control.events("control.expired")
+    site.write_nodes(mode="keep", control={"expire": "100ms"})
+    site.reload(control)
+    assert control.wait_for("control.expired", end="a")["reason"] == "silent"
+    assert len(control.events("control.registered")) == 1
+    assert len(control.events("control.ready")) == 1
+    assert control.stop() == 0
+
+
 def test_a_hook_is_not_cut(site: Site) -> None:
     gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({"p": gated}, secret="generate")
