@@ -92,6 +92,40 @@ def test_control_serves_pairs_that_come_later(site: Site) -> None:
     assert control.stop() == 0
 
 
+def test_ends_on_other_nodes_see_nothing_of_other_pairs(site: Site) -> None:
+    """Pairs of their control come, change and go. One of these ends is linked, one waits."""
+
+    def between(a: str, b: str, name: str) -> Settings:
+        return {name: {"secret_file": f"{name}.key", "a": {"node": a}, "b": {"node": b}}}
+
+    for name in ("linked", "waits", "goes", "changes", "comes"):
+        site.write_key(f"{name}.key")
+    these = between("home", "office", "linked") | between("home", "late", "waits")
+    others = between("away", "away", "goes") | between("away", "away", "changes")
+    vps: Settings = {"control": {"node": "vps"}, "mode": "keep", "keepalive": "100ms"}
+    site.write(these | others, **vps)
+    control, home, office = (site.run_node(node) for node in ("vps", "home", "office"))
+    home.wait_for("pair.up", pair="linked")
+    office.wait_for("pair.up", pair="linked")
+    home.wait_for("pair.waiting", pair="waits")
+    told = home.events(), office.events()
+    others = between("away", "away", "changes") | between("away", "away", "comes")
+    site.write_key("changes.key")
+    site.write(these | others, **vps)
+    site.reload(control)
+    away = site.run_node("away")
+    for name in ("changes", "comes"):
+        away.wait_for("pair.up", 2, pair=name)
+    assert (home.events(), office.events()) == told
+    late = site.run_node("late")
+    for end in (home, late):
+        end.wait_for("pair.up", pair="waits")
+    assert len(control.events("control.registered", pair="waits", end="a")) == 1
+    assert home.events(pair="linked") == [each for each in told[0] if each.get("pair") == "linked"]
+    assert office.events() == told[1]
+    assert [each.stop() for each in (control, home, office, away, late)] == [0] * 5
+
+
 def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
     site.write_nodes(mode="keep", control={"expire": "1h"})
     control = site.run_node("vps")
