@@ -101,13 +101,12 @@ class ControlV2(Outbox):
     def replace_pairs(self, pairs: Mapping[str, bytes]) -> None:
         """Serves these pairs from now on; those that stay the same keep their registrations."""
         self._desks.replace(pairs)
-        self._expiries = Expiries()
-        self.registered = 0
-        for desk in self._desks.all():
-            desk.awaits_expiry = False
-            if desk.live is not None:
-                self.registered += 1
-                self._await_expiry(desk, desk.live)
+        self._await_expiries()
+
+    def expire_after(self, seconds: float) -> None:
+        """From now on, registrations that are there included."""
+        self._expire = seconds
+        self._await_expiries()
 
     # The contract.
 
@@ -207,6 +206,16 @@ class ControlV2(Outbox):
         self._emit(Registered(desk.pair.name, desk.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
             self._tell_conflict(desk, displaced.address, source, now)
+
+    def _await_expiries(self) -> None:
+        """Reckons anew who is there and until when."""
+        self._expiries = Expiries()
+        self.registered = 0
+        for desk in self._desks.all():
+            desk.awaits_expiry = False
+            if desk.live is not None:
+                self.registered += 1
+                self._await_expiry(desk, desk.live)
 
     def _await_expiry(self, desk: Desk, live: Live) -> None:
         if not desk.awaits_expiry:

@@ -56,11 +56,13 @@ class ControlTask:
         self._services.console.say(f"control {control.name}: listening on {shown}")
 
     def update(self, plan: ControlPlan) -> bool:
-        """Takes over the pairs of a new plan; False if more than the pairs differ."""
-        if plan.control != self.plan.control:
+        """Takes over the pairs of a new plan and its `expire`; False if more than that differs."""
+        expire = plan.control.expire
+        if plan.control != self.plan.control._replace(expire=expire):
             return False
         self.plan = plan
         self._machine.v2.replace_pairs(plan.keys)
+        self._machine.v2.expire_after(expire)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
         if self._listener is not None:
             self._listener.pump()

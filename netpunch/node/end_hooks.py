@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
 
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
-from netpunch.errors import OutputError
+from netpunch.errors import OutputError, ResourcesError
 from netpunch.node.hooks import (
     STOP_GRACE,
     Hook,
@@ -23,10 +23,14 @@ from netpunch.node.hooks import (
 )
 from netpunch.node.process import TERM_GRACE
 from netpunch.node.services import Services
+from netpunch.node.waiting import outlast
 from netpunch.output.record import EventName, Record, Value
 
 CHECK_TIMEOUT = 30.0
 """Seconds; a check that takes longer is no check."""
+STOPPED_TURN = 2.0
+"""Seconds after a stop in which `fail` gets its turn, so that the partner's hook is cut before it
+(STOP_GRACE, and a moment for the dead to vanish). A partner's that hangs on is not waited for."""
 STOPPED_TIMEOUT = 3.0
 """Seconds for the `fail` hook of a stopped end: the process must end within 10."""
 CONSEQUENCES = ("down", "fail")
@@ -56,23 +60,42 @@ SUCCEEDED = {"before": Phase.CLAIMED, "up": Phase.IN_USE}
 class EndHooks:
     """Runs what the configuration of one end names. Nothing is run for an empty argv.
 
-    A hook is not cut when its end is stopped `gently` (a reload): the stop waits for it."""
+    A hook is not cut when its end is stopped gently (a reload): the stop waits for it. Else it
+    is, but for `fail`, which gives back what `before` took: that has to hurry."""
 
     def __init__(self, end: End, services: Services) -> None:
-        self.gently = False
         self.phase = Phase.FREE
+        self._gently = False
+        self._hurried_at: float | None = None
+        """When the end was stopped, and not gently."""
+        self._limit: tuple[asyncio.Timeout, float] | None = None
+        """Of what runs or waits now, and its seconds from the stop on."""
         self._end = end
         self._services = services
         self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
         if end.local.port:
             self._who["NETPUNCH_LPORT"] = str(end.local.port)
 
+    def stop(self, *, gently: bool) -> None:
+        """To be called before the end is cancelled. May be repeated: a gentle stop is no longer
+        one when the process is to end."""
+        self._gently = gently
+        if gently or self._hurried_at is not None:
+            return
+        self._hurried_at = asyncio.get_running_loop().time()
+        if self._limit is not None:
+            timeout, seconds = self._limit
+            timeout.reschedule(self._hurried_at + seconds)
+
     async def is_alive(self) -> bool:
-        """Whether the check passes; never without one."""
-        if not self._end.check:
-            return False
+        """Whether the check passes; never without one. Raises ResourcesError when it could not be
+        run for the moment: then nobody knows."""
         result = await self._run("check", self._end.check, self._who)
-        return result is not None and result.outcome is Outcome.DONE
+        if result is None:
+            return False
+        if result.lacked:
+            raise ResourcesError(f"cannot check the link: {result.err}")
+        return result.outcome is Outcome.DONE
 
     async def before(self) -> HookResult | None:
         """Lets whoever has the port release it. None: there is no such hook."""
@@ -106,14 +129,11 @@ class EndHooks:
         await self._run("down", self._end.hooks.down, variables, record)
 
     async def fail(self, reason: str, record: Record) -> None:
-        """There is no link, for `reason`."""
-        variables = hook_variables("fail", self._who, reason=reason)
-        await self._run("fail", self._end.hooks.fail, variables, record)
-
-    async def fail_stopped(self, record: Record) -> None:
-        """The end is being stopped after `before`: gives back what that took."""
-        variables = hook_variables("fail", self._who, reason="stopped")
-        await self._run("fail", self._end.hooks.fail, variables, record, stopping=True)
+        """There is no link, for `reason`. Cancelled, it comes to its end first."""
+        if self._end.hooks.fail:
+            variables = hook_variables("fail", self._who, reason=reason)
+            running = self._run_in_turn("fail", self._end.hooks.fail, variables, record)
+            await outlast(asyncio.ensure_future(running))
 
     def show_output(self, name: str, stream: str, text: str) -> None:
         """A line that a hook or the command printed. What checks print, people need not see."""
@@ -122,63 +142,77 @@ class EndHooks:
             self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
 
     async def _run(
-        self,
-        name: str,
-        argv: Argv,
-        variables: Mapping[str, str],
-        record: Record | None = None,
-        *,
-        stopping: bool = False,
+        self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None = None
     ) -> HookResult | None:
-        """`record` is the event it gets, by default its own start."""
         if not argv:
             return None
-        running = asyncio.ensure_future(
-            self._run_in_turn(name, argv, variables, record, stopping=stopping)
-        )
+        running = asyncio.ensure_future(self._run_in_turn(name, argv, variables, record))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            if not self.gently:
+            if not self._gently:
                 running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running  # a second cancellation gets through to it
             raise
 
     async def _run_in_turn(
-        self,
-        name: str,
-        argv: Argv,
-        variables: Mapping[str, str],
-        record: Record | None,
-        *,
-        stopping: bool,
-    ) -> HookResult:
-        async with self._services.hooks.turn(self._end.pair, urgent=stopping):
+        self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None
+    ) -> HookResult | None:
+        """`record` is the event it gets, by default its own start. None: it was cut, for it did
+        not hurry enough."""
+        async with contextlib.AsyncExitStack() as turn:
+            await self._take(turn)
             self.phase = BEGUN.get(name, self.phase)
             started = self._emit(EventName.HOOK_START, name, argv=argv)
             hook = Hook(
                 argv,
                 self._end.directory,
-                self._timeout(name, stopping=stopping),
+                self._timeout(name),
                 variables,
                 record or started,
-                STOP_GRACE if stopping else TERM_GRACE,
+                TERM_GRACE if self._hurried_at is None else STOP_GRACE,
             )
             result = None
             try:
-                result = await run_hook(hook, partial(self.show_output, name))
+                result = await self._run_hurrying(name, hook)
             finally:
                 self._tell_end(name, result)
-            if result.outcome is Outcome.DONE:
+            if result is not None and result.outcome is Outcome.DONE:
                 self.phase = SUCCEEDED.get(name, self.phase)
             return result
 
-    def _timeout(self, name: str, *, stopping: bool) -> float:
+    async def _take(self, turn: contextlib.AsyncExitStack) -> None:
+        """Waits for this hook's turn; in a hurry not for a slot, and not for ever."""
+        hurried_at = self._hurried_at
+        until = None if hurried_at is None else hurried_at + STOPPED_TURN
+        waiting = self._services.hooks.turn(self._end.pair, urgent=hurried_at is not None)
+        with contextlib.suppress(TimeoutError):  # then it goes without
+            async with self._limited(STOPPED_TURN, until):
+                await turn.enter_async_context(waiting)
+
+    async def _run_hurrying(self, name: str, hook: Hook) -> HookResult | None:
+        """What has begun when the stop comes still gets the time of what begins after it."""
+        with contextlib.suppress(TimeoutError):  # `hook.end` will tell
+            async with self._limited(STOPPED_TIMEOUT):
+                return await run_hook(hook, partial(self.show_output, name))
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, seconds: float, until: float | None = None) -> AsyncIterator[None]:
+        """Raises TimeoutError `seconds` after a stop that comes meanwhile, or at `until`."""
+        async with asyncio.timeout_at(until) as timeout:
+            self._limit = timeout, seconds
+            try:
+                yield
+            finally:
+                self._limit = None
+
+    def _timeout(self, name: str) -> float:
         if name == "check":
             return min(CHECK_TIMEOUT, self._end.check_every)
         limit = self._end.hooks.timeout
-        return min(STOPPED_TIMEOUT, limit) if stopping else limit
+        return limit if self._hurried_at is None else min(STOPPED_TIMEOUT, limit)
 
     def _tell_end(self, name: str, result: HookResult | None) -> None:
         if result is None:

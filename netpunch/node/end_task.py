@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netpunch.config.model import End, Forward
 from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
-from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError
+from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError, ResourcesError
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.node.end_hooks import EndHooks, Phase
@@ -26,6 +26,7 @@ from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
 from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
+from netpunch.node.waiting import first, outlast
 from netpunch.output.record import EventName, Record, Value
 from netpunch.template import render
 
@@ -82,10 +83,10 @@ class EndTask:
 
     async def stop(self, *, gently: bool = False) -> None:
         """Ends it cleanly; `gently` lets a running hook finish first. Called again, it cuts
-        whatever still runs. What the task raises is for whoever started it."""
+        whatever still runs but `fail`. What the task raises is for whoever started it."""
         if self._task is None:
             return
-        self._hooks.gently = gently
+        self._hooks.stop(gently=gently)
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -128,7 +129,7 @@ class EndTask:
 
         Raises what went wrong, after it was reported and the `fail` hook has run."""
         wanted, self._partner_wants = self._partner_wants, False
-        if not wanted and await self._hooks.is_alive():
+        if not wanted and await self._is_alive():
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
@@ -153,6 +154,14 @@ class EndTask:
             await attempt.close()
         await self._down(loss, published.variables)
         return loss
+
+    async def _is_alive(self) -> bool:
+        """Where nobody knows, that is reported: a new attempt could end a link that works."""
+        try:
+            return await self._hooks.is_alive()
+        except ResourcesError as error:
+            self._tell_failed(reason_of(error), str(error), None)
+            raise
 
     async def _leave_alone(self) -> Loss | None:
         """A link of an earlier process works: only in `keep` it matters when it is lost."""
@@ -183,13 +192,17 @@ class EndTask:
             await self._up(linked, published)
         except NetpunchError as error:
             self._withdraw(published)
-            await self._fail(attempt, error)
+            reason = reason_of(error)
+            record = self._tell_failed(reason, str(error), attempt.failure)
+            if self._hooks.phase is not Phase.ANSWERED:  # else it was `up` that failed
+                await self._fail(attempt, reason, record)
             raise
         except asyncio.CancelledError:
             if self._hooks.phase is not Phase.IN_USE:
                 self._withdraw(published)
             if self._hooks.phase is Phase.CLAIMED:
-                await self._fail_stopped(attempt)
+                record = self._tell(EventName.PAIR_FAILED, reason="stopped")
+                await self._fail(attempt, "stopped", record)
             raise
         return published
 
@@ -199,10 +212,10 @@ class EndTask:
 
         writing = asyncio.ensure_future(asyncio.to_thread(publish, self.end, linked, time.time()))
         try:
-            return await asyncio.shield(writing)
+            return await outlast(writing)
         except asyncio.CancelledError:
             with contextlib.suppress(NetpunchError):
-                self._withdraw(await writing)
+                self._withdraw(writing.result())
             raise
 
     async def _up(self, linked: Linked, published: Published) -> None:
@@ -220,21 +233,11 @@ class EndTask:
         self._say(f"down: {loss.detail}")
         await self._hooks.down(link, loss.reason, record)
 
-    async def _fail(self, attempt: Punch, error: NetpunchError) -> None:
-        reason = reason_of(error)
-        record = self._tell_failed(reason, str(error), attempt.failure)
-        if self._hooks.phase is Phase.ANSWERED:
-            return  # it was `up` that failed
+    async def _fail(self, attempt: Punch, reason: str, record: Record) -> None:
         try:
             await attempt.close()
         finally:
             await self._hooks.fail(reason, record)
-
-    async def _fail_stopped(self, attempt: Punch) -> None:
-        try:
-            await attempt.close()
-        finally:
-            await self._hooks.fail_stopped(self._tell(EventName.PAIR_FAILED, reason="stopped"))
 
     def _withdraw(self, published: Published | None) -> None:
         if published is None:
@@ -259,7 +262,7 @@ class EndTask:
         watched = [working]
         if self.end.standby and self.end.protocol == "v2":
             watched.append(self._stand_by())
-        return await _first(watched)
+        return await first(watched)
 
     async def _stand_by(self) -> Loss:
         """Until the partner wants to punch anew. At most once in `retry_after`, or a partner that
@@ -305,7 +308,7 @@ class EndTask:
             watched = [self._command_end(command)]
             if self.end.check:
                 watched.append(self._watch_checks())
-            return await _first(watched)
+            return await first(watched)
         finally:
             await command.stop()
 
@@ -315,10 +318,17 @@ class EndTask:
         return Loss("command", detail, quick=command.duration < QUICK_END)
 
     async def _watch_checks(self) -> Loss:
-        failed = 0
+        failed, lacking = 0, False
         while failed < FAILED_CHECKS:
             await asyncio.sleep(self.end.check_every)
-            failed = 0 if await self._hooks.is_alive() else failed + 1
+            try:
+                failed = 0 if await self._hooks.is_alive() else failed + 1
+            except ResourcesError as error:  # which says nothing about the link
+                if not lacking:
+                    self._warn([str(error)])
+                lacking = True
+            else:
+                lacking = False
         return Loss("check", f"the check failed {FAILED_CHECKS} times")
 
     # Telling.
@@ -383,15 +393,3 @@ def _forwarder(forward: Forward) -> Forwarder:
 
     to = None if forward.to is None else (forward.to.host, forward.to.port)
     return Forwarder((forward.listen.host, forward.listen.port), to)
-
-
-async def _first(coroutines: Sequence[Coroutine[Any, Any, Loss]]) -> Loss:
-    """The first result; the others are cancelled and awaited."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,13 +17,13 @@ from weakref import WeakValueDictionary
 from netpunch.address import Address
 from netpunch.errors import HookError, NotLinkedError
 from netpunch.node.output_lines import OnOutput, OutputLines
-from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
+from netpunch.node.process import TERM_GRACE, Exit, LackError, ProcessGroup
 from netpunch.output.record import Record, encode
 
 AT_ONCE = 4
 """Hooks that run at the same time in this process."""
 
-STOP_GRACE = 2.0
+STOP_GRACE = 1.5
 """Seconds between SIGTERM and SIGKILL when the run is cancelled: a stop must end within 10."""
 
 
@@ -62,6 +62,8 @@ class HookResult(NamedTuple):
     """Bytes of output that were not passed on."""
     err: str | None = None
     """What is wrong, when it failed."""
+    lacked: bool = False
+    """It was not run, for lack of what the system may have again later."""
 
 
 def hook_variables(
@@ -95,7 +97,8 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
             hook.argv, hook.directory, hook.variables, output, standard_input=stdin
         )
     except HookError as error:
-        return HookResult(Outcome.FAILED, 0.0, err=str(error))
+        lacked = isinstance(error, LackError)
+        return HookResult(Outcome.FAILED, 0.0, err=str(error), lacked=lacked)
     try:
         timed_out = not await process.exits_within(hook.timeout)
         if timed_out:

@@ -41,11 +41,20 @@ GROUP_POLL = 0.05
 READ_BYTES = 64 * 1024
 """A pipe's buffer."""
 
+_LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""Of descriptors, memory or processes: that may pass, and says nothing about the program."""
+
 _SPAWN_ADVICE = {
     errno.ENOENT: "the interpreter that its first line (#!) names does not exist",
     errno.EMFILE: f"too many open files in this process; {MORE_FILES_ADVICE}",
+    errno.EAGAIN: "no more processes; raise TasksMax= of its systemd unit, or `ulimit -u`",
     errno.ENOEXEC: "it is neither a binary for this machine nor a script with a first line #!",
 }
+
+
+class LackError(HookError):
+    """The system has nothing left to run a program with, for the moment. Raise the limit that the
+    message names."""
 
 
 class Exit(NamedTuple):
@@ -116,7 +125,7 @@ class ProcessGroup:
         standard_input: bytes | None = None,
     ) -> None:
         """`standard_input`: at most 4096 bytes; None is /dev/null. Raises HookError when the
-        program cannot be started."""
+        program cannot be started, LackError when that may pass."""
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
@@ -181,7 +190,7 @@ class ProcessGroup:
             self._signal_group(signal.SIGKILL)
             self._process.wait()
             self.close()
-            raise HookError(f"cannot watch a child process: {error}") from error
+            raise LackError(f"cannot watch a child process: {error}") from error
 
     def _wait(self) -> None:
         self._process.wait()
@@ -261,9 +270,8 @@ def _spawn(
     except OSError as error:
         if error.filename == str(directory):
             raise HookError(f"{directory}: cannot run there: {error.strerror}") from error
-        raise HookError(
-            f"{argv[0]}: {_SPAWN_ADVICE.get(error.errno or 0, error.strerror)}"
-        ) from error
+        raised = LackError if error.errno in _LACKS else HookError
+        raise raised(f"{argv[0]}: {_SPAWN_ADVICE.get(error.errno or 0, error.strerror)}") from error
     except ValueError as error:  # a NUL byte in an argument
         raise HookError(f"{argv[0]}: {error}") from error
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 BUG_EXIT_CODE = 70
 
 STOP_PATIENCE = 4.5
-"""Seconds that ends get to stop; then what they still run is cut. With the 2 s that a cut takes
-and the 3 s for readers of our output that stall, a stop ends within 10 s."""
+"""Seconds that ends get to stop; then what they still run is cut, but for `fail` hooks, which are
+done 6.5 s after the stop at the latest (STOPPED_TURN, STOPPED_TIMEOUT, STOP_GRACE). With the 3 s
+for readers of our output that stall, a stop ends within 10 s."""
 
 
 class Supervisor:

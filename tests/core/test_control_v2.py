@@ -171,6 +171,29 @@ class TestExpiry:
         assert told_by(control) == [Expired(PAIR, "b")]
         assert control.next_timer() == 20.0 + EXPIRE
 
+    @pytest.mark.parametrize("seconds", [5.0, 200.0], ids=["sooner", "later"])
+    def test_another_time_is_that_of_who_is_there_too(
+        self, control: ControlV2, a: Voice, b: Voice, seconds: float
+    ) -> None:
+        a.announce(control, 10.0)
+        control.expire_after(seconds)
+        assert control.registered == 1
+        b.announce(control, 11.0)
+        told_by(control)
+        assert control.next_timer() == 10.0 + seconds
+        control.handle_timer(10.0 + seconds - 0.001)
+        assert told_by(control) == []
+        control.handle_timer(10.0 + seconds)
+        assert told_by(control) == [Expired(PAIR, "a")]
+        assert control.next_timer() == 11.0 + seconds
+
+    def test_a_time_that_is_over_already(self, control: ControlV2, a: Voice) -> None:
+        a.announce(control, 10.0)
+        control.expire_after(5.0)
+        told_by(control)
+        control.handle_timer(20.0)
+        assert told_by(control) == [Expired(PAIR, "a")]
+
     def test_both_may_expire_at_once(self, a: Voice, b: Voice) -> None:
         control = make_control(expire=5.0)
         a.announce(control, 0.0)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.assertions import assert_linked, assert_same_path
 from tests.e2e.harness import EVENT_SECONDS, Netpunch
-from tests.e2e.site import POLL_SECONDS, Site
+from tests.e2e.site import POLL_SECONDS, Settings, Site
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit(2) and /proc")
 
@@ -96,3 +96,22 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
     assert_same_path(up, office.wait_for("pair.up"))
     assert f"NETPUNCH_RADDR={up['raddr']}\n" in (site.folder / "a.env").read_text()
     assert home.stop() == 0
+
+
+def test_a_link_whose_check_cannot_be_run_stays(site: Site) -> None:
+    check: Settings = {"check": ["test", "-e", "alive"], "check_every": "50ms"}
+    (site.folder / "alive").touch()
+    site.write({"p": {"b": {"enabled": False}}}, secret="generate", mode="keep", **check)
+    program = site.run()
+    program.wait_for("pair.alive")
+    program.wait_for("control.registered")  # on standby: all that it needs is loaded
+    with no_descriptors(program):
+        ended = program.wait_for("hook.end", 5, outcome="failed")
+        count = len(program.events("hook.end", outcome="done"))
+    program.wait_for("hook.end", count + 1, outcome="done")
+    assert not program.events("pair.down")
+    assert program.said.count(f"cannot check the link: {ended['err']}") == 1
+    assert ADVICE in ended["err"]
+    (site.folder / "alive").unlink()
+    assert program.wait_for("pair.down")["reason"] == "check"
+    assert program.stop() == 0

@@ -59,20 +59,30 @@ def programs(*forward_ports: int) -> Iterator[list[Program]]:
         yield found
 
 
-def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunch]:
+def pair_of(home: Program, office: Program) -> Settings:
     """The home program speaks first; the one in the office only listens, at a given port."""
     to = f"127.0.0.1:{office.sock.getsockname()[1]}"
     listen = [f"127.0.0.1:{program.forward[1]}" for program in (home, office)]
-    pair: Settings = {
+    return {
         "a": {"forward": {"listen": listen[0]}},
         "b": {"forward": {"listen": listen[1], "to": to}},
     }
-    site.write_nodes(pair, **QUICK)
+
+
+def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunch]:
+    site.write_nodes(pair_of(home, office), **QUICK)
     site.run_node("vps")
     ends = site.run_node("home"), site.run_node("office")
     for end in ends:
         end.wait_for("pair.up")
     return ends
+
+
+def assert_free(*ports: int) -> None:
+    """netpunch holds none of these any more."""
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+            again.bind(("127.0.0.1", port))
 
 
 def test_both_ways(site: Site) -> None:
@@ -83,9 +93,7 @@ def test_both_ways(site: Site) -> None:
             office.reaches(home, b"a" * size)
         assert [end.stop() for end in ends] == [0, 0]
         assert not any(end.events("pair.down") for end in ends)
-        for program in (home, office):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
-                again.bind(program.forward)
+        assert_free(home.forward[1], office.forward[1])
 
 
 @pytest.mark.parametrize("victim", ["home", "office"])
@@ -117,11 +125,7 @@ def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:
 def test_a_reload_of_others_loses_no_datagram(site: Site) -> None:
     """Pairs beside it come, change and go, while both programs talk."""
     with programs(free_port(), free_port()) as (home, office):
-        to = f"127.0.0.1:{office.sock.getsockname()[1]}"
-        pair: Settings = {
-            "a": {"forward": {"listen": f"127.0.0.1:{home.forward[1]}"}},
-            "b": {"forward": {"listen": f"127.0.0.1:{office.forward[1]}", "to": to}},
-        }
+        pair = pair_of(home, office)
         site.write({"p": pair}, secret="generate", **QUICK)
         program = site.run()
         program.wait_for("pair.up", 2, pair="p")
@@ -144,6 +148,39 @@ def test_a_reload_of_others_loses_no_datagram(site: Site) -> None:
             assert [*numbers, *arrived(listener)] == sent
         assert len(program.events("pair.up", pair="p")) == 2
         assert program.stop() == 0
+
+
+def test_a_reload_gives_it_other_ports_and_another_program(site: Site) -> None:
+    """In one process: the old ports are free, and the old program hears nothing more."""
+    with programs(*(free_port() for _ in range(4))) as (home, office, new_home, new_office):
+        site.write({"p": pair_of(home, office)}, secret="generate", **QUICK)
+        program = site.run()
+        program.wait_for("pair.up", 2)
+        home.reaches(office, b"old")
+        office.reaches(home, b"old, too")
+        site.write({"p": pair_of(new_home, new_office)}, secret="generate", **QUICK)
+        site.reload(program)
+        program.wait_for("pair.up", 4)
+        assert_free(home.forward[1], office.forward[1])
+        new_home.reaches(new_office, b"1")
+        new_office.reaches(new_home, b"2")
+        for old in (home, office):
+            assert not [*arrived(old, socket.MSG_DONTWAIT)]
+        assert program.stop() == 0
+
+
+def test_a_reload_of_one_end_leaves_the_partners_program_its_port(site: Site) -> None:
+    with programs(free_port(), free_port(), free_port()) as (home, office, new_home):
+        at_home, in_office = start(site, home, office)
+        home.reaches(office, b"old")
+        site.write_nodes(pair_of(new_home, office), **QUICK)
+        site.reload(at_home)
+        at_home.wait_for("pair.up", 2)
+        in_office.wait_for("pair.up", 2)
+        assert_free(home.forward[1])
+        new_home.reaches(office, b"new")
+        office.reaches(new_home, b"new, too")
+        assert [end.stop() for end in (at_home, in_office)] == [0, 0]
 
 
 def test_a_program_that_is_restarted(site: Site) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.e2e.assertions import assert_stops
+import pytest
+
+from tests.e2e.assertions import assert_answered, assert_stops
 from tests.e2e.harness import Record
 from tests.e2e.site import Settings, Site
-from tests.node.children import needs_proc
-
-GATED_HOOK = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
-"""An `up` that lasts until the test lets it go on."""
+from tests.node.children import GATED, needs_proc
 
 
 def names(records: list[Record]) -> set[tuple[str, str]]:
@@ -93,8 +92,59 @@ def test_control_serves_pairs_that_come_later(site: Site) -> None:
     assert control.stop() == 0
 
 
+def test_ends_on_other_nodes_see_nothing_of_other_pairs(site: Site) -> None:
+    """Pairs of their control come, change and go. One of these ends is linked, one waits."""
+
+    def between(a: str, b: str, name: str) -> Settings:
+        return {name: {"secret_file": f"{name}.key", "a": {"node": a}, "b": {"node": b}}}
+
+    for name in ("linked", "waits", "goes", "changes", "comes"):
+        site.write_key(f"{name}.key")
+    these = between("home", "office", "linked") | between("home", "late", "waits")
+    others = between("away", "away", "goes") | between("away", "away", "changes")
+    vps: Settings = {"control": {"node": "vps"}, "mode": "keep", "keepalive": "100ms"}
+    site.write(these | others, **vps)
+    control, home, office = (site.run_node(node) for node in ("vps", "home", "office"))
+    home.wait_for("pair.up", pair="linked")
+    office.wait_for("pair.up", pair="linked")
+    home.wait_for("pair.waiting", pair="waits")
+    told = home.events(), office.events()
+    others = between("away", "away", "changes") | between("away", "away", "comes")
+    site.write_key("changes.key")
+    site.write(these | others, **vps)
+    site.reload(control)
+    away = site.run_node("away")
+    for name in ("changes", "comes"):
+        away.wait_for("pair.up", 2, pair=name)
+    assert (home.events(), office.events()) == told
+    late = site.run_node("late")
+    for end in (home, late):
+        end.wait_for("pair.up", pair="waits")
+    assert len(control.events("control.registered", pair="waits", end="a")) == 1
+    assert home.events(pair="linked") == [each for each in told[0] if each.get("pair") == "linked"]
+    assert office.events() == told[1]
+    assert [each.stop() for each in (control, home, office, away, late)] == [0] * 5
+
+
+def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
+    site.write_nodes(mode="keep", control={"expire": "1h"})
+    control = site.run_node("vps")
+    home = site.run_node("home")
+    control.wait_for("control.registered", end="a")
+    home.signal(signal.SIGSTOP)
+    site.write_nodes(mode="keep", control={"expire": "2h"})
+    site.reload(control)
+    assert not control.events("control.expired")
+    site.write_nodes(mode="keep", control={"expire": "100ms"})
+    site.reload(control)
+    assert control.wait_for("control.expired", end="a")["reason"] == "silent"
+    assert len(control.events("control.registered")) == 1
+    assert len(control.events("control.ready")) == 1
+    assert control.stop() == 0
+
+
 def test_a_hook_is_not_cut(site: Site) -> None:
-    gated = {"a": {"hooks": site.hooks(up=GATED_HOOK)}, "mode": "keep"}
+    gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({"p": gated}, secret="generate")
     program = site.run()
     program.wait_for("hook.output", text="begun")
@@ -109,7 +159,7 @@ def test_a_hook_is_not_cut(site: Site) -> None:
 
 
 def test_before_is_given_back_though_it_ends_after_the_reload(site: Site) -> None:
-    gated = {"a": {"hooks": site.hooks(before=GATED_HOOK)}, "b": {"enabled": False}}
+    gated = {"a": {"hooks": site.hooks(before=GATED)}, "b": {"enabled": False}}
     site.write({"p": gated, "q": {}}, secret="generate", mode="keep")
     program = site.run()
     program.wait_for("hook.output", text="begun")
@@ -126,7 +176,7 @@ def test_before_is_given_back_though_it_ends_after_the_reload(site: Site) -> Non
 @needs_proc
 def test_stopped_while_a_reload_waits_for_a_hook(site: Site) -> None:
     pair = f"gated-{site.port}"
-    gated = {"a": {"hooks": site.hooks(up=GATED_HOOK)}, "mode": "keep"}
+    gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({pair: gated}, secret="generate")
     program = site.run()
     program.wait_for("hook.output", text="begun")
@@ -138,3 +188,71 @@ def test_stopped_while_a_reload_waits_for_a_hook(site: Site) -> None:
     assert time.monotonic() - begun < 5
     assert not program.events("control.registered", pair="q"), "nothing new is begun"
     assert not program.events("run.reload")
+
+
+@needs_proc
+def test_a_stop_does_not_cut_the_fail_that_a_reload_waits_for(site: Site) -> None:
+    pair = f"owes-{site.port}"
+    hooks = site.hooks(fail=GATED)
+    site.write({pair: {"a": {"hooks": hooks}, "b": {"enabled": False}}}, secret="generate")
+    program = site.run()
+    program.wait_for("pair.waiting", pair=pair)
+    site.write({"q": {}}, secret="generate", mode="keep")
+    program.signal(signal.SIGHUP)
+    program.wait_for("hook.output", hook="fail", text="begun")
+    program.signal(signal.SIGTERM)
+    program.wait_said("SIGTERM: stopping")
+    (site.folder / "open").touch()
+    program.wait_exit()
+    assert program.events("hook.end", hook="fail")[0]["outcome"] == "done"
+    assert site.hook_log() == [f"before {pair} a ", f"fail {pair} a stopped"]
+
+
+@needs_proc
+@pytest.mark.parametrize("reloads", [True, False])
+@pytest.mark.parametrize("stubborn", ["", "trap '' TERM; "], ids=["polite", "stubborn"])
+def test_a_stop_does_not_lose_a_fail_that_waits_for_the_partners_hook(
+    site: Site, reloads: bool, stubborn: str
+) -> None:
+    """End a owes it: for it is stopped by a reload, or for its deadline has passed."""
+    pair = f"owes-{site.port}"
+    ends = {
+        "a": {"hooks": site.hooks()},
+        "b": {"hooks": {"before": site.write_hook("slow", f"{stubborn}echo begun; sleep 60")}},
+    }
+    pairs: Settings = {pair: ends | ({} if reloads else {"deadline": "500ms"})}
+    alone: Settings = {"b": {"enabled": False}, "deadline": "1s"}
+    site.write(pairs | {"later": alone}, secret="generate")
+    program = site.run()
+    program.wait_for("hook.output", text="begun", end="b")
+    if reloads:
+        site.write({"later": alone}, secret="generate")
+        program.signal(signal.SIGHUP)
+    reason = program.wait_for("pair.failed", pair=pair, end="a")["reason"]
+    program.wait_for("pair.failed", pair="later")  # so that one waits for its turn by now
+    assert_stops(program, pair, 75)
+    assert [line for line in site.hook_log() if " a " in line] == [
+        f"before {pair} a ",
+        f"fail {pair} a {reason}",
+    ]
+    assert program.events("hook.end", hook="fail")[0]["outcome"] == "done"
+    assert_answered(program, pair, "a")
+
+
+@needs_proc
+def test_stubborn_hooks_of_both_ends_do_not_hold_up_a_stop(site: Site) -> None:
+    pair = f"owe-{site.port}"
+    slow = site.hooks(fail="trap '' TERM; echo begun; sleep 60")
+    site.write_key("p.key")
+    here: Settings = {"secret_file": "p.key", "a": {"node": "home"}, "b": {"node": "home"}}
+    control = {"node": "vps"}  # which does not run
+    site.write({pair: here}, hooks=slow, control=control)
+    program = site.run_node("home")
+    for end in "ab":
+        program.wait_for("hook.end", hook="before", end=end)
+    site.write({"q": here}, control=control)
+    program.signal(signal.SIGHUP)
+    program.wait_for("hook.output", hook="fail", text="begun")
+    assert_stops(program, pair, 0)
+    for end in "ab":
+        assert_answered(program, pair, end)

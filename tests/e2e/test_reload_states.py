@@ -15,11 +15,9 @@ import pytest
 
 from tests.e2e.assertions import assert_answered, assert_stops
 from tests.e2e.site import Settings, Site
-from tests.node.children import needs_proc
+from tests.node.children import GATED, children, needs_proc, processes_with
 
 AT_ONCE = 4
-GATED = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
-"""A hook that lasts until the test lets it go on."""
 LATER = "60s"
 """More than a test takes."""
 FOREGROUND = ["sh", "-c", "echo begun; sleep 60 & wait"]
@@ -36,6 +34,11 @@ class State:
     hooks: dict[str, str] = field(default_factory=dict)
     anew: Callable[[Life], object] = lambda life: life.wait_for("hook.start", 2, hook="before")
     nodes: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether a hook or the command runs in it."""
+        return GATED in self.hooks.values() or self.settings.get("command") == FOREGROUND
 
 
 def told(event: str, count: int = 1, **fields: Any) -> Callable[[Life], None]:
@@ -101,19 +104,32 @@ class Life:
         ends: Settings = {"a": {"hooks": hooks}}
         settings: Settings = {"secret_file": "pair.key"} | ends | self.state.settings | more
         pairs: Settings = {} if gone else {self.pair: settings}
-        beside = {"other": {"secret_file": "other.key", "deadline": "18s" if other else "17s"}}
+        beside = {
+            "other": {
+                "secret_file": "other.key",
+                "deadline": "18s" if other else "17s",
+                "a": {"hooks": {"before": ["true"]}},
+            }
+        }
         nodes: Settings = {"a": {"node": "home"}, "b": {"node": "office"}}
         control: Settings | None = {"node": "vps"} if self.state.nodes else None
         if self.state.nodes:
             pairs = {name: pair | _with(pair, nodes) for name, pair in pairs.items()}
-            beside = {name: pair | nodes for name, pair in beside.items()}
+            beside = {name: pair | _with(pair, nodes) for name, pair in beside.items()}
         self.site.write(pairs | beside, control=control, mode="keep")
 
     def told(self) -> list[tuple[str, object]]:
-        """What end a has told so far."""
+        """What end a has told so far, and the control when it began. Whom that registers is left
+        out: an end comes on standby in its own time."""
         records = self.program.events(pair=self.pair, end="a")
         told = [(record["event"], record.get("hook")) for record in records]
-        return [each for each in told if not each[0].startswith("control.")]
+        begun = [("control.ready", None) for _ in self.program.events("control.ready")]
+        return [each for each in told if not each[0].startswith("control.")] + begun
+
+    def running(self) -> set[int]:
+        """The ids of the hook or the command that end a runs now."""
+        own = processes_with("NETPUNCH_PAIR", self.pair)
+        return set(children(self.program.pid)) & set(own) & set(processes_with("NETPUNCH_END", "a"))
 
     def wait_for(self, event: str, count: int = 1, **fields: Any) -> None:
         """Until end a has told this."""
@@ -139,11 +155,16 @@ def _with(pair: Settings, nodes: Settings) -> Settings:
 
 
 def unchanged(life: Life) -> None:
-    """Only the pair beside it has changed: of this one there is nothing to tell."""
+    """Only the pair beside it has changed: of this one there is nothing to tell. By the time that
+    the other one is begun anew, whatever was begun anew with it has told so: it is the last."""
     told = life.told()
+    running = life.running()
+    assert bool(running) is life.state.runs
     life.write(other=False)
     life.site.reload(life.program)
+    life.program.wait_for("hook.end", 2, pair="other", hook="before")
     assert life.told() == told
+    assert life.running() == running
     life.open_gate()
     life.ends_well()
 

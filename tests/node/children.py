@@ -33,6 +33,16 @@ on_both_loops = pytest.mark.parametrize(
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
 
 
+GATE_TURNS = 6000
+"""Looks for the gate, a hundredth of a second and more apart: longer than a test waits for what
+is behind it. The hook must not look on for ever when its test is killed."""
+GATED = (
+    f"echo begun; turns={GATE_TURNS}; while [ ! -e open ]; do"
+    " sleep 0.01; turns=$((turns - 1)); [ $turns -gt 0 ] || exit 1; done"
+)
+"""A hook that says so when it begins, and lasts until the test makes a file `open`."""
+
+
 class Output:
     """Collects what a child printed."""
 
@@ -70,17 +80,28 @@ def processes_with(variable: str, value: str) -> list[int]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The living children of a process."""
+    return [child for child, parent in _parents().items() if parent == pid]
+
+
 def descendants(pid: int) -> list[int]:
     """The living children of a process, and theirs."""
+    parents = _parents()
+    found = [pid]
+    for known in found:
+        found += [child for child, parent in parents.items() if parent == known]
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
+    """The parent of every living process."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # ended meanwhile
             # What follows the name, which may hold anything: state, parent.
             parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-    found = [pid]
-    for known in found:
-        found += [child for child, parent in parents.items() if parent == known]
-    return found[1:]
+    return parents
 
 
 def nobody_left(variable: str, value: str, within: float = 2.0) -> bool:

@@ -13,12 +13,16 @@ from netpunch.net.punch import Punch
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import ControlPlan, Planner
+from netpunch.wire.keys import control_key
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import spec
 from tests.node.children import Run, on_both_loops
 from tests.node.told import Told, site_with
 
 pytestmark = on_both_loops
+
+SOON = 0.1
+"""Seconds; less than an end waits between its announcements."""
 
 
 def plan(folder: Path, pairs: tuple[str, ...] = ("p",), **control: Any) -> ControlPlan:
@@ -98,6 +102,34 @@ def test_other_pairs_are_taken_over(run: Run[Any], tmp_path: Path) -> None:
         assert control.plan is changed
         assert pumped == ["pumped"]
         assert len(told.of("control.ready")) == 1
+        await control.stop()
+
+    run(main())
+
+
+def test_another_expiry_is_taken_over(run: Run[Any], tmp_path: Path) -> None:
+    """Without a new socket, and by who is registered, too."""
+    planned = plan(tmp_path, expire="1h")
+    [listen] = planned.control.listen
+    secret = bytes(32)
+    planned.keys["p"] = control_key(secret, "p")
+
+    async def main() -> None:
+        told = Told()
+        control = ControlTask(planned, told.services)
+        await control.start()
+        attempt = Punch(spec("a", Address(listen.host, listen.port))._replace(secret=secret))
+        await attempt.open()
+        await told.wait_for("control.registered")
+        for seconds in (7200.0, SOON):
+            assert not told.of("control.expired")
+            changed = planned._replace(control=planned.control._replace(expire=seconds))
+            assert control.update(changed)
+            assert control.plan is changed
+            assert control.status().registered == 1
+        assert (await told.wait_for("control.expired"))["reason"] == "silent"
+        assert len(told.of("control.ready")) == 1
+        await attempt.close()
         await control.stop()
 
     run(main())

@@ -14,7 +14,15 @@ from netpunch.address import Address
 from netpunch.errors import OutputError
 from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import Outcome
-from tests.node.children import Run, nobody_left, on_both_loops, script
+from tests.node.children import (
+    GATED,
+    Run,
+    needs_proc,
+    nobody_left,
+    on_both_loops,
+    processes_with,
+    script,
+)
 from tests.node.told import Told, end_with
 
 pytestmark = on_both_loops
@@ -22,7 +30,6 @@ pytestmark = on_both_loops
 LINK = {"NETPUNCH_PAIR": "p", "NETPUNCH_END": "a", "NETPUNCH_RADDR": "192.0.2.1:1"}
 RECORD: dict[str, object] = {"event": "pair.up"}
 KEY = bytes(range(32))
-GATED = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
 
 
 def made(folder: Path, told: Told, hook: str | None = "true", **settings: Any) -> EndHooks:
@@ -62,7 +69,6 @@ def test_without_hooks(run: Run[Any], tmp_path: Path) -> None:
         assert phase_of(hooks) is Phase.IN_USE
         await hooks.down(LINK, "silent", RECORD)
         await hooks.fail("blocked", RECORD)
-        await hooks.fail_stopped(RECORD)
         assert await hooks.is_alive() is False
         assert told.records == []
 
@@ -127,10 +133,6 @@ def test_what_hooks_are_told(run: Run[Any], tmp_path: Path) -> None:
             (
                 hooks.fail("blocked", RECORD),
                 who | {"NETPUNCH_EVENT": "fail", "NETPUNCH_REASON": "blocked"},
-            ),
-            (
-                hooks.fail_stopped(RECORD),
-                who | {"NETPUNCH_EVENT": "fail", "NETPUNCH_REASON": "stopped"},
             ),
         ]
         for running, variables in expected:
@@ -268,18 +270,22 @@ async def begun(told: Told) -> None:
     await told.wait_for("hook.output")
 
 
+@needs_proc
 def test_a_stop_cuts_a_hook(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         told = Told()
-        hooks = made(tmp_path, told, "echo begun; sleep 60")
+        script(tmp_path / "hook", "echo begun; sleep 60")
+        pair = f"cut-{os.getpid()}-{tmp_path.name}"  # what other runs left behind is not ours
+        hooks = EndHooks(end_with(tmp_path, hooks=["./hook"])._replace(pair=pair), told.services)
         running = asyncio.create_task(hooks.before())
         await begun(told)
+        assert processes_with("NETPUNCH_PAIR", pair)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert phase_of(hooks) is Phase.FREE
         assert told.of("hook.end")[0]["outcome"] == "stopped"
-        assert nobody_left("NETPUNCH_EVENT", "before")
+        assert nobody_left("NETPUNCH_PAIR", pair)
 
     run(main())
 
@@ -290,7 +296,7 @@ def test_a_gentle_stop_waits_for_it(run: Run[Any], tmp_path: Path) -> None:
         hooks = made(tmp_path, told, GATED)
         running = asyncio.create_task(hooks.before())
         await begun(told)
-        hooks.gently = True
+        hooks.stop(gently=True)
         running.cancel()
         await asyncio.sleep(0.05)
         assert not running.done()
@@ -307,11 +313,12 @@ def test_a_second_stop_does_not_wait(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         told = Told()
         hooks = made(tmp_path, told, GATED)
-        hooks.gently = True
+        hooks.stop(gently=True)
         running = asyncio.create_task(hooks.before())
         await begun(told)
         running.cancel()
         await asyncio.sleep(0)
+        hooks.stop(gently=False)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -338,7 +345,76 @@ def test_a_hook_that_never_had_its_turn_has_not_begun(run: Run[Any], tmp_path: P
     run(main())
 
 
-def test_the_last_hook_of_a_stopped_end_needs_no_slot_and_little_time(
+def test_fail_is_not_cut(run: Run[Any], tmp_path: Path) -> None:
+    """However often its end is stopped, and however: that is what gives back."""
+
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, GATED)
+        running = asyncio.create_task(hooks.fail("blocked", RECORD))
+        await begun(told)
+        for gently in (True, False, False):
+            hooks.stop(gently=gently)
+            running.cancel()
+            await asyncio.sleep(0.05)
+            assert not running.done()
+        (tmp_path / "open").touch()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert told.of("hook.end")[0]["outcome"] == "done"
+        assert phase_of(hooks) is Phase.ANSWERED
+
+    run(main())
+
+
+def test_fail_that_waits_for_its_turn_is_not_lost(run: Run[Any], tmp_path: Path) -> None:
+    """Whether a stop comes before it waits, or while it does; then it needs no slot."""
+
+    async def main() -> None:
+        told = Told()
+        pool = told.services.hooks
+        early, late = made(tmp_path, told), made(tmp_path, told)
+        async with contextlib.AsyncExitStack() as all_slots:
+            for pair in "pqrs":
+                await all_slots.enter_async_context(pool.turn(pair))
+            waiting = [asyncio.create_task(late.fail("blocked", RECORD))]
+            await asyncio.sleep(0.01)
+            early.stop(gently=False)
+            waiting.append(asyncio.create_task(early.fail("stopped", RECORD)))
+            await asyncio.sleep(0.01)
+            late.stop(gently=False)
+            for each in waiting:
+                each.cancel()
+            await asyncio.sleep(0.05)
+            assert not told.records, "it is the partner's turn"
+        await asyncio.wait(waiting)
+        assert [record["outcome"] for record in told.of("hook.end")] == ["done", "done"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_partner_that_hangs_on_is_not_waited_for(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    monkeypatch.setattr("netpunch.node.end_hooks.STOPPED_TURN", 0.05)
+
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told)
+        async with told.services.hooks.turn("p"):
+            if early:
+                hooks.stop(gently=False)
+            running = asyncio.create_task(hooks.fail("stopped", RECORD))
+            await asyncio.sleep(0.01)
+            hooks.stop(gently=False)
+            await running
+        assert told.of("hook.end")[0]["outcome"] == "done"
+
+    run(main())
+
+
+def test_fail_of_a_stopped_end_needs_no_slot_and_little_time(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("netpunch.node.end_hooks.STOPPED_TIMEOUT", 0.05)
@@ -346,11 +422,30 @@ def test_the_last_hook_of_a_stopped_end_needs_no_slot_and_little_time(
     async def main() -> None:
         told = Told()
         hooks = made(tmp_path, told, "sleep 60")
+        hooks.stop(gently=False)
         async with contextlib.AsyncExitStack() as all_slots:
             for pair in "qrst":
                 await all_slots.enter_async_context(told.services.hooks.turn(pair))
-            await hooks.fail_stopped(RECORD)
+            await hooks.fail("stopped", RECORD)
         assert "not done after 0.05 s" in told.of("hook.end")[0]["err"]
+        assert phase_of(hooks) is Phase.ANSWERED
+
+    run(main())
+
+
+def test_fail_that_runs_when_the_stop_comes_gets_little_time_more(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netpunch.node.end_hooks.STOPPED_TIMEOUT", 0.05)
+
+    async def main() -> None:
+        told = Told()
+        hooks = made(tmp_path, told, "echo begun; sleep 60")
+        running = asyncio.create_task(hooks.fail("blocked", RECORD))
+        await begun(told)
+        hooks.stop(gently=False)
+        await asyncio.wait_for(running, 10)
+        assert told.of("hook.end")[0]["outcome"] == "stopped"
         assert phase_of(hooks) is Phase.ANSWERED
 
     run(main())

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import random
+import subprocess
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,7 +24,7 @@ from netpunch.node.end_task import JITTER, EndTask
 from netpunch.node.publish import Published, publish
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import SECRET, Watcher, control, spec
-from tests.node.children import Run, needs_proc, nobody_left, on_both_loops, script
+from tests.node.children import GATED, Run, needs_proc, nobody_left, on_both_loops, script
 from tests.node.told import Told, end_with
 
 pytestmark = on_both_loops
@@ -218,12 +221,11 @@ def test_a_failed_up_takes_the_env_file_along(
 @pytest.mark.parametrize("gently", [True, False])
 def test_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
     """Gently, `up` finishes, and the env file stays: the link is in use."""
-    pair_ends = "echo begun; while [ ! -e open ]; do sleep 0.01; done"
 
     async def main() -> None:
         told = Told()
         async with control() as address, partner(address):
-            hooks = logging_hooks(tmp_path, up=pair_ends)
+            hooks = logging_hooks(tmp_path, up=GATED)
             end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
             async with running(end):
                 await told.wait_for("hook.output")
@@ -544,5 +546,85 @@ def test_a_link_of_an_earlier_process_is_watched(run: Run[Any], tmp_path: Path) 
             assert (await told.wait_for("pair.down"))["reason"] == "check"
             await watcher.wait_for(Registered, 2)
         assert log(tmp_path)[:2] == ["down", "before"]
+
+    run(main())
+
+
+def refusing(number: int) -> Callable[..., NoReturn]:
+    """What `subprocess.Popen` is when the system has nothing left for a child."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_check_that_cannot_be_run_says_nothing_about_the_link(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """People are told once each time that it begins."""
+    alive = tmp_path / "alive"
+    alive.touch()
+    settings = {"mode": "keep", "check": ["test", "-e", str(alive)], "check_every": "20ms"}
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, running(made(tmp_path, told, address, **settings)):
+            await told.wait_for("pair.alive")
+            for _ in range(2):
+                count = len(told.of("hook.end"))
+                with monkeypatch.context() as patch:
+                    patch.setattr(subprocess, "Popen", refusing(number))
+                    await told.wait_for("hook.end", count + 5)
+                await told.wait_for("hook.end", count + 7)
+                assert told.of("hook.end")[-1]["outcome"] == "done"
+            assert not told.of("pair.down")
+            warnings = [line for line in told.said if "cannot check the link" in line]
+            assert len(warnings) == 2
+            assert warnings[0].startswith("warning: p a: cannot check the link: /")
+            alive.unlink()
+            assert (await told.wait_for("pair.down"))["reason"] == "check"
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", ["once", "keep"])
+def test_a_first_check_that_cannot_be_run_is_repeated_later(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The link of an earlier process may be there: `before` must not end it."""
+    settings = {"mode": mode, "check": ["true"], "retry_after": "20ms"}
+
+    async def main() -> None:
+        told = Told()
+        hooks = logging_hooks(tmp_path)
+        end = made(tmp_path, told, Address("127.0.0.1", 9), hooks=hooks, **settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", refusing(errno.EAGAIN))
+            async with running(end) as task:
+                failed = await told.wait_for("pair.failed")
+                patch.undo()
+                assert failed["reason"] == "resources"
+                if mode == "once":
+                    await task
+                    assert end.exit_code == 75
+                else:
+                    await told.wait_for("pair.alive")
+        assert log(tmp_path) == []
+
+    run(main())
+
+
+def test_a_check_whose_program_is_gone_fails(run: Run[Any], tmp_path: Path) -> None:
+    script(tmp_path / "check", "exit 0")
+    settings = {"mode": "keep", "check": ["./check"], "check_every": "20ms"}
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, running(made(tmp_path, told, address, **settings)):
+            await told.wait_for("pair.alive")
+            (tmp_path / "check").unlink()
+            assert (await told.wait_for("pair.down"))["reason"] == "check"
 
     run(main())

@@ -16,6 +16,7 @@ from netpunch.node.output_lines import TRUNCATED
 from netpunch.node.process import Exit
 from netpunch.output.record import MAX_LINE_BYTES
 from tests.node.children import (
+    GATED,
     Output,
     Run,
     needs_proc,
@@ -271,7 +272,7 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.hook = shell("echo begun; while [ ! -e open ]; do sleep 0.01; done", folder)
+        self.hook = shell(GATED, folder)
 
     def open(self) -> None:
         (self._folder / "open").touch()
