@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netpunch.config.model import End, Forward
@@ -325,7 +325,7 @@ class EndTask:
                 failed = 0 if await self._hooks.is_alive() else failed + 1
             except ResourcesError as error:  # which says nothing about the link
                 if not lacking:
-                    self._warn([str(error)])
+                    self._warn(str(error))
                 lacking = True
             else:
                 lacking = False

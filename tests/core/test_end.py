@@ -20,6 +20,7 @@ from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
+from netpunch.wire.key_exchange import exchange
 from netpunch.wire.keys import session_key
 from tests.core.v2_bench import LOCAL, Bench, linked
 from tests.core.v2_pair import CONTROL, ENDS, PAIR, PEER_KEY, SECRET, VIA, A, B, only
@@ -197,8 +198,9 @@ class TestLink:
         theirs = (puppet.attempt, puppet.card().public_key)
         a, b = (ours, theirs) if end == "a" else (theirs, ours)
         context = a[0] + b[0] + a[1] + b[1]
-        expected = session_key(puppet.private, card.public_key, PEER_KEY, PAIR, context)
-        assert expected is not None
+        shared = exchange(puppet.private, card.public_key)
+        assert shared is not None
+        expected = session_key(shared, PEER_KEY, PAIR, context)
         assert bench.event(Linked).session_key == expected
 
     @pytest.mark.parametrize("end", ENDS)
