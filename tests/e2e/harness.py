@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import termios
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, Thread
@@ -25,9 +26,12 @@ EVENT_SECONDS = 30.0
 """For what comes at once when all is well, on the slowest machine."""
 EXIT_SECONDS = 15.0
 """A stop ends within 10 s, by promise."""
-BELOW_EPHEMERAL = range(10_000, 32_000)
+BELOW_EPHEMERAL = range(10_000, 32_000, 2)
 """The system gives none of these to sockets that ask for any port, so nobody takes a free one
-before the process under test binds it."""
+before the process under test binds it. Even ones: each is given with the next."""
+CLAIMS_KEPT = 64
+"""Many more than one test needs; each costs a descriptor."""
+_claims: deque[int] = deque()
 
 
 class Netpunch:
@@ -168,11 +172,27 @@ class Netpunch:
 
 
 def free_port() -> int:
-    """A UDP port that is free on every address, and the next one, too."""
+    """A UDP port that is free on every address, and the next one, too. No other test gets these
+    meanwhile."""
     for port in random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL)):
-        if is_free(port) and is_free(port + 1):
+        if is_free(port) and is_free(port + 1) and claim(port):
             return port
     raise AssertionError("this machine has no free port left")
+
+
+def claim(port: int) -> bool:
+    """Claims a port and the next one, unless a test of this or another process has: before the
+    process under test binds them, others look what is free, too."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0netpunch test port {port}")  # abstract: gone with this process
+    except OSError:
+        name.close()
+        return False
+    _claims.append(name.detach())
+    if len(_claims) > CLAIMS_KEPT:
+        os.close(_claims.popleft())
+    return True
 
 
 def is_free(port: int, host: str = "") -> bool:
