@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ class Climber:
     ) -> None:
         self.sockets: dict[Via, Address] = {}
         """Those that tactics have opened."""
-        self.asked: set[Address] = set()
+        self.asked: frozenset[Address] = frozenset()
         """The observers that were asked, also by a survey that began before control moved."""
         self._observers = tuple(observers)
         self._control = control
@@ -69,7 +68,7 @@ class Climber:
         self._fresh_port = fresh_port
         self._fresh_port_patience = fresh_port_patience
         self._random = random
-        self._requests: deque[Opened] = deque()
+        self._requests: list[Opened] = []
         self._spray_turn: Callable[[float], None] | None = None
         self._sprays = False
         self._ladder: Ladder | None = None
@@ -133,7 +132,7 @@ class Climber:
                 self._emit(CloseSocket(via))
             return
         self.sockets.update(opened)
-        self._requests.popleft()(opened, now)
+        self._requests.pop(0)(opened, now)
 
     def spray_granted(self, now: float) -> None:
         """It is our turn."""
@@ -170,7 +169,7 @@ class Climber:
 
     def _observe(self, via: Via, observer: Address, echo: bytes) -> None:
         data = self._control.to_control.seal(v2.Observe(echo), self._random(NONCE_LENGTH))
-        self.asked.add(observer)
+        self.asked |= {observer}
         self._send(data, observer, via)
 
     def _take_fresh_port(self, opened: Mapping[Via, Address], now: float) -> None:

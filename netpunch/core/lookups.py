@@ -47,6 +47,8 @@ class Whereabouts(NamedTuple):
 class Lookups:
     """Emits LookupWanted. `names` were looked up just before `now`."""
 
+    __slots__ = ("_earliest", "_emit", "_random", "_review_at", "names")
+
     def __init__(
         self, names: Names, emit: Callable[[Event], None], random: Random, now: float
     ) -> None:

@@ -10,8 +10,8 @@ and after each such call drains `datagrams_to_send()` and `next_event()`, then r
 from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from netpunch.address import Address
@@ -22,6 +22,8 @@ Random = Callable[[int], bytes]
 """`random(n)` gives n unpredictable bytes (os.urandom; seeded in simulations)."""
 
 NEVER = float("inf")
+
+_NONE_TAKEN: Iterator[Event] = iter(())
 
 
 class Transmit(NamedTuple):
@@ -60,7 +62,8 @@ class Outbox:
     def __init__(self) -> None:
         self._drops: Counter[Drop] = Counter()
         self._transmits: list[Transmit] = []
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
+        self._taken = _NONE_TAKEN
 
     @property
     def drops(self) -> Counter[Drop]:
@@ -74,7 +77,13 @@ class Outbox:
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or None."""
-        return self._events.popleft() if self._events else None
+        event = next(self._taken, None)
+        if event is None and self._events:
+            # Not one by one from a deque: that takes 600 bytes for every end, even when empty.
+            self._taken = iter(self._events[:])
+            self._events.clear()  # and not replaced: others may know this list
+            event = next(self._taken)
+        return event
 
     def _send(self, data: bytes, destination: Address, via: Via, ttl: int = 0) -> None:
         self._transmits.append(Transmit(data, destination, via, ttl))

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -37,6 +38,8 @@ class Follower(Protocol):
 class Controls:
     """Where an end's controls are: looked up at first, and again whenever that is wanted."""
 
+    __slots__ = ("_families", "_follower", "_lookups", "_on_unresolved", "_places")
+
     def __init__(
         self,
         controls: Sequence[ControlAt],
@@ -49,7 +52,7 @@ class Controls:
         self._on_unresolved = on_unresolved
         self._places: dict[ControlAt, Address | None] = dict.fromkeys(controls)
         self._lookups: dict[ControlAt, asyncio.Task[str | None]] = {}
-        """The last of each name."""
+        """Those that go on."""
         self._follower: tuple[Follower, Driver] | None = None
 
     async def find(self) -> Whereabouts:
@@ -91,9 +94,10 @@ class Controls:
         """The look-ups of all names: each goes on by itself, as one that no server answers takes
         half a minute."""
         for control in self._places:
-            last = self._lookups.get(control)
-            if last is None or last.done():
-                self._lookups[control] = asyncio.create_task(self._find(control, silent))
+            if control not in self._lookups:
+                lookup = asyncio.create_task(self._find(control, silent))
+                lookup.add_done_callback(partial(self._forget, control))
+                self._lookups[control] = lookup
         return list(self._lookups.values())
 
     async def _find(self, control: ControlAt, silent: Collection[Address]) -> str | None:
@@ -108,6 +112,9 @@ class Controls:
             end.controls_found(self._whereabouts(), clock())
             driver.pump()
         return None
+
+    def _forget(self, control: ControlAt, _lookup: asyncio.Task[str | None]) -> None:
+        del self._lookups[control]
 
     def _tell_problem(self, lookup: asyncio.Task[str | None]) -> None:
         problem = None if lookup.cancelled() else lookup.result()
