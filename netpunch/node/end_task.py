@@ -165,6 +165,8 @@ class EndTask:
 
     async def _leave_alone(self) -> Loss | None:
         """A link of an earlier process works: only in `keep` it matters when it is lost."""
+        if self.end.mode == "keep":
+            load_what_follows()
         self._tell(EventName.PAIR_ALIVE)
         self._say("alive: the check passes, nothing to do")
         if self.end.mode == "once":

@@ -1,4 +1,5 @@
-"""Modules that an end needs only after its first datagram, which goes out sooner without them."""
+"""Modules that an end needs only after its first datagram, which goes out sooner without them, or
+once its check has passed, when there may be no datagram for long."""
 
 from __future__ import annotations
 
