@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from netpunch.address import Address
 from netpunch.core.events import Via
-from netpunch.core.machine import Transmit
 from netpunch.net.batch import Receiver, Sender
 from netpunch.net.driver import Driver, Endpoint, clock
 
@@ -40,8 +40,7 @@ class CrowdEndpoint(Endpoint):
             self._read_one()  # the loop calls again if there are more
         self._driver.pump()
 
-    def send_together(self, transmits: Sequence[Transmit]) -> bool:
-        datagrams, destinations, *_ = zip(*transmits, strict=True)
+    def send_together(self, datagrams: Sequence[bytes], destinations: Sequence[Address], /) -> bool:
         self._sender.send(self._sock, datagrams, destinations, self._driver.count_error)
         return True
 

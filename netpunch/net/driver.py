@@ -81,7 +81,9 @@ class Endpoint:
             self._driver.drain()
         self._driver.arm()
 
-    def send_together(self, _transmits: Sequence[Transmit], /) -> bool:
+    def send_together(
+        self, _datagrams: Sequence[bytes], _destinations: Sequence[Address], /
+    ) -> bool:
         """Sends all of them at the cost of few, if it can; returns whether it did."""
         return False
 
@@ -247,11 +249,11 @@ class Driver:
 
     def _send_together(self, transmits: Sequence[Transmit]) -> bool:
         """Whether they were sent: all from one socket, to whom they reach in the usual way."""
-        via = transmits[0].via
-        if self._observer is not None or any(each.via != via or each.ttl for each in transmits):
+        datagrams, destinations, vias, ttls = zip(*transmits, strict=True)
+        if self._observer is not None or len(set(vias)) > 1 or any(ttls):
             return False
-        endpoint = self._endpoints.get(via)
-        return endpoint is not None and endpoint.send_together(transmits)
+        endpoint = self._endpoints.get(vias[0])
+        return endpoint is not None and endpoint.send_together(datagrams, destinations)
 
     def _take_observed(self, data: bytes, source: Address, now: float, via: Via) -> None:
         self._observe(False, via, source, data)
