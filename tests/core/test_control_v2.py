@@ -275,6 +275,15 @@ class TestStandby:
         assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
         assert len(b.announce(control, 3.0)) == 1, "once"
 
+    def test_the_same_when_it_goes_on_standby_in_the_attempt_it_has(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.announce(control, 1.0)
+        b.announce(control, 2.0)
+        b.purpose = v2.Purpose.STANDBY
+        _, to_a = b.announce(control, 3.0)
+        assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
+
     def test_two_on_standby_are_not_introduced(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:
