@@ -11,6 +11,8 @@ PAUSE = 0.02
 
 FOLLOWING = (
     "netpunch.core.ladder.ladder",
+    "netpunch.core.verdict",
+    "netpunch.net.refusals",
     "netpunch.net.standby",
     "netpunch.node.command",
     "netpunch.node.publish",
