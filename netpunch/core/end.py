@@ -24,6 +24,7 @@ from netpunch.core import timing
 from netpunch.core.announcer import Introduction
 from netpunch.core.attempt_run import AttemptRun
 from netpunch.core.context import Context
+from netpunch.core.describe import describe
 from netpunch.core.events import (
     CloseSocket,
     Finished,
@@ -40,6 +41,7 @@ from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
+from netpunch.core.verdict import verdict
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
@@ -177,8 +179,6 @@ class End(Outbox):
         self._settle()
 
     def describe(self, data: bytes) -> str:
-        from netpunch.core.describe import describe  # for traces only
-
         return describe(data, [self._context.control], self._context.peer)
 
     # What the driver may call besides.
@@ -348,8 +348,6 @@ class End(Outbox):
         return Reason.SECRET_REJECTED_OR_SILENT
 
     def _fail(self, reason: Reason, now: float) -> None:
-        from netpunch.core.verdict import verdict  # most ends never need it
-
         detail = verdict(
             reason,
             controls=self._context.controls,

@@ -32,6 +32,7 @@ from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.observer import Observer
 from netpunch.net.probing import Probing
+from netpunch.net.refusals import refusals
 from netpunch.net.sockets import bind
 from netpunch.redacted import redacted
 
@@ -271,8 +272,6 @@ class Punch:
             self._observer(event)
 
     def _refusals(self, *, to_control: bool) -> str:
-        from netpunch.net.refusals import refusals  # most ends never need it
-
         errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
         return refusals(errors, to_control=to_control)
 

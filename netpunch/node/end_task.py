@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,8 +119,6 @@ class EndTask:
         else:
             failed = loss is not None and loss.quick
         if failed:
-            import random  # most links begin without
-
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             pause = self.end.retry_after * spread
             self._say(f"the next attempt is in {pause:.0f} s")

@@ -10,10 +10,7 @@ PAUSE = 0.02
 """Seconds after the first datagram: control's answer, when it is near, comes before."""
 
 FOLLOWING = (
-    "random",
     "netpunch.core.ladder.ladder",
-    "netpunch.core.verdict",
-    "netpunch.net.refusals",
     "netpunch.net.standby",
     "netpunch.node.command",
     "netpunch.node.publish",

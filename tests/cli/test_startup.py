@@ -34,9 +34,8 @@ NOT_FOR_ONE_V2_END = (
     *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.gateway"),
     *("netpunch.net.forward", "netpunch.node.command", "netpunch.net.standby"),
     *("netpunch.node.publish", "netpunch.node.status", "netpunch.output.metrics"),
-    *("netpunch.core.describe", "netpunch.core.verdict", "netpunch.net.refusals"),
     *("netpunch.core.ladder.ladder", "netpunch.config.display", "netpunch.config.syntax"),
-    *("shutil", "tempfile", "dataclasses", "ctypes", "random"),
+    *("shutil", "tempfile", "dataclasses", "ctypes"),
     "cryptography.hazmat.backends.openssl.backend",
 )
 """What neither its configuration asks for nor an end needs before control has answered."""
