@@ -14,7 +14,7 @@ class ControlNode(Outbox):
     """Both halves as one core object; see `core.machine` for the contract.
 
     Both put what they have to say into one outbox, this one's: a driver looks into it after every
-    datagram."""
+    datagram that comes alone."""
 
     def __init__(self, v2: ControlV2, classic: ClassicControl) -> None:
         super().__init__()

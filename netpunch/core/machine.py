@@ -6,7 +6,8 @@ never runs backwards (seconds, any origin):
 - `receive_datagram(data, source, now, via)` for what socket `via` received;
 - `handle_timer(now)` when `next_timer()` is reached;
 
-and after each such call drains `datagrams_to_send()` and `next_event()`, then re-arms one timer
+and after each such call (for a control node: after a crowd's datagrams together, as it never asks
+for sockets to be closed) drains `datagrams_to_send()` and `next_event()`, then re-arms one timer
 from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
 """
 
@@ -24,6 +25,7 @@ Random = Callable[[int], bytes]
 NEVER = float("inf")
 
 _NONE_TAKEN: Iterator[Event] = iter(())
+"""One for all, as nothing is ever taken from it."""
 
 
 class Transmit(NamedTuple):
