@@ -113,7 +113,7 @@ class ControlV2(Outbox):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) != CONTROL_DATAGRAM or data[0] != VERSION:
             return self.take_other(data, source, now, via)
-        heard = _HEARD.get(data[1])
+        heard = _HEARD[data[1]]
         if heard is None:
             return self._reject(_MALFORMED, None, source, now)
         pair = self._desks.by_tag.get(data[TAG_SLICE])
@@ -307,9 +307,9 @@ _OF_EITHER_END: dict[type[v2.ToControl], _Take] = {
     v2.Leave: ControlV2._left,
     v2.Observe: ControlV2._observing,
 }
-_HEARD: dict[int, tuple[_Read, _Take]] = {
-    v2.LAYOUTS[message].kind | flag: (v2.LAYOUTS[message].struct.unpack_from, take)
-    for message, take in _OF_EITHER_END.items()
-    for flag in (0, END_B)
-}
+_HEARD: list[tuple[_Read, _Take] | None] = [None] * 256
 """What ends say to a control, by the kind byte: how it is read, and who takes it."""
+for _message, _take in _OF_EITHER_END.items():
+    _layout = v2.LAYOUTS[_message]
+    for _flag in (0, END_B):
+        _HEARD[_layout.kind | _flag] = _layout.struct.unpack_from, _take

@@ -11,7 +11,7 @@ for sockets to be closed) drains `datagrams_to_send()` and `next_event()`, then 
 from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -62,7 +62,8 @@ class Outbox:
     """The drained half of the contract: base class of the core objects."""
 
     def __init__(self) -> None:
-        self._drops: Counter[Drop] = Counter()
+        self._drops: defaultdict[Drop, int] = defaultdict(int)
+        """And no Counter: counting with one takes twice as long."""
         self._transmits: list[Transmit] = []
         self._events: list[Event] = []
         self._taken = _NONE_TAKEN
@@ -70,7 +71,7 @@ class Outbox:
     @property
     def drops(self) -> Counter[Drop]:
         """How many datagrams were dropped, by reason."""
-        return self._drops
+        return Counter(self._drops)
 
     def datagrams_to_send(self) -> list[Transmit]:
         """Everything to be sent now, in order; asking empties the list."""

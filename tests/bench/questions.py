@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from netpunch.wire import classic, v2
 from netpunch.wire.envelope import NONCE_LENGTH, ControlChannel, EndName
@@ -49,9 +49,9 @@ class Announcer:
         return message if isinstance(message, v2.Message) else None
 
 
-def announcements() -> Iterator[bytes]:
+def announcements(pairs: Iterable[str] = PAIRS) -> Iterator[bytes]:
     """Of waiting ends, one after the other."""
-    voices = [Announcer(pair) for pair in PAIRS]
+    voices = [Announcer(pair) for pair in pairs]
     while True:
         for voice in voices:
             yield voice.announcement()
