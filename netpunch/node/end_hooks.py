@@ -163,7 +163,7 @@ class EndHooks:
         not hurry enough."""
         async with contextlib.AsyncExitStack() as turn:
             await self._take(turn)
-            self.phase = BEGUN.get(name, self.phase)
+            before, self.phase = self.phase, BEGUN.get(name, self.phase)
             started = self._emit(EventName.HOOK_START, name, argv=argv)
             hook = Hook(
                 argv,
@@ -178,7 +178,9 @@ class EndHooks:
                 result = await self._run_hurrying(name, hook)
             finally:
                 self._tell_end(name, result)
-            if result is not None and result.outcome is Outcome.DONE:
+            if result is not None and not result.was_run:
+                self.phase = before  # an `up` that could not be started answers no `before`
+            elif result is not None and result.outcome is Outcome.DONE:
                 self.phase = SUCCEEDED.get(name, self.phase)
             return result
 

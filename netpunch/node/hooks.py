@@ -15,7 +15,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from netpunch.address import Address
-from netpunch.errors import HookError, NotLinkedError
+from netpunch.errors import HookError, NotLinkedError, ResourcesError
 from netpunch.node.output_lines import OnOutput, OutputLines
 from netpunch.node.process import TERM_GRACE, Exit, LackError, ProcessGroup
 from netpunch.output.record import Record, encode
@@ -64,6 +64,10 @@ class HookResult(NamedTuple):
     """What is wrong, when it failed."""
     lacked: bool = False
     """It was not run, for lack of what the system may have again later."""
+
+    @property
+    def was_run(self) -> bool:
+        return self.exit is not None or self.timed_out
 
 
 def hook_variables(
@@ -120,9 +124,12 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
 
 
 def raise_for(name: str, result: HookResult | None) -> None:
-    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later'."""
+    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later',
+    ResourcesError for one that could not be run for the moment."""
     if result is None or result.outcome is Outcome.DONE:
         return
+    if result.lacked:
+        raise ResourcesError(f"hook {name}: {result.err}")
     if result.outcome is Outcome.RETRY:
         raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
     raise HookError(f"hook {name}: {result.err}")

@@ -218,6 +218,41 @@ def test_a_failed_up_takes_the_env_file_along(
     run(main())
 
 
+def test_an_up_that_cannot_be_started_answers_no_before(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            hooks = logging_hooks(tmp_path, before=f"rm {tmp_path}/up")
+            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 1
+        assert log(tmp_path) == ["before", "fail"]
+        assert told.of("pair.failed")[0]["err"] == f"hook up: {tmp_path}/up: no such program"
+        assert not (tmp_path / "a.env").exists()
+
+    run(main())
+
+
+@pytest.mark.parametrize("hook", ["before", "up"])
+def test_a_hook_that_lacks_resources_is_for_later(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    async def main() -> None:
+        told = Told()
+        script(tmp_path / hook, LOG)
+        async with control() as address, partner(address):
+            monkeypatch.setattr(subprocess, "Popen", refusing(errno.EMFILE))
+            end = made(tmp_path, told, address, hooks={hook: [f"./{hook}"]})
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == 75
+        failed = told.of("pair.failed")[0]
+        assert failed["reason"] == "resources"
+        assert failed["err"].startswith(f"hook {hook}: ") and "LimitNOFILE=" in failed["err"]
+        assert log(tmp_path) == []
+
+    run(main())
+
+
 @pytest.mark.parametrize("gently", [True, False])
 def test_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
     """Gently, `up` finishes, and the env file stays: the link is in use."""
