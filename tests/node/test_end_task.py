@@ -247,7 +247,8 @@ def test_a_hook_that_lacks_resources_is_for_later(
         assert end.exit_code == 75
         failed = told.of("pair.failed")[0]
         assert failed["reason"] == "resources"
-        assert failed["err"].startswith(f"hook {hook}: ") and "LimitNOFILE=" in failed["err"]
+        assert failed["err"].startswith(f"hook {hook}: ")
+        assert "LimitNOFILE=" in failed["err"]
         assert log(tmp_path) == []
 
     run(main())
