@@ -13,6 +13,8 @@ from tests.cli.programs import PATIENCE, environment
 HEAVY = ("asyncio", "uvloop", "cryptography", "yaml", "socket", "logging", "netpunch.config")
 LOADED = "import sys; from netpunch.cli import main; code = main(sys.argv[1:]); "
 REPORT = "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+LIBRARIES = "import sys, argparse, uvloop, yaml; print(*sys.modules, file=sys.stderr)"
+"""A program that only imports what netpunch can't do without."""
 
 
 AT_FIRST_DATAGRAM = """
@@ -41,9 +43,10 @@ NOT_FOR_ONE_V2_END = (
 """What neither its configuration asks for nor an end needs before control has answered."""
 
 
-def modules_after(*arguments: str, cwd: Path) -> set[str]:
+def told_modules(program: str, *arguments: str, cwd: Path) -> set[str]:
+    """The modules that a program names on standard error."""
     result = subprocess.run(
-        [sys.executable, "-S", "-c", LOADED + REPORT, *arguments],
+        [sys.executable, "-S", "-c", program, *arguments],
         cwd=cwd,
         env=environment(PYTHONPATH=":".join(sys.path)),
         capture_output=True,
@@ -54,17 +57,8 @@ def modules_after(*arguments: str, cwd: Path) -> set[str]:
     return set(result.stderr.split())
 
 
-def modules_of_libraries() -> set[str]:
-    """What a program has loaded that only imports what netpunch can't do without."""
-    imported = subprocess.run(
-        [sys.executable, "-S", "-c", "import sys, argparse, uvloop, yaml; print(*sys.modules)"],
-        env=environment(PYTHONPATH=":".join(sys.path)),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    return set(imported.stdout.split())
+def modules_after(*arguments: str, cwd: Path) -> set[str]:
+    return told_modules(LOADED + REPORT, *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["version"]])
@@ -97,16 +91,8 @@ def test_the_first_datagram_waits_for_nothing_that_is_not_needed(
 ) -> None:
     address = '"127.0.0.1:9"'  # nothing is sent: the process ends just before
     site.write_text(site.read_text().replace('"vps.example.net:10001"', address))
-    result = subprocess.run(
-        [sys.executable, "-S", "-c", AT_FIRST_DATAGRAM, "run", "site.yaml", "--node", "home"],
-        cwd=site.parent,
-        env=environment(PYTHONPATH=":".join(sys.path)),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    modules = set(result.stderr.split())
+    modules = told_modules(AT_FIRST_DATAGRAM, "run", "site.yaml", "--node", "home", cwd=site.parent)
     assert {"netpunch.core.end", "cryptography", "uvloop"} <= modules
-    unavoidable = modules_of_libraries()  # Python 3.14's traceback needs dataclasses
+    # Python 3.14's traceback, for one, needs dataclasses itself.
+    unavoidable = told_modules(LIBRARIES, cwd=site.parent)
     assert not modules.intersection(NOT_FOR_ONE_V2_END) - unavoidable
