@@ -163,7 +163,7 @@ class EndHooks:
         not hurry enough."""
         async with contextlib.AsyncExitStack() as turn:
             await self._take(turn)
-            before, self.phase = self.phase, BEGUN.get(name, self.phase)
+            previous, self.phase = self.phase, BEGUN.get(name, self.phase)
             started = self._emit(EventName.HOOK_START, name, argv=argv)
             hook = Hook(
                 argv,
@@ -179,7 +179,7 @@ class EndHooks:
             finally:
                 self._tell_end(name, result)
             if result is not None and not result.was_run:
-                self.phase = before  # an `up` that could not be started answers no `before`
+                self.phase = previous  # an `up` that could not be started answers no `before`
             elif result is not None and result.outcome is Outcome.DONE:
                 self.phase = SUCCEEDED.get(name, self.phase)
             return result
