@@ -50,6 +50,22 @@ def is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1"
 
 
+def is_private(host: str) -> bool:
+    """Whether a canonical host is one that nobody sees across the Internet: loopback, link-local,
+    private (RFC 1918), shared by a carrier's customers (RFC 6598) or unique local (RFC 4193)."""
+    if ":" in host:
+        group = int(host.partition(":")[0] or "0", 16)
+        return host == "::1" or group & 0xFE00 == 0xFC00 or group & 0xFFC0 == 0xFE80
+    first, second = map(int, host.split(".", 2)[:2])
+    return (
+        first in (10, 127)
+        or (first == 172 and 16 <= second < 32)
+        or (first == 192 and second == 168)
+        or (first == 169 and second == 254)
+        or (first == 100 and 64 <= second < 128)
+    )
+
+
 def is_pingable(address: Address, *, loopback: bool) -> bool:
     """Whether an address that somebody else named may be sent to.
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netpunch.address import Address, canonical_host, is_loopback, is_pingable, parse_address
+from netpunch.address import (
+    Address,
+    canonical_host,
+    is_loopback,
+    is_pingable,
+    is_private,
+    parse_address,
+)
 from tests.wire.v2_strategies import addresses
 
 
@@ -142,3 +149,23 @@ def test_a_mapped_form_hides_nothing(ip: ipaddress.IPv4Address) -> None:
     mapped = parse_address(f"[::ffff:{ip}]:5000")
     plain = parse_address(f"{ip}:5000")
     assert is_pingable(mapped, loopback=False) is is_pingable(plain, loopback=False)
+
+
+PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
+PRIVATE += ["100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10"]
+
+
+@pytest.mark.parametrize("network", [ipaddress.ip_network(each) for each in PRIVATE], ids=str)
+def test_private_addresses_are_known_and_their_neighbours_are_not(
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> None:
+    first, last = network.network_address, network.broadcast_address
+    assert is_private(str(first))
+    assert is_private(str(last))
+    assert not is_private(str(last + 1))
+    assert not is_private(str(first - 1))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "198.51.100.1", "2001:db8::1", "fc::1", "fe8::1"])
+def test_public_addresses_are_not_private(host: str) -> None:
+    assert not is_private(host)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from netpunch.address import Address
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
+from netpunch.core.candidates import reflexive_candidates
 from netpunch.core.climber import Climber
 from netpunch.core.context import Context
 from netpunch.core.events import Failed, Linked, Reason, Via
@@ -160,15 +161,17 @@ class AttemptRun:
 
     def _make_card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
         context, field = self._context, self.climber.field
+        hosts = context.hosts()
+        mapped, observed = reflexive_candidates(context.mapped, observed, hosts)
         return Card(
             self._attempt.public_key,
             named,
             context.settings.holds,
             field.report.nat_class,
             *field.bracket,
-            hosts=context.hosts(),
+            hosts=hosts,
             observed=observed,
-            mapped=context.mapped,
+            mapped=mapped,
         )
 
     def _session_key(self, partner: bytes, public_key: bytes) -> bytes | None:

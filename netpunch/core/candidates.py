@@ -2,11 +2,12 @@
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
-from netpunch.address import Address, is_loopback, is_pingable
+from netpunch.address import Address, is_loopback, is_pingable, is_private
 from netpunch.core.events import PathKind, Via
-from netpunch.wire.card import Card
+from netpunch.wire.card import MAX_HOSTS, MAX_OBSERVED, Card
 
 RANK = {
     PathKind.HOST: 0,
@@ -28,23 +29,61 @@ class Candidate(NamedTuple):
     kind: PathKind
 
 
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def in_turn(addresses: Iterable[Address]) -> list[Address]:
+    """Both families alternately, each in its order, IPv4 first, nothing twice: of a bounded list
+    made from it neither family takes all places."""
+    distinct = dict.fromkeys(addresses)
+    families = ([a for a in distinct if a.family == family] for family in (4, 6))
+    return [a for a in chain.from_iterable(zip_longest(*families)) if a is not None]
+
+
+def best_hosts(host_addresses: Iterable[str]) -> tuple[str, ...]:
+    """The first of each family that a card may have room for: a host may have thousands."""
+    families: dict[bool, dict[str, None]] = {False: {}, True: {}}
+    for host in host_addresses:
+        family = families[":" in host]
+        if len(family) < MAX_HOSTS:
+            family[host] = None
+    return tuple(chain.from_iterable(families.values()))
+
+
 def host_candidates(
     sockets: Mapping[Via, Address], host_addresses: Iterable[str], *, loopback: bool
 ) -> tuple[Address, ...]:
-    """This host's own addresses at which the sockets can be reached, best first.
+    """This host's own addresses at which the sockets can be reached, best first: as many as a
+    card holds, of both families where there are both.
 
-    `host_addresses` are the candidates among the host's addresses; a socket bound to one address
-    has that only. `loopback`: this end's control is on loopback, so its partner may be, too."""
-    hosts = list(host_addresses)
-    if loopback:
-        hosts += ["127.0.0.1", "::1"]
+    `host_addresses` are the candidates among the host's addresses, best first; a socket bound to
+    one address has that only. `loopback`: this end's control is on loopback, so its partner may
+    be, too."""
+    hosts = [*(LOOPBACK if loopback else ()), *host_addresses]
     found = []
     for local in sockets.values():
         if local.host in WILDCARDS:
             found += [Address(h, local.port) for h in hosts if (":" in h) == (":" in local.host)]
         else:
             found.append(local)
-    return tuple(dict.fromkeys(a for a in found if is_pingable(a, loopback=loopback)))
+    pingable = (a for a in in_turn(found) if is_pingable(a, loopback=loopback))
+    return tuple(islice(pingable, MAX_HOSTS))
+
+
+def reflexive_candidates(
+    mapped: Iterable[Address], observed: Iterable[Address], hosts: Sequence[Address]
+) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
+    """The mapped and the observed addresses that a card has room for, beside `hosts`: each kind
+    keeps half of the room, if it has so many, and both families are among them. Private ones
+    come last: somebody within our network saw them."""
+    seen = in_turn(sorted((a for a in observed if a not in hosts), key=_is_inside))
+    most_mapped = max(MAX_OBSERVED // 2, MAX_OBSERVED - len(seen))
+    by_gateways = in_turn(mapped)[:most_mapped]
+    return tuple(by_gateways), tuple(seen[: MAX_OBSERVED - len(by_gateways)])
+
+
+def _is_inside(address: Address) -> bool:
+    return is_private(address.host)
 
 
 def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iterator[Candidate]:
@@ -59,14 +98,10 @@ def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iter
         if is_pingable(address, loopback=loopback):
             yield Candidate(address, PathKind.MAPPED)
     reflexive = [observed, *card.observed]
-    reflexive += [Address(observed.host, port) for port in dict.fromkeys(_ports(card.hosts))]
+    reflexive += [Address(observed.host, a.port) for a in card.hosts if a.family == observed.family]
     for address in dict.fromkeys(reflexive):
         if is_pingable(address, loopback=loopback):
             yield Candidate(address, reflexive_kind(address))
-
-
-def _ports(hosts: Sequence[Address]) -> Iterator[int]:
-    return (host.port for host in hosts)
 
 
 def direct_kind(address: Address) -> PathKind:

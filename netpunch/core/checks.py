@@ -8,6 +8,7 @@ and no recording, is its proof: a datagram of it that names our own attempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from struct import Struct
 
 from netpunch.address import Address
@@ -24,6 +25,17 @@ _WINDOW_MASK = (1 << timing.SEQUENCE_WINDOW) - 1
 
 SendPing = Callable[["Path", bytes, int], None]
 """`send(path, sequence, ttl)` seals and queues a PING."""
+
+
+class _Origin(Enum):
+    """Why a path is tried. Each kind has places of its own, so that none displaces another."""
+
+    NAMED = "named"
+    """Control or a card names its address."""
+    HEARD = "heard"
+    """A ping came on it."""
+    AIMED = "aimed"
+    """A tactic of ours opened its socket."""
 
 
 class Path:
@@ -102,6 +114,8 @@ class Checklist:
         self._bucket = bucket
         self._send_ping = send_ping
         self._random = random
+        self._places = dict.fromkeys(_Origin, timing.MAX_CANDIDATES)
+        """How many paths may still be added."""
         self._number = 0
         self._sent: dict[bytes, tuple[Path, float]] = {}
         self._heard = _Heard()
@@ -113,7 +127,7 @@ class Checklist:
         by the partner's, which may not be open yet and hold it against us."""
         for via in self._vias_for(candidate.address.family):
             is_new = (via, candidate.address) not in self.paths
-            path = self._add_path(via, candidate, now)
+            path = self._add_path(via, candidate, _Origin.NAMED, now)
             if path is not None and RANK[candidate.kind] < RANK[path.kind]:
                 path.kind = candidate.kind  # its ping was faster than the card that names it
             if opener and is_new and path is not None and self._bucket.take(now):
@@ -122,7 +136,7 @@ class Checklist:
 
     def add_path(self, via: Via, candidate: Candidate, now: float) -> None:
         """Tries a candidate from one socket only, with an opener at once."""
-        path = self._add_path(via, candidate, now)
+        path = self._add_path(via, candidate, _Origin.AIMED, now)
         if path is not None and not path.pings and self._bucket.take(now):
             self._ping(path, now, ttl=timing.OPENER_TTL)
             path.next_ping = now + timing.PROBED_LEAD
@@ -149,7 +163,7 @@ class Checklist:
             return Drop.STALE
         if not self.stopped:  # what is nominated later has come before
             self._heard.remember(sequence, via, source)
-        path = self._add_path(via, Candidate(source, kind), now)
+        path = self._add_path(via, Candidate(source, kind), _Origin.HEARD, now)
         if path is not None:
             path.received += 1
         if path is not None and not path.valid and not self.stopped and self._bucket.take(now):
@@ -221,10 +235,11 @@ class Checklist:
                 continue
             self._ping(path, now)
 
-    def _add_path(self, via: Via, candidate: Candidate, now: float) -> Path | None:
+    def _add_path(self, via: Via, candidate: Candidate, origin: _Origin, now: float) -> Path | None:
         path = self.paths.get((via, candidate.address))
-        if path is not None or len(self.paths) >= timing.MAX_CANDIDATES:
+        if path is not None or not self._places[origin]:
             return path
+        self._places[origin] -= 1
         path = Path(via, candidate.address, candidate.kind, next_ping=now)
         self.paths[via, candidate.address] = path
         return path

@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address, is_loopback, is_pingable
 from netpunch.core import timing
-from netpunch.core.candidates import Candidate, host_candidates, partner_candidates
+from netpunch.core.candidates import (
+    Candidate,
+    best_hosts,
+    host_candidates,
+    partner_candidates,
+)
 from netpunch.core.events import Event, PathKind, Via
 from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.lookups import Lookups, Whereabouts
@@ -45,6 +50,7 @@ class Context:
         self.lookups = Lookups(whereabouts.names, emit, random, now)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
+        self._best_hosts = best_hosts(host_addresses)
         self.mapped: tuple[Address, ...] = ()
         """External addresses that our gateways map to us."""
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
@@ -89,7 +95,7 @@ class Context:
         """The host candidates that our card offers."""
         if not self.settings.offer_hosts:
             return ()
-        return host_candidates(self.sockets, self.host_addresses, loopback=self.loopback)
+        return host_candidates(self.sockets, self._best_hosts, loopback=self.loopback)
 
     def may_ping(self, address: Address) -> bool:
         """Whether an address that somebody else named may be sent to."""

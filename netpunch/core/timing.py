@@ -50,7 +50,7 @@ BETTER_PATH_GRACE = 0.005
 MAX_PARTNER_ATTEMPTS = 4
 """In parallel: a live one is found among ghosts, memory stays bounded."""
 MAX_CANDIDATES = 16
-"""Per partner attempt, peer-reflexive ones included."""
+"""Per partner attempt: so many that control or a card names, and so many peer-reflexive ones."""
 SEQUENCE_WINDOW = 1024
 """Pings remembered per partner attempt: a second's worth at the highest rate, doubled."""
 OPENER_TTL = 4

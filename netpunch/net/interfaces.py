@@ -7,11 +7,14 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 from netpunch.address import Address, is_pingable
+from netpunch.net.gateway import default_gateways
 
 # Interface flags, the same on Linux (netdevice(7)) and the BSDs.
 IFF_UP = 0x1
@@ -30,6 +33,10 @@ IP_IN_SOCKADDR = {int(socket.AF_INET): (4, 4), int(socket.AF_INET6): (8, 16)}
 SOMEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Documentation addresses, never sent to: connect() only asks the routing table."""
 
+LOOK_LASTS = 1.0
+"""Seconds for which one look at the interfaces serves every attempt of the process: with thousands
+of addresses a look takes tens of milliseconds, and many pairs begin at the same moment."""
+
 UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 
@@ -41,46 +48,80 @@ class InterfaceAddress(NamedTuple):
     host: str
 
 
-def host_addresses() -> list[str]:
-    """The canonical IPs that a partner in the same network may reach this host at.
+_last_look: tuple[float, tuple[str, ...]] | None = None
+"""When the interfaces were last looked at (monotonic()), and what was found."""
+
+
+def host_addresses() -> tuple[str, ...]:
+    """The canonical IPs that a partner in the same network may reach this host at, at most
+    LOOK_LASTS seconds old.
 
     Of interfaces that are up; no loopback, no link-local, no deprecated ones, none of
     point-to-point, tun or tap interfaces: a path through the VPN that is to be built would cut
-    itself off. IPv4 first, then IPv6; those that the default route uses before others (bridges
-    of containers), IPv6 global before unique local and stable before temporary. Empty where the
-    system can't tell."""
+    itself off. IPv4 first, then IPv6; in each family those of interfaces with a default route
+    first and those of bridges (of containers and virtual machines) last, then IPv6 global before
+    unique local and stable before temporary. Empty where the system can't tell."""
+    global _last_look
+    now = monotonic()
+    if _last_look is None or now - _last_look[0] >= LOOK_LASTS:
+        _last_look = now, _look()
+    return _last_look[1]
+
+
+def _look() -> tuple[str, ...]:
     try:
         found = _getifaddrs()
     except (OSError, AttributeError, ImportError):
-        return []
-    return candidate_hosts(found, ipv6_flags=_ipv6_flags(), preferred=_preferred_hosts())
+        return ()
+    preferred = _preferred_hosts()
+    uplinks = {interface for interface, _, host in found if host in preferred}
+    uplinks.update(gateway.interface for gateway in default_gateways())  # also beneath a VPN
+    hosts = candidate_hosts(found, ipv6_flags=_ipv6_flags(), preferred=preferred, uplinks=uplinks)
+    return tuple(hosts)
 
 
 def candidate_hosts(
-    found: Iterable[InterfaceAddress], *, ipv6_flags: dict[str, int], preferred: set[str]
+    found: Iterable[InterfaceAddress],
+    *,
+    ipv6_flags: dict[str, int],
+    preferred: Collection[str] = (),
+    uplinks: Collection[str] = (),
 ) -> list[str]:
     """The rules of `host_addresses`. `ipv6_flags`: IFA_ flags by host, where known;
-    `preferred`: the sources the system would choose towards the Internet."""
+    `preferred`: the sources that the system would choose towards the Internet; `uplinks`: the
+    interfaces that have a default route."""
+    is_tap, is_bridge = cache(_is_tap), cache(_is_bridge)
 
-    def order(host: str) -> tuple[bool, bool, bool, bool]:
-        ip = ipaddress.ip_address(host)
-        temporary = bool(ipv6_flags.get(host, 0) & IFA_F_TEMPORARY)
-        return (ip.version == 6, ip in UNIQUE_LOCAL, temporary, host not in preferred)
+    def order(candidate: InterfaceAddress) -> tuple[bool, ...]:
+        interface, _, host = candidate
+        ipv6, uplink = ":" in host, interface in uplinks
+        return (
+            ipv6,
+            not uplink,
+            not uplink and is_bridge(interface),
+            ipv6 and ipaddress.IPv6Address(host) in UNIQUE_LOCAL,
+            bool(ipv6_flags.get(host, 0) & IFA_F_TEMPORARY),
+            host not in preferred,
+        )
 
-    hosts = {
-        host: None
-        for interface, flags, host in found
-        if flags & IFF_UP
-        and not flags & IFF_POINTOPOINT
-        and not ipv6_flags.get(host, 0) & IFA_F_DEPRECATED
-        and is_pingable(Address(host, 1), loopback=False)
-        and not _is_tap(interface)
-    }
-    return sorted(hosts, key=order)
+    candidates = [
+        each
+        for each in found
+        if each.flags & IFF_UP
+        and not each.flags & IFF_POINTOPOINT
+        and not ipv6_flags.get(each.host, 0) & IFA_F_DEPRECATED
+        and is_pingable(Address(each.host, 1), loopback=False)
+        and not is_tap(each.interface)
+    ]
+    return list(dict.fromkeys(each.host for each in sorted(candidates, key=order)))
 
 
 def _is_tap(interface: str) -> bool:
     return (INTERFACES / interface / "tun_flags").exists()
+
+
+def _is_bridge(interface: str) -> bool:
+    return (INTERFACES / interface / "bridge").exists()
 
 
 def _ipv6_flags() -> dict[str, int]:

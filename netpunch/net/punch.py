@@ -298,12 +298,12 @@ class Punch:
             self._outcome.set_result(outcome)
 
 
-def _own_hosts(whereabouts: Whereabouts) -> list[str]:
+def _own_hosts(whereabouts: Whereabouts) -> tuple[str, ...]:
     """On a loopback control only the bound addresses matter: that spares the look-up. A name may
     stand for another one later."""
     controls, _, names = whereabouts
     if names == NO_NAMES and all(is_loopback(control.host) for control in controls):
-        return []
+        return ()
     from netpunch.net.interfaces import host_addresses
 
     return host_addresses()

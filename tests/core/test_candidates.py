@@ -8,9 +8,11 @@ from hypothesis import given
 from netpunch.address import Address, is_pingable, parse_address
 from netpunch.core.candidates import (
     RANK,
+    best_hosts,
     direct_kind,
     host_candidates,
     partner_candidates,
+    reflexive_candidates,
     reflexive_kind,
 )
 from netpunch.core.events import PathKind
@@ -40,19 +42,35 @@ class TestOwn:
         hosts = ["10.0.0.1", "2001:db8::1", "192.168.0.1"]
         assert host_candidates(WILDCARDS, hosts, loopback=False) == (
             ("10.0.0.1", 5000),
-            ("192.168.0.1", 5000),
             ("2001:db8::1", 5001),
+            ("192.168.0.1", 5000),
         )
+
+    def test_many_addresses_of_one_family_leave_room_for_the_other(self) -> None:
+        bridges = [f"172.{n}.0.1" for n in range(17, 32)]
+        offered = host_candidates(
+            WILDCARDS, ["192.168.1.2", *bridges, "2001:db8::1"], loopback=False
+        )
+        assert offered == (
+            ("192.168.1.2", 5000),
+            ("2001:db8::1", 5001),
+            *((bridge, 5000) for bridge in bridges[:4]),
+        )
+
+    def test_of_thousands_only_those_are_looked_at_that_a_card_has_room_for(self) -> None:
+        hosts = [f"10.0.{n // 250}.{n % 250 + 1}" for n in range(2000)] + ["2001:db8::1"]
+        assert best_hosts(hosts) == (*hosts[:6], "2001:db8::1")
 
     def test_a_bound_socket_is_reached_only_there(self) -> None:
         sockets = {0: Address("10.0.0.1", 5000)}
         assert host_candidates(sockets, ["192.168.0.1"], loopback=False) == (("10.0.0.1", 5000),)
 
     def test_loopback_is_offered_where_control_is_on_it(self) -> None:
-        assert host_candidates(WILDCARDS, ["10.0.0.1"], loopback=True) == (
-            ("10.0.0.1", 5000),
+        many = [f"172.{n}.0.1" for n in range(17, 32)]
+        assert host_candidates(WILDCARDS, many, loopback=True)[:3] == (
             ("127.0.0.1", 5000),
             ("::1", 5001),
+            ("172.17.0.1", 5000),
         )
         bound = {0: Address("127.0.0.1", 5000)}
         assert host_candidates(bound, [], loopback=True) == (("127.0.0.1", 5000),)
@@ -61,6 +79,36 @@ class TestOwn:
     def test_nothing_is_offered_twice_or_in_vain(self) -> None:
         hosts = ["10.0.0.1", "10.0.0.1", "169.254.1.1", "fe80::1", "224.0.0.1"]
         assert host_candidates(WILDCARDS, hosts, loopback=False) == (("10.0.0.1", 5000),)
+
+
+class TestReflexive:
+    """A card has room for four mapped and observed addresses."""
+
+    MAPPED = tuple(Address("198.51.100.1", port) for port in range(1, 5))
+    SEEN = tuple(Address("198.51.100.2", port) for port in range(1, 5))
+    IPV6 = Address("2001:db8::1", 9)
+    PRIVATE = Address("192.168.1.2", 5000)
+
+    @pytest.mark.parametrize(
+        ("mapped", "seen", "offered"),
+        [
+            (MAPPED, (), MAPPED),
+            (MAPPED[:1], SEEN, MAPPED[:1] + SEEN[:3]),
+            (MAPPED, SEEN, MAPPED[:2] + SEEN[:2]),
+            (MAPPED, SEEN[:1], MAPPED[:3] + SEEN[:1]),
+            ((), (*SEEN, IPV6), (SEEN[0], IPV6, *SEEN[1:3])),
+            ((*MAPPED, IPV6), SEEN, (MAPPED[0], IPV6, *SEEN[:2])),
+            ((), (PRIVATE, *SEEN), SEEN),
+        ],
+    )
+    def test_no_kind_and_no_family_displaces_another(
+        self, mapped: tuple[Address, ...], seen: tuple[Address, ...], offered: tuple[Address, ...]
+    ) -> None:
+        by_gateways, by_controls = reflexive_candidates(mapped, seen, ())
+        assert by_gateways + by_controls == offered
+
+    def test_what_is_offered_as_a_host_address_takes_no_second_place(self) -> None:
+        assert reflexive_candidates((), self.SEEN, self.SEEN[:2]) == ((), self.SEEN[2:])
 
 
 class TestPartners:
@@ -76,8 +124,7 @@ class TestPartners:
             ("203.0.113.1:40000", PathKind.OBSERVED),
             ("198.51.100.9:4000", PathKind.OBSERVED),
             ("203.0.113.1:5000", PathKind.OBSERVED),
-            ("203.0.113.1:5001", PathKind.OBSERVED),
-        ]
+        ], "and not with the port of the other family's socket"
 
     def test_what_a_gateway_maps_comes_between(self) -> None:
         offer = card(("10.0.0.1:5000",), mapped=("198.51.100.9:4000",))

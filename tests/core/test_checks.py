@@ -145,6 +145,14 @@ class TestPace:
         proved.add(*[Candidate(Address("10.0.0.9", n), PathKind.HOST) for n in range(1, 50)])
         assert len({ping.path.remote for ping in proved.run(3.0)}) == timing.MAX_CANDIDATES
 
+    def test_useless_candidates_displace_neither_pings_that_came_nor_our_own_tactics(
+        self, proved: Bench
+    ) -> None:
+        proved.add(*[Candidate(Address("10.0.0.9", n), PathKind.HOST) for n in range(1, 50)])
+        assert proved.pinged(1, ELSEWHERE) is not None
+        proved.checks.add_path(7, OBSERVED, proved.now)
+        assert (7, OBSERVED.address) in proved.checks.paths
+
     def test_nothing_more_is_sent_once_it_is_stopped(self, proved: Bench) -> None:
         proved.add(OBSERVED)
         proved.run(0.1)

@@ -117,6 +117,21 @@ def test_neighbours_link_on_their_lan(lab: Lab, site: Site) -> None:
     site.assert_linked(site.start("home"), site.start("office"), "host")
 
 
+def test_bridges_of_containers_leave_room_for_ipv6(dual_lab: Lab, site: Site) -> None:
+    """Nothing else can link these two."""
+    home, office = home_and_office(dual_lab, Nat(Ports.RANDOM))
+    for host in (home, office):
+        for number in range(7):
+            host.namespace.configure(
+                f"link add br{number} type bridge",
+                f"address add 172.{17 + number}.0.1/16 dev br{number}",
+                f"link set br{number} up",
+            )
+    site.place(dual_lab.server("vps"), home, office)
+    site.start_control()
+    site.assert_linked(site.start("home"), site.start("office"), "ipv6")
+
+
 def test_one_end_is_public(lab: Lab, site: Site) -> None:
     site.place(lab.server("vps"), behind_router(lab, "home"), lab.server("office"))
     site.start_control()

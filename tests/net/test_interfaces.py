@@ -11,6 +11,7 @@ import pytest
 
 from netpunch.address import canonical_host, is_loopback
 from netpunch.net import interfaces
+from netpunch.net.gateway import Gateway
 from netpunch.net.interfaces import (
     IFA_F_DEPRECATED,
     IFA_F_TEMPORARY,
@@ -21,6 +22,11 @@ from netpunch.net.interfaces import (
     host_addresses,
 )
 from tests.net.conftest import open_descriptors
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interfaces, "_last_look", None)
 
 
 def up(host: str, interface: str = "test0", flags: int = 0) -> InterfaceAddress:
@@ -61,26 +67,78 @@ def test_which_addresses_are_candidates() -> None:
         up("192.0.2.1", "again0"),
     ]
     flags = {"2001:db8::dead": IFA_F_DEPRECATED}
-    assert candidate_hosts(found, ipv6_flags=flags, preferred=set()) == ["192.0.2.1", "2001:db8::1"]
+    assert candidate_hosts(found, ipv6_flags=flags) == ["192.0.2.1", "2001:db8::1"]
 
 
-def test_their_order() -> None:
+def test_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bridge in ("br-1", "br-2", "uplink0"):
+        (tmp_path / bridge / "bridge").mkdir(parents=True)
+    monkeypatch.setattr(interfaces, "INTERFACES", tmp_path)
     wanted = [
-        "192.0.2.1",  # of the default route
-        "172.17.0.1",
-        "172.18.0.1",
-        "2001:db8::2",  # of the default route
-        "2001:db8::1",
-        "2001:db8::aaaa",  # temporary
-        "fd00::1",
-        "fd00::aaaa",  # temporary
+        ("192.0.2.1", "uplink0"),  # preferred
+        ("192.0.2.2", "uplink0"),
+        ("10.0.0.1", "storage0"),
+        ("172.17.0.1", "br-1"),
+        ("172.18.0.1", "br-2"),
+        ("2001:db8::1", "uplink0"),
+        ("2001:db8::aaaa", "uplink0"),  # temporary, and for that preferred
+        ("fd00::1", "uplink0"),
+        ("2001:db8:1::1", "storage0"),
+        ("2001:db8:17::1", "br-1"),
+        ("fd17::1", "br-1"),
     ]
-    flags = {"2001:db8::aaaa": IFA_F_TEMPORARY, "fd00::aaaa": IFA_F_TEMPORARY}
-    preferred = {"192.0.2.1", "2001:db8::2"}
-    arrivals = ["172.17.0.1", "fd00::aaaa", "2001:db8::1", "172.18.0.1", "fd00::1"]
-    arrivals += ["2001:db8::aaaa", "2001:db8::2", "192.0.2.1"]
-    found = [up(host) for host in arrivals]
-    assert candidate_hosts(found, ipv6_flags=flags, preferred=preferred) == wanted
+    found = [up(host, interface) for host, interface in reversed(wanted)]
+    found.sort(key=lambda each: each.host in ("172.18.0.1", "fd17::1"))
+    hosts = candidate_hosts(
+        found,
+        ipv6_flags={"2001:db8::aaaa": IFA_F_TEMPORARY},
+        preferred={"192.0.2.1", "2001:db8::aaaa"},
+        uplinks={"uplink0"},
+    )
+    assert hosts == [host for host, _ in wanted]
+
+
+def test_an_uplink_beneath_a_vpn_comes_before_bridges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The VPN has taken the default route: the system prefers its address as a source."""
+    found = [
+        up("172.17.0.1", "br-1"),
+        up("192.168.1.2", "eth0"),
+        up("10.8.0.2", "wg0", IFF_POINTOPOINT),
+    ]
+    monkeypatch.setattr(interfaces, "_getifaddrs", lambda: found)
+    monkeypatch.setattr(interfaces, "_preferred_hosts", lambda: {"10.8.0.2"})
+    gateways = [Gateway("192.168.1.1", "192.168.1.2", "eth0")]
+    monkeypatch.setattr(interfaces, "default_gateways", lambda: gateways)
+    assert host_addresses() == ("192.168.1.2", "172.17.0.1")
+
+
+class TestManyPairs:
+    """Many pairs of one process begin at the same moment, and all want to know."""
+
+    @pytest.fixture
+    def looks(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        looks: list[float] = []
+        found = [up(f"10.0.{n // 250}.{n % 250 + 1}") for n in range(2000)]
+
+        def look() -> list[InterfaceAddress]:
+            looks.append(clock[0])
+            return found
+
+        clock = [1000.0]
+        monkeypatch.setattr(interfaces, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(interfaces, "_getifaddrs", look)
+        self.clock = clock
+        return looks
+
+    def test_one_look_serves_them_all(self, looks: list[float]) -> None:
+        assert len({host_addresses() for _ in range(40)}) == 1
+        assert len(looks) == 1
+
+    def test_after_a_second_there_may_be_other_addresses(self, looks: list[float]) -> None:
+        for _ in range(40):
+            host_addresses()
+            self.clock[0] += 0.1
+        assert looks == pytest.approx([1000.0, 1001.0, 1002.0, 1003.0])
 
 
 def test_tun_and_tap_interfaces_are_left_out(
@@ -90,7 +148,7 @@ def test_tun_and_tap_interfaces_are_left_out(
     (tmp_path / "tap0" / "tun_flags").touch()
     monkeypatch.setattr(interfaces, "INTERFACES", tmp_path)
     found = [up("10.8.0.1", "tap0"), up("192.0.2.1", "eth0")]
-    assert candidate_hosts(found, ipv6_flags={}, preferred=set()) == ["192.0.2.1"]
+    assert candidate_hosts(found, ipv6_flags={}) == ["192.0.2.1"]
 
 
 def test_ipv6_flags_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +174,7 @@ def test_a_system_that_can_not_tell_gives_none(
         raise error
 
     monkeypatch.setattr(interfaces, "_getifaddrs", fail)
-    assert host_addresses() == []
+    assert host_addresses() == ()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
