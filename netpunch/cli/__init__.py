@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, cast
 from netpunch._version import __version__
 from netpunch.cli import go_flags
 from netpunch.cli.console import ReaderGoneError, put_line, tell
+from netpunch.cli.descriptors import open_standard_descriptors
 from netpunch.cli.parser import EXIT_CODES, Parser
 from netpunch.errors import NetpunchError, UsageError, bug_text
 
@@ -59,6 +60,7 @@ class CommandLine(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (default: this process's) and return its exit code."""
+    open_standard_descriptors()  # before anything else is opened
     line = cut(list(sys.argv[1:] if argv is None else argv))
     prog = f"{PROGRAM} {line.command}" if line.command in COMMANDS else PROGRAM
     try:

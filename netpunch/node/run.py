@@ -75,7 +75,7 @@ def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
 def _style(options: RunOptions) -> Style:
     if options.format is not None:
         return Style(options.format)
-    return Style.TEXT if sys.stdout.isatty() else Style.JSON
+    return Style.TEXT if sys.stdout is not None and sys.stdout.isatty() else Style.JSON
 
 
 async def _run(path: Path, options: RunOptions, services: Services, site: Site, part: Part) -> int:

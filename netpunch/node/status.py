@@ -126,8 +126,7 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
-        listener.bind(str(temporary))
-        temporary.chmod(MODE)
+        _bind(listener, temporary)
         listener.listen(MAX_CLIENTS)
         temporary.rename(path)
     except BaseException:
@@ -136,6 +135,17 @@ def _listen(path: Path) -> socket.socket:
             temporary.unlink()
         raise
     return listener
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    """With its mode from the first moment on: a chmod afterwards could be led elsewhere by whoever
+    may write in the folder, as it follows symbolic links. No other thread makes files whose mode
+    comes from the umask."""
+    earlier = os.umask(0o777 & ~MODE)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(earlier)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.assertions import STOP_SECONDS
-from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
+from tests.e2e.harness import EVENT_SECONDS, NETPUNCH, Netpunch, free_port
 from tests.e2e.site import POLL_SECONDS, Site
 
 SETTLED_LOOKS = 20
@@ -186,3 +186,17 @@ def test_secrets_are_nowhere(site: Site) -> None:
     seen += "".join(path.read_text() for path in site.folder.glob("*.env"))
     for secret in (*keys, password):
         assert secret.removeprefix("npk1:")[:12] not in seen
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&-", "1>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_descriptors_change_nothing_else(site: Site, closed: str) -> None:
+    """What is for people never lands among the events, and whoever starts a service without any
+    descriptor gets a service."""
+    site.write({"p": {}}, secret="generate", hooks={"up": site.write_hook()})
+    program = site.run(program=("sh", "-c", f'exec "$@" {closed}', "sh", *NETPUNCH))
+    assert program.wait_exit() == 0, program.transcript()
+    assert sorted(site.hook_log()) == ["up p a ", "up p b "]
+    if "1>" not in closed:
+        assert len(program.events("pair.up")) == 2
+        assert len(program.lines) == len(program.events()), "and nothing but events"
+    assert ("linked" in program.said) == ("2>" not in closed)

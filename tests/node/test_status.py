@@ -281,3 +281,29 @@ def refusal(path: Path) -> str:
         return str(refused.value)
 
     return asyncio.run(main())
+
+
+def test_no_mode_is_set_on_what_somebody_else_put_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write in the folder swaps the new socket for a link to a file of ours."""
+    victim = path.parent / "private.key"
+    victim.write_text("secret")
+    victim.chmod(0o600)
+
+    class SwappedSocket(socket.socket):
+        def bind(self, address: Any, /) -> None:
+            super().bind(address)
+            Path(address).unlink()
+            Path(address).symlink_to(victim)
+
+    async def use() -> None:
+        server = StatusServer(path, lambda: ANSWER)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", SwappedSocket)
+            with contextlib.suppress(OutputError):
+                server.open()
+        server.close()
+
+    asyncio.run(use())
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
