@@ -55,6 +55,13 @@ class PortInUseError(NetpunchError):
     exit_code = 75
 
 
+class NetworkNotReadyError(NetpunchError):
+    """An address or an interface is not there now: at boot, or while a link is down. If it never
+    will be, correct `local`, `listen` or `interface`; it is tried again later."""
+
+    exit_code = 75
+
+
 class ResourcesError(NetpunchError):
     """The system has no sockets or memory left for this process. Raise its limits (LimitNOFILE=
     of its unit, or `ulimit -n`); it is tried again later."""

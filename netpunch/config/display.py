@@ -85,6 +85,8 @@ def _end(end: End) -> dict[str, Any]:
         mode=end.mode,
         control=list(end.controls),
         local=str(end.local),
+        mark=end.mark or "off",
+        interface=end.interface or "off",
         candidates=[name for name in _CANDIDATES if name in end.candidates],
         deadline=_duration(end.deadline),
         retry_after=_duration(end.retry_after),

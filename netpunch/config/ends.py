@@ -62,6 +62,8 @@ def _end(
         mode=setting(settings, "mode"),
         controls=tuple(dict.fromkeys(setting(settings, "control") or context.control_names or ())),
         local=setting(settings, "local"),
+        mark=setting(settings, "mark"),
+        interface=setting(settings, "interface"),
         candidates=setting(settings, "candidates"),
         deadline=setting(settings, "deadline"),
         retry_after=setting(settings, "retry_after"),

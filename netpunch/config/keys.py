@@ -46,6 +46,8 @@ _send_to = scalar('an address such as "127.0.0.1:51820"', values.reachable_host_
 _local = scalar(
     'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
 )
+_mark = scalar("a firewall mark such as 51820 or 0xca6c, or off", values.mark)
+_interface = scalar("a network interface such as eth0, or off", values.interface)
 _rate = scalar("datagrams a second, such as 200/s", values.rate)
 
 _file = record(
@@ -68,6 +70,8 @@ _ANYWHERE: dict[str, tuple[Reader[Any], Any]] = {
     "mode": (choice("once", "keep"), "once"),
     "control": (one_or_list(_control_name, "the name of a control, or a list of them"), ()),
     "local": (_local, HostPort("", 0)),
+    "mark": (off_or(_mark, 0), 0),
+    "interface": (off_or(_interface, ""), ""),
     "candidates": (readers.candidates, frozenset({"observed", "host", "any-port"})),
     "deadline": (_duration, 60.0),
     "retry_after": (_duration, 30.0),

@@ -112,6 +112,10 @@ class End(NamedTuple):
     controls: tuple[str, ...]
     """Names of the controls that introduce this pair."""
     local: HostPort
+    mark: int
+    """Of all datagrams that the end sends (SO_MARK); 0 for none."""
+    interface: str
+    """The only one that the end sends and receives by (SO_BINDTODEVICE); empty for any."""
     candidates: frozenset[CandidateSource]
     deadline: float
     retry_after: float

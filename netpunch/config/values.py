@@ -21,9 +21,15 @@ HIGHEST_RATE = 10_000.0
 
 HIGHEST_PORT = 65535
 
+HIGHEST_MARK = 0xFFFFFFFF
+"""SO_MARK has 32 bits."""
+
 PAIR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _NODE = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 """A host name, as long as DNS takes one."""
+
+_INTERFACE = re.compile(r"[!-.0-9;-~]{1,15}")
+"""Linux: 15 bytes without spaces, slashes and colons."""
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE | re.ASCII)
 """Without ASCII, a long s and the sign of Kelvin are letters, too."""
@@ -128,6 +134,23 @@ def node_name(text: str) -> str:
     if not _NODE.fullmatch(name):
         raise ValueError("is no name")
     return name
+
+
+def mark(text: str) -> int:
+    """A firewall mark as `ip rule` and `wg` take it: `51820` or `0xca6c`."""
+    if not re.fullmatch("0x[0-9a-fA-F]{1,8}|[1-9][0-9]{0,9}", text):
+        raise ValueError("is no mark")
+    number = int(text, 0)
+    if not 0 < number <= HIGHEST_MARK:
+        raise ValueError(f"is not from 1 to {HIGHEST_MARK}")
+    return number
+
+
+def interface(text: str) -> str:
+    """A network interface's name, as Linux takes it."""
+    if not _INTERFACE.fullmatch(text) or text in (".", ".."):
+        raise ValueError("is no interface's name")
+    return text
 
 
 def slots(text: str) -> str:

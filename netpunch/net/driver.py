@@ -136,13 +136,16 @@ class Endpoint:
 
 Take = Callable[[bytes, Address, float, Via], None]
 EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
+Bind = Callable[[str, int], list[socket.socket]]
+"""As `net.sockets.bind`."""
 
 
 class Driver:
     """Feeds a machine and carries out what it asks for. Made and used within a running loop.
 
-    `on_event` gets the machine's events, except the requests for sockets; `observer` every
-    datagram. What they raise goes to the loop's exception handler and stops nothing here.
+    `on_event` gets the machine's events, except the requests for sockets, which `bind` makes;
+    `observer` every datagram. What they raise goes to the loop's exception handler and stops
+    nothing here.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class Driver:
         machine: Machine,
         *,
         on_event: Callable[[Event], None],
+        bind: Bind = bind,
         observer: Callable[[Datagram], None] | None = None,
         max_datagram: int = MAX_DATAGRAM,
     ) -> None:
@@ -160,6 +164,7 @@ class Driver:
         """Feeds the machine one datagram; `pump()` is to follow when there are no more."""
         self._machine = machine
         self._on_event = on_event
+        self._bind = bind
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._endpoints: dict[Via, Endpoint] = {}
@@ -290,7 +295,7 @@ class Driver:
         host = next((host for host in self._hosts if Address(host, 0).family == family), None)
         try:
             for _ in range(count if host is not None else 0):
-                for sock in bind(host or "", 0):
+                for sock in self._bind(host or "", 0):
                     endpoint = self.attach(sock)
                     opened[endpoint.via] = endpoint.local
         except NetpunchError:

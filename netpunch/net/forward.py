@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolve import resolve
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 
 DATAGRAMS_PER_WAKEUP = 64
 """A busy program gets so many before the other sockets get their turn."""
@@ -37,7 +37,7 @@ class Forwarder:
             return
         if self._to is not None:
             self._program = (await resolve(*self._to))[0]
-        sock, *others = bind(*self._listen, receive_buffer=BUFFER)
+        sock, *others = bind(*self._listen, SocketOptions(receive_buffer=BUFFER))
         for other in others:
             other.close()
         self._sock = sock

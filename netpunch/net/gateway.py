@@ -38,16 +38,18 @@ class _DefaultRoute(NamedTuple):
     interface: str
 
 
-def default_gateways() -> list[Gateway]:
-    """The gateway of the best default route that has one, for each family: IPv4 first.
+def default_gateways(interface: str = "") -> list[Gateway]:
+    """The gateway of the best default route that has one, for each family: IPv4 first. With an
+    `interface`, of its routes.
 
     A default route without gateway (a VPN) is passed over: the router behind it is asked. Empty
     where the system doesn't tell: anywhere but on Linux."""
-    routes = (
-        min(_ipv4_default_routes(_lines(IPV4_ROUTES)), default=None),
-        min(_ipv6_default_routes(_lines(IPV6_ROUTES)), default=None),
+    families = (
+        _ipv4_default_routes(_lines(IPV4_ROUTES)),
+        _ipv6_default_routes(_lines(IPV6_ROUTES)),
     )
-    gateways = (_gateway_of(route) for route in routes if route is not None)
+    usable = ([r for r in routes if interface in ("", r.interface)] for routes in families)
+    gateways = (_gateway_of(min(routes)) for routes in usable if routes)
     return [gateway for gateway in gateways if gateway is not None]
 
 

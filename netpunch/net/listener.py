@@ -12,7 +12,7 @@ from netpunch.core.events import Event
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Driver
 from netpunch.net.observer import Observer
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 from netpunch.net.wildcard import open_listener
 from netpunch.wire.envelope import CONTROL_DATAGRAM
 
@@ -53,7 +53,7 @@ class Listener:
         sockets: list[socket.socket] = []
         try:
             for host, port in self._listen:
-                sockets += bind(host, port, receive_buffer=RECEIVE_BUFFER)
+                sockets += bind(host, port, SocketOptions(receive_buffer=RECEIVE_BUFFER))
         except BaseException:
             for sock in sockets:
                 sock.close()

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import hmac
 import os
+import socket
 from collections.abc import Callable, Iterable
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, Unmapped
 from netpunch.core.port_mapping import VIA, PortMapper
 from netpunch.errors import NetpunchError
-from netpunch.net.driver import Driver, clock
+from netpunch.net.driver import Bind, Driver, clock
 from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways
 from netpunch.net.observer import Observer
 from netpunch.net.sockets import WILDCARDS, bind
@@ -36,15 +37,20 @@ class PortMapping:
         observer: Observer | None = None,
         *,
         secret: bytes | None = None,
+        bind: Bind = bind,
+        interface: str = "",
     ) -> None:
         """`on_change` gets `externals` each time they change, until `close()`; `observer` every
         datagram to and from gateways, and `Mapped`, `MappingLost`, `Unmapped`. With a `secret`,
         a mapping that was left to run out is taken over when the same port is asked for again:
         PCP refuses it to whoever doesn't know its nonce, which is then derived from the secret
-        (RFC 6887 section 11.2)."""
+        (RFC 6887 section 11.2). `bind` makes the sockets that ask; `interface` is where to look
+        for gateways, empty for all."""
         self._on_change = on_change
         self._observer = observer
         self._secret = secret
+        self._bind = bind
+        self._interface = interface
         self._requests: list[_Request] = []
 
     @property
@@ -56,7 +62,7 @@ class PortMapping:
     def open(self, local: Iterable[Address]) -> None:
         """Asks for the port of each of these bound addresses, at the gateway that forwards to
         it: of its family and, unless it is a wildcard, by way of its IP."""
-        gateways = default_gateways()
+        gateways = default_gateways(self._interface)
         for address in local:
             for gateway in gateways:
                 if _forwards_to(gateway, address):
@@ -84,20 +90,22 @@ class PortMapping:
     def _ask(self, gateway: Gateway, port: int) -> None:
         nonce = None if self._secret is None else _nonce(self._secret, gateway, port)
         with contextlib.suppress(NetpunchError):  # the own address is gone: so is the gateway
-            self._requests.append(_Request(gateway, port, nonce, self._note, self._observer))
+            [sock] = self._bind(gateway.source, 0)
+            self._requests.append(_Request(gateway, port, nonce, sock, self._note, self._observer))
 
     def _note(self) -> None:
         self._on_change(self.externals)
 
 
 class _Request:
-    """The port's mapping at one gateway. Raises NetpunchError if it has no socket for it."""
+    """The port's mapping at one gateway, asked for from `sock`, which it closes."""
 
     def __init__(
         self,
         gateway: Gateway,
         port: int,
         nonce: bytes | None,
+        sock: socket.socket,
         on_change: Callable[[], None],
         observer: Observer | None,
     ) -> None:
@@ -105,7 +113,6 @@ class _Request:
         self.released = asyncio.Event()
         self._on_change = on_change
         self._observer = observer
-        [sock] = bind(gateway.source, 0)
         bind_to_interface(sock, gateway.interface)
         self._machine = PortMapper(
             Address(gateway.host, SERVER_PORT),

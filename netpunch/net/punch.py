@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -33,7 +34,7 @@ from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.observer import Observer
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions, bind
 from netpunch.redacted import redacted
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class PunchSpec(NamedTuple):
 
     `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
     bytes, for classic any bytes. `local` is (host, port): an empty host means every address of
-    both families, port 0 a fresh one. Durations in seconds."""
+    both families, port 0 a fresh one. `sockets`: options of all sockets of the end. Durations in
+    seconds."""
 
     pair: str
     end: Literal["a", "b"]
@@ -61,11 +63,17 @@ class PunchSpec(NamedTuple):
     protocol: Literal["v2", "classic"] = "v2"
     slot: str = ""
     local: tuple[str, int] = ("", 0)
+    sockets: SocketOptions = DEFAULT_OPTIONS
     candidates: frozenset[str] = frozenset({"observed", "host", "any-port"})
     holds: bool = False
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+
+    def bind(self, host: str, port: int) -> list[socket.socket]:
+        """`net.sockets.bind` with this end's options: every socket that an end opens, for whatever
+        purpose, is bound by this, or it would leave by another way than the others."""
+        return bind(host, port, self.sockets)
 
     def __repr__(self) -> str:
         return redacted(self, "secret")
@@ -111,9 +119,9 @@ class Punch:
     async def open(self) -> None:
         """Binds the local port, then finds the controls, then announces.
 
-        Raises PortInUseError, PermissionsError, ConfigurationError (the local address) and
-        ControlUnreachableError (no control's name resolves)."""
-        sockets = dict(enumerate(bind(*self._spec.local)))
+        Raises what `net.sockets.bind` raises (the local address) and ControlUnreachableError (no
+        control's name resolves)."""
+        sockets = dict(enumerate(self._spec.bind(*self._spec.local)))
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
@@ -122,6 +130,7 @@ class Punch:
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
+                bind=self._spec.bind,
                 observer=self._observer if self._trace else None,
                 max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
             )
@@ -134,7 +143,12 @@ class Punch:
         if "mapped" in self._spec.candidates and isinstance(self._machine, End):
             from netpunch.net.port_mapping import PortMapping
 
-            self._mapping = PortMapping(self._take_mapped, secret=self._spec.secret)
+            self._mapping = PortMapping(
+                self._take_mapped,
+                secret=self._spec.secret,
+                bind=self._spec.bind,
+                interface=self._spec.sockets.interface,
+            )
             self._mapping.open(locals_.values())
 
     async def linked(self) -> Linked:

@@ -7,12 +7,14 @@ import errno
 import socket
 import struct
 import sys
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.errors import (
     MORE_FILES_ADVICE,
     ConfigurationError,
     NetpunchError,
+    NetworkNotReadyError,
     PermissionsError,
     PortInUseError,
     ResourcesError,
@@ -26,12 +28,14 @@ FRESH_PORT_ATTEMPTS = 16
 MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 """How a host without IPv6 (or without IPv4) answers to its wildcard."""
 
+NOT_READY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.ENETDOWN}
+"""The host's network isn't as it is needed now; at boot it soon is."""
+
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """The system has none left now; later it may."""
 
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
 """The command that tells who has a port."""
-
 
 MEMINFO_OPTION = 55
 """SO_MEMINFO, asm-generic/socket.h; Python's socket module has no name for it."""
@@ -40,22 +44,37 @@ MEMINFO = struct.Struct("@9I")
 """The SK_MEMINFO_… of linux/sock_diag.h; the last, SK_MEMINFO_DROPS, counts full queues."""
 
 
-def bind(host: str, port: int, *, receive_buffer: int = 0) -> list[socket.socket]:
+class SocketOptions(NamedTuple):
+    """How the system treats a socket's datagrams on their way out and in.
+
+    `mark`: for the rules of policy routing and of firewalls (SO_MARK), 0 for none. `interface`:
+    the only one to send and receive by (SO_BINDTODEVICE), empty for any. `receive_buffer`: bytes
+    to ask the system for, 0 for its default."""
+
+    mark: int = 0
+    interface: str = ""
+    receive_buffer: int = 0
+
+
+DEFAULT_OPTIONS = SocketOptions()
+
+
+def bind(host: str, port: int, options: SocketOptions = DEFAULT_OPTIONS) -> list[socket.socket]:
     """Bound, non-blocking UDP sockets; all or none.
 
     `host` is an IP literal (one socket), or empty: every address of the families this host has,
-    one socket each, on the same port. Port 0: a fresh one. `receive_buffer`: bytes to ask the
-    system for, 0 for its default.
+    one socket each, on the same port. Port 0: a fresh one.
 
-    The port is never shared. Raises PortInUseError, PermissionsError, ConfigurationError, and
-    ResourcesError when the system has no socket left."""
+    The port is never shared. Raises PortInUseError, PermissionsError, ConfigurationError,
+    NetworkNotReadyError when the address or the interface is not there now, and ResourcesError
+    when the system has no socket left."""
     if host:
-        return [_bind_literal(host, port, receive_buffer)]
+        return [_bind_literal(host, port, options)]
     attempts = 1 if port else FRESH_PORT_ATTEMPTS
     while True:
         attempts -= 1
         try:
-            return _bind_wildcards(port, receive_buffer)
+            return _bind_wildcards(port, options)
         except PortInUseError:
             if attempts == 0:
                 raise
@@ -75,25 +94,28 @@ def queue_drops(sock: socket.socket) -> int:
     return drops
 
 
-def _bind_wildcards(port: int, receive_buffer: int) -> list[socket.socket]:
+def _bind_wildcards(port: int, options: SocketOptions) -> list[socket.socket]:
     sockets: list[socket.socket] = []
-    for family, host in WILDCARDS.items():
-        try:
-            sock = _bind(family, (host, port), receive_buffer)
-        except OSError as error:
-            if error.errno in MISSING_FAMILY:
-                continue
-            for sock in sockets:
-                sock.close()
-            raise _explained(error, host, port) from error
-        sockets.append(sock)
-        port = sock.getsockname()[1]
+    try:
+        for family, host in WILDCARDS.items():
+            try:
+                sock = _bind(family, (host, port), options)
+            except OSError as error:
+                if error.errno in MISSING_FAMILY:
+                    continue
+                raise _explained(error, host, port) from error
+            sockets.append(sock)
+            port = sock.getsockname()[1]
+    except NetpunchError:
+        for sock in sockets:
+            sock.close()
+        raise
     if not sockets:
-        raise ConfigurationError("this host has neither IPv4 nor IPv6")
+        raise NetworkNotReadyError("this host has neither IPv4 nor IPv6 now")
     return sockets
 
 
-def _bind_literal(host: str, port: int, receive_buffer: int) -> socket.socket:
+def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket:
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
         # As bytes: for text Python would import its IDNA codec, which takes a descriptor, and time.
@@ -105,27 +127,62 @@ def _bind_literal(host: str, port: int, receive_buffer: int) -> socket.socket:
         ) from error
     family, *_, sockaddr = found[0]
     try:
-        return _bind(family, sockaddr, receive_buffer)
+        return _bind(family, sockaddr, options)
     except OSError as error:
         raise _explained(error, host, port) from error
 
 
 def _bind(
-    family: int, sockaddr: tuple[str | int, ...] | tuple[int, bytes], receive_buffer: int
+    family: int, sockaddr: tuple[str | int, ...] | tuple[int, bytes], options: SocketOptions
 ) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if receive_buffer:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        _apply(options, sock)
         sock.bind(sockaddr)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _apply(options: SocketOptions, sock: socket.socket) -> None:
+    if options.receive_buffer:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
+    if not (options.mark or options.interface):
+        return
+    if sys.platform != "linux":
+        raise ConfigurationError("`mark` and `interface` work on Linux only")
+    if options.mark:
+        _mark(sock, options.mark)
+    if options.interface:
+        _bind_to_interface(sock, options.interface)
+
+
+def _mark(sock: socket.socket, mark: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("@I", mark))
+    except OSError as error:
+        raise PermissionsError(
+            f"mark {mark} cannot be set: {error.strerror}; it needs root or CAP_NET_ADMIN"
+        ) from error
+
+
+def _bind_to_interface(sock: socket.socket, interface: str) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise NetworkNotReadyError(
+                f"this host has no interface {interface} now: `ip link` shows those that it has"
+            ) from error
+        raise PermissionsError(
+            f"interface {interface} cannot be chosen: {error.strerror}; "
+            "it needs root or CAP_NET_RAW on Linux before 5.7"
+        ) from error
 
 
 def _explained(error: OSError, host: str, port: int) -> NetpunchError:
@@ -145,10 +202,10 @@ def _explained(error: OSError, host: str, port: int) -> NetpunchError:
         case number if number in EXHAUSTED:
             advice = f"; {MORE_FILES_ADVICE}" if number == errno.EMFILE else ""
             return ResourcesError(f"{address} cannot be bound: {error.strerror}{advice}")
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return ConfigurationError(
-                f"{address} cannot be bound: {host} is no address of this host; "
-                f"choose one of its own, or :{port} for all of them"
+        case number if number in NOT_READY:
+            return NetworkNotReadyError(
+                f"{address} cannot be bound: {host} is no address of this host now; wait until "
+                f"it is, choose one of its own, or :{port} for all of them"
             )
         case _:
             return ConfigurationError(f"{address} cannot be bound: {error.strerror}")

@@ -14,7 +14,6 @@ from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import Driver, clock
 from netpunch.net.observer import Observer
 from netpunch.net.punch import FAREWELL, PunchSpec
-from netpunch.net.sockets import bind
 
 RETRY = 60.0
 """Seconds until the next try, when no control's name resolves: the link itself is not affected."""
@@ -61,7 +60,7 @@ class StandbyWatch:
 
     async def _open(self) -> None:
         spec = self._spec
-        sockets = dict(enumerate(bind(spec.local[0], 0)))
+        sockets = dict(enumerate(spec.bind(spec.local[0], 0)))
         try:
             bound = {via: local_address(sock) for via, sock in sockets.items()}
             self._controls = Controls(spec.controls, {local.family for local in bound.values()})

@@ -21,6 +21,7 @@ from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError, ResourcesError
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.sockets import SocketOptions
 from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
@@ -345,6 +346,7 @@ class EndTask:
             protocol=end.protocol,
             slot=end.slot,
             local=(end.local.host, end.local.port),
+            sockets=SocketOptions(end.mark, end.interface),
             candidates=frozenset(end.candidates),
             holds=end.holds,
             deadline=end.deadline,

@@ -17,6 +17,7 @@ from netpunch.errors import (
     ConfigurationError,
     HookError,
     NetpunchError,
+    NetworkNotReadyError,
     OutputError,
     PermissionsError,
     PortInUseError,
@@ -44,6 +45,7 @@ FAILURE_REASONS: dict[type[NetpunchError], str] = {
     OutputError: "output",
     HookError: "hook",
     ResourcesError: "resources",
+    NetworkNotReadyError: "network_not_ready",
     PermissionsError: "permissions",
     ConfigurationError: "configuration",
 }

@@ -48,6 +48,8 @@ defaults:
   mode: keep
   control: vps
   local: ":0"
+  mark: 0xca6c
+  interface: eth0.7
   candidates: [mapped, observed]
   deadline: 1m
   retry_after: 500ms
@@ -77,6 +79,8 @@ pairs:
     b:
       credential: "np_{pair}"
       candidates: [host, host]
+      mark: off
+      interface: off
   relay:
     control: [vps, other]
     forward: {listen: "127.0.0.1:1", to: "127.0.0.1:2"}
@@ -132,6 +136,7 @@ def test_the_defaults(load_text: LoadText) -> None:
     assert (a.check, a.check_every, a.command, a.forward) == ((), 30.0, (), None)
     assert (a.env_file, a.files, a.template) == (None, (), None)
     assert (a.session_key, a.standby) == (False, True)
+    assert (a.mark, a.interface) == (0, "")
 
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
@@ -163,14 +168,16 @@ def test_every_key(
     assert (a.env_file, a.template) == (None, "{pair} {{}} {raddr}")
     assert (a.session_key, a.standby) == (True, False)
     assert a.candidates == {"mapped", "observed"}
-    assert a.secret == SecretSource("file", Position(26, 16), path=f"{tmp_path}/keys/p")
+    assert (a.mark, a.interface) == (51820, "eth0.7")
+    assert (b.mark, b.interface) == (0, "")
+    assert a.secret == SecretSource("file", Position(28, 16), path=f"{tmp_path}/keys/p")
     assert b.hooks == Hooks(("before",), ("/p/up",), ("down",), (), 86400.0)
     assert b.node == "b"
     assert b.env_file == f"{tmp_path}/{{pair}}.{{end}}.env"
     assert b.files == (
-        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(34, 24)),
+        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(36, 24)),
     )
-    assert b.secret == SecretSource("credential", Position(42, 19), path="np_p")
+    assert b.secret == SecretSource("credential", Position(44, 19), path="np_p")
     assert b.candidates == {"host"}
 
     assert relay.controls == ("vps", "other")
@@ -179,7 +186,7 @@ def test_every_key(
     assert relay.b.forward == Forward(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2))
 
     assert (go.protocol, go.slots, go.a.slot, go.b.slot) == ("classic", "dc", "d", "c")
-    assert go.secret == SecretSource("inline", Position(52, 13), text="010")
+    assert go.secret == SecretSource("inline", Position(56, 13), text="010")
     assert "010" not in repr(site)
     assert (go.enabled, go.a.enabled, go.b.enabled) == (False, False, False)
 

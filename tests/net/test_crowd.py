@@ -21,7 +21,7 @@ from netpunch.net.batch import SIZE
 from netpunch.net.crowd import CrowdEndpoint
 from netpunch.net.driver import FEW, Driver
 from netpunch.net.observer import Datagram
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 from tests.net.conftest import Run
 from tests.net.machines import EchoMachine, client, has_ipv6, local_address
 
@@ -58,7 +58,8 @@ def driven(
     machine: EchoMachine, *hosts: str, observer: Callable[[Datagram], None] | None = None
 ) -> Iterator[tuple[Driver, list[Address]]]:
     """A driver of the machine with a socket on each of `hosts`, and their addresses."""
-    sockets = {via: bind(host, 0, receive_buffer=1 << 20)[0] for via, host in enumerate(hosts)}
+    options = SocketOptions(receive_buffer=1 << 20)
+    sockets = {via: bind(host, 0, options)[0] for via, host in enumerate(hosts)}
     driver = Driver(machine, on_event=ignore, observer=observer)
     try:
         driver.open(sockets, endpoint=CrowdEndpoint)

@@ -15,7 +15,7 @@ from netpunch.core.events import CloseSocket, Event, Finished, Introduced, Via
 from netpunch.core.machine import NEVER
 from netpunch.errors import PortInUseError
 from netpunch.net import driver as driver_module
-from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
+from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Bind, Driver, Endpoint, clock
 from netpunch.net.observer import Datagram
 from netpunch.net.sockets import bind
 from tests.net.conftest import Run, open_descriptors
@@ -47,11 +47,12 @@ def driven(
     *,
     host: str = "127.0.0.1",
     on_event: Callable[[Event], None] = ignore,
+    fresh: Bind = bind,
     observer: Callable[[Datagram], None] | None = None,
 ) -> Iterator[tuple[Driver, Address]]:
-    """A driver of the machine with one socket, and that socket's address."""
+    """A driver of the machine with one socket, and that socket's address; `fresh` makes others."""
     [sock] = bind(host, 0)
-    driver = Driver(machine, on_event=on_event, observer=observer)
+    driver = Driver(machine, on_event=on_event, bind=fresh, observer=observer)
     try:
         driver.open({0: sock})
         yield driver, local_address(sock)
@@ -274,20 +275,17 @@ def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
         run(main())
 
 
-def test_a_system_without_sockets_left_gives_fewer(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_without_sockets_left_gives_fewer(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
-        with driven(machine) as (driver, address), client() as peer:
-            budget = iter(range(2))
+        budget = iter(range(2))
 
-            def limited_bind(host: str, port: int) -> list[socket.socket]:
-                if next(budget, None) is None:
-                    raise PortInUseError("no free port left")
-                return bind(host, port)
+        def limited_bind(host: str, port: int) -> list[socket.socket]:
+            if next(budget, None) is None:
+                raise PortInUseError("no free port left")
+            return bind(host, port)
 
-            monkeypatch.setattr(driver_module, "bind", limited_bind)
+        with driven(machine, fresh=limited_bind) as (driver, address), client() as peer:
             machine.ask_for_sockets(5)
             driver.pump()
             assert list(machine.opened) == [1, 2]

@@ -100,6 +100,17 @@ def test_the_lowest_metric_wins(tables: Tables) -> None:
     assert [gateway.host for gateway in default_gateways()] == ["127.0.0.3"]
 
 
+def test_a_given_interface_has_a_gateway_of_its_own(tables: Tables) -> None:
+    tables.write(
+        ipv4=[
+            ipv4_route("127.0.0.2", interface="elsewhere", metric=100),
+            ipv4_route("127.0.0.3", metric=600),
+        ]
+    )
+    assert [gateway.host for gateway in default_gateways("lo")] == ["127.0.0.3"]
+    assert default_gateways("nowhere") == []
+
+
 @needs_ipv6
 def test_the_lowest_metric_wins_in_hex(tables: Tables) -> None:
     tables.write(

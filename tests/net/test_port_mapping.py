@@ -11,7 +11,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, MappingLost, Unmapped
-from netpunch.errors import ConfigurationError
+from netpunch.errors import NetworkNotReadyError
 from netpunch.net import port_mapping as port_mapping_module
 from netpunch.net.driver import clock
 from netpunch.net.gateway import Gateway
@@ -117,7 +117,7 @@ def default_gateways(
 ) -> Iterator[None]:
     """Makes these the host's gateways."""
     gateways = [*others, *(fake.gateway for fake in fakes)]
-    monkeypatch.setattr(port_mapping_module, "default_gateways", lambda: gateways)
+    monkeypatch.setattr(port_mapping_module, "default_gateways", lambda _: gateways)
     if fakes:
         monkeypatch.setattr(port_mapping_module, "SERVER_PORT", fakes[0].address.port)
     try:
@@ -211,11 +211,10 @@ def test_a_gateway_that_this_host_has_left_is_passed_over(
         gone = Gateway("192.0.2.1", "192.0.2.2", "eth0")
 
         def fail(host: str, port: int) -> list[socket.socket]:
-            raise ConfigurationError(f"{host} is no address of this host")
+            raise NetworkNotReadyError(f"{host} is no address of this host")
 
         with default_gateways(monkeypatch, others=(gone,)):
-            monkeypatch.setattr(port_mapping_module, "bind", fail)
-            mapping = PortMapping(Changes().note)
+            mapping = PortMapping(Changes().note, bind=fail)
             mapping.open([Address("0.0.0.0", 5000)])
             assert mapping.externals == ()
             await mapping.close()

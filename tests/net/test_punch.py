@@ -25,7 +25,7 @@ from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseEr
 from netpunch.net.controls import ControlAt
 from netpunch.net.probing import Probing
 from netpunch.net.punch import FAREWELL, Punch, PunchSpec
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 from tests.net.conftest import Run
 from tests.net.faulty import FaultySocket, descriptors_left
 from tests.net.machines import client, port_is_free
@@ -234,11 +234,11 @@ def test_an_end_that_may_not_send_says_so(
     run(main())
 
 
-def refusing(number: int) -> Callable[[str, int], list[socket.socket]]:
+def refusing(number: int) -> Callable[[str, int, SocketOptions], list[socket.socket]]:
     """bind(), but the sockets never send."""
 
-    def bind_refusing(host: str, port: int) -> list[socket.socket]:
-        sockets = [FaultySocket(each) for each in bind(host, port)]
+    def bind_refusing(host: str, port: int, options: SocketOptions) -> list[socket.socket]:
+        sockets = [FaultySocket(each) for each in bind(host, port, options)]
         for each in sockets:
             each.refusal = number
         return list(sockets)

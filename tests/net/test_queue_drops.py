@@ -13,7 +13,7 @@ from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
 from netpunch.net.listener import Listener
-from netpunch.net.sockets import bind, queue_drops
+from netpunch.net.sockets import SocketOptions, bind, queue_drops
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts them")
 
@@ -28,7 +28,7 @@ def flood(address: tuple[str, int]) -> None:
 
 
 def test_a_full_queue_is_counted() -> None:
-    (sock,) = bind("127.0.0.1", 0, receive_buffer=SMALL)
+    (sock,) = bind("127.0.0.1", 0, SocketOptions(receive_buffer=SMALL))
     with sock:
         assert queue_drops(sock) == 0
         flood(sock.getsockname())

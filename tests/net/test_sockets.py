@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import pytest
 from netpunch.errors import (
     ConfigurationError,
     NetpunchError,
+    NetworkNotReadyError,
     PermissionsError,
     PortInUseError,
     ResourcesError,
 )
-from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, bind
+from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, SocketOptions, bind
 from tests.net.conftest import open_descriptors
 from tests.net.machines import has_ipv6, local_address, port_is_free
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="marks need root")
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 
 
@@ -97,7 +100,7 @@ def test_a_host_may_lack_a_family(
 
 def test_a_host_without_any_family_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     fail_to_bind(monkeypatch, errno.EAFNOSUPPORT)
-    with pytest.raises(ConfigurationError, match="neither IPv4 nor IPv6"):
+    with pytest.raises(NetworkNotReadyError, match="neither IPv4 nor IPv6"):
         bind("", 0)
 
 
@@ -176,7 +179,7 @@ def test_other_refusals(
 WITHOUT_DESCRIPTORS = """
 import resource
 from netpunch.errors import ResourcesError
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 try:
     bind({host!r}, 0)
@@ -193,9 +196,53 @@ def test_no_descriptor_is_left_for_the_first_bind_of_a_process(host: str) -> Non
     assert "cannot be bound: Too many open files; raise LimitNOFILE=" in told.stdout, told.stderr
 
 
-def test_a_foreign_address_is_told() -> None:
-    with pytest.raises(ConfigurationError, match=r"203\.0\.113\.1 is no address of this host"):
+def test_an_address_that_is_not_there_may_come_yet() -> None:
+    with pytest.raises(NetworkNotReadyError, match=r"203\.0\.113\.1 is no address of this host"):
         bind("203.0.113.1", 5000)
+
+
+def test_an_interface_that_is_not_there_may_come_yet() -> None:
+    before = open_descriptors()
+    with pytest.raises(NetworkNotReadyError, match="no interface nowhere0 now"):
+        bind("", 0, SocketOptions(interface="nowhere0"))
+    assert open_descriptors() == before
+
+
+def test_a_socket_is_bound_to_its_interface() -> None:
+    [sock] = bind("0.0.0.0", 0, SocketOptions(interface="lo"))
+    with sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+
+
+@needs_root
+def test_datagrams_are_marked() -> None:
+    opened = bind("", 0, SocketOptions(mark=0xFFFFFFFF))
+    marks = {sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for sock in opened}
+    assert marks == {0xFFFFFFFF}
+    close(opened)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (SocketOptions(mark=7), "mark 7 cannot be set: .*CAP_NET_ADMIN"),
+        (SocketOptions(interface="lo"), "interface lo cannot be chosen: .*CAP_NET_RAW"),
+    ],
+)
+def test_options_that_need_a_privilege(
+    monkeypatch: pytest.MonkeyPatch, options: SocketOptions, told: str
+) -> None:
+    class Unprivileged(socket.socket):
+        def setsockopt(self, level: int, name: int, *value: Any) -> None:
+            if name in (socket.SO_MARK, socket.SO_BINDTODEVICE) and level == socket.SOL_SOCKET:
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            super().setsockopt(level, name, *value)
+
+    monkeypatch.setattr(socket, "socket", Unprivileged)
+    before = open_descriptors()
+    with pytest.raises(PermissionsError, match=told):
+        bind("", 0, options)
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("host", ["localhost", "[::1]", "127.0.0.1:5000", "a" * 70 + ".b"])
@@ -205,12 +252,15 @@ def test_only_literals_are_taken(host: str) -> None:
 
 
 def test_a_receive_buffer_is_asked_for() -> None:
-    [small], [large] = bind("127.0.0.1", 0, receive_buffer=8192), bind("127.0.0.1", 0)
+    [small], [large] = (
+        bind("127.0.0.1", 0, SocketOptions(receive_buffer=8192)),
+        bind("127.0.0.1", 0),
+    )
     with small, large:
         sizes = [s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (small, large)]
     assert 8192 <= sizes[0] < sizes[1]
 
 
 def test_a_receive_buffer_the_system_refuses_is_no_error() -> None:
-    [sock] = bind("127.0.0.1", 0, receive_buffer=-1)
+    [sock] = bind("127.0.0.1", 0, SocketOptions(receive_buffer=-1))
     sock.close()

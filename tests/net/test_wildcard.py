@@ -14,7 +14,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.net import wildcard
 from netpunch.net.driver import Driver
-from netpunch.net.sockets import bind
+from netpunch.net.sockets import SocketOptions, bind
 from netpunch.net.wildcard import IP_PKTINFO, asked_address, open_listener
 from tests.net.conftest import Run, open_descriptors
 from tests.net.machines import EchoMachine, client, has_ipv6, local_address, port_is_free
@@ -216,7 +216,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
 
 
 def test_the_new_socket_has_the_same_receive_buffer() -> None:
-    [sock] = bind("0.0.0.0", 0, receive_buffer=50_000)
+    [sock] = bind("0.0.0.0", 0, SocketOptions(receive_buffer=50_000))
     beside = wildcard._bind_beside(sock, "127.0.0.1")
     sizes = {s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (sock, beside)}
     assert len(sizes) == 1

@@ -141,7 +141,8 @@ def test_what_up_is_told_is_true_when_it_is_told(run: Run[Any], tmp_path: Path) 
     ("settings", "code", "reason"),
     [
         ({"deadline": "50ms"}, 75, "partner_absent"),
-        ({"local": "192.0.2.1:5000"}, 78, "configuration"),
+        ({"local": "192.0.2.1:5000"}, 75, "network_not_ready"),
+        ({"interface": "nowhere0"}, 75, "network_not_ready"),
         ({"env_file": "missing/a.env"}, 73, "output"),
     ],
 )

@@ -147,6 +147,7 @@ def test_datagrams() -> None:
         (errors.ControlUnreachableError("x", "no_control"), "no_control"),
         (errors.PortInUseError("x"), "port_in_use"),
         (errors.ResourcesError("x"), "resources"),
+        (errors.NetworkNotReadyError("x"), "network_not_ready"),
         (errors.OutputError("x"), "output"),
         (errors.HookError("x"), "hook"),
         (errors.PermissionsError("x"), "permissions"),
