@@ -1,6 +1,8 @@
 """Netpunch: UDP hole punching between hosts behind NATs.
 
-    link = await netpunch.punch(pair="home-office", end="a", secret=key, control="vps:10001")
+    link = await netpunch.punch(
+        pair="home-office", end="a", secret=Path("home-office.key"), control="vps:10001"
+    )
 
 Nothing is logged; errors derive from NetpunchError; cancelling leaves nothing behind. The names
 below are imported when they are first used, so that a small tool stays quick to start.
@@ -20,22 +22,44 @@ if TYPE_CHECKING:
     from netpunch.core.control import ControlNode
     from netpunch.core.control_v2 import ControlV2
     from netpunch.core.end import End
+    from netpunch.core.events import (
+        AuthRejected,
+        CandidateReport,
+        Event,
+        Expired,
+        Failed,
+        Finished,
+        Introduced,
+        Linked,
+        Lost,
+        PartnerReturned,
+        PathKind,
+        Reason,
+        Registered,
+        RoleConflict,
+        Waiting,
+    )
     from netpunch.core.settings import EndSettings
     from netpunch.errors import (
         ConfigurationError,
         ControlUnreachableError,
+        MissingFileError,
         NetpunchError,
         NetworkNotReadyError,
         NotLinkedError,
         PermissionsError,
         PortInUseError,
+        PunchError,
         ResourcesError,
+        UsageError,
     )
-    from netpunch.net.api import Link, punch, serve_control
-    from netpunch.net.observer import Datagram
+    from netpunch.library.api import Link, punch, serve_control
+    from netpunch.net.observer import Datagram, Observer
 
 _HOMES = {
     "Address": "netpunch.address",
+    "AuthRejected": "netpunch.core.events",
+    "CandidateReport": "netpunch.core.events",
     "ClassicControl": "netpunch.core.classic_control",
     "ClassicEnd": "netpunch.core.classic_end",
     "ConfigurationError": "netpunch.errors",
@@ -45,19 +69,38 @@ _HOMES = {
     "Datagram": "netpunch.net.observer",
     "End": "netpunch.core.end",
     "EndSettings": "netpunch.core.settings",
-    "Link": "netpunch.net.api",
+    "Event": "netpunch.core.events",
+    "Expired": "netpunch.core.events",
+    "Failed": "netpunch.core.events",
+    "Finished": "netpunch.core.events",
+    "Introduced": "netpunch.core.events",
+    "Link": "netpunch.library.api",
+    "Linked": "netpunch.core.events",
+    "Lost": "netpunch.core.events",
+    "MissingFileError": "netpunch.errors",
     "NetpunchError": "netpunch.errors",
     "NetworkNotReadyError": "netpunch.errors",
     "NotLinkedError": "netpunch.errors",
+    "Observer": "netpunch.net.observer",
+    "PartnerReturned": "netpunch.core.events",
+    "PathKind": "netpunch.core.events",
     "PermissionsError": "netpunch.errors",
     "PortInUseError": "netpunch.errors",
+    "PunchError": "netpunch.errors",
+    "Reason": "netpunch.core.events",
+    "Registered": "netpunch.core.events",
     "ResourcesError": "netpunch.errors",
-    "punch": "netpunch.net.api",
-    "serve_control": "netpunch.net.api",
+    "RoleConflict": "netpunch.core.events",
+    "UsageError": "netpunch.errors",
+    "Waiting": "netpunch.core.events",
+    "punch": "netpunch.library.api",
+    "serve_control": "netpunch.library.api",
 }
 
 __all__ = [
     "Address",
+    "AuthRejected",
+    "CandidateReport",
     "ClassicControl",
     "ClassicEnd",
     "ConfigurationError",
@@ -67,13 +110,30 @@ __all__ = [
     "Datagram",
     "End",
     "EndSettings",
+    "Event",
+    "Expired",
+    "Failed",
+    "Finished",
+    "Introduced",
     "Link",
+    "Linked",
+    "Lost",
+    "MissingFileError",
     "NetpunchError",
     "NetworkNotReadyError",
     "NotLinkedError",
+    "Observer",
+    "PartnerReturned",
+    "PathKind",
     "PermissionsError",
     "PortInUseError",
+    "PunchError",
+    "Reason",
+    "Registered",
     "ResourcesError",
+    "RoleConflict",
+    "UsageError",
+    "Waiting",
     "__version__",
     "punch",
     "serve_control",
@@ -84,3 +144,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'netpunch' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

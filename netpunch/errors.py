@@ -11,13 +11,14 @@ class NetpunchError(Exception):
 
 
 class UsageError(NetpunchError):
-    """The command line is wrong. See `netpunch COMMAND --help`."""
+    """The command line, or an argument of a call, is wrong. The message says what is expected; see
+    `netpunch COMMAND --help`."""
 
     exit_code = 64
 
 
 class MissingFileError(NetpunchError):
-    """A file named on the command line does not exist. Check its path."""
+    """A file that the command line or a caller names does not exist. Check its path."""
 
     exit_code = 66
 

@@ -30,9 +30,11 @@ MAY_IMPORT = {
     "config": {"address", "errors", "redacted", "template"},
     "output": {"address", "errors", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
-    "cli": {"", "node", "net", "core", "wire", "config", "output"} | PLAIN,
+    "library": {"net", "core", "wire", "config", "address", "errors", "redacted"},
+    "cli": {"", "library", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }
-"""The arrows: wire <- core <- net <- node <- cli; config and output on their own beside them.
+"""The arrows: wire <- core <- net <- node <- cli; config and output on their own beside them, the
+library's calls beside node.
 The empty name is the package itself, which offers `punch` and `serve_control`."""
 
 OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pydoc
 import subprocess
 import sys
 
@@ -67,3 +69,24 @@ def test_help_is_quick(arguments: list[str]) -> None:
 def test_its_version_is_a_release_number() -> None:
     assert netpunch.__version__.replace(".", "").isalnum()
     assert netpunch.__version__.count(".") >= 2
+
+
+def test_what_it_offers_is_seen_by_dir_and_help() -> None:
+    assert set(dir(netpunch)) == set(netpunch.__all__)
+    shown = pydoc.plain(pydoc.render_doc(netpunch))
+    functions = {name for name in netpunch.__all__ if name in ("punch", "serve_control")}
+    classes = {name for name in netpunch.__all__ if isinstance(getattr(netpunch, name), type)}
+    assert all(f"async {name}(" in shown for name in functions)
+    assert all(f"class {name}(" in shown for name in classes)
+
+
+def test_every_name_that_is_declared_is_offered() -> None:
+    """What a type checker sees and what is imported at run time are the same names."""
+    homes = netpunch._HOMES
+    assert {*homes, "__version__"} == set(netpunch.__all__)
+    assert all(getattr(importlib.import_module(home), name) for name, home in homes.items())
+
+
+def test_what_observers_get_is_offered() -> None:
+    events = {"Waiting", "Introduced", "Linked", "Finished", "Failed", "Registered", "Expired"}
+    assert {"Event", "Observer", "Datagram", "UsageError"} | events < set(netpunch.__all__)

@@ -44,13 +44,14 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.cli.secret_file import control_key, read_secret_file
+    from netpunch.library.secret_file import control_key, read_secret_file
     from netpunch.wire.classic import LETTERS
 
     pairs: dict[str, bytes] = {}
     classic: dict[str, bytes] = {}
     if options.protocol == "v2":
-        secret = control_key(options.secret_file, options.pair)
+        key = read_secret_file(options.secret_file, "v2", "control")
+        secret = control_key(key, options.pair)
         pairs[options.pair] = secret
     else:
         secret = read_secret_file(options.secret_file, "classic", "control").value

@@ -19,7 +19,7 @@ from netpunch.errors import (
 from netpunch.wire.classic import end_of, pair_of
 
 if TYPE_CHECKING:
-    from netpunch.net.api import Link
+    from netpunch.library.api import Link
 
 COMMAND_OPTION = "--command"
 RESULT = "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: {laddr} {lhost} {lport} {raddr} {rhost} {rport}"

@@ -37,7 +37,7 @@ _KEY_TEXT = re.compile(r"(np[kc]1:)([A-Za-z0-9_-]{48})")
 MAX_SECRET_FILE = 4096
 """Bytes. Nobody's secret is longer; somebody's log file is."""
 
-_UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" else 0
+UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" else 0
 """Group may read: that is how systemd hands credentials to a service's user."""
 
 
@@ -180,7 +180,7 @@ def _read_file(path: Path, place: _Place) -> bytes:
         ) from None
     except ValueError as error:
         raise place.error(f"{path} {error}: it can't be a secret") from None
-    if mode & _UNSAFE_MODE:
+    if mode & UNSAFE_MODE:
         raise place.forbidden(
             f"others may read {path}, or its group may write it: `chmod 600 {path}`"
         )

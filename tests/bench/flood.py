@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.errors import NetpunchError
-from netpunch.net.api import punch
+from netpunch.library.api import punch
 from netpunch.net.loop import run
 from netpunch.wire import v2
 from netpunch.wire.envelope import CONTROL_DATAGRAM

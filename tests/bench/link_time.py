@@ -16,7 +16,7 @@ import time
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Waiting
-from netpunch.net.api import serve_control
+from netpunch.library.api import serve_control
 from netpunch.net.controls import ControlAt
 from netpunch.net.loop import run
 from netpunch.net.observer import Datagram

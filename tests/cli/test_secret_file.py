@@ -1,4 +1,4 @@
-"""netpunch.cli.secret_file: secrets named on the command line."""
+"""netpunch.library.secret_file: secrets named on the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.cli import secret_file
-from netpunch.cli.secret_file import read_secret_file
 from netpunch.config.secrets import parse_key
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
+from netpunch.library import secret_file
+from netpunch.library.secret_file import read_secret_file
 from netpunch.wire import keys
 from tests.cli.conftest import secret
 
@@ -25,8 +25,9 @@ def test_keys(pair_key: Path, control_key: Path) -> None:
     pair = read_secret_file(str(pair_key), "v2", "end")
     derived = keys.control_key(pair.value, "home-office")
     assert pair == parse_key(pair_key.read_text())
-    assert secret_file.control_key(str(pair_key), "home-office") == derived
-    assert secret_file.control_key(str(control_key), "home-office") == derived
+    for file in (pair_key, control_key):
+        found = read_secret_file(file, "v2", "control")
+        assert secret_file.control_key(found, "home-office") == derived
 
 
 def test_an_end_can_do_nothing_with_the_key_for_control(control_key: Path) -> None:

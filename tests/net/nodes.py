@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import Event
-from netpunch.net.api import serve_control
+from netpunch.library.api import serve_control
 from netpunch.net.controls import ControlAt
 from netpunch.net.observer import Datagram
 from netpunch.net.punch import PunchSpec

@@ -15,9 +15,7 @@ from netpunch.errors import (
     NetpunchError,
     NotLinkedError,
     PortInUseError,
-    UsageError,
 )
-from netpunch.net.api import split_host_port
 from netpunch.net.observer import Datagram
 from tests.net.conftest import Run, open_descriptors
 from tests.net.machines import client, has_ipv6, port_is_free
@@ -205,56 +203,6 @@ def test_the_partner_does_not_come(run: Run) -> None:
         assert caught.value.reason == "partner_absent"
 
     run(main())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "complaint"),
-    [
-        ({"end": "c"}, "an end is 'a' or 'b'"),
-        ({"end": "A", "protocol": "classic"}, "a letter from a to z"),
-        ({"end": "ab", "protocol": "classic"}, "a letter from a to z"),
-        ({"control": []}, "no control is given"),
-        ({"control": "vps"}, "no HOST:PORT: 'vps'"),
-        ({"control": "vps:http"}, "no HOST:PORT: 'vps:http'"),
-        ({"control": "vps:65536"}, "no HOST:PORT: 'vps:65536'"),
-        ({"control": "2001:db8::1:1"}, r"brackets, like \[2001:db8::1\]:10001"),
-        ({"local": "5000"}, "no HOST:PORT: '5000'"),
-        ({"secret": b"hunter2"}, "a v2 key has 32 bytes, not 7"),
-        ({"pair": ""}, "a v2 pair has a name"),
-    ],
-)
-def test_wrong_arguments(run: Run, wrong: dict[str, Any], complaint: str) -> None:
-    right: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": "127.0.0.1:9"}
-
-    async def main() -> None:
-        with pytest.raises(UsageError, match=complaint) as caught:
-            await netpunch.punch(**(right | wrong))
-        assert "hunter2" not in str(caught.value)
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "complaint"),
-    [
-        ({"listen": "10001"}, "no HOST:PORT"),
-        ({"pairs": {PAIR: b"short"}}, "32 bytes"),
-        ({"pairs": {"": SECRET}}, "a name"),
-        ({"classic": {"a-b": b"x"}}, "a letter from a to z, not '-'"),
-    ],
-)
-def test_wrong_arguments_of_control(run: Run, wrong: dict[str, Any], complaint: str) -> None:
-    async def main() -> None:
-        with pytest.raises(UsageError, match=complaint):
-            await netpunch.serve_control(**({"listen": LOCAL} | wrong))
-
-    run(main())
-
-
-def test_addresses_in_texts() -> None:
-    assert split_host_port("vps:1") == ("vps", 1)
-    assert split_host_port(":0") == ("", 0)
-    assert split_host_port("[::1]:65535") == ("::1", 65535)
 
 
 def test_control_frees_its_port(run: Run) -> None:

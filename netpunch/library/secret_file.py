@@ -1,4 +1,5 @@
-"""Reading a secret from a file named on the command line, by the rules of site files."""
+"""Reading a secret from a file that a caller or the command line names, by the rules of site
+files."""
 
 from __future__ import annotations
 
@@ -6,12 +7,11 @@ from pathlib import Path
 
 from netpunch.config.files import read_regular
 from netpunch.config.model import Protocol
-from netpunch.config.secrets import _UNSAFE_MODE as UNSAFE_MODE
-from netpunch.config.secrets import MAX_SECRET_FILE, Role, Secret, decode
+from netpunch.config.secrets import MAX_SECRET_FILE, UNSAFE_MODE, Role, Secret, decode
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
 
 
-def read_secret_file(file: str, protocol: Protocol, role: Role) -> Secret:
+def read_secret_file(file: str | Path, protocol: Protocol, role: Role) -> Secret:
     """The secret in a file, for an end or for a control.
 
     Raises MissingFileError, PermissionsError (it can't be read, or others can) and
@@ -33,9 +33,8 @@ def read_secret_file(file: str, protocol: Protocol, role: Role) -> Secret:
         raise ConfigurationError(f"{file}: {error}") from None
 
 
-def control_key(file: str, pair: str) -> bytes:
-    """The key of a pair for control, from its own file or derived from the pair's key."""
-    secret = read_secret_file(file, "v2", "control")
+def control_key(secret: Secret, pair: str) -> bytes:
+    """The key of a pair for control: itself, or derived from the pair's key."""
     if secret.kind == "control":
         return secret.value
     from netpunch.wire import keys  # imports cryptography

@@ -1,0 +1,1 @@
+"""The calls for programs that embed netpunch; `import netpunch` offers them."""

@@ -1,0 +1,232 @@
+"""What callers of the library pass: a mistake is named at once, before anything is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import decimal
+import math
+import re
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import netpunch
+from netpunch.config.secrets import Secret, format_key
+from netpunch.errors import (
+    ConfigurationError,
+    MissingFileError,
+    PermissionsError,
+    UsageError,
+)
+from netpunch.library import arguments
+from netpunch.wire.keys import control_key
+
+SECRET = bytes(range(32))
+PAIR = "home-office"
+PAIR_KEY = format_key(Secret("pair", SECRET))
+CONTROL_KEY = format_key(Secret("control", control_key(SECRET, PAIR)))
+
+PUNCH: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": "127.0.0.1:9"}
+CLASSIC: dict[str, Any] = {"pair": "", "protocol": "classic", "secret": b"x"}
+
+
+def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> str:
+    """What a call says of its arguments. Without a running loop: it does nothing before."""
+    with pytest.raises(UsageError) as caught:
+        call(**passed).send(None)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"pair": "Home Laptop"}, r"pair: .*a-z.*'Home Laptop' \(did you mean 'home-laptop'\?\)"),
+        ({"pair": ""}, "pair: expected a pair's name, the same on control and both ends"),
+        ({"pair": "x" * 33}, r"\(did you mean '" + "x" * 32),
+        ({"pair": None}, "pair: .* got None"),
+        ({"end": "c"}, "end: expected 'a' or 'b', got 'c'"),
+        ({"end": "A"}, r"\(did you mean 'a'\?\)"),
+        ({"end": 0}, "end: expected 'a' or 'b', got 0"),
+        ({"protocol": "v3"}, "protocol: expected 'v2' or 'classic', got 'v3'"),
+        ({"protocol": "clasic"}, r"\(did you mean 'classic'\?\)"),
+        ({"protocol": None}, "protocol: expected 'v2' or 'classic', got None"),
+        ({"candidates": ["observd"]}, r"'any-port', got 'observd' \(did you mean 'observed'\?\)"),
+        ({"candidates": "observed"}, r"a list of 'observed', .* \(did you mean \['observed'\]\?\)"),
+        ({"candidates": ["any-port"]}, "no address is left to try: add 'observed', 'host' or 'map"),
+        ({"candidates": []}, "candidates: no address is left to try"),
+        ({"candidates": None}, "candidates: expected a list"),
+        ({"candidates": [["host"]]}, "candidates: expected 'observed'"),
+        ({"local": 5000}, r"local: .* got 5000 \(did you mean ':5000'\?\)"),
+        ({"local": "5000"}, r"got '5000' \(did you mean ':5000'\?\)"),
+        ({"local": "localhost:5000"}, r"not a host name, got 'localhost:5000' \(did you mean ':50"),
+        ({"local": "127.0.0.1"}, "local: '127.0.0.1' has no port: expected an address"),
+        ({"local": ("127.0.0.1", 0)}, "got a value of type tuple"),
+        ({"control": []}, "control: .* got an empty list"),
+        ({"control": None}, "control: expected one host:port"),
+        ({"control": b"vps:1"}, "control: .* got a value of type bytes"),
+        ({"control": ("vps", 10001)}, "control: 'vps' has no port: expected a control's host:port"),
+        ({"control": "vps:http"}, "control: 'vps:http' has no port from 1 to 65535"),
+        ({"control": "vps:0"}, "with a host and a port above 0"),
+        ({"control": ":10001"}, "with a host and a port above 0"),
+        ({"control": "0.0.0.0:10001"}, "with a host and a port above 0"),
+        ({"control": "2001:db8::1:1"}, "an IPv6 address stands in brackets"),
+        ({"deadline": "60s"}, r"deadline: expected seconds, .* got '60s' \(did you mean 60\.0\?\)"),
+        ({"deadline": "60"}, r"\(did you mean 60\.0\?\)"),
+        ({"deadline": 0}, "deadline: .* above 0 .* got 0"),
+        ({"deadline": -1.5}, "got -1.5"),
+        ({"deadline": math.nan}, "got nan"),
+        ({"deadline": math.inf}, "got inf"),
+        ({"deadline": True}, "got a value of type bool"),
+        ({"observer": "print"}, "observer: expected a function, or None, got 'print'"),
+        (
+            {"secret": b"short"},
+            "secret: expected a v2 key: 32 bytes, .* got 5 bytes; `net",
+        ),
+        ({"secret": "hunter2"}, "secret: is no v2 key.*pathlib.Path of its file"),
+        ({"secret": "home.key"}, "pathlib.Path of its file"),
+        ({"secret": PAIR_KEY[:-1]}, "secret: the key is damaged"),
+        ({"secret": PAIR_KEY[:-1].encode()}, "secret: the key is damaged"),
+        ({"secret": CONTROL_KEY}, "secret: is control's key"),
+        ({"secret": None}, "got NoneType"),
+        (CLASSIC | {"end": "A"}, "end: expected a classic slot, a letter from 'a' to 'z', got 'A'"),
+        (CLASSIC | {"end": "ab"}, "a letter from 'a' to 'z'"),
+        (CLASSIC | {"end": ""}, "a letter from 'a' to 'z'"),
+        (CLASSIC | {"pair": PAIR}, "pair: expected '' with protocol='classic'"),
+        (CLASSIC | {"secret": b""}, "secret: expected a classic secret: .* got none"),
+        (CLASSIC | {"secret": "hunter2"}, "got a text: encode it"),
+    ],
+)
+def test_wrong_arguments_of_punch(wrong: dict[str, Any], said: str) -> None:
+    text = complaint(netpunch.punch, **(PUNCH | wrong))
+    assert re.search(said, text), text
+    assert not any(word in text for word in ("hunter2", "home.key", PAIR_KEY[5:20]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"listen": 10001}, r"listen: .* \(did you mean ':10001'\?\)"),
+        ({"listen": "10001"}, r"listen: .* \(did you mean ':10001'\?\)"),
+        ({"listen": []}, "listen: .* got an empty list"),
+        ({"listen": "vps.example.net:10001"}, r"listen: .* \(did you mean ':10001'\?\)"),
+        ({"pairs": [PAIR]}, "pairs: expected a mapping of pair names to keys, .* type list"),
+        ({"pairs": {"Home": SECRET}}, r"pairs: .* got 'Home' \(did you mean 'home'\?\)"),
+        ({"pairs": {PAIR: b"short"}}, r"pairs\['home-office'\]: expected a v2 key: .* got 5 bytes"),
+        ({"pairs": {PAIR: None}}, r"pairs\['home-office'\]: .* got NoneType"),
+        ({"classic": {"a-b": b"x"}}, "classic: expected a classic slot, .* got '-'"),
+        ({"classic": {"ab": b"x", "b": b"y"}}, "classic: slot 'b' is given twice"),
+        ({"classic": {1: b"x"}}, "classic: expected a mapping of slot letters"),
+        ({"classic": {"ab": "x"}}, r"classic\['ab'\]: .* got a text: encode it"),
+        ({"classic": b"x"}, "classic: expected a mapping"),
+        ({"expire": "60s"}, r"expire: .* \(did you mean 60\.0\?\)"),
+        ({"expire": 0}, "expire: .* above 0"),
+        ({"own_hosts": {5: "192.0.2.1"}}, "own_hosts: expected a mapping of the families 4 and 6"),
+        ({"own_hosts": {6: "192.0.2.1"}}, "own_hosts: .* got '192.0.2.1'"),
+        ({"own_hosts": {4: "vps.example.net"}}, "own_hosts: .* got 'vps.example.net'"),
+        ({"own_hosts": ["192.0.2.1"]}, "own_hosts: .* got a value of type list"),
+        ({"observer": 1}, "observer: expected a function"),
+        ({"on_ready": []}, "on_ready: expected a function"),
+    ],
+)
+def test_wrong_arguments_of_control(wrong: dict[str, Any], said: str) -> None:
+    assert re.search(said, text := complaint(netpunch.serve_control, **wrong)), text
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=40),
+    st.binary(max_size=40),
+    st.lists(st.one_of(st.text(max_size=5), st.integers(), st.binary(max_size=3)), max_size=3),
+    st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), st.text(max_size=3), max_size=2),
+    st.just(decimal.Decimal("NaN")),
+    st.just(object()),
+    st.complex_numbers(),
+)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        arguments.protocol,
+        arguments.candidates,
+        lambda value: arguments.pair_name("pair", value),
+        lambda value: arguments.slot("end", value),
+        lambda value: arguments.optional_seconds("deadline", value),
+        lambda value: arguments.local_address("local", value),
+        lambda value: [arguments.control_address(e) for e in arguments.several("control", value)],
+        arguments.own_hosts,
+        lambda value: arguments.mapping("pairs", value, "a mapping"),
+        lambda value: arguments.callback("observer", value),
+        lambda value: arguments.end_secret(value, "v2"),
+        lambda value: arguments.end_secret(value, "classic"),
+        lambda value: arguments.control_key("pairs", value, PAIR),
+    ],
+)
+@given(value=ANYTHING)
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_passed_no_foreign_exception(
+    check: Callable[[object], object], value: object
+) -> None:
+    try:
+        check(value)
+    except UsageError as error:
+        assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in str(error)  # noqa: PT017
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "home-office.key"
+    file.write_text(f"{PAIR_KEY}\n")
+    file.chmod(0o600)
+    return file
+
+
+def test_every_form_of_a_key_gives_the_same_secret(key_file: Path) -> None:
+    for given_key in (SECRET, PAIR_KEY, f"{PAIR_KEY}\n", PAIR_KEY.encode(), key_file):
+        assert arguments.end_secret(given_key, "v2") == SECRET
+
+
+def test_every_form_of_a_key_for_control_gives_the_same_key(key_file: Path) -> None:
+    derived = control_key(SECRET, PAIR)
+    for given_key in (derived, PAIR_KEY, CONTROL_KEY, CONTROL_KEY.encode(), key_file):
+        assert arguments.control_key("pairs", given_key, PAIR) == derived
+
+
+def test_a_classic_secret_is_the_bytes_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "classic"
+    file.write_bytes(b"a secret\n")
+    file.chmod(0o600)
+    assert arguments.end_secret(file, "classic") == b"a secret\n"
+    assert arguments.classic_secret("classic", file) == b"a secret\n"
+
+
+def test_the_file_of_a_key_has_the_rules_of_site_files(key_file: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nowhere\.key: no such file"):
+        arguments.end_secret(key_file.with_name("nowhere.key"), "v2")
+    key_file.chmod(0o644)
+    with pytest.raises(PermissionsError, match="chmod 600"):
+        arguments.control_key("pairs", key_file, PAIR)
+    key_file.chmod(0o600)
+    key_file.write_text("hunter2")
+    with pytest.raises(ConfigurationError, match="no v2 key") as caught:
+        arguments.end_secret(key_file, "v2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_refused_has_opened_nothing() -> None:
+    """The first step of the call raises: there is nothing to close yet."""
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+        with pytest.raises(UsageError):
+            await netpunch.punch(**(PUNCH | {"deadline": "60s", "local": ":0"}))
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(main())
