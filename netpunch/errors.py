@@ -24,7 +24,7 @@ class MissingFileError(NetpunchError):
 
 
 class PunchError(NetpunchError):
-    """The ends did not link. `reason` is the `reason` of events (`core.events.Reason`)."""
+    """The ends did not link. `reason` is the `reason` of events (`netpunch.reasons`)."""
 
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)

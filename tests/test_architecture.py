@@ -19,16 +19,16 @@ MODULES = {
 }
 LONGEST_FILE = 400
 
-PLAIN = {"errors", "address", "redacted", "template", "_version"}
+PLAIN = {"errors", "address", "reasons", "redacted", "template", "_version"}
 """Modules on top that everybody may use. They know of no package, and of each other only so:"""
 PLAIN_IMPORTS = {"template": {"errors"}}
 
 MAY_IMPORT = {
     "wire": {"address", "errors"},
-    "core": {"wire", "address", "errors", "redacted"},
-    "net": {"core", "wire", "address", "errors", "redacted"},
+    "core": {"wire", "address", "errors", "reasons", "redacted"},
+    "net": {"core", "wire", "address", "errors", "reasons", "redacted"},
     "config": {"address", "errors", "redacted", "template"},
-    "output": {"address", "errors", "template"},
+    "output": {"address", "errors", "reasons", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
     "library": {"net", "core", "wire", "config", "address", "errors", "redacted"},
     "cli": {"", "library", "node", "net", "core", "wire", "config", "output"} | PLAIN,

@@ -125,6 +125,10 @@ class Announcer:
         """When each control was heard last."""
         return {each.control: each.heard_at for each in self._registrations}
 
+    def observed_hosts(self) -> tuple[str, ...]:
+        """Our public addresses, as controls see them."""
+        return tuple(each.observed.host for each in self._registrations if each.observed)
+
     @property
     def has_left(self) -> bool:
         return self._leaving and not self._leaves.left

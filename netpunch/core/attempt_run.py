@@ -12,6 +12,7 @@ from netpunch.core.climber import Climber
 from netpunch.core.context import Context
 from netpunch.core.events import Failed, Linked, Reason, Via
 from netpunch.core.peering import Agreement, Peering
+from netpunch.core.verdict import Facts
 from netpunch.wire.card import Card, NatClass
 from netpunch.wire.drop import Drop
 from netpunch.wire.v2 import Observed
@@ -146,6 +147,20 @@ class AttemptRun:
             theirs,
             sent_before + self.peering.datagrams,
             self.peering.candidate_reports(),
+        )
+
+    def facts(self) -> Facts:
+        """What a verdict follows from."""
+        context, partner = self._context, self.peering.proved_partner
+        return Facts(
+            controls=context.controls,
+            holds=context.settings.holds,
+            nats=self.nat_classes(),
+            hosts=(*self.announcer.observed_hosts(), *self.climber.field.seen_at),
+            partner_hosts=() if partner is None else partner.seen_at(),
+            reachable=self.peering.has_paths,
+            heard=any(report.received for report in self.peering.candidate_reports()),
+            asks_gateways=context.settings.asks_gateways,
         )
 
     def nat_classes(self) -> tuple[str, str]:

@@ -348,13 +348,7 @@ class End(Outbox):
         return Reason.SECRET_REJECTED_OR_SILENT
 
     def _fail(self, reason: Reason, now: float) -> None:
-        detail = verdict(
-            reason,
-            controls=self._context.controls,
-            holds=self._settings.holds,
-            nats=self._run.nat_classes(),
-            reachable=self._run.peering.has_paths,
-        )
+        detail = verdict(reason, self._run.facts())
         self._emit(self._run.failed(reason, detail, now - self._began, self._datagrams))
         self.close(now)
 

@@ -11,31 +11,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from netpunch.address import Address
+from netpunch.reasons import Reason as Reason
 from netpunch.redacted import redacted
 
 Via = int
 """A socket, as its driver numbers it. Core objects never open or close one."""
-
-
-class Reason(StrEnum):
-    """Why an end waits or has failed: the `reason` of events."""
-
-    NO_CONTROL = "no_control"
-    """The network said so: the control's port is closed (ICMP), or its name does not resolve."""
-    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent"  # noqa: S105 - a reason
-    """No control answered at all: down, firewalled, or it does not accept this secret."""
-    PARTNER_ABSENT = "partner_absent"
-    """Control answers, the partner is not there."""
-    BLOCKED = "blocked"
-    """Introduced, but no datagram got through."""
-    INFEASIBLE = "infeasible"
-    """Introduced, but these two NATs let nothing through, whatever is tried."""
-    SPRAY_QUEUE = "spray_queue"
-    """Another end of this process is spraying; one at a time does."""
-    NOT_AGREED = "not_agreed"
-    """Datagrams passed, but the hand-off was not completed."""
-    PARTNER_MODE = "partner_mode"
-    """One end wants to hold the hole (keep without command or check), the other hands it over."""
 
 
 class PathKind(StrEnum):

@@ -38,6 +38,11 @@ class Partner:
             return Bracket()
         return Bracket(card.bracket_port, card.bracket_step, card.bracket_count, card.bracket_round)
 
+    def seen_at(self) -> tuple[str, ...]:
+        """Its public addresses, as controls see them."""
+        told = () if self.card is None else self.card.observed
+        return tuple(each.host for each in (self.observed, *told) if each is not None)
+
     def next_timer(self) -> float:
         nominate_at = self.nomination.next_at if self.nomination else NEVER
         return min(self.checks.next_timer(), self.decide_at, nominate_at)

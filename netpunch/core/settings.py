@@ -11,7 +11,8 @@ class EndSettings(NamedTuple):
 
     `holds`: keep the socket after the link. `any_port`: another local port may win, which all
     tactics against hard NATs need. `deadline` counts from the start, or (`deadline_from_start`
-    False) from when a partner has proved to be there; None: never."""
+    False) from when a partner has proved to be there; None: never. `asks_gateways`: the driver
+    does, and tells `End.mapped`."""
 
     pair: str
     end: EndName
@@ -23,6 +24,7 @@ class EndSettings(NamedTuple):
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+    asks_gateways: bool = False
 
     def __repr__(self) -> str:
         return redacted(self, "secret")

@@ -1,59 +1,147 @@
-"""Why an end was not linked, in one sentence for people."""
+"""Why an end was not linked, in one sentence for people: what happened, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.events import Reason
 
+NATS = {
+    "unknown": "not known",
+    "open": "open (no NAT)",
+    "easy": "easy (one port for all destinations)",
+    "hard_step": "hard_step (another port for each destination, in steps)",
+    "hard_random": "hard_random (a random port for each destination)",
+}
+HARD = {"hard_step", "hard_random"}
+EASY = {"open", "easy"}
 
-def verdict(
-    reason: Reason,
-    *,
-    controls: Sequence[Address] = (),
-    holds: bool = False,
-    nats: tuple[str, str] = ("unknown", "unknown"),
-    reachable: bool = True,
-) -> str:
-    """What happened and what to do. `reachable`: the partner has an address that this end can
-    send to."""
+
+class Facts(NamedTuple):
+    """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
+    `partner_hosts`: where each was seen from outside; `reachable`: the partner has an address that
+    this end can send to; `heard`: some datagram of the partner has arrived; `asks_gateways`: they
+    were asked to map a port."""
+
+    controls: tuple[Address, ...] = ()
+    holds: bool = False
+    nats: tuple[str, str] = ("unknown", "unknown")
+    hosts: tuple[str, ...] = ()
+    partner_hosts: tuple[str, ...] = ()
+    reachable: bool = True
+    heard: bool = False
+    asks_gateways: bool = False
+
+
+def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it never changes
+    """The sentence for a reason that core tells."""
     match reason:
         case Reason.SECRET_REJECTED_OR_SILENT:
-            asked = ", ".join(map(str, controls))
-            detail = (
-                f"no answer from control at {asked}: is it running, does a firewall drop UDP, "
-                "and has it this pair's key? (It stays silent to a wrong one.)"
-            )
+            return f"{silence(facts.controls)}: {SILENCE_ADVICE}"
         case Reason.PARTNER_ABSENT:
-            detail = (
-                "control answers, but the partner did not announce itself: is it running, and "
-                "does its log say that control answers?"
-            )
-        case Reason.BLOCKED if not reachable:
-            detail = (
-                "the partner is there, but at no address that this end can send to: is one of "
-                'them bound to IPv4 only, the other to IPv6 only? `local: ":PORT"` is both'
-            )
+            return f"control answers, but the partner has not announced itself: {ABSENCE_ADVICE}"
         case Reason.BLOCKED:
-            detail = (
-                "the partner is there, but nothing it sends arrives: a NAT that maps every "
-                "destination anew, or a firewall that drops UDP, at either end"
-            )
+            return _blocked(facts)
         case Reason.INFEASIBLE:
-            detail = (
-                f"this end's NAT is {nats[0]}, the partner's {nats[1]}: nothing opens this pair. "
-                "Forward a UDP port to one end and set it as `local`, or let its router map one "
-                "(`candidates: [mapped, ...]`), or use IPv6"
-            )
+            return _infeasible(facts)
         case Reason.NOT_AGREED:
-            detail = "datagrams pass, but the partner did not confirm the path"
-        case Reason.PARTNER_MODE:
-            ours, theirs = ("holds", "hands over") if holds else ("hands over", "holds")
-            detail = (
-                f"this end {ours} the hole, the partner {theirs} it: give both ends, or "
-                "neither, a command or a check"
+            return (
+                "datagrams pass, but the partner did not confirm the path: does its log say that "
+                "it failed or was stopped?"
             )
+        case Reason.PARTNER_MODE:
+            return _partner_mode(facts.holds)
         case _:
-            detail = "no control can be reached: check its name and this host's network"
-    return detail
+            return (
+                "no control can be reached: does its name resolve, and has this host a network "
+                "of that address's family (IPv4, IPv6)?"
+            )
+
+
+SILENCE_ADVICE = (
+    "is it running, does a firewall drop UDP, and does it know this pair's name with the same "
+    "key? (It stays silent to a wrong one: `netpunch key id PAIR FILE` must print the same at both)"
+)
+ABSENCE_ADVICE = "is it running, and does its log say that control answers?"
+
+
+def silence(controls: Iterable[Address]) -> str:
+    """Who does not answer."""
+    return f"no answer from control at {', '.join(map(str, controls))}"
+
+
+def _blocked(facts: Facts) -> str:
+    if not facts.reachable:
+        return (
+            "the partner is there, but at no address that this end can send to: is one of "
+            'them bound to IPv4 only, the other to IPv6 only? `local: ":PORT"` is both'
+        )
+    if facts.heard:
+        return (
+            "the partner's datagrams arrive, but none of this end's reach the partner: does a "
+            "firewall here drop outgoing UDP, or one at the partner incoming UDP?"
+        )
+    several = _several_addresses(facts)
+    if several:
+        return f"the partner is there, but nothing it sends arrives: {several}"
+    ours, theirs = facts.nats
+    if ours in EASY and theirs in EASY:
+        cause = (
+            f"{_nats(facts)}, so NAT does not prevent it: does a firewall at either end, or "
+            "between them, drop UDP from any other host than control? Else a router may send over "
+            "several uplinks, and from another public address than control sees"
+        )
+    elif ours in HARD or theirs in HARD:
+        cause = (
+            f"{_nats(facts)}, which takes luck; a firewall at either end may drop UDP, too. "
+            f"{_help(facts)}"
+        )
+    else:
+        cause = (
+            "a firewall that drops UDP, or a NAT that uses another port for each destination, at "
+            "either end. Which one is known only where control's second port (`observe`) answers"
+        )
+    return f"the partner is there, but nothing it sends arrives: {cause}"
+
+
+def _infeasible(facts: Facts) -> str:
+    several = _several_addresses(facts)
+    return f"{several or _nats(facts)}: nothing opens this pair. {_help(facts)}"
+
+
+def _several_addresses(facts: Facts) -> str:
+    """Where a router sends over several uplinks. IPv4 only: hosts have several IPv6 addresses."""
+    for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):
+        public = sorted({host for host in hosts if ":" not in host})
+        if len(public) > 1:
+            return (
+                f"{whose} is seen at several public addresses ({', '.join(public)}), so its router "
+                "sends over several uplinks in turn; bind this host, or its port, to one of them"
+            )
+    return ""
+
+
+def _nats(facts: Facts) -> str:
+    ours, theirs = (NATS.get(nat, nat) for nat in facts.nats)
+    return f"this end's NAT is {ours}, the partner's {theirs}"
+
+
+def _help(facts: Facts) -> str:
+    mapped = (
+        "(`mapped` is on here, but gave no address that worked)"
+        if facts.asks_gateways
+        else "or let its router map one (`candidates: [mapped, ...]`)"
+    )
+    return f"Forward a UDP port to one end and set it as `local`, {mapped}, or use IPv6"
+
+
+def _partner_mode(holds: bool) -> str:
+    hands_over = "hands its port over (`mode: once`, or `keep` with a command or check)"
+    keeps = "holds the link (`mode: keep` with neither command nor check)"
+    ours, theirs = (keeps, hands_over) if holds else (hands_over, keeps)
+    return (
+        f"this end {ours}, the partner {theirs}: set the same `mode` at both ends, and with "
+        "`keep` a command or check at both or at neither"
+    )

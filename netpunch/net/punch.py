@@ -239,6 +239,7 @@ class Punch:
             deadline=spec.deadline,
             deadline_from_start=spec.deadline_from_start,
             keepalive=spec.keepalive,
+            asks_gateways="mapped" in spec.candidates,
         )
         return End(
             settings,

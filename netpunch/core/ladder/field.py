@@ -59,3 +59,5 @@ class Field:
         self.report = report
         self.bracket = Bracket()
         """These two are in our card."""
+        self.seen_at: tuple[str, ...] = ()
+        """Our public addresses in the latest survey."""

@@ -103,6 +103,7 @@ class Survey:
         self.next_timer = NEVER
         for via, _ in self._sockets:
             self._field.close_socket(via)
+        self._field.seen_at = tuple({seen.host for seen in self._seen.values()})
         report = self._report()
         if report.nat_class is not NatClass.UNKNOWN:
             self._field.report = report
