@@ -32,6 +32,8 @@ class Reason(StrEnum):
     CONFIGURATION = "configuration"
     RESOURCES = "resources"
     """No descriptors, memory or processes are left."""
+    NETWORK_NOT_READY = "network_not_ready"
+    """The local address or the interface is not there yet."""
     OUTPUT = "output"
     """A file could not be written."""
     HOOK = "hook"
@@ -66,6 +68,7 @@ WORDS = {
     Reason.PERMISSIONS: "not permitted",
     Reason.CONFIGURATION: "configuration",
     Reason.RESOURCES: "out of resources",
+    Reason.NETWORK_NOT_READY: "network not ready",
     Reason.OUTPUT: "cannot write a file",
     Reason.HOOK: "hook failed",
     Reason.BUG: "bug in netpunch",

@@ -14,6 +14,7 @@ from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_cod
 
 if TYPE_CHECKING:
     from netpunch.config.model import End, Pair, Part, Site
+    from netpunch.config.problems import Problem
     from netpunch.config.secrets import Role
 
 DESCRIPTION = """\
@@ -78,8 +79,10 @@ def select_part(site: Site, node: str | None) -> Part:
 def check_secrets(site: Site, part: Part) -> int:
     """Open what this node needs, telling each complaint once: a control and an end may share
     theirs. Returns the exit code."""
+    from netpunch.config.problems import gathered
     from netpunch.config.secrets import read_secret
 
+    warnings: list[Problem] = []
     complaints: dict[str, int] = {}
     for owner, pair, role in secrets_needed(site, part):
         try:
@@ -91,10 +94,10 @@ def check_secrets(site: Site, part: Part) -> int:
                 role=role,
                 environ=os.environ,
             )
-            complaints.update(dict.fromkeys(secret.warnings, 0))
+            warnings += secret.warnings
         except NetpunchError as error:
             complaints[str(error)] = error.exit_code
-    for complaint in complaints:
+    for complaint in (*gathered(warnings), *complaints):
         tell(complaint)
     return combined_exit_code(list(complaints.values()))
 

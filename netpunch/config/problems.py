@@ -1,6 +1,7 @@
 """What is wrong with a file, and where: one problem, many of them, and the error that carries
 them to the user."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from netpunch.config.model import Position
@@ -27,6 +28,27 @@ class Problem(NamedTuple):
         place = f"{self.file}:{self.position.line}:{self.position.column}: "
         key = f"{self.key}: " if self.key else ""
         return f"{place}{key}{self.message}\n{self.excerpt}".rstrip("\n")
+
+
+MOST_PLACES = 3
+"""Places that are named beside the first one where the same is wrong."""
+
+
+def gathered(problems: Iterable[Problem]) -> list[str]:
+    """Their reports, but where the same is wrong in several places one for all of them."""
+    alike: dict[str, dict[str, Problem]] = {}
+    for problem in problems:
+        alike.setdefault(problem.message, {}).setdefault(problem.key, problem)
+    return [_report(list(places.values())) for places in alike.values()]
+
+
+def _report(places: list[Problem]) -> str:
+    first, *others = places
+    if not others:
+        return str(first)
+    named = ", ".join(problem.key for problem in others[:MOST_PLACES])
+    dots = ", ..." if len(others) > MOST_PLACES else ""
+    return f"{first}\nand the same for {len(others)} more: {named}{dots}"
 
 
 class SiteError(ConfigurationError):

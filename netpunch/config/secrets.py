@@ -44,11 +44,11 @@ UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" e
 class Secret(NamedTuple):
     """A secret in memory. For v2 `value` is 32 bytes, for classic it is as long as it is.
 
-    `warnings` are complete lines for people, without the secret."""
+    `warnings` are for people, without the secret."""
 
     kind: SecretKind
     value: bytes
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:
         return redacted(self, "value")
@@ -126,13 +126,13 @@ def read_secret(
     if source.kind == "inline":
         data = source.text.encode()
     else:
-        data = _read_file(_path(source, environ, place), place)
+        data = _read_file(_path(source, environ, place), place, protocol, role)
     try:
         secret = decode(data, protocol, role)
     except ValueError as error:
         raise place.error(str(error)) from None
     advice = _advice(secret, source, role)
-    warnings = (str(place.problem(f"warning: {advice}")),) if advice else ()
+    warnings = (place.problem(f"warning: {advice}"),) if advice else ()
     return Secret(secret.kind, secret.value, warnings)
 
 
@@ -142,6 +142,10 @@ class _Place(NamedTuple):
     source: SecretSource
     site: Site
     key: str
+
+    @property
+    def pair(self) -> str:
+        return self.key.split(".")[1]
 
     def problem(self, message: str) -> Problem:
         text = Source(str(self.site.path), self.site.source)
@@ -166,14 +170,12 @@ def _path(source: SecretSource, environ: Mapping[str, str], place: _Place) -> Pa
     return Path(directory, source.path)
 
 
-def _read_file(path: Path, place: _Place) -> bytes:
+def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> bytes:
     try:
         data, mode = read_regular(path, MAX_SECRET_FILE)
     except FileNotFoundError:
-        raise place.error(
-            f"there is no file {path}: make a key with `netpunch key new -o FILE`, "
-            "or copy the one of the other end"
-        ) from None
+        advice = _how_to_get(path, place.pair, protocol, role)
+        raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
         raise place.forbidden(
             f"{path} can't be read ({error.strerror}): `chown` it to the user who runs netpunch"
@@ -185,6 +187,21 @@ def _read_file(path: Path, place: _Place) -> bytes:
             f"others may read {path}, or its group may write it: `chmod 600 {path}`"
         )
     return data
+
+
+def _how_to_get(path: Path, pair: str, protocol: Protocol, role: Role) -> str:
+    """A new key on every node would be as many keys that don't match."""
+    if protocol == "classic":
+        return "copy the secret of the other nodes: control and both ends share it"
+    if role == "control":
+        return (
+            f"make it with `netpunch key control {pair} FILE -o {path.name}` where the pair's own "
+            "key is, and copy it here"
+        )
+    return (
+        f"copy the other end's, or make the pair's first one with `netpunch key new -o {path}` "
+        f"(and control's from it, with `netpunch key control {pair} {path}`)"
+    )
 
 
 def _advice(secret: Secret, source: SecretSource, role: Role) -> str | None:

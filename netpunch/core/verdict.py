@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from netpunch.address import Address
+from netpunch.address import Address, is_private
 from netpunch.core.events import Reason
 
 NATS = {
@@ -114,7 +114,7 @@ def _infeasible(facts: Facts) -> str:
 def _several_addresses(facts: Facts) -> str:
     """Where a router sends over several uplinks. IPv4 only: hosts have several IPv6 addresses."""
     for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):
-        public = sorted({host for host in hosts if ":" not in host})
+        public = sorted({host for host in hosts if ":" not in host and not is_private(host)})
         if len(public) > 1:
             return (
                 f"{whose} is seen at several public addresses ({', '.join(public)}), so its router "

@@ -8,12 +8,12 @@ from itertools import combinations
 from typing import NamedTuple, Protocol
 
 from netpunch.address import Address, is_loopback
-from netpunch.core.events import Reason
 from netpunch.core.lookups import Names, Whereabouts
 from netpunch.core.observers import Observers
 from netpunch.errors import ControlUnreachableError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.resolve import is_literal, resolve
+from netpunch.reasons import Reason
 
 
 class ControlAt(NamedTuple):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from netpunch.output.record import EventName, Record
 from netpunch.output.status import ControlStatus, EndStatus, State
+from netpunch.reasons import Reason
 
 EndKey = tuple[str, str]
 """A pair's name and `a` or `b`."""
@@ -32,9 +33,6 @@ CONTROL_EVENTS: Collection[object] = {EventName.CONTROL_REGISTERED, EventName.CO
 
 IGNORED_WHILE_UP = {State.WAITING, State.PUNCHING}
 """An end stays registered while its link is up; only a loss or a failure ends that."""
-
-STOPPED = "stopped"
-"""The `reason` of an end that was stopped: no failure."""
 
 
 class Board:
@@ -94,7 +92,9 @@ class Board:
         """Nobody looks after it any more; `err`: because of a bug. Fine if it is forgotten."""
         before = self._ends.get((pair, end))
         if before is not None:
-            record: Record = {"reason": STOPPED} if err is None else {"reason": "bug", "err": err}
+            record: Record = {"reason": Reason.STOPPED}
+            if err is not None:
+                record = {"reason": Reason.BUG, "err": err}
             self._put(_after(before, State.FAILED, record, self._clock()))
 
     def add_control(self, name: str, status: Callable[[], ControlStatus]) -> None:
@@ -131,7 +131,7 @@ def _after(before: EndStatus, state: State, record: Record, now: float) -> EndSt
     """The status after an event. An event tells all that holds from then on: what it lacks is
     not known any more."""
     reason = _text(record, "reason")
-    if state is State.FAILED and reason == STOPPED:
+    if state is State.FAILED and reason == Reason.STOPPED:
         state = State.STOPPED
     err = _text(record, "err")
     rtt = record.get("rtt_ms")

@@ -65,6 +65,10 @@ class EndHooks:
 
     def __init__(self, end: End, services: Services) -> None:
         self.phase = Phase.FREE
+        self.complaint = ""
+        """What was wrong when the check last failed."""
+        self._check_printed = ""
+        """The last line of the check that runs, or has run."""
         self._gently = False
         self._hurried_at: float | None = None
         """When the end was stopped, and not gently."""
@@ -90,12 +94,18 @@ class EndHooks:
     async def is_alive(self) -> bool:
         """Whether the check passes; never without one. Raises ResourcesError when it could not be
         run for the moment: then nobody knows."""
+        self._check_printed = ""
         result = await self._run("check", self._end.check, self._who)
         if result is None:
             return False
         if result.lacked:
             raise ResourcesError(f"cannot check the link: {result.err}")
-        return result.outcome is Outcome.DONE
+        passed = result.outcome is Outcome.DONE
+        if not passed:
+            printed = f"; it printed: {self._check_printed}" if self._check_printed else ""
+            err = (result.err or str(result.exit)).removeprefix(f"{self._end.check[0]}: ")
+            self.complaint = f"`{' '.join(self._end.check)}`: {err}{printed}"
+        return passed
 
     async def before(self) -> HookResult | None:
         """Lets whoever has the port release it. None: there is no such hook."""
@@ -138,7 +148,9 @@ class EndHooks:
     def show_output(self, name: str, stream: str, text: str) -> None:
         """A line that a hook or the command printed. What checks print, people need not see."""
         self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
-        if name != "check":
+        if name == "check":
+            self._check_printed = text.strip() or self._check_printed
+        else:
             self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
 
     async def _run(

@@ -29,6 +29,7 @@ from netpunch.node.reporter import end_observer, failure_fields, reason_of
 from netpunch.node.services import Services
 from netpunch.node.waiting import first, outlast
 from netpunch.output.record import EventName, Record, Value
+from netpunch.reasons import Reason
 from netpunch.template import render
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ QUICK_END = 10.0
 """Seconds: a command that ended sooner did not work, and is not started again at once."""
 FAILED_CHECKS = 2
 """One failed check may be a lost ping."""
+PARTNER_RETURNED = "the partner was restarted, or has lost the link, and punches anew"
 
 
 class Loss(NamedTuple):
@@ -204,8 +206,8 @@ class EndTask:
             if self._hooks.phase is not Phase.IN_USE:
                 self._withdraw(published)
             if self._hooks.phase is Phase.CLAIMED:
-                record = self._tell(EventName.PAIR_FAILED, reason="stopped")
-                await self._fail(attempt, "stopped", record)
+                record = self._tell(EventName.PAIR_FAILED, reason=Reason.STOPPED)
+                await self._fail(attempt, Reason.STOPPED, record)
             raise
         return published
 
@@ -282,16 +284,16 @@ class EndTask:
         await asyncio.sleep(max(0.0, earliest - asyncio.get_running_loop().time()))
         self._standby_pause = self.end.retry_after
         self._partner_wants = True
-        return Loss("partner_returned", "the partner wants to punch anew")
+        return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
 
     async def _hold(self, attempt: Punch) -> Loss:
         match await attempt.ended():
             case Lost(detail):
-                return Loss("silent", detail)
+                return Loss(Reason.SILENT, detail)
             case PartnerReturned():
-                return Loss("partner_returned", "the partner wants to punch anew")
+                return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
             case None:
-                return Loss("stopped", "the link was closed")
+                return Loss(Reason.STOPPED, "the link was closed")
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
@@ -306,7 +308,7 @@ class EndTask:
                 lambda stream, text: self._hooks.show_output("command", stream, text),
             )
         except HookError as error:
-            return Loss("command", str(error), quick=True)
+            return Loss(Reason.COMMAND, str(error), quick=True)
         try:
             watched = [self._command_end(command)]
             if self.end.check:
@@ -318,7 +320,7 @@ class EndTask:
     async def _command_end(self, command: Command) -> Loss:
         ended = await command.wait()
         detail = f"{self.end.command[0]}: {ended}"
-        return Loss("command", detail, quick=command.duration < QUICK_END)
+        return Loss(Reason.COMMAND, detail, quick=command.duration < QUICK_END)
 
     async def _watch_checks(self) -> Loss:
         failed, lacking = 0, False
@@ -332,7 +334,7 @@ class EndTask:
                 lacking = True
             else:
                 lacking = False
-        return Loss("check", f"the check failed {FAILED_CHECKS} times")
+        return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
 
     # Telling.
 

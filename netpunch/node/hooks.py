@@ -19,6 +19,7 @@ from netpunch.errors import HookError, NotLinkedError, ResourcesError
 from netpunch.node.output_lines import OnOutput, OutputLines
 from netpunch.node.process import TERM_GRACE, Exit, LackError, ProcessGroup
 from netpunch.output.record import Record, encode
+from netpunch.reasons import Reason
 
 AT_ONCE = 4
 """Hooks that run at the same time in this process."""
@@ -131,7 +132,9 @@ def raise_for(name: str, result: HookResult | None) -> None:
     if result.lacked:
         raise ResourcesError(f"hook {name}: {result.err}")
     if result.outcome is Outcome.RETRY:
-        raise NotLinkedError(f"hook {name}: asks to be called again later", "hook")
+        raise NotLinkedError(
+            f"hook {name}: asks to be called again later (exit status 75)", Reason.HOOK
+        )
     raise HookError(f"hook {name}: {result.err}")
 
 
@@ -163,5 +166,5 @@ def _outcome(ended: Exit | None) -> Outcome:
 
 def _complaint(hook: Hook, ended: Exit | None, timed_out: bool) -> str | None:
     if timed_out:
-        return f"{hook.argv[0]}: not done after {hook.timeout:g} s, and ended for that"
+        return f"{hook.argv[0]}: timed out after {hook.timeout:g} s and was terminated"
     return f"{hook.argv[0]}: {ended}" if _outcome(ended) is Outcome.FAILED else None

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Position, Site
+from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.net.controls import ControlAt
@@ -53,6 +54,15 @@ class ControlPlan(NamedTuple):
     keys: dict[str, bytes]
     secrets: dict[str, bytes]
     names: dict[str, str]
+    unserved: tuple[str, ...] = ()
+    """Pairs that have no usable key."""
+
+    def refuse_if_keyless(self) -> None:
+        """Raises ConfigurationError if there are pairs to serve, and none has a key: such a
+        control would only meet everybody with silence."""
+        if self.unserved and not (self.keys or self.secrets):
+            pairs = ", ".join(self.unserved)
+            raise ConfigurationError(f"not started: none of its pairs has a usable key ({pairs})")
 
     def __repr__(self) -> str:
         return redacted(self, "keys", "secrets")
@@ -76,7 +86,7 @@ class Planner:
         self._options = options
         self._generated: dict[str, Secret] = {}
         self._failures: list[Failure] = []
-        self._warnings: list[str] = []
+        self._warnings: list[Problem] = []
 
     def plan(self, site: Site, part: Part) -> Plan:
         """Reads the secrets that this part needs; what cannot be read stops only its pair.
@@ -99,7 +109,7 @@ class Planner:
             if control.name in pair.controls
             for end in pair.ends
         )
-        warnings = tuple(dict.fromkeys(self._warnings))
+        warnings = tuple(gathered(self._warnings))
         return Plan(ends, controls, endless, tuple(self._failures), warnings)
 
     def _check_names(self, site: Site) -> None:
@@ -138,16 +148,18 @@ class Planner:
     def _plan_control(self, site: Site, control: Control, part: Part) -> ControlPlan:
         plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {})
         own = {end.pair for end in part.ends}
+        unserved: list[str] = []
         for pair in pairs_served(site, control):
             try:
                 role: Role = "end" if pair.name in own else "control"
                 secret = self._secret(site, pair, pair.name, role)
             except NetpunchError as error:
+                unserved.append(pair.name)
                 if pair.name not in own:  # else the end tells
                     self._failures.append(Failure(error, pair.name, control=control.name))
                 continue
             self._serve(plan, pair, secret)
-        return plan
+        return plan._replace(unserved=tuple(unserved))
 
     def _serve(self, plan: ControlPlan, pair: Pair, secret: Secret) -> None:
         if pair.protocol == "classic":

@@ -8,7 +8,6 @@ from netpunch.core.events import (
     Expired,
     Failed,
     Introduced,
-    Reason,
     Registered,
     RoleConflict,
     Waiting,
@@ -27,27 +26,31 @@ from netpunch.errors import (
 from netpunch.net.observer import Datagram, Observer
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Value
+from netpunch.reasons import Reason
 
 WAITING_WORDS = {
     Reason.PARTNER_ABSENT: "registered, waiting for the partner",
     Reason.SECRET_REJECTED_OR_SILENT: "no answer from control so far; still trying",
-    Reason.SPRAY_QUEUE: "waits until another pair of this host has finished its spray",
+    Reason.SPRAY_QUEUE: "waiting for another pair of this host to finish its probing",
 }
 
 REJECTED_WORDS = {
-    "bad_mac": "the secret is wrong at one of the two sides, or somebody tries to forge",
-    "unknown_pair": "for a pair that is not configured here",
-    "malformed": "not netpunch's",
+    "bad_mac": (
+        "the key of that end differs from the one here (compare `netpunch key id PAIR FILE`), "
+        "or somebody tries to forge"
+    ),
+    "unknown_pair": "its pair is not configured here",
+    "malformed": "not a netpunch datagram",
 }
 
-FAILURE_REASONS: dict[type[NetpunchError], str] = {
-    PortInUseError: "port_in_use",
-    OutputError: "output",
-    HookError: "hook",
-    ResourcesError: "resources",
-    NetworkNotReadyError: "network_not_ready",
-    PermissionsError: "permissions",
-    ConfigurationError: "configuration",
+FAILURE_REASONS: dict[type[NetpunchError], Reason] = {
+    PortInUseError: Reason.PORT_IN_USE,
+    OutputError: Reason.OUTPUT,
+    HookError: Reason.HOOK,
+    ResourcesError: Reason.RESOURCES,
+    NetworkNotReadyError: Reason.NETWORK_NOT_READY,
+    PermissionsError: Reason.PERMISSIONS,
+    ConfigurationError: Reason.CONFIGURATION,
 }
 """The `reason` of failures that are not the network's."""
 
@@ -56,7 +59,9 @@ def reason_of(error: NetpunchError) -> str:
     """The `reason` of an error in events."""
     if isinstance(error, PunchError) and error.reason is not None:
         return error.reason
-    return next((name for kind, name in FAILURE_REASONS.items() if isinstance(error, kind)), "bug")
+    return next(
+        (name for kind, name in FAILURE_REASONS.items() if isinstance(error, kind)), Reason.BUG
+    )
 
 
 def end_observer(pair: str, end: str, services: Services) -> Observer:
@@ -112,7 +117,7 @@ def control_observer(name: str, services: Services) -> Observer:
                 )
                 console.say(f"control {name}: {pair} {end} is at {address}")
             case Expired(pair, end, left):
-                reason = "left" if left else "silent"
+                reason = Reason.LEFT if left else Reason.SILENT
                 journal.emit(
                     EventName.CONTROL_EXPIRED, pair=pair, end=end, reason=reason, control=name
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code
@@ -11,7 +11,7 @@ from netpunch.node.end_task import EndTask
 from netpunch.node.plan import EndPlan, Failure, Plan
 from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
-from netpunch.output.record import EventName
+from netpunch.output.record import EventName, Scalar
 
 if TYPE_CHECKING:
     from netpunch.node.control_task import ControlTask
@@ -145,6 +145,7 @@ class Supervisor:
                 from netpunch.node.control_task import ControlTask  # a mere end starts without
 
                 try:
+                    planned.refuse_if_keyless()
                     control = ControlTask(planned, self._services)
                     await control.start()
                 except NetpunchError as error:
@@ -178,12 +179,22 @@ class Supervisor:
             plan = make_plan()
         except NetpunchError as error:
             self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))
-            self._services.console.error(f"not reloaded, nothing is changed: {error}")
+            self._services.console.error(
+                f"reload failed; keeping the running configuration: {error}"
+            )
             return
+        before = self._running()
         await self._apply(plan)
         if self._stop_reason is None:
-            self._services.journal.emit(EventName.RUN_RELOAD, reason="done")
-            self._services.console.say("reloaded")
+            changed = changes(before, self._running())
+            self._services.journal.emit(EventName.RUN_RELOAD, reason="done", **changed)
+            told = (f"{what} {', '.join(map(str, names))}" for what, names in changed.items())
+            self._services.console.say(f"reloaded: {'; '.join(told) or 'nothing has changed'}")
+
+    def _running(self) -> dict[str, object]:
+        """What runs, by its name for people: equal while it goes on as it was."""
+        ends = {f"{pair} {end}": task for (pair, end), task in self._ends.items()}
+        return ends | {f"control {name}": task.plan for name, task in self._controls.items()}
 
     async def _stop_all(self) -> None:
         ends = [*self._ends.values(), *self._leaving]
@@ -194,6 +205,17 @@ class Supervisor:
                 await asyncio.gather(*(end.stop() for end in ends))
         for control in self._controls.values():
             await control.stop()
+
+
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[Scalar]]:
+    """What a reload has `started`, `changed` and `stopped`, by name; what is empty is left out."""
+    kept = before.keys() & after.keys()
+    changed: dict[str, list[Scalar]] = {
+        "started": sorted(after.keys() - before.keys()),
+        "changed": sorted(name for name in kept if before[name] != after[name]),
+        "stopped": sorted(before.keys() - after.keys()),
+    }
+    return {what: names for what, names in changed.items() if names}
 
 
 def _plan_of(end: EndTask) -> EndPlan:

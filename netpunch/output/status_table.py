@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from netpunch.reasons import in_words
+
 Answer = Mapping[str, Any]
 """`ProcessStatus.as_record()`, maybe of another version: fields may be missing, others be new."""
 
@@ -41,7 +43,7 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator
 
 
 def _end(end: Answer) -> tuple[str, ...]:
-    reason = f" ({end['reason']})" if end.get("reason") else ""
+    reason = f" ({in_words(end['reason'])})" if end.get("reason") else ""
     rtt = end.get("rtt_ms")
     return (
         str(end.get("pair", "")),

@@ -162,12 +162,27 @@ def test_a_key_file_that_others_may_touch(folder: Folder, mode: int) -> None:
     )
 
 
+def test_a_control_without_a_key_is_not_told_to_make_another_one(folder: Folder) -> None:
+    assert folder.refusal(SiteError, role="control") == (
+        "pairs.p.secret_file: there is no file DIR/p.key: make it with `netpunch key control p "
+        "FILE -o p.key` where the pair's own key is, and copy it here"
+    )
+
+
+def test_a_classic_secret_is_shared_by_all(folder: Folder) -> None:
+    refused = folder.refusal(SiteError, folder.site(protocol="classic"), role="control")
+    assert "copy the secret of the other nodes" in refused
+    assert "netpunch key" not in refused
+
+
 def test_a_whole_report(folder: Folder) -> None:
     with pytest.raises(SiteError) as caught:
         folder.read()
     assert str(caught.value) == (
         f"{folder.path}/site.yaml:5:18: pairs.p.secret_file: there is no file {folder.key}: "
-        "make a key with `netpunch key new -o FILE`, or copy the one of the other end\n"
+        "copy the other end's, or make the pair's first one with "
+        f"`netpunch key new -o {folder.key}` (and control's from it, with "
+        f"`netpunch key control p {folder.key}`)\n"
         "    secret_file: p.key\n"
         "                 ^"
     )
@@ -227,10 +242,10 @@ def test_a_pair_key_on_a_pure_control(folder: Folder) -> None:
     secret = folder.read(role="control")
     assert (secret.kind, secret.value) == ("pair", VALUE)
     (warning,) = secret.warnings
-    assert warning.startswith(
+    assert str(warning).startswith(
         f"{folder.path}/site.yaml:5:18: pairs.p.secret_file: warning: this is the pair's own key"
     )
-    assert PAIR_KEY[5:] not in warning
+    assert PAIR_KEY[5:] not in str(warning)
 
 
 def test_classic_secrets_are_taken_byte_for_byte(folder: Folder) -> None:
@@ -242,8 +257,8 @@ def test_classic_secrets_are_taken_byte_for_byte(folder: Folder) -> None:
     folder.write("hunter2\n")
     secret = folder.read(site)
     assert (secret.kind, secret.value) == ("classic", b"hunter2\n")
-    assert "the secret ends with a newline, which is part of it" in secret.warnings[0]
-    assert "hunter2" not in secret.warnings[0]
+    assert "the secret ends with a newline, which is part of it" in str(secret.warnings[0])
+    assert "hunter2" not in str(secret.warnings[0])
     folder.write("")
     assert folder.refusal(SiteError, site) == "pairs.p.secret_file: the secret is empty"
 

@@ -427,7 +427,7 @@ def test_fail_of_a_stopped_end_needs_no_slot_and_little_time(
             for pair in "qrst":
                 await all_slots.enter_async_context(told.services.hooks.turn(pair))
             await hooks.fail("stopped", RECORD)
-        assert "not done after 0.05 s" in told.of("hook.end")[0]["err"]
+        assert "timed out after 0.05 s" in told.of("hook.end")[0]["err"]
         assert phase_of(hooks) is Phase.ANSWERED
 
     run(main())

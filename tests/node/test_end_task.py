@@ -603,7 +603,8 @@ def test_a_check_that_cannot_be_run_says_nothing_about_the_link(
     """People are told once each time that it begins."""
     alive = tmp_path / "alive"
     alive.touch()
-    settings = {"mode": "keep", "check": ["test", "-e", str(alive)], "check_every": "20ms"}
+    argv = ["sh", "-c", f"test -e {alive} || {{ echo no route; exit 3; }}"]
+    settings = {"mode": "keep", "check": argv, "check_every": "20ms"}
 
     async def main() -> None:
         told = Told()
@@ -621,7 +622,10 @@ def test_a_check_that_cannot_be_run_says_nothing_about_the_link(
             assert len(warnings) == 2
             assert warnings[0].startswith("warning: p a: cannot check the link: /")
             alive.unlink()
-            assert (await told.wait_for("pair.down"))["reason"] == "check"
+            down = await told.wait_for("pair.down")
+            assert down["reason"] == "check"
+            failed = "exit status 3; it printed: no route"
+            assert down["err"] == f"check failed 2 times: `{' '.join(argv)}`: {failed}"
 
     run(main())
 

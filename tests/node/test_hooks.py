@@ -136,7 +136,7 @@ def test_a_timeout_ends_the_whole_group(run: Run[Any], tmp_path: Path) -> None:
     result, output = run(run_quietly(hook))
     assert (result.outcome, result.timed_out) == (Outcome.FAILED, True)
     assert result.exit == Exit(None, "SIGTERM")
-    assert result.err == "./hook: not done after 0.3 s, and ended for that"
+    assert result.err == "./hook: timed out after 0.3 s and was terminated"
     assert output.of("stdout") == ["begun"]
     assert nobody_left("NETPUNCH_TEST", str(tmp_path))
 

@@ -82,6 +82,30 @@ def test_control_is_warned_of_a_key_that_it_need_not_have(tmp_path: Path) -> Non
     assert "netpunch key control" in warning
 
 
+def test_a_control_none_of_whose_pairs_has_a_key_is_refused(tmp_path: Path) -> None:
+    pairs = {"p": {"secret_file": "p.key"} | NODES, "q": {"secret_file": "q.key"} | NODES}
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    with pytest.raises(ConfigurationError, match=r"none of its pairs has a usable key \(p, q\)"):
+        found.controls["vps"].refuse_if_keyless()
+    write_key(tmp_path, "q.key", kind="control")
+    found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
+    found.controls["vps"].refuse_if_keyless()
+    assert [str(failure) for failure in found.failures] == ["control vps: p"]
+
+
+def test_what_is_wrong_with_many_keys_is_told_once(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(60)]
+    for name in names:
+        write_key(tmp_path, f"{name}.key")
+    pairs = {name: {"secret_file": f"{name}.key"} | NODES for name in names}
+    [warning] = plan(tmp_path, pairs, node="vps", control=AT_VPS).warnings
+    assert "pairs.p0.secret_file: warning: this is the pair's own key" in warning
+    assert warning.endswith(
+        "and the same for 59 more: pairs.p1.secret_file, pairs.p2.secret_file, "
+        "pairs.p3.secret_file, ..."
+    )
+
+
 def test_classic_pairs(tmp_path: Path) -> None:
     (tmp_path / "p.secret").write_text("correct horse")
     (tmp_path / "p.secret").chmod(0o600)

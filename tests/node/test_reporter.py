@@ -92,7 +92,8 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         {"pair": "p", "reason": "bad_mac", "count": 3} | AT_THERE,
         [
             "warning: control vps: 3 datagrams for p rejected, the last from [2001:db8::1]:2: "
-            "bad_mac, the secret is wrong at one of the two sides, or somebody tries to forge"
+            "bad_mac, the key of that end differs from the one here (compare `netpunch key id PAIR "
+            "FILE`), or somebody tries to forge"
         ],
     ),
     (
@@ -101,7 +102,7 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         {"reason": "malformed", "count": 1} | AT_THERE,
         [
             "warning: control vps: 1 datagram rejected, the last from [2001:db8::1]:2: "
-            "malformed, not netpunch's"
+            "malformed, not a netpunch datagram"
         ],
     ),
 ]

@@ -208,6 +208,9 @@ def test_a_reload_runs_the_difference(run: Run[Any], tmp_path: Path) -> None:
         del site.pairs["goes"]
         site.pairs |= {"changes": {"deadline": "1s"}, "comes": {}}
         assert await site.reload() == "done"
+        changed = {"started": ["comes a"], "changed": ["changes a"], "stopped": ["goes a"]}
+        assert site.told.of("run.reload") == [{"reason": "done"} | changed]
+        assert site.told.said == ["reloaded: started comes a; changed changes a; stopped goes a"]
         assert [stays.stops, goes.stops, changes.stops] == [[], ["gently"], ["gently"]]
         assert named(FakeEnd.made[3:]) == ["changes a", "comes a"]
         assert [control.log for control in FakeControl.made] == [["started", "updated"]]
@@ -226,7 +229,9 @@ def test_an_invalid_file_changes_nothing(run: Run[Any], tmp_path: Path) -> None:
         site.error = ConfigurationError("site.yaml:1:1: no")
         assert await site.reload() == "invalid"
         assert site.told.of("run.reload")[0]["err"] == "site.yaml:1:1: no"
-        assert site.told.said == ["error: not reloaded, nothing is changed: site.yaml:1:1: no"]
+        assert site.told.said == [
+            "error: reload failed; keeping the running configuration: site.yaml:1:1: no"
+        ]
         assert FakeEnd.made[0].stops == []
         site.supervisor.stop("SIGTERM")
         assert await running == 0
