@@ -17,18 +17,19 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netpunch.config.model import End, Forward
-from netpunch.core.events import Failed, Linked, Lost, PartnerReturned
+from netpunch.core.events import Linked, Lost, PartnerReturned
 from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError, ResourcesError
 from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.net.sockets import SocketOptions
 from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
-from netpunch.node.reporter import end_observer, failure_fields, reason_of
+from netpunch.node.reporter import end_observer, reason_of
 from netpunch.node.services import Services
 from netpunch.node.waiting import first, outlast
-from netpunch.output.record import EventName, Record, Value
+from netpunch.output.record import EventName, Record
 from netpunch.reasons import Reason
 from netpunch.template import render
 
@@ -71,6 +72,7 @@ class EndTask:
         """What this end adds to the process's exit code; in `once` not linked until it is."""
         self._services = services
         self._hooks = EndHooks(end, services)
+        self._reports = EndReports(end, services)
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
         self._partner_wants = False
@@ -124,7 +126,7 @@ class EndTask:
         if failed:
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             pause = self.end.retry_after * spread
-            self._say(f"the next attempt is in {pause:.0f} s")
+            self._reports.say(f"the next attempt is in {pause:.0f} s")
             await asyncio.sleep(pause)
 
     async def _round(self) -> Loss | None:
@@ -143,7 +145,7 @@ class EndTask:
             trace=services.trace,
             probing=services.probing,
             on_payload=None if forwarder is None else forwarder.deliver,
-            on_unresolved=self._warn,
+            on_unresolved=self._reports.warn,
         )
         try:
             published = await self._hand_over(attempt)
@@ -163,15 +165,15 @@ class EndTask:
         try:
             return await self._hooks.is_alive()
         except ResourcesError as error:
-            self._tell_failed(reason_of(error), str(error), None)
+            self._reports.failed(reason_of(error), str(error), None)
             raise
 
     async def _leave_alone(self) -> Loss | None:
         """A link of an earlier process works: only in `keep` it matters when it is lost."""
         if self.end.mode == "keep":
             load_what_follows()
-        self._tell(EventName.PAIR_ALIVE)
-        self._say("alive: the check passes, nothing to do")
+        self._reports.tell(EventName.PAIR_ALIVE)
+        self._reports.say("alive: the check passes, nothing to do")
         if self.end.mode == "once":
             return None
         loss = await self._until_lost_or_wanted(self._watch_checks())
@@ -198,7 +200,7 @@ class EndTask:
         except NetpunchError as error:
             self._withdraw(published)
             reason = reason_of(error)
-            record = self._tell_failed(reason, str(error), attempt.failure)
+            record = self._reports.failed(reason, str(error), attempt.failure)
             if self._hooks.phase is not Phase.ANSWERED:  # else it was `up` that failed
                 await self._fail(attempt, reason, record)
             raise
@@ -206,7 +208,7 @@ class EndTask:
             if self._hooks.phase is not Phase.IN_USE:
                 self._withdraw(published)
             if self._hooks.phase is Phase.CLAIMED:
-                record = self._tell(EventName.PAIR_FAILED, reason=Reason.STOPPED)
+                record = self._reports.tell(EventName.PAIR_FAILED, reason=Reason.STOPPED)
                 await self._fail(attempt, Reason.STOPPED, record)
             raise
         return published
@@ -226,7 +228,7 @@ class EndTask:
     async def _up(self, linked: Linked, published: Published) -> None:
         result = await self._hooks.up(
             published.variables,
-            self._tell_up(linked, published),
+            self._reports.up(linked, published),
             changed=published.changed,
             previous_remote=published.previous_remote,
             session_key=linked.session_key if self.end.session_key else None,
@@ -234,8 +236,8 @@ class EndTask:
         raise_for("up", result)
 
     async def _down(self, loss: Loss, link: Mapping[str, str] | None = None) -> None:
-        record = self._tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
-        self._say(f"down: {loss.detail}")
+        record = self._reports.tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
+        self._reports.say(f"down: {loss.detail}")
         await self._hooks.down(link, loss.reason, record)
 
     async def _fail(self, attempt: Punch, reason: str, record: Record) -> None:
@@ -252,7 +254,7 @@ class EndTask:
         try:
             withdraw(published)
         except OutputError as error:
-            self._services.console.error(f"{self.end.pair} {self.end.end}: {error}")
+            self._reports.error(str(error))
 
     # Staying (keep).
 
@@ -330,13 +332,11 @@ class EndTask:
                 failed = 0 if await self._hooks.is_alive() else failed + 1
             except ResourcesError as error:  # which says nothing about the link
                 if not lacking:
-                    self._warn(str(error))
+                    self._reports.warn(str(error))
                 lacking = True
             else:
                 lacking = False
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
-
-    # Telling.
 
     def _spec(self) -> PunchSpec:
         end = self.end
@@ -355,43 +355,6 @@ class EndTask:
             deadline_from_start=end.mode == "once",
             keepalive=end.keepalive,
         )
-
-    def _tell_up(self, linked: Linked, published: Published) -> Record:
-        self._services.journal.show_link(published.text)
-        quickness = "" if linked.rtt is None else f", {linked.rtt * 1000:.1f} ms"
-        self._say(
-            f"linked {linked.local} -> {linked.remote} ({linked.path}{quickness}, "
-            f"after {linked.duration:.3f} s)"
-        )
-        record = self._services.journal.emit(
-            EventName.PAIR_UP,
-            pair=self.end.pair,
-            end=self.end.end,
-            local=linked.local,
-            remote=linked.remote,
-            path=linked.path,
-            rtt_ms=None if linked.rtt is None else linked.rtt * 1000,
-            duration_s=linked.duration,
-            changed=published.changed,
-            datagrams=linked.datagrams,
-        )
-        if published.env_file is not None:
-            self._tell(EventName.ENV_WRITTEN, file=str(published.env_file))
-        return record
-
-    def _tell_failed(self, reason: str, detail: str, failure: Failed | None) -> Record:
-        self._services.console.error(f"{self.end.pair} {self.end.end}: {detail}")
-        facts: dict[str, Value] = {} if failure is None else failure_fields(failure)
-        return self._tell(EventName.PAIR_FAILED, reason=reason, err=detail, **facts)
-
-    def _tell(self, event: EventName, **fields: Value) -> Record:
-        return self._services.journal.emit(event, pair=self.end.pair, end=self.end.end, **fields)
-
-    def _warn(self, text: str) -> None:
-        self._services.console.warn(f"{self.end.pair} {self.end.end}: {text}")
-
-    def _say(self, text: str) -> None:
-        self._services.console.say(f"{self.end.pair} {self.end.end}: {text}")
 
 
 def _forwarder(forward: Forward) -> Forwarder:
