@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         Lost,
         PartnerReturned,
         PathKind,
-        Reason,
         Registered,
         RoleConflict,
         Waiting,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     )
     from netpunch.library.api import Link, punch, serve_control
     from netpunch.net.observer import Datagram, Observer
+    from netpunch.reasons import Reason
 
 _HOMES = {
     "Address": "netpunch.address",
@@ -87,7 +87,7 @@ _HOMES = {
     "PermissionsError": "netpunch.errors",
     "PortInUseError": "netpunch.errors",
     "PunchError": "netpunch.errors",
-    "Reason": "netpunch.core.events",
+    "Reason": "netpunch.reasons",
     "Registered": "netpunch.core.events",
     "ResourcesError": "netpunch.errors",
     "RoleConflict": "netpunch.core.events",

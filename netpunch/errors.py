@@ -70,6 +70,13 @@ class ResourcesError(NetpunchError):
     exit_code = 75
 
 
+class UnresolvedError(NetpunchError):
+    """A name has no address for now. Check its spelling and this host's DNS; it is tried again
+    later."""
+
+    exit_code = 75
+
+
 class HookError(NetpunchError):
     """A hook failed. Its output is in the `hook.output` events."""
 

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """No descriptors, memory or processes are left."""
     NETWORK_NOT_READY = "network_not_ready"
     """The local address or the interface is not there yet."""
+    UNRESOLVED = "unresolved"
+    """The name of the local program, `forward.to`, has no address for now."""
     OUTPUT = "output"
     """A file could not be written."""
     HOOK = "hook"
@@ -53,6 +55,8 @@ class Reason(StrEnum):
     """The partner wants to punch anew."""
     LEFT = "left"
     """Of a control: the end has said that it leaves."""
+    REMOVED = "removed"
+    """Of a control: a reload has removed the pair or changed its key."""
 
 
 WORDS = {
@@ -69,6 +73,7 @@ WORDS = {
     Reason.CONFIGURATION: "configuration",
     Reason.RESOURCES: "out of resources",
     Reason.NETWORK_NOT_READY: "network not ready",
+    Reason.UNRESOLVED: "local program not found",
     Reason.OUTPUT: "cannot write a file",
     Reason.HOOK: "hook failed",
     Reason.BUG: "bug in netpunch",
@@ -78,6 +83,7 @@ WORDS = {
     Reason.COMMAND: "command ended",
     Reason.PARTNER_RETURNED: "partner punches anew",
     Reason.LEFT: "left",
+    Reason.REMOVED: "pair removed",
 }
 
 

@@ -77,7 +77,10 @@ class _Composer:
         next(self._events)  # the start of the stream
         if isinstance(next(self._events), yaml.StreamEndEvent):
             self._last = Position(1, 1)
-            self._abandon("the file is empty: `netpunch init` writes one to begin with")
+            self._abandon(
+                "the file is empty: expected `version: 1`, `control` and `pairs`; "
+                "configs/home-office.yaml, in the sources, is an example to begin with"
+            )
         root = self._node(next(self._events), 1)
         next(self._events)  # the end of the document
         if not isinstance(next(self._events), yaml.StreamEndEvent):

@@ -15,4 +15,6 @@ class Context(NamedTuple):
     defaults: Settings
     control_names: tuple[str, ...] | None
     """None while the controls are wrong themselves: then references are not judged."""
+    control_nodes: frozenset[str]
+    """Those that run a control, as far as the controls are right."""
     problems: Problems

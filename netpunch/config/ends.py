@@ -11,7 +11,9 @@ from netpunch.config.model import End, EndName, Forward, Hooks, Position, Render
 from netpunch.config.paths import beside, command_beside, program_beside, template_beside
 from netpunch.config.readers import OCCASIONS
 from netpunch.config.schema import Found, Settings, did_you_mean
+from netpunch.config.secrets import Role
 from netpunch.config.sources import inline_complaint, secret_key, secret_source
+from netpunch.config.values import reaches
 from netpunch.template import render
 
 END_NAMES: tuple[EndName, EndName] = ("a", "b")
@@ -28,7 +30,7 @@ def build_end(
     draft = Draft(end, settings, f"{found.path}.{name}", position)
     _check_controls(draft, context)
     _check_forward(draft, context)
-    _check_secret(draft, context)
+    _check_secret(draft, merged, context)
     for rule in _RULES:
         if rule.broken(draft.part):
             draft.complain(context.problems, rule.message, rule.key)
@@ -127,15 +129,29 @@ def _check_controls(draft: Draft[End], context: Context) -> None:
 
 def _check_forward(draft: Draft[End], context: Context) -> None:
     forward = setting(draft.settings, "forward")
-    if forward is not None and "listen" not in forward:
+    if forward is None:
+        return
+    if "listen" not in forward:
         message = '`listen` is missing: where the program sends to, such as "127.0.0.1:51821"'
         draft.complain(context.problems, message, "forward")
+    relayed = draft.part.forward
+    if relayed is not None and relayed.to is not None and reaches(relayed.to, relayed.listen):
+        message = (
+            f"is `listen`, {relayed.listen}, itself, so netpunch would send to itself: expected "
+            "the port of the local program"
+        )
+        draft.complain(context.problems, message, "forward", "to")
 
 
-def _check_secret(draft: Draft[End], context: Context) -> None:
+def _check_secret(draft: Draft[End], merged: Settings, context: Context) -> None:
+    """Control's key (npc1:) is enough for a pair in the file of a control. On a node that runs the
+    end it is refused when it is read."""
     end = draft.part
     key = secret_key(draft.settings)
-    complaint = inline_complaint(end.secret, end.protocol, "end")
+    is_of_the_pair = key is not None and merged.get(key) is draft.settings[key]
+    runs_elsewhere = end.node is not None and end.node not in context.control_nodes
+    role: Role = "control" if is_of_the_pair and runs_elsewhere else "end"
+    complaint = inline_complaint(end.secret, end.protocol, role)
     if key and complaint:
         draft.complain(context.problems, complaint, key)
 

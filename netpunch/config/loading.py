@@ -82,6 +82,7 @@ def _drafts(path: Path, settings: Settings, problems: Problems) -> Drafts:
         directory=path.absolute().parent,
         defaults=defaults,
         control_names=None if controls is None else tuple(each.part.name for each in controls),
+        control_nodes=frozenset(each.part.node for each in controls or () if each.part.node),
         problems=problems,
     )
     if BROKEN in (found_pairs, defaults):

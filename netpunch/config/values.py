@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from netpunch.address import canonical_host
+from netpunch.address import canonical_host, is_loopback
 from netpunch.config.model import HostPort
 
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -15,6 +15,10 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 LONGEST_DURATION = 365 * 86400.0
 """Nobody waits longer, and timers overflow somewhere above."""
+
+LOWEST_RATE = 10.0
+"""Datagrams a second. At that, one scan of 64 ports takes 6 s; slower, a NAT has moved on before
+the scan ends, and probing only keeps other pairs from their turn."""
 
 HIGHEST_RATE = 10_000.0
 """Datagrams a second. More than that is an attack on one's own uplink."""
@@ -39,6 +43,8 @@ _LONGEST_HOST = 253
 
 _SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
+_LOCALHOST = frozenset({"localhost", "127.0.0.1", "::1"})
+
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - names them, binds nothing
 
 
@@ -51,10 +57,10 @@ def duration(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """`200/s` in datagrams a second, above zero."""
+    """`200/s` in datagrams a second."""
     datagrams = _quantity(text, {"/s": 1.0}, "rate")
-    if not 0 < datagrams <= HIGHEST_RATE:
-        raise ValueError(f"is not above zero and up to {HIGHEST_RATE:.0f}/s")
+    if not LOWEST_RATE <= datagrams <= HIGHEST_RATE:
+        raise ValueError(f"is not from {LOWEST_RATE:.0f}/s to {HIGHEST_RATE:.0f}/s")
     return datagrams
 
 
@@ -93,6 +99,17 @@ def reachable_host_port(text: str) -> HostPort:
     if address.host in WILDCARDS:
         raise ValueError("names no host")
     return address
+
+
+def reaches(destination: HostPort, bound: HostPort) -> bool:
+    """Whether what is sent to `destination` may arrive at a socket of this host bound to `bound`.
+    No name is looked up but `localhost`, which is either loopback."""
+    if destination.port != bound.port:
+        return False
+    hosts = _LOCALHOST if destination.host.lower() == "localhost" else {destination.host}
+    if bound.host in WILDCARDS:
+        return any(is_loopback(host) for host in hosts)
+    return bound.host in hosts
 
 
 def _is_number(text: str) -> bool:

@@ -178,7 +178,7 @@ class ClassicControl(Outbox):
         slots = {ord(slot.letter): slot for slot in served}
         for slot in self._slots.values():
             if slot not in served and slot.address is not None:
-                self._emit(Expired(slot.pair, end_of(slot.letter)))
+                self._emit(Expired(slot.pair, end_of(slot.letter), removed=True))
         self._slots = slots
         for slot in slots.values():
             slot.pair = (names or {}).get(slot.letter) or pair_of(slot.letter)

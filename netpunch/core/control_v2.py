@@ -101,7 +101,10 @@ class ControlV2(Outbox):
 
     def replace_pairs(self, pairs: Mapping[str, bytes]) -> None:
         """Serves these pairs from now on; those that stay the same keep their registrations."""
-        self._desks.replace(pairs)
+        for gone in self._desks.replace(pairs):
+            for desk in (gone.a, gone.b):
+                if desk.live is not None:
+                    self._emit(Expired(gone.name, desk.end, removed=True))
         self._await_expiries()
 
     def expire_after(self, seconds: float) -> None:

@@ -57,13 +57,16 @@ class Desks:
         self._with_ciphers: deque[Desk] = deque()
         self.replace(pairs)
 
-    def replace(self, pairs: Mapping[str, bytes]) -> None:
-        """Serves these pairs from now on; those that stay the same keep their desks."""
+    def replace(self, pairs: Mapping[str, bytes]) -> list[Pair]:
+        """Serves these pairs from now on; those that stay the same keep their desks. Returns those
+        that are gone."""
         kept = {
             pair.name: pair for pair in self.by_tag.values() if pairs.get(pair.name) == pair.key
         }
+        gone = [pair for pair in self.by_tag.values() if pair.name not in kept]
         served = (kept.get(name) or Pair(name, key) for name, key in pairs.items())
         self.by_tag = {pair.tag: pair for pair in served}
+        return gone
 
     def all(self) -> Iterator[Desk]:
         for pair in self.by_tag.values():

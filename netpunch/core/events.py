@@ -182,11 +182,13 @@ class Registered(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """An end was not heard for the expiry time (or said that it leaves)."""
+    """An end was not heard for the expiry time, or said that it leaves (`left`), or its pair is not
+    served any more, or with another key (`removed`)."""
 
     pair: str
     end: str
     left: bool = False
+    removed: bool = False
 
 
 class RoleConflict(NamedTuple):

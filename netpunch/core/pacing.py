@@ -9,10 +9,14 @@ class TokenBucket:
     """At most `rate` in any one second, and `burst` of them at once."""
 
     def __init__(self, rate: float, burst: float) -> None:
-        self._refill_rate = rate - burst  # a full bucket and a second's refill make `rate`
-        self._burst = burst
         self._tokens = burst
         self._updated = 0.0
+        self.allow(rate, burst)
+
+    def allow(self, rate: float, burst: float) -> None:
+        """From now on; what was taken stays taken."""
+        self._refill_rate = rate - burst  # a full bucket and a second's refill make `rate`
+        self._burst = burst
 
     def take(self, now: float) -> bool:
         """Whether one more may be sent now; if so it counts as sent."""

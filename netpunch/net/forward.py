@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from netpunch.errors import ControlUnreachableError, UnresolvedError
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolve import resolve
 from netpunch.net.sockets import SocketOptions, bind
@@ -31,12 +32,12 @@ class Forwarder:
         self._send: Callable[[bytes], None] | None = None
 
     async def open(self) -> None:
-        """Binds. Raises PortInUseError, PermissionsError, ConfigurationError, and
-        ControlUnreachableError if `to` does not resolve."""
+        """Binds. Raises PortInUseError, PermissionsError, ConfigurationError, and UnresolvedError
+        if `to` does not resolve."""
         if self._sock is not None:
             return
         if self._to is not None:
-            self._program = (await resolve(*self._to))[0]
+            self._program = await _resolved(*self._to)
         sock, *others = bind(*self._listen, SocketOptions(receive_buffer=BUFFER))
         for other in others:
             other.close()
@@ -82,3 +83,10 @@ class Forwarder:
                 self.dropped += 1
             else:
                 self._send(data)
+
+
+async def _resolved(host: str, port: int) -> tuple[str, int]:
+    try:
+        return (await resolve(host, port))[0]
+    except ControlUnreachableError as error:
+        raise UnresolvedError(f"forward.to: {error}") from error

@@ -16,9 +16,13 @@ class Probing:
     """`rate` is in probes a second."""
 
     def __init__(self, rate: float = PROBE_RATE) -> None:
-        self.bucket = TokenBucket(rate, min(PROBE_BURST, rate / 2))
+        self.bucket = TokenBucket(rate, _burst(rate))
         self._owner: object | None = None
         self._waiting: deque[tuple[object, Granted]] = deque()
+
+    def allow(self, rate: float) -> None:
+        """Another rate from now on, for ends that are probing, too."""
+        self.bucket.allow(rate, _burst(rate))
 
     def want(self, owner: object, granted: Granted) -> bool:
         """Asks for the turn to spray; `granted` is called when it is there, if not at once.
@@ -38,3 +42,7 @@ class Probing:
         if self._waiting:
             self._owner, granted = self._waiting.popleft()
             granted()
+
+
+def _burst(rate: float) -> float:
+    return min(PROBE_BURST, rate / 2)

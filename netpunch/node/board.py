@@ -64,13 +64,11 @@ class Board:
         event = record["event"]
         if event in CONTROL_EVENTS:
             self._changed()
+        if event == EventName.CONTROL_FAILED:
+            self._add_problem(record)
         state = STATES.get(event)
-        if state is None:
-            return
-        pair, end, control = record.get("pair"), record.get("end"), record.get("control")
-        if isinstance(control, str):
-            self._add_problem(control, pair, record)
-        elif isinstance(pair, str) and isinstance(end, str):
+        pair, end = record.get("pair"), record.get("end")
+        if state is not None and isinstance(pair, str) and isinstance(end, str):
             before = self._ends.get((pair, end)) or EndStatus(pair, end, self._clock())
             if before.is_up and state in IGNORED_WHILE_UP:
                 return
@@ -113,9 +111,9 @@ class Board:
         status = read() if read else ControlStatus(name)
         return status._replace(problems=tuple(self._problems.get(name, ())))
 
-    def _add_problem(self, control: str, pair: object, record: Record) -> None:
-        whose = f"{pair}: " if pair else ""
-        self._problems.setdefault(control, []).append(f"{whose}{record.get('err')}")
+    def _add_problem(self, record: Record) -> None:
+        whose = f"{record['pair']}: " if "pair" in record else ""
+        self._problems.setdefault(str(record["control"]), []).append(f"{whose}{record.get('err')}")
         self._changed()
 
     def _put(self, status: EndStatus) -> None:

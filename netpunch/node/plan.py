@@ -7,6 +7,7 @@ from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Position, Site
 from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
+from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.net.controls import ControlAt
 from netpunch.node.options import RunOptions
@@ -70,13 +71,15 @@ class ControlPlan(NamedTuple):
 
 class Plan(NamedTuple):
     """All of one node's part that can run, and what cannot. `endless`: a control here serves an
-    end on another node. `warnings` are lines for people."""
+    end on another node. `warnings` are lines for people. `probe_rate`, in datagrams a second, is
+    the process's: the lowest of its ends'."""
 
     ends: dict[tuple[str, str], EndPlan]
     controls: dict[str, ControlPlan]
     endless: bool
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
+    probe_rate: float = PROBE_RATE
 
 
 class Planner:
@@ -95,11 +98,13 @@ class Planner:
         self._check_names(site)
         self._failures, self._warnings = [], []
         ends: dict[tuple[str, str], EndPlan] = {}
+        rates: list[float] = []
         for end in part.ends:
             if not self._options.pairs or end.pair in self._options.pairs:
                 planned = self._plan_end(site, end)
                 if planned is not None:
                     ends[end.pair, end.end] = planned
+                    rates.append(end.probe_rate)
         controls = {each.name: self._plan_control(site, each, part) for each in part.controls}
         # Disabled ones count: a reload may enable them.
         endless = any(
@@ -110,7 +115,8 @@ class Planner:
             for end in pair.ends
         )
         warnings = tuple(gathered(self._warnings))
-        return Plan(ends, controls, endless, tuple(self._failures), warnings)
+        probe_rate = min(rates, default=PROBE_RATE)
+        return Plan(ends, controls, endless, tuple(self._failures), warnings, probe_rate)
 
     def _check_names(self, site: Site) -> None:
         known = [pair.name for pair in site.pairs]
@@ -128,7 +134,7 @@ class Planner:
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
             return None
-        return EndPlan(_unplaced(planned), secret.value, controls)
+        return EndPlan(_own(planned), secret.value, controls)
 
     def _overridden(self, end: End) -> End:
         """The end with the command line's --once or --keep."""
@@ -215,8 +221,11 @@ def _check_programs(end: End) -> None:
             raise HookError(f"{key}: {error}") from None
 
 
-def _unplaced(end: End) -> End:
+def _own(end: End) -> End:
+    """What makes this end the one it is: neither where it stands in the file nor the rate that all
+    ends of the process share. A reload that changes nothing else leaves its link alone."""
     return end._replace(
+        probe_rate=PROBE_RATE,
         secret=end.secret._replace(position=ANYWHERE),
         files=tuple(file._replace(position=ANYWHERE) for file in end.files),
         position=ANYWHERE,

@@ -22,6 +22,7 @@ from netpunch.errors import (
     PortInUseError,
     PunchError,
     ResourcesError,
+    UnresolvedError,
 )
 from netpunch.net.observer import Datagram, Observer
 from netpunch.node.services import Services
@@ -51,6 +52,7 @@ FAILURE_REASONS: dict[type[NetpunchError], Reason] = {
     NetworkNotReadyError: Reason.NETWORK_NOT_READY,
     PermissionsError: Reason.PERMISSIONS,
     ConfigurationError: Reason.CONFIGURATION,
+    UnresolvedError: Reason.UNRESOLVED,
 }
 """The `reason` of failures that are not the network's."""
 
@@ -116,12 +118,14 @@ def control_observer(name: str, services: Services) -> Observer:
                     EventName.CONTROL_REGISTERED, pair=pair, end=end, remote=address, control=name
                 )
                 console.say(f"control {name}: {pair} {end} is at {address}")
-            case Expired(pair, end, left):
-                reason = Reason.LEFT if left else Reason.SILENT
+            case Expired(pair, end, left, removed):
+                reason = Reason.LEFT if left else Reason.REMOVED if removed else Reason.SILENT
                 journal.emit(
                     EventName.CONTROL_EXPIRED, pair=pair, end=end, reason=reason, control=name
                 )
-                if not left:
+                if removed:
+                    console.say(f"control {name}: {pair} {end} is not served any more")
+                elif not left:
                     console.say(f"control {name}: {pair} {end} fell silent")
             case RoleConflict(pair, end, (one, other)):
                 journal.emit(

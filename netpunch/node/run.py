@@ -14,10 +14,8 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
-from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import bug_text, combined_exit_code
 from netpunch.net.loop import run as run_loop
-from netpunch.net.probing import Probing
 from netpunch.node.board import Board
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
@@ -45,14 +43,12 @@ def run_site(path: Path, options: RunOptions) -> int:
     console = Console(errors.put, quiet=options.quiet)
     board = Board()
     journal = Journal(output.put, node=part.node, style=_style(options), observer=board.take)
-    rate = min((end.probe_rate for end in part.ends), default=PROBE_RATE)
     notifier = Notifier.from_environment()
     services = Services(
         journal,
         console,
         HookPool(),
         trace=options.trace,
-        probing=Probing(rate),
         board=board,
         notifier=notifier,
     )

@@ -94,6 +94,7 @@ class Supervisor:
         """Stops what is gone or changed, then starts what is new or changed; unchanged ends and
         controls see nothing."""
         self._endless = plan.endless
+        self._services.probing.allow(plan.probe_rate)
         gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
         await self._stop_gently([self._ends.pop(key) for key in gone])
         if self._stop_reason is not None:
@@ -125,7 +126,7 @@ class Supervisor:
             self._failures.append(failure)
             whose.setdefault(str(failure.error), []).append(str(failure))
             self._services.journal.emit(
-                EventName.PAIR_FAILED,
+                EventName.CONTROL_FAILED if failure.control else EventName.PAIR_FAILED,
                 pair=failure.pair,
                 end=failure.end,
                 reason=reason_of(failure.error),

@@ -53,6 +53,8 @@ class EventName(StrEnum):
     ENV_WRITTEN = "env.written"
     CONTROL_READY = "control.ready"
     CONTROL_REGISTERED = "control.registered"
+    CONTROL_FAILED = "control.failed"
+    """It cannot serve: at all, or one `pair`."""
     CONTROL_EXPIRED = "control.expired"
     AUTH_REJECTED = "auth.rejected"
     ROLE_CONFLICT = "role.conflict"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.config import SiteError, load
-from netpunch.config.model import Pair, Protocol, SecretSource, Site
+from netpunch.config.model import End, Pair, Protocol, SecretSource, Site
 from netpunch.config.secrets import (
     Role,
     Secret,
@@ -235,6 +235,46 @@ def test_control_keys(folder: Folder) -> None:
     assert folder.refusal(SiteError).startswith(
         "pairs.p.secret_file: is control's key (npc1:), with which an end can do nothing"
     )
+
+
+PAIR_OF_KEY = f'''\
+version: 1
+control: {{node: vps, address: "vps:10001"}}
+pairs:
+  p: {{secret: "{CONTROL_KEY}", a: {{node: %s}}, b: {{node: office}}}}
+'''
+
+
+def in_place(site: Site, owner: Pair | End, role: Role) -> Secret:
+    return read_secret(owner.secret, "v2", site=site, key="pairs.p.secret", role=role, environ={})
+
+
+def test_control_s_own_file_may_hold_its_key(tmp_path: Path) -> None:
+    """Its ends run elsewhere; where one is started from this file, it is refused."""
+    path = tmp_path / "site.yaml"
+    path.write_text(PAIR_OF_KEY % "home")
+    path.chmod(0o600)
+    site = load(path)
+    (pair,) = site.pairs
+    assert in_place(site, pair, "control").value == VALUE
+    with pytest.raises(SiteError, match="is control's key") as caught:
+        in_place(site, pair.a, "end")
+    assert CONTROL_KEY[5:] not in str(caught.value)
+
+
+def test_an_end_next_to_its_control_needs_the_pair_s_key(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(PAIR_OF_KEY % "vps")
+    with pytest.raises(SiteError, match=r"pairs\.p\.secret: is control's key"):
+        load(path)
+
+
+def test_an_end_s_own_secret_is_the_pair_s(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    own = f'{{node: home, secret: "{CONTROL_KEY}"}}'
+    path.write_text((PAIR_OF_KEY % "home").replace("{node: home}", own))
+    with pytest.raises(SiteError, match=r"pairs\.p\.a\.secret: is control's key"):
+        load(path)
 
 
 def test_a_pair_key_on_a_pure_control(folder: Folder) -> None:

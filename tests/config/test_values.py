@@ -75,7 +75,7 @@ def test_what_is_no_address(text: str) -> None:
         (values.reachable_host_port, "a:1", "0.0.0.0:1"),
         (values.reachable_host_port, "a:1", "[::]:1"),
         (values.reachable_host_port, "a:1", "[::ffff:0.0.0.0]:1"),
-        (values.rate, "0.5/s", "1"),
+        (values.rate, "10/s", "9.9/s"),
         (values.slots, "z-y", "a-d"),
         (values.slots, "a-b", "ab"),
         (values.slots, "c-d", "b-c"),

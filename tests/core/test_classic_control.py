@@ -367,7 +367,7 @@ class TestReload:
         announce(control, "b", B, 0.0)
         events(control)
         control.replace_secrets({**ALL, "a": OTHER_SECRET})
-        assert events(control) == [Expired("a-b", "a")]
+        assert events(control) == [Expired("a-b", "a", removed=True)]
         assert announce(control, "b", B, 1.0) == []
         (answer,) = announce(control, "a", A, 2.0, secret=OTHER_SECRET)
         assert answer.data == introduction("b", B, OTHER_SECRET)

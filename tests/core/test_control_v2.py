@@ -358,6 +358,22 @@ class TestReplacingPairs:
         control.replace_pairs({PAIR: CONTROL_KEY})
         assert only(v2.Waiting, a.announce(control, 2.0))
 
+    def test_whoever_was_there_is_told_to_be_gone(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        for voice in (a, b):
+            voice.announce(control, 0.0)
+        told_by(control)
+        control.replace_pairs({PAIR: CONTROL_KEY})
+        assert told_by(control) == []
+        control.replace_pairs({PAIR: self.OTHER_KEY})
+        assert told_by(control) == [
+            Expired(PAIR, "a", removed=True),
+            Expired(PAIR, "b", removed=True),
+        ]
+        control.replace_pairs({})
+        assert told_by(control) == [], "nobody was there any more"
+
     def test_a_pair_whose_key_changed_begins_anew(self, control: ControlV2, a: Voice) -> None:
         a.announce(control, 0.0)
         control.replace_pairs({PAIR: self.OTHER_KEY})

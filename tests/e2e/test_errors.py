@@ -120,7 +120,8 @@ def test_the_port_of_control_is_in_use(site: Site) -> None:
         control = site.run_node("vps")
         assert control.wait_exit() == 75
     assert f"control vps: 127.0.0.1:{site.port} is in use" in control.said
-    failed = control.events("pair.failed")[0]
+    assert not control.events("pair.failed")
+    failed = control.events("control.failed")[0]
     assert (failed["control"], failed["reason"]) == ("vps", "port_in_use")
 
 

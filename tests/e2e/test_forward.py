@@ -210,3 +210,18 @@ def test_the_port_is_in_use(site: Site) -> None:
         site.wait_for_hooks("before p a ", f"fail p a {failed['reason']}")
     program.wait_for("pair.up", end="a")
     assert program.stop() == 0
+
+
+def test_a_program_s_name_that_does_not_resolve(site: Site) -> None:
+    """It is no bug, and says which name it is."""
+    to = f"program.invalid:{free_port()}"
+    pair: Settings = {
+        "a": {"forward": {"listen": f"127.0.0.1:{free_port()}", "to": to}},
+        "b": {"forward": {"listen": f"127.0.0.1:{free_port()}"}},
+    }
+    site.write({"p": pair}, secret="generate", **QUICK)
+    program = site.run()
+    failed = program.wait_for("pair.failed", end="a")
+    assert failed["reason"] == "unresolved"
+    assert "forward.to: cannot resolve 'program.invalid'" in failed["err"]
+    assert program.stop() == 0

@@ -143,6 +143,27 @@ def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
     assert control.stop() == 0
 
 
+def test_another_probe_rate_leaves_held_links_alone(site: Site) -> None:
+    site.write({"p": {}}, secret="generate", mode="keep", keepalive="100ms")
+    program = site.run()
+    program.wait_for("pair.up", 2)
+    site.write({"p": {}}, secret="generate", mode="keep", keepalive="100ms", probe_rate="50/s")
+    site.reload(program)
+    assert not program.events("pair.down")
+    assert len(program.events("pair.up")) == 2
+    assert program.stop() == 0
+
+
+def test_a_pair_that_is_removed_is_told_to_be_gone(site: Site) -> None:
+    site.write_nodes(mode="keep")
+    control, home = site.run_node("vps"), site.run_node("home")
+    control.wait_for("control.registered", end="a")
+    site.write_nodes({"enabled": False}, mode="keep")
+    site.reload(control)
+    assert control.wait_for("control.expired", end="a")["reason"] == "removed"
+    assert [each.stop() for each in (control, home)] == [0, 0]
+
+
 def test_a_hook_is_not_cut(site: Site) -> None:
     gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({"p": gated}, secret="generate")

@@ -128,7 +128,7 @@ def test_an_end_that_could_not_be_planned(run: Run) -> None:
 def test_a_reload_forgets_what_is_gone(run: Run) -> None:
     run.tell_up()
     run.tell(EventName.PAIR_FAILED, end="b", reason="permissions", err="world-readable")
-    run.journal.emit(EventName.PAIR_FAILED, control="vps", reason="port_in_use", err="taken")
+    run.journal.emit(EventName.CONTROL_FAILED, control="vps", reason="port_in_use", err="taken")
     run.board.keep({("p", "a")})
     (kept,) = run.board.ends
     assert (kept.end, kept.state) == ("a", State.UP)
@@ -169,8 +169,8 @@ def test_controls_are_read_when_somebody_asks(run: Run) -> None:
 
 def test_why_a_control_does_not_serve(run: Run) -> None:
     run.board.add_control("vps", lambda: ControlStatus("vps", ("0.0.0.0:10001",)))
-    run.journal.emit(EventName.PAIR_FAILED, control="other", reason="port_in_use", err="taken")
-    run.journal.emit(EventName.PAIR_FAILED, control="vps", pair="q", err="no such file")
+    run.journal.emit(EventName.CONTROL_FAILED, control="other", reason="port_in_use", err="taken")
+    run.journal.emit(EventName.CONTROL_FAILED, control="vps", pair="q", err="no such file")
     assert run.board.controls == (
         ControlStatus("other", problems=("taken",)),
         ControlStatus("vps", ("0.0.0.0:10001",), problems=("q: no such file",)),

@@ -300,7 +300,7 @@ def test_a_port_that_is_taken(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     site.run().wait_for("pair.up", 2)
     second = site.run(env={"RUNTIME_DIRECTORY": str(site.folder)})
-    second.wait_for("pair.failed", control="control")
+    second.wait_for("control.failed", control="control")
     shown = netpunch("status", "--json", RUNTIME_DIRECTORY=str(site.folder))
     (control,) = json.loads(shown.stdout)["controls"]
     assert control["addresses"] == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from netpunch.core.events import (
     RoleConflict,
     Waiting,
 )
+from netpunch.errors import MissingFileError, NetpunchError, PunchError, UsageError
 from netpunch.net.observer import Datagram
 from netpunch.node.reporter import control_observer, end_observer, reason_of
 from netpunch.template import TemplateError
@@ -77,6 +79,12 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         ["control vps: p a fell silent"],
     ),
     (Expired("p", "a", left=True), "control.expired", P_A | {"reason": "left"}, []),
+    (
+        Expired("p", "a", removed=True),
+        "control.expired",
+        P_A | {"reason": "removed"},
+        ["control vps: p a is not served any more"],
+    ),
     (
         RoleConflict("p", "a", (HERE, THERE)),
         "role.conflict",
@@ -159,3 +167,19 @@ def test_datagrams() -> None:
 )
 def test_the_reason_of_an_error(error: errors.NetpunchError, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+def subclasses(kind: type[NetpunchError]) -> Iterator[type[NetpunchError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from subclasses(each)
+
+
+def test_no_error_that_an_end_can_meet_is_called_a_bug() -> None:
+    """Usage and missing files belong to the command line: nothing runs then."""
+    elsewhere = {NetpunchError, UsageError, MissingFileError}
+    for kind in set(subclasses(NetpunchError)) - elsewhere:
+        error = kind.__new__(kind)
+        if isinstance(error, PunchError):
+            error.reason = "blocked"
+        assert reason_of(error) != "bug", kind

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from netpunch.core.pacing import TokenBucket
 from netpunch.errors import ConfigurationError, HookError, PermissionsError, PortInUseError
 from netpunch.node import control_task as control_task_module
 from netpunch.node import supervisor as supervisor_module
@@ -107,7 +108,7 @@ class Site:
             for name, settings in self.pairs.items()
         }
         plan = self._planner.plan(*site_with(self._folder, pairs))
-        return Plan(plan.ends, plan.controls, plan.endless, self.failures)
+        return plan._replace(failures=self.failures)
 
     def start(self) -> asyncio.Task[int]:
         return asyncio.create_task(self.supervisor.run(self.plan))
@@ -193,6 +194,8 @@ def test_failures_are_told_once_for_all_whom_they_concern(run: Run[Any], tmp_pat
         assert site.told.of("pair.failed") == [
             {"pair": "q", "end": "a", "reason": "permissions", "err": "others may read it"},
             {"pair": "q", "end": "b", "reason": "permissions", "err": "others may read it"},
+        ]
+        assert site.told.of("control.failed") == [
             {"pair": "r", "reason": "configuration", "err": "no key", "control": "vps"},
         ]
 
@@ -217,6 +220,32 @@ def test_a_reload_runs_the_difference(run: Run[Any], tmp_path: Path) -> None:
         site.supervisor.stop("SIGTERM")
         await running
         assert stays.stops == ["stopped"]
+
+    run(main())
+
+
+def test_another_probe_rate_holds_at_once_and_disturbs_no_end(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    """In a second, a bucket gives as many as its rate."""
+
+    def in_a_second(bucket: TokenBucket, begin: float) -> int:
+        return sum(bucket.take(begin + moment / 1000) for moment in range(1000))
+
+    async def main() -> None:
+        site = Site(tmp_path, "p", "q")
+        site.pairs["q"] = {"probe_rate": "40/s"}
+        running = site.start()
+        await site.told.wait_for("run.ready")
+        bucket = site.told.services.probing.bucket
+        assert in_a_second(bucket, 1e3) == pytest.approx(40, abs=1)
+        site.pairs["q"] = {"probe_rate": "100/s"}
+        assert await site.reload() == "done"
+        assert in_a_second(bucket, 2e3) == pytest.approx(100, abs=1)
+        assert named(FakeEnd.made) == ["p a", "q a"]
+        assert not any(end.stops for end in FakeEnd.made)
+        site.supervisor.stop("SIGTERM")
+        await running
 
     run(main())
 
@@ -289,6 +318,8 @@ def test_a_control_that_cannot_bind_is_tried_again_on_reload(run: Run[Any], tmp_
         running = site.start()
         await site.told.wait_for("run.ready")
         assert site.told.said == ["error: control control: 127.0.0.1:1 is in use"]
+        assert site.told.of("control.failed")[0]["reason"] == "port_in_use"
+        assert not site.told.of("pair.failed")
         FakeControl.refusal = None
         await site.reload()
         assert FakeControl.made[-1].log == ["started"]

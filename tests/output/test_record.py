@@ -169,6 +169,7 @@ def test_the_names_of_events() -> None:
         run.start run.ready run.reload run.stop
         pair.waiting pair.introduced pair.up pair.alive pair.down pair.failed
         hook.start hook.output hook.end env.written
-        control.ready control.registered control.expired auth.rejected role.conflict datagram
+        control.ready control.registered control.failed control.expired
+        auth.rejected role.conflict datagram
     """
     assert {name.value for name in EventName} == set(names.split())
