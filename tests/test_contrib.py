@@ -21,6 +21,7 @@ from netpunch.errors import (
     PermissionsError,
     UsageError,
 )
+from netpunch.output.envfile import MODE as ENV_FILE_MODE
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.output.record import rfc3339
 from netpunch.output.status import SOCKET_NAME
@@ -31,12 +32,15 @@ UNITS = sorted(
 )
 CONTROL, KEEP, ONCE = (f"netpunch-{name}.service" for name in ("control", "keep", "once@"))
 APPLY = "netpunch-apply@.service"
+ENV_FILE_OF_ONCE = "/run/netpunch-once/{pair}/env"
 CRON_LINE = re.compile(r"(?P<when>(\S+ ){5})(?P<user>\S+) (?P<command>.+)")
-INSTALLED = "/usr/bin/netpunch"
+INSTALLED = "netpunch"
+"""Found by systemd in /usr/local/bin or /usr/bin."""
 INSTALLED_APPLY = "/usr/local/lib/netpunch/netpunch-apply"
 STAND_IN = "/bin/true"
 """A program that exists where netpunch is not installed; systemd wants an executable file."""
 COMMAND_SECONDS = 30
+NOTIFY_RELOAD_SYSTEMD = 253
 FIRST_SYSTEMD = 250
 """The first that can judge units without a running systemd."""
 
@@ -98,8 +102,8 @@ def units(tmp_path: Path) -> Path:
     """A folder with the units, their program replaced by one that exists."""
     for name in UNITS:
         text = (CONTRIB / name).read_text(encoding="utf-8")
-        for program in (INSTALLED, INSTALLED_APPLY):
-            text = text.replace(program, STAND_IN)
+        text = text.replace(INSTALLED_APPLY, STAND_IN)
+        text = re.sub(rf"^(Exec\w+)={INSTALLED} ", rf"\1={STAND_IN} ", text, flags=re.MULTILINE)
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
@@ -135,16 +139,15 @@ def test_the_measure_notices_what_is_not_hardened(units: Path) -> None:
     assert analyze("security", "--offline=yes", "--threshold=15", str(unit)) != ""
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [(CONTROL, (False, False)), (KEEP, (False, True)), (ONCE, (True, False))]
-)
-def test_the_service_runs_the_site_file(name: str, mode: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize(("name", "only"), [(CONTROL, "control"), (KEEP, "keep"), (ONCE, "once")])
+def test_each_service_runs_its_share_of_the_site_file(name: str, only: str) -> None:
+    """So all of them can run side by side, and none takes over what is another's."""
     (command,) = settings(name, "ExecStart")
     program, subcommand, *arguments = shlex.split(command)
     assert (program, subcommand) == (INSTALLED, "run")
     options = parse("netpunch run", arguments)
     assert options.file == "/etc/netpunch/site.yaml"
-    assert (options.once, options.keep) == mode
+    assert (options.once, options.keep, options.only) == (False, False, only)
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP])
@@ -158,7 +161,9 @@ def test_it_is_not_restarted_for_what_a_restart_does_not_mend(name: str) -> None
 def test_systemd_watches_what_runs_for_ever(name: str) -> None:
     assert settings(name, "Type") == ["notify"]
     assert settings(name, "WatchdogSec") == ["30s"]
-    assert settings(name, "ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    signal, check = settings(name, "ExecReload")
+    assert signal == "/bin/kill -HUP $MAINPID"
+    assert check == f"{INSTALLED} check /etc/netpunch/site.yaml"
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE])
@@ -177,8 +182,33 @@ def test_the_status_command_finds_the_socket(name: str) -> None:
     assert Path(folder, SOCKET_NAME).match(USUAL_SOCKETS)
 
 
-def test_the_once_services_of_a_host_do_not_share_a_socket() -> None:
-    assert settings(ONCE, "UnsetEnvironment") == ["RUNTIME_DIRECTORY"]
+def test_no_two_services_share_a_folder() -> None:
+    """systemd gives it to the user of whichever was started last."""
+    folders = [folder for name in UNITS for folder in settings(name, "RuntimeDirectory")]
+    assert sorted(folders) == [
+        "netpunch",
+        "netpunch-apply",
+        "netpunch-control",
+        "netpunch-once/%i",
+    ]
+
+
+@needs_systemd
+def test_systemd_can_wait_for_a_reload(units: Path) -> None:
+    drop_ins = units / f"{KEEP}.d"
+    drop_ins.mkdir()
+    text = (CONTRIB / "notify-reload.conf").read_text(encoding="utf-8")
+    text = text.replace(f"ExecReload={INSTALLED} ", f"ExecReload={STAND_IN} ")
+    (drop_ins / "notify-reload.conf").write_text(text, encoding="utf-8")
+    complaint = verify(units / KEEP)
+    if systemd_version() >= NOTIFY_RELOAD_SYSTEMD:
+        assert complaint == ""
+    else:
+        assert re.search(r"Failed to parse (service type|Type=)", complaint), complaint
+    assert settings("notify-reload.conf", "Type") == ["notify-reload"]
+    signal, check = settings("notify-reload.conf", "ExecReload")
+    assert signal == "", "systemd sends it itself"
+    assert check == settings(KEEP, "ExecReload")[1] == settings(CONTROL, "ExecReload")[1]
 
 
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers")
@@ -225,7 +255,7 @@ def test_the_cron_line_runs_one_netpunch_at_a_time(tmp_path: Path) -> None:
     (call,) = calls.read_text().splitlines()
     subcommand, *arguments = call.split()
     assert subcommand == "run"
-    assert parse("netpunch run", arguments).once
+    assert parse("netpunch run", arguments).only == "once"
 
 
 # Root acts on what another user has written.
@@ -241,7 +271,7 @@ def apply(file: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess
         check=False,
         stdin=subprocess.DEVNULL,
         timeout=COMMAND_SECONDS,
-        env={"PATH": os.environ["PATH"], "SECRET_OF_ROOT": "x", **environ},
+        env={"PATH": os.environ["PATH"], "SECRET_OF_ROOT": "x"} | environ,
     )
 
 
@@ -356,3 +386,141 @@ def test_a_link_that_came_meanwhile_is_applied_too(env_file: Path) -> None:
 
 def test_a_link_that_went_meanwhile_is_no_failure(env_file: Path) -> None:
     assert apply(env_file, "rm", str(env_file)).returncode == 0
+
+
+OWNER, OTHER = 64997, 64998
+"""Numbers of a user and a group that nobody has."""
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
+)
+
+
+def as_service(name: str, groups: dict[str, int]) -> list[str]:
+    """The beginning of a command line that gives a program the rights of a service of root:
+    its bounding set and its groups."""
+    (bound,) = settings(name, "CapabilityBoundingSet")
+    kept = [f"+{capability.removeprefix('CAP_').lower()}" for capability in bound.split()]
+    supplementary = [str(groups[name]) for name in settings(name, "SupplementaryGroups")]
+    return [
+        "setpriv",
+        f"--bounding-set={','.join(['-all', *kept])}",
+        f"--groups={','.join(supplementary)}" if supplementary else "--clear-groups",
+        "--no-new-privs",
+    ]
+
+
+@needs_root
+def test_the_action_s_service_can_read_the_env_file(tmp_path: Path) -> None:
+    """Which belongs to another user, is closed to all others, and lies in that user's folder."""
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "netpunch"
+    folder.mkdir()
+    env_file = folder / "p.a.env"
+    env_file.write_text("NETPUNCH_PAIR=p\n")
+    env_file.chmod(ENV_FILE_MODE)
+    for path in (folder, env_file):
+        os.chown(path, OWNER, OWNER)
+    (group,) = settings(KEEP, "User")
+    stranger, member = (as_service(APPLY, {group: number}) for number in (OTHER, OWNER))
+    assert run(*stranger, "cat", str(env_file)).returncode != 0, "the test is without capabilities"
+    program = run("cat", str(CONTRIB / "netpunch-apply")).stdout
+    done = run(*member, "sh", "-c", program, "netpunch-apply", str(env_file), "env")
+    assert done.returncode == 0, done.stderr
+    assert "NETPUNCH_PAIR=p" in done.stdout
+
+
+def test_openvpn_reads_what_the_action_writes(tmp_path: Path) -> None:
+    """After the `sed` of the set-up notes, as the action is another writer than the hook."""
+    notes = "\n".join(line.removeprefix("#").strip() for line in lines_of("netpunch-apply@.path"))
+    (script,) = re.findall(r"^sed -i (\S+) ", notes, re.MULTILINE)
+    drop_in = "openvpn-client@.service.d/netpunch.conf"
+    assert settings(drop_in, "EnvironmentFile") == [ENV_FILE_OF_ONCE.replace("{pair}", "%i")]
+    changed = run("sed", script, str(CONTRIB / drop_in)).stdout
+    (folder,) = settings(APPLY, "RuntimeDirectory")
+    assert f"\nEnvironmentFile=/run/{folder}/%i.env\n" in changed
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "systemctl").write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/calls\n')
+    (programs / "systemctl").chmod(0o755)
+    env_file = tmp_path / "p.a.env"
+    env_file.write_text("NETPUNCH_PAIR=p\nNETPUNCH_RADDR=[2001:db8::7]:6000\n")
+    action = str(CONTRIB / "apply-openvpn")
+    done = apply(
+        env_file,
+        *(action, "p.a"),
+        RUNTIME_DIRECTORY=str(tmp_path / "run"),
+        PATH=f"{programs}:{os.environ['PATH']}",
+    )
+    assert done.returncode != 0, "it fails where it cannot write"
+    (tmp_path / "run").mkdir()
+    done = apply(
+        env_file,
+        *(action, "p.a"),
+        RUNTIME_DIRECTORY=str(tmp_path / "run"),
+        PATH=f"{programs}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "run" / "p.env").read_text().splitlines()
+    assert sorted(written) == sorted(env_file.read_text().splitlines())
+    assert (tmp_path / "calls").read_text() == "--no-block restart openvpn-client@p.service\n"
+
+
+# What the set-up notes say.
+
+
+@pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE, "netpunch-apply@.path", "netpunch.sysusers"])
+def test_the_notes_install_files_that_there_are(name: str) -> None:
+    notes = "\n".join(line for line in lines_of(name) if line.startswith("#"))
+    named = re.findall(r"\bcontrib/[\w@./-]*\w", notes)
+    assert named
+    for path in named:
+        assert (CONTRIB.parent / path).exists(), path
+
+
+@pytest.mark.parametrize("name", ["netpunch-once@.service", "hooks/openvpn"])
+def test_the_env_file_of_once_lies_in_its_own_folder(name: str) -> None:
+    (folder,) = settings(ONCE, "RuntimeDirectory")
+    assert ENV_FILE_OF_ONCE.startswith(f"/run/{folder.replace('%i', '{pair}')}/")
+    assert f'env_file: "{ENV_FILE_OF_ONCE}"' in (CONTRIB / name).read_text(encoding="utf-8")
+
+
+# The hook for WireGuard as a check: what `wg` and `ping` say is given.
+
+WG = """#!/bin/sh
+case $3 in
+peers) echo KEY ;;
+latest-handshakes) echo "KEY $(($(date +%s) - AGE))" ;;
+allowed-ips) echo "KEY 10.9.0.2/32" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("age", "pings", "alive"),
+    [
+        (0, False, True),
+        (130, False, True),
+        (200, False, False),
+        (200, True, True),
+        (-10, False, False),
+        (-3600, False, False),
+        (-3600, True, True),
+    ],
+)
+def test_a_tunnel_is_alive_by_a_handshake_of_late_or_a_ping(
+    age: int, pings: bool, alive: bool, tmp_path: Path
+) -> None:
+    """One in the future tells that the clock was set back, and nothing of the tunnel."""
+    for name, script in {"wg": WG, "ping": f"#!/bin/sh\nexit {int(not pings)}\n"}.items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [str(CONTRIB / "hooks" / "wireguard"), "wg0"],
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_SECONDS,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "AGE": str(age)},
+    )
+    assert (done.returncode == 0) is alive, done.stderr

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Validate site files without touching the network: every error at once, each with
-its file, line and column. Only the secrets that this node needs are opened.
+its file, line and column. Only the secrets that this node needs are opened; of
+those, a `credential` only in its systemd service or with --credentials.
 """
 EPILOG = f"""\
 examples:
   netpunch check site.yaml
   netpunch check site.yaml --node office --show
+  netpunch check --credentials /etc/netpunch/keys /etc/netpunch/site.yaml
 
 {EXIT_CODES}"""
+
+MAX_NAMES = 5
+"""Of credentials in one line: enough to recognise them."""
 
 SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
@@ -37,6 +42,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     add("files", metavar="FILE", nargs="+", help="a site file")
     add("--show", action="store_true", help="print what is in effect, secrets redacted")
     add("--node", metavar="N", help="check as node N would run it")
+    add("--credentials", metavar="DIR", type=Path, help="the folder in the unit's LoadCredential=")
     return parser.parse_args(arguments)
 
 
@@ -53,7 +59,7 @@ def check(file: str, options: argparse.Namespace) -> int:
         for warning in site.warnings:
             tell(warning)
         part = select_part(site, options.node)
-        code = check_secrets(site, part)
+        code = check_secrets(site, part, options.credentials)
     except NetpunchError as error:
         tell(str(error))
         return error.exit_code
@@ -76,15 +82,20 @@ def select_part(site: Site, node: str | None) -> Part:
         raise ConfigurationError(f"{error}\n{site.path}: valid otherwise") from None
 
 
-def check_secrets(site: Site, part: Part) -> int:
-    """Open what this node needs, telling each complaint once: a control and an end may share
-    theirs. Returns the exit code."""
+def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
+    """Open what this node needs and can be opened here, telling each complaint once: a control
+    and an end may share theirs. Returns the exit code."""
     from netpunch.config.problems import gathered
     from netpunch.config.secrets import read_secret
 
     warnings: list[Problem] = []
     complaints: dict[str, int] = {}
+    not_opened: list[str] = []
+    can_open_credentials = credentials or os.environ.get("CREDENTIALS_DIRECTORY")
     for owner, pair, role in secrets_needed(site, part):
+        if owner.secret.kind == "credential" and not can_open_credentials:
+            not_opened.append(owner.secret.path)
+            continue
         try:
             secret = read_secret(
                 owner.secret,
@@ -93,13 +104,25 @@ def check_secrets(site: Site, part: Part) -> int:
                 key=f"pairs.{pair}.{SECRET_KEYS.get(owner.secret.kind, '')}",
                 role=role,
                 environ=os.environ,
+                credentials=credentials,
             )
             warnings += secret.warnings
         except NetpunchError as error:
             complaints[str(error)] = error.exit_code
+    if not_opened:
+        tell(_not_opened(site, list(dict.fromkeys(not_opened))))
     for complaint in (*gathered(warnings), *complaints):
         tell(complaint)
     return combined_exit_code(list(complaints.values()))
+
+
+def _not_opened(site: Site, names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    noun = count(len(names), "credential")
+    return (
+        f"{site.path}: warning: {noun} not checked ({shown}): only the systemd service can open "
+        "them; `--credentials DIR` checks the files in the folder that its LoadCredential= names"
+    )
 
 
 def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Role]]:

@@ -21,6 +21,7 @@ examples:
   netpunch run configs/example.yaml
   netpunch run /etc/netpunch/site.yaml --node office
   netpunch run site.yaml --once --pair home-office --format json
+  netpunch run site.yaml --only keep
 
 {EXIT_CODES}"""
 
@@ -32,6 +33,11 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--once", action="store_true", help="link each end once, then exit")
     mode.add_argument("--keep", action="store_true", help="keep each end linked")
+    add(
+        "--only",
+        choices=("control", "once", "keep"),
+        help="only this node's control, or only its ends of this `mode`",
+    )
     add("--pair", metavar="P", dest="pairs", action="append", default=[], help="only pair P")
     add("--node", metavar="N", help="be node N")
     add("--format", choices=("json", "text"), help="of standard output")
@@ -47,6 +53,7 @@ def execute(options: argparse.Namespace) -> int:
     run_options = RunOptions(
         once=options.once,
         keep=options.keep,
+        only=options.only,
         pairs=tuple(options.pairs),
         node=options.node,
         format=options.format,

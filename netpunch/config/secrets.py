@@ -114,19 +114,22 @@ def read_secret(
     key: str,
     role: Role,
     environ: Mapping[str, str],
+    credentials: Path | None = None,
 ) -> Secret:
     """The secret that `source` names. `key` is where it stands, as `pairs.home.secret_file`;
-    `role` is `control` only on a node that runs no end of that pair.
+    `role` is `control` only on a node that runs no end of that pair. `credentials` is a folder
+    that a unit's LoadCredential= names, to read from instead of the service's own.
 
     Raises SiteError (a ConfigurationError) if there is none or it is no such secret,
     PermissionsError if it can't be read or others can."""
-    place = _Place(source, site, key)
+    place = _Place(source, site, key, by_systemd=credentials is None)
     if source.kind == "generate":
         return generate(protocol)
     if source.kind == "inline":
         data = source.text.encode()
     else:
-        data = _read_file(_path(source, environ, place), place, protocol, role)
+        path = _path(source, environ, credentials, place)
+        data = _read_file(path, place, protocol, role)
     try:
         secret = decode(data, protocol, role)
     except ValueError as error:
@@ -142,6 +145,8 @@ class _Place(NamedTuple):
     source: SecretSource
     site: Site
     key: str
+    by_systemd: bool
+    """Whether a credential comes from systemd."""
 
     @property
     def pair(self) -> str:
@@ -158,28 +163,54 @@ class _Place(NamedTuple):
         return PermissionsError(str(self.problem(message)))
 
 
-def _path(source: SecretSource, environ: Mapping[str, str], place: _Place) -> Path:
+def _path(
+    source: SecretSource, environ: Mapping[str, str], credentials: Path | None, place: _Place
+) -> Path:
     if source.kind == "file":
         return Path(source.path)
+    if credentials is not None:
+        return _loaded_from(credentials, source.path)
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         raise place.error(
-            "$CREDENTIALS_DIRECTORY is not set: run this as a systemd service with "
-            f"LoadCredential={source.path}:/path/of/key, or use `secret_file`"
+            "$CREDENTIALS_DIRECTORY is not set: expected to run as a systemd service with "
+            f"LoadCredential={_load_credential(source.path)}; use `secret_file` elsewhere"
         )
     return Path(directory, source.path)
+
+
+def _loaded_from(folder: Path, name: str) -> Path:
+    """The file that becomes the credential `name`: LoadCredential=ID:FOLDER puts `ID_` before the
+    name of each file in the folder."""
+    path = folder / name
+    return path if os.access(path, os.F_OK) else folder / (name.partition("_")[2] or name)
+
+
+def _load_credential(name: str) -> str:
+    """What a unit loads the credential `name` with: a folder of keys, as our units do it, where
+    the name allows that."""
+    identifier, _, file = name.partition("_")
+    return f"{identifier}:FOLDER (which has a file {file})" if file else f"{name}:FILE"
 
 
 def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> bytes:
     try:
         data, mode = read_regular(path, MAX_SECRET_FILE)
     except FileNotFoundError:
+        if place.source.kind == "credential" and place.by_systemd:
+            raise place.error(
+                f"systemd did not load the credential {path.name}: it loads credentials only when "
+                "the service starts. Put the key where LoadCredential="
+                f"{_load_credential(path.name)} finds it and restart the service, or use "
+                "`secret_file`, which a reload reads anew"
+            ) from None
         advice = _how_to_get(path, place.pair, protocol, role)
         raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
-        raise place.forbidden(
-            f"{path} can't be read ({error.strerror}): `chown` it to the user who runs netpunch"
-        ) from None
+        advice = "`chown` it to the user who runs netpunch"
+        if place.source.kind == "credential":
+            advice = "run this as root"  # to whom such keys belong
+        raise place.forbidden(f"{path} can't be read ({error.strerror}): {advice}") from None
     except ValueError as error:
         raise place.error(f"{path} {error}: it can't be a secret") from None
     if mode & UNSAFE_MODE:

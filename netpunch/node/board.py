@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from netpunch.output.record import EventName, Record
-from netpunch.output.status import ControlStatus, EndStatus, State
+from netpunch.output.status import ControlStatus, EndStatus, Refusal, State
 from netpunch.reasons import Reason
 
 EndKey = tuple[str, str]
@@ -44,6 +44,7 @@ class Board:
         self._ends: dict[EndKey, EndStatus] = {}
         self._controls: dict[str, Callable[[], ControlStatus]] = {}
         self._problems: dict[str, list[str]] = {}
+        self._refusal: Refusal | None = None
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -54,6 +55,10 @@ class Board:
     def controls(self) -> tuple[ControlStatus, ...]:
         names = sorted({*self._controls, *self._problems})
         return tuple(self._control(name) for name in names)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self._refusal
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """`watcher` is called after each change; it must be quick."""
@@ -80,6 +85,11 @@ class Board:
         """A new plan begins: forgets all ends but these, and every problem."""
         self._ends = {key: status for key, status in self._ends.items() if key in ends}
         self._problems.clear()
+        self._changed()
+
+    def reloaded(self, refused: str | None = None) -> None:
+        """The file was read anew; `refused`: why it could not be used."""
+        self._refusal = None if refused is None else Refusal(refused, self._clock())
         self._changed()
 
     def add_end(self, pair: str, end: str) -> None:

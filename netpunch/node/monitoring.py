@@ -97,6 +97,7 @@ class Monitoring:
             events_dropped=journal.dropped,
             ends=board.ends,
             controls=board.controls,
+            refusal=board.refusal,
         )
 
     def _open_server(self, path: Path) -> None:

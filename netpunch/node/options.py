@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 OutputFormat = Literal["json", "text"]
+Share = Literal["control", "once", "keep"]
 
 
 class RunOptions(NamedTuple):
@@ -12,6 +13,9 @@ class RunOptions(NamedTuple):
     """Link each end once and exit, whatever `mode` says; never together with `keep`."""
     keep: bool = False
     """Keep each end linked, whatever `mode` says."""
+    only: Share | None = None
+    """Only this node's control, or only its ends of this `mode`: several processes can share a
+    node."""
     pairs: tuple[str, ...] = ()
     """Only these pairs; empty for all of this node."""
     node: str | None = None

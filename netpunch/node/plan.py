@@ -10,7 +10,7 @@ from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
 from netpunch.net.controls import ControlAt
-from netpunch.node.options import RunOptions
+from netpunch.node.options import RunOptions, Share
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key
@@ -94,27 +94,30 @@ class Planner:
     def plan(self, site: Site, part: Part) -> Plan:
         """Reads the secrets that this part needs; what cannot be read stops only its pair.
 
-        Raises UsageError for a pair that the command line names and the file lacks."""
+        Raises UsageError for a pair that the command line names and the file lacks, or has with
+        another mode."""
         self._check_names(site)
         self._failures, self._warnings = [], []
         ends: dict[tuple[str, str], EndPlan] = {}
         rates: list[float] = []
-        for end in part.ends:
-            if not self._options.pairs or end.pair in self._options.pairs:
-                planned = self._plan_end(site, end)
-                if planned is not None:
-                    ends[end.pair, end.end] = planned
-                    rates.append(end.probe_rate)
-        controls = {each.name: self._plan_control(site, each, part) for each in part.controls}
+        for end in self._own_ends(part):
+            planned = self._plan_end(site, end)
+            if planned is not None:
+                ends[end.pair, end.end] = planned
+                rates.append(end.probe_rate)
+        own_controls = part.controls if self._options.only in (None, "control") else ()
+        controls = {each.name: self._plan_control(site, each, part) for each in own_controls}
         # Disabled ones count: a reload may enable them.
-        endless = any(
+        endless = self._options.only == "control" or any(
             end.node != part.node
-            for control in part.controls
+            for control in own_controls
             for pair in site.pairs
             if control.name in pair.controls
             for end in pair.ends
         )
         warnings = tuple(gathered(self._warnings))
+        if self._options.only and not (ends or controls or self._failures):
+            warnings += (f"{site.path}: warning: {_nothing_to_run(self._options.only)}",)
         probe_rate = min(rates, default=PROBE_RATE)
         return Plan(ends, controls, endless, tuple(self._failures), warnings, probe_rate)
 
@@ -123,6 +126,16 @@ class Planner:
         for name in self._options.pairs:
             if name not in known:
                 raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
+
+    def _own_ends(self, part: Part) -> list[End]:
+        """The ends that the command line leaves to this process."""
+        only, pairs = self._options.only, self._options.pairs
+        asked = [end for end in part.ends if not pairs or end.pair in pairs]
+        own = [end for end in asked if only is None or end.mode == only]
+        if pairs and asked and not own:
+            modes = ", ".join(f"{end.pair} {end.end} has `mode: {end.mode}`" for end in asked)
+            raise UsageError(f"nothing to run with --only {only}: {modes}")
+        return own
 
     def _plan_end(self, site: Site, end: End) -> EndPlan | None:
         addresses = {each.name: _control_at(each) for each in site.controls}
@@ -191,6 +204,12 @@ class Planner:
         )
         self._warnings += secret.warnings
         return secret
+
+
+def _nothing_to_run(only: Share) -> str:
+    if only == "control":
+        return "nothing to run: no control is on this node"
+    return f"nothing to run: no enabled end of this node has `mode: {only}`"
 
 
 def _check_programs(end: End) -> None:

@@ -179,11 +179,13 @@ class Supervisor:
         try:
             plan = make_plan()
         except NetpunchError as error:
+            self._services.board.reloaded(refused=str(error))
             self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))
             self._services.console.error(
                 f"reload failed; keeping the running configuration: {error}"
             )
             return
+        self._services.board.reloaded()
         before = self._running()
         await self._apply(plan)
         if self._stop_reason is None:

@@ -106,6 +106,12 @@ METRICS = (
         lambda status: [({}, status.events_dropped)],
     ),
     Metric(
+        "netpunch_config_last_reload_successful",
+        "gauge",
+        "Whether the last reload was taken in; 0 until the file is mended and reloaded.",
+        lambda status: [({}, int(status.refusal is None))],
+    ),
+    Metric(
         "netpunch_pair_up",
         "gauge",
         "Whether this end of the pair is linked.",

@@ -109,6 +109,19 @@ class ControlStatus(NamedTuple):
         }
 
 
+class Refusal(NamedTuple):
+    """The last reload was refused: the process runs on with the configuration before it, but could
+    not start again. `at` is seconds since the epoch."""
+
+    err: str
+    at: float
+
+    @property
+    def first_line(self) -> str:
+        """Of several problems the first, without the line of the file."""
+        return self.err.partition("\n")[0]
+
+
 class ProcessStatus(NamedTuple):
     """Everything. `at` and `started` are seconds since the epoch."""
 
@@ -122,6 +135,8 @@ class ProcessStatus(NamedTuple):
     """Lines of standard output that a stalled reader has cost."""
     ends: tuple[EndStatus, ...] = ()
     controls: tuple[ControlStatus, ...] = ()
+    refusal: Refusal | None = None
+    """Until a reload succeeds."""
 
     @property
     def is_ok(self) -> bool:
@@ -133,7 +148,7 @@ class ProcessStatus(NamedTuple):
     @property
     def summary(self) -> str:
         """`3 of 4 pairs up`, for a control `12 ends registered`. A pair is up if all of its ends
-        here are."""
+        here are. A refused reload comes first."""
         parts: list[str] = []
         if self.ends:
             pairs = {end.pair for end in self.ends}
@@ -142,7 +157,10 @@ class ProcessStatus(NamedTuple):
         if self.controls:
             registered = sum(control.registered for control in self.controls)
             parts.append(f"{_count(registered, 'end')} registered")
-        return ", ".join(parts) or "nothing to do"
+        standing = ", ".join(parts) or "nothing to do"
+        if self.refusal is None:
+            return standing
+        return f"reload refused: {self.refusal.first_line}; {standing}"
 
     def as_record(self) -> Record:
         """As JSON knows it: what a status socket answers."""
@@ -157,9 +175,15 @@ class ProcessStatus(NamedTuple):
             "ok": self.is_ok,
             "summary": self.summary,
             "events_dropped": self.events_dropped,
+            **self._refusal(),
             "pairs": [end.as_record() for end in self.ends],
             "controls": [control.as_record() for control in self.controls],
         }
+
+    def _refusal(self) -> Record:
+        if self.refusal is None:
+            return {}
+        return {"reload_err": self.refusal.err, "reload_err_at": rfc3339(self.refusal.at)}
 
 
 def default_socket(environ: Mapping[str, str]) -> Path | None:

@@ -19,16 +19,21 @@ CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "DROPPED", "LAST ERROR")
 
 def status_table(answers: Sequence[Answer]) -> str:
     """One row an end, one a control, under a line that sums each process up."""
-    lines = [_headline(answer) for answer in answers]
+    lines = [line for answer in answers for line in _headline(answer)]
     lines += _table(ENDS, (_end(end) for answer in answers for end in answer.get("pairs", ())))
     controls = (each for answer in answers for each in answer.get("controls", ()))
     lines += _table(CONTROLS, map(_control, controls))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _headline(answer: Answer) -> str:
+def _headline(answer: Answer) -> Iterator[str]:
     node = f"node {answer['node']}, " if answer.get("node") else ""
-    return _printable(f"{node}process {answer.get('pid')}: {answer.get('summary')}")
+    yield _printable(f"{node}process {answer.get('pid')}: {answer.get('summary')}")
+    if answer.get("reload_err"):
+        yield _printable(
+            f"  since {_time(answer.get('reload_err_at'))} it runs with the configuration before "
+            "that; `netpunch check` shows all that is wrong. Then reload it"
+        )
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -161,3 +161,68 @@ def test_the_host_name_is_the_last_resort(
     assert main(["check", "site.yaml"]) == 0
     assert "this node (home)" in capsys.readouterr().out
     assert "NETPUNCH_NODE" not in os.environ
+
+
+@pytest.fixture
+def keys(folder: Path, site: Path, pair_key: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as units name it in LoadCredential=netpunch:FOLDER, and a site that uses it."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    site.write_text(SITE.replace("secret_file: pair.key", 'credential: "netpunch_{pair}.key"'))
+    (folder / "keys").mkdir()
+    pair_key.rename(folder / "keys" / "home-office.key")
+    return folder / "keys"
+
+
+def test_a_credential_is_not_checked_outside_of_its_service(keys: Path, capsys: Captured) -> None:
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    output, errors = capsys.readouterr()
+    assert output == "site.yaml: ok, 1 pair, this node (home): end home-office.a\n"
+    (line,) = errors.splitlines()
+    assert line.startswith(
+        "site.yaml: warning: 1 credential not checked (netpunch_home-office.key): "
+    )
+    assert "--credentials DIR" in line
+
+
+def test_what_else_is_wrong_is_told_without_the_credentials(keys: Path, capsys: Captured) -> None:
+    other = "  q: {secret_file: none.key, a: {node: home}, b: {node: office}}\n"
+    with Path("site.yaml").open("a") as file:
+        file.write(other)
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    assert "pairs.q.secret_file: there is no file" in capsys.readouterr().err
+
+
+def test_the_credentials_in_the_folder_of_a_unit(keys: Path, capsys: Captured) -> None:
+    line = ["check", "--credentials", "keys", "site.yaml", "--node", "home"]
+    assert main(line) == 0
+    assert capsys.readouterr().err == ""
+    secret(keys / "home-office.key", b"hunter2")
+    assert main(line) == 78
+    errors = capsys.readouterr().err
+    assert errors.startswith("site.yaml:5:17: pairs.home-office.credential: ")
+    assert "hunter2" not in errors
+    (keys / "home-office.key").unlink()
+    assert main(line) == 78
+    assert "there is no file keys/home-office.key" in capsys.readouterr().err
+
+
+def test_the_credentials_that_a_service_has(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    (keys / "home-office.key").rename(keys / "netpunch_home-office.key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(keys))
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_credential_that_came_after_the_start_of_its_service(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """It is no key that has to be made."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(keys))
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    errors = capsys.readouterr().err
+    assert "systemd did not load the credential netpunch_home-office.key" in errors
+    assert "LoadCredential=netpunch:FOLDER (which has a file home-office.key)" in errors
+    assert "restart the service" in errors
+    assert "key new" not in errors

@@ -30,10 +30,11 @@ def test_a_file_alone(runs: list[tuple[Path, RunOptions]]) -> None:
 
 
 def test_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
-    line = "run --once --pair p --pair q --node n --format json --trace -q site.yaml --debug"
-    assert main(line.split()) == 42
+    line = "run --once --only keep --pair p --pair q --node n --format json --trace -q"
+    assert main([*line.split(), "site.yaml", "--debug"]) == 42
     options = RunOptions(
         once=True,
+        only="keep",
         pairs=("p", "q"),
         node="n",
         format="json",
@@ -50,7 +51,15 @@ def test_debug_before_the_command(runs: list[tuple[Path, RunOptions]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["run", "run a b", "run a --once --keep", "run a --format xml", "run a --pair"]
+    "line",
+    [
+        "run",
+        "run a b",
+        "run a --once --keep",
+        "run a --only x",
+        "run a --format xml",
+        "run a --pair",
+    ],
 )
 def test_usage(line: str, runs: list[tuple[Path, RunOptions]]) -> None:
     assert main(line.split()) == 64

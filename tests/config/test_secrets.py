@@ -310,8 +310,8 @@ def test_credentials(folder: Folder) -> None:
     assert folder.read(site, environ=environ) == Secret("pair", VALUE)
     for unset in ({}, {"CREDENTIALS_DIRECTORY": ""}):
         assert folder.refusal(SiteError, site, environ=unset).startswith(
-            "pairs.p.credential: $CREDENTIALS_DIRECTORY is not set: run this as a systemd "
-            "service with LoadCredential=p.key:/path/of/key, or use `secret_file`"
+            "pairs.p.credential: $CREDENTIALS_DIRECTORY is not set: expected to run as a systemd "
+            "service with LoadCredential=p.key:FILE; use `secret_file` elsewhere"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 DROP_IN = CONTRIB / "openvpn-client@.service.d" / "netpunch.conf"
-ENVIRONMENT_FILE = "/run/netpunch/%i.env"
+ENVIRONMENT_FILE = "/run/netpunch-once/%i/env"
 
 SYSTEMCTL = """\
 #!/bin/sh

@@ -247,6 +247,23 @@ def test_an_invalid_reload_ends_as_well(site: Site, manager: Manager) -> None:
     program.wait_for("run.reload", reason="invalid")
 
 
+def test_a_refused_reload_is_shown_until_the_file_is_mended(site: Site, manager: Manager) -> None:
+    site.write({"p": {}}, secret="generate", mode="keep", process={"status": "status.sock"})
+    good = site.file.read_text()
+    program = site.run(env={"NOTIFY_SOCKET": manager.address})
+    manager.wait_for("STATUS=1 of 1 pair up")
+    site.file.write_text("version: 2\n")
+    site.reload(program)
+    manager.wait_for(f"STATUS=reload refused: {site.file}:")
+    site.file.write_text(good)
+    asked = site.start("status", str(site.file), text=True)
+    assert asked.wait_exit() == 0, "the links are up"
+    assert "reload refused: " in asked.transcript()
+    assert "it runs with the configuration before that" in asked.transcript()
+    site.reload(program)
+    manager.wait_for("STATUS=1 of 1 pair up")
+
+
 def test_children_do_not_learn_of_it(site: Site, manager: Manager) -> None:
     hook = site.write_hook(then="env > $NETPUNCH_END.env")
     site.write({"p": {}}, secret="generate", hooks={"up": hook})

@@ -215,3 +215,48 @@ def test_programs_that_are_there(tmp_path: Path) -> None:
 )
 def test_whose_failure_it_is(failure: Failure, whose: str) -> None:
     assert str(failure) == whose
+
+
+MODES: dict[str, Any] = {
+    "kept": GENERATED | EMPTY | {"mode": "keep"},
+    "linked": GENERATED | EMPTY | {"mode": "once"},
+}
+
+
+@pytest.mark.parametrize(
+    ("only", "pairs", "controls"),
+    [
+        (None, {"kept", "linked"}, {"control"}),
+        ("keep", {"kept"}, set()),
+        ("once", {"linked"}, set()),
+        ("control", set(), {"control"}),
+    ],
+)
+def test_several_processes_share_a_node(
+    only: Any, pairs: set[str], controls: set[str], tmp_path: Path
+) -> None:
+    found = plan(tmp_path, MODES, RunOptions(only=only))
+    assert {pair for pair, _ in found.ends} == pairs
+    assert set(found.controls) == controls
+    assert found.endless is (only == "control"), "its ends are in other processes"
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("only", "complaint"),
+    [
+        ("control", "no control is on this node"),
+        ("once", "no enabled end of this node has `mode: once`"),
+    ],
+)
+def test_a_share_with_nothing_in_it_is_warned_of(only: Any, complaint: str, tmp_path: Path) -> None:
+    write_key(tmp_path)
+    pairs = {"p": {"secret_file": "p.key", "mode": "keep"} | NODES}
+    found = plan(tmp_path, pairs, RunOptions(only=only), node="home", control=AT_VPS)
+    assert (found.ends, found.controls) == ({}, {})
+    assert found.warnings == (f"{tmp_path}/site.yaml: warning: nothing to run: {complaint}",)
+
+
+def test_a_pair_of_another_mode_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--only once: kept a has `mode: keep`"):
+        plan(tmp_path, MODES, RunOptions(only="once", pairs=("kept",)))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from netpunch.output.metrics import METRICS, Metric, metrics_text
-from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, State
+from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, Refusal, State
 
 SINCE = 1769860800.25
 
@@ -69,6 +69,7 @@ def test_everything() -> None:
         'netpunch_info{version="1.2",node="home"}': 1,
         "netpunch_start_time_seconds": SINCE,
         "netpunch_events_dropped_total": 9,
+        "netpunch_config_last_reload_successful": 1,
         f"netpunch_pair_up{{{home}}}": 1,
         f"netpunch_pair_up{{{lab}}}": 0,
         f"netpunch_pair_since_timestamp_seconds{{{home}}}": SINCE,
@@ -99,6 +100,7 @@ def test_without_ends_and_controls_nothing_is_said_of_them() -> None:
         'netpunch_info{version="1.2",node="home"}',
         "netpunch_start_time_seconds",
         "netpunch_events_dropped_total",
+        "netpunch_config_last_reload_successful",
     }
 
 
@@ -115,3 +117,9 @@ def test_names_keep_the_conventions(metric: Metric) -> None:
     assert (metric.kind == "counter") == metric.name.endswith("_total")
     assert "\n" not in metric.help
     assert metric.help.endswith(".")
+
+
+def test_a_refused_reload() -> None:
+    name = "netpunch_config_last_reload_successful"
+    assert samples(STATUS)[name] == 1
+    assert samples(STATUS._replace(refusal=Refusal("wrong", SINCE)))[name] == 0

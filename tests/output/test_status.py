@@ -11,6 +11,7 @@ from netpunch.output.status import (
     ControlStatus,
     EndStatus,
     ProcessStatus,
+    Refusal,
     State,
     default_socket,
 )
@@ -52,6 +53,16 @@ def test_a_control_tells_who_is_registered(registered: int, summary: str) -> Non
 def test_both_are_told() -> None:
     controls = (ControlStatus("one", registered=2), ControlStatus("two", registered=3))
     assert process(end("p"), controls=controls).summary == "1 of 1 pair up, 5 ends registered"
+
+
+def test_a_refused_reload_comes_first_and_changes_nothing_else() -> None:
+    error = "site.yaml:3:1: pairs: wrong\n  pairs:\n  ^\nsite.yaml:4:1: more"
+    status = process(end("p"))._replace(refusal=Refusal(error, AT))
+    assert status.summary == "reload refused: site.yaml:3:1: pairs: wrong; 1 of 1 pair up"
+    assert status.is_ok
+    record = status.as_record()
+    assert (record["reload_err"], record["reload_err_at"]) == (error, TEXT)
+    assert "reload_err" not in process().as_record()
 
 
 def test_nothing_at_all() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, State
+from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, Refusal, State
 from netpunch.output.status_table import status_table
 
 AT = 1769860800.25
@@ -75,3 +75,12 @@ def test_nothing_steers_the_terminal() -> None:
     end = EndStatus("p", "a", AT, State.FAILED, err="\x1b[2J\n\u202eevil", err_at=AT)
     table = status_table([answer(end)])
     assert table.splitlines()[-1].endswith("?[2J??evil")
+
+
+def test_a_refused_reload() -> None:
+    status = ProcessStatus(AT, AT, "1", "abc", 42, refusal=Refusal("site.yaml:1:1: no", AT))
+    assert status_table([status.as_record()]).splitlines() == [
+        "process 42: reload refused: site.yaml:1:1: no; nothing to do",
+        "  since 2026-01-31T12:00:00Z it runs with the configuration before that; "
+        "`netpunch check` shows all that is wrong. Then reload it",
+    ]
