@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from netpunch.address import Address
+from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
 from netpunch.core.attempt import Attempt
-from netpunch.core.events import Via
+from netpunch.core.events import SeenInside, Via
 from netpunch.core.lookups import Lookups
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import Repeat
@@ -129,6 +129,14 @@ class Announcer:
         """Our public addresses, as controls see them."""
         return tuple(each.observed.host for each in self._registrations if each.observed)
 
+    def seen_inside(self) -> Iterator[SeenInside]:
+        """The public controls that see us at a private address: something in front of them hides
+        us, or we are in their network."""
+        for each in self._registrations:
+            seen = each.observed
+            if seen is not None and is_private(seen.host) and not is_private(each.control.host):
+                yield SeenInside(each.control, seen)
+
     @property
     def has_left(self) -> bool:
         return self._leaving and not self._leaves.left
@@ -179,7 +187,8 @@ class Announcer:
             self._named_attempt = message.partner_attempt
             registration.introduced(message.counter, message.observed, message.partner_attempt, now)
         proof = card.partner_attempt == self._attempt.id
-        return Introduction(message.partner_attempt, message.partner_observed, card, proof)
+        observed = _as_reached(message.partner_observed, registration.control)
+        return Introduction(message.partner_attempt, observed, card, proof)
 
     def _introduces(self, registration: Registration, now: float) -> bool:
         """Whether we punch because of this control."""
@@ -236,3 +245,10 @@ class Announcer:
             nonce = self._random(NONCE_LENGTH)
             self._sealed = (card, self._peer.own_card.seal(card, self._attempt.id, nonce))
         return self._sealed[1]
+
+
+def _as_reached(observed: Address, control: Address) -> Address:
+    """A partner that control sees on loopback is on control's own host: where we reach that."""
+    if is_loopback(observed.host) and not is_loopback(control.host):
+        return observed._replace(host=control.host)
+    return observed

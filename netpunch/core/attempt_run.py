@@ -7,15 +7,16 @@ from collections.abc import Callable
 from netpunch.address import Address
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
-from netpunch.core.candidates import reflexive_candidates
+from netpunch.core.candidates import reflexive_candidates, reflexive_target
 from netpunch.core.climber import Climber
 from netpunch.core.context import Context
 from netpunch.core.events import Failed, Linked, Reason, Via
+from netpunch.core.other_family import OtherFamily
 from netpunch.core.peering import Agreement, Peering
 from netpunch.core.verdict import Facts
-from netpunch.wire.card import Card, NatClass
+from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
 from netpunch.wire.drop import Drop
-from netpunch.wire.v2 import Observed
+from netpunch.wire.v2 import Observe, Observed
 
 FreshPort = Callable[[Via, Address, float], None]
 """`fresh_port(via, local, now)` replaces the attempt by one that uses this socket."""
@@ -74,6 +75,8 @@ class AttemptRun:
             random=context.random,
         )
 
+        self.other_family = self._new_other_family(now)
+
     def end(self) -> None:
         """Ends it at once, for another one: what it learned of our NAT outlives it."""
         self._context.nat = self.climber.field.report
@@ -84,16 +87,17 @@ class AttemptRun:
         """The context knows where the controls are now."""
         self.announcer.controls_found(self._context.registrations(now), now)
         self.climber.observe_from(self._context.observers)
+        self.other_family = self._new_other_family(now)
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
         """Control names a partner attempt."""
-        observed = introduction.observed
+        card, observed = introduction.card, introduction.observed
         drop = self.peering.introduce(
             introduction.attempt,
-            introduction.card,
-            self._context.candidates(introduction.card, observed),
+            card,
+            self._context.candidates(card, observed),
             now,
-            observed=observed if self._context.may_ping(observed) else None,
+            observed=reflexive_target(card, observed, loopback=self._context.loopback),
             opener=self._opener,
         )
         self.climber.partner_changed(now)
@@ -111,15 +115,20 @@ class AttemptRun:
             self.climber.climb(partner, now)
 
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
-        """An answer of an observer."""
-        if source not in self.climber.asked:
+        """An answer of an observer, or of a control in the other family."""
+        if source not in self.climber.asked | self.other_family.asked:
             return Drop.UNEXPECTED_SOURCE
         message = self._context.control.from_control.open(data)
         if isinstance(message, Drop):
             return message
-        if not isinstance(message, Observed) or not self.climber.observed(message, now):
+        if not isinstance(message, Observed):
             return Drop.UNEXPECTED
-        return None
+        known = (*self.other_family.observed, *self._context.hosts())
+        if self.other_family.answered(message.echo, source, message.observed):
+            if message.observed not in known:
+                self.announcer.announce_now(now)  # the partner is to know it, too
+            return None
+        return None if self.climber.observed(message, now) else Drop.UNEXPECTED
 
     # What is told of it.
 
@@ -171,13 +180,25 @@ class AttemptRun:
 
     # For the parts.
 
+    def _new_other_family(self, now: float) -> OtherFamily:
+        context = self._context
+        return OtherFamily(
+            context.other_family(), ask=self._observe, random=context.random, now=now
+        )
+
+    def _observe(self, via: Via, control: Address, echo: bytes) -> None:
+        nonce = self._context.random(NONCE_LENGTH)
+        data = self._context.control.to_control.seal(Observe(echo), nonce)
+        self._send(data, control, via)
+
     def _send(self, data: bytes, destination: Address, via: Via) -> None:
         self._context.send(data, destination, via, 0)
 
     def _make_card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
         context, field = self._context, self.climber.field
         hosts = context.hosts()
-        mapped, observed = reflexive_candidates(context.mapped, observed, hosts)
+        seen = (*observed, *self.other_family.observed)
+        mapped, observed = reflexive_candidates(context.mapped, seen, hosts)
         return Card(
             self._attempt.public_key,
             named,

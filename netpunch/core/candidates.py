@@ -104,6 +104,14 @@ def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iter
             yield Candidate(address, reflexive_kind(address))
 
 
+def reflexive_target(card: Card, observed: Address, *, loopback: bool) -> Address | None:
+    """Where tactics look for the partner: where control sees it, unless that is a private address
+    and the card names a public one. None if it may not be pinged."""
+    alike = (a for a in card.observed if a.family == observed.family)
+    allowed = [a for a in (observed, *alike) if is_pingable(a, loopback=loopback)]
+    return min(allowed, key=_is_inside, default=None)
+
+
 def direct_kind(address: Address) -> PathKind:
     """A host address is a direct path, unless it is an IPv6 one for all the world: the way
     there may be long. Unique local ones (fc00::/7) are like private IPv4."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from netpunch.address import Address, is_loopback, is_pingable
+from netpunch.address import Address, is_loopback
 from netpunch.core import timing
 from netpunch.core.candidates import (
     Candidate,
@@ -72,6 +72,13 @@ class Context:
     def observers(self) -> tuple[Observers, ...]:
         return self.whereabouts.observers
 
+    def other_family(self) -> list[tuple[Address, Via]]:
+        """Controls' addresses of a family in which none is announced to, if we have a socket."""
+        announced = {control.family for control in self.controls}
+        others = (a for a in self.whereabouts.other_family if a.family not in announced)
+        vias = ((control, next(self.vias_for(control.family), None)) for control in others)
+        return [(control, via) for control, via in vias if via is not None]
+
     @property
     def loopback(self) -> bool:
         """Whether a control is on loopback, so that the partner may be, too."""
@@ -96,10 +103,6 @@ class Context:
         if not self.settings.offer_hosts:
             return ()
         return host_candidates(self.sockets, self._best_hosts, loopback=self.loopback)
-
-    def may_ping(self, address: Address) -> bool:
-        """Whether an address that somebody else named may be sent to."""
-        return is_pingable(address, loopback=self.loopback)
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
         """Those of a partner's that are tried."""

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from struct import Struct
 from typing import Any
 
-from netpunch.address import Address, is_loopback
+from netpunch.address import Address, is_private
 from netpunch.core import timing
 from netpunch.core.cookies import Cookies
 from netpunch.core.describe import describe
@@ -75,8 +75,9 @@ _pack_observed = _packer(v2.Observed)
 
 
 class ControlV2(Outbox):
-    """`pairs` maps names to control keys; `own_hosts` are this control's addresses by family
-    (4, 6), given to partners instead of a loopback one; `expire` in seconds."""
+    """`pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at
+    which the world sees this control and its network: partners elsewhere are given them instead
+    of a loopback or private one; `expire` in seconds."""
 
     def __init__(
         self,
@@ -279,11 +280,13 @@ class ControlV2(Outbox):
         self._answer(_WAITING, body, desk, source, live.via)
 
     def _as_seen_by(self, viewer: Address, address: Address) -> Address:
-        """An end on this very host is seen at loopback: its partner elsewhere needs our own
-        address instead."""
-        if is_loopback(address.host) and not is_loopback(viewer.host):
-            return Address(self.own_hosts.get(address.family, address.host), address.port)
-        return address
+        """An end on this very host, or in our network, is seen at loopback or a private address.
+        A partner elsewhere needs the one at which the world sees us instead; the port is a guess
+        (NATs mostly keep it). A partner that is inside, too, gets what we see: it can send there,
+        and takes loopback for the address at which it reaches us."""
+        if not is_private(address.host) or is_private(viewer.host):
+            return address
+        return Address(self.own_hosts.get(address.family, address.host), address.port)
 
     def _answer(self, kind: int, body: bytes, desk: Desk, destination: Address, via: Via) -> None:
         encrypt = desk.encrypt or self._desks.make_encrypt(desk)

@@ -84,9 +84,10 @@ class End(Outbox):
 
     `controls` are the controls' addresses; `observers` tell how our NAT maps, the first whose
     controls are alive, all of one family (none: its class stays unknown); `names` says which
-    controls may move; `sockets` the bound local addresses by socket, at most one per family;
-    `host_addresses` this host's own candidates; `probe_bucket` the rate of hard NATs' probes,
-    shared by all ends of a process."""
+    controls may move; `other_family` are their addresses in the family that is not announced in;
+    `sockets` the bound local addresses by socket, at most one per family; `host_addresses` this
+    host's own candidates; `probe_bucket` the rate of hard NATs' probes, shared by all ends of a
+    process."""
 
     def __init__(
         self,
@@ -95,6 +96,7 @@ class End(Outbox):
         controls: Sequence[Address],
         observers: Sequence[Observers] = (),
         names: Names = NO_NAMES,
+        other_family: Sequence[Address] = (),
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,
@@ -106,7 +108,7 @@ class End(Outbox):
         self._settings = settings
         self._context = Context(
             settings,
-            whereabouts=Whereabouts(tuple(controls), tuple(observers), names),
+            whereabouts=Whereabouts(tuple(controls), tuple(observers), names, tuple(other_family)),
             sockets=sockets,
             host_addresses=host_addresses,
             probe_bucket=probe_bucket,
@@ -122,6 +124,8 @@ class End(Outbox):
         self._silence_notice_at = now + timing.SILENCE_NOTICE
         self._waiting_told = False
         self._introduced_to: set[Address] = set()
+        self._seen_inside_by: set[Address] = set()
+        """Controls of which SeenInside was told."""
         self._fresh_port_patience = timing.FRESH_PORT_AFTER
         self._held: tuple[Via, Address] | None = None
         """The path of the link, while it is held."""
@@ -160,6 +164,7 @@ class End(Outbox):
             timers.append(self._run.peering.next_timer())
         if self.state is State.PUNCHING:
             timers += [self._silence_notice_at, self._run.climber.next_timer()]
+            timers.append(self._run.other_family.next_timer)
             if not self._run.peering.nominating:
                 timers.append(self._deadline)
         if self.state is State.HOLDING:
@@ -172,6 +177,7 @@ class End(Outbox):
         if self.state is not State.CLOSING:
             self._run.peering.handle_timer(now)
         if self.state is State.PUNCHING:
+            self._run.other_family.handle_timer(now)
             self._watch_punching(now)
         if self.state is State.HOLDING and now >= self._keepalive_at:
             self._keep_alive(now)
@@ -257,6 +263,7 @@ class End(Outbox):
         if isinstance(answer, Drop):
             return answer
         self._silence_notice_at = NEVER
+        self._tell_seen_inside()
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
@@ -265,6 +272,13 @@ class End(Outbox):
             self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
         self._run.announcer.handle_timer(now)
         return drop
+
+    def _tell_seen_inside(self) -> None:
+        told = self._seen_inside_by
+        for seen in self._run.announcer.seen_inside():
+            if seen.control not in told and len(told) < MOST_TOLD:
+                told.add(seen.control)
+                self._emit(seen)
 
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:

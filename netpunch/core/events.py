@@ -54,6 +54,15 @@ class Waiting(NamedTuple):
     detail: str = ""
 
 
+class SeenInside(NamedTuple):
+    """A control was asked at a public address and sees this end at a private one, `observed`: a
+    translation in front of it hides who sends, or this end is in its network. A partner elsewhere
+    can't be told where this end is, unless that control knows its own public address."""
+
+    control: Address
+    observed: Address
+
+
 class Introduced(NamedTuple):
     """A partner is there: punching begins. `remote` is its observed address."""
 
@@ -144,7 +153,17 @@ class Payload(NamedTuple):
         return redacted(self, "data")
 
 
-EndEvent = Waiting | Introduced | Linked | Finished | Failed | Lost | PartnerReturned | Payload
+EndEvent = (
+    Waiting
+    | SeenInside
+    | Introduced
+    | Linked
+    | Finished
+    | Failed
+    | Lost
+    | PartnerReturned
+    | Payload
+)
 
 
 class SprayWanted(Sign):

@@ -42,6 +42,8 @@ class Whereabouts(NamedTuple):
     controls: tuple[Address, ...]
     observers: tuple[Observers, ...] = ()
     names: Names = NO_NAMES
+    other_family: tuple[Address, ...] = ()
+    """Where controls are in the family in which they are not announced to."""
 
 
 class Lookups:

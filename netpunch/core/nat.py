@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from netpunch.address import Address
+from netpunch.address import Address, is_private
 from netpunch.wire.card import NatClass
 
 MAX_STEP = 32
@@ -36,10 +36,20 @@ class NatReport(NamedTuple):
     step: int = 0
 
 
-def classify(samples: Sequence[Sample], own_hosts: Collection[str]) -> NatReport:
-    """The class that the samples, in the order of their allocation, speak for."""
+def classify(
+    samples: Sequence[Sample], own_hosts: Collection[str], observers: Sequence[Address]
+) -> NatReport:
+    """The class that the samples, in the order of their allocation, speak for.
+
+    UNKNOWN where the `observers` tell of another translation than ours: a public one that sees a
+    private address stands behind one that hides us (a container's published port), and so does
+    one of two that disagree about this. UNKNOWN, too, where they see our own private address:
+    they are in our network and know nothing of the NAT at its border."""
     answered = [tuple(seen for seen in sample.seen if seen) for sample in samples]
     if not any(len(seen) > 1 for seen in answered):
+        return NatReport()
+    inside = {is_private(address.host) for seen in answered for address in seen}
+    if inside != {False} and (len(inside) > 1 or not all(is_private(o.host) for o in observers)):
         return NatReport()
     if all(len(set(seen)) == 1 for seen in answered if seen):
         local = all(
@@ -47,6 +57,8 @@ def classify(samples: Sequence[Sample], own_hosts: Collection[str]) -> NatReport
             for sample, seen in zip(samples, answered, strict=True)
             if seen
         )
+        if local and True in inside:
+            return NatReport()
         return NatReport(NatClass.OPEN if local else NatClass.EASY)
     addresses = [address for seen in answered for address in seen]
     if len({address.host for address in addresses}) > 1:

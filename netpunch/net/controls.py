@@ -7,7 +7,7 @@ from functools import partial
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
-from netpunch.address import Address, is_loopback
+from netpunch.address import Address, is_loopback, is_private
 from netpunch.core.lookups import Names, Whereabouts
 from netpunch.core.observers import Observers
 from netpunch.errors import ControlUnreachableError
@@ -38,7 +38,14 @@ class Follower(Protocol):
 class Controls:
     """Where an end's controls are: looked up at first, and again whenever that is wanted."""
 
-    __slots__ = ("_families", "_follower", "_lookups", "_on_unresolved", "_places")
+    __slots__ = (
+        "_families",
+        "_follower",
+        "_lookups",
+        "_on_unresolved",
+        "_other_family",
+        "_places",
+    )
 
     def __init__(
         self,
@@ -51,6 +58,8 @@ class Controls:
         self._families = families
         self._on_unresolved = on_unresolved
         self._places: dict[ControlAt, Address | None] = dict.fromkeys(controls)
+        self._other_family: dict[ControlAt, Address | None] = {}
+        """Where they are in the family in which they are not announced to."""
         self._lookups: dict[ControlAt, asyncio.Task[str | None]] = {}
         """Those that go on."""
         self._follower: tuple[Follower, Driver] | None = None
@@ -107,7 +116,10 @@ class Controls:
             return answer
         before = self._places[control]
         self._places[control] = place = _chosen(answer, before, silent)
-        if self._follower is not None and place != before:
+        other_before = self._other_family.get(control)
+        other = next((each for each in answer if each.family != place.family), None)
+        self._other_family[control] = other
+        if self._follower is not None and (place, other) != (before, other_before):
             end, driver = self._follower
             end.controls_found(self._whereabouts(), clock())
             driver.pump()
@@ -135,7 +147,8 @@ class Controls:
         found = {place: control.observe for control, place in places.items() if place is not None}
         named = {place for control, place in places.items() if not is_literal(control.host)}
         names = Names(frozenset(place for place in named if place is not None), None in named)
-        return Whereabouts(tuple(found), tuple(observers(found)), names)
+        others = (each for each in self._other_family.values() if each is not None)
+        return Whereabouts(tuple(found), tuple(observers(found)), names, tuple(others))
 
 
 def _chosen(
@@ -154,9 +167,11 @@ def _chosen(
 
 
 def observers(found: Mapping[Address, int | None]) -> list[Observers]:
-    """Who can tell how our NAT maps, the best first: both ports of a control, else two controls.
-    All are of one family. None on loopback: there is no NAT."""
+    """Who can tell how our NAT maps, the best first: both ports of a control, else two controls;
+    those that are in our own network last. All are of one family. None on loopback: there is no
+    NAT."""
     apart = [control for control in found if not is_loopback(control.host)]
+    apart.sort(key=lambda control: is_private(control.host))
     ports = ((control, found[control]) for control in apart)
     both = [(each, Address(each.host, port)) for each, port in ports if port is not None]
     choices = both or list(combinations(apart, 2))

@@ -213,15 +213,15 @@ class Punch:
     def _make_machine(
         self, whereabouts: Whereabouts, sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
-        spec, now, (controls, observers, names) = self._spec, clock(), whereabouts
+        spec, now = self._spec, clock()
         if spec.protocol == "classic":
             from netpunch.core.classic_end import ClassicEnd
 
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
-                controls=controls,
-                names=names,
+                controls=whereabouts.controls,
+                names=whereabouts.names,
                 sockets=sockets,
                 deadline=spec.deadline,
                 deadline_from_start=spec.deadline_from_start,
@@ -243,9 +243,10 @@ class Punch:
         )
         return End(
             settings,
-            controls=controls,
-            observers=observers,
-            names=names,
+            controls=whereabouts.controls,
+            observers=whereabouts.observers,
+            names=whereabouts.names,
+            other_family=whereabouts.other_family,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=_own_hosts(whereabouts),
@@ -316,8 +317,8 @@ class Punch:
 def _own_hosts(whereabouts: Whereabouts) -> tuple[str, ...]:
     """On a loopback control only the bound addresses matter: that spares the look-up. A name may
     stand for another one later."""
-    controls, _, names = whereabouts
-    if names == NO_NAMES and all(is_loopback(control.host) for control in controls):
+    on_loopback = all(is_loopback(control.host) for control in whereabouts.controls)
+    if whereabouts.names == NO_NAMES and on_loopback:
         return ()
     from netpunch.net.interfaces import host_addresses
 

@@ -23,6 +23,7 @@ COOKIE_LENGTH = 16
 NO_COOKIE = bytes(COOKIE_LENGTH)
 SEALED_CARD_LENGTH = 268
 """12 bytes of nonce, 240 of card, 16 of tag: see `wire.card`."""
+ECHO_LENGTH = 8
 NEVER_HEARD = 0xFFFFFFFF
 """`partner_age` of WAITING when control never heard the partner."""
 
@@ -103,7 +104,8 @@ class Leave(NamedTuple):
 
 
 class Observe(NamedTuple):
-    """End to control's second port: from where do you see me? Registers nothing."""
+    """End to any port of a control: from where do you see me? Registers nothing. `echo` are
+    ECHO_LENGTH random bytes."""
 
     echo: bytes
 

@@ -14,6 +14,7 @@ from netpunch.core.candidates import (
     partner_candidates,
     reflexive_candidates,
     reflexive_kind,
+    reflexive_target,
 )
 from netpunch.core.events import PathKind
 from netpunch.wire.card import Card
@@ -177,6 +178,24 @@ class TestPartners:
         found = list(partner_candidates(offer, observed, loopback=False))
         assert all(is_pingable(address, loopback=False) for address, _ in found)
         assert len(found) <= 6 + 1 + 4 + 6, "hosts, observed, named in the card, host ports"
+
+
+class TestWhereTacticsLook:
+    PRIVATE = Address("192.168.1.2", 5000)
+
+    def target(self, observed: Address, *named: str) -> Address | None:
+        return reflexive_target(card(observed=named), observed, loopback=False)
+
+    def test_where_control_sees_the_partner(self) -> None:
+        assert self.target(OBSERVED, "198.51.100.9:4000") == OBSERVED
+        assert self.target(self.PRIVATE) == self.PRIVATE
+
+    def test_not_in_controls_own_network_if_another_control_is_outside(self) -> None:
+        named = ("[2001:db8::1]:1", "192.168.1.2:5000", "198.51.100.9:4000")
+        assert self.target(self.PRIVATE, *named) == Address("198.51.100.9", 4000)
+
+    def test_never_where_nothing_may_be_sent(self) -> None:
+        assert self.target(Address("127.0.0.1", 5000), "224.0.0.1:4000") is None
 
 
 @pytest.mark.parametrize(

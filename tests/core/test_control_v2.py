@@ -323,6 +323,19 @@ class TestOwnHosts:
     ) -> None:
         assert self.introduced(control, A, self.LOCAL)[0] == self.LOCAL
 
+    LAN = Address("192.168.1.10", 5000)
+
+    def test_an_end_in_controls_network_is_given_the_address_at_which_the_world_sees_it(
+        self,
+    ) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        assert self.introduced(control, A, self.LAN) == (Address("192.0.2.1", 5000), A)
+
+    @pytest.mark.parametrize("neighbour", [Address("192.168.1.11", 7), Address("127.0.0.1", 7)])
+    def test_but_to_its_neighbours_the_private_one(self, neighbour: Address) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        assert self.introduced(control, neighbour, self.LAN) == (self.LAN, neighbour)
+
     def test_what_an_end_is_told_of_itself_is_what_control_saw(self) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         (waiting,) = only(v2.Waiting, Voice("a", self.LOCAL, b"attempt1").announce(control, 0.0))

@@ -57,12 +57,12 @@ class V2:
         **settings: Any,
     ) -> Machine:
         """`settings` are those of EndSettings."""
-        _, observers, names = whereabouts(controls, named=named)
+        found = whereabouts(controls, named=named)
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
             controls=controls,
-            observers=observers,
-            names=names,
+            observers=found.observers,
+            names=found.names,
             sockets=host.sockets,
             host_addresses=host.host_addresses,
             random=random,

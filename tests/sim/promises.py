@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from netpunch.address import Address
 from netpunch.core.machine import NEVER
 from tests.sim.machines import V2
 from tests.sim.network import Datagram
-from tests.sim.scenarios import PROGRAM, Scenario, Setup, Side
+from tests.sim.scenarios import CONTROL_PORT, OBSERVE_PORT, PROGRAM, Scenario, Setup, Side
 
 PROBE = b"a test's probe of the path"
 V2_CONTROL_LENGTH, V2_PEER_LENGTH = 384, 128
@@ -121,11 +122,12 @@ def _answers(scenario: Scenario) -> Iterator[str]:
 
 def _lengths(scenario: Scenario) -> Iterator[str]:
     """One length with control, another between ends: sizes tell nothing."""
-    controls = {host for control in scenario.controls for host in control.host_addresses}
+    hosts = [host for control in scenario.controls for host in control.host_addresses]
+    controls = {Address(host, port) for host in hosts for port in (CONTROL_PORT, OBSERVE_PORT)}
     for _, host, datagram in scenario.network.sent:
         data, source, destination, _ = datagram
         if data in (PROBE, PROGRAM):
             continue
-        with_control = not controls.isdisjoint((source.host, destination.host))
+        with_control = not controls.isdisjoint((source, destination))
         if len(data) != (V2_CONTROL_LENGTH if with_control else V2_PEER_LENGTH):
             yield f"{host} sends {len(data)} bytes to {destination}"

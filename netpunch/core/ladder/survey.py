@@ -17,8 +17,8 @@ from netpunch.core.machine import NEVER
 from netpunch.core.nat import NatReport, Sample, classify
 from netpunch.core.partner import Partner
 from netpunch.wire.card import NatClass
+from netpunch.wire.v2 import ECHO_LENGTH
 
-ECHO_LENGTH = 8
 RETRY = 0.1
 """Seconds after which an unanswered question is repeated: a few small datagrams are cheap."""
 TRIES = 12
@@ -124,7 +124,7 @@ class Survey:
             Sample(local.port, tuple(seen[i * per_socket : (i + 1) * per_socket]))
             for i, (_, local) in enumerate(self._sockets)
         ]
-        return classify(samples, self._field.own_hosts)
+        return classify(samples, self._field.own_hosts, self._observers)
 
     def _bracket(self, report: NatReport) -> Bracket | None:
         """None unless the partner was pinged through a NAT that allocates in steps."""
