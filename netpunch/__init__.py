@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PathKind,
         Registered,
         RoleConflict,
+        SeenInside,
         Waiting,
     )
     from netpunch.core.settings import EndSettings
@@ -91,6 +92,7 @@ _HOMES = {
     "Registered": "netpunch.core.events",
     "ResourcesError": "netpunch.errors",
     "RoleConflict": "netpunch.core.events",
+    "SeenInside": "netpunch.core.events",
     "UsageError": "netpunch.errors",
     "Waiting": "netpunch.core.events",
     "punch": "netpunch.library.api",
@@ -132,6 +134,7 @@ __all__ = [
     "Registered",
     "ResourcesError",
     "RoleConflict",
+    "SeenInside",
     "UsageError",
     "Waiting",
     "__version__",

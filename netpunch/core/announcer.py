@@ -127,7 +127,8 @@ class Announcer:
 
     def observed_hosts(self) -> tuple[str, ...]:
         """Our public addresses, as controls see them."""
-        return tuple(each.observed.host for each in self._registrations if each.observed)
+        seen = (each.observed.host for each in self._registrations if each.observed)
+        return tuple(host for host in seen if not is_private(host))
 
     def seen_inside(self) -> Iterator[SeenInside]:
         """The public controls that see us at a private address: something in front of them hides

@@ -132,6 +132,14 @@ class AttemptRun:
 
     # What is told of it.
 
+    def tell_seen_inside(self) -> None:
+        """Once for each control."""
+        told = self._context.seen_inside_by
+        for seen in self.announcer.seen_inside():
+            if seen.control not in told:
+                told.add(seen.control)
+                self._context.emit(seen)
+
     def linked(self, agreed: Agreement, duration: float, sent_before: int) -> Linked:
         """`sent_before`: datagrams of earlier attempts."""
         path = agreed.path

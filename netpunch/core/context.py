@@ -50,6 +50,8 @@ class Context:
         self.lookups = Lookups(whereabouts.names, emit, random, now)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
+        self.seen_inside_by: set[Address] = set()
+        """Controls of which SeenInside was told."""
         self._best_hosts = best_hosts(host_addresses)
         self.mapped: tuple[Address, ...] = ()
         """External addresses that our gateways map to us."""

@@ -124,8 +124,6 @@ class End(Outbox):
         self._silence_notice_at = now + timing.SILENCE_NOTICE
         self._waiting_told = False
         self._introduced_to: set[Address] = set()
-        self._seen_inside_by: set[Address] = set()
-        """Controls of which SeenInside was told."""
         self._fresh_port_patience = timing.FRESH_PORT_AFTER
         self._held: tuple[Via, Address] | None = None
         """The path of the link, while it is held."""
@@ -263,7 +261,7 @@ class End(Outbox):
         if isinstance(answer, Drop):
             return answer
         self._silence_notice_at = NEVER
-        self._tell_seen_inside()
+        self._run.tell_seen_inside()
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
@@ -272,13 +270,6 @@ class End(Outbox):
             self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
         self._run.announcer.handle_timer(now)
         return drop
-
-    def _tell_seen_inside(self) -> None:
-        told = self._seen_inside_by
-        for seen in self._run.announcer.seen_inside():
-            if seen.control not in told and len(told) < MOST_TOLD:
-                told.add(seen.control)
-                self._emit(seen)
 
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:

@@ -10,6 +10,7 @@ from netpunch.core.events import (
     Introduced,
     Registered,
     RoleConflict,
+    SeenInside,
     Waiting,
 )
 from netpunch.errors import (
@@ -84,6 +85,20 @@ def end_observer(pair: str, end: str, services: Services) -> Observer:
                 )
                 words = "; ".join(filter(None, (WAITING_WORDS.get(reason, reason), detail)))
                 services.console.say(f"{pair} {end}: {words}")
+            case SeenInside(control, observed):
+                services.journal.emit(
+                    EventName.PAIR_SEEN_INSIDE,
+                    pair=pair,
+                    end=end,
+                    observed=observed,
+                    control=str(control),
+                )
+                services.console.warn(
+                    f"{pair} {end}: control at {control} sees this end at {observed}, a private "
+                    "address, so a partner elsewhere may not learn where this end is; if control "
+                    "runs in a container, give it the host's network; if this end is in control's "
+                    "own network, set `public` at that control"
+                )
             case Introduced(remote):
                 services.journal.emit(EventName.PAIR_INTRODUCED, pair=pair, end=end, remote=remote)
                 services.console.say(f"{pair} {end}: the partner is at {remote}, punching")

@@ -41,6 +41,8 @@ class EventName(StrEnum):
     RUN_RELOAD = "run.reload"
     RUN_STOP = "run.stop"
     PAIR_WAITING = "pair.waiting"
+    PAIR_SEEN_INSIDE = "pair.seen_inside"
+    """A public control sees the end at a private address."""
     PAIR_INTRODUCED = "pair.introduced"
     PAIR_UP = "pair.up"
     PAIR_ALIVE = "pair.alive"

@@ -92,7 +92,7 @@ def test_an_observed_address_that_was_good_outlives_one_that_is_not() -> None:
     puppet = bench.puppet()
     card = puppet.card(bench.attempt)._replace(nat_class=NatClass.HARD_RANDOM)
     bench.control_says(bench.introduction(puppet, card=card))
-    puppet.at = HOSTILE[0]
+    puppet.at = HOSTILE[1]
     bench.control_says(bench.introduction(puppet, card=card))
     for _ in range(30):
         bench.run(0.1)

@@ -17,6 +17,7 @@ from netpunch.core.events import (
     Reason,
     Registered,
     RoleConflict,
+    SeenInside,
     Waiting,
 )
 from netpunch.errors import MissingFileError, NetpunchError, PunchError, UsageError
@@ -47,6 +48,15 @@ END_REPORTS: list[tuple[Event, str, dict[str, Any], str]] = [
         "pair.waiting",
         {"reason": "secret_rejected_or_silent", "err": "the system refuses to send"},
         "p a: no answer from control so far; still trying; the system refuses to send",
+    ),
+    (
+        SeenInside(HERE, Address("172.17.0.1", 5)),
+        "pair.seen_inside",
+        {"control": "192.0.2.1:1", "observed": "172.17.0.1:5"},
+        "warning: p a: control at 192.0.2.1:1 sees this end at 172.17.0.1:5, a private address, so "
+        "a partner elsewhere may not learn where this end is; if control runs in a container, give "
+        "it the host's network; if this end is in control's own network, set `public` at that "
+        "control",
     ),
     (
         Introduced(THERE),
