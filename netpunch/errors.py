@@ -3,6 +3,11 @@ process ends with (sysexits.h numbers where they fit)."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Mapping
+
 
 class NetpunchError(Exception):
     """Base of everything netpunch raises on purpose. Catch this one to catch them all."""
@@ -64,8 +69,8 @@ class NetworkNotReadyError(NetpunchError):
 
 
 class ResourcesError(NetpunchError):
-    """The system has no sockets or memory left for this process. Raise its limits (LimitNOFILE=
-    of its unit, or `ulimit -n`); it is tried again later."""
+    """The system has no descriptors, threads, processes or memory left for this process. Raise
+    the limit that the message names; what failed is tried again later."""
 
     exit_code = 75
 
@@ -95,8 +100,26 @@ class ConfigurationError(NetpunchError):
     exit_code = 78
 
 
-#: What to do when a process has used up its file descriptors (EMFILE).
-MORE_FILES_ADVICE = "raise LimitNOFILE= of its systemd unit, or `ulimit -n`"
+_MORE_FILES = "raise LimitNOFILE= of its systemd unit, or `ulimit -n`"
+_MORE_MEMORY = "raise MemoryMax= of its systemd unit, or `ulimit -v`"
+_MORE_TASKS = "raise TasksMax= of its systemd unit, or `ulimit -u`"
+
+_LACKS = {
+    errno.EMFILE: _MORE_FILES,
+    errno.ENFILE: "raise fs.file-max of this host",
+    errno.ENOMEM: _MORE_MEMORY,
+    errno.ENOBUFS: "the system's network buffers are used up",
+}
+"""What the system lacks when a call fails so, and what to do. EAGAIN means a lack only where a
+process is started: where a socket is read, it says that there is nothing to read."""
+
+_LACKS_OF_PROCESSES = {**_LACKS, errno.EAGAIN: _MORE_TASKS}
+
+_THREAD_REFUSED = "can't start new thread"
+"""What CPython says, as a mere RuntimeError, when pthread_create(3) fails."""
+
+_MAPPING_REFUSED = "failed to map segment"
+"""What the dynamic loader says, without an errno, when an extension module finds no memory."""
 
 #: When several things went wrong, the process ends with the first of these that applies.
 EXIT_CODE_PRECEDENCE = (78, 77, 73, 1, 69, 75)
@@ -117,3 +140,59 @@ def bug_text(error: BaseException) -> str:
     """What a bug raised, in a line for people. Not its repr: a UnicodeDecodeError shows all of
     the bytes there, and they may be a secret."""
     return f"{type(error).__name__}: {error}"
+
+
+def lack_behind(
+    error: BaseException, what: str = "", *, starting_process: bool = False
+) -> ResourcesError | None:
+    """The lack of descriptors, threads, processes or memory that made `error` happen, or None.
+
+    This is the one place that knows how such a lack shows itself: as an OSError, also of an
+    import; as an ImportError of an extension module; as a RuntimeError of a thread; as a
+    MemoryError; or behind an error that was raised because of one. `what` begins the message:
+    the file or address in question."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        if found := _lack(link, _LACKS_OF_PROCESSES if starting_process else _LACKS):
+            return ResourcesError(": ".join(filter(None, (what, found))))
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return None
+
+
+@contextlib.contextmanager
+def lacks_told(what: str = "") -> Iterator[None]:
+    """Raises ResourcesError for whatever fails within for lack of resources (`lack_behind`)."""
+    try:
+        yield
+    except NetpunchError:
+        raise
+    except Exception as error:
+        if lack := lack_behind(error, what):
+            raise lack from error
+        raise
+
+
+def _lack(error: BaseException, lacks: Mapping[int, str]) -> str | None:
+    """What is lacking and what to do, if this very error says so."""
+    match error:
+        case ResourcesError():
+            return str(error)
+        case MemoryError():
+            return f"out of memory; {_MORE_MEMORY}"
+        case OSError(errno=int(number)) if number in lacks:
+            return f"{os.strerror(number)}; {lacks[number]}"
+        case RuntimeError() if _THREAD_REFUSED in str(error):
+            return f"no thread can be started; {_MORE_TASKS}"
+        case ImportError():
+            return _lack_of_import(str(error))
+    return None
+
+
+def _lack_of_import(message: str) -> str | None:
+    """The dynamic loader tells its errno only in words."""
+    for number, advice in _LACKS.items():
+        if os.strerror(number) in message:
+            return f"{os.strerror(number)}; {advice}"
+    return f"out of memory; {_MORE_MEMORY}" if _MAPPING_REFUSED in message else None

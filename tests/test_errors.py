@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from itertools import permutations
 
 import pytest
@@ -15,8 +17,11 @@ from netpunch.errors import (
     NetpunchError,
     NotLinkedError,
     PunchError,
+    ResourcesError,
     bug_text,
     combined_exit_code,
+    lack_behind,
+    lacks_told,
 )
 
 TREE = [
@@ -87,3 +92,67 @@ def test_a_bug_in_a_line() -> None:
     assert "hunter2" in repr(caught.value)
     assert "hunter2" not in bug_text(caught.value)
     assert bug_text(KeyError("x")) == "KeyError: 'x'"
+
+
+def raised_because_of(cause: BaseException) -> BaseException:
+    try:
+        try:
+            raise cause
+        finally:
+            raise KeyError("loop")
+    except KeyError as error:
+        return error
+
+
+EMFILE = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/usr/lib/module.py")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (EMFILE, "Too many open files; raise LimitNOFILE="),
+        (OSError(errno.ENFILE, "x"), "raise fs.file-max"),
+        (OSError(errno.ENOMEM, "x"), "Cannot allocate memory; raise MemoryMax="),
+        (OSError(errno.ENOBUFS, "x"), "network buffers"),
+        (MemoryError(), "out of memory; raise MemoryMax="),
+        (RuntimeError("can't start new thread"), "no thread can be started; raise TasksMax="),
+        (ImportError("_x.so: cannot open shared object file: Too many open files"), "LimitNOFILE="),
+        (ImportError("_x.so: failed to map segment from shared object"), "out of memory"),
+        (raised_because_of(EMFILE), "LimitNOFILE="),
+        (ResourcesError("no luck; raise X"), "raise X"),
+    ],
+)
+def test_every_form_of_a_lack_is_known(error: BaseException, advice: str) -> None:
+    lack = lack_behind(error, "/etc/site.yaml")
+    assert lack is not None
+    assert lack.exit_code == 75
+    assert str(lack).startswith("/etc/site.yaml: ")
+    assert advice in str(lack)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, "x") for number in (errno.EAGAIN, errno.ENOENT, errno.EIO)),
+        *(ImportError("no module"), RuntimeError("loop is closed"), KeyError("errno 24")),
+        *(OSError("no number"), UnicodeDecodeError("utf-8", b"x", 0, 1, "y")),
+    ],
+)
+def test_what_is_no_lack_stays_what_it_is(error: Exception) -> None:
+    assert lack_behind(error) is None
+    with pytest.raises(type(error)) as caught, lacks_told():
+        raise error
+    assert caught.value is error
+
+
+def test_a_process_that_cannot_be_forked_is_a_lack() -> None:
+    error = BlockingIOError(errno.EAGAIN, "x")
+    assert "TasksMax=" in str(lack_behind(error, starting_process=True))
+
+
+def test_a_lack_is_told_and_an_error_of_ours_kept() -> None:
+    with pytest.raises(ResourcesError, match=r"^x: Too many open files") as caught, lacks_told("x"):
+        raise EMFILE
+    assert caught.value.__cause__ is EMFILE
+    with pytest.raises(NotLinkedError, match=r"^why$"), lacks_told():
+        raise NotLinkedError("why")

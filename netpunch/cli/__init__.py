@@ -17,7 +17,7 @@ from netpunch.cli import go_flags
 from netpunch.cli.console import ReaderGoneError, put_line, tell
 from netpunch.cli.descriptors import open_standard_descriptors
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import NetpunchError, UsageError, bug_text
+from netpunch.errors import NetpunchError, UsageError, bug_text, lack_behind
 
 PROGRAM = "netpunch"
 EXIT_BUG = 70
@@ -100,6 +100,9 @@ def carry_out(line: CommandLine, prog: str) -> int:
         return error.exit_code
     except Exception as error:
         show_traceback(debug)
+        if lack := lack_behind(error):
+            tell(error_text(prog, lack))
+            return lack.exit_code
         tell(f"{prog}: bug: {bug_text(error)}, please report; --debug shows the traceback")
         return EXIT_BUG
 

@@ -15,6 +15,7 @@ from netpunch.errors import (
     MissingFileError,
     PermissionsError,
     UsageError,
+    lack_behind,
 )
 from netpunch.wire.classic import end_of, pair_of
 
@@ -59,6 +60,8 @@ def read_template(file: str) -> str:
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file") from None
     except OSError as error:
+        if lack := lack_behind(error, file):
+            raise lack from None
         raise PermissionsError(f"{file}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: is no UTF-8 text") from None
@@ -109,4 +112,6 @@ def become(command: list[str], values: dict[str, str | int]) -> None:
     try:
         os.execvp(program, argv)  # noqa: S606 - without a shell is what is wanted
     except OSError as error:
+        if lack := lack_behind(error, f"{COMMAND_OPTION}: {program}"):
+            raise lack from None
         raise HookError(f"{COMMAND_OPTION}: cannot run {program!r}: {error.strerror}") from None

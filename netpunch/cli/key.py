@@ -9,7 +9,7 @@ import os
 from netpunch.cli.arguments import pair_name
 from netpunch.cli.console import put_line
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import ConfigurationError, OutputError
+from netpunch.errors import ConfigurationError, OutputError, lack_behind
 
 KEY_FILE_MODE = 0o600
 
@@ -108,6 +108,8 @@ def write_key_file(file: str, text: str) -> None:
             f"{file}: exists, and a key is never overwritten: choose another name, or move it away"
         ) from None
     except OSError as error:
+        if lack := lack_behind(error, file):
+            raise lack from None
         raise OutputError(f"{file}: can't be created: {error.strerror}") from None
     try:
         with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor

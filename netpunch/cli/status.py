@@ -11,7 +11,13 @@ from typing import Any
 
 from netpunch.cli.console import put, put_line, tell
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import NetpunchError, NotLinkedError, PermissionsError, combined_exit_code
+from netpunch.errors import (
+    NetpunchError,
+    NotLinkedError,
+    PermissionsError,
+    combined_exit_code,
+    lack_behind,
+)
 
 DESCRIPTION = """\
 Show every pair of the running process: state, addresses, since when, and the
@@ -110,8 +116,8 @@ def ask(path: Path) -> Mapping[str, Any]:
         ) from None
     except TimeoutError:
         raise NotLinkedError(f"{path}: the process does not answer; is it stopped?") from None
-    except OSError:
-        raise not_running(path) from None
+    except OSError as error:
+        raise lack_behind(error) or not_running(path) from None
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "pairs" not in answer:

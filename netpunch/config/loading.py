@@ -17,7 +17,7 @@ from netpunch.config.problems import Abandoned, Problems
 from netpunch.config.rules import Drafts, check_own_node, check_site
 from netpunch.config.schema import BROKEN, Cursor, Rejected, Settings
 from netpunch.config.source import Source, position_of
-from netpunch.errors import MissingFileError, PermissionsError
+from netpunch.errors import MissingFileError, PermissionsError, lack_behind
 from netpunch.template import render
 
 MAX_FILE = 1024 * 1024
@@ -28,7 +28,7 @@ def load(path: Path) -> Site:
     """The site that a file describes. Opens no other file, so it loads on every host alike.
 
     Raises SiteError (a ConfigurationError) with all that is wrong, MissingFileError,
-    PermissionsError."""
+    PermissionsError, ResourcesError."""
     from netpunch.config.composer import compose  # here: what needs no YAML starts without it
 
     data, is_public = _read(path)
@@ -57,6 +57,8 @@ def _read(path: Path) -> tuple[bytes, bool]:
     except PermissionError:
         raise PermissionsError(f"{path}: not readable for this user") from None
     except OSError as error:
+        if lack := lack_behind(error, str(path)):
+            raise lack from None
         raise MissingFileError(f"{path}: {error.strerror}") from None
 
 

@@ -18,7 +18,7 @@ from netpunch.config.files import read_regular
 from netpunch.config.model import Protocol, SecretSource, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
 from netpunch.config.source import Source
-from netpunch.errors import PermissionsError
+from netpunch.errors import PermissionsError, lack_behind
 from netpunch.redacted import redacted
 
 SecretKind = Literal["pair", "control", "classic"]
@@ -121,7 +121,7 @@ def read_secret(
     that a unit's LoadCredential= names, to read from instead of the service's own.
 
     Raises SiteError (a ConfigurationError) if there is none or it is no such secret,
-    PermissionsError if it can't be read or others can."""
+    PermissionsError if it can't be read or others can, ResourcesError."""
     place = _Place(source, site, key, by_systemd=credentials is None)
     if source.kind == "generate":
         return generate(protocol)
@@ -207,6 +207,8 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
         advice = _how_to_get(path, place.pair, protocol, role)
         raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
+        if lack := lack_behind(error, str(path)):
+            raise lack from None
         advice = "`chown` it to the user who runs netpunch"
         if place.source.kind == "credential":
             advice = "run this as root"  # to whom such keys belong

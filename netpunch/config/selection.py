@@ -9,7 +9,7 @@ from netpunch.config.files import read_regular
 from netpunch.config.model import Control, End, Pair, Part, RenderedFile, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
 from netpunch.config.source import Source, position_of
-from netpunch.errors import ConfigurationError
+from netpunch.errors import ConfigurationError, lack_behind
 from netpunch.template import TemplateError, validate
 
 MAX_TEMPLATE = 1024 * 1024
@@ -101,6 +101,8 @@ class _TemplateReader:
             template = Source(str(file.template), text)
             self.problems.append(problem_at(template, position, "", str(error)))
         except OSError as error:
+            if lack := lack_behind(error, str(file.template)):
+                raise lack from None
             self._complain(file, key, f"can't be read: {error.strerror}")
         except ValueError as error:
             self._complain(file, key, str(error))

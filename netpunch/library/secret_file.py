@@ -8,7 +8,7 @@ from pathlib import Path
 from netpunch.config.files import read_regular
 from netpunch.config.model import Protocol
 from netpunch.config.secrets import MAX_SECRET_FILE, UNSAFE_MODE, Role, Secret, decode
-from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
+from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
 
 
 def read_secret_file(file: str | Path, protocol: Protocol, role: Role) -> Secret:
@@ -28,6 +28,8 @@ def read_secret_file(file: str | Path, protocol: Protocol, role: Role) -> Secret
             f"{file}: no such file (`netpunch key new -o FILE` makes a key)"
         ) from None
     except OSError as error:
+        if lack := lack_behind(error, str(file)):
+            raise lack from None
         raise PermissionsError(f"{file}: can't be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"{file}: {error}") from None

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from netpunch.address import Address, is_loopback, is_private
 from netpunch.core.lookups import Names, Whereabouts
 from netpunch.core.observers import Observers
-from netpunch.errors import ControlUnreachableError
+from netpunch.errors import ControlUnreachableError, ResourcesError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.resolve import is_literal, resolve
 from netpunch.reasons import Reason
@@ -137,7 +137,7 @@ class Controls:
         """A control's addresses of our families, at least one, or what is wrong."""
         try:
             addresses = await resolve(control.host, control.port)
-        except ControlUnreachableError as error:
+        except (ControlUnreachableError, ResourcesError) as error:
             return str(error)
         usable = [address for address in addresses if address.family in self._families]
         return usable or f"{control.host} has no address of the family of the local address"

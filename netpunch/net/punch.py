@@ -28,7 +28,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.lookups import NO_NAMES, Whereabouts
 from netpunch.core.settings import EndSettings
-from netpunch.errors import ControlUnreachableError, NotLinkedError, PunchError
+from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.observer import Observer
@@ -112,7 +112,7 @@ class Punch:
         self._mapping: PortMapping | None = None
         self._driver: Driver | None = None
         loop = asyncio.get_running_loop()
-        self._outcome: asyncio.Future[Linked | PunchError] = loop.create_future()
+        self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
         self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
         self._finished = asyncio.Event()
 
@@ -152,11 +152,16 @@ class Punch:
             self._mapping.open(locals_.values())
 
     async def linked(self) -> Linked:
-        """The link. Raises NotLinkedError or ControlUnreachableError, with the reason."""
+        """The link. Raises NotLinkedError or ControlUnreachableError, with the reason, or what
+        `give_up` was told."""
         outcome = await asyncio.shield(self._outcome)
-        if isinstance(outcome, PunchError):
+        if isinstance(outcome, NetpunchError):
             raise outcome
         return outcome
+
+    def give_up(self, error: NetpunchError) -> None:
+        """There will be no link, for a reason that is not the network's."""
+        self._settle(error)
 
     async def released(self) -> None:
         """Waits until the partner needs nothing more of this end, then frees the port."""
@@ -309,7 +314,7 @@ class Punch:
             self._machine.spray_granted(clock())
             self._driver.pump()
 
-    def _settle(self, outcome: Linked | PunchError) -> None:
+    def _settle(self, outcome: Linked | NetpunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 

@@ -8,7 +8,7 @@ import socket
 import threading
 
 from netpunch.address import Address, canonical_host
-from netpunch.errors import ControlUnreachableError
+from netpunch.errors import ControlUnreachableError, lack_behind
 
 ADVICE = "check the spelling, this host's DNS, or give the IP address instead"
 
@@ -25,12 +25,14 @@ def is_literal(host: str) -> bool:
 async def resolve(host: str, port: int) -> list[Address]:
     """All addresses of a name, IPv4 first, at least one; a literal is never looked up.
 
-    Raises ControlUnreachableError."""
+    Raises ControlUnreachableError or ResourcesError."""
     if is_literal(host):
         return [Address(canonical_host(host), port)]
     try:
         found = await _look_up(host)
     except (OSError, UnicodeError, RuntimeError) as error:  # RuntimeError: no thread to be had
+        if lack := lack_behind(error, f"cannot resolve {host!r}"):
+            raise lack from error
         cause = (error.strerror if isinstance(error, OSError) else None) or error
         raise ControlUnreachableError(f"cannot resolve {host!r}: {cause}; {ADVICE}") from error
     if not found:

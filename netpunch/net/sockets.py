@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.errors import (
-    MORE_FILES_ADVICE,
     ConfigurationError,
     NetpunchError,
     NetworkNotReadyError,
     PermissionsError,
     PortInUseError,
-    ResourcesError,
+    lack_behind,
 )
 
 WILDCARDS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
@@ -30,9 +29,6 @@ MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 NOT_READY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.ENETDOWN}
 """The host's network isn't as it is needed now; at boot it soon is."""
-
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""The system has none left now; later it may."""
 
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
 """The command that tells who has a port."""
@@ -187,6 +183,8 @@ def _bind_to_interface(sock: socket.socket, interface: str) -> None:
 
 def _explained(error: OSError, host: str, port: int) -> NetpunchError:
     address = Address(host, port)
+    if lack := lack_behind(error, f"{address} cannot be bound"):
+        return lack
     match error.errno:
         case errno.EADDRINUSE if port:
             return PortInUseError(
@@ -199,9 +197,6 @@ def _explained(error: OSError, host: str, port: int) -> NetpunchError:
             return PermissionsError(
                 f"{address} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE"
             )
-        case number if number in EXHAUSTED:
-            advice = f"; {MORE_FILES_ADVICE}" if number == errno.EMFILE else ""
-            return ResourcesError(f"{address} cannot be bound: {error.strerror}{advice}")
         case number if number in NOT_READY:
             return NetworkNotReadyError(
                 f"{address} cannot be bound: {host} is no address of this host now; wait until "

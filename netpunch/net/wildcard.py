@@ -16,8 +16,9 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from netpunch.core.events import Via
+from netpunch.errors import lack_behind
 from netpunch.net.driver import Driver, Endpoint, clock
-from netpunch.net.sockets import EXHAUSTED, WILDCARDS
+from netpunch.net.sockets import WILDCARDS
 
 if sys.platform == "linux":
     from netpunch.net.crowd import CrowdEndpoint as PlainEndpoint
@@ -96,7 +97,7 @@ class WildcardEndpoint(Endpoint):
                 _bind_beside(self._sock, host), endpoint=PlainEndpoint
             ).via
         except OSError as error:
-            if error.errno not in EXHAUSTED:
+            if lack_behind(error) is None:
                 self._via_of[host] = self.via
 
 

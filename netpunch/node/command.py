@@ -25,7 +25,8 @@ class Command:
         variables: Mapping[str, str],
         on_output: OnOutput,
     ) -> None:
-        """Raises HookError when the program cannot be started."""
+        """Raises HookError when the program cannot be started, ResourcesError when it may be
+        later."""
         output = OutputLines(on_output, period=OUTPUT_PERIOD)
         self._process = ProcessGroup(argv, directory, variables, output)
         self._ending = asyncio.Lock()

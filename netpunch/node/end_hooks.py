@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
-from netpunch.errors import OutputError, ResourcesError
+from netpunch.errors import OutputError, ResourcesError, lack_behind
 from netpunch.node.hooks import (
     STOP_GRACE,
     Hook,
@@ -123,7 +123,7 @@ class EndHooks:
         session_key: bytes | None,
     ) -> HookResult | None:
         """The link is there and the port is free. Raises OutputError when the file of the
-        session key cannot be written."""
+        session key cannot be written, ResourcesError for lack of a descriptor."""
         if not self._end.hooks.up:
             self.phase = Phase.IN_USE
             return None
@@ -271,5 +271,7 @@ def _key_file(key: bytes | None) -> Iterator[Path | None]:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(base64.b64encode(key) + b"\n")
         except OSError as error:
+            if lack := lack_behind(error, "no file for the session key"):
+                raise lack from error
             raise OutputError(f"no file for the session key: {error.strerror}") from error
         yield Path(name)

@@ -14,15 +14,24 @@ import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netpunch.config.model import End, Forward
+from netpunch.config.model import End
 from netpunch.core.events import Linked, Lost, PartnerReturned
-from netpunch.errors import HookError, NetpunchError, NotLinkedError, OutputError, ResourcesError
+from netpunch.errors import (
+    HookError,
+    NetpunchError,
+    NotLinkedError,
+    ResourcesError,
+    lack_behind,
+    lacks_told,
+)
 from netpunch.net.controls import ControlAt
-from netpunch.net.punch import Punch, PunchSpec
-from netpunch.net.sockets import SocketOptions
+from netpunch.net.punch import Punch
+from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.end_network import forwarder_of, punch_spec
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
@@ -77,7 +86,7 @@ class EndTask:
         self._standby_pause = 0.0
         self._partner_wants = False
         """Whether the partner wants to punch anew: then no check keeps it waiting."""
-        self._forwarder = None if end.forward is None else _forwarder(end.forward)
+        self._forwarder: Forwarder | None = None
 
     # For the supervisor.
 
@@ -130,17 +139,27 @@ class EndTask:
             await asyncio.sleep(pause)
 
     async def _round(self) -> Loss | None:
-        """Checks, punches, hands over, and in `keep` stays until the link is lost.
+        """One link; raises what went wrong, after it was reported and the `fail` hook has run."""
+        try:
+            return await self._link()
+        except NetpunchError:
+            raise
+        except Exception as error:
+            if (lack := lack_behind(error)) is None:
+                raise
+            self._reports.failed(reason_of(lack), str(lack), None)
+            raise lack from error
 
-        Raises what went wrong, after it was reported and the `fail` hook has run."""
+    async def _link(self) -> Loss | None:
+        """Checks, punches, hands over, and in `keep` stays until the link is lost."""
         wanted, self._partner_wants = self._partner_wants, False
         if not wanted and await self._is_alive():
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
-        forwarder = self._forwarder
+        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end)
         attempt = Punch(
-            self._spec(),
+            punch_spec(self.end, self.secret, self.controls),
             observer,
             trace=services.trace,
             probing=services.probing,
@@ -185,18 +204,19 @@ class EndTask:
         then, and `fail` gives back what `before` took."""
         published: Published | None = None
         try:
-            raise_for("before", await self._hooks.before())
-            if self._forwarder is not None:
-                await self._forwarder.open()
-            await attempt.open()
-            asyncio.get_running_loop().call_later(PAUSE, load_what_follows)
-            linked = await attempt.linked()
-            if self._forwarder is not None:
-                self._forwarder.attach(attempt.send_payload)
-            published = await self._publish(linked)
-            if not self.end.holds:
-                await attempt.released()
-            await self._up(linked, published)
+            with lacks_told():
+                raise_for("before", await self._hooks.before())
+                if self._forwarder is not None:
+                    await self._forwarder.open()
+                await attempt.open()
+                asyncio.get_running_loop().call_later(PAUSE, load_what_follows, attempt.give_up)
+                linked = await attempt.linked()
+                if self._forwarder is not None:
+                    self._forwarder.attach(attempt.send_payload)
+                published = await self._publish(linked)
+                if not self.end.holds:
+                    await attempt.released()
+                await self._up(linked, published)
         except NetpunchError as error:
             self._withdraw(published)
             reason = reason_of(error)
@@ -217,7 +237,8 @@ class EndTask:
         """A stop waits for it: what is being written can be withdrawn only afterwards."""
         from netpunch.node.publish import publish
 
-        writing = asyncio.ensure_future(asyncio.to_thread(publish, self.end, linked, time.time()))
+        write = partial(publish, self.end, linked, time.time())
+        writing = asyncio.ensure_future(in_thread(write, "publish"))
         try:
             return await outlast(writing)
         except asyncio.CancelledError:
@@ -253,7 +274,7 @@ class EndTask:
 
         try:
             withdraw(published)
-        except OutputError as error:
+        except NetpunchError as error:
             self._reports.error(str(error))
 
     # Staying (keep).
@@ -262,7 +283,11 @@ class EndTask:
         if self.end.holds:
             return await self._hold(attempt)
         working = self._command(published) if self.end.command else self._watch_checks()
-        return await self._until_lost_or_wanted(working)
+        try:
+            with lacks_told():
+                return await self._until_lost_or_wanted(working)
+        except ResourcesError as error:
+            return Loss(Reason.RESOURCES, str(error), quick=True)
 
     async def _until_lost_or_wanted(self, working: Coroutine[Any, Any, Loss]) -> Loss:
         """While another program owns the port."""
@@ -277,7 +302,9 @@ class EndTask:
         from netpunch.net.standby import StandbyWatch
 
         observer = end_observer(self.end.pair, self.end.end, self._services)
-        watch = StandbyWatch(self._spec(), observer, trace=self._services.trace)
+        watch = StandbyWatch(
+            punch_spec(self.end, self.secret, self.controls), observer, trace=self._services.trace
+        )
         earliest = asyncio.get_running_loop().time() + self._standby_pause
         try:
             await watch.returned()
@@ -337,28 +364,3 @@ class EndTask:
             else:
                 lacking = False
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
-
-    def _spec(self) -> PunchSpec:
-        end = self.end
-        return PunchSpec(
-            pair=end.pair,
-            end=end.end,
-            secret=self.secret,
-            controls=self.controls,
-            protocol=end.protocol,
-            slot=end.slot,
-            local=(end.local.host, end.local.port),
-            sockets=SocketOptions(end.mark, end.interface),
-            candidates=frozenset(end.candidates),
-            holds=end.holds,
-            deadline=end.deadline,
-            deadline_from_start=end.mode == "once",
-            keepalive=end.keepalive,
-        )
-
-
-def _forwarder(forward: Forward) -> Forwarder:
-    from netpunch.net.forward import Forwarder
-
-    to = None if forward.to is None else (forward.to.host, forward.to.port)
-    return Forwarder((forward.listen.host, forward.listen.port), to)

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from netpunch.address import Address
 from netpunch.errors import HookError, NotLinkedError, ResourcesError
 from netpunch.node.output_lines import OnOutput, OutputLines
-from netpunch.node.process import TERM_GRACE, Exit, LackError, ProcessGroup
+from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
 from netpunch.output.record import Record, encode
 from netpunch.reasons import Reason
 
@@ -101,8 +101,8 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
         process = ProcessGroup(
             hook.argv, hook.directory, hook.variables, output, standard_input=stdin
         )
-    except HookError as error:
-        lacked = isinstance(error, LackError)
+    except (HookError, ResourcesError) as error:
+        lacked = isinstance(error, ResourcesError)
         return HookResult(Outcome.FAILED, 0.0, err=str(error), lacked=lacked)
     try:
         timed_out = not await process.exits_within(hook.timeout)

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections.abc import Callable
+
+from netpunch.errors import ResourcesError, lacks_told
 
 PAUSE = 0.02
 """Seconds after the first datagram: control's answer, when it is near, comes before."""
@@ -17,9 +20,13 @@ FOLLOWING = (
 )
 
 
-def load_what_follows() -> None:
+def load_what_follows(on_lack: Callable[[ResourcesError], None] | None = None) -> None:
     """Ahead of their moment: that may be short, and there may be no descriptors left to open
-    them with."""
-    for name in FOLLOWING:
-        with contextlib.suppress(ImportError, OSError):  # then whoever needs it will tell
-            importlib.import_module(name)
+    them with. Then `on_lack` is called; without it, whoever needs them will tell."""
+    try:
+        for name in FOLLOWING:
+            with contextlib.suppress(ImportError), lacks_told():
+                importlib.import_module(name)
+    except ResourcesError as error:
+        if on_lack is not None:
+            on_lack(error)

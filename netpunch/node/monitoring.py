@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
-from netpunch.errors import OutputError
+from netpunch.errors import NetpunchError, lacks_told
+from netpunch.net.threads import in_thread
 from netpunch.node.services import Services
 from netpunch.output.status import ProcessStatus
 
@@ -101,12 +103,13 @@ class Monitoring:
         )
 
     def _open_server(self, path: Path) -> None:
-        from netpunch.node.status import StatusServer
-
-        server = StatusServer(path, self._answer)
         try:
-            server.open()
-        except OutputError as error:
+            with lacks_told():
+                from netpunch.node.status import StatusServer
+
+                server = StatusServer(path, self._answer)
+                server.open()
+        except NetpunchError as error:
             self._services.console.warn(f"no status socket: {error}")
         else:
             self._server = server
@@ -129,15 +132,16 @@ class Monitoring:
         """Not cut by a cancellation, so that two never write at the same time."""
         if self._textfile is None:
             return
-        from netpunch.output.atomic import replace_file
-        from netpunch.output.metrics import metrics_text
-
-        content = metrics_text(self.status()).encode()
-        writing = asyncio.to_thread(replace_file, self._textfile, content, METRICS_MODE)
-        self._writing = asyncio.ensure_future(writing)
         try:
-            await asyncio.shield(self._writing)
-        except OutputError as error:
+            with lacks_told():
+                from netpunch.output.atomic import replace_file
+                from netpunch.output.metrics import metrics_text
+
+                content = metrics_text(self.status()).encode()
+                write = partial(replace_file, self._textfile, content, METRICS_MODE)
+                self._writing = asyncio.ensure_future(in_thread(write, "metrics"))
+                await asyncio.shield(self._writing)
+        except NetpunchError as error:
             self._complain(str(error))
         else:
             self._complain("")

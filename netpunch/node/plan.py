@@ -8,7 +8,13 @@ from netpunch.config.model import Control, End, Pair, Part, Position, Site
 from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.core.ladder.budget import PROBE_RATE
-from netpunch.errors import ConfigurationError, HookError, NetpunchError, UsageError
+from netpunch.errors import (
+    ConfigurationError,
+    HookError,
+    NetpunchError,
+    ResourcesError,
+    UsageError,
+)
 from netpunch.net.controls import ControlAt
 from netpunch.node.options import RunOptions, Share
 from netpunch.redacted import redacted
@@ -95,7 +101,7 @@ class Planner:
         """Reads the secrets that this part needs; what cannot be read stops only its pair.
 
         Raises UsageError for a pair that the command line names and the file lacks, or has with
-        another mode."""
+        another mode, and ResourcesError when there is nothing left to read them with."""
         self._check_names(site)
         self._failures, self._warnings = [], []
         ends: dict[tuple[str, str], EndPlan] = {}
@@ -144,6 +150,8 @@ class Planner:
             secret = self._secret(site, end, end.pair, "end")
             planned = self._overridden(end)
             _check_programs(planned)
+        except ResourcesError:  # which says nothing about this end
+            raise
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
             return None
@@ -172,6 +180,8 @@ class Planner:
             try:
                 role: Role = "end" if pair.name in own else "control"
                 secret = self._secret(site, pair, pair.name, role)
+            except ResourcesError:
+                raise
             except NetpunchError as error:
                 unserved.append(pair.name)
                 if pair.name not in own:  # else the end tells

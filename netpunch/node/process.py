@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from netpunch.errors import MORE_FILES_ADVICE, HookError
+from netpunch.errors import HookError, lack_behind, lacks_told
 from netpunch.node.output_lines import OutputLines, Stream
 
 INHERITED = ("PATH", "LANG", "HOME")
@@ -41,20 +41,10 @@ GROUP_POLL = 0.05
 READ_BYTES = 64 * 1024
 """A pipe's buffer."""
 
-_LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-"""Of descriptors, memory or processes: that may pass, and says nothing about the program."""
-
 _SPAWN_ADVICE = {
     errno.ENOENT: "the interpreter that its first line (#!) names does not exist",
-    errno.EMFILE: f"too many open files in this process; {MORE_FILES_ADVICE}",
-    errno.EAGAIN: "no more processes; raise TasksMax= of its systemd unit, or `ulimit -u`",
     errno.ENOEXEC: "it is neither a binary for this machine nor a script with a first line #!",
 }
-
-
-class LackError(HookError):
-    """The system has nothing left to run a program with, for the moment. Raise the limit that the
-    message names."""
 
 
 class Exit(NamedTuple):
@@ -88,7 +78,8 @@ def find_program(name: str, directory: Path) -> str:
 
     Raises HookError if it is missing or not executable; good for a check ahead, too."""
     if "/" not in name:
-        import shutil  # with its compression libraries, for those who run programs
+        with lacks_told(name):
+            import shutil  # with its compression libraries, for those who run programs
 
         found = shutil.which(name)
         if found is None:
@@ -125,7 +116,7 @@ class ProcessGroup:
         standard_input: bytes | None = None,
     ) -> None:
         """`standard_input`: at most 4096 bytes; None is /dev/null. Raises HookError when the
-        program cannot be started, LackError when that may pass."""
+        program cannot be started, ResourcesError for lack of what the system may have later."""
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
@@ -190,7 +181,7 @@ class ProcessGroup:
             self._signal_group(signal.SIGKILL)
             self._process.wait()
             self.close()
-            raise LackError(f"cannot watch a child process: {error}") from error
+            raise lack_behind(error, "cannot watch a child process") or error from error
 
     def _wait(self) -> None:
         self._process.wait()
@@ -270,8 +261,10 @@ def _spawn(
     except OSError as error:
         if error.filename == str(directory):
             raise HookError(f"{directory}: cannot run there: {error.strerror}") from error
-        raised = LackError if error.errno in _LACKS else HookError
-        raise raised(f"{argv[0]}: {_SPAWN_ADVICE.get(error.errno or 0, error.strerror)}") from error
+        if lack := lack_behind(error, argv[0], starting_process=True):
+            raise lack from error
+        advice = _SPAWN_ADVICE.get(error.errno or 0, error.strerror)
+        raise HookError(f"{argv[0]}: {advice}") from error
     except ValueError as error:  # a NUL byte in an argument
         raise HookError(f"{argv[0]}: {error}") from error
 

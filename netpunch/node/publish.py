@@ -8,7 +8,7 @@ from typing import NamedTuple
 from netpunch.address import Address
 from netpunch.config.model import End
 from netpunch.core.events import Linked
-from netpunch.errors import OutputError
+from netpunch.errors import NetpunchError
 from netpunch.output.atomic import remove_file, replace_file
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.output.record import rfc3339
@@ -32,7 +32,7 @@ class Published(NamedTuple):
 def publish(end: End, linked: Linked, at: float) -> Published:
     """Writes the env file and the rendered files of a link; `at` is seconds since the epoch.
 
-    Raises OutputError; then there is no env file."""
+    Raises OutputError or ResourcesError; then there is no env file."""
     variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
     values = template_values(end, linked)
     changed, previous, env_file = True, None, None
@@ -46,14 +46,14 @@ def publish(end: End, linked: Linked, at: float) -> Published:
         for file in end.files:
             path = end.directory / render(file.to, values)
             replace_file(path, render(file.text, values).encode(), file.mode)
-    except OutputError:
+    except NetpunchError:
         withdraw(published)
         raise
     return published
 
 
 def withdraw(published: Published) -> None:
-    """Removes the env file: nobody uses this link. Raises OutputError."""
+    """Removes the env file: nobody uses this link. Raises OutputError or ResourcesError."""
     if published.env_file is not None:
         remove_file(published.env_file)
 

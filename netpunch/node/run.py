@@ -14,7 +14,7 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
-from netpunch.errors import bug_text, combined_exit_code
+from netpunch.errors import bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import run as run_loop
 from netpunch.node.board import Board
 from netpunch.node.console import Console
@@ -102,16 +102,20 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
 
 def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
-    """Callbacks that raise are bugs: one line, with --debug a traceback, exit code 70."""
+    """Callbacks that raise are bugs: one line, with --debug a traceback, exit code 70. But for
+    lack of resources: that is told, and whoever needs them tries again."""
     bugs: list[str] = []
 
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        bugs.append(context["message"])
-        raised = f": {bug_text(error)}" if error is not None else ""
-        services.console.error(
-            f"bug: {context['message']}{raised}; please report it, with --debug's traceback"
-        )
+        if error is not None and (lack := lack_behind(error)):
+            services.console.error(f"{context['message']}: {lack}")
+        else:
+            bugs.append(context["message"])
+            raised = f": {bug_text(error)}" if error is not None else ""
+            services.console.error(
+                f"bug: {context['message']}{raised}; please report it, with --debug's traceback"
+            )
         if options.debug and error is not None:
             services.console.error("".join(traceback.format_exception(error)))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from netpunch.errors import OutputError
+from netpunch.errors import OutputError, lack_behind
 
 MODE = 0o660
 """Its owner and group may ask, whatever the umask is."""
@@ -40,7 +40,8 @@ class StatusServer:
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
-        """Raises OutputError when the path cannot be had; then nothing is changed there.
+        """Raises OutputError when the path cannot be had, ResourcesError when there is no
+        descriptor for it; then nothing is changed there.
 
         The socket of a process that has gone is replaced, never that of a living one."""
         try:
@@ -48,6 +49,8 @@ class StatusServer:
             self._listener = _listen(self.path)
             self._identity = _identity(self.path)
         except OSError as error:
+            if lack := lack_behind(error, str(self.path)):
+                raise lack from error
             raise OutputError(f"{self.path}: {_explained(error, self.path)}") from error
         self._watch()
 

@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from netpunch.errors import NetpunchError, bug_text, combined_exit_code
+from netpunch.errors import (
+    NetpunchError,
+    ResourcesError,
+    bug_text,
+    combined_exit_code,
+    lack_behind,
+    lacks_told,
+)
 from netpunch.node.end_task import EndTask
 from netpunch.node.plan import EndPlan, Failure, Plan
 from netpunch.node.reporter import reason_of
@@ -59,7 +66,8 @@ class Supervisor:
     async def run(self, make_plan: Callable[[], Plan]) -> int:
         """Runs until all is done or `stop` is called; returns the exit code.
 
-        `make_plan` reads the site, anew for each reload. Raises what it raises at first."""
+        `make_plan` reads the site, anew for each reload. Raises what it raises at first, and
+        ResourcesError when a control can't be started then for lack of them."""
         try:
             await self._apply(make_plan())
             await asyncio.sleep(0)  # ends that have neither a check nor `before` bind now
@@ -143,13 +151,16 @@ class Supervisor:
                 await self._controls.pop(name).stop()
         for name, planned in plan.controls.items():
             if name not in self._controls:
-                from netpunch.node.control_task import ControlTask  # a mere end starts without
-
                 try:
                     planned.refuse_if_keyless()
-                    control = ControlTask(planned, self._services)
-                    await control.start()
+                    with lacks_told():
+                        from netpunch.node.control_task import ControlTask  # for ends alone: not
+
+                        control = ControlTask(planned, self._services)
+                        await control.start()
                 except NetpunchError as error:
+                    if isinstance(error, ResourcesError) and not self._ends:
+                        raise  # whoever started this process starts it again
                     self._report([Failure(error, control=name)])
                 else:
                     self._controls[name] = control
@@ -170,14 +181,17 @@ class Supervisor:
             return
         if (error := task.exception()) is None:
             return
-        self._services.board.end_stopped(end.end.pair, end.end.end, err=f"bug: {bug_text(error)}")
-        end.exit_code = BUG_EXIT_CODE
-        context = {"message": f"a bug ended {end.end.pair} {end.end.end}", "exception": error}
+        lack = lack_behind(error)
+        err = str(lack) if lack else f"bug: {bug_text(error)}"
+        self._services.board.end_stopped(end.end.pair, end.end.end, err=err)
+        end.exit_code = lack.exit_code if lack else BUG_EXIT_CODE
+        context = {"message": f"{end.end.pair} {end.end.end} was ended", "exception": error}
         task.get_loop().call_exception_handler(context)
 
     async def _reload(self, make_plan: Callable[[], Plan]) -> None:
         try:
-            plan = make_plan()
+            with lacks_told():
+                plan = make_plan()
         except NetpunchError as error:
             self._services.board.reloaded(refused=str(error))
             self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))

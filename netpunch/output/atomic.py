@@ -9,14 +9,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from netpunch.errors import MORE_FILES_ADVICE, OutputError
+from netpunch.errors import OutputError, lack_behind
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
     errno.EACCES: "give this user write permission on its folder",
     errno.EPERM: "give this user write permission on its folder",
-    errno.EMFILE: MORE_FILES_ADVICE,
     errno.EROFS: "choose a writable place, such as below /run",
 }
 
@@ -25,7 +24,8 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     """Write a file through a temporary one beside it, then rename; `mode` is exact, whatever the
     umask is. Waits for the disk (fsync), so call it from a thread where waiting matters.
 
-    Raises OutputError; then the earlier file, if any, is untouched and no temporary one is left.
+    Raises OutputError or ResourcesError; then the earlier file, if any, is untouched and no
+    temporary one is left.
     Only a regular file is ever replaced, never a device, a folder or a symbolic link."""
     with _os_errors(path), _open_folder(path) as folder:
         _refuse_other_than_regular(path, folder)
@@ -50,7 +50,7 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; fine when there is none. Raises OutputError."""
+    """Remove a file; fine when there is none. Raises OutputError or ResourcesError."""
     with _os_errors(path), contextlib.suppress(FileNotFoundError):
         path.unlink()
 
@@ -60,6 +60,8 @@ def _os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if lack := lack_behind(error, str(path)):
+            raise lack from error
         advice = _ADVICE.get(error.errno or 0)
         hint = f"; {advice}" if advice else ""
         raise OutputError(f"{path}: {error.strerror or error}{hint}") from error

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 
-from netpunch.errors import OutputError
+from netpunch.errors import OutputError, lack_behind
 
 MAX_QUEUED_LINES = 8192
 MAX_QUEUED_BYTES = 4 * 1024 * 1024
@@ -44,7 +44,8 @@ class Sink:
         max_lines: int = MAX_QUEUED_LINES,
         max_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
-        """Raises OutputError when the descriptor is not open."""
+        """Raises OutputError when the descriptor is not open, ResourcesError when there is neither
+        a descriptor nor a thread left for it."""
         self.failure: OutputError | None = None
         self._name = name
         self._max_lines = max_lines
@@ -57,11 +58,17 @@ class Sink:
         try:
             self._descriptor = os.dup(descriptor)
         except OSError as error:
+            if lack := lack_behind(error, name):
+                raise lack from error
             raise OutputError(
                 f"{name} is closed; to discard it, send it to /dev/null: {error.strerror}"
             ) from error
         self._thread = threading.Thread(target=self._write_all, name="netpunch-sink", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            os.close(self._descriptor)
+            raise lack_behind(error, name) or error from error
 
     def put(self, line: bytes) -> bool:
         """Queue one line (with its newline). False: not accepted, it will never be written."""

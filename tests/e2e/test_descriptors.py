@@ -87,7 +87,7 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
         office.kill()
         ended = home.wait_for("hook.end", hook="down")
         assert ended["outcome"] == "failed"
-        assert ended["err"] == f"{site.folder}/hook: too many open files in this process; {ADVICE}"
+        assert ended["err"] == f"{site.folder}/hook: Too many open files; {ADVICE}"
         failed = home.wait_for("pair.failed", 2)
         assert failed["reason"] == "resources"
         assert failed["err"] == f"127.0.0.1:0 cannot be bound: Too many open files; {ADVICE}"
@@ -114,3 +114,66 @@ def test_a_link_whose_check_cannot_be_run_stays(site: Site) -> None:
     (site.folder / "alive").unlink()
     assert program.wait_for("pair.down")["reason"] == "check"
     assert program.stop() == 0
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2)
+from netpunch.cli import main
+sys.exit(main())
+"""
+
+FEW_THREADS = """
+import sys, threading
+left, start = int(sys.argv.pop(1)), threading.Thread.start
+
+def start_if_any_is_left(thread):
+    global left
+    if left == 0:
+        raise RuntimeError("can't start new thread")
+    left -= 1
+    start(thread)
+
+threading.Thread.start = start_if_any_is_left
+from netpunch.cli import main
+sys.exit(main())
+"""
+
+
+def assert_never_a_bug(site: Site, program: str, amounts: range) -> None:
+    """However much there is, it is enough, or the process says what it lacks and is to be started
+    again."""
+    codes = []
+    for amount in amounts:
+        argv = (sys.executable, "-W", "error", "-c", program, str(amount))
+        run = site.run("--once", program=argv, text=True)
+        codes.append(run.wait_exit())
+        assert codes[-1] in (0, 75), f"{amount}: {run.transcript()}"
+        assert codes[-1] == 0 or ADVICE in run.said or "TasksMax=" in run.said
+        for word in ("bug", "Traceback", "event loop is", "never awaited", "running event loop"):
+            assert word not in run.said, f"{amount}: {run.said}"
+    assert set(codes) == {0, 75}
+
+
+def test_too_few_descriptors_at_the_start_are_never_a_bug(site: Site) -> None:
+    site.write(
+        {"p": {}},
+        secret="generate",
+        deadline="2s",
+        env_file="{pair}.{end}.env",
+        hooks={"up": site.write_hook()},
+        process={"status": "s.sock", "metrics": {"textfile": "netpunch.prom"}},
+    )
+    assert_never_a_bug(site, LIMITED, range(5, 48, 3))
+
+
+def test_too_few_threads_are_never_a_bug(site: Site) -> None:
+    site.write(
+        {"p": {}},
+        secret="generate",
+        deadline="2s",
+        env_file="{pair}.{end}.env",
+        hooks={"up": site.write_hook()},
+        process={"metrics": {"textfile": "netpunch.prom"}},
+    )
+    assert_never_a_bug(site, FEW_THREADS, range(12))

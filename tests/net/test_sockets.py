@@ -158,7 +158,7 @@ def test_one_taken_family_leaves_nothing_open() -> None:
         (errno.EACCES, 500, PermissionsError, "127.0.0.1:500 may not be bound: ports below 1024"),
         (errno.EADDRINUSE, 0, PortInUseError, "127.0.0.1 has no free port left"),
         (errno.EMFILE, 500, ResourcesError, "127.0.0.1:500 cannot be bound: .* LimitNOFILE="),
-        (errno.ENOBUFS, 500, ResourcesError, "127.0.0.1:500 cannot be bound: the system says no$"),
+        (errno.ENOBUFS, 500, ResourcesError, "127.0.0.1:500 cannot be bound: No buffer space"),
         (errno.EIO, 500, ConfigurationError, "127.0.0.1:500 cannot be bound: the system says no$"),
     ],
 )

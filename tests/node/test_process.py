@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.errors import HookError
+from netpunch.errors import HookError, ResourcesError
 from netpunch.node.output_lines import OutputLines
 from netpunch.node.process import Exit, ProcessGroup, child_environment, find_program
 from tests.node.children import Output, Run, nobody_left, on_both_loops, script
@@ -112,7 +112,7 @@ def test_no_thread_left_to_wait_with(
 
     async def main() -> None:
         monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(HookError, match="cannot watch a child process: can't start new"):
+        with pytest.raises(ResourcesError, match="cannot watch a child process: no thread"):
             ProcessGroup(["sleep", "60"], tmp_path, marked, OutputLines(Output()))
 
     marked = {"NETPUNCH_TEST": str(tmp_path)}

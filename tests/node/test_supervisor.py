@@ -371,7 +371,7 @@ def test_a_bug_in_one_end(run: Run[Any], tmp_path: Path) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, bug: bugs.append(bug))
         site = Site(tmp_path, "buggy", "fine")
         assert await site.start() == 70
-        assert [bug["message"] for bug in bugs] == ["a bug ended buggy a"]
+        assert [bug["message"] for bug in bugs] == ["buggy a was ended"]
         assert isinstance(bugs[0]["exception"], ZeroDivisionError)
 
     run(main())
