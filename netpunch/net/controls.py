@@ -1,10 +1,12 @@
 """Where an end's controls are, and what it needs to know of them."""
 
 import asyncio
+import contextlib
+import ipaddress
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations, count
 from typing import NamedTuple, Protocol
 
 from netpunch.address import Address, is_loopback, is_private
@@ -27,6 +29,22 @@ class ControlAt(NamedTuple):
 GRACE = 0.3
 """Seconds that the other names get when the first one has resolved. Nearly all answers that come at
 all are there by then; a name whose servers are dead takes half a minute."""
+MOST_ADDRESSES = 4
+"""Addresses of one name that an end announces to. Any of them may be a control of its own, so the
+ends of a pair meet only where both announce to all; each costs an announcement every 15 s."""
+MOST_IN_ALL = 8
+"""Addresses of all names together, unless there are more names: each name keeps one."""
+FIRST_RETRY = 1.0
+"""Seconds until a name that did not resolve is looked up again: at boot, name servers are late."""
+RETRY_PART = 0.1
+"""Later that pause is this part of the time that the name has been looked up for, so that a name
+that is late costs a tenth more at most."""
+LONGEST_RETRY = 30.0
+"""Seconds: a misspelt name must be no burden to name servers."""
+FIRST_NOTICE = 3.0
+"""Seconds: name servers that have not answered by then are told of. People read logs."""
+REMINDERS = (15.0, 60.0, 300.0)
+"""Seconds after which an end that has found no control says so again; then each time the last."""
 
 
 class Follower(Protocol):
@@ -36,15 +54,21 @@ class Follower(Protocol):
 
 
 class Controls:
-    """Where an end's controls are: looked up at first, and again whenever that is wanted."""
+    """Where an end's controls are: looked up at first, and again whenever that is wanted. A name
+    that does not resolve is looked up until it does."""
 
     __slots__ = (
+        "_began",
         "_families",
         "_follower",
         "_lookups",
+        "_most",
+        "_news",
         "_on_unresolved",
         "_other_family",
         "_places",
+        "_problems",
+        "_retries",
     )
 
     def __init__(
@@ -57,29 +81,44 @@ class Controls:
         control was not found at first, one sentence each, if another one was."""
         self._families = families
         self._on_unresolved = on_unresolved
-        self._places: dict[ControlAt, Address | None] = dict.fromkeys(controls)
+        self._places: dict[ControlAt, tuple[Address, ...]] = dict.fromkeys(controls, ())
         self._other_family: dict[ControlAt, Address | None] = {}
         """Where they are in the family in which they are not announced to."""
+        self._most = max(1, min(MOST_ADDRESSES, MOST_IN_ALL // max(1, len(self._places))))
         self._lookups: dict[ControlAt, asyncio.Task[str | None]] = {}
         """Those that go on."""
+        self._retries: dict[ControlAt, asyncio.TimerHandle] = {}
+        """The next look-up of each name that has not resolved yet."""
+        self._problems: dict[ControlAt, str] = {}
+        """Why a control has not been found yet, one sentence each."""
+        self._news = asyncio.Event()
+        """A look-up has ended."""
+        self._began = asyncio.get_running_loop().time()
         self._follower: tuple[Follower, Driver] | None = None
 
-    async def find(self) -> Whereabouts:
-        """One address for each control whose name resolves, IPv4 where possible; once there is
-        one, the others are waited for no longer than GRACE.
+    async def find(
+        self, deadline: float | None = None, on_waiting: Callable[[str], None] | None = None
+    ) -> Whereabouts:
+        """The addresses of each control whose name resolves, IPv4 where possible; once there is
+        one, the others are waited for no longer than GRACE. `on_waiting` is told what is waited
+        for, and since when, as long as there is none.
 
-        Raises ControlUnreachableError if nothing resolves."""
-        lookups = self._look_up(frozenset())
-        pending = set(lookups)
-        while pending and not any(self._places.values()):
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        Raises ControlUnreachableError if nothing resolves for `deadline` seconds (None: it may
+        take as long as it takes), or nothing ever will, as only addresses are given."""
+        first = self._look_up(frozenset())
+        try:
+            async with asyncio.timeout(deadline):
+                await self._wait_until_found(first, on_waiting)
+        except TimeoutError:
+            raise self._not_found() from None
+        pending = [lookup for lookup in first if not lookup.done()]
         if pending:
             await asyncio.wait(pending, timeout=GRACE)
-        if not any(self._places.values()):
-            problems = (lookup.result() for lookup in lookups)
-            raise ControlUnreachableError("; ".join(filter(None, problems)), Reason.NO_CONTROL)
-        for lookup in lookups:
-            lookup.add_done_callback(self._tell_problem)
+        for control, problem in self._problems.items():
+            if control not in self._lookups:
+                self._tell_problem(problem)
+        for lookup in self._lookups.values():
+            lookup.add_done_callback(self._tell_outcome)
         return self._whereabouts()
 
     def follow(self, end: Follower, driver: Driver) -> None:
@@ -94,20 +133,31 @@ class Controls:
 
     async def close(self) -> None:
         """Looks nothing up any more."""
-        for lookup in self._lookups.values():
+        lookups = list(self._lookups.values())
+        for lookup in lookups:
             lookup.cancel()
-        if self._lookups:
-            await asyncio.wait(self._lookups.values())
+        if lookups:
+            await asyncio.wait(lookups)
+        for retry in self._retries.values():
+            retry.cancel()
+        self._retries.clear()
 
     def _look_up(self, silent: Collection[Address]) -> list[asyncio.Task[str | None]]:
         """The look-ups of all names: each goes on by itself, as one that no server answers takes
         half a minute."""
         for control in self._places:
-            if control not in self._lookups:
-                lookup = asyncio.create_task(self._find(control, silent))
-                lookup.add_done_callback(partial(self._forget, control))
-                self._lookups[control] = lookup
+            self._look_one_up(control, silent)
         return list(self._lookups.values())
+
+    def _look_one_up(self, control: ControlAt, silent: Collection[Address] = ()) -> None:
+        if control in self._lookups:
+            return
+        retry = self._retries.pop(control, None)
+        if retry is not None:
+            retry.cancel()
+        lookup = asyncio.create_task(self._find(control, silent))
+        lookup.add_done_callback(partial(self._looked_up, control))
+        self._lookups[control] = lookup
 
     async def _find(self, control: ControlAt, silent: Collection[Address]) -> str | None:
         """What went wrong, in a sentence; then the control stays where it was."""
@@ -115,22 +165,80 @@ class Controls:
         if isinstance(answer, str):
             return answer
         before = self._places[control]
-        self._places[control] = place = _chosen(answer, before, silent)
+        self._places[control] = places = _chosen(answer, before, silent, self._most)
         other_before = self._other_family.get(control)
-        other = next((each for each in answer if each.family != place.family), None)
+        other = next((each for each in _in_order(answer) if each.family != places[0].family), None)
         self._other_family[control] = other
-        if self._follower is not None and (place, other) != (before, other_before):
+        self._problems.pop(control, None)
+        if self._follower is not None and (places, other) != (before, other_before):
             end, driver = self._follower
             end.controls_found(self._whereabouts(), clock())
             driver.pump()
         return None
 
-    def _forget(self, control: ControlAt, _lookup: asyncio.Task[str | None]) -> None:
+    def _looked_up(self, control: ControlAt, lookup: asyncio.Task[str | None]) -> None:
         del self._lookups[control]
-
-    def _tell_problem(self, lookup: asyncio.Task[str | None]) -> None:
+        self._news.set()
         problem = None if lookup.cancelled() else lookup.result()
-        if problem is not None and self._on_unresolved is not None:
+        if problem is None or self._places[control]:
+            return
+        self._problems[control] = problem
+        if not is_literal(control.host):
+            loop = asyncio.get_running_loop()
+            waited = loop.time() - self._began
+            pause = min(max(FIRST_RETRY, waited * RETRY_PART), LONGEST_RETRY)
+            self._retries[control] = loop.call_later(pause, self._look_one_up, control)
+
+    async def _wait_until_found(
+        self,
+        first: Collection[asyncio.Task[str | None]],
+        on_waiting: Callable[[str], None] | None,
+    ) -> None:
+        """Until there is any control. Says what is waited for when the first look-ups are over or
+        take long, and after each of REMINDERS."""
+        await self._news_until(FIRST_NOTICE, lambda: all(lookup.done() for lookup in first))
+        if not self._anywhere and not self._lookups and not self._retries:
+            raise self._not_found()
+        for due in chain(REMINDERS, count(2 * REMINDERS[-1], REMINDERS[-1])):
+            if self._anywhere:
+                return
+            if on_waiting is not None:
+                waited = asyncio.get_running_loop().time() - self._began
+                on_waiting(f"{self._problem()}; still looking it up, {waited:.0f} s so far")
+            await self._news_until(due)
+
+    async def _news_until(self, due: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Waits until a control is found, or it is `enough`, or `due` seconds have passed since
+        the beginning."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._began + due):
+                while not self._anywhere and not enough():
+                    self._news.clear()
+                    await self._news.wait()
+
+    @property
+    def _anywhere(self) -> bool:
+        return any(self._places.values())
+
+    def _not_found(self) -> ControlUnreachableError:
+        return ControlUnreachableError(self._problem(), Reason.NO_CONTROL)
+
+    def _problem(self) -> str:
+        """Why there is no control at all."""
+        unanswered = (
+            f"no name server has answered for {control.host!r} yet"
+            for control in self._lookups
+            if control not in self._problems
+        )
+        return "; ".join((*self._problems.values(), *unanswered))
+
+    def _tell_outcome(self, lookup: asyncio.Task[str | None]) -> None:
+        problem = None if lookup.cancelled() else lookup.result()
+        if problem is not None:
+            self._tell_problem(problem)
+
+    def _tell_problem(self, problem: str) -> None:
+        if self._on_unresolved is not None:
             self._on_unresolved(problem)
 
     async def _addresses(self, control: ControlAt) -> list[Address] | str:
@@ -144,26 +252,41 @@ class Controls:
 
     def _whereabouts(self) -> Whereabouts:
         places = self._places
-        found = {place: control.observe for control, place in places.items() if place is not None}
-        named = {place for control, place in places.items() if not is_literal(control.host)}
-        names = Names(frozenset(place for place in named if place is not None), None in named)
+        found = {place: control.observe for control in places for place in places[control]}
+        names = [control for control in places if not is_literal(control.host)]
+        addresses = frozenset(place for control in names for place in places[control])
+        unresolved = not all(places[control] for control in names)
         others = (each for each in self._other_family.values() if each is not None)
-        return Whereabouts(tuple(found), tuple(observers(found)), names, tuple(others))
+        return Whereabouts(
+            tuple(found), tuple(observers(found)), Names(addresses, unresolved), tuple(others)
+        )
 
 
 def _chosen(
-    addresses: Sequence[Address], current: Address | None, silent: Collection[Address]
-) -> Address:
-    """The one to ask: the current one while it answers and is named, or nothing of its family is:
-    that is rather half an answer than a move. Else the first of the first one's family where we
-    have not met silence just now. IPv6 is no way out of IPv4's silence: a host that has no route
-    would wait there while the control comes back."""
-    if current is not None and current not in silent:
-        alike = [address for address in addresses if address.family == current.family]
-        if current in alike or not alike:
-            return current
-    likely = [address for address in addresses if address.family == addresses[0].family]
-    return next((address for address in likely if address not in silent), likely[0])
+    addresses: Sequence[Address],
+    current: Sequence[Address],
+    silent: Collection[Address],
+    most: int,
+) -> tuple[Address, ...]:
+    """Those to ask: all of one family, `most` of them, in one order everywhere, as resolvers order
+    differently and the ends of a pair must meet; where we have not met silence just now first.
+
+    The family is the first one's, at which all ends that have it meet (control takes one that
+    comes by both for one that moves to and fro). The current one's is kept while any of it
+    answers: an answer without it is rather half an answer than a move. IPv6 is no way out of
+    IPv4's silence: a host that has no route would wait there while the control comes back."""
+    family = addresses[0].family
+    if any(address not in silent for address in current):
+        family = current[0].family
+        if all(address.family != family for address in addresses):
+            return tuple(current)
+    alike = [address for address in addresses if address.family == family]
+    return tuple(sorted(_in_order(alike), key=lambda address: address in silent)[:most])
+
+
+def _in_order(addresses: Sequence[Address]) -> list[Address]:
+    """By family and number."""
+    return sorted(addresses, key=lambda each: ipaddress.ip_address(each.host).packed)
 
 
 def observers(found: Mapping[Address, int | None]) -> list[Observers]:

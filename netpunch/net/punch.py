@@ -107,6 +107,7 @@ class Punch:
         self._spec = spec
         self._observer = observer
         self._trace = trace
+        self._began = 0.0
         self._controls: Controls | None = None
         self._machine: End | ClassicEnd | None = None
         self._mapping: PortMapping | None = None
@@ -120,13 +121,15 @@ class Punch:
         """Binds the local port, then finds the controls, then announces.
 
         Raises what `net.sockets.bind` raises (the local address) and ControlUnreachableError (no
-        control's name resolves)."""
+        control's name resolves before a deadline that counts from the start; else the end waits
+        until one does, and says so)."""
+        self._began = clock()
         sockets = dict(enumerate(self._spec.bind(*self._spec.local)))
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
             self._controls = Controls(self._spec.controls, families, self._on_unresolved)
-            self._machine = self._make_machine(await self._controls.find(), locals_)
+            self._machine = self._make_machine(await self._find_controls(), locals_)
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
@@ -150,6 +153,14 @@ class Punch:
                 interface=self._spec.sockets.interface,
             )
             self._mapping.open(locals_.values())
+
+    async def _find_controls(self) -> Whereabouts:
+        """What finding them takes is part of the time until the deadline."""
+        assert self._controls is not None
+        return await self._controls.find(
+            self._spec.deadline if self._spec.deadline_from_start else None,
+            lambda detail: self._take_event(Waiting(Reason.NO_CONTROL, detail=detail)),
+        )
 
     async def linked(self) -> Linked:
         """The link. Raises NotLinkedError or ControlUnreachableError, with the reason, or what
@@ -219,6 +230,9 @@ class Punch:
         self, whereabouts: Whereabouts, sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
         spec, now = self._spec, clock()
+        deadline = spec.deadline
+        if deadline is not None and spec.deadline_from_start:
+            deadline = max(0.0, deadline - (now - self._began))
         if spec.protocol == "classic":
             from netpunch.core.classic_end import ClassicEnd
 
@@ -228,7 +242,7 @@ class Punch:
                 controls=whereabouts.controls,
                 names=whereabouts.names,
                 sockets=sockets,
-                deadline=spec.deadline,
+                deadline=deadline,
                 deadline_from_start=spec.deadline_from_start,
                 random=os.urandom,
                 now=now,
@@ -241,7 +255,7 @@ class Punch:
             offer_hosts="host" in spec.candidates,
             try_observed="observed" in spec.candidates,
             any_port="any-port" in spec.candidates,
-            deadline=spec.deadline,
+            deadline=deadline,
             deadline_from_start=spec.deadline_from_start,
             keepalive=spec.keepalive,
             asks_gateways="mapped" in spec.candidates,

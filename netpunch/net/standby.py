@@ -16,7 +16,7 @@ from netpunch.net.observer import Observer
 from netpunch.net.punch import FAREWELL, PunchSpec
 
 RETRY = 60.0
-"""Seconds until the next try, when no control's name resolves: the link itself is not affected."""
+"""Seconds until the next try, when no socket can be had: the link itself is not affected."""
 
 
 class StandbyWatch:

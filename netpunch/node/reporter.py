@@ -33,6 +33,7 @@ from netpunch.reasons import Reason
 WAITING_WORDS = {
     Reason.PARTNER_ABSENT: "registered, waiting for the partner",
     Reason.SECRET_REJECTED_OR_SILENT: "no answer from control so far; still trying",
+    Reason.NO_CONTROL: "waiting for the name of a control to resolve",
     Reason.SPRAY_QUEUE: "waiting for another pair of this host to finish its probing",
 }
 

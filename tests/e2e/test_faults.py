@@ -126,7 +126,10 @@ def test_a_control_whose_name_does_not_resolve(site: Site) -> None:
     )
     site.write_key("p.key")
     ends = {"secret_file": "p.key", "a": {"node": "home"}, "b": {"node": "home"}}
-    pairs = {"lost": ends | {"control": "bad"}, "saved": ends | {"control": ["bad", "good"]}}
+    pairs = {
+        "lost": ends | {"control": "bad", "deadline": "400ms"},
+        "saved": ends | {"control": ["bad", "good"]},
+    }
     site.write(pairs, control=[good, bad])
     site.run_node("vps")
     home = site.run_node("home")

@@ -189,7 +189,7 @@ def test_nobody_answers(run: Run) -> None:
 def test_a_name_that_does_not_resolve(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(ControlUnreachableError, match=r"nowhere\.invalid") as caught:
-            await link("nowhere.invalid:9", PROTOCOLS["v2"], "a")
+            await link("nowhere.invalid:9", PROTOCOLS["v2"], "a", deadline=0.05)
         assert caught.value.reason == "no_control"
 
     run(main())

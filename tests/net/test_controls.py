@@ -71,14 +71,38 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     return NameServer(monkeypatch)
 
 
-def test_one_address_for_each_ipv4_where_possible(run: Run, names: NameServer) -> None:
+def test_all_addresses_of_one_family_ipv4_where_possible(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, IPV6, ONE, OTHER)
         names.know(SPARE.host, IPV6)
         found = await Controls([VPS, SPARE], BOTH).find()
-        assert found.controls == (ONE, IPV6)
-        assert found.observers == ((ONE, second(ONE)),)
-        assert found.names == Names(frozenset((ONE, IPV6)))
+        assert found.controls == (ONE, OTHER, IPV6)
+        assert found.observers == ((ONE, second(ONE)), (OTHER, second(OTHER)))
+        assert found.names == Names(frozenset((ONE, OTHER, IPV6)))
+
+    run(main())
+
+
+MANY = [at(f"192.0.2.{number}") for number in (100, 20, 3, 40, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("controls", "expected"),
+    [(1, ["3", "5", "6", "20"]), (2, ["3", "5", "6", "20"]), (3, ["3", "5"]), (9, ["3"])],
+)
+def test_of_many_addresses_all_ends_choose_the_same(
+    run: Run, names: NameServer, controls: int, expected: list[str]
+) -> None:
+    """Resolvers tell them in any order. In all there are eight, or one for each name."""
+    others = [ControlAt(f"198.51.100.{number}", 10001) for number in range(1, controls)]
+
+    async def main() -> None:
+        for order in (MANY, MANY[::-1], MANY[3:] + MANY[:3]):
+            names.know(VPS.host, *order)
+            found = await Controls([VPS, *others], BOTH).find()
+            assert found.controls[: -len(others) or None] == tuple(
+                at(f"192.0.2.{number}") for number in expected
+            )
 
     run(main())
 
@@ -104,14 +128,121 @@ def test_what_does_not_resolve_gets_its_chance_later(run: Run, names: NameServer
         [found] = await again(controls)
         assert (found.controls, found.names.unresolved) == ((ONE, OTHER), False)
         assert len(problems) == 1, "told once"
+        await controls.close()
 
     run(main())
 
 
-def test_nothing_resolves(run: Run, names: NameServer) -> None:
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundredth of a second instead of one."""
+    monkeypatch.setattr(controls_module, "FIRST_RETRY", 0.01)
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_name_beside_one_that_resolves_is_looked_up_until_it_does(
+    run: Run, names: NameServer
+) -> None:
+    """Without being asked to: at boot its servers may be late."""
+
     async def main() -> None:
+        names.know(SPARE.host, OTHER)
+        controls, follower = Controls([VPS, SPARE], BOTH), Follower()
+        await controls.find()
+        controls.follow(follower, cast(Driver, follower))
+        await names.wait_for_questions(5)
+        assert set(names.asked[2:]) == {VPS.host}
+        names.know(VPS.host, ONE)
+        await follower.wait_until_told()
+        assert [each.controls for each in follower.told] == [(ONE, OTHER)]
+        assert controls._retries == {}
+        await controls.close()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_without_any_control_names_are_looked_up_until_one_resolves(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls_module, "REMINDERS", (0.02, 0.04))
+
+    async def main() -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+        controls = Controls([VPS, SPARE], BOTH)
+        finding = asyncio.create_task(controls.find(on_waiting=told.put_nowait))
+        for _ in range(5):  # at once, and again and again
+            text = await told.get()
+            assert VPS.host in text
+            assert SPARE.host in text
+            assert text.endswith("s so far")
+        assert not finding.done()
+        names.know(SPARE.host, OTHER)
+        assert (await finding).controls == (OTHER,)
+        await controls.close()
+
+    run(main())
+
+
+def test_pauses_grow_with_the_time_that_it_takes(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each second at first, later a tenth of the time so far, half a minute at most."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        controls = Controls([VPS], BOTH)
+        finding = asyncio.create_task(controls.find())
+        pauses = []
+        for waited in (0.0, 5.0, 100.0, 3600.0):
+            controls._began = loop.time() - waited
+            controls.find_again(())
+            await asyncio.wait(controls._lookups.values())
+            pauses.append(controls._retries[VPS].when() - loop.time())
+        assert pauses == pytest.approx([1.0, 1.0, 10.0, 30.0], abs=0.2)
+        finding.cancel()
+        await asyncio.wait([finding])
+        await controls.close()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_until_the_deadline(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        controls = Controls([VPS, SPARE], BOTH)
         with pytest.raises(ControlUnreachableError, match=r"vps\..*; .*spare\."):
-            await Controls([VPS, SPARE], BOTH).find()
+            await controls.find(deadline=0.05)
+        assert len(names.asked) > 2
+        await controls.close()
+
+    run(main())
+
+
+def test_name_servers_that_say_nothing_are_told_of(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls_module, "FIRST_NOTICE", 0.01)
+
+    async def main() -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+        names.hold(VPS.host)
+        controls = Controls([VPS], BOTH)
+        finding = asyncio.create_task(controls.find(on_waiting=told.put_nowait))
+        assert "no name server has answered for 'vps.example.net' yet" in await told.get()
+        finding.cancel()
+        await asyncio.wait([finding])
+        await controls.close()
+
+    run(main())
+
+
+def test_an_address_of_another_family_never_resolves(run: Run) -> None:
+    """Nothing is waited for."""
+
+    async def main() -> None:
+        with pytest.raises(ControlUnreachableError, match="no address of the family"):
+            await Controls([LITERAL], {6}).find()
 
     run(main())
 
@@ -163,6 +294,7 @@ def test_a_late_failure_is_told(run: Run, names: NameServer) -> None:
         assert told.empty()
         names.release()
         assert VPS.host in await told.get()
+        assert VPS in controls._retries
         await controls.close()
 
     run(main())
@@ -190,11 +322,13 @@ def test_without_any_address_all_answers_are_waited_for(run: Run, names: NameSer
     async def main() -> None:
         names.know(VPS.host, ONE)
         names.hold(VPS.host)
-        finding = asyncio.create_task(Controls([SPARE, VPS], BOTH).find())
+        controls = Controls([SPARE, VPS], BOTH)
+        finding = asyncio.create_task(controls.find())
         await names.wait_for_questions(2)
         assert not finding.done()
         names.release()
         assert (await finding).controls == (ONE,)
+        await controls.close()
 
     run(main())
 
@@ -219,30 +353,34 @@ def test_a_name_that_hangs_does_not_keep_others_from_being_looked_up(
     run(main())
 
 
-async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) -> Address:
+async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) -> list[Address]:
     """Where a control is taken to be that was at ONE, once its name stands for other addresses."""
     names.know(VPS.host, ONE)
     controls = Controls([VPS], BOTH)
     await controls.find()
     names.know(VPS.host, *later)
     told = await again(controls, *silent)
-    return told[0].controls[0] if told else ONE
+    return list(told[0].controls) if told else [ONE]
+
+
+FIVE = [at(f"192.0.2.{number}") for number in range(1, 6)]
 
 
 @pytest.mark.parametrize(
     ("later", "silent", "expected"),
     [
-        ([OTHER], [ONE], OTHER),
-        ([OTHER], [], OTHER),  # it was heard, but its name says that it moves
-        ([OTHER, ONE], [], ONE),  # servers give several in any order
-        ([OTHER, ONE], [ONE], OTHER),
-        ([ONE, OTHER, THIRD], [ONE], OTHER),
-        ([ONE], [ONE], ONE),
-        ([ONE, IPV6], [ONE], ONE),  # no way out of IPv4's silence
-        ([IPV6], [ONE], IPV6),
-        ([IPV6], [], ONE),  # half an answer moves nobody
-        ([IPV6, OTHER], [], OTHER),
-        ([], [ONE], ONE),  # a name server's failure moves nobody
+        ([OTHER], [ONE], [OTHER]),
+        ([OTHER], [], [OTHER]),  # it was heard, but its name says that it moves
+        ([OTHER, ONE], [], [ONE, OTHER]),  # servers give several in any order
+        ([ONE, OTHER], [ONE], [OTHER, ONE]),
+        ([ONE], [ONE], [ONE]),
+        (FIVE, [], FIVE[:4]),
+        (FIVE[::-1], [ONE], FIVE[1:]),  # a silent one makes room
+        ([ONE, IPV6], [ONE], [ONE]),  # no way out of IPv4's silence
+        ([IPV6], [ONE], [IPV6]),
+        ([IPV6], [], [ONE]),  # half an answer moves nobody
+        ([IPV6, OTHER], [], [OTHER]),
+        ([], [ONE], [ONE]),  # a name server's failure moves nobody
     ],
 )
 def test_where_it_is_now(
@@ -250,7 +388,7 @@ def test_where_it_is_now(
     names: NameServer,
     later: list[Address],
     silent: list[Address],
-    expected: Address,
+    expected: list[Address],
 ) -> None:
     async def main() -> None:
         assert await chosen(names, later, *silent) == expected

@@ -150,7 +150,7 @@ def test_a_held_link_follows_and_is_not_disturbed(
 
 
 @pytest.mark.usefixtures("reviewed_soon")
-def test_a_name_of_several_addresses_makes_no_end_hop(run: Run, names: NameServer) -> None:
+def test_an_address_more_changes_nothing_at_the_others(run: Run, names: NameServer) -> None:
     async def main() -> None:
         old, new = Watcher(), Watcher()
         async with (
@@ -162,10 +162,38 @@ def test_a_name_of_several_addresses_makes_no_end_hop(run: Run, names: NameServe
             await a.open()
             await old.wait_for(Registered)
             names.know(NAME, other, address)
+            await new.wait_for(Registered)
             await names.wait_for_questions(len(names.asked) + 3)
             await a.close()
-            assert new.events == []
-            assert len([event for event in old.events if isinstance(event, Registered)]) == 1
+            for each in (old, new):
+                assert len([event for event in each.events if isinstance(event, Registered)]) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("protocol", ["v2", "classic"])
+def test_ends_whose_resolvers_order_differently_meet(
+    run: Run, names: NameServer, protocol: str
+) -> None:
+    """Two controls behind one name, which know nothing of each other."""
+
+    async def main() -> None:
+        ends = [CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"]
+        first = Watcher()
+        async with (
+            control(observer=first) as address,
+            control(elsewhere(address.port)) as other,
+        ):
+            names.know(NAME, address, other)
+            a = Punch(named("a", address.port, **ends[0]))
+            await a.open()
+            await first.wait_for(Registered)
+            names.know(NAME, other, address)
+            b = Punch(named("b", address.port, **ends[1]))
+            await b.open()
+            links = await asyncio.gather(a.linked(), b.linked())
+            assert (links[0].local, links[0].remote) == (links[1].remote, links[1].local)
+            await asyncio.gather(a.close(), b.close())
 
     run(main())
 

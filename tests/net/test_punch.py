@@ -10,6 +10,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.end import End
 from netpunch.core.events import (
     Expired,
     Introduced,
@@ -23,12 +24,14 @@ from netpunch.core.events import (
 )
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
 from netpunch.net.controls import ControlAt
+from netpunch.net.driver import clock
 from netpunch.net.probing import Probing
 from netpunch.net.punch import FAREWELL, Punch, PunchSpec
 from netpunch.net.sockets import SocketOptions, bind
-from tests.net.conftest import Run
+from tests.net.conftest import TIMEOUT, Run
 from tests.net.faulty import FaultySocket, descriptors_left
 from tests.net.machines import client, port_is_free
+from tests.net.names import NameServer
 from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
 
 KEEPALIVE = 0.02
@@ -290,7 +293,7 @@ def test_no_control_has_an_address_of_the_family(run: Run, monkeypatch: pytest.M
         return [Address("2001:db8::1", port)]
 
     async def main() -> None:
-        attempt = Punch(spec("a", Address("vps", 9)))
+        attempt = Punch(spec("a", Address("vps", 9), deadline=0.05))
         with pytest.raises(ControlUnreachableError, match="vps has no address of the family"):
             await attempt.open()
         await attempt.close()
@@ -357,5 +360,53 @@ def test_events_are_observed_and_datagrams_only_if_asked(run: Run) -> None:
             assert watcher.datagrams == []
             for attempt in (a, b):
                 await attempt.close()
+
+    run(main())
+
+
+def test_a_name_that_is_late_is_waited_for_in_the_same_attempt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at boot. What that takes is part of the time until the deadline."""
+    monkeypatch.setattr("netpunch.net.controls.FIRST_RETRY", 0.01)
+    names = NameServer(monkeypatch)
+
+    async def main() -> None:
+        async with control() as address:
+            watcher = Watcher()
+            a = Punch(spec("a", Address("vps", address.port), deadline=TIMEOUT), watcher)
+            opening = asyncio.create_task(a.open())
+            waiting = await watcher.wait_for(Waiting, reason=Reason.NO_CONTROL)
+            assert "cannot resolve 'vps'" in waiting.detail
+            names.know("vps", address)
+            await opening
+            assert isinstance(a._machine, End)
+            assert a._machine._deadline < clock() + TIMEOUT
+            b = Punch(spec("b", address))
+            await b.open()
+            await asyncio.gather(a.linked(), b.linked())
+            await asyncio.gather(a.close(), b.close())
+
+    run(main())
+
+
+def test_an_end_without_a_deadline_waits_for_a_name(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keep`: its deadline counts once there is a partner."""
+    monkeypatch.setattr("netpunch.net.controls.FIRST_RETRY", 0.01)
+    names = NameServer(monkeypatch)
+
+    async def main() -> None:
+        late = spec("a", Address("vps", 9), deadline=0.05, deadline_from_start=False)
+        attempt = Punch(late)
+        opening = asyncio.create_task(attempt.open())
+        began = clock()
+        await names.wait_for_questions(10)
+        assert clock() - began > 0.05
+        assert not opening.done()
+        opening.cancel()
+        await asyncio.wait([opening])
+        await attempt.close()
 
     run(main())
