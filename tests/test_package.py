@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pydoc
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +93,16 @@ def test_every_name_that_is_declared_is_offered() -> None:
 def test_what_observers_get_is_offered() -> None:
     events = {"Waiting", "Introduced", "Linked", "Finished", "Failed", "Registered", "Expired"}
     assert {"Event", "Observer", "Datagram", "UsageError"} | events < set(netpunch.__all__)
+
+
+def test_an_sdist_has_all_that_its_texts_point_to() -> None:
+    root = Path(netpunch.__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    included = set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    texts = [path for path in root.glob("*.md") if path.name in included]
+    assert {"README.md", "PROTOCOL.md"} <= {path.name for path in texts}
+    for text in texts:
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text.read_text())
+        missing = {link for link in links if not (root / link).exists()}
+        assert not missing, text
+        assert {link.partition("/")[0] for link in links} <= included, text
