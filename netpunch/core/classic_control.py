@@ -12,6 +12,9 @@ without having asked, unless it has asked in the meantime. A slot that was not a
 A datagram costs the same however many slots and strangers there are: the 26 announcements are
 signed once and compared, answers are signed when an address changes, and the timer is set to the
 earliest time at which anything could be due, not moved with each datagram.
+
+An announcement carries no nonce: replayed with a forged source it moves the slot and is answered
+there, one datagram for one. How often is limited for each slot, for ends and replays together.
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ from netpunch.wire.drop import Drop
 
 EXPIRE = 95.0
 """Seconds. A Go end announces every 30.5 s: three of its announcements may be lost."""
+ANNOUNCE_RATE, ANNOUNCE_BURST = 5, 20
+"""Announcements to a slot a second, and as many at once, that are taken. An end sends five to eight
+when it starts. Whoever replays one has it answered to where it seems to come from."""
 PUSH_DELAY = 0.4
 """Seconds. A push that arrives while a Go end is closing throws it back to pinging, so a pair
 that is being linked by the answers alone gets the time to finish."""
@@ -53,6 +59,7 @@ class _Slot:
         "_introduction",
         "address",
         "answer",
+        "burst",
         "codec",
         "heard",
         "letter",
@@ -70,6 +77,8 @@ class _Slot:
         self.address: Address | None = None
         self.via: Via = 0
         self.heard = 0.0
+        self.burst = 0
+        """Announcements lately, less ANNOUNCE_RATE for each second."""
         self.push_at = NEVER
         """When the end is to be told of its partner unasked."""
         self.answer: Transmit | None = None
@@ -137,6 +146,11 @@ class ClassicControl(Outbox):
         if slot is None or not compare_digest(slot.signature, data[:SIGNATURE_SIZE]):
             self._reject(data, slot, source, now)
             return
+        burst = slot.burst - int((now - slot.heard) * ANNOUNCE_RATE)
+        if burst >= ANNOUNCE_BURST:
+            self._drop(Drop.OVER_LIMIT)
+            return
+        slot.burst = burst + 1 if burst > 0 else 1
         if source != slot.address or via != slot.via:
             if not is_pingable(source, loopback=True):
                 self._drop(Drop.HOSTILE_ADDRESS)

@@ -6,15 +6,14 @@ an end sends and to whom, and whom it believes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
 
 from netpunch.address import Address, is_loopback, is_pingable
+from netpunch.core.classic_paths import MOST_FOR_ONE, Path, Paths, Sent
 from netpunch.core.classic_states import (
     CLOSE_COUNT,
+    CLOSE_GAP,
     LASTS,
     PONGING_PATIENCE,
     REPEATS,
@@ -56,8 +55,6 @@ ANNOUNCE_JITTER = 0.1
 SILENCE_NOTICE = 3.0
 """An end that nobody answered for so long says so: people read logs."""
 
-MOST_PATHS = 4
-"""Addresses talked to at a time: a partner that moves is followed, ghosts are forgotten."""
 MOST_TOLD = 16
 """Addresses that are told in events, whatever a hostile control or a replay makes up."""
 
@@ -88,22 +85,6 @@ class _Timer(Enum):
 
 
 _TIMERS_UNTIL_LINKED = frozenset(_Timer) - {_Timer.TIMEOUT, _Timer.REPEAT}
-
-
-class _Path(NamedTuple):
-    """A partner's address and the socket that talks to it."""
-
-    via: Via
-    remote: Address
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What went out on a path."""
-
-    pings: int = 0
-    pinged_at: float = 0.0
-    ponged: bool = False
 
 
 class ClassicEnd(Outbox):
@@ -143,9 +124,8 @@ class ClassicEnd(Outbox):
         self._began = now
         self._announced_for = 0.0
         self._closes = 0
-        self._paths: OrderedDict[_Path, _Sent] = OrderedDict()
-        """The one heard of least recently comes first."""
-        self._linked: _Path | None = None
+        self._paths = Paths()
+        self._linked: Path | None = None
         self._told: set[Address] = set()
         self._shortfall = Reason.SECRET_REJECTED_OR_SILENT
         """Why the end has failed, should it fail now."""
@@ -161,7 +141,7 @@ class ClassicEnd(Outbox):
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         payload = self._codec.verify(data)
-        path = _Path(via, source)
+        path = Path(via, source)
         drop = payload if isinstance(payload, Drop) else self._take(payload, path, now)
         if drop is not None:
             self._drop(drop)
@@ -203,7 +183,7 @@ class ClassicEnd(Outbox):
 
     # What arrives. Each returns why nothing was taken, or None.
 
-    def _take(self, payload: bytes, path: _Path, now: float) -> Drop | None:
+    def _take(self, payload: bytes, path: Path, now: float) -> Drop | None:
         match payload.decode("latin-1"):
             case PeerMessage.PING:
                 return self._take_ping(path, now)
@@ -214,25 +194,34 @@ class ClassicEnd(Outbox):
             case _:
                 return self._take_introduction(payload, path, now)
 
-    def _take_introduction(self, payload: bytes, origin: _Path, now: float) -> Drop | None:
+    def _take_introduction(self, payload: bytes, origin: Path, now: float) -> Drop | None:
         introduction = parse_introduction(payload)
         if introduction is None:
             return Drop.UNEXPECTED
         if origin.remote not in self._controls:
             return Drop.UNEXPECTED_SOURCE
-        if introduction.letter != self._partner or not self._takes(Cause.INTRODUCTION):
+        if introduction.letter != self._partner:
             return Drop.UNEXPECTED
         path = self._path_to(introduction.address, loopback=is_loopback(origin.remote.host))
         if path is None:
             return Drop.HOSTILE_ADDRESS
+        if not self._takes(Cause.INTRODUCTION):
+            return self._hear_again(path)
         if self._shortfall is Reason.SECRET_REJECTED_OR_SILENT:
             self._shortfall = Reason.BLOCKED
         self._timers.setdefault(_Timer.DEADLINE, now + self._deadline)
-        self._meet(path, now)
+        self._meet(path, now, named=True)
         self._advance(Cause.INTRODUCTION, now)
         return None
 
-    def _take_ping(self, path: _Path, now: float) -> Drop | None:
+    def _hear_again(self, path: Path) -> Drop | None:
+        """Once ponging, no new address is taken, but the known one may get more pongs."""
+        if self.state is not State.PONGING or path not in self._paths:
+            return Drop.UNEXPECTED
+        self._paths.hear(path, named=True)
+        return None
+
+    def _take_ping(self, path: Path, now: float) -> Drop | None:
         if path.remote in self._controls:  # it would take our answers for announcements
             return Drop.UNEXPECTED_SOURCE
         if not self._takes(Cause.PING):
@@ -240,26 +229,31 @@ class ClassicEnd(Outbox):
         if not is_pingable(path.remote, loopback=True):
             return Drop.HOSTILE_ADDRESS
         self._shortfall = Reason.NOT_AGREED
-        self._pong(path, self._meet(path, now))
+        self._pong(path, self._meet(path, now), now)
         self._advance(Cause.PING, now)
         self._timers[_Timer.TIMEOUT] = now + PONGING_PATIENCE
         return None
 
-    def _take_pong(self, path: _Path, now: float) -> Drop | None:
+    def _take_pong(self, path: Path, now: float) -> Drop | None:
         sent = self._paths.get(path)
         if sent is None or not sent.pings:
             return Drop.UNEXPECTED_SOURCE
         if not self._takes(Cause.PONG):
             return Drop.UNEXPECTED
-        self._transmit(PeerMessage.CLOSE, path)
+        self._paths.hear(path)
+        self._transmit(PeerMessage.CLOSE, path, now)
         if self._linked is None:
             # Pings can't be told apart: with two of them out, which one was answered is open.
             self._link(path, now - sent.pinged_at if sent.pings == 1 else None, now)
             self._closes = 1
         self._advance(Cause.PONG, now)
+        if self.state is State.LINGERING and path == self._linked:
+            # The partner has few pongs to ask with, so each of them gets all the closes it earned.
+            self._closes = CLOSE_COUNT - MOST_FOR_ONE + 1
+            self._timers[_Timer.REPEAT] = now + CLOSE_GAP
         return None
 
-    def _take_close(self, path: _Path, now: float) -> Drop | None:
+    def _take_close(self, path: Path, now: float) -> Drop | None:
         sent = self._paths.get(path)
         if sent is None or not sent.ponged:
             return Drop.UNEXPECTED_SOURCE
@@ -282,45 +276,48 @@ class ClassicEnd(Outbox):
         self._timers[_Timer.ANNOUNCE] = now + gap
 
     def _repeat(self, now: float) -> None:
-        self._timers[_Timer.REPEAT] = now + REPEATS[self.state]
-        if self.state is State.CLOSING:
-            self._close_again(now)
+        if self._linked is not None:
+            self._close_again(self._linked, now)
             return
+        self._timers[_Timer.REPEAT] = now + REPEATS[self.state]
         for path, sent in self._paths.items():
             if self.state is State.PINGING:
                 self._ping(path, sent, now)
             elif sent.ponged:
-                self._pong(path, sent)
+                self._pong(path, sent, now)
 
-    def _close_again(self, now: float) -> None:
-        assert self._linked is not None
-        self._transmit(PeerMessage.CLOSE, self._linked)
+    def _close_again(self, path: Path, now: float) -> None:
+        self._transmit(PeerMessage.CLOSE, path, now)
         self._closes += 1
-        if self._closes == CLOSE_COUNT:
+        if self._closes < CLOSE_COUNT:
+            self._timers[_Timer.REPEAT] = now + CLOSE_GAP
+        elif self.state is State.CLOSING:
             self._advance(Cause.TIMEOUT, now)
 
-    def _ping(self, path: _Path, sent: _Sent, now: float) -> None:
-        sent.pings += 1
-        sent.pinged_at = now
-        self._transmit(PeerMessage.PING, path)
+    def _ping(self, path: Path, sent: Sent, now: float) -> None:
+        if self._transmit(PeerMessage.PING, path, now):
+            sent.pings += 1
+            sent.pinged_at = now
 
-    def _pong(self, path: _Path, sent: _Sent) -> None:
-        sent.ponged = True
-        self._transmit(PeerMessage.PONG, path)
+    def _pong(self, path: Path, sent: Sent, now: float) -> None:
+        if self._transmit(PeerMessage.PONG, path, now):
+            sent.ponged = True
 
-    def _transmit(self, message: PeerMessage, path: _Path) -> None:
+    def _transmit(self, message: PeerMessage, path: Path, now: float) -> bool:
+        """Whether it may be sent; then it is."""
+        if not self._paths.may_send(path, now):
+            return False
         self._send(self._codec.fixed(message), path.remote, path.via)
+        return True
 
     # Paths.
 
-    def _meet(self, path: _Path, now: float) -> _Sent:
+    def _meet(self, path: Path, now: float, *, named: bool = False) -> Sent:
         """What was sent on a path that was just heard of. A new one is pinged at once."""
-        if path in self._paths:
-            self._paths.move_to_end(path)
-            return self._paths[path]
-        if len(self._paths) == MOST_PATHS:
-            self._paths.popitem(last=False)
-        sent = self._paths[path] = _Sent()
+        is_new = path not in self._paths
+        sent = self._paths.hear(path, named=named)
+        if not is_new:
+            return sent
         if self.state is not State.PONGING:
             self._ping(path, sent, now)
         if path.remote not in self._told and len(self._told) < MOST_TOLD:
@@ -328,12 +325,12 @@ class ClassicEnd(Outbox):
             self._emit(Introduced(path.remote))
         return sent
 
-    def _path_to(self, address: Address, *, loopback: bool) -> _Path | None:
+    def _path_to(self, address: Address, *, loopback: bool) -> Path | None:
         """How to reach an address that control named; None if that must not or cannot be."""
         via = self._via_for(address.family)
         if via is None or address in self._controls or not is_pingable(address, loopback=loopback):
             return None
-        return _Path(via, address)
+        return Path(via, address)
 
     def _via_for(self, family: int) -> Via | None:
         return next((via for via, local in self._sockets.items() if local.family == family), None)
@@ -374,7 +371,7 @@ class ClassicEnd(Outbox):
     def _time_out(self, now: float) -> None:
         self._advance(Cause.TIMEOUT, now)
 
-    def _link(self, path: _Path, rtt: float | None, now: float) -> None:
+    def _link(self, path: Path, rtt: float | None, now: float) -> None:
         self._linked = path
         local = self._sockets[path.via]
         duration = now - self._began

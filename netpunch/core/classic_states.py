@@ -18,7 +18,8 @@ its first close it is gone. Hence: an end that has ponged pings no more and take
 and one that is linked lingers, so that a partner that lost every close isn't stranded.
 
 Classic messages carry no nonce: a recorded ping, replayed, looks like a new one. What it can do
-is bounded: few addresses are talked to, and an end whose pongs lead nowhere starts over.
+is bounded: few addresses are talked to, each gets few datagrams for one (`core.classic_paths`), and
+an end whose pongs lead nowhere starts over.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, cast
 
+from netpunch.core import classic_control
 from netpunch.library.api import serve_control
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.net.loop import loop_factory, run
@@ -124,7 +125,9 @@ def control(
     profile: bool = False,
     listen: str = "127.0.0.1:0",
 ) -> None:
-    """A control node as programs run it; with `profile` it says in the end where time went."""
+    """A control node as programs run it, but that one classic end may ask as often as it can: what
+    an answer costs is the question. With `profile` it says in the end where time went."""
+    classic_control.ANNOUNCE_BURST = sys.maxsize
     profiler = cProfile.Profile()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         loop = runner.get_loop()
