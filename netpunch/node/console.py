@@ -8,15 +8,19 @@ from netpunch.node.output_lines import printable
 
 
 class Console:
-    """`write` takes a line and never blocks. Quiet: errors only."""
+    """`write` takes a line and never blocks. Quiet: errors only. `news`: whether to say what
+    happened, too."""
 
-    def __init__(self, write: Callable[[bytes], bool], *, quiet: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[bytes], bool], *, quiet: bool = False, news: bool = True
+    ) -> None:
         self._write = write
         self._quiet = quiet
+        self._news = news and not quiet
 
     def say(self, text: str) -> None:
         """What happened."""
-        if not self._quiet:
+        if self._news:
             self._put(text)
 
     def warn(self, text: str) -> None:

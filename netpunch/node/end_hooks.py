@@ -67,8 +67,10 @@ class EndHooks:
         self.phase = Phase.FREE
         self.complaint = ""
         """What was wrong when the check last failed."""
-        self._check_printed = ""
-        """The last line of the check that runs, or has run."""
+        self._check_lines: list[tuple[str, str]] = []
+        """What the check that runs, or has run, has printed: stream and text."""
+        self._check_failure: object = None
+        """How the check before it failed; None: it did not, or there was none."""
         self._gently = False
         self._hurried_at: float | None = None
         """When the end was stopped, and not gently."""
@@ -94,7 +96,6 @@ class EndHooks:
     async def is_alive(self) -> bool:
         """Whether the check passes; never without one. Raises ResourcesError when it could not be
         run for the moment: then nobody knows."""
-        self._check_printed = ""
         result = await self._run("check", self._end.check, self._who)
         if result is None:
             return False
@@ -102,7 +103,8 @@ class EndHooks:
             raise ResourcesError(f"cannot check the link: {result.err}")
         passed = result.outcome is Outcome.DONE
         if not passed:
-            printed = f"; it printed: {self._check_printed}" if self._check_printed else ""
+            text = next((text for _, text in reversed(self._check_lines) if text.strip()), "")
+            printed = f"; it printed: {text.strip()}" if text else ""
             err = (result.err or str(result.exit)).removeprefix(f"{self._end.check[0]}: ")
             self.complaint = f"`{' '.join(self._end.check)}`: {err}{printed}"
         return passed
@@ -146,12 +148,13 @@ class EndHooks:
             await outlast(asyncio.ensure_future(running))
 
     def show_output(self, name: str, stream: str, text: str) -> None:
-        """A line that a hook or the command printed. What checks print, people need not see."""
-        self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
+        """A line that a hook or the command printed. What a check prints matters only once it has
+        failed."""
         if name == "check":
-            self._check_printed = text.strip() or self._check_printed
-        else:
-            self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
+            self._check_lines.append((stream, text))
+            return
+        self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
+        self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
 
     async def _run(
         self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None = None
@@ -176,7 +179,7 @@ class EndHooks:
         async with contextlib.AsyncExitStack() as turn:
             await self._take(turn)
             previous, self.phase = self.phase, BEGUN.get(name, self.phase)
-            started = self._emit(EventName.HOOK_START, name, argv=argv)
+            started = self._start(name, argv)
             hook = Hook(
                 argv,
                 self._end.directory,
@@ -189,7 +192,10 @@ class EndHooks:
             try:
                 result = await self._run_hurrying(name, hook)
             finally:
-                self._tell_end(name, result)
+                if name != "check":
+                    self._tell_end(name, result)
+                elif result is not None:
+                    self._tell_check(result)
             if result is not None and not result.was_run:
                 self.phase = previous  # an `up` that could not be started answers no `before`
             elif result is not None and result.outcome is Outcome.DONE:
@@ -227,6 +233,30 @@ class EndHooks:
             return min(CHECK_TIMEOUT, self._end.check_every)
         limit = self._end.hooks.timeout
         return limit if self._hurried_at is None else min(STOPPED_TIMEOUT, limit)
+
+    def _start(self, name: str, argv: Argv) -> Record:
+        """The event that begins it. A check's is only for itself: only its end shows whether there
+        is anything to tell."""
+        if name != "check":
+            return self._emit(EventName.HOOK_START, name, argv=argv)
+        self._check_lines = []
+        return self._services.journal.draft(
+            EventName.HOOK_START, pair=self._end.pair, end=self._end.end, hook=name, argv=argv
+        )
+
+    def _tell_check(self, result: HookResult) -> None:
+        """Only that it fails, and that it passes again: else the same is told every few seconds for
+        ever. What it printed, when that is not what it printed the time before."""
+        failure = None
+        if result.outcome is not Outcome.DONE:
+            failure = (result.exit, result.err, self._check_lines)
+        before, self._check_failure = self._check_failure, failure
+        if failure is None and before is None:
+            return
+        if failure != before:
+            for stream, text in self._check_lines:
+                self._emit(EventName.HOOK_OUTPUT, "check", stream=stream, text=text)
+        self._tell_end("check", result)
 
     def _tell_end(self, name: str, result: HookResult | None) -> None:
         if result is None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,14 @@ def run_site(path: Path, options: RunOptions) -> int:
     """See `netpunch.node.run_site`."""
     site, part = _read(path, options)
     output, errors = Sink(1), Sink(2, "standard error")
-    console = Console(errors.put, quiet=options.quiet)
+    journald = both_reach_the_journal(os.environ)
+    # One reader is told everything once: as asked for, or else as people read it.
+    console = Console(
+        errors.put, quiet=options.quiet, news=not (journald and options.format == "json")
+    )
     board = Board()
-    journal = Journal(output.put, node=part.node, style=_style(options), observer=board.take)
+    style = _style(options, journald=journald)
+    journal = Journal(output.put, node=part.node, style=style, observer=board.take)
     notifier = Notifier.from_environment()
     services = Services(
         journal,
@@ -68,9 +74,24 @@ def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
     return site, part
 
 
-def _style(options: RunOptions) -> Style:
+def both_reach_the_journal(environ: Mapping[str, str], descriptors: Sequence[int] = (1, 2)) -> bool:
+    """Whether systemd has connected standard output and standard error to its journal: in
+    JOURNAL_STREAM (systemd.exec(5)) it names that file, as another may have taken its place."""
+    stream = environ.get("JOURNAL_STREAM")
+    if not stream:
+        return False
+    try:
+        found = [os.fstat(descriptor) for descriptor in descriptors]
+    except OSError:
+        return False
+    return all(f"{each.st_dev}:{each.st_ino}" == stream for each in found)
+
+
+def _style(options: RunOptions, *, journald: bool) -> Style:
     if options.format is not None:
         return Style(options.format)
+    if journald:
+        return Style.NONE
     return Style.TEXT if sys.stdout is not None and sys.stdout.isatty() else Style.JSON
 
 

@@ -65,12 +65,15 @@ class EventName(StrEnum):
 
 
 class Style(StrEnum):
-    """What standard output carries: the values of `--format`."""
+    """What standard output carries."""
 
     JSON = "json"
     """Every event as a record."""
     TEXT = "text"
     """The rendered template of each link, nothing else."""
+    NONE = "none"
+    """Nothing: no option, but what a journal gets, which has the lines for people from standard
+    error."""
 
 
 _STAMP = ("v", "ts", "seq", "run", "event")
@@ -145,11 +148,8 @@ class Journal:
 
         The addresses `local` and `remote` become laddr, lhost, lport and raddr, rhost, rport.
         Fields that are None or not finite are left out, floats are rounded to a thousandth."""
-        record = self._stamped(event)
-        fields = _with_split_addresses(fields)
-        for name in sorted(fields, key=lambda name: _POSITION.get(name, len(_POSITION))):
-            if (value := _plain(fields[name])) is not None:
-                record[name] = value
+        self._seq += 1
+        record = self._record(event, fields, seq=self._seq)
         if self._style is Style.JSON:
             told = {"dropped": self._untold} if self._untold else {}
             self._put(encode(record | told))
@@ -157,18 +157,28 @@ class Journal:
             self._observer(record)
         return record
 
+    def draft(self, event: EventName, **fields: Value) -> Record:
+        """An event's record for a hook alone: without a number, and neither written nor counted."""
+        return self._record(event, fields)
+
     def show_link(self, text: str) -> None:
         """Write the rendered template of a link, in text style only."""
         if self._style is Style.TEXT:
             self._put(_utf8(text + "\n").encode())
 
-    def _stamped(self, event: EventName) -> Record:
-        self._seq += 1
-        now = rfc3339(self._clock())
-        record: Record = {"v": VERSION, "ts": now, "seq": self._seq, "run": self.run}
-        record["event"] = event.value
+    def _record(
+        self, event: EventName, fields: dict[str, Value], *, seq: int | None = None
+    ) -> Record:
+        record: Record = {"v": VERSION, "ts": rfc3339(self._clock())}
+        if seq is not None:
+            record["seq"] = seq
+        record |= {"run": self.run, "event": event.value}
         if self.node is not None:
             record["node"] = self.node
+        fields = _with_split_addresses(fields)
+        for name in sorted(fields, key=lambda name: _POSITION.get(name, len(_POSITION))):
+            if (value := _plain(fields[name])) is not None:
+                record[name] = value
         return record
 
     def _put(self, line: bytes) -> None:

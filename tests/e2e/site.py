@@ -100,10 +100,10 @@ class Site:
         path = self.folder / "hooks.log"
         return path.read_text().splitlines() if path.exists() else []
 
-    def wait_for_hooks(self, *wanted: str) -> None:
-        """Until the log has all of these lines."""
+    def wait_for_hooks(self, *wanted: str, count: int = 1) -> None:
+        """Until the log has all of these lines, each so often."""
         deadline = time.monotonic() + EVENT_SECONDS
-        while not set(wanted) <= set(self.hook_log()):
+        while any(self.hook_log().count(line) < count for line in wanted):
             assert time.monotonic() < deadline, f"no {wanted}, but {self.hook_log()}"
             time.sleep(POLL_SECONDS)
 

@@ -11,6 +11,8 @@ from tests.node.children import needs_proc
 
 QUICK: Settings = {"mode": "keep", "retry_after": "100ms"}
 ALIVE_FILE = ["test", "-e", "alive"]
+COUNTED_CHECK = ["sh", "-c", 'echo "check $NETPUNCH_END" >>hooks.log; test -e alive']
+"""A check that passes is not told, so it tells itself."""
 
 
 def test_a_held_link(site: Site) -> None:
@@ -100,14 +102,15 @@ def test_a_check_that_fails_twice(site: Site) -> None:
     site.write(
         {"p": {}},
         secret="generate",
-        check=ALIVE_FILE,
+        check=COUNTED_CHECK,
         check_every="50ms",
         hooks=site.hooks(up="touch alive", down="rm -f alive"),
         **QUICK,
     )
     program = site.run()
     for end in "ab":
-        program.wait_for("hook.end", 3, end=end, hook="check")
+        program.wait_for("hook.end", end=end, hook="check", outcome="done")
+        site.wait_for_hooks(f"check {end}", count=site.hook_log().count(f"check {end}") + 2)
     assert not program.events("pair.down")
     (site.folder / "alive").unlink()
     for end in "ab":

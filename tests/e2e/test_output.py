@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.assertions import STOP_SECONDS
-from tests.e2e.harness import EVENT_SECONDS, NETPUNCH, Netpunch, free_port
+from tests.e2e.harness import EVENT_SECONDS, NETPUNCH, REPOSITORY, Netpunch, free_port
 from tests.e2e.site import POLL_SECONDS, Site
 
 SETTLED_LOOKS = 20
@@ -200,3 +201,40 @@ def test_closed_standard_descriptors_change_nothing_else(site: Site, closed: str
         assert len(program.events("pair.up")) == 2
         assert len(program.lines) == len(program.events()), "and nothing but events"
     assert ("linked" in program.said) == ("2>" not in closed)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_json"),
+    [((), False), (("--format", "json"), True), (("--format", "text"), False)],
+)
+def test_a_journal_is_told_everything_once(
+    site: Site, options: tuple[str, ...], is_json: bool
+) -> None:
+    """Standard output and standard error are the same stream, as systemd's journal is."""
+    site.write({"p": {}}, secret="generate")
+    journal, stream = socket.socketpair()
+    found = os.fstat(stream.fileno())
+    with journal, stream:
+        process = subprocess.Popen(
+            [*NETPUNCH, "run", str(site.file), *options],
+            env=os.environ | {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stdout=stream.fileno(),
+            stderr=stream.fileno(),
+            cwd=REPOSITORY,
+        )
+        stream.close()
+        with process, journal.makefile("r", encoding="utf-8") as lines:
+            told = [line.rstrip("\n") for line in lines]
+        assert process.returncode == 0, told
+    linked = [line for line in told if "linked" in line or '"event":"pair.up"' in line]
+    assert len(linked) == 2, told
+    assert all(line.startswith("{") is is_json for line in told), told
+
+
+def test_what_is_not_the_journal_s_is_as_ever(site: Site) -> None:
+    """A service whose output was sent elsewhere inherits the variable."""
+    site.write({"p": {}}, secret="generate")
+    program = site.run(env={"JOURNAL_STREAM": "9:12345"})
+    assert program.wait_exit() == 0
+    assert len(program.events("pair.up")) == 2
+    assert program.said.count(" linked ") == 2

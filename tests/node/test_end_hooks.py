@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import stat
 from pathlib import Path
@@ -191,6 +192,50 @@ def test_a_check(run: Run[Any], tmp_path: Path, status: int, alive: bool) -> Non
         assert await hooks.is_alive() is alive
         assert told.said == [], "a check that fails is nothing to warn of"
         assert phase_of(hooks) is Phase.FREE
+
+    run(main())
+
+
+def test_a_check_is_told_when_it_fails_and_when_it_passes_again(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    """Else one that passes every few seconds fills the log."""
+
+    async def main() -> None:
+        told = Told()
+        hooks = EndHooks(end_with(tmp_path, check=["./check"]), told.services)
+
+        async def check(printed: str, status: int) -> list[str]:
+            script(tmp_path / "check", f"echo {printed}; exit {status}")
+            before = len(told.records)
+            assert await hooks.is_alive() is (status == 0)
+            return [
+                str(record.get("text") or record["outcome"]) for record in told.records[before:]
+            ]
+
+        assert await check("12 ms", 0) == []
+        assert await check("13 ms", 0) == []
+        assert await check("no route", 1) == ["no route", "failed"]
+        assert await check("no route", 1) == ["failed"], "it prints the same"
+        assert await check("no answer", 1) == ["no answer", "failed"]
+        assert await check("no answer", 2) == ["no answer", "failed"], "another exit status"
+        assert await check("14 ms", 0) == ["14 ms", "done"]
+        assert await check("15 ms", 0) == []
+        numbers = [record["seq"] for record in told.records]
+        assert numbers == list(range(1, len(numbers) + 1)), "none seems to be lost"
+
+    run(main())
+
+
+def test_a_check_gets_the_event_of_its_start(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        script(tmp_path / "check", "cat >event")
+        hooks = EndHooks(end_with(tmp_path, check=["./check"]), told.services)
+        assert await hooks.is_alive()
+        event = json.loads((tmp_path / "event").read_text())
+        assert (event["event"], event["hook"]) == ("hook.start", "check")
+        assert (event["pair"], event["end"]) == ("p", "a")
 
     run(main())
 
