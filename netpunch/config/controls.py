@@ -53,5 +53,6 @@ def _control(found: Found, *, alone: bool, problems: Problems) -> Draft[Control]
         observe=observe,
         expire=given.get("expire", EXPIRE),
         position=found.position,
+        public=given.get("public", ()),
     )
     return Draft(control, settings, found.path, found.position)

@@ -64,6 +64,7 @@ def _control(control: Control) -> dict[str, Any]:
         listen=[str(address) for address in control.listen],
         observe=[str(address) for address in control.observe] or "off",
         expire=_duration(control.expire),
+        public=list(control.public) or None,
     )
 
 

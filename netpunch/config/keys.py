@@ -42,6 +42,9 @@ _listen = scalar(
     'an address to listen on, such as ":10001", "192.0.2.1:10001" or "[2001:db8::1]:10001"',
     values.bound_host_port,
 )
+_public = scalar(
+    "an IP address or a host name without a port, such as 198.51.100.7", values.public_host
+)
 _send_to = scalar('an address such as "127.0.0.1:51820"', values.reachable_host_port)
 _local = scalar(
     'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
@@ -153,6 +156,7 @@ _control = record(
         "listen": one_or_list(_listen, "an address, or a list of them"),
         "observe": off_or(one_or_list(_listen, "an address, a list of them, or off"), ()),
         "expire": _duration,
+        "public": one_or_list(_public, "a public address, or a list of them"),
     },
     required=("address",),
     wanted='a mapping such as {node: vps, address: "vps.example.net:10001"}',

@@ -61,6 +61,8 @@ class Control(NamedTuple):
     """Second port; empty when off."""
     expire: float
     position: Position
+    public: tuple[str, ...] = ()
+    """Names or IPs at which the world sees this control's network; empty: those of `address`."""
 
 
 Argv = tuple[str, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from netpunch.address import canonical_host, is_loopback
+from netpunch.address import canonical_host, is_loopback, is_private
 from netpunch.config.model import HostPort
 
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -110,6 +110,20 @@ def reaches(destination: HostPort, bound: HostPort) -> bool:
     if bound.host in WILDCARDS:
         return any(is_loopback(host) for host in hosts)
     return bound.host in hosts
+
+
+def public_host(text: str) -> str:
+    """A host name, or an IP address that is seen across the Internet."""
+    try:
+        host = canonical_host(text) if ":" in text else _host(text)
+    except ValueError:
+        raise ValueError("is no IP address and no host name") from None
+    if not host or host in WILDCARDS:
+        raise ValueError("names no host")
+    is_name = ":" not in host and not _is_number(host.rpartition(".")[2])
+    if not is_name and is_private(host):
+        raise ValueError("is a private address, which nobody elsewhere can send to")
+    return host
 
 
 def _is_number(text: str) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
-from netpunch.errors import NetpunchError
+from netpunch.core.events import Event, Registered
 from netpunch.net.listener import Listener
-from netpunch.net.resolve import resolve
+from netpunch.net.observer import Datagram
+from netpunch.node.own_network import OwnNetwork
 from netpunch.node.plan import ControlPlan
 from netpunch.node.reporter import control_observer
 from netpunch.node.services import Services
@@ -30,7 +29,8 @@ class ControlTask:
             ClassicControl(plan.secrets, names=plan.names),
         )
         self._listener: Listener | None = None
-        self._lookup: asyncio.Task[None] | None = None
+        self._report = control_observer(plan.control.name, services)
+        self._own_network = OwnNetwork(plan.control.name, self._machine.v2, services)
 
     async def start(self) -> None:
         """Binds; raises PortInUseError, PermissionsError, ConfigurationError."""
@@ -39,7 +39,7 @@ class ControlTask:
             self._machine,
             [(each.host, each.port) for each in control.listen],
             observe=[(each.host, each.port) for each in control.observe],
-            observer=control_observer(control.name, self._services),
+            observer=self._observe,
             trace=self._services.trace,
         )
         listener.open()
@@ -47,7 +47,7 @@ class ControlTask:
         self._services.board.add_control(control.name, self.status)
         for error in listener.refused:
             self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
-        self._lookup = asyncio.create_task(self._learn_own_hosts())
+        self._own_network.learn(control)
         addresses = list(dict.fromkeys(listener.addresses))
         self._services.journal.emit(
             EventName.CONTROL_READY, control=control.name, addresses=list(map(str, addresses))
@@ -56,11 +56,14 @@ class ControlTask:
         self._services.console.say(f"control {control.name}: listening on {shown}")
 
     def update(self, plan: ControlPlan) -> bool:
-        """Takes over the pairs of a new plan and its `expire`; False if more than that differs."""
-        expire = plan.control.expire
-        if plan.control != self.plan.control._replace(expire=expire):
+        """Takes over the pairs of a new plan, its `expire` and `public`; False if more than that
+        differs."""
+        expire, public = plan.control.expire, plan.control.public
+        if plan.control != self.plan.control._replace(expire=expire, public=public):
             return False
-        self.plan = plan
+        before, self.plan = self.plan, plan
+        if public != before.control.public:
+            self._own_network.learn(plan.control)
         self._machine.v2.replace_pairs(plan.keys)
         self._machine.v2.expire_after(expire)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
@@ -82,16 +85,12 @@ class ControlTask:
 
     async def stop(self) -> None:
         """Closes its sockets."""
-        if self._lookup is not None:
-            self._lookup.cancel()
-            await asyncio.gather(self._lookup, return_exceptions=True)
+        await self._own_network.stop()
         if self._listener is not None:
             self._services.board.remove_control(self.plan.control.name)
             self._listener.close()
 
-    async def _learn_own_hosts(self) -> None:
-        """An end on this very host may be seen at loopback; its partner is given our address."""
-        address = self.plan.control.address
-        with contextlib.suppress(NetpunchError):  # without a name, only such ends suffer
-            found = await resolve(address.host, address.port)
-            self._machine.v2.own_hosts.update({each.family: each.host for each in reversed(found)})
+    def _observe(self, seen: Datagram | Event) -> None:
+        self._report(seen)
+        if isinstance(seen, Registered):
+            self._own_network.registered(seen)

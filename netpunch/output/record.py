@@ -58,6 +58,8 @@ class EventName(StrEnum):
     CONTROL_FAILED = "control.failed"
     """It cannot serve: at all, or one `pair`."""
     CONTROL_EXPIRED = "control.expired"
+    CONTROL_END_INSIDE = "control.end_inside"
+    """An end comes from this control's own network, or from its gateway."""
     AUTH_REJECTED = "auth.rejected"
     ROLE_CONFLICT = "role.conflict"
     DATAGRAM = "datagram"

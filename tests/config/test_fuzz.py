@@ -24,7 +24,19 @@ quickly = settings(
 KEYS = [
     *DEFAULTS,
     *("version", "control", "defaults", "pairs", "a", "b", "p", "status", "metrics", "textfile"),
-    *("name", "address", "listen", "observe", "expire", "to", "before", "up", "timeout", "files"),
+    *(
+        "name",
+        "address",
+        "listen",
+        "observe",
+        "expire",
+        "public",
+        "to",
+        "before",
+        "up",
+        "timeout",
+        "files",
+    ),
 ]
 TEXTS = st.one_of(
     st.sampled_from(["", "off", "on", "1", "keep", "classic", "a-b", "5s", ":1", "h:1", "{pair}"]),

@@ -43,7 +43,7 @@ control:
     listen: [":10001", "[::1]:7000"]
     observe: off
     expire: 90s
-  - {node: other, address: other.example.net:7, observe: "127.0.0.1:9"}
+  - {node: other, address: other.example.net:7, observe: "127.0.0.1:9", public: [h, "2001:db8::7"]}
 defaults:
   mode: keep
   control: vps
@@ -150,6 +150,7 @@ def test_every_key(
     assert vps.address == HostPort("2001:db8::1", 10001)
     assert vps.listen == (HostPort("", 10001), HostPort("::1", 7000))
     assert (vps.observe, vps.expire) == ((), 90.0)
+    assert (vps.public, other.public) == ((), ("h", "2001:db8::7"))
     assert (other.name, other.observe) == ("other", (HostPort("127.0.0.1", 9),))
     assert site.node == "vps"
     assert (site.status, site.metrics_textfile) == (

@@ -8,7 +8,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Registered
-from netpunch.errors import ControlUnreachableError, PortInUseError
+from netpunch.errors import PortInUseError
 from netpunch.net.punch import Punch
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
@@ -146,50 +146,19 @@ def test_another_address_is_more_than_pairs(run: Run[Any], tmp_path: Path) -> No
     run(main())
 
 
-def test_an_end_on_this_host_is_given_the_address_of_control(
-    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked_up = asyncio.Event()
-
-    async def resolve(host: str, port: int) -> list[Address]:
-        looked_up.set()
-        return [
-            Address("192.0.2.1", port),
-            Address("192.0.2.2", port),
-            Address("2001:db8::1", port),
-        ]
-
-    monkeypatch.setattr("netpunch.node.control_task.resolve", resolve)
-
-    async def main() -> None:
-        control = ControlTask(plan(tmp_path, address="vps.example:1"), Told().services)
-        await control.start()
-        await looked_up.wait()
-        await asyncio.sleep(0)
-        assert control._machine.v2.own_hosts == {4: "192.0.2.1", 6: "2001:db8::1"}
-        await control.stop()
-
-    run(main())
-
-
-@pytest.mark.parametrize("answers", [True, False])
-def test_its_own_name_need_not_resolve(
-    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
-) -> None:
-    async def resolve(host: str, port: int) -> list[Address]:
-        if not answers:
-            await asyncio.Event().wait()
-        raise ControlUnreachableError("no")
-
-    monkeypatch.setattr("netpunch.node.control_task.resolve", resolve)
+def test_another_public_address_needs_no_new_control(run: Run[Any], tmp_path: Path) -> None:
+    planned = plan(tmp_path, public="192.0.2.1")
 
     async def main() -> None:
         told = Told()
-        control = ControlTask(plan(tmp_path, address="vps.example:1"), told.services)
+        control = ControlTask(planned, told.services)
         await control.start()
+        moved = planned.control._replace(public=("192.0.2.2",))
+        assert control.update(planned._replace(control=moved))
         await asyncio.sleep(0)
+        assert control._machine.v2.own_hosts == {4: "192.0.2.2"}
+        assert len(told.of("control.ready")) == 1
         await control.stop()
-        assert len(told.said) == 1
 
     run(main())
 

@@ -1,0 +1,126 @@
+"""A control's own network: where the world sees it, and which ends come from inside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from netpunch.address import is_loopback, is_private
+from netpunch.config.model import Control
+from netpunch.core.control_v2 import ControlV2
+from netpunch.core.events import Registered
+from netpunch.errors import NetpunchError
+from netpunch.net.resolve import is_literal, resolve
+from netpunch.node.services import Services
+from netpunch.output.record import EventName
+
+REVIEW = 300.0
+"""Seconds between two look-ups of a name: at home the public address changes while control runs."""
+RETRY = 10.0
+"""Seconds after a look-up that found nothing: at boot name servers may come later."""
+MOST_TOLD = 16
+"""Hosts inside that are told of: a log is no place for a whole network."""
+
+
+class OwnNetwork:
+    """Tells the machine where the world sees its network, and people of the ends inside it."""
+
+    def __init__(self, name: str, machine: ControlV2, services: Services) -> None:
+        self._name = name
+        self._machine = machine
+        self._services = services
+        self._learning: asyncio.Task[None] | None = None
+        self._looked_up = False
+        self._serves_outside = False
+        self._untold: dict[str, Registered] = {}
+        self._told: set[str] = set()
+
+    def learn(self, control: Control) -> None:
+        """From now on looks up where the world sees this control."""
+        if self._learning is not None:
+            self._learning.cancel()
+        hosts = control.public or (control.address.host,)
+        self._learning = asyncio.create_task(self._learn(hosts))
+
+    async def stop(self) -> None:
+        """Looks nothing up any more."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+
+    def registered(self, event: Registered) -> None:
+        """An end is there. A control that serves private networks only has nothing to tell."""
+        host = event.address.host
+        room = MOST_TOLD - len(self._told) - len(self._untold)
+        if not is_private(host):
+            self._serves_outside = True
+        elif room and host not in self._told and not is_loopback(host):
+            self._untold[host] = event
+        if self._untold:
+            self._tell()
+
+    async def _learn(self, hosts: Sequence[str]) -> None:
+        """One public address of each family, the first that a name gives; what was known stays
+        while no name resolves."""
+        while True:
+            found: dict[int, str] = {}
+            for host in hosts:
+                for public in await _public_hosts(host):
+                    found.setdefault(6 if ":" in public else 4, public)
+            if found:
+                self._machine.own_hosts = found
+            self._looked_up = True
+            self._tell()
+            if all(map(is_literal, hosts)):
+                return
+            await asyncio.sleep(REVIEW if found else RETRY)
+
+    def _tell(self) -> None:
+        if not self._looked_up or not (self._serves_outside or self._machine.own_hosts):
+            return
+        from netpunch.net.gateway import default_gateways  # seldom needed
+
+        gateways = {gateway.host for gateway in default_gateways()} if self._untold else set()
+        for host, event in self._untold.items():
+            self._told.add(host)
+            self._tell_of(event, from_gateway=host in gateways)
+        self._untold.clear()
+
+    def _tell_of(self, event: Registered, *, from_gateway: bool) -> None:
+        pair, end, address = event
+        public = self._machine.own_hosts.get(address.family)
+        self._services.journal.emit(
+            EventName.CONTROL_END_INSIDE,
+            pair=pair,
+            end=end,
+            remote=address,
+            public=public,
+            from_gateway=from_gateway,
+            control=self._name,
+        )
+        told = f"partners elsewhere are told {public}, with the same port"
+        if public is None:
+            told = "partners elsewhere can't send there: set `public` to the address at which the "
+            told += "world sees this network"
+        if from_gateway:
+            self._services.console.warn(
+                f"control {self._name}: {pair} {end} comes from {address}, this host's own "
+                "gateway: something there hides who sends. If ends elsewhere come from there, "
+                "too, they can't be linked: give a container the host's network, or forward the "
+                f"port without translating the source. If only ends in this network do, {told}"
+            )
+            return
+        tell = self._services.console.say if public else self._services.console.warn
+        tell(
+            f"control {self._name}: {pair} {end} at {address} is in this control's network; {told}"
+        )
+
+
+async def _public_hosts(host: str) -> list[str]:
+    """Those that a name gives; none while it doesn't resolve, or to private ones only, as a host's
+    own name may on that host."""
+    try:
+        found = await resolve(host, 0)
+    except NetpunchError:
+        return []
+    return [each.host for each in found if not is_private(each.host)]
