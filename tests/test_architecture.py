@@ -19,14 +19,14 @@ MODULES = {
 }
 LONGEST_FILE = 400
 
-PLAIN = {"errors", "address", "reasons", "redacted", "template", "_version"}
+PLAIN = {"errors", "address", "reasons", "redacted", "template", "tunnels", "_version"}
 """Modules on top that everybody may use. They know of no package, and of each other only so:"""
 PLAIN_IMPORTS = {"template": {"errors"}}
 
 MAY_IMPORT = {
     "wire": {"address", "errors"},
     "core": {"wire", "address", "errors", "reasons", "redacted"},
-    "net": {"core", "wire", "address", "errors", "reasons", "redacted"},
+    "net": {"core", "wire", "address", "errors", "reasons", "redacted", "tunnels"},
     "config": {"address", "errors", "redacted", "template"},
     "output": {"address", "errors", "reasons", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,

@@ -1,4 +1,4 @@
-"""`netpunch check FILE...`: validates without touching the network."""
+"""`netpunch check FILE...`: validates without asking any control."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from netpunch.config.secrets import Role
 
 DESCRIPTION = """\
-Validate site files without touching the network: every error at once, each with
+Validate site files without asking any control: every error at once, each with
 its file, line and column. Only the secrets that this node needs are opened; of
-those, a `credential` only in its systemd service or with --credentials.
+those, a `credential` only in its systemd service or with --credentials. Warns if
+the route to a control leads into a VPN's tunnel of this host.
 """
 EPILOG = f"""\
 examples:
@@ -64,6 +65,10 @@ def check(file: str, options: argparse.Namespace) -> int:
         tell(str(error))
         return error.exit_code
     if code == 0:
+        from netpunch.cli.check_routes import route_warnings
+
+        for warning in route_warnings(site, part):
+            tell(warning)
         report(site, part, show=options.show)
     return code
 

@@ -121,6 +121,11 @@ class Controls:
             lookup.add_done_callback(self._tell_outcome)
         return self._whereabouts()
 
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where they are, as far as is known."""
+        return self._whereabouts().controls
+
     def follow(self, end: Follower, driver: Driver) -> None:
         """From now on the end is told whenever some control is found, or is elsewhere. To be
         called in one go with `find`."""

@@ -22,6 +22,7 @@ from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
 from netpunch.net.observer import Datagram
+from netpunch.net.pktinfo import Ancillary, send_from
 from netpunch.net.sockets import bind, queue_drops
 
 T = TypeVar("T")
@@ -47,6 +48,9 @@ HOP_LIMIT = {
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
 
+ADDRESS_GONE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+"""What Linux answers when it is to send from an address that this host does not have now."""
+
 TIMER_ROUNDING = 0.0005
 """uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
 
@@ -60,7 +64,7 @@ class SocketUser(Machine, Protocol):
 class Endpoint:
     """A socket of a driver. `local` is the address it is bound to."""
 
-    __slots__ = ("_address_of", "_driver", "_sock", "local", "via")
+    __slots__ = ("_address_of", "_driver", "_pinned", "_sock", "_source", "local", "via")
 
     def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
         self._driver = driver
@@ -68,6 +72,8 @@ class Endpoint:
         self._address_of = _ipv6_address if sock.family == socket.AF_INET6 else _ipv4_address
         self.via = via
         self.local = self._address_of(sock.getsockname())
+        self._pinned: Address | None = None
+        self._source: Ancillary = []
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins to read."""
@@ -93,11 +99,27 @@ class Endpoint:
         if ttl:
             return self._send_near(data, destination, ttl)
         try:
-            self._sock.sendto(data, destination)
+            if destination == self._pinned:
+                self._send_pinned(data, destination)
+            else:
+                self._sock.sendto(data, destination)
         except OSError as error:
             self._driver.count_error(error)
             return False
         return True
+
+    def pin(self, destination: Address, host: str) -> None:
+        """From now on datagrams to `destination` leave from this own address, whenever this host
+        has it. For wildcard sockets on Linux."""
+        self._pinned, self._source = destination, send_from(host)
+
+    def _send_pinned(self, data: bytes, destination: Address) -> None:
+        try:
+            self._sock.sendmsg((data,), self._source, 0, destination)
+        except OSError as error:
+            if error.errno not in ADDRESS_GONE:
+                raise
+            self._sock.sendto(data, destination)
 
     def _send_near(self, data: bytes, destination: Address, ttl: int) -> bool:
         level, option = HOP_LIMIT[self._sock.family]
@@ -187,6 +209,10 @@ class Driver:
     def attach(self, sock: socket.socket, *, endpoint: EndpointFactory = Endpoint) -> Endpoint:
         """Takes over one more socket, under a number of its own."""
         return self._attach(endpoint(self, self._next_via, sock))
+
+    def pin(self, via: Via, destination: Address, host: str) -> None:
+        """See `Endpoint.pin`."""
+        self._endpoints[via].pin(destination, host)
 
     @property
     def queue_drops(self) -> int:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolve import resolve
@@ -14,6 +15,8 @@ from netpunch.net.sockets import SocketOptions, bind
 
 DATAGRAMS_PER_WAKEUP = 64
 """A busy program gets so many before the other sockets get their turn."""
+MAX_UNFRAGMENTED = 1472
+"""Bytes that fit into one packet of Ethernet's 1,500: IPv4 and UDP take 28."""
 BUFFER = 1024 * 1024
 """Bytes of receive buffer to ask for: a burst of a tunnel at line speed."""
 
@@ -22,11 +25,19 @@ class Forwarder:
     """The program's side: what it sends to `listen` goes to whoever is attached; what is
     delivered goes to `to`, by default to where the program last sent from. (host, port) each."""
 
-    def __init__(self, listen: tuple[str, int], to: tuple[str, int] | None) -> None:
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        to: tuple[str, int] | None,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_warning` is told, once, that the program's datagrams need to be fragmented."""
         self.dropped = 0
         """Datagrams that nobody took: there was no link, or no program."""
         self._listen = listen
         self._to = to
+        self._on_warning = on_warning
+        self._warn_above = MAX_UNFRAGMENTED
         self._sock: socket.socket | None = None
         self._program: tuple[str, int] | None = None
         self._send: Callable[[bytes], None] | None = None
@@ -77,12 +88,23 @@ class Forwarder:
                 data, source = sock.recvfrom(MAX_PAYLOAD)
             except OSError:  # nothing left, or an ICMP error about an earlier datagram
                 return
+            if len(data) > self._warn_above:
+                self._warn(len(data))
             if self._to is None:
                 self._program = source[:2]
             if self._send is None:
                 self.dropped += 1
             else:
                 self._send(data)
+
+    def _warn(self, size: int) -> None:
+        self._warn_above = MAX_PAYLOAD
+        if self._on_warning is not None:
+            self._on_warning(
+                f"forward relays a datagram of {size} bytes: those above {MAX_UNFRAGMENTED} travel "
+                "in fragments, which some networks drop; lower the MTU of the tunnel that sends to "
+                f"{Address(*self._listen)} (WireGuard: `MTU = 1420`)"
+            )
 
 
 async def _resolved(host: str, port: int) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
@@ -19,6 +19,7 @@ from netpunch.core.events import (
     LookupWanted,
     Lost,
     PartnerReturned,
+    PathKind,
     Payload,
     Reason,
     SprayOver,
@@ -34,7 +35,7 @@ from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
 from netpunch.net.observer import Observer
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
-from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions, bind
+from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind
 from netpunch.redacted import redacted
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
+
+ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
+"""Candidates that no VPN should be needed for; a partner's own network may well be behind one."""
 
 UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
@@ -112,6 +116,8 @@ class Punch:
         self._machine: End | ClassicEnd | None = None
         self._mapping: PortMapping | None = None
         self._driver: Driver | None = None
+        self._remote: Address | None = None
+        """The partner's address, once there is a link."""
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
         self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
@@ -288,33 +294,58 @@ class Punch:
                 self._controls.find_again(silent)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
-                event = event._replace(detail=self._refusals(to_control=True))
-            case Linked():
+                event = event._replace(detail=self._explained("", to_control=True))
+            case Linked(remote=remote):
+                self._remote = remote
                 self._settle(event)
-            case Failed():
-                event = self.failure = self._explained(event)
-                unreachable = event.reason in UNREACHABLE
+                if self._spec.holds:
+                    self._pin(event)
+            case Failed(reason, detail):
+                unreachable = reason in UNREACHABLE
+                tried = [
+                    each.remote for each in event.candidates if each.path in ACROSS_THE_INTERNET
+                ]
+                detail = self._explained(detail, to_control=unreachable, remotes=tried)
+                event = self.failure = event._replace(detail=detail)
                 error = ControlUnreachableError if unreachable else NotLinkedError
-                self._settle(error(event.detail, event.reason))
-            case Lost() | PartnerReturned():
-                if not self._end.done():
-                    self._end.set_result(event)
+                self._settle(error(detail, reason))
+            case Lost(detail):
+                assert self._remote is not None
+                event = Lost(self._explained(detail, remotes=[self._remote]))
+                self._settle_end(event)
+            case PartnerReturned():
+                self._settle_end(event)
             case Finished():
                 self._finished.set()
-                if not self._end.done():
-                    self._end.set_result(None)
+                self._settle_end(None)
         if self._observer is not None:
             self._observer(event)
 
-    def _refusals(self, *, to_control: bool) -> str:
-        errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
-        return refusals(errors, to_control=to_control)
+    def _pin(self, link: Linked) -> None:
+        """The partner and the NATs between know this path by our address; the system, if it may
+        choose, changes to another one while this still works: a fresh temporary one of IPv6, or
+        that of an interface that has come meanwhile."""
+        if link.local.host not in WILDCARDS.values() or self._driver is None:
+            return
+        from netpunch.net.routes import route_to
 
-    def _explained(self, failure: Failed) -> Failed:
-        """With what the machine cannot know: what was never sent."""
-        refused = self._refusals(to_control=failure.reason in UNREACHABLE)
-        detail = f"{failure.detail}; {refused}" if refused else failure.detail
-        return failure._replace(detail=detail)
+        route = route_to(link.remote, port=link.local.port, options=self._spec.sockets)
+        if route is not None and route.source:
+            self._driver.pin(link.via, link.remote, route.source)
+
+    def _explained(
+        self, detail: str, *, to_control: bool = False, remotes: Iterable[Address] = ()
+    ) -> str:
+        """`detail` with what the machine cannot know: datagrams that did not leave this host, or
+        left it into a tunnel, on their way to `remotes` or, `to_control`, to the end's controls."""
+        from netpunch.net.routes import tunnel_towards
+
+        errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
+        if to_control and self._controls is not None:
+            remotes = self._controls.addresses
+        tunnel = tunnel_towards(remotes, port=self._spec.local[1], options=self._spec.sockets)
+        told = (detail, refusals(errors, to_control=to_control), tunnel)
+        return "; ".join(filter(None, told))
 
     def _ask_for_turn(self) -> Waiting | None:
         """What is to be told if another end of this process sprays."""
@@ -331,6 +362,10 @@ class Punch:
     def _settle(self, outcome: Linked | NetpunchError) -> None:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
+
+    def _settle_end(self, end: Lost | PartnerReturned | None) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
 
 
 def _own_hosts(whereabouts: Whereabouts) -> tuple[str, ...]:

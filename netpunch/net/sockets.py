@@ -33,6 +33,12 @@ NOT_READY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.ENETDO
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
 """The command that tells who has a port."""
 
+IP_MTU_DISCOVER = 10
+IPV6_MTU_DISCOVER = 23
+PMTUDISC_DONT = 0
+"""Of linux/in.h and in6.h, the same for both families; Python's socket module has no names for
+them before 3.14."""
+
 MEMINFO_OPTION = 55
 """SO_MEMINFO, asm-generic/socket.h; Python's socket module has no name for it."""
 
@@ -131,17 +137,40 @@ def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket
 def _bind(
     family: int, sockaddr: tuple[str | int, ...] | tuple[int, bytes], options: SocketOptions
 ) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = open_socket(family, options)
     try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _apply(options, sock)
         sock.bind(sockaddr)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket.socket:
+    """A UDP socket as `bind` makes them, not bound yet. Raises OSError, and what `bind` raises
+    about the options."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _allow_fragments(sock)
+        _apply(options, sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _allow_fragments(sock: socket.socket) -> None:
+    """What programs send by `forward` gets through wherever it would without: by default Linux
+    sets DF, and where the ICMP that answers this is filtered, long datagrams vanish."""
+    if sys.platform != "linux":
+        return
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
 
 
 def _apply(options: SocketOptions, sock: socket.socket) -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import sys
 from collections.abc import Iterator, Mapping
 
 from netpunch.core.events import Via
 from netpunch.errors import lack_behind
 from netpunch.net.driver import Driver, Endpoint, clock
-from netpunch.net.sockets import WILDCARDS
+from netpunch.net.pktinfo import IP_PKTINFO, PKTINFO, PKTINFO6
+from netpunch.net.sockets import WILDCARDS, SocketOptions, open_socket
 
 if sys.platform == "linux":
     from netpunch.net.crowd import CrowdEndpoint as PlainEndpoint
@@ -27,15 +27,6 @@ else:
 
 MAX_ADDRESSES = 64
 """Sockets per wildcard: whoever asks on all addresses of a routed /64 gets no more."""
-
-IP_PKTINFO = 8
-"""Linux's number, in linux/in.h; Python's socket module has the name since 3.14 only."""
-
-PKTINFO = struct.Struct("@i4s4s")
-"""struct in_pktinfo, ip(7): interface, address to answer from, destination in the header."""
-
-PKTINFO6 = struct.Struct("@16sI")
-"""struct in6_pktinfo, RFC 3542: destination, interface."""
 
 ANCILLARY_SIZE = 64
 """Bytes: more than the header and one of these structures take."""
@@ -118,13 +109,9 @@ def asked_address(ancillary: list[tuple[int, int, bytes]]) -> str | None:
 
 def _bind_beside(wildcard: socket.socket, host: str) -> socket.socket:
     """A socket on the wildcard's port, and its like in all but the address."""
-    sock = socket.socket(wildcard.family, socket.SOCK_DGRAM)
+    doubled = wildcard.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # by Linux: socket(7)
+    sock = open_socket(wildcard.family, SocketOptions(receive_buffer=doubled // 2))
     try:
-        sock.setblocking(False)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        doubled = wildcard.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # by Linux: socket(7)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, doubled // 2)
         with _sharing_allowed(wildcard, sock):
             sock.bind((host, wildcard.getsockname()[1]))
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from netpunch.config.model import End
@@ -32,11 +33,13 @@ def punch_spec(end: End, secret: bytes, controls: tuple[ControlAt, ...]) -> Punc
     )
 
 
-def forwarder_of(end: End) -> Forwarder | None:
-    """The relay for this end's program, if it has one."""
+def forwarder_of(end: End, on_warning: Callable[[str], None]) -> Forwarder | None:
+    """The relay for this end's program, if it has one; `on_warning` gets its lines for people."""
     if end.forward is None:
         return None
     from netpunch.net.forward import Forwarder  # few ends relay
 
     listen, to = end.forward.listen, end.forward.to
-    return Forwarder((listen.host, listen.port), None if to is None else (to.host, to.port))
+    return Forwarder(
+        (listen.host, listen.port), None if to is None else (to.host, to.port), on_warning
+    )

@@ -157,7 +157,7 @@ class EndTask:
             return await self._leave_alone()
         observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
-        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end)
+        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._reports.warn)
         attempt = Punch(
             punch_spec(self.end, self.secret, self.controls),
             observer,

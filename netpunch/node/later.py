@@ -14,6 +14,7 @@ PAUSE = 0.02
 
 FOLLOWING = (
     "netpunch.core.ladder.ladder",
+    "netpunch.net.routes",
     "netpunch.net.standby",
     "netpunch.node.command",
     "netpunch.node.publish",

@@ -46,11 +46,14 @@ class Program:
         self._reader = Thread(target=self._read, name=f"events of {node}")
         self._reader.start()
 
-    def wait_for(self, event: str, seconds: float = EVENT_SECONDS) -> Record:
-        """The first record of an event, once there is one; AssertionError if there is none."""
+    def wait_for(
+        self, event: str, seconds: float = EVENT_SECONDS, *, after: str | None = None
+    ) -> Record:
+        """The first record of an event (or the first `after` the first of another one), once there
+        is one; AssertionError if there is none."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._find(event), seconds)
-            record = self._find(event)
+            self._changed.wait_for(lambda: self._ended or self._find(event, after), seconds)
+            record = self._find(event, after)
         assert record, f"no {event} within {seconds} s\n{self._transcript()}"
         return record
 
@@ -93,8 +96,11 @@ class Program:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _find(self, event: str) -> Record | None:
-        return next((record for record in self._records if record["event"] == event), None)
+    def _find(self, event: str, after: str | None = None) -> Record | None:
+        records = iter(self._records)
+        if after is not None and not any(record["event"] == after for record in records):
+            return None
+        return next((record for record in records if record["event"] == event), None)
 
     def _transcript(self) -> str:
         events = "\n".join(json.dumps(record) for record in self._records)

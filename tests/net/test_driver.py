@@ -5,6 +5,7 @@ import contextlib
 import errno
 import random
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.net.machines import (
     port_is_free,
 )
 
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)]
 SOMEBODY = Address("192.0.2.1", 5000)
@@ -273,6 +275,50 @@ def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
                 assert await peer.receive() == (b"new", machine.opened[1])
 
         run(main())
+
+
+@linux_only
+def test_a_pinned_destination_is_sent_to_from_the_address_it_knows(run: Run) -> None:
+    """As long as this host has that address; others get what the system chooses."""
+
+    async def main() -> None:
+        machine = EchoMachine()
+        with (
+            driven(machine, host="0.0.0.0") as (driver, address),
+            client() as partner,
+            client() as other,
+        ):
+            driver.pin(0, partner.address, "127.0.0.2")
+            here = address._replace(host="127.0.0.1")
+            for peer in (partner, other):
+                machine.send(b"hello", peer.address)
+            driver.pump()
+            assert await partner.receive() == (b"hello", here._replace(host="127.0.0.2"))
+            assert await other.receive() == (b"hello", here)
+
+            driver.pin(0, partner.address, "192.0.2.1")
+            machine.send(b"gone", partner.address)
+            driver.pump()
+            assert await partner.receive() == (b"gone", here)
+            assert not driver.send_errors
+
+    run(main())
+
+
+@linux_only
+@needs_ipv6
+def test_a_pinned_address_of_ipv6_that_has_gone_is_given_up(run: Run) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine, host="::") as (driver, address), client("::1") as partner:
+            for host in ("::1", "2001:db8::1"):
+                driver.pin(0, partner.address, host)
+                machine.send(b"hello", partner.address)
+                driver.pump()
+                assert await partner.receive() == (b"hello", address._replace(host="::1"))
+            assert not driver.send_errors
+
+    run(main())
 
 
 def test_a_system_without_sockets_left_gives_fewer(run: Run) -> None:

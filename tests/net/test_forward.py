@@ -8,7 +8,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PortInUseError
-from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, Forwarder
+from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, MAX_UNFRAGMENTED, Forwarder
 from netpunch.net.punch import Punch
 from tests.net.conftest import Run
 from tests.net.machines import client, port_is_free
@@ -233,3 +233,26 @@ async def held(end: str, address: Address, forwarder: Forwarder) -> Punch:
     attempt = Punch(spec(end, address, holds=True), on_payload=forwarder.deliver)
     await attempt.open()
     return attempt
+
+
+def test_long_datagrams_are_warned_of_once(run: Run) -> None:
+    async def main() -> None:
+        with client() as program:
+            listen = program.address._replace(host="127.0.0.2")
+            warnings: list[str] = []
+            forwarder = Forwarder(listen, None, warnings.append)
+            await forwarder.open()
+            partner = Partner()
+            forwarder.attach(partner)
+            program.send(bytes(MAX_UNFRAGMENTED), listen)
+            await partner.hears()
+            assert warnings == []
+            for size in (MAX_UNFRAGMENTED + 1, BIG):
+                program.send(bytes(size), listen)
+                await partner.hears()
+            [warning] = warnings
+            assert "a datagram of 1473 bytes" in warning
+            assert "`MTU = 1420`" in warning
+            forwarder.close()
+
+    run(main())

@@ -14,8 +14,9 @@ import pytest
 from netpunch.address import Address
 from netpunch.net import wildcard
 from netpunch.net.driver import Driver
+from netpunch.net.pktinfo import IP_PKTINFO
 from netpunch.net.sockets import SocketOptions, bind
-from netpunch.net.wildcard import IP_PKTINFO, asked_address, open_listener
+from netpunch.net.wildcard import asked_address, open_listener
 from tests.net.conftest import Run, open_descriptors
 from tests.net.machines import EchoMachine, client, has_ipv6, local_address, port_is_free
 

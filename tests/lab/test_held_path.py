@@ -1,0 +1,128 @@
+"""What a held link's path has to bear: own addresses that come and go, and packets too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from netpunch.address import Address
+from tests.lab.datagrams import ARRIVAL_SECONDS, receive
+from tests.lab.network import Host, Lab
+from tests.lab.program import Program, write_key
+
+pytestmark = pytest.mark.lab
+
+CONTROL_PORT = 10001
+LOST_SECONDS = 5.0
+"""With a keepalive each half second, a link without answers is lost in less than three."""
+ETHERNET = 1472
+"""Bytes of the longest datagram that IPv4 carries in one packet of Ethernet."""
+IP_MTU_DISCOVER, PMTUDISC_DONT = 10, 0
+
+SITE = """
+version: 1
+control: {{node: vps, address: "{control}"}}
+defaults: {{mode: keep, keepalive: 500ms, retry_after: 1s, {defaults}}}
+pairs:
+  p:
+    secret_file: p.key
+    a: {{node: home, local: ":5000"}}
+    b: {{node: office, local: ":5000"}}
+"""
+FORWARD = 'forward: {listen: "127.0.0.1:51821", to: "127.0.0.1:51820"}'
+
+NO_ICMP = """
+    table ip blackhole {
+        chain output {
+            type filter hook output priority filter;
+            icmp type destination-unreachable drop
+        }
+    }
+"""
+
+
+class Linked:
+    """Two hosts behind routers of their own, linked by the real program."""
+
+    def __init__(self, folder: Path, lab: Lab, cleanup: ExitStack, defaults: str = "") -> None:
+        self._site = folder / "site.yaml"
+        self._cleanup = cleanup
+        self.routers = {name: lab.router(f"{name}_router") for name in ("home", "office")}
+        self.hosts = {name: lab.host(name, router) for name, router in self.routers.items()}
+        vps = lab.server("vps")
+        control = str(Address(vps.address, CONTROL_PORT))
+        self._site.write_text(SITE.format(control=control, defaults=defaults))
+        write_key(folder / "p.key")
+        self._start(vps, "vps").wait_for("control.ready")
+        self.ends = {name: self._start(host, name) for name, host in self.hosts.items()}
+        self.links = {name: end.wait_for("pair.up") for name, end in self.ends.items()}
+
+    def _start(self, host: Host, node: str) -> Program:
+        program = Program(host.namespace, self._site, node)
+        self._cleanup.callback(program.close)
+        return program
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as cleanup:
+        yield cleanup
+
+
+def test_a_fresh_address_of_ipv6_does_not_move_a_link(
+    ipv6_lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """As temporary ones come each day, while the former are valid for another week."""
+    linked = Linked(tmp_path, ipv6_lab, cleanup)
+    home, old = linked.hosts["home"].namespace, linked.hosts["home"].address6
+    fresh = old.rpartition(":")[0] + ":f00d"
+    home.configure(
+        f"address add {fresh}/64 dev eth0", f"address change {old}/64 dev eth0 preferred_lft 0"
+    )
+    assert f"src {fresh}" in home.run("ip", "route", "get", linked.links["home"]["rhost"])
+    assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+
+    home.configure(f"address delete {old}/64 dev eth0")
+    linked.ends["home"].wait_for("pair.down")
+    linked.ends["home"].wait_for("pair.up", after="pair.down")
+
+
+def test_another_preferred_address_does_not_move_a_link(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    linked = Linked(tmp_path, lab, cleanup)
+    home, old = linked.hosts["home"].namespace, linked.hosts["home"].address4
+    network = old.rpartition(".")[0]
+    home.configure(
+        f"address add {network}.77/24 dev eth0",
+        f"route replace default via {network}.1 src {network}.77",
+    )
+    assert f"src {network}.77" in home.run("ip", "route", "get", linked.links["home"]["rhost"])
+    assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+
+    home.configure(
+        f"address delete {old}/24 dev eth0",
+        f"address replace {network}.77/24 dev eth0",
+        f"route replace default via {network}.1",
+    )
+    linked.ends["home"].wait_for("pair.down")
+    linked.ends["home"].wait_for("pair.up", after="pair.down")
+
+
+def test_long_datagrams_pass_where_the_path_tells_nothing_of_its_limit(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """A router that may not say "fragmentation needed" loses what must not be fragmented."""
+    linked = Linked(tmp_path, lab, cleanup, FORWARD)
+    router = linked.routers["office"].namespace
+    router.configure("link set lan mtu 1300")
+    router.run("nft", "-f", "-", stdin=NO_ICMP)
+    home, office = (linked.hosts[name].namespace for name in ("home", "office"))
+    with home.udp_socket("127.0.0.1", 0) as sender, office.udp_socket("127.0.0.1", 51820) as to:
+        sender.setsockopt(0, IP_MTU_DISCOVER, PMTUDISC_DONT)
+        for size in (200, ETHERNET):
+            sender.sendto(bytes(size), ("127.0.0.1", 51821))
+            assert receive(to, bytes(size), ARRIVAL_SECONDS)
