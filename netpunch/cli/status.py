@@ -24,9 +24,10 @@ Show every pair of the running process: state, addresses, since when, and the
 last error; for a control what it serves. Exit code 0 only if all pairs are up.
 """
 EPILOG = f"""\
-FILE is a site file with `status:`, or the socket itself. Without it, and where
-the site file does not say, it is $RUNTIME_DIRECTORY/status.sock, or else every
-/run/netpunch*/status.sock: where the units in contrib/ have theirs.
+FILE is a site file, or the socket itself. A site file without `status:` means
+all processes that run it; without FILE, all of this host that are found. They
+are asked at their sockets in /run/netpunch* (units, and root's) and in
+$XDG_RUNTIME_DIR/netpunch; within a unit only at $RUNTIME_DIRECTORY/status.sock.
 
 examples:
   netpunch status /etc/netpunch/site.yaml
@@ -35,9 +36,9 @@ examples:
 
 {EXIT_CODES}"""
 
-USUAL_FOLDER, USUAL_SOCKETS = Path("/run"), "netpunch*/status.sock"
-
-SOCKET_SUFFIX = ".sock"
+USUAL_FOLDER = Path("/run")
+USUAL_SOCKETS = ("netpunch*/*.sock", "netpunch-once/*/*.sock")
+"""Below the usual folder: of the units in contrib/, and of root's other processes."""
 
 ANSWER_SECONDS = 5.0
 """A process answers at once; one that hangs must not hang a monitoring check."""
@@ -57,13 +58,22 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 def execute(options: argparse.Namespace) -> int:
     answers: list[Mapping[str, Any]] = []
-    codes: list[int] = []
-    for path in find_sockets(options.file, os.environ):
+    errors: list[NetpunchError] = []
+    paths, site = find_sockets(options.file, os.environ)
+    for path in paths:
         try:
-            answers.append(ask(path))
+            answer = ask(path)
         except NetpunchError as error:
-            tell(f"netpunch status: {error}")
-            codes.append(error.exit_code)
+            errors.append(error)
+        else:
+            if site is None or answer.get("file", site) == site:
+                answers.append(answer)
+    if site is not None and answers:  # sockets that this user may not ask are other files'
+        errors = [error for error in errors if not isinstance(error, PermissionsError)]
+    for each in errors:
+        tell(f"netpunch status: {each}")
+    if not answers and not errors:
+        raise not_found(options.file)
     if options.json:
         for answer in answers:
             put_line(json.dumps(answer))
@@ -71,24 +81,46 @@ def execute(options: argparse.Namespace) -> int:
         from netpunch.output.status_table import status_table
 
         put(status_table(answers))
+    codes = [each.exit_code for each in errors]
     codes += [0 if answer.get("ok") is True else NotLinkedError.exit_code for answer in answers]
     return combined_exit_code(codes)
 
 
-def find_sockets(file: str | None, environ: Mapping[str, str]) -> list[Path]:
-    """Where to ask; never none. Raises what is wrong with the file, or NotLinkedError."""
-    from netpunch.output.status import default_socket
+def find_sockets(file: str | None, environ: Mapping[str, str]) -> tuple[list[Path], str | None]:
+    """Where to ask, never nowhere; and the site file (an absolute path) whose processes alone are
+    meant, when others may answer, too. Raises what is wrong with the file, or NotLinkedError."""
+    from netpunch.output.status import SOCKET_NAME, default_socket, socket_prefix
 
     if file is not None and (found := named_socket(Path(file))) is not None:
-        return [found]
-    default = default_socket(environ)
-    usual = [default] if default else sorted(USUAL_FOLDER.glob(USUAL_SOCKETS))
+        return [found], None
+    if (default := default_socket(environ)) is not None:
+        return [default], None
+    usual = usual_sockets(environ)
+    if file is not None:
+        prefix = socket_prefix(Path(file))
+        usual = [path for path in usual if path.name == SOCKET_NAME or path.name.startswith(prefix)]
     if not usual:
-        raise NotLinkedError(
-            f"no process found: there is no {USUAL_FOLDER}/{USUAL_SOCKETS}, or only root may look; "
-            "name the site file, with `status:` in it, or the socket"
-        )
-    return usual
+        raise not_found(file)
+    return usual, None if file is None else str(Path(file).resolve())
+
+
+def usual_sockets(environ: Mapping[str, str]) -> list[Path]:
+    """Of the processes that nobody has given another one."""
+    from netpunch.output.status import SOCKET_SUFFIX, USER_FOLDER
+
+    found = {path for pattern in USUAL_SOCKETS for path in USUAL_FOLDER.glob(pattern)}
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        found.update(Path(runtime, USER_FOLDER).glob(f"*{SOCKET_SUFFIX}"))
+    return sorted(found)
+
+
+def not_found(file: str | None) -> NotLinkedError:
+    whose = f" runs {file}" if file else " found"
+    return NotLinkedError(
+        f"no process{whose}: looked for sockets in {USUAL_FOLDER}/netpunch* and "
+        "$XDG_RUNTIME_DIR/netpunch; those of other users are seen by root only, and one elsewhere "
+        "has to be named, by `status:` in the site file or as FILE"
+    )
 
 
 def named_socket(file: Path) -> Path | None:
@@ -98,6 +130,8 @@ def named_socket(file: Path) -> Path | None:
             return file
     except OSError as error:
         raise PermissionsError(f"{file}: {error.strerror}") from None
+    from netpunch.output.status import SOCKET_SUFFIX
+
     if file.suffix == SOCKET_SUFFIX:
         raise not_running(file)  # no site file is missing
     from netpunch.config import load

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
-from netpunch.errors import NetpunchError, lacks_told
+from netpunch.errors import NetpunchError, OutputError, ResourcesError, lacks_told
 from netpunch.net.threads import in_thread
+from netpunch.node.later import PAUSE
 from netpunch.node.services import Services
 from netpunch.output.status import ProcessStatus
 
@@ -35,9 +36,20 @@ METRICS_MODE = 0o644
 class Monitoring:
     """A context that lasts as long as the run; `use` says which of them there are."""
 
-    def __init__(self, services: Services, *, period: float = PERIOD) -> None:
-        """`period` is in seconds."""
+    def __init__(
+        self,
+        services: Services,
+        *,
+        file: Path | None = None,
+        fallback: Path | None = None,
+        period: float = PERIOD,
+    ) -> None:
+        """`file` is the site's; `fallback`: the status socket where `use` names none; `period` is
+        in seconds."""
         self._services = services
+        self._file = None if file is None else str(file.resolve())
+        self._fallback = fallback
+        self._later: asyncio.TimerHandle | None = None
         self._period = period
         self._started = time.time()
         self._changed = asyncio.Event()
@@ -61,6 +73,8 @@ class Monitoring:
     ) -> None:
         """The last metrics stay: of an end that was linked once they say so, of all that was
         stopped that it is not up."""
+        if self._later is not None:
+            self._later.cancel()
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.wait([self._telling])
@@ -74,11 +88,16 @@ class Monitoring:
     def use(self, socket: Path | None, textfile: Path | None) -> None:
         """Where to listen, and what to write: at the start, and after each reload. What cannot
         be had is told, and does without."""
-        if self._server is not None and self._server.path != socket:
+        if self._later is not None:
+            self._later.cancel()
+        if self._server is not None and self._server.path != (socket or self._fallback):
             self._server.close()
             self._server = None
         if self._server is None and socket is not None:
             self._open_server(socket)
+        elif self._server is None and self._fallback is not None:
+            # Nobody asked for it: it keeps no datagram waiting.
+            self._later = asyncio.get_running_loop().call_later(PAUSE, self._open_fallback)
         if textfile is not None:
             # Now: later there may be no descriptors left to import them with.
             import netpunch.output.atomic
@@ -99,6 +118,7 @@ class Monitoring:
             events_dropped=journal.dropped,
             ends=board.ends,
             controls=board.controls,
+            file=self._file,
             refusal=board.refusal,
         )
 
@@ -111,6 +131,20 @@ class Monitoring:
                 server.open()
         except NetpunchError as error:
             self._services.console.warn(f"no status socket: {error}")
+        else:
+            self._server = server
+
+    def _open_fallback(self) -> None:
+        assert self._fallback is not None
+        try:
+            with lacks_told():
+                from netpunch.node.status import StatusServer, prepare_folder
+
+                prepare_folder(self._fallback.parent)
+                server = StatusServer(self._fallback, self._answer)
+                server.open()
+        except (OutputError, ResourcesError) as error:
+            self._services.console.say(f"no status socket: {error}")
         else:
             self._server = server
 

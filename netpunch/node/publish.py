@@ -29,15 +29,22 @@ class Published(NamedTuple):
     env_file: Path | None
 
 
+def env_file_of(end: End) -> Path | None:
+    """Where the env file of an end is, whatever its link."""
+    if end.env_file is None:
+        return None
+    return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
+
+
 def publish(end: End, linked: Linked, at: float) -> Published:
     """Writes the env file and the rendered files of a link; `at` is seconds since the epoch.
 
     Raises OutputError or ResourcesError; then there is no env file."""
     variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
     values = template_values(end, linked)
-    changed, previous, env_file = True, None, None
-    if end.env_file is not None:
-        env_file = end.directory / render(end.env_file, values)
+    changed, previous = True, None
+    env_file = env_file_of(end)
+    if env_file is not None:
         written = write_env_file(env_file, variables)
         changed, previous = written.changed, written.previous_remote
     text = render(end.template or DEFAULT_TEMPLATE, values)

@@ -28,7 +28,7 @@ from netpunch.node.services import Services
 from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
 from netpunch.output.record import EventName, Journal, Style
 from netpunch.output.sink import Sink
-from netpunch.output.status import default_socket
+from netpunch.output.status import default_socket, own_folder, own_socket
 
 STARTED_AFTER = 1.0
 """Seconds after which garbage is collected: until then that would delay the first links."""
@@ -99,7 +99,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     services.journal.emit(EventName.RUN_START, file=str(path), pid=os.getpid())
     supervisor = Supervisor(services)
     planner = Planner(options)
-    monitoring = Monitoring(services)
+    monitoring = Monitoring(services, file=path, fallback=_own_socket(path))
     already_read = [(site, part)]
 
     def make_plan() -> Plan:
@@ -120,6 +120,11 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     finally:
         _ignore_signals()
     return BUG_EXIT_CODE if bugs else code
+
+
+def _own_socket(file: Path) -> Path | None:
+    folder = own_folder(os.environ, os.geteuid()) if hasattr(os, "geteuid") else None
+    return own_socket(folder, file, os.getpid()) if folder else None
 
 
 def _catch_bugs(services: Services, options: RunOptions) -> list[str]:

@@ -13,9 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from netpunch.errors import OutputError, lack_behind
+from netpunch.output.status import SOCKET_SUFFIX
 
 MODE = 0o660
 """Its owner and group may ask, whatever the umask is."""
+
+FOLDER_MODE = 0o755
+"""Of the folder of sockets, each of which has its own mode."""
 
 MAX_CLIENTS = 16
 """At once. Whoever comes then waits in the queue of the system, which is as long again."""
@@ -99,6 +103,19 @@ class StatusServer:
         connection.close()
         self._clients.discard(client)
         self._watch()
+
+
+def prepare_folder(folder: Path) -> None:
+    """For the sockets of one user's processes: makes it, and removes the sockets of those that were
+    killed. Raises OutputError."""
+    try:
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        for path in folder.glob(f"*-*{SOCKET_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # its process has ended meanwhile
+                if stat.S_ISSOCK(path.lstat().st_mode) and not _is_served(path):
+                    path.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}") from error
 
 
 def _refuse_taken(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netpunch.errors import (
     NetpunchError,
+    OutputError,
     ResourcesError,
     bug_text,
     combined_exit_code,
@@ -21,6 +22,7 @@ from netpunch.node.services import Services
 from netpunch.output.record import EventName, Scalar
 
 if TYPE_CHECKING:
+    from netpunch.config.model import End
     from netpunch.node.control_task import ControlTask
 
 BUG_EXIT_CODE = 70
@@ -104,9 +106,12 @@ class Supervisor:
         self._endless = plan.endless
         self._services.probing.allow(plan.probe_rate)
         gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
-        await self._stop_gently([self._ends.pop(key) for key in gone])
+        leaving = [self._ends.pop(key) for key in gone]
+        await self._stop_gently(leaving)
         if self._stop_reason is not None:
             return
+        kept = [each.end for each in plan.ends.values()]
+        self._remove_env_files([end.end for end in leaving], kept)
         self._failures = []
         self._services.board.keep(self._ends)
         self._report(plan.failures)
@@ -114,6 +119,21 @@ class Supervisor:
         for key, planned in plan.ends.items():
             if key not in self._ends:
                 self._start(key, planned)
+
+    def _remove_env_files(self, left: Collection[End], planned: Collection[End]) -> None:
+        """Of ends that a reload has removed, or given another one: nobody looks after the links
+        that they tell of."""
+        if not any(end.env_file for end in left):
+            return
+        from netpunch.node.publish import env_file_of  # with what writes files
+        from netpunch.output.atomic import remove_file
+
+        kept = {env_file_of(end) for end in planned}
+        for path in sorted({path for end in left if (path := env_file_of(end))} - kept):
+            try:
+                remove_file(path)
+            except OutputError as error:
+                self._services.console.error(str(error))
 
     async def _stop_gently(self, ends: Collection[EndTask]) -> None:
         """Their hooks finish first, unless the process is to stop meanwhile."""

@@ -1,5 +1,7 @@
 """What a running process says of itself: plain values that never change, without secrets."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +11,18 @@ from typing import NamedTuple
 from netpunch.output.record import VERSION, Record, rfc3339
 
 SOCKET_NAME = "status.sock"
+"""In a unit's runtime directory."""
+
+SOCKET_SUFFIX = ".sock"
+
+ROOT_FOLDER = Path("/run/netpunch")
+"""Where root's processes have their sockets that are in no unit."""
+
+USER_FOLDER = "netpunch"
+"""The same for other users, in $XDG_RUNTIME_DIR."""
+
+DIGEST_BYTES = 8
+"""Enough to tell the site files of one host apart."""
 
 NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
 
@@ -135,6 +149,8 @@ class ProcessStatus(NamedTuple):
     """Lines of standard output that a stalled reader has cost."""
     ends: tuple[EndStatus, ...] = ()
     controls: tuple[ControlStatus, ...] = ()
+    file: str | None = None
+    """The site file, as an absolute path."""
     refusal: Refusal | None = None
     """Until a reload succeeds."""
 
@@ -168,7 +184,7 @@ class ProcessStatus(NamedTuple):
             "v": VERSION,
             "ts": rfc3339(self.at),
             "run": self.run,
-            **_known(node=self.node),
+            **_known(node=self.node, file=self.file),
             "version": self.version,
             "pid": self.pid,
             "started": rfc3339(self.started),
@@ -190,6 +206,26 @@ def default_socket(environ: Mapping[str, str]) -> Path | None:
     """Where the status socket is unless the site file says: in the unit's runtime directory."""
     folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
     return Path(folder, SOCKET_NAME) if folder else None
+
+
+def own_folder(environ: Mapping[str, str], uid: int) -> Path | None:
+    """Where a process of user `uid` in no unit has its socket, unless the site file says."""
+    if uid == 0:
+        return ROOT_FOLDER
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime, USER_FOLDER) if runtime else None
+
+
+def socket_prefix(file: Path) -> str:
+    """What the names of such sockets begin with, for the processes of one site file. The process's
+    number follows, so that several of them don't compete for one."""
+    digest = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()
+    return f"{digest[: 2 * DIGEST_BYTES]}-"
+
+
+def own_socket(folder: Path, file: Path, pid: int) -> Path:
+    """The socket of process `pid`, which runs `file`."""
+    return folder / f"{socket_prefix(file)}{pid}{SOCKET_SUFFIX}"
 
 
 def _known(**fields: object) -> Record:

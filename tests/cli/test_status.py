@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from netpunch.cli import main, status
-from netpunch.output.status import EndStatus, ProcessStatus, State
+from netpunch.output.status import EndStatus, ProcessStatus, State, own_socket
 from tests.cli.programs import PATIENCE, environment
 
 Captured = pytest.CaptureFixture[str]
 Serve = Callable[[Path, bytes], Path]
 
 
-def answer(*states: State) -> bytes:
+def answer(*states: State, file: Path | None = None) -> bytes:
     ends = tuple(EndStatus(f"p{index}", "a", 0.0, state) for index, state in enumerate(states))
-    return json.dumps(ProcessStatus(0.0, 0.0, "1", "abc", 42, ends=ends).as_record()).encode()
+    status = ProcessStatus(0.0, 0.0, "1", "abc", 42, ends=ends, file=str(file) if file else None)
+    return json.dumps(status.as_record()).encode()
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ def serve_one(listener: socket.socket, data: bytes) -> None:
 def nothing_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The usual folder is an empty one."""
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(status, "USUAL_FOLDER", folder)
     return folder
 
@@ -111,6 +113,34 @@ def test_the_site_file_says_where(site: Path, serve: Serve, capsys: Captured) ->
 def test_a_site_file_that_does_not_say(site: Path, serve: Serve) -> None:
     serve(site.parent / "netpunch" / "status.sock", answer(State.UP))
     assert main(["status", "site.yaml"]) == 0
+
+
+def test_only_the_processes_of_that_site_file_are_meant(
+    site: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """In units, of root, of this user; several of them."""
+    folder = site.parent
+    runtime = folder / "user"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    up, failed = answer(State.UP, file=site), answer(State.FAILED, file=folder / "other.yaml")
+    serve(folder / "netpunch-control" / "status.sock", failed)
+    serve(folder / "netpunch-once" / "status.sock", up)
+    serve(own_socket(folder / "netpunch", site, 1), up)
+    serve(own_socket(folder / "netpunch", folder / "other.yaml", 2), failed)
+    serve(own_socket(runtime / "netpunch", site, 3), up)
+    monkeypatch.chdir("/")
+    assert main(["status", "--json", str(site)]) == 0
+    output, errors = capsys.readouterr()
+    assert len(output.splitlines()) == 3
+    assert errors == ""
+
+
+def test_no_process_of_that_site_file(site: Path, serve: Serve, capsys: Captured) -> None:
+    other = site.parent / "other.yaml"
+    serve(site.parent / "netpunch" / "status.sock", answer(State.UP, file=other))
+    assert main(["status", str(site)]) == 75
+    assert f"no process runs {site}: looked for sockets in " in capsys.readouterr().err
 
 
 def test_the_runtime_directory_comes_before_what_is_usual(

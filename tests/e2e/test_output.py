@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,3 +240,46 @@ def test_what_is_not_the_journal_s_is_as_ever(site: Site) -> None:
     assert program.wait_exit() == 0
     assert len(program.events("pair.up")) == 2
     assert program.said.count(" linked ") == 2
+
+
+def test_processes_without_a_status_key_are_found_by_their_site_file(
+    site: Site, tmp_path: Path
+) -> None:
+    runtime = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    site.write_nodes(mode="keep")
+    ends = [site.run_node(node, env=runtime) for node in ("home", "office")]
+    for program in (site.run_node("vps", env=runtime), *ends):
+        program.wait_for("run.ready")
+    for program in ends:
+        program.wait_for("pair.up")
+    deadline = time.monotonic() + EVENT_SECONDS
+    answers: list[str] = []
+    while len(answers) < 3:  # the socket comes a moment after `run.ready`
+        assert time.monotonic() < deadline, answers
+        asked = site.start("status", "--json", str(site.file), env=runtime, text=True)
+        asked.wait_exit()
+        answers = asked.lines
+    nodes = {json.loads(answer)["node"] for answer in answers}
+    assert nodes == {"home", "office", "vps"}
+    assert asked.wait_exit() == 0
+    for program in ends:
+        assert program.stop() == 0
+    asked = site.start("status", "--json", str(site.file), env=runtime, text=True)
+    assert asked.wait_exit() == 0, "they leave no socket behind"
+    assert len(asked.lines) == 1
+
+
+def test_a_reload_removes_the_env_files_of_what_it_removes(site: Site) -> None:
+    pairs: dict[str, Any] = {name: {} for name in ("stays", "goes", "moves")}
+    site.write(pairs, secret="generate", mode="keep", env_file="{pair}.{end}.env")
+    program = site.run()
+    program.wait_for("env.written", 6)
+    del pairs["goes"]
+    pairs["moves"] = {"env_file": "{pair}.{end}.moved"}
+    site.write(pairs, secret="generate", mode="keep", env_file="{pair}.{end}.env")
+    site.reload(program)
+    program.wait_for("env.written", 8)
+    left = {path.name for path in site.folder.iterdir() if path.suffix in {".env", ".moved"}}
+    assert left == {"stays.a.env", "stays.b.env", "moves.a.moved", "moves.b.moved"}
+    assert program.stop() == 0
+    assert (site.folder / "stays.a.env").exists(), "a VPN may still use the link"

@@ -16,7 +16,7 @@ import pytest
 
 from netpunch.errors import OutputError
 from netpunch.node import status as status_module
-from netpunch.node.status import MAX_CLIENTS, StatusServer
+from netpunch.node.status import MAX_CLIENTS, StatusServer, prepare_folder
 from tests.node.children import Run, on_both_loops
 
 ANSWER = b'{"pairs":[]}\n'
@@ -307,3 +307,25 @@ def test_no_mode_is_set_on_what_somebody_else_put_there(
 
     asyncio.run(use())
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+
+def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "netpunch"
+    prepare_folder(folder)
+    prepare_folder(folder)
+    (folder / "note-1.sock").touch()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as alive,
+    ):
+        dead.bind(str(folder / "a-1.sock"))
+        dead.close()
+        alive.bind(str(folder / "a-2.sock"))
+        alive.listen()
+        prepare_folder(folder)
+        assert {path.name for path in folder.iterdir()} == {"a-2.sock", "note-1.sock"}
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file or directory"):
+        prepare_folder(tmp_path / "no" / "netpunch")

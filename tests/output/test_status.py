@@ -14,6 +14,9 @@ from netpunch.output.status import (
     Refusal,
     State,
     default_socket,
+    own_folder,
+    own_socket,
+    socket_prefix,
 )
 
 AT = 1769860800.25
@@ -167,3 +170,20 @@ def test_the_default_socket(folders: str, expected: str | None) -> None:
 
 def test_no_default_socket_without_a_unit() -> None:
     assert default_socket({}) is None
+
+
+def test_the_folder_of_processes_in_no_unit() -> None:
+    user = {"XDG_RUNTIME_DIR": "/run/user/1000"}
+    assert own_folder(user, 1000) == Path("/run/user/1000/netpunch")
+    assert own_folder(user, 0) == Path("/run/netpunch")
+    assert own_folder({}, 1000) is None
+
+
+def test_each_process_has_a_socket_of_its_own(tmp_path: Path) -> None:
+    file, link = tmp_path / "site.yaml", tmp_path / "link.yaml"
+    file.touch()
+    link.symlink_to(file)
+    sockets = {own_socket(tmp_path, path, pid) for path in (file, link) for pid in (1, 2)}
+    assert len(sockets) == 2, "the same file by two names"
+    assert all(path.name.startswith(socket_prefix(file)) for path in sockets)
+    assert socket_prefix(file) != socket_prefix(tmp_path / "other.yaml")
