@@ -126,9 +126,8 @@ class Announcer:
         return {each.control: each.heard_at for each in self._registrations}
 
     def observed_hosts(self) -> tuple[str, ...]:
-        """Our public addresses, as controls see them."""
-        seen = (each.observed.host for each in self._registrations if each.observed)
-        return tuple(host for host in seen if not is_private(host))
+        """Our addresses, as controls see them."""
+        return tuple(each.observed.host for each in self._registrations if each.observed)
 
     def seen_inside(self) -> Iterator[SeenInside]:
         """The public controls that see us at a private address: something in front of them hides

@@ -86,6 +86,9 @@ def _blocked(facts: Facts) -> str:
     several = _several_addresses(facts)
     if several:
         return f"the partner is there, but nothing it sends arrives: {several}"
+    hidden = _hidden(facts)
+    if hidden:
+        return f"the partner is there, but nothing it sends arrives: {hidden}"
     ours, theirs = facts.nats
     if ours in EASY and theirs in EASY:
         cause = (
@@ -119,6 +122,20 @@ def _several_addresses(facts: Facts) -> str:
             return (
                 f"{whose} is seen at several public addresses ({', '.join(public)}), so its router "
                 "sends over several uplinks in turn; bind this host, or its port, to one of them"
+            )
+    return ""
+
+
+def _hidden(facts: Facts) -> str:
+    """Where control, which is at a public address, does not see public ones."""
+    if all(is_private(control.host) for control in facts.controls):
+        return ""
+    for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):
+        if hosts and all(map(is_private, hosts)):
+            return (
+                f"control sees {whose} at a private address ({', '.join(sorted(set(hosts)))}), so "
+                f"nobody is told where {whose} is. If control runs in a container, give it the "
+                f"host's network; if {whose} is in control's own network, set `public` at control"
             )
     return ""
 

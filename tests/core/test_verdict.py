@@ -56,6 +56,7 @@ def test_what_is_on_is_not_recommended() -> None:
 
 
 ONE, OTHER = "198.51.100.21", "198.51.100.31"
+LAN = "192.168.1.10"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,10 @@ ONE, OTHER = "198.51.100.21", "198.51.100.31"
         (Facts(heard=True, nats=("easy", "easy")), "none of this end's reach", "nothing it sends"),
         (Facts(nats=("easy", "easy"), hosts=(OTHER, ONE)), f"({ONE}, {OTHER})", "firewall"),
         (Facts(partner_hosts=(ONE, OTHER)), "the partner is seen at several public", "firewall"),
+        (Facts((CONTROL,), hosts=(LAN, LAN)), f"sees this end at a private address ({LAN})", "NAT"),
+        (Facts((CONTROL,), partner_hosts=(LAN,)), "sees the partner at a private", "NAT"),
+        (Facts((CONTROL,), hosts=(LAN, ONE), partner_hosts=(OTHER,)), "NAT", "private"),
+        (Facts((CONTROL._replace(host=LAN),), hosts=(LAN,)), "NAT", "private"),
         (Facts(nats=("easy", "easy"), hosts=(ONE, "2001:db8::1")), "firewall", "several public"),
     ],
 )

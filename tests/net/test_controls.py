@@ -83,6 +83,22 @@ def test_all_addresses_of_one_family_ipv4_where_possible(run: Run, names: NameSe
     run(main())
 
 
+def test_what_a_name_has_in_the_other_family_is_known_and_news(run: Run, names: NameServer) -> None:
+    """An end asks there how it is seen, without announcing to it."""
+
+    async def main() -> None:
+        names.know(VPS.host, IPV6, ONE)
+        names.know(SPARE.host, OTHER)
+        controls = Controls([VPS, SPARE], BOTH)
+        assert (await controls.find()).other_family == (IPV6,)
+        names.know(SPARE.host, OTHER, at("2001:db8::2"))
+        (told,) = await again(controls)
+        assert told.other_family == (IPV6, at("2001:db8::2"))
+        assert (await Controls([VPS], {4}).find()).other_family == ()
+
+    run(main())
+
+
 MANY = [at(f"192.0.2.{number}") for number in (100, 20, 3, 40, 5, 6)]
 
 
@@ -468,3 +484,10 @@ def test_all_of_one_family() -> None:
 def test_none_on_loopback() -> None:
     assert observers({LOOPBACK: 10002, ONE: 10002}) == [(ONE, second(ONE))]
     assert observers({LOOPBACK: 10002}) == []
+
+
+def test_a_control_in_our_own_network_is_the_last_to_tell() -> None:
+    """It knows nothing of the NAT at its border."""
+    inside = at("192.168.1.20")
+    found = {inside: 10002, ONE: 10002}
+    assert observers(found) == [(ONE, second(ONE)), (inside, second(inside))]
