@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
 from netpunch.core.events import Event, Registered
+from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Datagram
 from netpunch.node.own_network import OwnNetwork
 from netpunch.node.plan import ControlPlan
-from netpunch.node.reporter import control_observer
+from netpunch.node.reporter import control_observer, reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName
 from netpunch.output.status import ControlStatus
+
+BIND_RETRY = 2.0
+"""Seconds between attempts to bind an address that is late at boot: ends ask again within 15."""
 
 
 class ControlTask:
@@ -29,11 +34,33 @@ class ControlTask:
             ClassicControl(plan.secrets, names=plan.names),
         )
         self._listener: Listener | None = None
+        self._binding: asyncio.Task[None] | None = None
         self._report = control_observer(plan.control.name, services)
         self._own_network = OwnNetwork(plan.control.name, self._machine.v2, services)
 
     async def start(self) -> None:
-        """Binds; raises PortInUseError, PermissionsError, ConfigurationError."""
+        """Binds; while an address of this host is not there yet, goes on trying to.
+
+        Raises PortInUseError, PermissionsError, ConfigurationError."""
+        try:
+            self._listen()
+        except NetworkNotReadyError as error:
+            self._binding = asyncio.create_task(self._listen_later(error))
+        self._services.board.add_control(self.plan.control.name, self.status)
+
+    async def _listen_later(self, error: NetpunchError) -> None:
+        told = ""
+        while self._listener is None:
+            if str(error) != told:
+                told = str(error)
+                self._tell_deaf(error)
+            await asyncio.sleep(BIND_RETRY)
+            try:
+                self._listen()
+            except NetpunchError as again:
+                error = again
+
+    def _listen(self) -> None:
         control = self.plan.control
         listener = Listener(
             self._machine,
@@ -44,7 +71,6 @@ class ControlTask:
         )
         listener.open()
         self._listener = listener
-        self._services.board.add_control(control.name, self.status)
         for error in listener.refused:
             self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
         self._own_network.learn(control)
@@ -54,6 +80,15 @@ class ControlTask:
         )
         shown = ", ".join(map(str, addresses))
         self._services.console.say(f"control {control.name}: listening on {shown}")
+
+    def _tell_deaf(self, error: NetpunchError) -> None:
+        name = self.plan.control.name
+        self._services.journal.emit(
+            EventName.CONTROL_FAILED, control=name, reason=reason_of(error), err=str(error)
+        )
+        self._services.console.error(
+            f"control {name}: {error}; trying again every {BIND_RETRY:.0f} s"
+        )
 
     def update(self, plan: ControlPlan) -> bool:
         """Takes over the pairs of a new plan, its `expire` and `public`; False if more than that
@@ -72,22 +107,25 @@ class ControlTask:
         return True
 
     def status(self) -> ControlStatus:
-        """What it listens on and has counted; from `start` on."""
-        assert self._listener is not None
+        """What it listens on (nothing, while it cannot yet) and has counted."""
+        listener = self._listener
         return ControlStatus(
             self.plan.control.name,
-            tuple(map(str, dict.fromkeys(self._listener.addresses))),
+            () if listener is None else tuple(map(str, dict.fromkeys(listener.addresses))),
             self._machine.registered,
             {str(reason): count for reason, count in self._machine.drops.items()},
-            dict(self._listener.send_errors),
-            self._listener.queue_drops,
+            {} if listener is None else dict(listener.send_errors),
+            0 if listener is None else listener.queue_drops,
         )
 
     async def stop(self) -> None:
         """Closes its sockets."""
+        if self._binding is not None:
+            self._binding.cancel()
+            await asyncio.wait([self._binding])
         await self._own_network.stop()
+        self._services.board.remove_control(self.plan.control.name)
         if self._listener is not None:
-            self._services.board.remove_control(self.plan.control.name)
             self._listener.close()
 
     def _observe(self, seen: Datagram | Event) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Registered
-from netpunch.errors import PortInUseError
+from netpunch.errors import NetworkNotReadyError, PortInUseError
 from netpunch.net.punch import Punch
+from netpunch.net.sockets import bind
+from netpunch.node import control_task
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import ControlPlan, Planner
@@ -70,6 +73,52 @@ def test_its_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
                 await control.start()
             await control.stop()
         assert (told.records, told.said) == ([], [])
+
+    run(main())
+
+
+def test_its_address_is_late(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens once the address is there; until then that is told once, with why."""
+    monkeypatch.setattr(control_task, "BIND_RETRY", 0.01)
+    planned = plan(tmp_path)
+    [listen] = planned.control.listen
+    attempts = 0
+
+    def late_bind(*arguments: Any) -> list[socket.socket]:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= 3:
+            raise NetworkNotReadyError(f"{listen.host} is no address of this host now")
+        return bind(*arguments)
+
+    async def main() -> None:
+        told = Told()
+        monkeypatch.setattr("netpunch.net.listener.bind", late_bind)
+        control = ControlTask(planned, told.services)
+        await control.start()
+        assert control.status().addresses == ()
+        assert control._binding is not None
+        await control._binding
+        [failed] = told.of("control.failed")
+        assert failed["reason"] == "network_not_ready"
+        assert control.status().addresses == (str(listen),)
+        await control.stop()
+        assert port_is_free(listen.port)
+
+    run(main())
+
+
+def test_it_stops_while_its_address_is_late(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        control = ControlTask(plan(tmp_path, listen="203.0.113.1:10001"), told.services)
+        await control.start()
+        await asyncio.sleep(0)
+        await control.stop()
+        assert len(told.of("control.failed")) == 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 
