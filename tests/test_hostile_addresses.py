@@ -22,7 +22,7 @@ from netpunch.address import Address, parse_address
 from netpunch.config.model import End
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
-from netpunch.node.publish import publish, template_values
+from netpunch.node.publish import describe, publish, template_values
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.template import render
 from netpunch.wire.classic import parse_introduction
@@ -162,5 +162,5 @@ def test_a_link_is_published_only_as_a_whole(tmp_path: Path) -> None:
     for text in meddled("published", HOSTS, LEGAL):
         if not VALUE.fullmatch(text):
             with pytest.raises(OutputError, match="would need quoting"):
-                publish(end, linked(Address(text, 5000)), 0.0)
+                publish(end, describe(end, linked(Address(text, 5000)), 0.0))
     assert sorted(tmp_path.iterdir()) == before

@@ -38,14 +38,13 @@ class EndReports:
         self._services.console.error(f"{self._end.pair} {self._end.end}: {text}")
 
     def up(self, linked: Linked, published: Published) -> Record:
-        """There is a link, and its files are written."""
-        self._services.journal.show_link(published.text)
+        """The path is agreed; nothing is written and the port is not free yet."""
         quickness = "" if linked.rtt is None else f", {linked.rtt * 1000:.1f} ms"
         self.say(
             f"linked {linked.local} -> {linked.remote} ({linked.path}{quickness}, "
             f"after {linked.duration:.3f} s)"
         )
-        record = self.tell(
+        return self.tell(
             EventName.PAIR_UP,
             local=linked.local,
             remote=linked.remote,
@@ -55,9 +54,12 @@ class EndReports:
             changed=published.changed,
             datagrams=linked.datagrams,
         )
+
+    def handed_over(self, published: Published) -> None:
+        """The port is free (unless the end holds it) and the files are written."""
+        self._services.journal.show_link(published.text)
         if published.env_file is not None:
             self.tell(EventName.ENV_WRITTEN, file=str(published.env_file))
-        return record
 
     def failed(self, reason: str, detail: str, failure: Failed | None) -> Record:
         """An attempt came to nothing."""

@@ -1,7 +1,7 @@
 """The life of one end in a process: check, before, punch, files, up, command; again in `keep`.
 
     check passes ───────────────────────────────> alive: nothing is done
-    before ── punch ──> files ── port freed ── up ──> held, watched or commanded (keep)
+    before ── punch ──> port freed ── files ── up ──> held, watched or commanded (keep)
        └────────┴── fail                                └── lost: down, and again
 
 Every successful `before` is followed by exactly one `up` or `fail`, also when the end is stopped.
@@ -213,10 +213,13 @@ class EndTask:
                 linked = await attempt.linked()
                 if self._forwarder is not None:
                     self._forwarder.attach(attempt.send_payload)
-                published = await self._publish(linked)
+                described = self._describe(linked)
+                record = self._reports.up(linked, described)
                 if not self.end.holds:
                     await attempt.released()
-                await self._up(linked, published)
+                published = await self._publish(described)
+                self._reports.handed_over(published)
+                await self._up(linked, published, record)
         except NetpunchError as error:
             self._withdraw(published)
             reason = reason_of(error)
@@ -233,23 +236,31 @@ class EndTask:
             raise
         return published
 
-    async def _publish(self, linked: Linked) -> Published:
-        """A stop waits for it: what is being written can be withdrawn only afterwards."""
+    def _describe(self, linked: Linked) -> Published:
+        from netpunch.node.publish import describe
+
+        return describe(self.end, linked, time.time())
+
+    async def _publish(self, described: Published) -> Published:
+        """Once the port is free, for whoever waits for the files binds it. A stop waits, too: what
+        is being written can be withdrawn only afterwards."""
         from netpunch.node.publish import publish
 
-        write = partial(publish, self.end, linked, time.time())
+        write = partial(publish, self.end, described)
         writing = asyncio.ensure_future(in_thread(write, "publish"))
         try:
-            return await outlast(writing)
+            await outlast(writing)
         except asyncio.CancelledError:
             with contextlib.suppress(NetpunchError):
-                self._withdraw(writing.result())
+                writing.result()
+                self._withdraw(described)
             raise
+        return described
 
-    async def _up(self, linked: Linked, published: Published) -> None:
+    async def _up(self, linked: Linked, published: Published, record: Record) -> None:
         result = await self._hooks.up(
             published.variables,
-            self._reports.up(linked, published),
+            record,
             changed=published.changed,
             previous_remote=published.previous_remote,
             session_key=linked.session_key if self.end.session_key else None,

@@ -10,7 +10,7 @@ from netpunch.config.model import End
 from netpunch.core.events import Linked
 from netpunch.errors import NetpunchError
 from netpunch.output.atomic import remove_file, replace_file
-from netpunch.output.envfile import link_variables, write_env_file
+from netpunch.output.envfile import compare_env_file, link_variables, write_env_file
 from netpunch.output.record import rfc3339
 from netpunch.template import render
 
@@ -18,8 +18,8 @@ DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"
 
 
 class Published(NamedTuple):
-    """A link as hooks, files and templates see it. `changed` compares with the earlier env
-    file; without one it is true."""
+    """A link as hooks, files and templates see it. `changed` compares with the env file that was
+    there at the link; without one it is true."""
 
     variables: dict[str, str]
     values: dict[str, str | int]
@@ -36,27 +36,31 @@ def env_file_of(end: End) -> Path | None:
     return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
 
 
-def publish(end: End, linked: Linked, at: float) -> Published:
-    """Writes the env file and the rendered files of a link; `at` is seconds since the epoch.
-
-    Raises OutputError or ResourcesError; then there is no env file."""
+def describe(end: End, linked: Linked, at: float) -> Published:
+    """A link that was just made; `at` is seconds since the epoch. Writes nothing."""
     variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
     values = template_values(end, linked)
-    changed, previous = True, None
-    env_file = env_file_of(end)
-    if env_file is not None:
-        written = write_env_file(env_file, variables)
-        changed, previous = written.changed, written.previous_remote
     text = render(end.template or DEFAULT_TEMPLATE, values)
-    published = Published(variables, values, text, changed, previous, env_file)
+    env_file = env_file_of(end)
+    if env_file is None:
+        return Published(variables, values, text, True, None, None)
+    change = compare_env_file(env_file, variables)
+    return Published(variables, values, text, change.changed, change.previous_remote, env_file)
+
+
+def publish(end: End, published: Published) -> None:
+    """Writes the env file and the rendered files.
+
+    Raises OutputError or ResourcesError; then there is no env file."""
+    if published.env_file is not None:
+        write_env_file(published.env_file, published.variables)
     try:
         for file in end.files:
-            path = end.directory / render(file.to, values)
-            replace_file(path, render(file.text, values).encode(), file.mode)
+            path = end.directory / render(file.to, published.values)
+            replace_file(path, render(file.text, published.values).encode(), file.mode)
     except NetpunchError:
         withdraw(published)
         raise
-    return published
 
 
 def withdraw(published: Published) -> None:

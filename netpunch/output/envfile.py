@@ -26,8 +26,8 @@ _VALUE = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]]*")
 _FAMILY = {4: "inet", 6: "inet6"}
 
 
-class EnvFileWritten(NamedTuple):
-    """What an env file says that the earlier one did not."""
+class EnvFileChange(NamedTuple):
+    """What a link's variables say that the env file does not."""
 
     changed: bool
     """Whether anything but the time differs; true where there was no earlier file."""
@@ -51,14 +51,17 @@ def link_variables(pair: str, end: str, local: Address, remote: Address, at: str
     }
 
 
-def write_env_file(path: Path, variables: Mapping[str, str]) -> EnvFileWritten:
-    """Replace the env file atomically (see `replace_file`) and compare it with the earlier one.
+def write_env_file(path: Path, variables: Mapping[str, str]) -> None:
+    """Replace the env file atomically (see `replace_file`).
 
     Raises OutputError, also for a value that a shell would need quoted."""
-    content = _content(path, variables)
+    replace_file(path, _content(path, variables), MODE)
+
+
+def compare_env_file(path: Path, variables: Mapping[str, str]) -> EnvFileChange:
+    """What would change if these variables were written. It is one small read."""
     earlier = _read_earlier(path)
-    replace_file(path, content, MODE)
-    return EnvFileWritten(
+    return EnvFileChange(
         changed=_timeless(earlier) != _timeless(variables),
         previous_remote=_address(earlier.get("NETPUNCH_RADDR", "")),
     )

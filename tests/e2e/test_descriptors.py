@@ -81,7 +81,7 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
     )
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office")
-    home.wait_for("pair.up")
+    home.wait_for("env.written")
     office.wait_for("pair.up")
     with no_descriptors(home):
         office.kill()
@@ -94,6 +94,7 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
     office = site.run_node("office")
     up = home.wait_for("pair.up", 2)
     assert_same_path(up, office.wait_for("pair.up"))
+    home.wait_for("env.written", 2)
     assert f"NETPUNCH_RADDR={up['raddr']}\n" in (site.folder / "a.env").read_text()
     assert home.stop() == 0
 

@@ -111,10 +111,12 @@ def test_a_control_on_every_address_answers_from_the_one_asked(site: Site, proto
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_port_is_free_when_the_link_is_told(site: Site, protocol: str) -> None:
-    site.write({"p": PROTOCOLS[protocol]}, secret="generate")
+def test_the_port_is_free_when_the_env_file_is_there(site: Site, protocol: str) -> None:
+    """`pair.up` tells the address earlier, when the path is agreed."""
+    site.write({"p": PROTOCOLS[protocol]}, secret="generate", env_file="{pair}.{end}.env")
     program = site.run()
     for end in "ab":
-        up = program.wait_for("pair.up", end=end)
+        program.wait_for("env.written", end=end)
+        (up,) = program.events("pair.up", end=end)
         assert is_free(up["lport"], up["lhost"])
     assert program.wait_exit() == 0

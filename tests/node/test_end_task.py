@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from netpunch.address import Address
+from netpunch.config.model import End
 from netpunch.core.events import Registered
 from netpunch.errors import NotLinkedError, OutputError
 from netpunch.net.controls import ControlAt
@@ -111,6 +112,30 @@ def test_once(run: Run[Any], tmp_path: Path) -> None:
         assert (up["pair"], up["end"], up["changed"], up["path"]) == ("p", "a", True, "host")
         assert f"p a: linked {up['laddr']} -> {up['raddr']} (host, " in told.said[-1]
         assert port_is_free(up["lport"])
+
+    run(main())
+
+
+def test_pair_up_is_told_as_soon_as_the_path_is_agreed(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the port is free and the files are written: that may take a second."""
+
+    async def main() -> None:
+        told, seen = Told(), list[list[str]]()
+        release = Punch.released
+
+        async def released(attempt: Punch) -> None:
+            seen.append(told.events())
+            await release(attempt)
+
+        monkeypatch.setattr(Punch, "released", released)
+        async with control() as address, partner(address):
+            end = made(tmp_path, told, address, env_file="a.env")
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        [before_the_release] = seen
+        assert before_the_release[-1] == "pair.up"
+        assert told.events()[-1] == "env.written"
 
     run(main())
 
@@ -284,12 +309,12 @@ def test_stopped_while_files_are_written(
     """It waits for them, then withdraws what nobody will use."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow_publish(*arguments: Any) -> Published:
+    def slow_publish(end: End, published: Published) -> None:
         begun.set()
         go_on.wait(TIMEOUT)
         if fails:
             raise OutputError("disk full")
-        return publish(*arguments)
+        publish(end, published)
 
     monkeypatch.setattr(publish_module, "publish", slow_publish)
 

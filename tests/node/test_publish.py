@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
+from netpunch.config.model import End
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
-from netpunch.node.publish import publish, withdraw
+from netpunch.node.publish import Published, describe, publish, withdraw
 from tests.node.told import end_with
 
 AT = 1_000_000_000.25
@@ -25,8 +26,20 @@ def files(folder: Path, text: str = "{rhost} {rport} {{}}") -> dict[str, Any]:
     return {"files": [{"template": "vpn.in", "to": "{pair}.conf", "mode": "0600"}]}
 
 
+def published_by(end: End, linked: Linked, at: float) -> Published:
+    published = describe(end, linked, at)
+    publish(end, published)
+    return published
+
+
+def test_a_link_is_described_before_anything_is_written(tmp_path: Path) -> None:
+    end = end_with(tmp_path, env_file="p.env", **files(tmp_path))
+    assert describe(end, linked(), AT).env_file == tmp_path / "p.env"
+    assert not list(tmp_path.glob("p.*"))
+
+
 def test_without_files(tmp_path: Path) -> None:
-    published = publish(end_with(tmp_path), linked(), AT)
+    published = published_by(end_with(tmp_path), linked(), AT)
     assert (published.env_file, published.changed, published.previous_remote) == (None, True, None)
     assert published.text == "p [::]:5000 [2001:db8::1]:5001"
     assert published.variables["NETPUNCH_RADDR"] == "[2001:db8::1]:5001"
@@ -37,24 +50,24 @@ def test_without_files(tmp_path: Path) -> None:
 
 def test_the_template_of_the_end(tmp_path: Path) -> None:
     end = end_with(tmp_path, template="{pair}.{end} {lhost} {lport} {rhost} {rport} {{{laddr}}}")
-    published = publish(end, linked(), AT)
+    published = published_by(end, linked(), AT)
     assert published.text == "p.a :: 5000 2001:db8::1 5001 {[::]:5000}"
 
 
 def test_the_env_file_tells_what_changed(tmp_path: Path) -> None:
     end = end_with(tmp_path, env_file="{pair}.{end}.env")
-    first = publish(end, linked(), AT)
+    first = published_by(end, linked(), AT)
     assert (first.changed, first.previous_remote) == (True, None)
     assert first.env_file == tmp_path / "p.a.env"
     lines = [f"{name}={value}" for name, value in first.variables.items()]
     assert (tmp_path / "p.a.env").read_text().splitlines() == lines
-    assert publish(end, linked(), AT + 1).changed is False
-    moved = publish(end, linked(Address("192.0.2.1", 1)), AT)
+    assert published_by(end, linked(), AT + 1).changed is False
+    moved = published_by(end, linked(Address("192.0.2.1", 1)), AT)
     assert (moved.changed, moved.previous_remote) == (True, REMOTE)
 
 
 def test_rendered_files(tmp_path: Path) -> None:
-    publish(end_with(tmp_path, **files(tmp_path)), linked(), AT)
+    published_by(end_with(tmp_path, **files(tmp_path)), linked(), AT)
     assert (tmp_path / "p.conf").read_text() == "2001:db8::1 5001 {}"
     assert stat.S_IMODE((tmp_path / "p.conf").stat().st_mode) == 0o600
 
@@ -63,12 +76,12 @@ def test_a_file_that_cannot_be_written_leaves_no_env_file(tmp_path: Path) -> Non
     end = end_with(tmp_path, env_file="p.env", **files(tmp_path))
     (tmp_path / "p.conf").mkdir()
     with pytest.raises(OutputError, match=r"p\.conf"):
-        publish(end, linked(), AT)
+        published_by(end, linked(), AT)
     assert not (tmp_path / "p.env").exists()
 
 
 def test_withdrawn(tmp_path: Path) -> None:
-    published = publish(end_with(tmp_path, env_file="p.env"), linked(), AT)
+    published = published_by(end_with(tmp_path, env_file="p.env"), linked(), AT)
     withdraw(published)
     assert not (tmp_path / "p.env").exists()
     withdraw(published)

@@ -9,7 +9,12 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.errors import OutputError
-from netpunch.output.envfile import EnvFileWritten, link_variables, write_env_file
+from netpunch.output.envfile import (
+    EnvFileChange,
+    compare_env_file,
+    link_variables,
+    write_env_file,
+)
 from tests.output.kills import kills_while_writing
 
 LOCAL = Address("0.0.0.0", 5000)
@@ -24,6 +29,13 @@ def variables(remote: Address = REMOTE, at: str = AT) -> dict[str, str]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "pair.env"
+
+
+def replaced(path: Path, told: dict[str, str]) -> EnvFileChange:
+    """Written, and what that has changed."""
+    change = compare_env_file(path, told)
+    write_env_file(path, told)
+    return change
 
 
 def test_what_the_file_says(path: Path) -> None:
@@ -80,11 +92,11 @@ def test_only_our_names_are_written(path: Path) -> None:
 def test_changed_compares_all_but_the_time(path: Path) -> None:
     moved = Address("198.51.100.7", 40001)
     later = "2026-01-02T00:00:00.000000Z"
-    assert write_env_file(path, variables()) == EnvFileWritten(True, None)
-    assert write_env_file(path, variables(at=later)) == EnvFileWritten(False, REMOTE)
+    assert replaced(path, variables()) == EnvFileChange(True, None)
+    assert replaced(path, variables(at=later)) == EnvFileChange(False, REMOTE)
     assert f"NETPUNCH_AT={later}" in path.read_text()
-    assert write_env_file(path, variables(moved)) == EnvFileWritten(True, REMOTE)
-    assert write_env_file(path, variables(moved)) == EnvFileWritten(False, moved)
+    assert replaced(path, variables(moved)) == EnvFileChange(True, REMOTE)
+    assert replaced(path, variables(moved)) == EnvFileChange(False, moved)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +112,7 @@ def test_changed_compares_all_but_the_time(path: Path) -> None:
 )
 def test_an_earlier_file_that_is_not_ours(path: Path, earlier: bytes) -> None:
     path.write_bytes(earlier)
-    assert write_env_file(path, variables()) == EnvFileWritten(True, None)
+    assert replaced(path, variables()) == EnvFileChange(True, None)
 
 
 def test_an_earlier_file_that_is_no_file(path: Path) -> None:
@@ -119,7 +131,7 @@ def test_an_earlier_file_that_cannot_be_read(path: Path, monkeypatch: pytest.Mon
 
     path.touch()
     monkeypatch.setattr("netpunch.output.envfile.os.read", broken)
-    assert write_env_file(path, variables()).changed
+    assert replaced(path, variables()).changed
 
 
 def test_a_kill_at_any_moment_leaves_the_whole_file_of_some_link(path: Path) -> None:
