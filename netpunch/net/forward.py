@@ -85,13 +85,15 @@ class Forwarder:
         assert sock is not None
         for _ in range(DATAGRAMS_PER_WAKEUP):
             try:
-                data, source = sock.recvfrom(MAX_PAYLOAD)
+                if self._to is None:
+                    data, source = sock.recvfrom(MAX_PAYLOAD)
+                    self._program = source[:2]
+                else:
+                    data = sock.recv(MAX_PAYLOAD)  # a third less than recvfrom()
             except OSError:  # nothing left, or an ICMP error about an earlier datagram
                 return
             if len(data) > self._warn_above:
                 self._warn(len(data))
-            if self._to is None:
-                self._program = source[:2]
             if self._send is None:
                 self.dropped += 1
             else:
