@@ -75,10 +75,10 @@ def reflexive_candidates(
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
     """The mapped and the observed addresses that a card has room for, beside `hosts`: each kind
     keeps half of the room, if it has so many, and both families are among them. Private ones
-    come last: somebody within our network saw them."""
+    come last: somebody within our network saw them, or a gateway behind another granted them."""
     seen = in_turn(sorted((a for a in observed if a not in hosts), key=_is_inside))
     most_mapped = max(MAX_OBSERVED // 2, MAX_OBSERVED - len(seen))
-    by_gateways = in_turn(mapped)[:most_mapped]
+    by_gateways = in_turn(sorted(mapped, key=_is_inside))[:most_mapped]
     return tuple(by_gateways), tuple(seen[: MAX_OBSERVED - len(by_gateways)])
 
 

@@ -100,6 +100,7 @@ class TestReflexive:
             ((), (*SEEN, IPV6), (SEEN[0], IPV6, *SEEN[1:3])),
             ((*MAPPED, IPV6), SEEN, (MAPPED[0], IPV6, *SEEN[:2])),
             ((), (PRIVATE, *SEEN), SEEN),
+            ((PRIVATE, *MAPPED), SEEN, MAPPED[:2] + SEEN[:2]),
         ],
     )
     def test_no_kind_and_no_family_displaces_another(
