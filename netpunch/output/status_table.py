@@ -59,7 +59,7 @@ def _end(end: Answer) -> tuple[str, ...]:
         str(end.get("raddr", "")),
         str(end.get("path", "")),
         f"{rtt:.1f} ms" if isinstance(rtt, int | float) else "",
-        f"{_time(end.get('err_at'))} {end['err']}" if end.get("err") else "",
+        f"{_time(end.get('err_at'))} {_first_line(end['err'])}" if end.get("err") else "",
     )
 
 
@@ -69,7 +69,7 @@ def _control(control: Answer) -> tuple[str, ...]:
         ", ".join(map(str, control.get("addresses", ()))),
         str(control.get("registered", "")),
         _counts(control),
-        "; ".join(map(str, control.get("problems", ()))),
+        "; ".join(map(_first_line, control.get("problems", ()))),
     )
 
 
@@ -79,6 +79,11 @@ def _counts(control: Answer) -> str:
     if control.get("queue_drops"):
         counts["queue_full"] = control["queue_drops"]
     return ", ".join(f"{reason} {count}" for reason, count in counts.items())
+
+
+def _first_line(text: object) -> str:
+    """An error of the site file shows its line below; a table has no place for it."""
+    return str(text).partition("\n")[0]
 
 
 def _time(text: object) -> str:

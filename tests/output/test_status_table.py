@@ -72,7 +72,7 @@ def test_an_answer_of_another_version() -> None:
 
 
 def test_nothing_steers_the_terminal() -> None:
-    end = EndStatus("p", "a", AT, State.FAILED, err="\x1b[2J\n\u202eevil", err_at=AT)
+    end = EndStatus("p", "a", AT, State.FAILED, err="\x1b[2J\r\u202eevil", err_at=AT)
     table = status_table([answer(end)])
     assert table.splitlines()[-1].endswith("?[2J??evil")
 
@@ -84,3 +84,11 @@ def test_a_refused_reload() -> None:
         "  since 2026-01-31T12:00:00Z it runs with the configuration before that; "
         "`netpunch check` shows all that is wrong. Then reload it",
     ]
+
+
+def test_an_error_takes_one_line() -> None:
+    end = EndStatus("p", "a", AT, State.FAILED, err="site.yaml:1:1: no\n  key: x\n  ^", err_at=AT)
+    control = ControlStatus("vps", problems=("site.yaml:1:1: no\n  key: x\n  ^",))
+    table = status_table([answer(end, controls=(control,))])
+    assert table.count("site.yaml:1:1: no\n") == 2
+    assert "key: x" not in table
