@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,12 @@ from netpunch.config.model import End
 from netpunch.core.events import Linked
 from netpunch.errors import NetpunchError
 from netpunch.output.atomic import remove_file, replace_file
-from netpunch.output.envfile import compare_env_file, link_variables, write_env_file
+from netpunch.output.envfile import (
+    compare_env_file,
+    is_env_file,
+    link_variables,
+    write_env_file,
+)
 from netpunch.output.record import rfc3339
 from netpunch.template import render
 
@@ -34,6 +40,14 @@ def env_file_of(end: End) -> Path | None:
     if end.env_file is None:
         return None
     return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
+
+
+def remove_stale_env_files(folder: Path, ends: Iterable[End]) -> None:
+    """Removes the env files in a folder that none of `ends` writes. Raises OutputError."""
+    kept = {env_file_of(end) for end in ends if end.enabled}
+    for path in sorted(folder.glob("*")):
+        if path not in kept and is_env_file(path):
+            remove_file(path)
 
 
 def describe(end: End, linked: Linked, at: float) -> Published:

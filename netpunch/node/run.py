@@ -15,7 +15,7 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
-from netpunch.errors import bug_text, combined_exit_code, lack_behind
+from netpunch.errors import NetpunchError, bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import run as run_loop
 from netpunch.node.board import Board
 from netpunch.node.console import Console
@@ -28,7 +28,7 @@ from netpunch.node.services import Services
 from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
 from netpunch.output.record import EventName, Journal, Style
 from netpunch.output.sink import Sink
-from netpunch.output.status import default_socket, own_folder, own_socket
+from netpunch.output.status import default_socket, own_folder, own_socket, runtime_directory
 
 STARTED_AFTER = 1.0
 """Seconds after which garbage is collected: until then that would delay the first links."""
@@ -112,6 +112,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
+    _remove_stale_env_files(site, services.console)
     gc.freeze()  # what was made until here stays: it is never looked through
     asyncio.get_running_loop().call_later(STARTED_AFTER, gc.enable)
     try:
@@ -120,6 +121,19 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     finally:
         _ignore_signals()
     return BUG_EXIT_CODE if bugs else code
+
+
+def _remove_stale_env_files(site: Site, console: Console) -> None:
+    """Of pairs that were removed while the unit was stopped: its folder outlives it. Elsewhere
+    nobody knows whose files they are."""
+    if (folder := runtime_directory(os.environ)) is None:
+        return
+    from netpunch.node.publish import remove_stale_env_files
+
+    try:
+        remove_stale_env_files(folder, [end for pair in site.pairs for end in pair.ends])
+    except NetpunchError as error:
+        console.error(str(error))
 
 
 def _own_socket(file: Path) -> Path | None:

@@ -67,6 +67,12 @@ def compare_env_file(path: Path, variables: Mapping[str, str]) -> EnvFileChange:
     )
 
 
+def is_env_file(path: Path) -> bool:
+    """Whether there is a file with the variables of a link and nothing else in it."""
+    variables = _read_earlier(path)
+    return "NETPUNCH_PAIR" in variables and all(map(_KEY.fullmatch, variables))
+
+
 def _content(path: Path, variables: Mapping[str, str]) -> bytes:
     for key, value in variables.items():
         if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):

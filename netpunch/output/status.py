@@ -204,8 +204,14 @@ class ProcessStatus(NamedTuple):
 
 def default_socket(environ: Mapping[str, str]) -> Path | None:
     """Where the status socket is unless the site file says: in the unit's runtime directory."""
+    folder = runtime_directory(environ)
+    return folder / SOCKET_NAME if folder else None
+
+
+def runtime_directory(environ: Mapping[str, str]) -> Path | None:
+    """The folder that systemd has given to the unit that this process is in."""
     folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
-    return Path(folder, SOCKET_NAME) if folder else None
+    return Path(folder) if folder else None
 
 
 def own_folder(environ: Mapping[str, str], uid: int) -> Path | None:

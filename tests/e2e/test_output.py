@@ -283,3 +283,23 @@ def test_a_reload_removes_the_env_files_of_what_it_removes(site: Site) -> None:
     assert left == {"stays.a.env", "stays.b.env", "moves.a.moved", "moves.b.moved"}
     assert program.stop() == 0
     assert (site.folder / "stays.a.env").exists(), "a VPN may still use the link"
+
+
+def test_a_unit_removes_the_env_files_of_pairs_removed_while_it_was_stopped(
+    site: Site, tmp_path: Path
+) -> None:
+    folder = tmp_path / "netpunch"
+    folder.mkdir()
+    unit: dict[str, Any] = {"env": {"RUNTIME_DIRECTORY": str(folder)}}
+    env_file = f"{folder}/{{pair}}.{{end}}.env"
+    site.write({"goes": {}, "stays": {}}, secret="generate", mode="keep", env_file=env_file)
+    program = site.run(**unit)
+    program.wait_for("env.written", 4)
+    assert program.stop() == 0
+    (folder / "note.env").write_text("NETPUNCH_PAIR=goes\nPATH=/bin\n")
+    site.write({"stays": {}}, secret="generate", mode="keep", env_file=env_file)
+    program = site.run(**unit)
+    program.wait_for("run.ready")
+    left = {path.name for path in folder.glob("*.env")}
+    assert left == {"stays.a.env", "stays.b.env", "note.env"}, "and what is somebody else's"
+    assert program.stop() == 0
