@@ -15,7 +15,7 @@ import yaml
 
 from netpunch.config.model import Position
 from netpunch.config.problems import Abandoned, Problems
-from netpunch.config.secrecy import sounds_secret
+from netpunch.config.secrecy import OUR_KEYS, SHORT, sounds_secret
 from netpunch.config.source import position_of
 from netpunch.config.tree import Broken, Entry, Mapping, Node, Scalar, Sequence, child, item
 
@@ -127,8 +127,8 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             self._path = path
             key = self._node(event, level + 1)
-            if isinstance(key, Scalar) and not sounds_secret(_last(path)):
-                self._path = child(path, key.text)
+            if isinstance(key, Scalar):
+                self._path = child(path, key, self._problems.source)
             value = self._node(next(self._events), level + 1)
             self._enter(entries, key, value)
         self._path = path
@@ -164,12 +164,9 @@ def _may_be_secret(key: Node, value: Node) -> bool:
         return True
     if key.text == "secret":
         return not (isinstance(value, Scalar) and value.text == "generate")
-    return isinstance(value, Scalar) and sounds_secret(key.text)
-
-
-def _last(path: str) -> str:
-    """A key whose name may be a part of a secret in braces is not named."""
-    return path.rpartition(".")[2]
+    if key.text in OUR_KEYS and not sounds_secret(key.text):
+        return False
+    return isinstance(value, Scalar) and (sounds_secret(key.text) or len(value.text) > SHORT)
 
 
 def _position(mark: Any) -> Position:

@@ -16,7 +16,7 @@ from netpunch.config.paths import beside
 from netpunch.config.problems import Abandoned, Problems
 from netpunch.config.rules import Drafts, check_own_node, check_site
 from netpunch.config.schema import BROKEN, Cursor, Rejected, Settings
-from netpunch.config.source import Source, position_of
+from netpunch.config.source import MAX_LINES, Source, position_of
 from netpunch.errors import MissingFileError, PermissionsError, lack_behind
 from netpunch.template import render
 
@@ -66,6 +66,10 @@ def _text(data: bytes, problems: Problems) -> str:
     begin = Position(1, 1)
     if len(data) > MAX_FILE:
         problems.add(begin, "", f"longer than {MAX_FILE // 1024} KiB: too much for one site")
+        raise Abandoned
+    if problems.source.is_cut:
+        message = f"more than {MAX_LINES:,} lines: too much for one site"
+        problems.add(Position(MAX_LINES + 1, 1), "", message)
         raise Abandoned
     try:
         return data.decode()

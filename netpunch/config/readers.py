@@ -163,4 +163,6 @@ def _check_placeholders(cursor: Cursor, text: str, allowed: Collection[str]) -> 
     try:
         validate(text, allowed)
     except TemplateError as error:
-        raise cursor.reject(str(error)) from None
+        known = " ".join(f"{{{name}}}" for name in sorted(allowed)) or "none"
+        hidden = f"has braces that are no placeholder; known here: {known}; `{{{{` is a brace"
+        raise cursor.reject(str(error) if cursor.is_shown else hidden) from None

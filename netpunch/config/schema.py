@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from netpunch.config import tree
 from netpunch.config.model import Position
 from netpunch.config.problems import Problems
-from netpunch.config.secrecy import sounds_secret
+from netpunch.config.secrecy import OUR_KEYS
 from netpunch.config.source import shown
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Cursor(NamedTuple):
         node = self.node
         if isinstance(node, tree.Mapping):
             return [
-                (name, Cursor(e.value, tree.child(self.path, name), e.key.start, self.problems))
+                (name, Cursor(e.value, self._child(e.key), e.key.start, self.problems))
                 for name, e in node.entries.items()
             ]
         raise self._unexpected(wanted)
@@ -96,6 +96,24 @@ class Cursor(NamedTuple):
             value = BROKEN
         return Found(value, self.node.start, self.path)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether messages may repeat what this node says."""
+        return self.problems.source.shows(self.node.start, self.node.end)
+
+    def _child(self, key: tree.Scalar) -> str:
+        return tree.child(self.path, key, self.problems.source)
+
+    def _placeholder(self, entries: dict[str, tree.Entry]) -> str | None:
+        """`{pair}` without quotes is a mapping of one key to nothing: the text it was meant to
+        be."""
+        if len(entries) != 1:
+            return None
+        (entry,) = entries.values()
+        is_null = isinstance(entry.value, tree.Scalar) and entry.value.is_null
+        name = tree.child("", entry.key, self.problems.source)
+        return f"{{{name}}}" if is_null and name != tree.UNNAMED else None
+
     def _unexpected(self, wanted: str) -> Rejected:
         match self.node:
             case tree.Broken():
@@ -104,10 +122,11 @@ class Cursor(NamedTuple):
                 self.problems.add(self.at, self.path, f"has no value: expected {wanted}")
                 return Rejected()
             case tree.Scalar(text=text):
-                return self.reject(f"is the text {shown(text)}: expected {wanted}")
+                what = f"the text {shown(text)}" if self.is_shown else "a text"
+                return self.reject(f"is {what}: expected {wanted}")
             case tree.Sequence():
                 return self.reject(f"is a list: expected {wanted}")
-            case tree.Mapping(entries=entries) if braces := _placeholder(entries):
+            case tree.Mapping(entries=entries) if braces := self._placeholder(entries):
                 return self.reject(f'braces begin a mapping: quote the value, as in "{braces}"')
         return self.reject(f"is a mapping: expected {wanted}")
 
@@ -123,7 +142,8 @@ def scalar(wanted: str, convert: Callable[[str], T]) -> Reader[T]:
         try:
             return convert(text)
         except ValueError as error:
-            raise cursor.reject(f"{shown(text)} {error}: expected {wanted}") from None
+            what = shown(text) if cursor.is_shown else "this value"
+            raise cursor.reject(f"{what} {error}: expected {wanted}") from None
 
     return read
 
@@ -188,6 +208,8 @@ def record(
 
     A required key that is missing is recorded, and BROKEN in the result."""
 
+    OUR_KEYS.update(keys)
+
     def read(cursor: Cursor) -> Settings:
         settings: Settings = {}
         for name, each in cursor.entries(wanted):
@@ -227,33 +249,15 @@ def closest(text: str, words: Collection[str]) -> str | None:
 
 
 def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) -> str | None:
-    """Record an unknown key; the known one that was probably meant."""
+    """Record an unknown key; the known one that was probably meant. A name like one of ours is no
+    secret."""
     word, colon, _ = name.partition(":")
     guess = closest(word, keys)
-    if sounds_secret(word) or (guess and sounds_secret(guess)):
-        cursor.problems.source.hide(value.at if colon else value.node.start, value.node.end)
+    path = tree.below(cursor.path, tree.quoted(word)) if guess else value.path
     if colon and guess:
         message = f"a space is missing behind `{guess}:`"
     else:
         known = f"did you mean {guess}?" if guess else f"known here: {', '.join(sorted(keys))}"
         message = f"unknown key; {known}"
-    path = tree.child(cursor.path, word) if colon else value.path
-    if _may_continue_a_secret(value):
-        path = cursor.path
     cursor.problems.add(value.at, path, message)
     return guess
-
-
-def _may_continue_a_secret(value: Cursor) -> bool:
-    """In `{secret: hunter, 2}` the comma ends the secret, and 2 becomes a key without a value."""
-    is_null = isinstance(value.node, tree.Scalar) and value.node.is_null
-    return is_null and value.problems.source.hides(value.at)
-
-
-def _placeholder(entries: dict[str, tree.Entry]) -> str | None:
-    """`{pair}` without quotes is a mapping of one key to nothing: the text it was meant to be."""
-    if len(entries) != 1:
-        return None
-    (name, entry), *_ = entries.items()
-    is_null = isinstance(entry.value, tree.Scalar) and entry.value.is_null
-    return f"{{{tree.child('', name)}}}" if is_null else None

@@ -1,12 +1,25 @@
-"""What of a site file may be a secret, told from its text alone: also where the file can't be
-parsed, where the key is misspelt, and where a secret was put in the wrong place. When in doubt,
-it is one; errors then show less of the file.
+"""What errors may show of a site file, told from its text alone: also where it can't be parsed,
+where a key is misspelt, and where a secret stands in the wrong place.
+
+Shown is only what is surely no secret: our keys and their values, and the names of unknown keys
+where no secret can have been broken off just before. Hidden is all else: values of unknown keys,
+lines without a key, comments, and key texts anywhere.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+OUR_KEYS: set[str] = set()
+"""Every key that a site file may have: `schema.record` adds those that it reads."""
+
+SHORT = 3
+"""Characters of an unknown key's value that are shown, `5s` or `off`: no secret is as short."""
+
+LONGEST_LINE = 5000
+"""Characters of a line that are looked at; the rest is hidden. People write shorter ones."""
 
 _SOUNDS_SECRET = re.compile("secr|s[ecrkt]{4,6}|key|pass|psk|token|cred", re.IGNORECASE)
 """The second one are the ways to misspell `secret`."""
@@ -15,19 +28,40 @@ _NO_SECRETS = frozenset({"secret_file", "session_key", "credential"})
 """Keys of ours that sound so, but tell only where a secret is, or whether."""
 
 _OUR_KEY = "secret"
-"""Below this key everything is; below others that sound so there may be a pair of that name."""
 
 _KEY_TEXT = re.compile(r"(np[kc]1\s*:)(\s*[\w=+/-]+)", re.IGNORECASE)
 """A key text, wherever it was pasted by mistake."""
 
-_ENTRY = re.compile(
+_WHOLE_KEY_TEXT = re.compile(r"""["']?np[kc]1:[\w-]{48}["']?[\s,}\]]*""", re.ASCII)
+"""One of which no part can have been broken off."""
+
+_KEY = r"""(?:"(?P<double>[\w-]++)"|'(?P<single>[\w-]++)'|(?P<plain>[\w-]++))"""
+_ENTRY = re.compile(rf"""[\s,{{}}\[\]?-]*+{_KEY}\s*+:(?:\s++|$|(?=["'{{\[]))""", re.ASCII)
+"""A key with its colon, and the brackets, commas and dashes before it."""
+
+_STRUCTURE = re.compile(r"[\s,{}\[\]?.-]*+")
+
+_QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^']|'')*+'|\{\w+\}"""
+"""As a whole: texts in quotes, and the placeholders that should be in some."""
+
+_VALUE = re.compile(
+    rf"""(?:{_QUOTED}|\[(?:{_QUOTED}|:(?!\s|$)|[^\[\]{{}}"'#:])*+\]?|:(?!\s|$)|[^\[\]{{}},"'#:])*+"""
+)
+"""The value of a key of ours as far as it is plain that it is one: it ends before a comma, a
+comment, an open quote, or what may be another key."""
+
+_ITEM = re.compile(rf"""\s*+-\s++(?:{_QUOTED}|:(?!\s|$)|[^"'#:])*+""")
+"""An item of a list that has a line for itself."""
+
+_SHORT_VALUE = re.compile(rf"[^\s,{{}}\[\]\"'#&*!|>]{{1,{SHORT}}}(?=\s*[,}}\]]|\s*$)")
+
+_ASSIGNED = re.compile(
     r"""(?<![\w-])(?P<key>[\w-]+)["']?\s*[:=]\s*+"""
     r"""|(?:^|[{\[,?]|-\s)\s*["']?(?P<first>[\w-]+)["']?(?:\s++(?![:=])|$)"""
 )
 """A word that a value follows; the second form lacks its colon."""
 
 _GENERATED = re.compile(r"""["']?generate["']?\s*(?=[,}\]#]|$)""")
-_LOOKS_LIKE_ENTRY = re.compile(r"""\s*(?:-\s+)*(?:["']?[\w-]+["']?\s*:(?:\s|$)|[}\]])""")
 
 
 def sounds_secret(key: str) -> bool:
@@ -41,8 +75,10 @@ def without_keys(text: str) -> str:
 
 
 def without_secret(line: str) -> str:
-    """One line, or a part of one, up to where a secret may begin; what follows is hidden."""
-    return next(hidden([line]))
+    """A line of any file, or a part of one, up to where a secret may begin by the sound of the
+    key before it; what follows is hidden."""
+    begin = _assigned_secret(line)
+    return line[:begin] + stars(line[begin:])
 
 
 def stars(text: str) -> str:
@@ -51,34 +87,90 @@ def stars(text: str) -> str:
 
 
 def hidden(lines: Iterable[str]) -> Iterator[str]:
-    """Lines without what may be a secret: what stands behind such a key or behind `npk1:` up to
-    the line's end, and the lines below that belong to it."""
-    depth: int | None = None  # how deep the key is indented whose value this may be
-    is_deeper_hidden = False
+    """The lines of a site file, each as long as before, with stars for what is not shown."""
+    expected = _Expected(names=True, items=False)
     for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if depth is not None:
-            is_deeper = is_deeper_hidden and indent > depth
-            if is_deeper or not _LOOKS_LIKE_ENTRY.match(line):
-                yield stars(line)
-                continue
-        begin, depth, is_deeper_hidden = len(line), None, False
-        if (found := _secret_value(line)) is not None:
-            key, begin = found
-            depth, is_deeper_hidden = indent, key == _OUR_KEY or bool(line[begin:].strip())
-        yield line[:begin] + stars(line[begin:])
+        if not line or line.isspace():
+            yield line
+            continue
+        begin, expected = _shown(line[:LONGEST_LINE], expected)
+        yield line[:begin] + stars(line[begin:]) if begin < len(line) else line
 
 
-def _secret_value(line: str) -> tuple[str, int] | None:
-    """The first key in a line whose value may be a secret, and where that value begins."""
-    found = [(key.end(1), "") for key in [_KEY_TEXT.search(line)] if key]
-    for entry in _ENTRY.finditer(line):
-        key = entry["key"] or entry["first"]
-        is_generated = key == _OUR_KEY and _GENERATED.match(line, entry.end())
+class _Expected(NamedTuple):
+    """What may be shown next. `names`: that of an unknown key, for what came before it was no
+    secret and no value of an unknown key. `items`: a list's, for its key is ours."""
+
+    names: bool
+    items: bool
+
+
+_NOTHING = _Expected(names=False, items=False)
+
+
+def _shown(line: str, expected: _Expected) -> tuple[int, _Expected]:
+    """Up to where a line is shown, and what that means for what follows."""
+    begin, then = _entries(line, expected)
+    secret = _assigned_secret(line)
+    if secret < begin:
+        rest = line[secret:]
+        return secret, _NOTHING if rest.strip() and not _WHOLE_KEY_TEXT.fullmatch(rest) else then
+    return begin, then
+
+
+def _entries(line: str, expected: _Expected) -> tuple[int, _Expected]:
+    """Key by key, until something is no key of ours with a value that is plainly its own."""
+    names, end, seen = expected.names, 0, False
+    while entry := _ENTRY.match(line, end):
+        seen = True
+        key = entry["double"] or entry["single"] or entry["plain"]
+        value = entry.end()
+        if key == _OUR_KEY and not _GENERATED.match(line, value):
+            whole = _WHOLE_KEY_TEXT.fullmatch(line, value) is not None
+            return value, _Expected(names=whole, items=False)
+        if key in OUR_KEYS:
+            names, end = True, _end_of_value(line, value)
+            continue
+        if not names:
+            return entry.start(entry.lastgroup or 0), _NOTHING
+        if value == len(line):
+            return value, _Expected(names=True, items=False)
+        names, short = False, _SHORT_VALUE.match(line, value)
+        end = short.end() if short else value
+        if not short and line[value] != "{":
+            whole = _WHOLE_KEY_TEXT.fullmatch(line, value) is not None
+            return value, _Expected(names=whole, items=False)
+    if seen:
+        return _tail(line, end, _Expected(names, items=names))
+    if expected.items and (item := _ITEM.match(line)):
+        return _tail(line, item.end(), expected)
+    return _tail(line, 0, expected)
+
+
+def _tail(line: str, end: int, expected: _Expected) -> tuple[int, _Expected]:
+    """What is left of a line: shown if it is brackets and the like. A comment is hidden, but says
+    nothing about what follows."""
+    structure = _STRUCTURE.match(line, end)
+    end = structure.end() if structure else end
+    if end == len(line):
+        return end, expected
+    return end, expected if line[end] == "#" else _NOTHING
+
+
+def _end_of_value(line: str, begin: int) -> int:
+    if _ENTRY.match(line, begin):  # a mapping
+        return begin
+    value = _VALUE.match(line, begin)
+    return value.end() if value else begin
+
+
+def _assigned_secret(line: str) -> int:
+    """Where a key text begins, or what follows a word that sounds secret; else the line's end."""
+    key_text = _KEY_TEXT.search(line)
+    begin = key_text.end(1) if key_text else len(line)
+    for word in _ASSIGNED.finditer(line):
+        key = word["key"] or word["first"]
+        is_generated = key == _OUR_KEY and _GENERATED.match(line, word.end())
         if sounds_secret(key) and not is_generated:
-            found.append((entry.end(), key))
-            break
-    if not found:
-        return None
-    begin, key = min(found)
-    return key, begin
+            return min(begin, word.end())
+    return begin

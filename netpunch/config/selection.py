@@ -98,7 +98,7 @@ class _TemplateReader:
             validate(text)
         except TemplateError as error:
             position = position_of(text, error.offset)
-            template = Source(str(file.template), text)
+            template = Source(str(file.template), text, is_site=False)
             self.problems.append(problem_at(template, position, "", str(error)))
         except OSError as error:
             if lack := lack_behind(error, str(file.template)):

@@ -10,6 +10,10 @@ from netpunch.config.secrecy import hidden, stars, without_secret
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML takes as the end of a line; str.splitlines knows others, so lines would differ."""
 
+MAX_LINES = 100_000
+"""Two for each YAML event that is taken. A file of nothing but line breaks has ten times as many,
+and each costs more than a hundred characters of a line do."""
+
 _EXCERPT_WIDTH = 120
 """Of a longer line only the part around the caret is shown."""
 
@@ -20,9 +24,13 @@ _LONGEST_VALUE = 60
 class Source:
     """A file's name, as the user gave it, and its lines, those that may be secrets hidden."""
 
-    def __init__(self, file: str, text: str) -> None:
+    def __init__(self, file: str, text: str, *, is_site: bool = True) -> None:
+        """Of what is no site file, such as a template, only what sounds secret is hidden."""
         self.file = file
-        self._lines = list(hidden(_LINE_BREAK.split(text)))
+        self._written = _LINE_BREAK.split(text, MAX_LINES)
+        self.is_cut = len(self._written) > MAX_LINES
+        """Whether there are more lines than are looked at."""
+        self._lines = list(hidden(self._written) if is_site else map(without_secret, self._written))
 
     def hide(self, start: Position, end: Position) -> None:
         """Show only stars from `start` up to, not including, `end`."""
@@ -32,9 +40,14 @@ class Source:
             right = end.column - 1 if number == end.line else len(line)
             self._lines[number - 1] = line[:left] + stars(line[left:right]) + line[right:]
 
-    def hides(self, position: Position) -> bool:
-        """Whether errors don't show what stands there."""
-        return self.line(position.line)[position.column - 1 :].startswith("*")
+    def shows(self, start: Position, end: Position) -> bool:
+        """Whether errors show all that stands from `start` up to, not including, `end`."""
+        for number in range(start.line, min(end.line, len(self._lines)) + 1):
+            left = start.column - 1 if number == start.line else 0
+            right = end.column - 1 if number == end.line else None
+            if self._lines[number - 1][left:right] != self._written[number - 1][left:right]:
+                return False
+        return True
 
     def text(self) -> str:
         """All of it, secrets hidden, every character still in its place."""

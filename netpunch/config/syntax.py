@@ -4,6 +4,7 @@ author meant. The usual slips get advice; the rest is told in the parser's words
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.config.model import Position
@@ -156,8 +157,12 @@ def _position(mark: yaml.Mark | None) -> Position | None:
 
 def _balanced(word: str) -> str:
     """The word without brackets that were opened before it or are closed after it."""
-    while word and word[-1] in "]}" and word.count(word[-1]) > word.count(_OPENING[word[-1]]):
-        word = word[:-1]
-    while word and word[0] in "[{" and word.count(word[0]) > word.count(_CLOSING[word[0]]):
-        word = word[1:]
-    return word
+    count = Counter(word)  # once: a word may be as long as the file
+    begin, end = 0, len(word)
+    while begin < end and count[word[end - 1]] > count[_OPENING.get(word[end - 1], word[end - 1])]:
+        end -= 1
+        count[word[end]] -= 1
+    while begin < end and count[word[begin]] > count[_CLOSING.get(word[begin], word[begin])]:
+        count[word[begin]] -= 1
+        begin += 1
+    return word[begin:end]

@@ -4,9 +4,13 @@ import re
 from typing import NamedTuple
 
 from netpunch.config.model import Position
-from netpunch.config.source import shown
+from netpunch.config.secrecy import OUR_KEYS
+from netpunch.config.source import Source, shown
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+UNNAMED = "*"
+"""Stands for a key that is not named."""
 
 _PLAIN_KEY = re.compile(r"[\w-]{1,64}", re.ASCII)
 
@@ -59,10 +63,22 @@ class Entry(NamedTuple):
     value: Node
 
 
-def child(path: str, key: str) -> str:
-    """The dotted path of a mapping's key: `pairs.home-office`. An odd key is quoted."""
-    name = key if _PLAIN_KEY.fullmatch(key) else shown(key)
+def child(path: str, key: Scalar, source: Source) -> str:
+    """The dotted path of a mapping's key: `pairs.home-office`. An odd key is quoted, and one that
+    may be a part of a secret is not named."""
+    if key.text in OUR_KEYS:
+        return below(path, key.text)
+    return below(path, quoted(key.text) if source.shows(key.start, key.end) else UNNAMED)
+
+
+def below(path: str, name: str) -> str:
+    """The dotted path of something with that name."""
     return f"{path}.{name}" if path else name
+
+
+def quoted(key: str) -> str:
+    """A key as messages name it."""
+    return key if _PLAIN_KEY.fullmatch(key) else shown(key)
 
 
 def item(path: str, index: int) -> str:

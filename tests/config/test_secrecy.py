@@ -13,6 +13,7 @@ from tests.config.conftest import LoadText
 
 PASSWORD = "CanaryTweet9Qx"
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9juQUJ"
+WHOLE = f"npk1:{KEY}"
 KEY_TEXTS = (f"npk1:{KEY}", f"npc1:{KEY}", f"NPK1:{KEY}")
 FRAGMENT = 8
 """Characters of a canary in a row: that many are found by nobody by chance."""
@@ -80,23 +81,42 @@ def fragments(text: str) -> set[str]:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        # A secret, however it is written.
         ("secret: hunter2", "secret: *******"),
         ("{secret: 'x', a: b}", "{secret: **********"),
-        ("'secret' : x\nb: c", "'secret' : *\nb: c"),
-        ("secret hunter2", "secret *******"),
-        ("- secret = hunter2", "- secret = *******"),
-        ("  secret: |\n    x\n\n   y: z\n  a: b", "  secret: *\n*****\n\n*******\n  a: b"),
-        ("secret: 'x\ny'\na: b", "secret: **\n**\na: b"),
+        ("'secret' : x\nmode: c", "'secret' : *\nmode: c"),
+        ("secret hunter2", "**************"),
+        ("- secret = hunter2", "- ****************"),
+        ("  secret: |\n    x\n\n   y: z\n  mode: b", "  secret: *\n    *\n\n   ****\n  mode: b"),
+        ("secret: 'x\ny'\nmode: b", "secret: **\n**\nmode: b"),
         ("secret: #hunter2", "secret: ********"),
-        ("secret: generate  # x", "secret: generate  # x"),
         ("secret: generated", "secret: *********"),
+        ("secret: generate  # x", "secret: generate  ***"),
         ("{secret: generate, b: {secret: x}}", "{secret: generate, b: {secret: ***"),
+        # Keys of ours, and what they say.
         ("secret_file: keys/x.key", "secret_file: keys/x.key"),
-        ("secret_file: npk1:abc\n  def\nb: c", "secret_file: npk1:***\n*****\nb: c"),
-        ("no key: npk1:abc-_9=", "no key: ************"),
-        ("not it: NPC1:abc-_9=", "not it: NPC1:*******"),
+        ("secret_file: npk1:abc\n  def\nmode: c", "secret_file: npk1:***\n  ***\nmode: c"),
+        ("check: [curl, password=x]", "check: [curl, password=**"),
+        ("up:\n  - /bin/echo\n  - {x: y}", "up:\n  - /bin/echo\n  - {x: y}"),
+        ("local: [::1]:5000", "local: [::1]:5000"),
+        ("template: {pair} {raddr}", "template: {pair} {raddr}"),
+        ('template: "a: b" # c', 'template: "a: b" ***'),
+        ("{node: home, mode: keep}", "{node: home, mode: keep}"),
+        ("mode: keep\n  hunter2", "mode: keep\n  *******"),
+        ("# hunter2", "*********"),
+        # Unknown keys: their names, but not right behind a secret or another unknown one.
+        ("home-office:\n  dedline: 5s", "home-office:\n  dedline: 5s"),
+        ("mode: keep\nsecre!t: hunter2", "mode: keep\n****************"),
+        ("mode: keep\npzk2: hunter2\nhunter: 3", "mode: keep\npzk2: *******\n*********"),
+        ("mode: keep\nfoo: |\n  hunter: 2", "mode: keep\nfoo: *\n  *********"),
+        ("{node: x, foo: {bar: 1, mode: y}}", "{node: x, foo: {*****************"),
+        ("{node: x, foo: {mode: keep, bar: 1}}", "{node: x, foo: {mode: keep, bar: 1}}"),
         ("key-west:\n  a: {node: x}", "key-west:\n  a: {node: x}"),
-        ("a b: {c: [./load-key, x]}", "a b: {c: [./load-key, x]}"),
+        ("secret: x\nhome:\n  a: {}", "secret: *\n*****\n  a: {}"),
+        (f"secret: {WHOLE}\nhome:\n  a: {{}}", f"secret: {'*' * 53}\nhome:\n  a: {{}}"),
+        # Key texts anywhere.
+        ("no key: npk1:abc-_9=", "********************"),
+        ("node: NPC1:abc-_9=", "node: NPC1:*******"),
     ],
 )
 def test_what_is_hidden(text: str, shown: str) -> None:

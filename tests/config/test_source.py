@@ -8,14 +8,14 @@ from netpunch.config.source import Source, position_of, shown
 
 def test_lines_end_where_yaml_ends_them() -> None:
     text = "a\r\nb\rc\nd\x85e\u2028f\u2029g\x0ch\x1ci"
-    source = Source("f", text)
+    source = Source("f", text, is_site=False)
     assert [source.line(n) for n in range(1, 10)] == [*"abcdef", "g\x0ch\x1ci", "", ""]
     assert position_of(text, text.index("c")) == Position(3, 1)
     assert position_of(text, text.index("h")) == Position(7, 3)
 
 
 def test_an_excerpt() -> None:
-    source = Source("f", "a: b\n\t\x1b\u202ex\n\n")
+    source = Source("f", "a: b\n\t\x1b\u202ex\n\n", is_site=False)
     assert source.excerpt(Position(1, 4)) == "a: b\n   ^"
     assert source.excerpt(Position(1, 99)) == "a: b\n    ^"
     assert source.excerpt(Position(2, 4)) == "   x\n   ^"
@@ -24,17 +24,26 @@ def test_an_excerpt() -> None:
 
 
 def test_a_long_line_is_shown_around_the_caret() -> None:
-    source = Source("f", "x" * 500 + "!" + "y" * 500)
+    source = Source("f", "x" * 500 + "!" + "y" * 500, is_site=False)
     assert source.excerpt(Position(1, 501)) == f"{'x' * 60}!{'y' * 59}\n{' ' * 60}^"
     assert source.excerpt(Position(1, 1)) == f"{'x' * 120}\n^"
 
 
 def test_hiding_a_span() -> None:
-    source = Source("f", "a: b c\n  d\ne")
+    source = Source("f", "a: b c\n  d\ne", is_site=False)
     source.hide(Position(1, 4), Position(3, 1))
     assert source.text() == "a: ***\n***\ne"
     source.hide(Position(3, 1), Position(9, 9))
     assert source.text() == "a: ***\n***\n*"
+
+
+def test_whether_all_of_a_span_is_shown() -> None:
+    source = Source("f", "mode: keep\nfoo: hunter2\nmode: once")
+    assert source.shows(Position(1, 7), Position(1, 11))
+    assert source.shows(Position(2, 1), Position(2, 6))
+    assert not source.shows(Position(2, 6), Position(2, 7))
+    assert not source.shows(Position(1, 7), Position(3, 1)), "of several lines one is hidden"
+    assert source.shows(Position(3, 1), Position(3, 99))
 
 
 def test_values_in_messages() -> None:
