@@ -66,15 +66,24 @@ def is_private(host: str) -> bool:
     )
 
 
+def is_nat64(host: str) -> bool:
+    """Whether a canonical host is an IPv4 one behind the well-known prefix 64:ff9b::/96 (RFC 6052)
+    of translators. Only the last two groups differ from zero."""
+    return host.startswith("64:ff9b::")
+
+
 def is_pingable(address: Address, *, loopback: bool) -> bool:
     """Whether an address that somebody else named may be sent to.
 
     Never: port 0, unspecified, multicast, broadcast, link-local, and loopback unless `loopback`
     (this end's control is on loopback itself). A hostile control or partner could otherwise aim
-    us at services that trust their own host or link."""
+    us, or a NAT64 translator, at services that trust their own host or link."""
     if address.port == 0:
         return False
     ip = ipaddress.ip_address(address.host)
+    if is_nat64(address.host):
+        original = str(ipaddress.IPv4Address(ip.packed[12:]))
+        return is_pingable(Address(original, address.port), loopback=False)
     if ip.is_loopback:
         return loopback
     if ip.version == 4 and (ip.packed[0] == 0 or ip.packed[0] >= 240):

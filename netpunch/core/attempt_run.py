@@ -7,7 +7,7 @@ from collections.abc import Callable
 from netpunch.address import Address
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
-from netpunch.core.candidates import reflexive_candidates, reflexive_target
+from netpunch.core.candidates import reflexive_candidates
 from netpunch.core.climber import Climber
 from netpunch.core.context import Context
 from netpunch.core.events import Failed, Linked, Reason, Via
@@ -97,7 +97,7 @@ class AttemptRun:
             card,
             self._context.candidates(card, observed),
             now,
-            observed=reflexive_target(card, observed, loopback=self._context.loopback),
+            observed=self._context.target(card, observed),
             opener=self._opener,
         )
         self.climber.partner_changed(now)
@@ -169,6 +169,7 @@ class AttemptRun:
     def facts(self) -> Facts:
         """What a verdict follows from."""
         context, partner = self._context, self.peering.proved_partner
+        reports = self.peering.candidate_reports()
         return Facts(
             controls=context.controls,
             holds=context.settings.holds,
@@ -176,7 +177,8 @@ class AttemptRun:
             hosts=(*self.announcer.observed_hosts(), *self.climber.field.seen_at),
             partner_hosts=() if partner is None else partner.seen_at(),
             reachable=self.peering.has_paths,
-            heard=any(report.received for report in self.peering.candidate_reports()),
+            unsendable=tuple(report.remote for report in reports if report.unsendable),
+            heard=any(report.received for report in reports),
             asks_gateways=context.settings.asks_gateways,
         )
 

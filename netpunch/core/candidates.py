@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
-from netpunch.address import Address, is_loopback, is_pingable, is_private
+from netpunch.address import Address, is_loopback, is_nat64, is_pingable, is_private
 from netpunch.core.events import PathKind, Via
 from netpunch.wire.card import MAX_HOSTS, MAX_OBSERVED, Card
 
@@ -122,7 +122,9 @@ def direct_kind(address: Address) -> PathKind:
 
 
 def reflexive_kind(address: Address) -> PathKind:
-    """What somebody saw from outside; on loopback there is no outside."""
+    """What somebody saw from outside; on loopback there is no outside. Behind NAT64 it is IPv4."""
     if is_loopback(address.host):
         return PathKind.HOST
-    return PathKind.IPV6 if address.family == 6 else PathKind.OBSERVED
+    return (
+        PathKind.IPV6 if address.family == 6 and not is_nat64(address.host) else PathKind.OBSERVED
+    )

@@ -14,7 +14,7 @@ from struct import Struct
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.candidates import RANK, Candidate
-from netpunch.core.events import PathKind, Via
+from netpunch.core.events import CandidateReport, PathKind, Via
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import TokenBucket
 from netpunch.wire.drop import Drop
@@ -47,6 +47,8 @@ class Path:
         self.kind = kind
         self.next_ping = next_ping
         self.pings = 0
+        self.unsent = 0
+        """Pings, or what else was to go there, for which the system had no route."""
         self.received = 0
         """Pings and pongs that came on it."""
         self.first_ping = NEVER
@@ -57,6 +59,11 @@ class Path:
     @property
     def valid(self) -> bool:
         return self.rtt is not None
+
+    def report(self) -> CandidateReport:
+        sent = max(0, self.pings - self.unsent)
+        unsendable = self.unsent > 0 and not sent and not self.received
+        return CandidateReport(self.remote, self.kind, sent, self.received, unsendable)
 
 
 class _Heard:
@@ -110,6 +117,8 @@ class Checklist:
         self.stopped = False
         self.pings = 0
         """Sent in all."""
+        self._unsendable: dict[Address, PathKind] = {}
+        """Named addresses of which this end has no socket."""
         self._vias_for = vias_for
         self._bucket = bucket
         self._send_ping = send_ping
@@ -125,7 +134,10 @@ class Checklist:
 
         `opener`: at first only a ping that dies on the way. It opens our NAT without being seen
         by the partner's, which may not be open yet and hold it against us."""
-        for via in self._vias_for(candidate.address.family):
+        vias = list(self._vias_for(candidate.address.family))
+        if not vias and len(self._unsendable) < timing.MAX_CANDIDATES:
+            self._unsendable[candidate.address] = candidate.kind
+        for via in vias:
             is_new = (via, candidate.address) not in self.paths
             path = self._add_path(via, candidate, _Origin.NAMED, now)
             if path is not None and RANK[candidate.kind] < RANK[path.kind]:
@@ -190,6 +202,12 @@ class Checklist:
         """The path on which the partner's ping of this sequence came."""
         where = self._heard.where(sequence)
         return self.paths.get(where) if where else None
+
+    def reports(self) -> list[CandidateReport]:
+        """What became of each address."""
+        lacking = self._unsendable.items()
+        tried = [path.report() for path in self.paths.values()]
+        return tried + [CandidateReport(remote, kind, 0, 0, True) for remote, kind in lacking]
 
     def best(self) -> Path | None:
         """The most direct valid path; the quicker of equals."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from netpunch.address import Address, is_loopback
+from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
 from netpunch.core.candidates import (
     Candidate,
     best_hosts,
     host_candidates,
     partner_candidates,
+    reflexive_target,
 )
 from netpunch.core.events import Event, PathKind, Via
 from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.lookups import Lookups, Whereabouts
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
+from netpunch.core.nat64 import with_translated
 from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.registration import Registration
@@ -108,8 +110,20 @@ class Context:
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
         """Those of a partner's that are tried."""
-        return [
+        candidates = [
             candidate
             for candidate in partner_candidates(card, observed, loopback=self.loopback)
             if self.settings.try_observed or candidate.kind is not PathKind.OBSERVED
         ]
+        nat64 = self.whereabouts.nat64
+        return candidates if nat64 is None else list(with_translated(nat64, candidates))
+
+    def target(self, card: Card, observed: Address) -> Address | None:
+        """Where tactics look for a partner."""
+        target, nat64 = (
+            reflexive_target(card, observed, loopback=self.loopback),
+            self.whereabouts.nat64,
+        )
+        if target is None or nat64 is None or target.family == 6 or is_private(target.host):
+            return target
+        return nat64.translated(target)

@@ -38,6 +38,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.nat64 import Nat64
 from netpunch.core.observers import Observers
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
@@ -97,6 +98,7 @@ class End(Outbox):
         observers: Sequence[Observers] = (),
         names: Names = NO_NAMES,
         other_family: Sequence[Address] = (),
+        nat64: Nat64 | None = None,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,
@@ -106,9 +108,10 @@ class End(Outbox):
         super().__init__()
         self.state = State.PUNCHING
         self._settings = settings
+        where = tuple(controls), tuple(observers), names, tuple(other_family), nat64
         self._context = Context(
             settings,
-            whereabouts=Whereabouts(tuple(controls), tuple(observers), names, tuple(other_family)),
+            whereabouts=Whereabouts(*where),
             sockets=sockets,
             host_addresses=host_addresses,
             probe_bucket=probe_bucket,
@@ -205,6 +208,9 @@ class End(Outbox):
         """The controls, or some of them, have moved."""
         self._context.controls_found(whereabouts)
         self._run.controls_found(now)
+
+    def no_route(self, via: Via, remote: Address) -> None:
+        self._run.peering.no_route(via, remote)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
         """The external addresses at which gateways forward to our port have changed."""

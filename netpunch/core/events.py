@@ -95,12 +95,14 @@ class Finished(Sign):
 
 
 class CandidateReport(NamedTuple):
-    """What became of an address of the partner: pings sent to it, pings and pongs from it."""
+    """What became of an address of the partner: pings sent to it, pings and pongs from it.
+    `unsendable`: this end cannot send there, as it has no socket of that family, or no route."""
 
     remote: Address
     path: PathKind
     sent: int
     received: int
+    unsendable: bool = False
 
 
 class Failed(NamedTuple):

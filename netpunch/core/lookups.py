@@ -8,6 +8,7 @@ from typing import NamedTuple
 from netpunch.address import Address
 from netpunch.core.events import Event, LookupWanted
 from netpunch.core.machine import NEVER, Random
+from netpunch.core.nat64 import Nat64
 from netpunch.core.observers import Observers
 from netpunch.core.registration import Registration
 
@@ -44,6 +45,8 @@ class Whereabouts(NamedTuple):
     names: Names = NO_NAMES
     other_family: tuple[Address, ...] = ()
     """Where controls are in the family in which they are not announced to."""
+    nat64: Nat64 | None = None
+    """The translator by which a host without IPv4 reaches IPv4 addresses."""
 
 
 class Lookups:

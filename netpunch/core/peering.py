@@ -135,15 +135,20 @@ class Peering:
     @property
     def has_paths(self) -> bool:
         """Whether there is an address to ping, if there is a partner at all."""
-        return not self.partners or any(p.checks.paths for p in self.partners.values())
+        return not self.partners or any(not each.unsendable for each in self.candidate_reports())
 
     def candidate_reports(self) -> tuple[CandidateReport, ...]:
-        """What became of each address that was tried."""
-        return tuple(
-            CandidateReport(path.remote, path.kind, path.pings, path.received)
-            for partner in self.partners.values()
-            for path in partner.checks.paths.values()
-        )
+        """What became of each address that was named or tried."""
+        return tuple(each for p in self.partners.values() for each in p.checks.reports())
+
+    def no_route(self, via: Via, remote: Address) -> None:
+        """The system could not send a datagram to a partner."""
+        for partner in self.partners.values():
+            path = partner.checks.paths.get((via, remote))
+            if path is not None:
+                path.unsent += 1
+                self.datagrams -= 1
+                return
 
     # Partner attempts.
 

@@ -22,8 +22,8 @@ EASY = {"open", "easy"}
 class Facts(NamedTuple):
     """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
     `partner_hosts`: where each was seen from outside; `reachable`: the partner has an address that
-    this end can send to; `heard`: some datagram of the partner has arrived; `asks_gateways`: they
-    were asked to map a port."""
+    this end can send to; `unsendable`: those that it can't; `heard`: some datagram of the partner
+    has arrived; `asks_gateways`: they were asked to map a port."""
 
     controls: tuple[Address, ...] = ()
     holds: bool = False
@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     hosts: tuple[str, ...] = ()
     partner_hosts: tuple[str, ...] = ()
     reachable: bool = True
+    unsendable: tuple[Address, ...] = ()
     heard: bool = False
     asks_gateways: bool = False
 
@@ -75,8 +76,10 @@ def silence(controls: Iterable[Address]) -> str:
 def _blocked(facts: Facts) -> str:
     if not facts.reachable:
         return (
-            "the partner is there, but at no address that this end can send to: is one of "
-            'them bound to IPv4 only, the other to IPv6 only? `local: ":PORT"` is both'
+            "the partner is there, but at no address that this end can send to "
+            f"{_listed(facts.unsendable)}: has one end IPv4 only, the other IPv6 only? "
+            '`local: ":PORT"` binds both; a network without IPv4 reaches the partner only by IPv6 '
+            "at its side, or by NAT64 at this one, which was not found"
         )
     if facts.heard:
         return (
@@ -107,6 +110,10 @@ def _blocked(facts: Facts) -> str:
             "either end. Which one is known only where control's second port (`observe`) answers"
         )
     return f"the partner is there, but nothing it sends arrives: {cause}"
+
+
+def _listed(addresses: Iterable[Address]) -> str:
+    return f"({', '.join(map(str, dict.fromkeys(addresses)))})"
 
 
 def _infeasible(facts: Facts) -> str:

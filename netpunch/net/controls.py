@@ -7,14 +7,17 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain, combinations, count
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from netpunch.address import Address, is_loopback, is_private
+from netpunch.address import Address, is_loopback, is_nat64, is_private
 from netpunch.core.lookups import Names, Whereabouts
+from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
 from netpunch.core.observers import Observers
-from netpunch.errors import ControlUnreachableError, ResourcesError
-from netpunch.net.driver import Driver, clock
+from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
+from netpunch.net.driver import Bind, Driver, clock
+from netpunch.net.nat64 import discover, has_route
 from netpunch.net.resolve import is_literal, resolve
+from netpunch.net.sockets import bind
 from netpunch.reasons import Reason
 
 
@@ -46,6 +49,9 @@ FIRST_NOTICE = 3.0
 REMINDERS = (15.0, 60.0, 300.0)
 """Seconds after which an end that has found no control says so again; then each time the last."""
 
+ANY_IPV4 = Address(DISCOVERY_HOSTS[0], 9)
+"""A public address that nobody has: whether there is a route to it, is whether there is IPv4."""
+
 
 class Follower(Protocol):
     """An end, which wants to know where its controls are."""
@@ -59,16 +65,20 @@ class Controls:
 
     __slots__ = (
         "_began",
+        "_bind",
+        "_discovery",
         "_families",
         "_follower",
         "_lookups",
         "_most",
+        "_nat64",
         "_news",
         "_on_unresolved",
         "_other_family",
         "_places",
         "_problems",
         "_retries",
+        "_wayless",
     )
 
     def __init__(
@@ -76,9 +86,18 @@ class Controls:
         controls: Sequence[ControlAt],
         families: Collection[int],
         on_unresolved: Callable[[str], None] | None = None,
+        *,
+        bind: Bind = bind,
     ) -> None:
-        """`families` are those (4, 6) that the end has a socket of. `on_unresolved` is told why a
-        control was not found at first, one sentence each, if another one was."""
+        """`families` are those (4, 6) that the end has a socket of; `bind` gives more such sockets,
+        which show where this host has a route to. `on_unresolved` is told why a control was not
+        found at first, one sentence each, if another one was."""
+        self._bind = bind
+        self._nat64: Nat64 | None = None
+        """The translator, where this host has no way to IPv4 addresses but that."""
+        self._discovery: asyncio.Task[Nat64 | None] | None = None
+        self._wayless: set[ControlAt] = set()
+        """Those that this host has no way to now. At boot there soon is one."""
         self._families = families
         self._on_unresolved = on_unresolved
         self._places: dict[ControlAt, tuple[Address, ...]] = dict.fromkeys(controls, ())
@@ -138,7 +157,9 @@ class Controls:
 
     async def close(self) -> None:
         """Looks nothing up any more."""
-        lookups = list(self._lookups.values())
+        lookups: list[asyncio.Task[Any]] = list(self._lookups.values())
+        if self._discovery is not None:
+            lookups.append(self._discovery)
         for lookup in lookups:
             lookup.cancel()
         if lookups:
@@ -150,6 +171,8 @@ class Controls:
     def _look_up(self, silent: Collection[Address]) -> list[asyncio.Task[str | None]]:
         """The look-ups of all names: each goes on by itself, as one that no server answers takes
         half a minute."""
+        if self._discovery is not None and self._discovery.done():
+            self._discovery = None
         for control in self._places:
             self._look_one_up(control, silent)
         return list(self._lookups.values())
@@ -170,25 +193,33 @@ class Controls:
         if isinstance(answer, str):
             return answer
         before = self._places[control]
+        if has_route(answer[0], self._bind):  # else the network is down, which tells nothing
+            silent = {*silent, *(each for each in before if not has_route(each, self._bind))}
         self._places[control] = places = _chosen(answer, before, silent, self._most)
         other_before = self._other_family.get(control)
         other = next((each for each in _in_order(answer) if each.family != places[0].family), None)
         self._other_family[control] = other
         self._problems.pop(control, None)
-        if self._follower is not None and (places, other) != (before, other_before):
+        if (places, other) != (before, other_before):
+            self._tell_follower()
+        return None
+
+    def _tell_follower(self) -> None:
+        if self._follower is not None:
             end, driver = self._follower
             end.controls_found(self._whereabouts(), clock())
             driver.pump()
-        return None
 
     def _looked_up(self, control: ControlAt, lookup: asyncio.Task[str | None]) -> None:
         del self._lookups[control]
         self._news.set()
-        problem = None if lookup.cancelled() else lookup.result()
-        if problem is None or self._places[control]:
+        if lookup.cancelled():
             return
-        self._problems[control] = problem
-        if not is_literal(control.host):
+        problem = lookup.result()
+        lacking = problem is not None and not self._places[control]
+        if problem is not None and lacking:
+            self._problems[control] = problem
+        if (lacking and not is_literal(control.host)) or control in self._wayless:
             loop = asyncio.get_running_loop()
             waited = loop.time() - self._began
             pause = min(max(FIRST_RETRY, waited * RETRY_PART), LONGEST_RETRY)
@@ -252,8 +283,57 @@ class Controls:
             addresses = await resolve(control.host, control.port)
         except (ControlUnreachableError, ResourcesError) as error:
             return str(error)
+        ways = await self._ways(control, addresses)
         usable = [address for address in addresses if address.family in self._families]
-        return usable or f"{control.host} has no address of the family of the local address"
+        return ways or usable or f"{control.host} has no address of the family of the local address"
+
+    async def _ways(self, control: ControlAt, addresses: Sequence[Address]) -> list[Address]:
+        """Those of a control's addresses that this host has a way to now, maybe by a translator."""
+        usable = [address for address in addresses if address.family in self._families]
+        routed = [address for address in usable if has_route(address, self._bind)]
+        self._wayless.discard(control)
+        direct = any(each.family == 4 or is_loopback(each.host) for each in routed)
+        if direct or 6 not in self._families or (routed and has_route(ANY_IPV4, self._bind)):
+            return routed
+        if routed:  # and IPv4 only by a translator: partners may have nothing else
+            if any(is_nat64(address.host) for address in routed):
+                self._nat64 = WELL_KNOWN
+            else:
+                self._discover()
+            return routed
+        try:
+            translated = await self._translated(addresses)
+        except (ControlUnreachableError, ResourcesError):
+            self._wayless.add(control)
+            return []
+        if usable and not translated:
+            self._wayless.add(control)
+        return translated
+
+    async def _translated(self, addresses: Sequence[Address]) -> list[Address]:
+        """IPv4 addresses as this network's translator knows them; none without one."""
+        if not has_route(WELL_KNOWN.translated(ANY_IPV4), self._bind):
+            return []
+        nat64 = await asyncio.shield(self._discover())
+        return [] if nat64 is None else [nat64.translated(a) for a in addresses if a.family == 4]
+
+    def _discover(self) -> asyncio.Task[Nat64 | None]:
+        if self._discovery is None:
+            self._discovery = asyncio.create_task(discover())
+            self._discovery.add_done_callback(self._discovered)
+        return self._discovery
+
+    def _discovered(self, discovery: asyncio.Task[Nat64 | None]) -> None:
+        if discovery.cancelled():
+            return
+        error = discovery.exception()
+        if error is not None:
+            self._discovery = None  # for the next one who needs it
+            if not isinstance(error, NetpunchError):
+                raise error
+        elif discovery.result() != self._nat64:
+            self._nat64 = discovery.result()
+            self._tell_follower()
 
     def _whereabouts(self) -> Whereabouts:
         places = self._places
@@ -263,7 +343,11 @@ class Controls:
         unresolved = not all(places[control] for control in names)
         others = (each for each in self._other_family.values() if each is not None)
         return Whereabouts(
-            tuple(found), tuple(observers(found)), Names(addresses, unresolved), tuple(others)
+            tuple(found),
+            tuple(observers(found)),
+            Names(addresses, unresolved),
+            tuple(others),
+            self._nat64,
         )
 
 

@@ -50,6 +50,15 @@ HOP_LIMIT = {
 
 ADDRESS_GONE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
 """What Linux answers when it is to send from an address that this host does not have now."""
+NO_ROUTE = {
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+}
+"""How the system says that it has no way to an address now: no route, or no address of its own to
+send from."""
 
 TIMER_ROUNDING = 0.0005
 """uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
@@ -104,7 +113,7 @@ class Endpoint:
             else:
                 self._sock.sendto(data, destination)
         except OSError as error:
-            self._driver.count_error(error)
+            self._driver.refused(error, self.via, destination)
             return False
         return True
 
@@ -166,8 +175,9 @@ class Driver:
     """Feeds a machine and carries out what it asks for. Made and used within a running loop.
 
     `on_event` gets the machine's events, except the requests for sockets, which `bind` makes;
-    `observer` every datagram. What they raise goes to the loop's exception handler and stops
-    nothing here.
+    `observer` every datagram; `on_no_route` is called where the system has no way to an address,
+    amid sending. What events and datagrams make them raise goes to the loop's exception handler and
+    stops nothing here.
     """
 
     def __init__(
@@ -178,6 +188,7 @@ class Driver:
         bind: Bind = bind,
         observer: Callable[[Datagram], None] | None = None,
         max_datagram: int = MAX_DATAGRAM,
+        on_no_route: Callable[[Via, Address], None] | None = None,
     ) -> None:
         self.max_datagram = max_datagram
         self.send_errors: Counter[str] = Counter()
@@ -188,6 +199,7 @@ class Driver:
         self._on_event = on_event
         self._bind = bind
         self._observer = observer
+        self._on_no_route = on_no_route
         self._loop = asyncio.get_running_loop()
         self._endpoints: dict[Via, Endpoint] = {}
         self._next_via: Via = 0
@@ -266,6 +278,12 @@ class Driver:
         """Counts a datagram that was not sent (the system may tell so at the next read)."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         self.send_errors[name] += 1
+
+    def refused(self, error: OSError, via: Via, destination: Address) -> None:
+        """Counts a datagram that the system did not take."""
+        self.count_error(error)
+        if error.errno in NO_ROUTE and self._on_no_route is not None:
+            self._on_no_route(via, destination)
 
     # Inside.
 

@@ -134,7 +134,9 @@ class Punch:
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
-            self._controls = Controls(self._spec.controls, families, self._on_unresolved)
+            self._controls = Controls(
+                self._spec.controls, families, self._on_unresolved, bind=self._spec.bind
+            )
             self._machine = self._make_machine(await self._find_controls(), locals_)
             self._driver = Driver(
                 self._machine,
@@ -142,6 +144,7 @@ class Punch:
                 bind=self._spec.bind,
                 observer=self._observer if self._trace else None,
                 max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
+                on_no_route=self._machine.no_route if isinstance(self._machine, End) else None,
             )
         except BaseException:
             for sock in sockets.values():
@@ -272,6 +275,7 @@ class Punch:
             observers=whereabouts.observers,
             names=whereabouts.names,
             other_family=whereabouts.other_family,
+            nat64=whereabouts.nat64,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=_own_hosts(whereabouts),

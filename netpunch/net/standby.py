@@ -63,7 +63,8 @@ class StandbyWatch:
         sockets = dict(enumerate(spec.bind(spec.local[0], 0)))
         try:
             bound = {via: local_address(sock) for via, sock in sockets.items()}
-            self._controls = Controls(spec.controls, {local.family for local in bound.values()})
+            families = {local.family for local in bound.values()}
+            self._controls = Controls(spec.controls, families, bind=spec.bind)
             whereabouts = await self._controls.find()
             self._machine = Standby(
                 EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),

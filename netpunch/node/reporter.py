@@ -115,7 +115,8 @@ def failure_fields(failure: Failed) -> dict[str, Value]:
         "partner_nat": failure.partner_nat,
         "datagrams": failure.datagrams,
         "candidates": [
-            f"{tried.remote} {tried.path} sent={tried.sent} received={tried.received}"
+            f"{tried.remote} {tried.path} "
+            + ("unsendable" if tried.unsendable else f"sent={tried.sent} received={tried.received}")
             for tried in failure.candidates
         ],
     }

@@ -14,6 +14,7 @@ from netpunch.address import Address
 from netpunch.core.end import End, State
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
 from netpunch.core.lookups import NO_NAMES, Names
+from netpunch.core.nat64 import Nat64
 from netpunch.core.observers import Observers
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
@@ -95,6 +96,7 @@ class Bench:
         observers: Sequence[Observers] = (),
         names: Names = NO_NAMES,
         other_family: Sequence[Address] = (),
+        nat64: Nat64 | None = None,
         seed: object = "end",
         drives: bool = False,
         most_sockets: int = 1000,
@@ -116,6 +118,7 @@ class Bench:
             observers=observers,
             names=names,
             other_family=other_family,
+            nat64=nat64,
             sockets=sockets or {VIA: LOCAL},
             host_addresses=host_addresses,
             random=seeded(seed),

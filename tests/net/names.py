@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from netpunch.address import Address
-from netpunch.net import resolve
+from netpunch.net import controls, resolve
 
 
 class NameServer:
@@ -21,7 +21,12 @@ class NameServer:
         """Names that get no answer; None: none gets one."""
         self._changed = asyncio.Event()
         self._was_asked = asyncio.Event()
+        self.unrouted: set[int] = set()
+        """Families that the host has no route of."""
         monkeypatch.setattr(resolve, "_look_up", self._answer)
+        monkeypatch.setattr(
+            controls, "has_route", lambda address, _: address.family not in self.unrouted
+        )
 
     def know(self, name: str, *addresses: Address) -> None:
         """From now on; their ports do not matter."""

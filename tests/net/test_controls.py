@@ -11,6 +11,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
+from netpunch.core.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
 from netpunch.errors import ControlUnreachableError
 from netpunch.net import controls as controls_module
 from netpunch.net.controls import ControlAt, Controls, observers
@@ -253,10 +254,12 @@ def test_name_servers_that_say_nothing_are_told_of(
     run(main())
 
 
-def test_an_address_of_another_family_never_resolves(run: Run) -> None:
-    """Nothing is waited for."""
+def test_an_address_of_another_family_never_resolves(run: Run, names: NameServer) -> None:
+    """Nothing is waited for, where there is no translator."""
 
     async def main() -> None:
+        names.unrouted = {4}
+        names.know(DISCOVERY_NAME, *map(at, DISCOVERY_HOSTS))
         with pytest.raises(ControlUnreachableError, match="no address of the family"):
             await Controls([LITERAL], {6}).find()
 
@@ -459,6 +462,137 @@ def test_closing_ends_a_lookup(run: Run, names: NameServer) -> None:
         await controls.close()
         await controls.close()
         assert follower.told == []
+
+    run(main())
+
+
+# A host that has no way to some family; NAT64.
+
+NAT64_ONE, NAT64_OTHER = at("64:ff9b::c000:201"), at("64:ff9b::c000:202")
+TRANSLATOR = at("2001:db8:64::c000:aa")  # what its DNS64 says of ipv4only.arpa
+AT_TRANSLATOR = at("2001:db8:64::c000:201")
+
+
+def test_the_family_that_there_is_a_route_of(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE, IPV6)
+        names.unrouted = {4}
+        controls = Controls([VPS], BOTH)
+        assert (await controls.find()).controls == (IPV6,)
+        await controls.close()
+
+    run(main())
+
+
+def test_without_any_route_ipv4_is_waited_for(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At boot; routes are looked at again, like names. No name server is asked for a translator."""
+    monkeypatch.setattr(controls_module, "FIRST_RETRY", 0.01)
+
+    async def main() -> None:
+        names.know(VPS.host, ONE, IPV6)
+        names.unrouted = {4, 6}
+        controls, follower = Controls([VPS], BOTH), Follower()
+        assert (await controls.find()).controls == (ONE,)
+        controls.follow(follower, cast(Driver, follower))
+        await names.wait_for_questions(3)
+        assert set(names.asked) == {VPS.host}
+        names.unrouted = {4}
+        await follower.wait_until_told()
+        assert follower.told[0].controls == (IPV6,)
+        await controls.close()
+
+    run(main())
+
+
+def test_the_translator_is_known_by_a_name_that_it_serves(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE, NAT64_ONE)
+        names.unrouted = {4}
+        found = await Controls([VPS], BOTH).find()
+        assert (found.controls, found.nat64) == ((NAT64_ONE,), WELL_KNOWN)
+        assert found.observers == ((NAT64_ONE, second(NAT64_ONE)),)
+        assert names.asked == [VPS.host]
+
+    run(main())
+
+
+@pytest.mark.parametrize("families", [BOTH, {6}], ids=["both", "ipv6"])
+def test_a_control_given_by_its_ipv4_address_is_translated(
+    run: Run, names: NameServer, families: set[int]
+) -> None:
+    async def main() -> None:
+        names.know(DISCOVERY_NAME, *map(at, DISCOVERY_HOSTS), TRANSLATOR)
+        names.unrouted = {4}
+        found = await Controls([LITERAL], families).find()
+        assert found.controls == (AT_TRANSLATOR,)
+        assert found.nat64 == learned([TRANSLATOR])
+
+    run(main())
+
+
+def test_a_translator_of_which_name_servers_tell_late(
+    run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls_module, "FIRST_RETRY", 0.01)
+
+    async def main() -> None:
+        names.unrouted = {4}
+        controls, follower = Controls([LITERAL], BOTH), Follower()
+        assert (await controls.find()).controls == (ONE,)
+        controls.follow(follower, cast(Driver, follower))
+        names.know(DISCOVERY_NAME, TRANSLATOR)
+        while not follower.told or follower.told[-1].controls == (ONE,):
+            await follower.wait_until_told()
+        assert follower.told[-1].controls == (AT_TRANSLATOR,)
+        await controls.close()
+
+    run(main())
+
+
+def test_beside_a_control_with_ipv6_the_translator_is_told_of_later(
+    run: Run, names: NameServer
+) -> None:
+    """Partners may have nothing but IPv4. It delays nothing."""
+
+    async def main() -> None:
+        names.know(VPS.host, IPV6)
+        names.know(DISCOVERY_NAME, TRANSLATOR)
+        names.hold(DISCOVERY_NAME)
+        names.unrouted = {4}
+        controls, follower = Controls([VPS], BOTH), Follower()
+        found = await controls.find()
+        controls.follow(follower, cast(Driver, follower))
+        assert (found.controls, found.nat64) == ((IPV6,), None)
+        names.release()
+        await follower.wait_until_told()
+        assert follower.told[0].nat64 == learned([TRANSLATOR])
+        await controls.close()
+
+    run(main())
+
+
+def test_a_host_with_ipv4_asks_for_no_translator(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, IPV6)
+        controls = Controls([VPS], BOTH)
+        found = await controls.find()
+        await again(controls)
+        assert found.nat64 is None
+        assert set(names.asked) == {VPS.host}
+
+    run(main())
+
+
+def test_an_end_leaves_ipv4_when_its_route_is_gone(run: Run, names: NameServer) -> None:
+    async def main() -> None:
+        names.know(VPS.host, ONE, IPV6)
+        controls = Controls([VPS], BOTH)
+        await controls.find()
+        names.unrouted = {4}
+        assert (await again(controls))[0].controls == (IPV6,)
+        await controls.close()
 
     run(main())
 

@@ -446,6 +446,27 @@ def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
     run(main())
 
 
+def test_no_route_is_told_and_no_other_refusal(run: Run) -> None:
+    told: list[tuple[Via, Address]] = []
+
+    async def main() -> None:
+        machine = EchoMachine()
+        sock = FaultySocket(bind("127.0.0.1", 0)[0])
+        sock.sending = [errno.ENETUNREACH, errno.EPERM]
+        driver = Driver(
+            machine, on_event=ignore, on_no_route=lambda via, remote: told.append((via, remote))
+        )
+        driver.open({7: sock})
+        machine.send(b"no route", SOMEBODY, 7)
+        machine.send(b"a firewall", Address("192.0.2.2", 5000), 7)
+        driver.pump()
+        driver.close()
+        assert told == [(7, SOMEBODY)]
+        assert driver.send_errors == {"ENETUNREACH": 1, "EPERM": 1}
+
+    run(main())
+
+
 def test_sending_goes_on_after_refusals(run: Run) -> None:
     """Of a firewall, of a full queue, of a network that is gone."""
     refusals = [errno.EPERM, errno.ENOBUFS, *TOLD_BY_ICMP]
