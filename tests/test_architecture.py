@@ -51,6 +51,23 @@ STAMPING = {
 }
 """Modules that put a time on what they tell. None of them decides anything by it."""
 
+OPENING_SOCKETS = {
+    "netpunch.net.sockets",
+    "netpunch.net.gateway",
+    "netpunch.net.interfaces",
+    "netpunch.net.routes",
+}
+"""The one that makes sockets for datagrams, and those that only ask the system something."""
+BINDING = {
+    "netpunch.net.punch",
+    "netpunch.net.listener",
+    "netpunch.net.forward",
+    "netpunch.net.driver",
+    "netpunch.net.port_mapping",
+}
+"""For an end (`PunchSpec.bind`), for a control, for a program, and by default for the two that an
+end gives its own `bind`."""
+
 
 def imports(path: Path, module: str) -> Iterator[str]:
     """Every module that a file imports, wherever in it: in functions, under TYPE_CHECKING."""
@@ -113,6 +130,29 @@ def wall_clocks(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - STAMPING))
 def test_only_time_stamps_come_from_a_clock_that_may_be_set(module: str) -> None:
     assert not list(wall_clocks(MODULES[module]))
+
+
+def calls(path: Path) -> Iterator[str]:
+    """`socket.socket` for each socket.socket() in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if part(name) == "net" and name not in OPENING_SOCKETS]
+)
+def test_what_sends_is_opened_with_the_options_of_its_end(module: str) -> None:
+    """By `PunchSpec.bind`: a socket without them leaves a host by another way than the others."""
+    assert "socket.socket" not in calls(MODULES[module])
+    if module not in BINDING:
+        assert "bind" not in names_imported(MODULES[module], "netpunch.net.sockets")
+
+
+def names_imported(path: Path, module: str) -> set[str]:
+    """What a file imports from a module."""
+    found = (node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.ImportFrom)
+    return {alias.name for node in found if node.module == module for alias in node.names}
 
 
 @pytest.mark.parametrize("module", MODULES)

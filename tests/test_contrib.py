@@ -525,3 +525,9 @@ def test_a_tunnel_is_alive_by_a_handshake_of_late_or_a_ping(
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "AGE": str(age)},
     )
     assert (done.returncode == 0) is alive, done.stderr
+
+
+@pytest.mark.parametrize("file", [CONTRIB / "wireguard.conf", CONTRIB.parent / "README.md"])
+def test_every_recipe_of_wireguard_gives_the_mtu(file: Path) -> None:
+    """wg-quick takes it from the way to the endpoint otherwise: by `forward` that is loopback."""
+    assert "MTU = 1420" in file.read_text()
