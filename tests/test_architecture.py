@@ -62,11 +62,12 @@ BINDING = {
     "netpunch.net.punch",
     "netpunch.net.listener",
     "netpunch.net.forward",
+    "netpunch.net.controls",
     "netpunch.net.driver",
     "netpunch.net.port_mapping",
 }
-"""For an end (`PunchSpec.bind`), for a control, for a program, and by default for the two that an
-end gives its own `bind`."""
+"""For an end (`PunchSpec.bind`), for a control, for a program, and by default for the three that
+an end gives its own `bind`."""
 
 
 def imports(path: Path, module: str) -> Iterator[str]:
