@@ -19,7 +19,7 @@ from netpunch.net import driver as driver_module
 from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Bind, Driver, Endpoint, clock
 from netpunch.net.observer import Datagram
 from netpunch.net.sockets import bind
-from tests.net.conftest import Run, open_descriptors
+from tests.net.conftest import Run, count_descriptors, open_descriptors
 from tests.net.faulty import FaultySocket, by_name, descriptors_left
 from tests.net.machines import (
     Client,
@@ -687,6 +687,6 @@ def test_nothing_is_left_after_cancellation_at_any_moment(run: Run, seed: int) -
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                assert open_descriptors() == before
+                assert count_descriptors() == before
 
     run(main())
