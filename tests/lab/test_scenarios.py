@@ -6,16 +6,20 @@ ports exchange nonces by the reported addresses.
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from netpunch.address import Address
 from tests.lab.datagrams import passes
-from tests.lab.network import HOME_ROUTER, Host, Lab, Nat, Ports
-from tests.lab.program import Program, Record, remote_of, write_key
+from tests.lab.network import HOME_ROUTER, Host, Lab, Nat, Ports, Router
+from tests.lab.program import REPOSITORY, Program, Record, remote_of, write_key
+from tests.lab.tun_network import missing_for_tun
 
 pytestmark = pytest.mark.lab
 
@@ -144,6 +148,57 @@ def test_ipv6_behind_firewalls(internet: str, site: Site, request: pytest.Fixtur
     site.place(lab.server("vps"), *home_and_office(lab))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "ipv6")
+
+
+@pytest.mark.skipif(bool(missing_for_tun()), reason=f"needs {missing_for_tun()}")
+@pytest.mark.parametrize("prefix", ["64:ff9b::", "2001:db8:64:64::"])
+def test_an_ipv6_only_host_links_through_nat64(lab: Lab, site: Site, prefix: str) -> None:
+    """Its partner and control have IPv4 only, and it knows control by its IPv4 address."""
+    router = lab.router("home_router", latency=UPLINK_SECONDS)
+    home = ipv6_only(lab.host("home", router), router)
+    site.place(lab.server("vps"), home, behind_router(lab, "office"))
+    site.start_control()
+    with translating(router, prefix), hosts_file(home, f"{prefix}c000:aa ipv4only.arpa"):
+        site.assert_linked(site.start("home"), site.start("office"), "observed")
+
+
+def ipv6_only(host: Host, router: Router) -> Host:
+    """The host without its IPv4 address, but with an IPv6 one."""
+    router.namespace.configure("address add 2001:db8:1::1/64 dev lan")
+    host.namespace.configure(
+        f"address del {host.address4}/24 dev eth0",
+        "address add 2001:db8:1::10/64 dev eth0",
+        "route add default via 2001:db8:1::1",
+    )
+    return Host(host.namespace, "", "2001:db8:1::10")
+
+
+@contextmanager
+def translating(router: Router, prefix: str) -> Iterator[None]:
+    """NAT64 on a router. What it translates goes on through the router's own NAT."""
+    argv = (sys.executable, "-m", "tests.lab.nat64", "192.168.64.1", prefix)
+    process = subprocess.Popen(
+        router.namespace.command(*argv), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def hosts_file(host: Host, line: str) -> Iterator[None]:
+    """What the host knows of names: nothing else."""
+    folder = Path("/etc/netns", host.namespace.name)
+    folder.mkdir(parents=True)
+    try:
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{line}\n")
+        yield
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:
