@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Another end of this process is spraying; one at a time does."""
     NOT_AGREED = "not_agreed"
     """Datagrams passed, but the hand-off was not completed."""
+    ROLE_CONFLICT = "role_conflict"
+    """Another machine announces the same end of the pair; both displace each other."""
     PARTNER_MODE = "partner_mode"
     """One end wants to hold the link (keep without command or check), the other hands it over."""
 
@@ -53,6 +55,8 @@ class Reason(StrEnum):
     """`command` has ended."""
     PARTNER_RETURNED = "partner_returned"
     """The partner wants to punch anew."""
+    PARTNER_STOPPED = "partner_stopped"
+    """The partner has ended the link: it is stopped, or its configuration has changed."""
     LEFT = "left"
     """Of a control: the end has said that it leaves."""
     REMOVED = "removed"
@@ -67,6 +71,7 @@ WORDS = {
     Reason.INFEASIBLE: "these NATs let nothing through",
     Reason.SPRAY_QUEUE: "another pair of this host probes first",
     Reason.NOT_AGREED: "partner did not confirm the path",
+    Reason.ROLE_CONFLICT: "this end is configured on another machine, too",
     Reason.PARTNER_MODE: "one end holds the link, the other hands it over",
     Reason.PORT_IN_USE: "port in use",
     Reason.PERMISSIONS: "not permitted",
@@ -82,6 +87,7 @@ WORDS = {
     Reason.CHECK: "check failed",
     Reason.COMMAND: "command ended",
     Reason.PARTNER_RETURNED: "partner punches anew",
+    Reason.PARTNER_STOPPED: "partner ended the link",
     Reason.LEFT: "left",
     Reason.REMOVED: "pair removed",
 }

@@ -17,7 +17,8 @@ MODULES = {
     ): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-LONGEST_FILE = 400
+LONGEST_FILE = 700
+"""Lines: what is longer is seldom one concept."""
 
 PLAIN = {"errors", "address", "reasons", "redacted", "template", "tunnels", "_version"}
 """Modules on top that everybody may use. They know of no package, and of each other only so:"""

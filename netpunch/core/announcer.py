@@ -8,10 +8,11 @@ from typing import NamedTuple
 from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
 from netpunch.core.attempt import Attempt
+from netpunch.core.context import Context
 from netpunch.core.events import SeenInside, Via
 from netpunch.core.lookups import Lookups
 from netpunch.core.machine import NEVER, Random
-from netpunch.core.pacing import Repeat
+from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.core.registration import Registration
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
@@ -25,12 +26,13 @@ MakeCard = Callable[[bytes, tuple[Address, ...]], Card]
 
 class Introduction(NamedTuple):
     """A partner attempt, where it is, and its card. `proof`: the card names our attempt, so it
-    is alive."""
+    is alive. `knock`: control has not seen it receive where it seems to be."""
 
     attempt: bytes
     observed: Address
     card: Card
     proof: bool
+    knock: bool = False
 
 
 class Announcer:
@@ -62,8 +64,27 @@ class Announcer:
         self._named_attempt = v2.NO_ATTEMPT
         self._counter = 0
         self._sealed: tuple[Card, bytes] | None = None
+        self._knocks = TokenBucket(timing.KNOCKS, timing.KNOCKS_AT_ONCE)
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
         self._leaving = False
+
+    @classmethod
+    def of(cls, context: Context, attempt: Attempt, make_card: MakeCard, now: float) -> Announcer:
+        """Announces this attempt of an end."""
+
+        def send(data: bytes, destination: Address, via: Via) -> None:
+            context.send(data, destination, via, 0)
+
+        return cls(
+            attempt,
+            context.registrations(now),
+            lookups=context.lookups,
+            control=context.control,
+            peer=context.peer,
+            make_card=make_card,
+            send=send,
+            random=context.random,
+        )
 
     def next_timer(self) -> float:
         if self._leaving:
@@ -121,6 +142,12 @@ class Announcer:
             self._leave()
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
 
+    @property
+    def observed(self) -> tuple[Address, ...]:
+        """Where the controls see us."""
+        seen = (each.observed for each in self._registrations)
+        return tuple(dict.fromkeys(address for address in seen if address is not None))
+
     def heard_at(self) -> dict[Address, float]:
         """When each control was heard last."""
         return {each.control: each.heard_at for each in self._registrations}
@@ -143,8 +170,9 @@ class Announcer:
 
     def receive(
         self, data: bytes, source: Address, now: float
-    ) -> Drop | v2.Waiting | Introduction | None:
-        """What a datagram of control's length says; None when there is nothing to do."""
+    ) -> Drop | v2.Waiting | v2.Challenge | Introduction | None:
+        """What a datagram of control's length says; None when there is nothing to do. A
+        challenge is returned if it tells of a conflict."""
         registration = next((r for r in self._registrations if r.control == source), None)
         if registration is None:
             return Drop.UNEXPECTED_SOURCE
@@ -163,7 +191,7 @@ class Announcer:
             return self._introduced(message, registration, now)
         if isinstance(message, v2.Challenge):
             registration.challenged(message.counter, message.cookie, now)
-            return None
+            return message if message.conflict else None
         # Two ends on standby want nothing of each other.
         punching = self._purpose is v2.Purpose.PUNCH
         if pushed:
@@ -174,7 +202,9 @@ class Announcer:
         standby_attempt = message.standby_attempt if punching else v2.NO_ATTEMPT
         if standby_attempt != v2.NO_ATTEMPT:
             self._named_attempt = standby_attempt
-        registration.waiting(message.counter, message.observed, standby_attempt, now)
+        registration.waiting(
+            message.counter, message.observed, standby_attempt, message.cookie, now
+        )
         return message
 
     def _introduced(
@@ -183,12 +213,27 @@ class Announcer:
         card = self._peer.partner_card.open(message.card, message.partner_attempt)
         if isinstance(card, Drop):
             return card
-        if self._purpose is v2.Purpose.PUNCH:
-            self._named_attempt = message.partner_attempt
-            registration.introduced(message.counter, message.observed, message.partner_attempt, now)
+        partner, is_knock = message.partner_attempt, isinstance(message, v2.Knock)
+        if is_knock:
+            registration.knocked(message.counter, message.observed, message.cookie, now)
+            self._answer_knock(partner, now)
+        elif self._purpose is v2.Purpose.PUNCH:
+            self._named_attempt = partner
+            registration.introduced(message.counter, message.observed, partner, message.cookie, now)
         proof = card.partner_attempt == self._attempt.id
         observed = _as_reached(message.partner_observed, registration.control)
-        return Introduction(message.partner_attempt, observed, card, proof)
+        return Introduction(partner, observed, card, proof, is_knock)
+
+    def _answer_knock(self, partner: bytes, now: float) -> None:
+        """Tells whoever knocks that we are alive. But not where a control has introduced a
+        partner, and seldom: it may be a recording, and there may be many."""
+        if self._purpose is not v2.Purpose.PUNCH:
+            return
+        if any(self._introduces(each, now) for each in self._registrations):
+            return
+        if self._knocks.take(now):
+            self._named_attempt = partner
+            self.announce_now(now)
 
     def _introduces(self, registration: Registration, now: float) -> bool:
         """Whether we punch because of this control."""
@@ -238,9 +283,7 @@ class Announcer:
 
     def _sealed_card(self) -> bytes:
         """Sealed anew only when its content changed."""
-        observed = (r.observed for r in self._registrations)
-        distinct = tuple(dict.fromkeys(a for a in observed if a is not None))
-        card = self._make_card(self._named_attempt, distinct)
+        card = self._make_card(self._named_attempt, self.observed)
         if self._sealed is None or self._sealed[0] != card:
             nonce = self._random(NONCE_LENGTH)
             self._sealed = (card, self._peer.own_card.seal(card, self._attempt.id, nonce))

@@ -13,6 +13,7 @@ from netpunch.core.context import Context
 from netpunch.core.events import Failed, Linked, Reason, Via
 from netpunch.core.other_family import OtherFamily
 from netpunch.core.peering import Agreement, Peering
+from netpunch.core.standby import standby_announcer
 from netpunch.core.verdict import Facts
 from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
 from netpunch.wire.drop import Drop
@@ -38,16 +39,7 @@ class AttemptRun:
         self._context = context
         self._attempt = Attempt(context.random)
         self._opener = opener
-        self.announcer = Announcer(
-            self._attempt,
-            context.registrations(now),
-            lookups=context.lookups,
-            control=context.control,
-            peer=context.peer,
-            make_card=self._make_card,
-            send=self._send,
-            random=context.random,
-        )
+        self.announcer = Announcer.of(context, self._attempt, self._make_card, now)
         self.peering = Peering(
             self._attempt,
             context.settings.end,
@@ -56,6 +48,8 @@ class AttemptRun:
             session_key=self._session_key,
             vias_for=context.vias_for,
             bucket=context.ping_bucket,
+            strangers=context.strangers,
+            is_own=self._is_own,
             send=context.send,
             random=context.random,
         )
@@ -97,7 +91,8 @@ class AttemptRun:
             card,
             self._context.candidates(card, observed),
             now,
-            observed=self._context.target(card, observed),
+            observed=observed if introduction.knock else self._context.target(card, observed),
+            knock=introduction.knock,
             opener=self._opener,
         )
         self.climber.partner_changed(now)
@@ -129,6 +124,10 @@ class AttemptRun:
                 self.announcer.announce_now(now)  # the partner is to know it, too
             return None
         return None if self.climber.observed(message, now) else Drop.UNEXPECTED
+
+    def stand_by(self, now: float) -> None:
+        """A path is agreed. From now on only to hear that the partner punches anew."""
+        self.announcer = standby_announcer(self._context, now)
 
     # What is told of it.
 
@@ -189,6 +188,10 @@ class AttemptRun:
         return self.climber.field.report.nat_class.name.lower(), theirs.name.lower()
 
     # For the parts.
+
+    def _is_own(self, address: Address) -> bool:
+        seen = (*self.announcer.observed, *self.other_family.observed)
+        return self._context.is_own(address) or address in seen
 
     def _new_other_family(self, now: float) -> OtherFamily:
         context = self._context

@@ -3,6 +3,10 @@
 A path is one of our sockets and one remote address. It is valid once a PONG came back on the
 very socket and address that its PING was sent to. Whether the partner attempt is alive at all,
 and no recording, is its proof: a datagram of it that names our own attempt.
+
+Who is alive need not be where a datagram seems to come from. So a host gets our full attention
+only if the partner's own card names it, or control, which has seen it receive there; any other
+one, until a pong comes from it, only what `core.allowances` has for strangers.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from struct import Struct
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.allowances import Strangers
 from netpunch.core.candidates import RANK, Candidate
 from netpunch.core.events import CandidateReport, PathKind, Via
 from netpunch.core.machine import NEVER, Random
@@ -55,6 +60,9 @@ class Path:
         self.rtt: float | None = None
         self.sequence = b""
         """The ping that made it valid."""
+        self.proved_at = NEVER
+        """When that ping was sent."""
+        self.heard = _Heard()
 
     @property
     def valid(self) -> bool:
@@ -67,14 +75,17 @@ class Path:
 
 
 class _Heard:
-    """Pings that came: the one source at which each counts. Their numbers are the bits of one
-    integer, for they go on coming as long as a link is held."""
+    """Pings that came on a path: each counts once. Their numbers are the bits of one integer, for
+    they go on coming as long as a link is held. Copies of them that came elsewhere don't count
+    here: who only races the partner silences nobody."""
+
+    __slots__ = ("_arrivals", "_bits", "_latest")
 
     def __init__(self) -> None:
         self._latest = -1
         self._bits = 0
         """Bit n: the ping whose number is n below the latest has come."""
-        self._where: dict[bytes, tuple[Via, Address]] = {}
+        self._arrivals: dict[bytes, float] | None = None
 
     def add(self, sequence: bytes) -> bool:
         """Whether this ping counts: not heard before, not older than the window."""
@@ -91,23 +102,31 @@ class _Heard:
         self._bits |= bit
         return True
 
-    def remember(self, sequence: bytes, via: Via, source: Address) -> None:
-        """Where it came, as it may be nominated."""
-        if len(self._where) >= timing.SEQUENCE_WINDOW:
-            del self._where[next(iter(self._where))]
-        self._where[sequence] = via, source
+    def remember(self, sequence: bytes, now: float) -> None:
+        """When it came, as it may be nominated."""
+        if self._arrivals is None:
+            self._arrivals = {}
+        if len(self._arrivals) >= timing.NOMINABLE_PINGS:
+            del self._arrivals[next(iter(self._arrivals))]
+        self._arrivals[sequence] = now
 
-    def where(self, sequence: bytes) -> tuple[Via, Address] | None:
-        return self._where.get(sequence)
+    def arrival(self, sequence: bytes) -> float | None:
+        """When it came, if that is remembered."""
+        return None if self._arrivals is None else self._arrivals.get(sequence)
 
 
 class Checklist:
-    """All paths to one partner attempt."""
+    """All paths to one partner attempt.
+
+    `bucket` bounds all pings, `strangers` those to hosts that have not proved themselves;
+    `is_own` tells our own addresses, which no partner has."""
 
     def __init__(
         self,
         vias_for: Callable[[int], Iterator[Via]],
         bucket: TokenBucket,
+        strangers: Strangers,
+        is_own: Callable[[Address], bool],
         send_ping: SendPing,
         random: Random,
     ) -> None:
@@ -121,28 +140,53 @@ class Checklist:
         """Named addresses of which this end has no socket."""
         self._vias_for = vias_for
         self._bucket = bucket
+        self._strangers = strangers
+        self._is_own = is_own
         self._send_ping = send_ping
         self._random = random
         self._places = dict.fromkeys(_Origin, timing.MAX_CANDIDATES)
         """How many paths may still be added."""
         self._number = 0
         self._sent: dict[bytes, tuple[Path, float]] = {}
-        self._heard = _Heard()
+        self._vouched: set[str] = set()
+        """Hosts that the partner's card or control names."""
+        self._unproved_pings: dict[str, int] = {}
+        """How many more pings a host gets before it is proved."""
 
-    def add(self, candidate: Candidate, now: float, *, opener: bool = False) -> None:
+    def add(
+        self,
+        candidate: Candidate,
+        now: float,
+        *,
+        vouched: bool = True,
+        unproved_pings: int = timing.UNPROVED_PINGS,
+        opener: bool = False,
+    ) -> None:
         """Tries a candidate from every socket of its family, within the bounds.
 
+        `vouched`: the partner's card names it, or control has seen the partner receive there.
+        `unproved_pings`: how many its host gets before the partner is proved.
         `opener`: at first only a ping that dies on the way. It opens our NAT without being seen
         by the partner's, which may not be open yet and hold it against us."""
+        host = candidate.address.host
         vias = list(self._vias_for(candidate.address.family))
         if not vias and len(self._unsendable) < timing.MAX_CANDIDATES:
             self._unsendable[candidate.address] = candidate.kind
         for via in vias:
             is_new = (via, candidate.address) not in self.paths
-            path = self._add_path(via, candidate, _Origin.NAMED, now)
-            if path is not None and RANK[candidate.kind] < RANK[path.kind]:
+            path = self._add_path(via, candidate, _Origin.NAMED if vouched else _Origin.HEARD, now)
+            if path is None:
+                continue
+            if vouched and host not in self._vouched:
+                self._vouched.add(host)
+                self._allow_unproved(host, unproved_pings)
+                path.next_ping = min(path.next_ping, now)
+            elif is_new and not vouched:
+                self._allow_unproved(host, unproved_pings)
+                path.next_ping = now
+            if RANK[candidate.kind] < RANK[path.kind]:
                 path.kind = candidate.kind  # its ping was faster than the card that names it
-            if opener and is_new and path is not None and self._bucket.take(now):
+            if opener and is_new and self._may_ping(path, now):
                 self._ping(path, now, ttl=timing.OPENER_TTL)
                 path.next_ping = now + timing.OPENER_LEAD
 
@@ -164,22 +208,26 @@ class Checklist:
         if not self.proved:
             self.proved = True
             for path in self.paths.values():
-                path.next_ping = min(path.next_ping, now)
+                if self._has_attention(path):
+                    path.next_ping = min(path.next_ping, now)
 
     def ping_received(
         self, sequence: bytes, via: Via, source: Address, kind: PathKind, now: float
-    ) -> Path | Drop | None:
+    ) -> Path | Drop:
         """A PING came. A Drop if it does not count; else it earns a PONG, and here, while its
-        path is not valid, one PING back. The path is None above the bound of candidates."""
-        if not self._heard.add(sequence):
+        path is not valid, one PING back."""
+        path = self._add_path(via, Candidate(source, kind), _Origin.HEARD, now)
+        if path is None:
+            return Drop.OVER_LIMIT
+        if not path.heard.add(sequence):
             return Drop.STALE
         if not self.stopped:  # what is nominated later has come before
-            self._heard.remember(sequence, via, source)
-        path = self._add_path(via, Candidate(source, kind), _Origin.HEARD, now)
-        if path is not None:
-            path.received += 1
-        if path is not None and not path.valid and not self.stopped and self._bucket.take(now):
-            self._ping(path, now)
+            path.heard.remember(sequence, now)
+        path.received += 1
+        if not self._has_attention(path) and not self._strangers.may_hear(source.host, now):
+            return Drop.OVER_LIMIT
+        if not path.valid and not self.stopped:
+            self.ping_now(path, now)
         return path
 
     def pong_received(self, sequence: bytes, via: Via, source: Address, now: float) -> Path | Drop:
@@ -195,13 +243,17 @@ class Checklist:
         if not path.valid:
             path.rtt = now - sent_at
             path.sequence = sequence
+            path.proved_at = sent_at
             self.valid.append(path)
+            # The partner may need more pings than the one that found it, or forged ones before.
+            path.next_ping = min(path.next_ping, now + timing.PING_FAST_INTERVAL)
         return path
 
-    def path_of_ping(self, sequence: bytes) -> Path | None:
-        """The path on which the partner's ping of this sequence came."""
-        where = self._heard.where(sequence)
-        return self.paths.get(where) if where else None
+    def keep_only(self, path: Path) -> None:
+        """No more pings: this path is agreed. What comes on others does not matter any more."""
+        self.stop()
+        self.paths = {(path.via, path.remote): path}
+        self.valid = [path]
 
     def reports(self) -> list[CandidateReport]:
         """What became of each address."""
@@ -228,7 +280,9 @@ class Checklist:
         return max(rivals, default=0.0)
 
     def ping_now(self, path: Path, now: float) -> None:
-        """One ping out of turn, if the rate allows."""
+        """One ping out of turn, if the rate and its host's allowance do."""
+        if not self._has_attention(path) and not self._strangers.may_hear(path.remote.host, now):
+            return
         if self._bucket.take(now):
             self._ping(path, now)
 
@@ -248,19 +302,60 @@ class Checklist:
         for path in sorted(self.paths.values(), key=lambda path: path.pings):
             if path.next_ping > now:
                 continue
-            if not self._bucket.take(now):
-                path.next_ping = now + self._bucket.refill
-                continue
-            self._ping(path, now)
+            if self._may_ping(path, now):
+                self._ping(path, now)
+
+    def _allow_unproved(self, host: str, pings: int) -> None:
+        """So many pings go there, be it proved or not."""
+        self._unproved_pings[host] = pings
+        if len(self._unproved_pings) > 2 * timing.MAX_CANDIDATES:
+            del self._unproved_pings[next(iter(self._unproved_pings))]
+
+    def _has_attention(self, path: Path) -> bool:
+        """Whether it is pinged for as long as it takes."""
+        return path.valid or (self.proved and path.remote.host in self._vouched)
+
+    def _may_ping(self, path: Path, now: float) -> bool:
+        """Whether a ping is due there that the rates allow; else when it may be."""
+        host = path.remote.host
+        if not self._has_attention(path):
+            more = self._unproved_pings.get(host, 0)
+            if more == 0 or not self._strangers.may_hear(host, now):
+                path.next_ping = NEVER
+                return False
+        if not self._bucket.take(now):
+            path.next_ping = now + self._bucket.refill
+            return False
+        return True
 
     def _add_path(self, via: Via, candidate: Candidate, origin: _Origin, now: float) -> Path | None:
+        """The path there, which may be new; None if there must be no more, or not there."""
         path = self.paths.get((via, candidate.address))
-        if path is not None or not self._places[origin]:
+        if path is not None:
             return path
-        self._places[origin] -= 1
-        path = Path(via, candidate.address, candidate.kind, next_ping=now)
+        if self._is_own(candidate.address):
+            return None
+        is_vouched = origin is not _Origin.HEARD or candidate.address.host in self._vouched
+        if not is_vouched:
+            self._make_room_for_unvouched()
+        elif self._places[origin]:
+            self._places[origin] -= 1
+        else:
+            return None
+        path = Path(via, candidate.address, candidate.kind, next_ping=now if is_vouched else NEVER)
         self.paths[via, candidate.address] = path
         return path
+
+    def _make_room_for_unvouched(self) -> None:
+        """The oldest of those that only a datagram's source names, and that have not answered,
+        makes room for the next."""
+        unvouched = [
+            key
+            for key, path in self.paths.items()
+            if path.remote.host not in self._vouched and not path.valid
+        ]
+        if len(unvouched) >= timing.MAX_UNVOUCHED:
+            del self.paths[unvouched[0]]
 
     def _ping(self, path: Path, now: float, ttl: int = 0) -> None:
         self._number += 1
@@ -268,6 +363,10 @@ class Checklist:
         if len(self._sent) >= timing.OUTSTANDING_PINGS:
             del self._sent[next(iter(self._sent))]
         self._sent[sequence] = (path, now)
+        if not self._has_attention(path):
+            host = path.remote.host
+            if self._unproved_pings.get(host, 0):
+                self._unproved_pings[host] -= 1
         path.pings += 1
         path.first_ping = min(path.first_ping, now)
         self.pings += 1
@@ -276,8 +375,6 @@ class Checklist:
         self._send_ping(path, sequence, ttl)
 
     def _gap(self, path: Path, now: float) -> float:
-        if not self.proved and path.pings >= timing.UNPROVED_PINGS:
-            return timing.UNPROVED_INTERVAL
         if now - path.first_ping < timing.PING_FAST_FOR:
             return timing.PING_FAST_INTERVAL
         return timing.PING_INTERVAL

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
+from netpunch.core.allowances import Strangers
 from netpunch.core.candidates import (
+    LOOPBACK,
+    WILDCARDS,
     Candidate,
     best_hosts,
     host_candidates,
@@ -59,6 +62,7 @@ class Context:
         """External addresses that our gateways map to us."""
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
+        self.strangers = Strangers(random)
         self.nat = NatReport()
         self.send = send
         self.emit = emit
@@ -107,6 +111,16 @@ class Context:
         if not self.settings.offer_hosts:
             return ()
         return host_candidates(self.sockets, self._best_hosts, loopback=self.loopback)
+
+    def is_own(self, address: Address) -> bool:
+        """Whether one of our sockets has this address."""
+        hosts = (*self.host_addresses, *LOOPBACK)
+        is_local = any(
+            address == local
+            or (local.host in WILDCARDS and address.port == local.port and address.host in hosts)
+            for local in self.sockets.values()
+        )
+        return is_local or address in self.mapped
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
         """Those of a partner's that are tried."""

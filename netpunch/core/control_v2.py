@@ -6,6 +6,10 @@ a recording: the end's slot decides (`core.slots`). Whatever is dropped on the w
 answered by nothing; whatever is answered is answered at once, from the registrations alone, so a
 control restarted in the midst of everything has only to be announced to again.
 
+An address that has not echoed a cookie may be forged. It gets direct answers only, and its
+allowance bounds these; its partner, if it is there, hears of it once, by a KNOCK, so that both
+can ping at the same instant. All else waits for the cookie, one round trip later.
+
 Answers are packed straight from what the slots hold instead of through `wire.v2`'s messages: a
 control answers thousands of announcements a second, most of them with the same few words.
 """
@@ -19,6 +23,7 @@ from typing import Any
 
 from netpunch.address import Address, is_private
 from netpunch.core import timing
+from netpunch.core.allowances import TO_STRANGER, Allowance, Allowances, Replays
 from netpunch.core.cookies import Cookies
 from netpunch.core.describe import describe
 from netpunch.core.desks import CIPHERS_KEPT, Desk, Desks
@@ -27,7 +32,7 @@ from netpunch.core.expiries import Expiries
 from netpunch.core.machine import Outbox, Random, Transmit
 from netpunch.core.nonces import nonces
 from netpunch.core.rejections import Rejections
-from netpunch.core.slots import FILL, LIMITED, REFRESH, STALE, Live
+from netpunch.core.slots import FILL, LIMITED, REFRESH, STALE, Live, Standing, Verdict
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
@@ -44,10 +49,24 @@ from netpunch.wire.envelope import (
     EndName,
     Forged,
 )
-from netpunch.wire.packed import pack_address
+from netpunch.wire.packed import ADDRESS_LENGTH, pack_address
 
 CONFLICT_INTERVAL = 60.0
 """A role conflict is told once a minute: it goes on until somebody acts."""
+SURVEYS = Allowance(interval=0.02, burst=72)
+"""Answers to the proved host of an end, for an attempt or a socket that is not: all tries of a
+survey at once, and fifty a second."""
+FILLS = Allowance(interval=1.0, burst=8)
+"""Of a slot, without a cookie: an end is seldom started so often; others are challenged first."""
+STRANGER_CELLS = 1 << 16
+"""512 KiB. Of 100,000 ends that come at once, after a restart, few need their whole allowance."""
+END_CELLS = 1 << 14
+"""128 KiB each: few ends begin, or survey, in the same seconds."""
+REPLAY_CELLS = 1 << 15
+"""256 KiB: a pair's announcements of five days, if nothing else is replayed."""
+
+HOST_PART = slice(ADDRESS_LENGTH - 2)
+"""Of an address as bytes: all but the port."""
 
 Fields = tuple[Any, ...]
 """The fields of a message, in the order of its class in `wire.v2`, addresses as 19 bytes."""
@@ -55,8 +74,9 @@ Fields = tuple[Any, ...]
 # Members of enums by name, as reading them off their class is slow: 0.1 µs each in Python 3.11;
 # numbers as mere ones, which Python reckons with in less time than with members of an IntEnum.
 _PUNCH, _STANDBY = map(int, v2.Purpose)
+_UNPROVED, _KNOCKED, _PROVED = map(int, Standing)
 _MALFORMED, _UNKNOWN_PAIR, _BAD_MAC = Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC
-_WAITING, _INTRODUCE = int(v2.Kind.WAITING), int(v2.Kind.INTRODUCE)
+_WAITING, _INTRODUCE, _KNOCK = map(int, (v2.Kind.WAITING, v2.Kind.INTRODUCE, v2.Kind.KNOCK))
 _CHALLENGE, _OBSERVED = int(v2.Kind.CHALLENGE), int(v2.Kind.OBSERVED)
 
 
@@ -90,12 +110,16 @@ class ControlV2(Outbox):
         super().__init__()
         self.own_hosts = dict(own_hosts or {})
         self.registered = 0
-        """How many ends are there."""
+        """How many ends are there and proved."""
         self.take_other: Callable[[bytes, Address, float, Via], None] = self._reject_other
         """Takes what cannot be v2."""
         self._expire = expire
         self._next_nonce = nonces(random).__next__
         self._cookies = Cookies(random)
+        self._strangers = Allowances(TO_STRANGER, STRANGER_CELLS, random)
+        self._fills = Allowances(FILLS, END_CELLS, random)
+        self._surveys = Allowances(SURVEYS, END_CELLS, random)
+        self._replays = Replays(REPLAY_CELLS, random)
         self._rejections = Rejections(self._emit)
         self._desks = Desks(pairs)
         self._expiries: Expiries[Desk] = Expiries()
@@ -162,22 +186,40 @@ class ControlV2(Outbox):
         verdict = desk.hear(attempt, counter, packed, via, purpose, card, now)
         if verdict is REFRESH:
             assert live is not None
-            self._introduce(desk, live, source, counter, now)
-            if purpose != was:
-                self._tell_standby(desk, live, now)
+            if live.standing == _PROVED:
+                self._introduce(desk, live, source, counter, now)
+                if purpose != was:
+                    self._tell_standby(desk, live, now)
+            elif self._is_good(cookie, desk, attempt, source, now):
+                self._register(live, desk, source, now)
+            else:
+                self._greet(desk, live, source, counter, now)
         elif verdict is STALE:
             self._drop(Drop.STALE)
         elif verdict is LIMITED:
             self._drop(Drop.OVER_LIMIT)
-        elif verdict is FILL or self._is_good(cookie, desk, attempt, source, now):
-            live = Live(attempt, counter, packed, via, purpose, card, now)
-            self._register(live, desk, source, now)
-            self._introduce(desk, live, source, counter, now)
-            self._tell_standby(desk, live, now)
         else:
+            heard = Live(attempt, counter, packed, via, purpose, card, now)
+            self._unknown(heard, verdict, cookie, desk, source, now)
+
+    def _unknown(
+        self, heard: Live, verdict: Verdict, cookie: bytes, desk: Desk, source: Address, now: float
+    ) -> None:
+        """An attempt that is not live, or from elsewhere than it was."""
+        attempt, counter = heard.attempt, heard.counter
+        if self._is_good(cookie, desk, attempt, source, now):
+            self._register(heard, desk, source, now)
+        elif not self._replays.is_new(_place(desk) + _once(attempt, counter) + heard.source):
+            self._drop(Drop.STALE)
+        elif verdict is FILL and self._fills.take(_place(desk), now):
+            self._fill(heard, desk)
+            self._greet(desk, heard, source, counter, now, is_new=True)
+        elif self._may_tell(desk, heard.source, now):
             cookie = self._cookies.make(source, _context(desk, attempt), now)
-            body = _pack_challenge(attempt, counter, cookie)
-            self._answer(_CHALLENGE, body, desk, source, via)
+            body = _pack_challenge(attempt, counter, cookie, self._in_conflict(desk, now))
+            self._answer(_CHALLENGE, body, desk, source, heard.via)
+        else:
+            self._drop(Drop.OVER_LIMIT)
 
     def _left(self, fields: Fields, desk: Desk, *_whence: object) -> None:
         attempt, counter = fields
@@ -186,12 +228,13 @@ class ControlV2(Outbox):
         else:
             self._drop(Drop.STALE)
 
-    def _observing(
-        self, fields: Fields, desk: Desk, source: Address, _now: float, via: Via
-    ) -> None:
+    def _observing(self, fields: Fields, desk: Desk, source: Address, now: float, via: Via) -> None:
         (echo,) = fields
-        body = _pack_observed(echo, _packed(source))
-        self._answer(_OBSERVED, body, desk, source, via)
+        packed = _packed(source)
+        if not self._may_tell(desk, packed, now):
+            self._drop(Drop.OVER_LIMIT)
+            return
+        self._answer(_OBSERVED, _pack_observed(echo, packed), desk, source, via)
 
     # Registrations.
 
@@ -203,14 +246,23 @@ class ControlV2(Outbox):
         )
 
     def _register(self, live: Live, desk: Desk, source: Address, now: float) -> None:
-        if desk.live is None:
-            self.registered += 1
+        """Takes an announcement whose cookie is good: its address is proved from now on."""
         was_here = desk.remembers(live.attempt)
-        displaced = desk.fill(live)
-        self._await_expiry(desk, live)
+        if desk.live is None or not desk.live.proved:
+            self.registered += 1
+        live.standing = _PROVED
+        displaced = self._fill(live, desk)
         self._emit(Registered(desk.pair.name, desk.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
             self._tell_conflict(desk, displaced.address, source, now)
+        self._introduce(desk, live, source, live.counter, now)
+        self._tell_standby(desk, live, now)
+
+    def _fill(self, live: Live, desk: Desk) -> Live | None:
+        """Puts it into its slot; see `Slot.fill`."""
+        displaced = desk.fill(live)
+        self._await_expiry(desk, live)
+        return displaced
 
     def _await_expiries(self) -> None:
         """Reckons anew who is there and until when."""
@@ -219,7 +271,7 @@ class ControlV2(Outbox):
         for desk in self._desks.all():
             desk.awaits_expiry = False
             if desk.live is not None:
-                self.registered += 1
+                self.registered += desk.live.proved
                 self._await_expiry(desk, desk.live)
 
     def _await_expiry(self, desk: Desk, live: Live) -> None:
@@ -228,55 +280,133 @@ class ControlV2(Outbox):
             self._expiries.add(desk, live.heard + self._expire)
 
     def _clear(self, desk: Desk, *, left: bool) -> None:
+        was_proved = desk.live is not None and desk.live.proved
         desk.clear()
-        self.registered -= 1
-        self._emit(Expired(desk.pair.name, desk.end, left=left))
+        if was_proved:
+            self.registered -= 1
+            self._emit(Expired(desk.pair.name, desk.end, left=left))
 
     def _tell_conflict(self, desk: Desk, one: Address, other: Address, now: float) -> None:
-        told = desk.conflict_told
-        if told is None or now - told >= CONFLICT_INTERVAL:
+        if not self._in_conflict(desk, now):
             desk.conflict_told = now
             self._emit(RoleConflict(desk.pair.name, desk.end, (one, other)))
+
+    def _in_conflict(self, desk: Desk, now: float) -> bool:
+        """Whether two machines announced this end in turn lately."""
+        return desk.conflict_told is not None and now - desk.conflict_told < CONFLICT_INTERVAL
 
     # Answers.
 
     def _introduce(self, desk: Desk, live: Live, source: Address, counter: int, now: float) -> None:
-        """Answers an accepted announcement, and tells the partner if it is there."""
+        """Answers the announcement of a proved end, and tells the partner if that is proved."""
         other = desk.partner.live
-        if other is None or live.purpose != _PUNCH:
+        if other is None or other.standing != _PROVED or live.purpose != _PUNCH:
             return self._send_waiting(desk, live, source, counter, now)
         if other.purpose == _PUNCH:
-            self._send_introduction(desk, live, source, other, other.address, counter)
+            self._send_introduction(_INTRODUCE, desk, live, source, other, other.address, counter)
         else:
             self._send_waiting(desk, live, source, counter, now)
-        return self._send_introduction(desk.partner, other, other.address, live, source, 0)
+        return self._send_introduction(
+            _INTRODUCE, desk.partner, other, other.address, live, source, 0
+        )
+
+    def _greet(
+        self,
+        desk: Desk,
+        live: Live,
+        source: Address,
+        counter: int,
+        now: float,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        """Answers the announcement of an end that is not proved, with a cookie. `is_new`: its
+        partner has not heard of it."""
+        if not self._may_tell(desk, live.source, now):
+            self._drop(Drop.OVER_LIMIT)
+            return
+        cookie = self._cookies.make(source, _context(desk, live.attempt), now)
+        other = desk.partner.live
+        if other is None or live.purpose != _PUNCH or other.purpose != _PUNCH:
+            self._send_waiting(desk, live, source, counter, now, cookie)
+        elif other.standing == _PROVED:
+            self._send_introduction(
+                _INTRODUCE, desk, live, source, other, other.address, counter, cookie
+            )
+            if is_new:
+                self._knock(desk.partner, other, live, source)
+        elif (
+            is_new
+            and other.standing == _UNPROVED
+            and self._may_tell(desk.partner, other.source, now)
+        ):
+            # Both have just begun: each is told of the other, or the link would be later by a
+            # round trip.
+            other.standing = _KNOCKED
+            self._send_introduction(
+                _KNOCK, desk, live, source, other, other.address, counter, cookie
+            )
+            self._knock(desk.partner, other, live, source)
+        else:
+            self._send_waiting(desk, live, source, counter, now, cookie)
+
+    def _knock(self, desk: Desk, live: Live, other: Live, at: Address) -> None:
+        """Tells `live` that `other`, at `at`, may be its partner."""
+        self._send_introduction(_KNOCK, desk, live, live.address, other, at, 0)
+
+    def _may_tell(self, desk: Desk, packed: bytes, now: float) -> bool:
+        """Whether this host may be sent one more datagram because of this end, of which nothing
+        is proved but maybe the host. By its host alone: a forger chooses ports as he likes, and
+        which of a pair's ends he replays."""
+        live = desk.live
+        if live is not None and live.proved and live.source[HOST_PART] == packed[HOST_PART]:
+            return self._surveys.take(_place(desk), now)
+        return self._strangers.take(desk.pair.tag + packed[HOST_PART], now)
 
     def _tell_standby(self, desk: Desk, live: Live, now: float) -> None:
         """An end has come on standby while its partner waits already: that one is to announce
         itself at once, with the proof that it is there, instead of when its time comes."""
         other = desk.partner.live
-        if live.purpose == _STANDBY and other is not None and other.purpose == _PUNCH:
+        if live.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
+            return
+        if other.standing == _PROVED:
             self._send_waiting(desk.partner, other, other.address, 0, now)
 
     def _send_introduction(
-        self, desk: Desk, live: Live, source: Address, other: Live, at: Address, counter: int
+        self,
+        kind: int,
+        desk: Desk,
+        live: Live,
+        source: Address,
+        other: Live,
+        at: Address,
+        counter: int,
+        cookie: bytes = v2.NO_COOKIE,
     ) -> None:
         """Tells `live`, at `source`, of `other`, at `at`."""
         partner = _packed(self._as_seen_by(source, at))
         body = _pack_introduce(
-            live.attempt, counter, live.source, other.attempt, partner, other.card
+            live.attempt, counter, live.source, other.attempt, partner, other.card, cookie
         )
-        self._answer(_INTRODUCE, body, desk, source, live.via)
+        self._answer(kind, body, desk, source, live.via)
 
     def _send_waiting(
-        self, desk: Desk, live: Live, source: Address, counter: int, now: float
+        self,
+        desk: Desk,
+        live: Live,
+        source: Address,
+        counter: int,
+        now: float,
+        cookie: bytes = v2.NO_COOKIE,
     ) -> None:
         other, standby = desk.partner.live, v2.NO_ATTEMPT
+        if other is not None and other.standing != _PROVED:
+            other = None
         heard = desk.partner.last_heard if other is None else other.heard
         if other is not None and other.purpose == _STANDBY:
             standby = other.attempt
         age = v2.NEVER_HEARD if heard is None else min(int((now - heard) * 1000), v2.NEVER_HEARD)
-        body = _pack_waiting(live.attempt, counter, live.source, age, standby)
+        body = _pack_waiting(live.attempt, counter, live.source, age, standby, cookie)
         self._answer(_WAITING, body, desk, source, live.via)
 
     def _as_seen_by(self, viewer: Address, address: Address) -> Address:
@@ -302,9 +432,18 @@ class ControlV2(Outbox):
         self._rejections.add(reason, pair, source, now)
 
 
+def _place(desk: Desk) -> bytes:
+    """Which end of which pair this is."""
+    return desk.pair.tag + desk.end.encode()
+
+
+_once = Struct("!8sQ").pack
+"""What no two announcements of an end have in common: attempt and counter."""
+
+
 def _context(desk: Desk, attempt: bytes) -> bytes:
     """What a cookie is good for, beside an address."""
-    return desk.pair.tag + desk.end.encode() + attempt
+    return _place(desk) + attempt
 
 
 _Read = Callable[[bytes], Fields]

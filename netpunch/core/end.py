@@ -40,9 +40,10 @@ from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.nat64 import Nat64
 from netpunch.core.observers import Observers
-from netpunch.core.pacing import TokenBucket
+from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
+from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
@@ -132,6 +133,8 @@ class End(Outbox):
         """The path of the link, while it is held."""
         self._datagrams = 0
         """Sent to the partner in earlier attempts."""
+        self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
+        self._conflict_told = -NEVER
         self._keepalive_at = NEVER
         self._next_keepalive = 0.0
         self._run = self._new_run(now, opener=False)
@@ -160,7 +163,7 @@ class End(Outbox):
     def next_timer(self) -> float:
         if self.state is State.FINISHED:
             return NEVER
-        timers = [self._run.announcer.next_timer()]
+        timers = [self._run.announcer.next_timer(), self._byes.next_at]
         if self.state is not State.CLOSING:
             timers.append(self._run.peering.next_timer())
         if self.state is State.PUNCHING:
@@ -182,6 +185,8 @@ class End(Outbox):
             self._watch_punching(now)
         if self.state is State.HOLDING and now >= self._keepalive_at:
             self._keep_alive(now)
+        if self._byes.due(now):
+            self._run.peering.say_bye()
         self._run.announcer.handle_timer(now)
         self._settle()
 
@@ -219,9 +224,12 @@ class End(Outbox):
             self._run.announcer.announce_now(now)
 
     def close(self, now: float) -> None:
-        """Stops: tells the controls, then emits Finished. May be repeated; when a link is
-        being handed over or everything has ended, that goes on as it was."""
+        """Stops: tells the controls and the partner of a held link, then emits Finished. May be
+        repeated; when a link is being handed over or everything has ended, that goes on as it
+        was."""
         if self.state in (State.PUNCHING, State.HOLDING):
+            if self.state is State.HOLDING and not self._run.peering.ended_by_partner:
+                self._byes = Repeat(timing.BYE_COUNT, timing.BYE_INTERVAL, now)
             self._enter(State.CLOSING)
             self._run.climber.stop()
             self._run.announcer.leave(now)
@@ -271,23 +279,34 @@ class End(Outbox):
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
+        elif isinstance(answer, v2.Challenge):
+            self._tell_conflict(now)
         elif answer and self.state is State.PUNCHING and not self._waiting_told:
             self._waiting_told = True
             self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
         self._run.announcer.handle_timer(now)
         return drop
 
+    def _tell_conflict(self, now: float) -> None:
+        if now - self._conflict_told >= timing.CONFLICT_NOTICE:
+            self._conflict_told = now
+            self._emit(Waiting(Reason.ROLE_CONFLICT))
+
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:
             return self._partner_returned(introduction)
         told = self._introduced_to
-        if introduction.observed not in told and len(told) < MOST_TOLD:
+        is_news = not introduction.knock and introduction.observed not in told
+        if is_news and len(told) < MOST_TOLD:
             told.add(introduction.observed)
             self._emit(Introduced(introduction.observed))
         return self._run.introduce(introduction, now)
 
     def _partner_returned(self, introduction: Introduction) -> Drop | None:
-        if not introduction.proof or introduction.attempt in self._run.peering.superseded:
+        agreed = self._run.peering.agreement
+        assert agreed is not None
+        # That of the link itself may still announce itself: it has not heard that we agreed.
+        if not introduction.proof or introduction.attempt == agreed.partner.attempt:
             return Drop.UNEXPECTED
         self._emit(PartnerReturned())
         return None
@@ -302,6 +321,9 @@ class End(Outbox):
             self._check_agreement(now)
         if self.state is State.PUNCHING:
             self._run.consider_climbing(now)
+        if self.state is State.HOLDING and self._run.peering.ended_by_partner:
+            self._emit(Lost("the partner has ended it", ended=True))
+            self.close(now)
         return drop
 
     # Punching: its outcomes.
@@ -317,7 +339,7 @@ class End(Outbox):
             self._enter(State.HOLDING)
             self._held = (agreed.path.via, agreed.path.remote)
             self._keepalive_at = now + self._settings.keepalive
-            self._run.announcer.stand_by(now)
+            self._run.stand_by(now)
         else:
             self._enter(State.LINKED)
             self._run.announcer.leave(now)
@@ -352,7 +374,7 @@ class End(Outbox):
             return Reason.PARTNER_MODE
         if self._run.peering.any_valid:
             return Reason.NOT_AGREED
-        if self._run.peering.partners or self._introduced_to:
+        if self._run.peering.proved_at is not None or self._introduced_to:
             return Reason.BLOCKED
         if self._waiting_told or self._run.announcer.heard:
             return Reason.PARTNER_ABSENT
@@ -389,7 +411,7 @@ class End(Outbox):
         announcer, settled = self._run.announcer, self._run.peering.settled
         if self.state is State.LINKED and settled and not announcer.has_left:
             announcer.leave_at_once()  # the partner's program may already be sending
-        done = self.state is State.CLOSING or settled
+        done = settled if self.state is State.LINKED else not self._byes.left
         if self.state in (State.LINKED, State.CLOSING) and announcer.has_left and done:
             self._enter(State.FINISHED)
             self._emit(Finished())

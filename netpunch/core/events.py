@@ -120,9 +120,10 @@ class Failed(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A held link fell silent; `Finished` follows."""
+    """A held link fell silent, or (`ended`) the partner has ended it; `Finished` follows."""
 
     detail: str
+    ended: bool = False
 
 
 class PartnerReturned(Sign):

@@ -1,4 +1,9 @@
-"""Random nonces for sealing."""
+"""Nonces for a control, which seals whatever is asked of it, for as long as anybody asks.
+
+Random ones may repeat after 2^32 datagrams under one key, which recordings, replayed at full
+speed, would use up in hours. These consist of a random half, drawn anew for every 2^32 of them,
+and a counter: what two boots of a control and all its neighbours ever draw is far from repeating.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,15 @@ from struct import Struct
 from netpunch.core.machine import Random
 from netpunch.wire.envelope import NONCE_LENGTH
 
-DRAWN_AT_ONCE = 256
-"""Asking the system for each nonce would cost as much as sealing with it."""
+_COUNTER = Struct("!I")
+COUNTS = 1 << 32
+"""Of a counter of 32 bits."""
 
-_split = Struct(f"{NONCE_LENGTH}s" * DRAWN_AT_ONCE).unpack
 
-
-def nonces(random: Random) -> Iterator[bytes]:
-    """Nonces out of `random` without end, each given once."""
-    draws = iter(lambda: random(DRAWN_AT_ONCE * NONCE_LENGTH), b"")
-    return chain.from_iterable(map(_split, draws))
+def nonces(random: Random, counts: int = COUNTS) -> Iterator[bytes]:
+    """Nonces without end, each given once; `counts` of them have the same random part."""
+    draws = iter(lambda: random(NONCE_LENGTH - _COUNTER.size), b"")
+    # All of it is done by C code: a control needs one for each datagram.
+    return chain.from_iterable(
+        map(drawn.__add__, map(_COUNTER.pack, range(counts))) for drawn in draws
+    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.allowances import Strangers
 from netpunch.core.attempt import Attempt
 from netpunch.core.candidates import Candidate, reflexive_kind
 from netpunch.core.checks import Checklist, Path
@@ -37,7 +38,8 @@ class Agreement(NamedTuple):
 
 class Peering:
     """`vias_for(family)` gives the sockets to ping from, `bucket` says how many pings may be
-    sent; `send` queues a datagram."""
+    sent, `strangers` how many to hosts that are not proved; `is_own` tells our own addresses;
+    `send` queues a datagram."""
 
     def __init__(
         self,
@@ -49,6 +51,8 @@ class Peering:
         session_key: Callable[[bytes, bytes], bytes | None],
         vias_for: Callable[[int], Iterator[Via]],
         bucket: TokenBucket,
+        strangers: Strangers,
+        is_own: Callable[[Address], bool],
         send: Callable[[bytes, Address, Via, int], None],
         random: Random,
     ) -> None:
@@ -62,9 +66,8 @@ class Peering:
         """Sent to the partner, of all kinds."""
         self.unanswered = 0
         """Pings on the agreed path since it last answered one."""
-        self.superseded: frozenset[bytes] = frozenset()
-        """Partner attempts that were alive before the agreement: what is heard of them later is
-        late, or recorded."""
+        self.ended_by_partner = False
+        """Whether the partner of the agreed path has said that it stops."""
         self._attempt = attempt
         self._end = end
         self._holds = holds
@@ -74,6 +77,8 @@ class Peering:
         self._send = send
         self._random = random
         self._bucket = bucket
+        self._strangers = strangers
+        self._is_own = is_own
         self._dones = Repeat(0, timing.DONE_INTERVAL, 0.0)
         self._stay_until = NEVER
 
@@ -160,10 +165,11 @@ class Peering:
         now: float,
         *,
         observed: Address | None,
+        knock: bool = False,
         opener: bool = False,
     ) -> Drop | None:
         """A partner attempt, new or with a later card; `observed` is where control sees it, if
-        that may be pinged.
+        that may be pinged. `knock`: control has not seen it receive there.
         `opener`: see `Checklist.add`."""
         proved = card.partner_attempt == self._attempt.id
         partner = self._partner(attempt, proved=proved)
@@ -173,10 +179,16 @@ class Peering:
             return Drop.MALFORMED
         if proved:
             self._prove(partner, now)
-        partner.observed = observed or partner.observed
+        if not knock:
+            partner.observed = observed or partner.observed
         partner.introduced_at = partner.introduced_at or now
+        pings = timing.KNOCK_PINGS if knock else timing.UNPROVED_PINGS
         for candidate in candidates:
-            partner.checks.add(candidate, now, opener=opener)
+            vouched = not knock or candidate.address in card.addresses
+            if vouched or candidate.address == observed:
+                partner.checks.add(
+                    candidate, now, vouched=vouched, unproved_pings=pings, opener=opener
+                )
         partner.checks.handle_timer(now)
         self._choose(partner, now)
         return None
@@ -198,7 +210,14 @@ class Peering:
             ping = v2.Ping(self._attempt.id, attempt, sequence, probe)
             self._seal_and_send(ping, path.remote, path.via, ttl)
 
-        checks = Checklist(self._vias_for, self._bucket, send_ping, self._random)
+        checks = Checklist(
+            self._vias_for,
+            self._bucket,
+            self._strangers,
+            self._is_own,
+            send_ping,
+            self._random,
+        )
         return self.partners.setdefault(attempt, Partner(attempt, checks))
 
     def _take_card(self, partner: Partner, card: Card) -> bool:
@@ -233,6 +252,9 @@ class Peering:
             partner = self._partner(message.sender, proved=True)  # faster than control
         if partner is None:
             return Drop.UNEXPECTED
+        agreed = self.agreement
+        if agreed is not None and (agreed.path.via, agreed.path.remote) != (via, source):
+            return Drop.UNEXPECTED_SOURCE
         self._prove(partner, now)
         match message:
             case v2.Ping():
@@ -243,6 +265,8 @@ class Peering:
                 return self._nominated(message, partner, source, now, via)
             case v2.Accept():
                 return self._accepted(message, partner, source, now, via)
+            case v2.Bye():
+                return self._ended(partner)
             case _:  # DONE
                 return self._done(partner, source, via)
 
@@ -299,7 +323,8 @@ class Peering:
         if nomination.due(now):
             path = nomination.path
             kind = PATH_NUMBERS.index(path.kind)
-            nominate = v2.Nominate(self._attempt.id, partner.attempt, path.sequence, kind)
+            age = min(round((now - path.proved_at) * 1000), v2.MAX_MILLISECONDS)
+            nominate = v2.Nominate(self._attempt.id, partner.attempt, path.sequence, kind, age)
             self._seal_and_send(nominate, path.remote, path.via)
         elif nomination.given_up(now):
             nomination.next_at = NEVER
@@ -333,10 +358,13 @@ class Peering:
     ) -> Drop | None:
         if self._end != "b" or nominate.path >= len(PATH_NUMBERS):
             return Drop.UNEXPECTED
-        path = partner.checks.path_of_ping(nominate.sequence)
-        if path is None or (path.via, path.remote) != (via, source):
+        path = partner.checks.paths.get((via, source))
+        arrival = None if path is None else path.heard.arrival(nominate.sequence)
+        if path is None or arrival is None:
             return Drop.UNEXPECTED_SOURCE
         if self.agreement is None:
+            if now - arrival > nominate.age / 1000 + timing.NOMINATION_LATENESS:
+                return Drop.STALE  # a may have given up meanwhile
             if not path.valid or partner.card is None:
                 partner.checks.ping_now(path, now)  # the next nomination will find it valid
                 return None
@@ -359,12 +387,24 @@ class Peering:
         self._stay_until = NEVER
         return None
 
+    def _ended(self, partner: Partner) -> Drop | None:
+        """The partner stops. Before a path is agreed there is nothing to end."""
+        if self.agreement is None or self.agreement.partner is not partner:
+            return Drop.UNEXPECTED
+        self.ended_by_partner = True
+        return None
+
     def _agree(self, agreement: Agreement) -> None:
         self.agreement = agreement
-        proved = (p.attempt for p in self.partners.values() if p.checks.proved)
-        self.superseded = frozenset(proved)
-        for partner in self.partners.values():
-            partner.checks.stop()
+        self.partners = {agreement.partner.attempt: agreement.partner}
+        agreement.partner.checks.keep_only(agreement.path)
+
+    def say_bye(self) -> None:
+        """The link that was agreed ends, as we stop."""
+        assert self.agreement is not None
+        agreed = self.agreement
+        bye = v2.Bye(self._attempt.id, agreed.partner.attempt)
+        self._seal_and_send(bye, agreed.path.remote, agreed.path.via)
 
     def ping_agreed_path(self, now: float) -> None:
         """A keepalive of a held link."""

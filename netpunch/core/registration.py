@@ -2,10 +2,12 @@
 
 Phases and what moves between them:
 
-    phase        announces                                  leaves it by
-    SEEKING      at 0, 100, 200, 400 ms, then each second   any answer
-    WAITING      every 15 s, unanswered ones after 1 s      an introduction
-    INTRODUCED   every 200 ms for 5 s, then each second     WAITING (the partner has gone)
+    phase        announces                                     leaves it by
+    SEEKING      at 0, 0.1, 0.2, 0.4 to 1.8, then each second  any answer
+    WAITING      every 15 s, unanswered ones after 1 s         an introduction
+    INTRODUCED   every 200 ms for 5 s, then each second        WAITING (the partner has gone)
+
+In any phase, when an answer brings a cookie: as in SEEKING, until one comes without.
 
 In any phase, if it owes an answer for 10 s while another control answers: every 15 s.
 """
@@ -50,6 +52,8 @@ class Registration:
         self.next_at = now
         self.silent_since = NEVER
         """When the first announcement went out that nothing has answered since."""
+        self._is_proving = False
+        """Whether control wants to see its cookie: nobody is told of us before."""
         self._announced = 0
         self._answered = 0
         self._partner = NO_ATTEMPT
@@ -88,10 +92,11 @@ class Registration:
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
         """Control wants to see its cookie: announce again at once."""
         self._answer(counter, now)
-        self.cookie = cookie
-        self.next_at = now
+        self._take_cookie(cookie, now)
 
-    def waiting(self, counter: int, observed: Address, standby_attempt: bytes, now: float) -> None:
+    def waiting(
+        self, counter: int, observed: Address, standby_attempt: bytes, cookie: bytes, now: float
+    ) -> None:
         """Registered, but there is nobody to be introduced to."""
         self._answer(counter, now)
         self.phase = Phase.WAITING
@@ -104,6 +109,7 @@ class Registration:
             self.next_at = now + timing.STANDBY_INTERVAL
         else:
             self.next_at = now + timing.WAITING_INTERVAL
+        self._take_cookie(cookie, now)
 
     def nudged(self, standby_attempt: bytes, now: float) -> bool:
         """Unasked, control says that the partner has come on standby: the card must name it, as
@@ -115,16 +121,34 @@ class Registration:
         self.next_at = now
         return True
 
-    def introduced(self, counter: int, observed: Address, partner: bytes, now: float) -> None:
+    def introduced(
+        self, counter: int, observed: Address, partner: bytes, cookie: bytes, now: float
+    ) -> None:
         """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
         self.heard_at = now
         if counter:
             self._answer(counter, now)
+            self._take_cookie(cookie, now)
         self.observed = observed
         if partner != self._partner or self.phase is not Phase.INTRODUCED:
             self.phase = Phase.INTRODUCED
             self._partner = partner
             self._introduced_at = now
+            self.next_at = now
+
+    def knocked(self, counter: int, observed: Address, cookie: bytes, now: float) -> None:
+        """Somebody may be there; an introduction follows if it is the partner."""
+        self.heard_at = now
+        if counter:
+            self._answer(counter, now)
+            self._take_cookie(cookie, now)
+        self.observed = observed
+
+    def _take_cookie(self, cookie: bytes, now: float) -> None:
+        self._is_proving = cookie != NO_COOKIE
+        if self._is_proving:
+            self.cookie = cookie
+            self._announced = 0
             self.next_at = now
 
     def _answer(self, counter: int, now: float) -> None:
@@ -133,7 +157,8 @@ class Registration:
         self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:
-        if self.phase is Phase.SEEKING and self._announced <= len(timing.ANNOUNCE_RETRIES):
+        is_new = self.phase is Phase.SEEKING or self._is_proving
+        if is_new and self._announced <= len(timing.ANNOUNCE_RETRIES):
             return timing.ANNOUNCE_RETRIES[self._announced - 1]
         fast = now - self._introduced_at < timing.INTRODUCED_FAST
         if self.phase is Phase.INTRODUCED and fast:

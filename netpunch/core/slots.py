@@ -2,16 +2,20 @@
 
 Nothing recorded may displace a live registration. So an announcement is taken
 
-- never, if its counter is not above the highest of its attempt: it was used before;
+- never, if its counter is not above the highest of its attempt: it was used before, by an
+  address that is proved or by the same one;
 - at once, if it is the live attempt's, from the same address;
-- at once, if the slot is empty and the attempt was never here: nobody is displaced;
+- at once, if nobody proved is in the slot and the attempt was never here: nobody is displaced;
 - else only with a cookie, which shows that the sender receives at the address it sends from.
+
+A registration that was taken without a cookie is not proved until a later announcement echoes
+one: until then it may be a recording from a forged address.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 
 from netpunch.address import Address
 from netpunch.core import timing
@@ -34,11 +38,22 @@ class Verdict(Enum):
     REFRESH = "refresh"
     """Of the live attempt, from its address."""
     FILL = "fill"
-    """Of a new attempt, and the slot is empty."""
+    """Of a new attempt, and nobody proved is in the slot."""
     DISPUTED = "disputed"
     """Would change what is live, or brings back what is gone: with a cookie only."""
     LIMITED = "limited"
     """Of the live attempt, but there were too many."""
+
+
+class Standing(IntEnum):
+    """What a registration has shown of its address."""
+
+    UNPROVED = 0
+    """Nothing."""
+    KNOCKED = 1
+    """Nothing, and it was told of its partner unasked, which happens once."""
+    PROVED = 2
+    """It receives there: it has echoed a cookie."""
 
 
 STALE, REFRESH, FILL, DISPUTED, LIMITED = Verdict
@@ -59,10 +74,15 @@ class Live:
     heard: float
     burst: int = 0
     """Announcements lately, less ANNOUNCE_RATE for each second."""
+    standing: int = Standing.UNPROVED
 
     @property
     def address(self) -> Address:
         return unpack_address(self.source)
+
+    @property
+    def proved(self) -> bool:
+        return self.standing == Standing.PROVED
 
     def leaves(self, attempt: bytes, counter: int) -> bool:
         """Whether an authentic LEAVE is this attempt's; if so it counts as taken."""
@@ -117,21 +137,28 @@ class Slot:
     def judge(self, attempt: bytes, counter: int, source: bytes) -> Verdict:
         """What this announcement is here. Changes nothing."""
         live = self.live
+        is_free = live is None or not live.proved
         if live is not None and live.attempt == attempt:
-            if counter <= live.counter:
+            # A copy that came first, from a forged address, has not used up the counter.
+            if counter < live.counter or (
+                counter == live.counter and (live.proved or live.source == source)
+            ):
                 return STALE
-            return REFRESH if live.source == source else DISPUTED
+            if live.source == source:
+                return REFRESH
+            return FILL if is_free else DISPUTED
         if counter <= self.highest_gone(attempt):
             return STALE
-        undisputed = live is None and not self.remembers(attempt)
-        return FILL if undisputed else DISPUTED
+        return FILL if is_free and not self.remembers(attempt) else DISPUTED
 
     def fill(self, live: Live) -> Live | None:
         """Registers an attempt or its new address; returns the other attempt that was displaced,
-        if one was."""
+        if one was. One that was not proved is nobody's loss, and not remembered: recordings must
+        not crowd out the memory of what was proved."""
         before = self.live
-        displaced = before if before is not None and before.attempt != live.attempt else None
-        if displaced is not None:
+        displaced = None
+        if before is not None and before.proved and before.attempt != live.attempt:
+            displaced = before
             self._remember(displaced)
         if self._gone is not None:
             self._gone.pop(live.attempt, None)
@@ -141,9 +168,10 @@ class Slot:
 
     def clear(self) -> None:
         """Nobody is live any more."""
-        if self.live is not None:
+        if self.live is not None and self.live.proved:
             self._remember(self.live)
-            self.last_heard, self.live = self.live.heard, None
+            self.last_heard = self.live.heard
+        self.live = None
 
     def remembers(self, attempt: bytes) -> bool:
         """Whether this attempt was live once, as far as is remembered."""

@@ -1,22 +1,40 @@
-"""An end whose port another program owns: it stays registered from another one, so that control
-can tell it when its partner wants to punch anew. Sends nothing to partners."""
+"""An end that has its link stays registered, so that control can tell it when its partner wants to
+punch anew. It does so as an attempt of its own, begun after the link was agreed: nothing that was
+said before can name it, so no recording of it, however late, looks like the partner's wish.
+
+`Standby` is that on a socket of its own, while another program owns the link's port; it sends
+nothing to partners."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from netpunch.address import Address
+from netpunch.core import timing
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
 from netpunch.core.context import Context
 from netpunch.core.describe import describe
-from netpunch.core.events import Finished, PartnerReturned, Via
+from netpunch.core.events import Finished, PartnerReturned, Reason, Via, Waiting
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.settings import EndSettings
+from netpunch.wire import v2
 from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM
+
+
+def standby_announcer(context: Context, now: float) -> Announcer:
+    """Announces a new attempt of an end that is on standby."""
+    attempt = Attempt(context.random)
+
+    def make_card(named: bytes, _: tuple[Address, ...]) -> Card:
+        return Card(attempt.public_key, named, context.settings.holds)
+
+    announcer = Announcer.of(context, attempt, make_card, now)
+    announcer.stand_by(now)
+    return announcer
 
 
 class Standby(Outbox):
@@ -35,7 +53,6 @@ class Standby(Outbox):
         now: float,
     ) -> None:
         super().__init__()
-        self._holds = settings.holds
         self._context = Context(
             settings,
             whereabouts=Whereabouts(tuple(controls), names=names),
@@ -48,19 +65,9 @@ class Standby(Outbox):
             now=now,
         )
         self._returned = False
+        self._conflict_told = -NEVER
         self._finished = False
-        self._attempt = Attempt(random)
-        self._announcer = Announcer(
-            self._attempt,
-            self._context.registrations(now),
-            lookups=self._context.lookups,
-            control=self._context.control,
-            peer=self._context.peer,
-            make_card=self._make_card,
-            send=self._send,
-            random=random,
-        )
-        self._announcer.stand_by(now)
+        self._announcer = standby_announcer(self._context, now)
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         del via  # it has one socket a family
@@ -76,6 +83,9 @@ class Standby(Outbox):
                 self._emit(PartnerReturned())
             case Introduction():
                 self._drop(Drop.UNEXPECTED)
+            case v2.Challenge() if self._conflict_told + timing.CONFLICT_NOTICE <= now:
+                self._conflict_told = now
+                self._emit(Waiting(Reason.ROLE_CONFLICT))
         self.handle_timer(now)
 
     def next_timer(self) -> float:
@@ -98,6 +108,3 @@ class Standby(Outbox):
     def close(self, now: float) -> None:
         """Tells the controls, then emits Finished."""
         self._announcer.leave(now)
-
-    def _make_card(self, named: bytes, _: tuple[Address, ...]) -> Card:
-        return Card(self._attempt.public_key, named, self._holds)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 # Between an end and control.
-ANNOUNCE_RETRIES = (0.1, 0.1, 0.2)
-"""Gaps after the first announcements (0, 100, 200, 400 ms): a lost first one costs little."""
+ANNOUNCE_RETRIES = (0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.4)
+"""Gaps after the first announcements, which go out at 0, 0.1, 0.2, 0.4, 0.6, 1, 1.4 and 1.8 s: a
+lost one costs little. Also after a cookie, for until it has come back no partner hears of us."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
 DESERTED_AFTER = 10.0
@@ -21,6 +22,11 @@ INTRODUCED_FAST = 5.0
 """For so long; then ANNOUNCE_RETRY."""
 SILENCE_NOTICE = 3.0
 """An end whose controls were silent for so long says so: people read logs."""
+KNOCKS, KNOCKS_AT_ONCE = 3, 2
+"""A knock makes a waiting end announce itself at once, so many times a second at most, and from
+the second on once a second: of a ghost's there may be thousands, a partner needs one."""
+CONFLICT_NOTICE = 60.0
+"""That another machine announces the same end is told once a minute: until somebody acts."""
 LEAVE_COUNT = 3
 LEAVE_INTERVAL = 0.02
 """Three in 40 ms survive loss, and the port is free soon."""
@@ -38,9 +44,12 @@ PING_FAST_INTERVAL = 0.05
 PING_FAST_FOR = 1.0
 PING_INTERVAL = 0.2
 """Dense while both ends begin, then sparing; PROTOCOL's figures."""
-UNPROVED_PINGS = 5
-UNPROVED_INTERVAL = 1.0
-"""A partner attempt that may be a recording gets little."""
+UNPROVED_PINGS = 3
+"""To a host of an introduced partner attempt that may be a recording: what a recording makes us
+send is no more than three datagrams. One that is alive proves itself within a round trip."""
+KNOCK_PINGS = 1
+"""To a host where a partner may be: it has had an answer of control's already, and maybe a
+knock."""
 PING_RATE = 400.0
 """Datagrams per second that one end sends to partners at most, of its own accord."""
 PING_BURST = 64
@@ -50,9 +59,17 @@ BETTER_PATH_GRACE = 0.005
 MAX_PARTNER_ATTEMPTS = 4
 """In parallel: a live one is found among ghosts, memory stays bounded."""
 MAX_CANDIDATES = 16
-"""Per partner attempt: so many that control or a card names, and so many peer-reflexive ones."""
+"""Per partner attempt: so many that control or a card names, and so many peer-reflexive ones at
+their hosts."""
+MAX_UNVOUCHED = 4
+"""And so many at hosts that only a datagram's source names: anybody can forge that."""
 SEQUENCE_WINDOW = 1024
-"""Pings remembered per partner attempt: a second's worth at the highest rate, doubled."""
+"""Pings told apart per path: a second's worth at the highest rate, doubled."""
+NOMINABLE_PINGS = 256
+"""Pings per path whose arrival is remembered, as they may be nominated: a minute's worth."""
+NOMINATION_LATENESS = 1.0
+"""By so much a nomination may be later than the ping that it names was. One that somebody held
+back for longer may be older than its sender's patience, which is NOMINATE_FOR at least."""
 OPENER_TTL = 4
 """Hops: through the NAT at home and a carrier's behind it, but across no Internet."""
 OPENER_LEAD = 0.1
@@ -69,6 +86,9 @@ NOMINATE_COUNT = 20
 """At least so many and for so long: all of them lost means a dead path."""
 NOMINATE_LONGEST = 10.0
 """For so long b's pings prolong a nomination: its path may become valid late."""
+BYE_COUNT = 3
+BYE_INTERVAL = 0.02
+"""As LEAVE: three in 40 ms."""
 DONE_COUNT = 3
 DONE_INTERVAL = 0.02
 LINGER = 2.5

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 
-from netpunch.core.events import Event, Finished, LookupWanted, PartnerReturned
+from netpunch.core.events import Event, Finished, LookupWanted, PartnerReturned, Waiting
 from netpunch.core.settings import EndSettings
 from netpunch.core.standby import Standby
 from netpunch.errors import NetpunchError
@@ -28,6 +28,7 @@ class StandbyWatch:
     ) -> None:
         self._spec = spec
         self._observer = observer if trace else None
+        self._on_event = observer
         self._controls: Controls | None = None
         self._machine: Standby | None = None
         self._driver: Driver | None = None
@@ -87,6 +88,8 @@ class StandbyWatch:
         match event:
             case PartnerReturned():
                 self._returned.set()
+            case Waiting() if self._on_event is not None:
+                self._on_event(event)
             case LookupWanted(silent):
                 assert self._controls is not None
                 self._controls.find_again(silent)

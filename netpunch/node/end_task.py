@@ -328,6 +328,8 @@ class EndTask:
 
     async def _hold(self, attempt: Punch) -> Loss:
         match await attempt.ended():
+            case Lost(detail, ended=True):
+                return Loss(Reason.PARTNER_STOPPED, detail)
             case Lost(detail):
                 return Loss(Reason.SILENT, detail)
             case PartnerReturned():

@@ -48,6 +48,11 @@ class Card(NamedTuple):
     observed: tuple[Address, ...] = ()
     mapped: tuple[Address, ...] = ()
 
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All that it names."""
+        return self.hosts + self.mapped + self.observed
+
     def pack(self) -> bytes:
         """240 bytes; keeps the first MAX_HOSTS host addresses and of the others, mapped ones
         first, MAX_OBSERVED."""

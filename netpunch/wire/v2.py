@@ -24,6 +24,8 @@ NO_COOKIE = bytes(COOKIE_LENGTH)
 SEALED_CARD_LENGTH = 268
 """12 bytes of nonce, 240 of card, 16 of tag: see `wire.card`."""
 ECHO_LENGTH = 8
+MAX_MILLISECONDS = 0xFFFFFFFF
+"""Durations are 32 bits of milliseconds: 49 days."""
 NEVER_HEARD = 0xFFFFFFFF
 """`partner_age` of WAITING when control never heard the partner."""
 
@@ -38,11 +40,13 @@ class Kind(IntEnum):
     LEAVE = 0x05
     OBSERVE = 0x06
     OBSERVED = 0x07
+    KNOCK = 0x08
     PING = 0x11
     PONG = 0x12
     NOMINATE = 0x13
     ACCEPT = 0x14
     DONE = 0x15
+    BYE = 0x16
 
 
 class Purpose(IntEnum):
@@ -68,17 +72,22 @@ class Waiting(NamedTuple):
     """Control to end: you are registered, the partner is not there to be introduced.
 
     `partner_age` is milliseconds since the partner was last heard (NEVER_HEARD: never);
-    `standby_attempt` is the partner's attempt if it is on standby, else NO_ATTEMPT."""
+    `standby_attempt` is the partner's attempt if it is on standby, else NO_ATTEMPT. With a
+    `cookie` other than NO_COOKIE, the end's address has yet to be proved: announce again with
+    it, at once."""
 
     attempt: bytes
     counter: int
     observed: Address
     partner_age: int
     standby_attempt: bytes
+    cookie: bytes = NO_COOKIE
 
 
 class Introduce(NamedTuple):
-    """Control to end: here is your partner. `counter` is 0 when nobody asked (pushed)."""
+    """Control to end: here is your partner, at an address where it has shown to receive.
+
+    `counter` is 0 when nobody asked (pushed); `cookie` as in WAITING."""
 
     attempt: bytes
     counter: int
@@ -86,14 +95,25 @@ class Introduce(NamedTuple):
     partner_attempt: bytes
     partner_observed: Address
     card: bytes
+    cookie: bytes = NO_COOKIE
+
+
+class Knock(Introduce):
+    """Like an introduction, but the partner's address is not proved: somebody who may be the
+    partner, or a recording of it sent from anywhere, is there."""
+
+    __slots__ = ()
 
 
 class Challenge(NamedTuple):
-    """Control to end: announce again with this cookie, to show that you are where you say."""
+    """Control to end: announce again with this cookie, to show that you are where you say.
+
+    `conflict`: two machines announce this end in turn."""
 
     attempt: bytes
     counter: int
     cookie: bytes
+    conflict: int = 0
 
 
 class Leave(NamedTuple):
@@ -136,12 +156,14 @@ class Pong(NamedTuple):
 
 
 class Nominate(NamedTuple):
-    """a to b: let us use the path of this ping. `path` is a's PathKind, as its number."""
+    """a to b: let us use the path of this ping. `path` is a's PathKind, as its number; `age` is
+    how long ago the ping was sent, in milliseconds."""
 
     sender: bytes
     receiver: bytes
     sequence: bytes
     path: int
+    age: int = 0
 
 
 class Accept(NamedTuple):
@@ -160,9 +182,16 @@ class Done(NamedTuple):
     sequence: bytes
 
 
+class Bye(NamedTuple):
+    """End to end: I stop; the link ends here."""
+
+    sender: bytes
+    receiver: bytes
+
+
 ToControl = Announce | Leave | Observe
-FromControl = Waiting | Introduce | Challenge | Observed
-PeerMessage = Ping | Pong | Nominate | Accept | Done
+FromControl = Waiting | Introduce | Knock | Challenge | Observed
+PeerMessage = Ping | Pong | Nominate | Accept | Done | Bye
 Message = ToControl | FromControl | PeerMessage
 
 
@@ -177,17 +206,19 @@ class Layout(NamedTuple):
 
 LAYOUTS: dict[type[Message], Layout] = {
     Announce: Layout(Kind.ANNOUNCE, Struct("!8sQ16sB268s")),
-    Waiting: Layout(Kind.WAITING, Struct("!8sQ19sI8s"), (2,)),
-    Introduce: Layout(Kind.INTRODUCE, Struct("!8sQ19s8s19s268s"), (2, 4)),
-    Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ16s")),
+    Waiting: Layout(Kind.WAITING, Struct("!8sQ19sI8s16s"), (2,)),
+    Introduce: Layout(Kind.INTRODUCE, Struct("!8sQ19s8s19s268s16s"), (2, 4)),
+    Knock: Layout(Kind.KNOCK, Struct("!8sQ19s8s19s268s16s"), (2, 4)),
+    Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ16sB")),
     Leave: Layout(Kind.LEAVE, Struct("!8sQ")),
     Observe: Layout(Kind.OBSERVE, Struct("!8s")),
     Observed: Layout(Kind.OBSERVED, Struct("!8s19s"), (1,)),
     Ping: Layout(Kind.PING, Struct("!8s8s8sB")),
     Pong: Layout(Kind.PONG, Struct("!8s8s8s19s"), (3,)),
-    Nominate: Layout(Kind.NOMINATE, Struct("!8s8s8sB")),
+    Nominate: Layout(Kind.NOMINATE, Struct("!8s8s8sBI")),
     Accept: Layout(Kind.ACCEPT, Struct("!8s8s8s")),
     Done: Layout(Kind.DONE, Struct("!8s8s8s")),
+    Bye: Layout(Kind.BYE, Struct("!8s8s")),
 }
 TYPES: dict[int, type[Message]] = {layout.kind: cls for cls, layout in LAYOUTS.items()}
 

@@ -59,7 +59,13 @@ SECONDS = 2.0
 """More than a link takes here: the later end announces itself, and all is said at once."""
 UNTIL_SILENCE = 1000
 """Rounds of datagrams: many more than are ever said."""
-BY_CONTROL = {v2.Kind.WAITING, v2.Kind.INTRODUCE, v2.Kind.CHALLENGE, v2.Kind.OBSERVED}
+BY_CONTROL = {
+    v2.Kind.WAITING,
+    v2.Kind.INTRODUCE,
+    v2.Kind.KNOCK,
+    v2.Kind.CHALLENGE,
+    v2.Kind.OBSERVED,
+}
 ROUNDS = 8
 """In which a link is made: an attack comes after some of them."""
 
@@ -214,7 +220,7 @@ class TestPromise1:
         control, now = make_control("live"), 1000.0
         voices = [Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")]
         for voice in voices:
-            voice.announce(control, now)
+            voice.register(control, now)
         said: list[bytes] = []
         told_by(control)
         while attacks.total() < ATTACKS:

@@ -11,6 +11,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.allowances import TO_STRANGER, Strangers
 from netpunch.core.candidates import Candidate
 from netpunch.core.checks import Checklist, Path
 from netpunch.core.events import PathKind, Via
@@ -23,6 +24,7 @@ V4, V6 = 0, 1
 OBSERVED = Candidate(B, PathKind.OBSERVED)
 HOST = Candidate(Address("10.0.0.9", 6000), PathKind.HOST)
 IPV6 = Candidate(Address("2001:db8::9", 6000), PathKind.IPV6)
+OWN = Address("198.51.100.1", 5000)
 UNLIMITED = 1e9
 
 
@@ -44,10 +46,14 @@ class Bench:
     burst: float = UNLIMITED / 2
     now: float = 100.0
     sent: list[Ping] = field(default_factory=list)
+    strangers: Strangers = field(default_factory=lambda: Strangers(seeded("strangers")))
 
     def __post_init__(self) -> None:
         bucket = TokenBucket(self.rate, self.burst)
-        self.checks = Checklist(self._vias_for, bucket, self._send, seeded("checks"))
+        random = seeded("checks")
+        self.checks = Checklist(
+            self._vias_for, bucket, self.strangers, OWN.__eq__, self._send, random
+        )
 
     def _vias_for(self, family: int) -> Iterator[Via]:
         return iter([V6 if family == 6 else V4])
@@ -100,13 +106,36 @@ class TestPace:
         assert len([time for time in times if time < 0.999]) == 20
         assert len([time for time in times if time > 1.001]) == pytest.approx(5, abs=1)
 
-    def test_an_unproved_one_gets_5_pings_a_candidate_then_one_a_second(self, bench: Bench) -> None:
-        bench.add(OBSERVED, HOST)
-        sent = bench.run(10.0)
+    def test_an_unproved_one_gets_3_pings_a_host_and_no_more(self, bench: Bench) -> None:
+        other_port = Candidate(Address(B.host, 7000), PathKind.PREDICTED)
+        bench.add(OBSERVED, HOST, other_port)
+        sent = bench.run(60.0)
         for candidate in (OBSERVED, HOST):
-            times = [p.time - 100.0 for p in sent if p.path.remote == candidate.address]
-            assert times[:5] == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2])
-            assert times[5:] == pytest.approx([0.2 + n for n in range(1, 10)])
+            times = [p.time - 100.0 for p in sent if p.path.remote.host == candidate.address.host]
+            assert len(times) == timing.UNPROVED_PINGS
+            assert max(times) <= 0.1
+
+    def test_who_only_knocks_gets_one_and_also_when_it_is_proved(self, bench: Bench) -> None:
+        bench.checks.add(OBSERVED, bench.now, vouched=False, unproved_pings=timing.KNOCK_PINGS)
+        assert len(bench.run(10.0)) == 1
+        bench.checks.prove(bench.now)
+        assert len(bench.run(10.0)) == 0, "its address may be forged all the same"
+        bench.add(OBSERVED)
+        assert len(bench.run(1.0)) == 5
+
+    def test_many_attempts_of_a_host_get_no_more_than_its_allowance(self) -> None:
+        strangers = Strangers(seeded("strangers"))
+        sent: list[Ping] = []
+        for number in range(1000):
+            bench = Bench(now=100.0 + number / 100, strangers=strangers)
+            bench.add(OBSERVED)
+            sent += bench.run(0.01)
+        assert TO_STRANGER.burst <= len(sent) <= TO_STRANGER.burst + 10.0 / TO_STRANGER.interval
+
+    def test_our_own_address_is_no_candidate(self, proved: Bench) -> None:
+        proved.add(Candidate(OWN, PathKind.HOST))
+        assert proved.pinged(1, OWN) is Drop.OVER_LIMIT
+        assert proved.run(1.0) == []
 
     def test_proof_brings_full_attention_at_once(self, bench: Bench) -> None:
         bench.add(OBSERVED)
@@ -282,20 +311,35 @@ class TestPings:
         assert (path.via, path.remote, path.kind) == (V4, ELSEWHERE, PathKind.OBSERVED)
         assert [ping.path for ping in bench.sent] == [path]
 
-    def test_a_ping_counts_once_for_the_first_source_it_came_from(self, bench: Bench) -> None:
-        assert isinstance(bench.pinged(1), Path)
+    def test_a_ping_counts_once_on_each_path(self, bench: Bench) -> None:
+        """Who races the partner with copies of its pings does not silence it."""
+        assert isinstance(bench.pinged(1, ELSEWHERE), Path)
+        path = bench.pinged(1)
+        assert isinstance(path, Path)
         assert bench.pinged(1) is Drop.STALE
         assert bench.pinged(1, ELSEWHERE) is Drop.STALE
-        assert bench.pinged(1, via=7) is Drop.STALE
-        assert bench.checks.path_of_ping(pack("!I4s", 1, b"rand")) is bench.checks.paths[V4, B]
+        assert path.heard.arrival(pack("!I4s", 1, b"rand")) == bench.now
 
     def test_another_ping_of_the_same_number_is_none(self, bench: Bench) -> None:
-        bench.pinged(1)
+        path = bench.pinged(1)
+        assert isinstance(path, Path)
         assert bench.pinged(1, tail=b"else") is Drop.STALE
-        assert bench.checks.path_of_ping(pack("!I4s", 1, b"else")) is None
+        assert path.heard.arrival(pack("!I4s", 1, b"else")) is None
 
-    def test_the_path_of_an_unheard_ping_is_unknown(self, bench: Bench) -> None:
-        assert bench.checks.path_of_ping(b"sequence") is None
+    def test_copies_from_forged_addresses_earn_little(self, proved: Bench) -> None:
+        for number in range(1000):
+            proved.now += 0.01
+            proved.pinged(number, ELSEWHERE)
+        assert len(proved.sent) <= TO_STRANGER.burst + 10.0 / TO_STRANGER.interval
+
+    def test_they_crowd_out_nobody(self, proved: Bench) -> None:
+        for number in range(1000):
+            proved.pinged(number, Address(f"10.0.{number // 250}.{number % 250}", 1))
+        assert len(proved.checks.paths) <= timing.MAX_UNVOUCHED
+        proved.sent.clear()
+        named = [Address("10.9.9.9", n + 1) for n in range(timing.MAX_CANDIDATES)]
+        proved.add(*(Candidate(address, PathKind.HOST) for address in named))
+        assert {ping.path.remote for ping in proved.run(0.0)} == set(named)
 
     def test_pings_on_a_valid_path_are_not_pinged_back(self, bench: Bench) -> None:
         bench.pinged(1)
@@ -310,49 +354,58 @@ class TestPings:
             bench.pinged(number)
         assert len(bench.sent) == 1
 
-    def test_above_the_bound_of_candidates_there_is_no_path(self, bench: Bench) -> None:
+    def test_above_the_bound_of_candidates_there_is_no_path(self, proved: Bench) -> None:
+        proved.add(HOST)
         for number in range(timing.MAX_CANDIDATES):
-            bench.pinged(number, Address("10.0.0.9", number + 1))
-        assert bench.pinged(100, ELSEWHERE) is None
-        assert len(bench.checks.paths) == timing.MAX_CANDIDATES
+            assert isinstance(proved.pinged(number, Address(HOST.address.host, number + 1)), Path)
+        assert proved.pinged(100, Address(HOST.address.host, 100)) is Drop.OVER_LIMIT
+        assert len(proved.checks.paths) == timing.MAX_CANDIDATES + 1
 
-    def test_reordered_pings_count_within_the_window(self, bench: Bench) -> None:
+    def test_reordered_pings_count_within_the_window(self, proved: Bench) -> None:
+        proved.add(OBSERVED)
         for number in (5, 3, 4, 1):
-            assert isinstance(bench.pinged(number), Path)
-        assert bench.pinged(3) is Drop.STALE
+            assert isinstance(proved.pinged(number), Path)
+        assert proved.pinged(3) is Drop.STALE
 
-    def test_memory_of_pings_is_bounded_and_older_ones_are_stale(self, bench: Bench) -> None:
+    def test_memory_of_pings_is_bounded_and_older_ones_are_stale(self, proved: Bench) -> None:
+        proved.add(OBSERVED)
         window = timing.SEQUENCE_WINDOW
         for number in range(2, 2 * window + 2):
-            assert isinstance(bench.pinged(number), Path)
+            assert isinstance(proved.pinged(number), Path)
         for number in (0, 1, 2, window + 1):
-            assert bench.pinged(number) is Drop.STALE
-        assert isinstance(bench.pinged(2 * window + 2), Path)
-        assert bench.checks.path_of_ping(pack("!I4s", 2 * window, b"rand")) is not None
-        assert bench.checks.path_of_ping(pack("!I4s", window, b"rand")) is None
+            assert proved.pinged(number) is Drop.STALE
+        path = proved.pinged(2 * window + 2)
+        assert isinstance(path, Path)
+        assert path.heard.arrival(pack("!I4s", 2 * window, b"rand")) is not None
+        oldest = 2 * window + 3 - timing.NOMINABLE_PINGS
+        assert path.heard.arrival(pack("!I4s", oldest, b"rand")) is not None
+        assert path.heard.arrival(pack("!I4s", oldest - 1, b"rand")) is None
 
-    def test_a_leap_of_numbers_ends_the_window(self, bench: Bench) -> None:
-        bench.pinged(1)
+    def test_a_leap_of_numbers_ends_the_window(self, proved: Bench) -> None:
+        proved.add(OBSERVED)
+        proved.pinged(1)
         for number in (2**32 - 1, 2**32 - timing.SEQUENCE_WINDOW):
-            assert isinstance(bench.pinged(number), Path)
-            assert bench.pinged(number) is Drop.STALE
+            assert isinstance(proved.pinged(number), Path)
+            assert proved.pinged(number) is Drop.STALE
         for number in (2, 2**32 - 1 - timing.SEQUENCE_WINDOW):
-            assert bench.pinged(number) is Drop.STALE
+            assert proved.pinged(number) is Drop.STALE
 
-    def test_keepalives_of_a_held_link_take_no_memory(self, bench: Bench) -> None:
+    def test_keepalives_of_a_held_link_take_no_memory(self, proved: Bench) -> None:
         """Each of many links would take a megabyte within hours."""
-        bench.pinged(1)
-        bench.checks.stop()
+        proved.add(OBSERVED)
+        path = proved.pinged(1)
+        assert isinstance(path, Path)
+        proved.checks.stop()
         tracemalloc.start()
         try:
             for number in range(2, 2 * timing.SEQUENCE_WINDOW):
-                bench.pinged(number)
+                proved.pinged(number)
             kept, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert kept < timing.SEQUENCE_WINDOW, "a bit each"
-        assert bench.pinged(2 * timing.SEQUENCE_WINDOW - 1) is Drop.STALE
-        assert bench.checks.path_of_ping(pack("!I4s", 1, b"rand")) is bench.checks.paths[V4, B]
+        assert proved.pinged(2 * timing.SEQUENCE_WINDOW - 1) is Drop.STALE
+        assert path.heard.arrival(pack("!I4s", 1, b"rand")) is not None
 
 
 class TestChoice:

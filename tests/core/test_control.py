@@ -22,7 +22,7 @@ def node() -> ControlNode:
 
 
 def test_the_first_byte_tells_the_protocols_apart(node: ControlNode) -> None:
-    node.receive_datagram(Voice("a", A, b"attempt1").announcement(), A, 0.0, 0)
+    Voice("a", A, b"attempt1").register(node, 0.0)
     node.receive_datagram(classic.sign(SECRET, b"a"), B, 0.0, 0)
     told = [event for event in told_by(node) if isinstance(event, Registered)]
     assert [(event.end, event.address) for event in told] == [("a", A), ("a", B)]
@@ -63,7 +63,7 @@ def test_datagrams_of_both_protocols_are_told_in_words(node: ControlNode) -> Non
 def test_it_counts_who_is_there(node: ControlNode) -> None:
     assert node.registered == 0
     voice = Voice("a", A, b"attempt1")
-    node.receive_datagram(voice.announcement(), A, 0.0, 0)
+    voice.register(node, 0.0)
     node.receive_datagram(classic.sign(SECRET, b"a"), A, 0.0, 0)
     assert node.registered == 2
     node.receive_datagram(voice.leave(), A, 1.0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import NamedTuple
 
 import pytest
@@ -9,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.address import Address
-from netpunch.core.control_v2 import CONFLICT_INTERVAL, ControlV2
+from netpunch.core.allowances import TO_STRANGER
+from netpunch.core.control_v2 import CONFLICT_INTERVAL, FILLS, ControlV2
 from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
 from netpunch.core.slots import ANNOUNCE_RATE
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
-from netpunch.wire.envelope import ControlChannel
+from netpunch.wire.envelope import END_B, ControlChannel
 from netpunch.wire.keys import control_key, pair_tag
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
+    CONTROL_KEY,
     ELSEWHERE,
     PAIR,
     PEER_CHANNELS,
@@ -29,6 +33,7 @@ from tests.core.v2_pair import (
     only,
     say,
     seal,
+    seeded,
     told_by,
 )
 
@@ -42,7 +47,8 @@ def control() -> ControlV2:
 
 
 class Recording(NamedTuple):
-    """All that an attacker has seen: of attempts that are over and of those that live."""
+    """All that an attacker has seen: of attempts that are over and of those that live, all of
+    which proved their addresses."""
 
     datagrams: list[bytes]
     a: Voice
@@ -55,8 +61,7 @@ def conversation(control: ControlV2) -> Recording:
 
     def tell(voice: Voice, data: bytes, now: float) -> None:
         datagrams.append(data)
-        for challenge in only(v2.Challenge, say(control, data, voice.source, now)):
-            voice.cookie = challenge.cookie
+        voice.take_cookie(say(control, data, voice.source, now))
 
     early, a, b = (
         Voice("a", A, b"early..."),
@@ -68,11 +73,16 @@ def conversation(control: ControlV2) -> Recording:
     tell(early, early.leave(), 2.0)
     for _ in range(2):
         tell(a, a.announcement(), 3.0)
-    a.source = A_MOVED
+    a.source, a.cookie = A_MOVED, v2.NO_COOKIE
     for _ in range(3):
         tell(a, a.announcement(), 4.0)
     tell(b, b.announcement(), 4.0)
     return Recording(datagrams, a, b)
+
+
+def read_kind(data: bytes) -> str:
+    """Which end says this."""
+    return "b" if data[1] & END_B else "a"
 
 
 def partner_of_b(control: ControlV2, b: Voice, now: float) -> tuple[bytes, Address] | None:
@@ -118,17 +128,23 @@ class TestReplays:
             assert partner_of_b(control, recording.b, 5.0 + EXPIRE) is None
 
     def test_a_control_that_forgot_everything_takes_a_ghost_until_the_end_is_heard(self) -> None:
-        """The one thing a recording does: a few pings to a ghost in an empty slot."""
+        """The one thing a recording does: direct answers to where it seems to come from, and a
+        knock at the partner."""
         recording = conversation(make_control("first boot"))
         control = make_control("second boot")
-        for data in recording.datagrams:
-            say(control, data, ELSEWHERE, 100.0)
-        ghost = partner_of_b(control, recording.b, 100.0)
-        assert ghost is not None
-        assert ghost[1] == ELSEWHERE
-        assert only(v2.Challenge, recording.a.announce(control, 101.0)), "its cookie is worthless"
-        recording.a.announce(control, 101.1)
+        recording.b.register(control, 99.0)
         told_by(control)
+        replays = [each for each in recording.datagrams if read_kind(each) == "a"]
+        answers = [each for data in replays for each in say(control, data, ELSEWHERE, 100.0)]
+        elsewhere = [each for each in answers if each.destination == ELSEWHERE]
+        assert len(elsewhere) <= len(replays)
+        assert len(answers) - len(elsewhere) == len(only(v2.Knock, answers)) == 2, "two attempts"
+        assert told_by(control) == []
+        assert partner_of_b(control, recording.b, 100.0) is None
+        assert only(v2.Introduce, recording.a.announce(control, 101.0)), "its cookie is worthless"
+        assert told_by(control) == []
+        recording.a.announce(control, 101.1)
+        assert told_by(control) == [Registered(PAIR, "a", A_MOVED)]
         assert partner_of_b(control, recording.b, 101.2) == (recording.a.attempt, A_MOVED)
         for data in recording.datagrams:
             say(control, data, ELSEWHERE, 102.0)
@@ -148,21 +164,128 @@ class TestReplays:
     def test_so_many_attempts_are_remembered(self, control: ControlV2, newer: int) -> None:
         first = Voice("a", A, b"attempt!")
         recorded = first.announcement()
+        first.take_cookie(say(control, recorded, A, 0.0))
+        recorded = first.announcement()
         say(control, recorded, A, 0.0)
         say(control, first.leave(), A, 0.0)
         for number in range(newer):
             voice = Voice("a", A, b"attempt%d" % number)
-            assert only(v2.Waiting, voice.announce(control, 1.0))
-            say(control, voice.leave(), A, 1.0)
-        answers = say(control, recorded, ELSEWHERE, 2.0)
+            assert only(v2.Waiting, voice.register(control, 1.0 + 2 * number))
+            say(control, voice.leave(), A, 1.0 + 2 * number)
+        answers = say(control, recorded, ELSEWHERE, 20.0)
         remembered = newer < REMEMBERED_ATTEMPTS
         assert len(only(v2.Waiting, answers)) == (0 if remembered else 1)
+
+    def test_ghosts_are_not_remembered_instead_of_who_was_proved(self, control: ControlV2) -> None:
+        first = Voice("a", A, b"attempt!")
+        recorded = [first.announcement() for _ in range(3)]
+        first.register(control, 0.0)
+        say(control, first.leave(), A, 0.0)
+        for number in range(3 * REMEMBERED_ATTEMPTS):
+            ghost = Voice("a", ELSEWHERE, b"%08d" % number)
+            ghost.announce(control, 1.0 + number)
+            say(control, ghost.leave(), ELSEWHERE, 1.0 + number)
+        for data in recorded:
+            assert say(control, data, ELSEWHERE, 100.0) == []
+
+
+class TestAllowances:
+    """What addresses that never echoed a cookie get."""
+
+    VICTIM = Address("192.0.2.99", 53)
+
+    def ghosts(self) -> Iterator[bytes]:
+        """Recorded announcements, each of another attempt."""
+        for number in count():
+            yield Voice("a", A, b"%08d" % number).announcement()
+
+    def test_a_host_is_told_little_whatever_is_replayed(self, control: ControlV2) -> None:
+        Voice("b", B, b"attempt2").register(control, 0.0)
+        sent = []
+        for number, data in enumerate(islice(self.ghosts(), 20_000)):
+            source = Address(self.VICTIM.host, 1 + number)
+            sent += say(control, data, source, 1.0 + number / 100)
+        to_victim = [each for each in sent if each.destination.host == self.VICTIM.host]
+        assert len(to_victim) <= TO_STRANGER.burst + 200 / TO_STRANGER.interval
+        knocks = only(v2.Knock, (each for each in sent if each.destination == B))
+        assert len(knocks) <= FILLS.burst + 200 / FILLS.interval
+
+    def test_one_that_is_attacked_with_its_address_is_proved_all_the_same(
+        self, control: ControlV2
+    ) -> None:
+        """Its own host's allowance may be spent: seconds later there is some again."""
+        for data in islice(self.ghosts(), 1000):
+            say(control, data, A, 0.0)
+        voice = Voice("a", A, b"attempt1")
+        answers = [voice.announce(control, 1.0 + second) for second in range(5)]
+        assert [len(each) for each in answers].count(1) >= 2
+        assert told_by(control) == [Registered(PAIR, "a", A)]
+
+    def test_who_has_recorded_little_spends_nobodys_allowance(self, control: ControlV2) -> None:
+        recorded = list(islice(self.ghosts(), TO_STRANGER.burst // 2))
+        for _ in range(1000):
+            for data in recorded:
+                say(control, data, A, 0.0)
+        voice = Voice("a", A, b"attempt1")
+        assert len(voice.register(control, 1.0)) == 1
+        assert told_by(control) == [Registered(PAIR, "a", A)]
+
+    def test_who_is_there_is_not_kept_from_starting_again(self, control: ControlV2) -> None:
+        """Its own host is proved, whoever uses that for what."""
+        Voice("a", A, b"attempt0").register(control, 0.0)
+        for number, data in enumerate(islice(self.ghosts(), 1000)):
+            say(control, data, A, 1.0 + number / 40)
+        Voice("a", A, b"attempt1").register(control, 26.0)
+        assert told_by(control) == [Registered(PAIR, "a", A)] * 2
+
+    def test_an_honest_end_among_many_ghosts_needs_a_cookie_and_no_more(
+        self, control: ControlV2
+    ) -> None:
+        for number, data in enumerate(islice(self.ghosts(), 5000)):
+            source = Address(f"10.0.{number // 250}.{number % 250}", 53)
+            say(control, data, source, number / 2000)
+        voice = Voice("a", A, b"attempt1")
+        (answer,) = voice.announce(control, 2.5)
+        assert isinstance(answer.message, v2.Challenge)
+        voice.announce(control, 2.6)
+        assert told_by(control) == [Registered(PAIR, "a", A)]
+
+    def test_who_asks_to_be_observed_is_answered_as_seldom(self, control: ControlV2) -> None:
+        question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"an echo!"))
+        sent = []
+        for number in range(20_000):
+            source = Address(self.VICTIM.host, 1 + number)
+            sent += say(control, question, source, 1.0 + number / 100)
+        assert len(sent) <= TO_STRANGER.burst + 200 / TO_STRANGER.interval
+        assert control.drops == {Drop.OVER_LIMIT: 20_000 - len(sent)}
+
+    def test_but_an_end_that_is_there_often_enough_for_a_survey(self, control: ControlV2) -> None:
+        Voice("a", A, b"attempt1").register(control, 0.0)
+        question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"an echo!"))
+        for survey in range(8):
+            for number in range(72):
+                now = 1.0 + survey * 1.5 + number / 60
+                assert say(control, question, Address(A.host, 1000 + number), now)
+
+    def test_ends_of_other_pairs_have_allowances_of_their_own(self) -> None:
+        names = [f"pair-{number}" for number in range(1000)]
+        control = ControlV2(dict.fromkeys(names, CONTROL_KEY), random=seeded("many"))
+        answered = 0
+        for name in names:
+            announce = v2.Announce(b"attempt1", 1, v2.NO_COOKIE, v2.Purpose.PUNCH, bytes(268))
+            channel = ControlChannel(CONTROL_KEY, name, "a")
+            for _ in range(3):
+                announce = announce._replace(counter=announce.counter + 1)
+                data = seal(channel.to_control, announce)
+                control.receive_datagram(data, A, 0.0, 0)
+                answered += len(control.datagrams_to_send())
+        assert 2900 < answered <= 3000, "few share a cell"
 
 
 class TestCookies:
     def disputed(self, control: ControlV2) -> Voice:
         """A new attempt of an end whose slot is taken, with the cookie it was given at 1 s."""
-        Voice("a", A, b"attempt1").announce(control, 0.0)
+        Voice("a", A, b"attempt1").register(control, 0.0)
         voice = Voice("a", A_MOVED, b"attempt3")
         voice.announce(control, 1.0)
         return voice
@@ -195,7 +318,7 @@ class TestCookies:
 
     def test_a_cookie_is_of_no_use_to_the_other_end(self, control: ControlV2) -> None:
         cookie = self.disputed(control).cookie
-        Voice("b", B, b"attempt2").announce(control, 1.0)
+        Voice("b", B, b"attempt2").register(control, 1.0)
         other = Voice("b", A_MOVED, b"attempt3", cookie=cookie)
         assert only(v2.Challenge, other.announce(control, 1.0))
 
@@ -208,13 +331,13 @@ class TestCookies:
     def test_challenges_can_be_asked_for_without_end_and_cost_no_memory(
         self, control: ControlV2
     ) -> None:
-        Voice("a", A, b"attempt1").announce(control, 0.0)
+        Voice("a", A, b"attempt1").register(control, 0.0)
         for number in range(1000):
-            voice = Voice("a", ELSEWHERE, b"%08d" % number)
+            voice = Voice("a", Address(f"10.0.0.{number % 250}", 53), b"%08d" % number)
             (answer,) = voice.announce(control, 1.0)
             assert isinstance(answer.message, v2.Challenge)
         assert told_by(control) == [Registered(PAIR, "a", A)]
-        assert only(v2.Waiting, Voice("a", A, b"attempt1").announce(control, 2.0, counter=2))
+        assert only(v2.Waiting, Voice("a", A, b"attempt1").announce(control, 2.0, counter=3))
 
 
 def forgeries() -> dict[str, bytes]:
@@ -295,7 +418,8 @@ class TestSilence:
 class TestRate:
     def test_an_end_can_not_flood_its_partner(self, control: ControlV2) -> None:
         a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
-        a.announce(control, 0.0)
+        a.register(control, -1.0)
+        b.register(control, -1.0)
         pushed = 0
         for number in range(1000):
             pushed += sum(each.destination == A for each in b.announce(control, number / 1000))
@@ -319,6 +443,17 @@ class TestRate:
 
 
 class TestDoubles:
+    def test_both_are_told_when_they_are_challenged(self, control: ControlV2) -> None:
+        one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
+        told = []
+        for second in range(3):
+            for voice in (one, other):
+                voice.cookie = v2.NO_COOKIE
+                answers = voice.announce(control, float(second))
+                told += [challenge.conflict for challenge in only(v2.Challenge, answers)]
+                voice.announce(control, float(second))
+        assert told == [0, 0, 1, 1, 1]
+
     def conflicts(self, events: list[Event]) -> list[RoleConflict]:
         return [event for event in events if isinstance(event, RoleConflict)]
 
@@ -343,7 +478,7 @@ class TestDoubles:
         voice = Voice("a", A, b"attempt1")
         for number in range(20):
             voice.source = SOURCES[number % 2]
-            voice.register(control, float(number))
+            voice.register(control, 2.0 * number)
         events = told_by(control)
         assert not self.conflicts(events)
         assert len(events) == 20

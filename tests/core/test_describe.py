@@ -23,7 +23,7 @@ PEER = PEER_CHANNELS["a"]
         ),
         (
             seal(CONTROL.from_control, v2.Challenge(ATTEMPT, 7, b"k" * 16)),
-            "CHALLENGE attempt=0101010101010101 counter=7",
+            "CHALLENGE attempt=0101010101010101 counter=7 conflict=0",
         ),
         (
             seal(CONTROL.from_control, v2.Observed(OTHER, Address("2001:db8::1", 5))),

@@ -90,10 +90,15 @@ class TestReplays:
         bench.introduce(puppet)
         bench.ping(puppet)
         data, _ = bench.received[-1]
-        for source in (ELSEWHERE, B):
-            assert bench.receive(data, source) == []
-        assert bench.drops(Drop.STALE) == 2
+        assert bench.receive(data, B) == []
+        assert bench.drops(Drop.STALE) == 1
+        answers = bench.receive(data, ELSEWHERE)
+        assert {type(each.message) for each in answers} == {v2.Ping, v2.Pong}
+        for _ in range(100):
+            assert bench.receive(data, ELSEWHERE) == []
         assert ELSEWHERE not in {each.sent.destination for each in bench.run(3.0)}
+        bench.nominate(puppet)
+        assert not bench.events(Linked)
 
     def test_whoever_delivers_a_ping_first_gains_nothing_but_pings(self) -> None:
         """An attacker on the path, quicker than the partner, from another address."""
@@ -202,8 +207,8 @@ class TestAddresses:
         bench.introduce(bench.puppet(at=ELSEWHERE), proof=False)
         bench.run(20.0)
         times = [each.time - begin for each in pings(bench.sent)]
-        assert len([time for time in times if time < 1.0]) == timing.UNPROVED_PINGS
-        assert len(times) == pytest.approx(timing.UNPROVED_PINGS + 20, abs=1)
+        assert len(times) == timing.UNPROVED_PINGS
+        assert max(times) < 1.0
 
 
 class TestRates:

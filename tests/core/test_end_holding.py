@@ -6,7 +6,7 @@ import pytest
 
 from netpunch.core import timing
 from netpunch.core.end import State
-from netpunch.core.events import Finished, Lost, PartnerReturned, Waiting
+from netpunch.core.events import Finished, Lost, PartnerReturned, Reason, Waiting
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
@@ -85,19 +85,72 @@ class TestHolding:
         assert bench.event(PartnerReturned) == PartnerReturned()
         assert bench.end.state is State.HOLDING, "what to do about it is not the end's decision"
 
-    def test_neither_the_partner_itself_nor_one_that_it_superseded_returns(self) -> None:
-        """Their introductions were proof once: recorded ones must not end the link."""
+    def test_nobody_returns_who_was_introduced_before(self) -> None:
+        """However many partner attempts were proof once, and whether or not they arrived then."""
         bench = Bench("b", holds=True)
-        early, puppet = bench.puppet(b"early...", holds=True), bench.puppet(holds=True)
-        recorded = [bench.introduction(early), bench.introduction(puppet)]
-        for introduction in recorded:
+        puppet = bench.puppet(holds=True)
+        early = [bench.puppet(b"%08d" % number, holds=True) for number in range(20)]
+        recorded = [bench.introduction(each) for each in [*early, puppet]]
+        for introduction in [*recorded[:10], recorded[-1]]:
             bench.control_says(introduction)
         bench.validate(puppet)
         bench.nominate(puppet)
-        for introduction in recorded:
-            bench.control_says(introduction)
+        for introduction in recorded * 10:
+            assert bench.control_says(introduction) == []
+            bench.run(10.0)
+            bench.pong_all(puppet, [timed.sent for timed in bench.sent[-3:]])
         assert not bench.events(PartnerReturned)
-        assert bench.drops(Drop.UNEXPECTED) == 2
+        assert bench.drops(Drop.WRONG_ATTEMPT) == 10 * len(recorded)
+
+    def test_the_partner_of_the_link_itself_does_not_return(self) -> None:
+        """It has not heard yet that the path is agreed, and is told that we are on standby."""
+        bench, puppet = linked("b", holds=True)
+        bench.wait()
+        bench.introduce(puppet)
+        assert not bench.events(PartnerReturned)
+        assert bench.drops(Drop.UNEXPECTED) == 1
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_a_race_with_copies_of_the_partners_pings_loses_nothing(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        for _ in range(1000):
+            ping = puppet.says(v2.Ping(puppet.attempt, bench.attempt, puppet.new_sequence(), 0))
+            assert bench.receive(ping, ELSEWHERE) == []
+            assert only(v2.Pong, bench.receive(ping, puppet.at))
+            assert bench.receive(ping, puppet.at) == []
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_one_that_stops_says_so(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        bench.close()
+        said = [t.sent for t in bench.run(1.0) if isinstance(t.sent.message, v2.Bye)]
+        assert len(said) == timing.BYE_COUNT
+        assert {each.destination for each in said} == {puppet.at}
+        assert bench.finished
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_and_is_believed_on_the_path_only(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        bye = puppet.says(v2.Bye(puppet.attempt, bench.attempt))
+        bench.receive(bye, ELSEWHERE)
+        other = bench.puppet(b"another.")
+        bench.receive(other.says(v2.Bye(other.attempt, bench.attempt)), puppet.at)
+        bench.receive(puppet.says(v2.Bye(puppet.attempt, b"another.")), puppet.at)
+        assert not bench.events(Lost)
+        bench.receive(bye, puppet.at)
+        assert bench.event(Lost).ended
+        bench.run(1.0)
+        assert bench.finished
+        assert not bench.all(v2.Bye), "it knows"
+
+    def test_one_that_is_told_by_control_that_it_is_configured_twice_says_so(self) -> None:
+        bench, _ = self.held("a")
+        for second in range(100):
+            bench.run(1.0)
+            challenge = v2.Challenge(bench.registered, bench.counter(), b"k" * 16, second % 2)
+            bench.control_says(challenge)
+        conflicts = [each for each in bench.events(Waiting) if each.reason is Reason.ROLE_CONFLICT]
+        assert 1 <= len(conflicts) <= 2
 
     def test_it_can_be_closed(self) -> None:
         bench, _ = self.held("a")

@@ -53,7 +53,7 @@ class Watched:
         return self.told
 
     def answer(self, registration: Registration, seconds: float) -> None:
-        registration.waiting(registration.counter, A, v2.NO_ATTEMPT, BEGAN + seconds)
+        registration.waiting(registration.counter, A, v2.NO_ATTEMPT, v2.NO_COOKIE, BEGAN + seconds)
 
     def announce(self, registration: Registration, seconds: float) -> None:
         registration.announcing(registration.counter + 1, BEGAN + seconds)
@@ -140,16 +140,16 @@ class TestSilence:
         assert silent.silent_since == NEVER
 
     def test_that_there_is_nobody(self, silent: Registration) -> None:
-        silent.waiting(1, A, v2.NO_ATTEMPT, BEGAN)
+        silent.waiting(1, A, v2.NO_ATTEMPT, v2.NO_COOKIE, BEGAN)
         assert silent.silent_since == NEVER
 
     def test_an_introduction(self, silent: Registration) -> None:
-        silent.introduced(1, A, b"attempt2", BEGAN)
+        silent.introduced(1, A, b"attempt2", v2.NO_COOKIE, BEGAN)
         assert silent.silent_since == NEVER
 
     def test_no_pushed_introduction(self, silent: Registration) -> None:
         """It may be a recording."""
-        silent.introduced(0, A, b"attempt2", BEGAN)
+        silent.introduced(0, A, b"attempt2", v2.NO_COOKIE, BEGAN)
         assert silent.silent_since == BEGAN
 
 

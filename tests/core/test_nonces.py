@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from itertools import islice
 
-from netpunch.core.nonces import DRAWN_AT_ONCE, nonces
+from netpunch.core.nonces import nonces
 from netpunch.wire.envelope import NONCE_LENGTH
 from tests.core.v2_pair import seeded
 
 
-def test_they_are_what_is_drawn_each_part_once() -> None:
-    count = 3 * DRAWN_AT_ONCE
-    given = list(islice(nonces(seeded("nonces")), count))
-    random = seeded("nonces")
-    drawn = [random(DRAWN_AT_ONCE * NONCE_LENGTH) for _ in range(3)]
-    assert b"".join(given) == b"".join(drawn)
+def test_each_is_given_once_also_when_the_counter_is_used_up() -> None:
+    given = list(islice(nonces(seeded("nonces"), counts=100), 1000))
     assert {len(each) for each in given} == {NONCE_LENGTH}
-    assert len(set(given)) == count
+    assert len(set(given)) == 1000
+    assert len({each[:8] for each in given}) == 10
+
+
+def test_no_two_boots_have_a_random_part_in_common() -> None:
+    boots = [next(nonces(seeded(boot)))[:8] for boot in range(1000)]
+    assert len(set(boots)) == 1000
 
 
 def test_nothing_is_drawn_before_it_is_needed() -> None:

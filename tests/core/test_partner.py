@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from netpunch.core.allowances import Strangers
 from netpunch.core.bracket import Bracket
 from netpunch.core.checks import Checklist, Path
 from netpunch.core.events import PathKind
@@ -18,8 +19,15 @@ from tests.core.v2_pair import B, seeded
 
 @pytest.fixture
 def partner() -> Partner:
-    bucket = TokenBucket(400.0, 64.0)
-    checks = Checklist(lambda family: iter([0]), bucket, lambda *_: None, seeded(1))
+    random = seeded(1)
+    checks = Checklist(
+        lambda family: iter([0]),
+        TokenBucket(400.0, 64.0),
+        Strangers(random),
+        lambda address: False,
+        lambda *_: None,
+        random,
+    )
     return Partner(b"partner1", checks)
 
 

@@ -178,7 +178,10 @@ class TestPartnerAttempts:
     def test_the_oldest_unproved_one_makes_room(self, a: Bench) -> None:
         proved = a.puppet(b"proved..")
         a.introduce(proved)
-        ghosts = [a.puppet(b"ghost..%d" % number, at=ELSEWHERE) for number in range(4)]
+        ghosts = [
+            a.puppet(b"ghost..%d" % number, at=Address(f"198.51.100.{70 + number}", 666))
+            for number in range(4)
+        ]
         for ghost in ghosts:
             a.introduce(ghost, proof=False)
         pinged = {

@@ -12,13 +12,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from netpunch.address import Address
 from netpunch.core.events import Expired, Registered, RoleConflict
-from netpunch.core.slots import ANNOUNCE_RATE, Live, Slot, Verdict
+from netpunch.core.slots import ANNOUNCE_RATE, Live, Slot, Standing, Verdict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
 from netpunch.wire.packed import pack_address
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
     ELSEWHERE,
+    GIVES_COOKIES,
     PAIR,
     A,
     B,
@@ -35,7 +36,10 @@ AT_A, AT_B, AT_ELSEWHERE = map(pack_address, (A, B, ELSEWHERE))
 
 
 def live(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Live:
-    return Live(attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
+    """One that is proved."""
+    return Live(
+        attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0, standing=Standing.PROVED
+    )
 
 
 class TestRule:
@@ -169,6 +173,11 @@ class Model:
     """The protocol's words about a slot, as simply as they can be said."""
 
     live: tuple[bytes, Address] | None = None
+    """The attempt that is there and has proved its address."""
+    guest: tuple[bytes, Address, int] | None = None
+    """The one that has not, with its counter, where nobody else is."""
+    heard_before: set[tuple[bytes, Address]] = field(default_factory=set)
+    """What was answered there already, though it was nobody's who is there."""
     heard: float = 0.0
     remembered: list[tuple[bytes, int]] = field(default_factory=list)
     """Attempts with their highest counters, the last used last; never more than 8."""
@@ -186,12 +195,15 @@ class Fate(Enum):
 
     STALE = "stale"
     CHALLENGED = "challenged"
+    GREETED = "greeted"
+    """Taken, and given a cookie."""
     ACCEPTED = "accepted"
 
 
 ANSWERS: dict[Fate, list[list[type]]] = {
     Fate.STALE: [[]],
     Fate.CHALLENGED: [[v2.Challenge]],
+    Fate.GREETED: [[v2.Waiting], [v2.Introduce]],
     Fate.ACCEPTED: [[v2.Waiting], [v2.Introduce]],
 }
 
@@ -255,9 +267,10 @@ class ControlAgainstModel(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.control.handle_timer(self.now)
-        expired = self.model.live is not None and self.now >= self.model.heard + EXPIRE
-        if expired:
-            self.model.live = None
+        over = self.now >= self.model.heard + EXPIRE
+        expired = self.model.live is not None and over
+        if over:
+            self.model.live = self.model.guest = None
         told = [e for e in told_by(self.control) if isinstance(e, Expired) and e.end == "a"]
         assert told == ([Expired(PAIR, "a")] if expired else [])
 
@@ -267,10 +280,13 @@ class ControlAgainstModel(RuleBasedStateMachine):
         answers = self.to_a(say(self.control, announced.data, source, self.now), source)
         fate = self.judge(announced, source)
         assert [type(each) for each in answers] in ANSWERS[fate]
-        for challenge in answers:
-            if isinstance(challenge, v2.Challenge):
+        for answer in answers:
+            assert isinstance(answer, GIVES_COOKIES)
+            is_proved = fate is Fate.ACCEPTED
+            assert (answer.cookie == v2.NO_COOKIE) == is_proved
+            if not is_proved:
                 known = self.cookies.setdefault((announced.attempt, source), [])
-                known.append((self.bucket(), challenge.cookie))
+                known.append((self.bucket(), answer.cookie))
         self.check_events(fate, announced, source)
 
     def check_events(self, fate: Fate, announced: Announced, source: Address) -> None:
@@ -280,23 +296,40 @@ class ControlAgainstModel(RuleBasedStateMachine):
         assert events == ([Registered(PAIR, "a", source)] if told else [])
         if fate is Fate.ACCEPTED:
             self.model.live, self.model.heard = (announced.attempt, source), self.now
+            self.model.guest = None
             self.model.remember(announced.attempt, announced.counter)
+        elif fate is Fate.GREETED:
+            self.model.guest = (announced.attempt, source, announced.counter)
+            self.model.heard = self.now
 
     def judge(self, announced: Announced, source: Address) -> Fate:
-        highest = self.model.highest(announced.attempt)
+        highest, guest = self.model.highest(announced.attempt), self.model.guest
         if highest is not None and announced.counter <= highest:
             return Fate.STALE
+        if guest and guest[0] == announced.attempt:
+            used_there = announced.counter == guest[2] and source == guest[1]
+            if used_there or announced.counter < guest[2]:
+                return Fate.STALE
         if self.model.live == (announced.attempt, source):
-            return Fate.ACCEPTED
-        if self.model.live is None and highest is None:
             return Fate.ACCEPTED
         given = self.cookies.get((announced.attempt, source), [])
         good = [cookie for bucket, cookie in given if self.bucket() - bucket <= 1]
-        return Fate.ACCEPTED if announced.cookie in good else Fate.CHALLENGED
+        if announced.cookie in good:
+            return Fate.ACCEPTED
+        is_guest = guest is not None and guest[:2] == (announced.attempt, source)
+        if not is_guest and (announced.data, source) in self.model.heard_before:
+            return Fate.STALE
+        if not is_guest:
+            self.model.heard_before.add((announced.data, source))
+        is_free = self.model.live is None and highest is None
+        return Fate.GREETED if is_free or is_guest else Fate.CHALLENGED
 
     def deliver_departure(self, data: bytes, leave: v2.Leave, source: Address) -> None:
         assert say(self.control, data, source, self.now) == [], "a departure is never answered"
         highest = self.model.highest(leave.attempt)
+        guest = self.model.guest
+        if guest and guest[0] == leave.attempt and leave.counter > guest[2]:
+            self.model.guest = None
         heard = self.model.live is not None and self.model.live[0] == leave.attempt
         left = heard and highest is not None and leave.counter > highest
         assert told_by(self.control) == ([Expired(PAIR, "a", left=True)] if left else [])
@@ -306,7 +339,7 @@ class ControlAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def the_partner_hears_what_the_model_holds(self) -> None:
-        self.now += 1.2 / ANNOUNCE_RATE  # so that nobody announces too often
+        self.now += 2.0  # so that nobody announces too often, and no allowance is spent
         answers = self.partner.register(self.control, self.now)
         told_by(self.control)
         (answer,) = [e.message for e in answers if getattr(e.message, "counter", 0)]

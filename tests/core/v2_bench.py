@@ -130,7 +130,14 @@ class Bench:
 
     @property
     def attempt(self) -> bytes:
-        """The attempt that the end last announced."""
+        """The attempt in which the end last punched."""
+        return [each for each in self.all(v2.Announce) if each.purpose == v2.Purpose.PUNCH][
+            -1
+        ].attempt
+
+    @property
+    def registered(self) -> bytes:
+        """The attempt that the end last announced: on standby it has another one."""
         return self.all(v2.Announce)[-1].attempt
 
     def all(self, kind: type[M]) -> list[M]:
@@ -221,7 +228,7 @@ class Bench:
     def wait(self, *, standby: bytes = v2.NO_ATTEMPT, control: Address = CONTROL) -> list[Sent]:
         """Control answers the last announcement: there is nobody."""
         counter = self.counter(control)
-        return self.control_says(v2.Waiting(self.attempt, counter, A, 0, standby), control)
+        return self.control_says(v2.Waiting(self.registered, counter, A, 0, standby), control)
 
     def counter(self, control: Address = CONTROL) -> int:
         """That of the last announcement to a control."""
@@ -247,9 +254,9 @@ class Bench:
     def introduction(
         self, puppet: Puppet, *, proof: bool = True, counter: int = 0, card: Card | None = None
     ) -> v2.Introduce:
-        named = self.attempt if proof else v2.NO_ATTEMPT
+        named = self.registered if proof else v2.NO_ATTEMPT
         sealed = puppet.seal_card(card or puppet.card(named))
-        return v2.Introduce(self.attempt, counter, A, puppet.attempt, puppet.at, sealed)
+        return v2.Introduce(self.registered, counter, A, puppet.attempt, puppet.at, sealed)
 
     def introduce(self, puppet: Puppet, *, proof: bool = True) -> list[Sent]:
         """Control pushes an introduction; with `proof` the card names our attempt."""

@@ -39,6 +39,8 @@ VIA: Via = 0
 M = TypeVar("M", bound=v2.Message)
 E = TypeVar("E", bound=Event)
 
+GIVES_COOKIES = (v2.Waiting, v2.Introduce, v2.Knock, v2.Challenge)
+
 nonces = random.Random(1)
 
 
@@ -120,18 +122,27 @@ class Voice:
         self.counter += 1
         return seal(CONTROL_CHANNELS[self.end].to_control, v2.Leave(self.attempt, self.counter))
 
-    def announce(self, control: ControlV2, now: float, counter: int | None = None) -> list[Sent]:
-        """Announces and, if it is challenged, keeps the cookie for the next time. Returns what
+    def announce(self, control: Machine, now: float, counter: int | None = None) -> list[Sent]:
+        """Announces and, if it is given a cookie, keeps that for the next time. Returns what
         control sends because of it."""
         answers = say(control, self.announcement(counter), self.source, now)
-        for challenge in only(v2.Challenge, answers):
-            self.cookie = challenge.cookie
+        self.take_cookie(answers)
         return answers
 
-    def register(self, control: ControlV2, now: float) -> list[Sent]:
-        """Announces until control takes it: at once, or with the cookie."""
+    def take_cookie(self, answers: Iterable[Sent]) -> None:
+        """Keeps the cookie that it is given, if it is given one."""
+        self.cookie = self._given(answers) or self.cookie
+
+    def register(self, control: Machine, now: float) -> list[Sent]:
+        """Announces until its address is proved: at once, or with the cookie."""
         answers = self.announce(control, now)
-        return self.announce(control, now) if only(v2.Challenge, answers) else answers
+        return self.announce(control, now) if self._given(answers) else answers
+
+    def _given(self, answers: Iterable[Sent]) -> bytes | None:
+        """The cookie that control wants to see."""
+        messages = (each.message for each in answers if each.destination == self.source)
+        cookies = [m.cookie for m in messages if isinstance(m, GIVES_COOKIES)]
+        return next((cookie for cookie in cookies if cookie != v2.NO_COOKIE), None)
 
 
 def say(machine: Machine, data: bytes, source: Address, now: float, via: Via = VIA) -> list[Sent]:

@@ -91,8 +91,8 @@ def test_both_ways(site: Site) -> None:
         for size in (1, *OWN_SIZES, 1280, 60_000):
             home.reaches(office, b"q" * size)
             office.reaches(home, b"a" * size)
-        assert [end.stop() for end in ends] == [0, 0]
         assert not any(end.events("pair.down") for end in ends)
+        assert [end.stop() for end in ends] == [0, 0]
         assert_free(home.forward[1], office.forward[1])
 
 

@@ -67,6 +67,12 @@ async def partner(address: Address, **more: Any) -> AsyncIterator[Punch]:
         await attempt.close()
 
 
+def dies(attempt: Punch) -> None:
+    """At once and without a word, as a host does whose power fails."""
+    assert attempt._driver is not None
+    attempt._driver.close()
+
+
 @contextlib.asynccontextmanager
 async def running(end: EndTask) -> AsyncIterator[asyncio.Task[None]]:
     task = end.start()
@@ -443,9 +449,10 @@ def test_a_held_link_is_lost_and_made_anew(run: Run[Any], tmp_path: Path) -> Non
         told = Told()
         settings = {"mode": "keep", "keepalive": "20ms", "hooks": logging_hooks(tmp_path)}
         async with control() as address, running(made(tmp_path, told, address, **settings)):
-            async with partner(address, holds=True):
+            async with partner(address, holds=True) as other:
                 up = await told.wait_for("pair.up")
                 assert not port_is_free(up["lport"], up["lhost"])
+                dies(other)
             down = await told.wait_for("pair.down")
             assert (down["reason"], down["err"]) == ("silent", "3 keepalives without an answer")
             async with partner(address, holds=True):
@@ -459,12 +466,25 @@ def test_the_partner_of_a_held_link_comes_back(run: Run[Any], tmp_path: Path) ->
     async def main() -> None:
         told = Told()
         async with control() as address, running(made(tmp_path, told, address, mode="keep")):
-            async with partner(address, holds=True):
+            async with partner(address, holds=True) as other:
                 await told.wait_for("pair.up")
+                dies(other)
             async with partner(address, holds=True):
                 down = await told.wait_for("pair.down")
                 assert down["reason"] == "partner_returned"
                 await told.wait_for("pair.up", 2)
+
+    run(main())
+
+
+def test_the_partner_of_a_held_link_says_that_it_stops(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        async with control() as address, running(made(tmp_path, told, address, mode="keep")):
+            async with partner(address, holds=True):
+                await told.wait_for("pair.up")
+            down = await told.wait_for("pair.down")
+            assert (down["reason"], down["err"]) == ("partner_stopped", "the partner has ended it")
 
     run(main())
 

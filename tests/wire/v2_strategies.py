@@ -27,6 +27,7 @@ counters = st.integers(0, 2**64 - 1)
 cookies = st.binary(min_size=v2.COOKIE_LENGTH, max_size=v2.COOKIE_LENGTH)
 sealed_cards = st.binary(min_size=v2.SEALED_CARD_LENGTH, max_size=v2.SEALED_CARD_LENGTH)
 bytes_of_one = st.integers(0, 255)
+milliseconds = st.integers(0, v2.MAX_MILLISECONDS)
 
 to_control: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Announce, attempts, counters, cookies, bytes_of_one, sealed_cards),
@@ -34,17 +35,21 @@ to_control: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Observe, echoes),
 )
 from_control: st.SearchStrategy[v2.Message] = st.one_of(
-    st.builds(v2.Waiting, attempts, counters, addresses, st.integers(0, 2**32 - 1), attempts),
-    st.builds(v2.Introduce, attempts, counters, addresses, attempts, addresses, sealed_cards),
-    st.builds(v2.Challenge, attempts, counters, cookies),
+    st.builds(v2.Waiting, attempts, counters, addresses, milliseconds, attempts, cookies),
+    *(
+        st.builds(kind, attempts, counters, addresses, attempts, addresses, sealed_cards, cookies)
+        for kind in (v2.Introduce, v2.Knock)
+    ),
+    st.builds(v2.Challenge, attempts, counters, cookies, bytes_of_one),
     st.builds(v2.Observed, echoes, addresses),
 )
 between_ends: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Ping, attempts, attempts, sequences, bytes_of_one),
     st.builds(v2.Pong, attempts, attempts, sequences, addresses),
-    st.builds(v2.Nominate, attempts, attempts, sequences, bytes_of_one),
+    st.builds(v2.Nominate, attempts, attempts, sequences, bytes_of_one, milliseconds),
     st.builds(v2.Accept, attempts, attempts, sequences),
     st.builds(v2.Done, attempts, attempts, sequences),
+    st.builds(v2.Bye, attempts, attempts),
 )
 messages = st.one_of(to_control, from_control, between_ends)
 
