@@ -252,7 +252,8 @@ class ControlV2(Outbox):
             self.registered += 1
         live.standing = _PROVED
         displaced = self._fill(live, desk)
-        self._emit(Registered(desk.pair.name, desk.end, source))
+        if displaced is None or displaced.source != live.source:
+            self._emit(Registered(desk.pair.name, desk.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
             self._tell_conflict(desk, displaced.address, source, now)
         self._introduce(desk, live, source, live.counter, now)

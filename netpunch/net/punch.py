@@ -313,11 +313,11 @@ class Punch:
                 event = self.failure = event._replace(detail=detail)
                 error = ControlUnreachableError if unreachable else NotLinkedError
                 self._settle(error(detail, reason))
-            case Lost(detail):
+            case Lost(detail, ended=False):
                 assert self._remote is not None
                 event = Lost(self._explained(detail, remotes=[self._remote]))
                 self._settle_end(event)
-            case PartnerReturned():
+            case Lost() | PartnerReturned():
                 self._settle_end(event)
             case Finished():
                 self._finished.set()

@@ -235,8 +235,10 @@ class TestAllowances:
         Voice("a", A, b"attempt0").register(control, 0.0)
         for number, data in enumerate(islice(self.ghosts(), 1000)):
             say(control, data, A, 1.0 + number / 40)
-        Voice("a", A, b"attempt1").register(control, 26.0)
-        assert told_by(control) == [Registered(PAIR, "a", A)] * 2
+        voice = Voice("a", A, b"attempt1")
+        voice.register(control, 26.0)
+        assert only(v2.Waiting, voice.announce(control, 27.0))
+        assert told_by(control) == [Registered(PAIR, "a", A)], "it is where it was"
 
     def test_an_honest_end_among_many_ghosts_needs_a_cookie_and_no_more(
         self, control: ControlV2
