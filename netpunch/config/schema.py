@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from netpunch.config import tree
 from netpunch.config.model import Position
 from netpunch.config.problems import Problems
-from netpunch.config.secrecy import OUR_KEYS
+from netpunch.config.secrecy import OUR_KEYS, may_be_named
 from netpunch.config.source import shown
 
 T = TypeVar("T")
@@ -253,7 +253,8 @@ def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) ->
     secret."""
     word, colon, _ = name.partition(":")
     guess = closest(word, keys)
-    path = tree.below(cursor.path, tree.quoted(word)) if guess else value.path
+    is_named = guess is not None and may_be_named(word)
+    path = tree.below(cursor.path, tree.quoted(word)) if is_named else value.path
     if colon and guess:
         message = f"a space is missing behind `{guess}:`"
     else:

@@ -41,16 +41,16 @@ _ENTRY = re.compile(rf"""[\s,{{}}\[\]?-]*+{_KEY}\s*+:(?:\s++|$|(?=["'{{\[]))""",
 
 _STRUCTURE = re.compile(r"[\s,{}\[\]?.-]*+")
 
-_QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^']|'')*+'|\{\w+\}"""
-"""As a whole: texts in quotes, and the placeholders that should be in some."""
+_QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^']|'')*+'"""
+_PLAIN = r"""(?:\{\w+\}|:(?!\s|$)|\s(?!\s|$)|[^\s\[\]{},"'#:])++"""
+"""Words with single spaces between them. Placeholders are words: their quotes are often forgotten."""
 
 _VALUE = re.compile(
-    rf"""(?:{_QUOTED}|\[(?:{_QUOTED}|:(?!\s|$)|[^\[\]{{}}"'#:])*+\]?|:(?!\s|$)|[^\[\]{{}},"'#:])*+"""
+    rf"(?:{_QUOTED}|\[\s*+(?:(?:{_QUOTED}|{_PLAIN})\s*+(?:,\s*+|(?=\])|$))*+\]?(?::\d++)?|{_PLAIN})?+"
 )
-"""The value of a key of ours as far as it is plain that it is one: it ends before a comma, a
-comment, an open quote, or what may be another key."""
+"""The value of a key of ours as far as it is plain that it is one: a text, or a list of texts."""
 
-_ITEM = re.compile(rf"""\s*+-\s++(?:{_QUOTED}|:(?!\s|$)|[^"'#:])*+""")
+_ITEM = re.compile(rf"\s*+-\s++(?:{_QUOTED}|{_PLAIN})")
 """An item of a list that has a line for itself."""
 
 _SHORT_VALUE = re.compile(rf"[^\s,{{}}\[\]\"'#&*!|>]{{1,{SHORT}}}(?=\s*[,}}\]]|\s*$)")
@@ -61,12 +61,23 @@ _ASSIGNED = re.compile(
 )
 """A word that a value follows; the second form lacks its colon."""
 
+_BETWEEN_ENTRIES = frozenset(",{[")
+"""One of them stands before each key of a line but the first."""
+
+_LIKE_OURS = re.compile("secr|s[ecrkt]{4,6}", re.IGNORECASE)
+
 _GENERATED = re.compile(r"""["']?generate["']?\s*(?=[,}\]#]|$)""")
 
 
 def sounds_secret(key: str) -> bool:
     """Whether the value of a key, even an unknown one, may be a secret."""
     return bool(_SOUNDS_SECRET.search(key)) and key not in _NO_SECRETS
+
+
+def may_be_named(key: str) -> bool:
+    """Whether the name of an unknown key is no more than a misspelt `secret`: where the colon was
+    forgotten, the secret itself becomes a part of it."""
+    return not _LIKE_OURS.search(key) or len(key) < len(_OUR_KEY) + SHORT
 
 
 def without_keys(text: str) -> str:
@@ -131,8 +142,10 @@ def _entries(line: str, expected: _Expected) -> tuple[int, _Expected]:
         if key in OUR_KEYS:
             names, end = True, _end_of_value(line, value)
             continue
-        if not names:
-            return entry.start(entry.lastgroup or 0), _NOTHING
+        begin = entry.start(entry.lastgroup or 0)
+        is_apart = end == 0 or not _BETWEEN_ENTRIES.isdisjoint(line[end:begin])
+        if not (names and is_apart and may_be_named(key)):
+            return begin, _NOTHING
         if value == len(line):
             return value, _Expected(names=True, items=False)
         names, short = False, _SHORT_VALUE.match(line, value)

@@ -177,20 +177,22 @@ def _misspell(random: Random, text: str) -> str:
 
 
 def _lines(random: Random, text: str) -> str:
-    """One is lost, doubled, joined with the next, or indented otherwise; or two are swapped."""
+    """One is lost, doubled, joined with the next, or indented otherwise; or two are swapped. But
+    a secret keeps its place below its key: without it, it is a text like any other."""
     lines = text.split("\n")
     at = random.randrange(len(lines))
+    around = "\n".join(lines[at : at + 2])
+    holds_secret = any(secret[:FRAGMENT] in around for secret in SECRETS)
     match random.randrange(5):
-        case 0:
-            if "secret" not in lines[at]:  # what is in the file is a secret only by its key
-                del lines[at]
+        case 0 if not holds_secret:
+            del lines[at]
         case 1:
             lines.insert(at, lines[at])
         case 2:
             lines[at : at + 2] = [" ".join(lines[at : at + 2])]
         case 3:
             lines[at] = " " * random.randrange(8) + lines[at].lstrip(" ")
-        case _:
+        case 4 if not holds_secret:
             lines[at : at + 2] = lines[at : at + 2][::-1]
     return "\n".join(lines)
 
