@@ -43,7 +43,7 @@ _STRUCTURE = re.compile(r"[\s,{}\[\]?.-]*+")
 
 _QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^']|'')*+'"""
 _PLAIN = r"""(?:\{\w+\}|:(?!\s|$)|\s(?!\s|$)|[^\s\[\]{},"'#:])++"""
-"""Words with single spaces between them. Placeholders are words: their quotes are often forgotten."""
+"""Words with single spaces between them. Placeholders are words: their quotes are often missing."""
 
 _VALUE = re.compile(
     rf"(?:{_QUOTED}|\[\s*+(?:(?:{_QUOTED}|{_PLAIN})\s*+(?:,\s*+|(?=\])|$))*+\]?(?::\d++)?|{_PLAIN})?+"
@@ -162,12 +162,13 @@ def _entries(line: str, expected: _Expected) -> tuple[int, _Expected]:
 
 def _tail(line: str, end: int, expected: _Expected) -> tuple[int, _Expected]:
     """What is left of a line: shown if it is brackets and the like. A comment is hidden, but says
-    nothing about what follows."""
+    nothing about what follows, unless it may be a key that is no longer one."""
     structure = _STRUCTURE.match(line, end)
     end = structure.end() if structure else end
     if end == len(line):
         return end, expected
-    return end, expected if line[end] == "#" else _NOTHING
+    is_mere_comment = line[end] == "#" and ":" not in line[end:]
+    return end, expected if is_mere_comment else _NOTHING
 
 
 def _end_of_value(line: str, begin: int) -> int:

@@ -17,6 +17,7 @@ from netpunch.config import load, select
 from netpunch.config.model import Part, Site
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import run as run_loop
+from netpunch.net.threads import in_thread
 from netpunch.node.board import Board
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
@@ -102,9 +103,15 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     monitoring = Monitoring(services, file=path, fallback=_own_socket(path))
     already_read = [(site, part)]
 
-    def make_plan() -> Plan:
+    def read_and_plan() -> tuple[Site, Plan]:
         site, part = already_read.pop() if already_read else _read(path, options)
-        plan = planner.plan(site, part)
+        return site, planner.plan(site, part)
+
+    async def make_plan() -> Plan:
+        if already_read:
+            site, plan = read_and_plan()  # there is nothing yet that it could hold up
+        else:
+            site, plan = await in_thread(read_and_plan, "reload")
         for warning in (*site.warnings, *plan.warnings):
             services.console.say(warning)
         monitoring.use(site.status or default_socket(os.environ), site.metrics_textfile)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from netpunch.errors import (
     NetpunchError,
-    OutputError,
     ResourcesError,
     bug_text,
     combined_exit_code,
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from netpunch.node.control_task import ControlTask
 
 BUG_EXIT_CODE = 70
+
+MakePlan = Callable[[], Awaitable[Plan]]
 
 STOP_PATIENCE = 4.5
 """Seconds that ends get to stop; then what they still run is cut, but for `fail` hooks, which are
@@ -65,13 +66,14 @@ class Supervisor:
 
     # The run.
 
-    async def run(self, make_plan: Callable[[], Plan]) -> int:
+    async def run(self, make_plan: MakePlan) -> int:
         """Runs until all is done or `stop` is called; returns the exit code.
 
-        `make_plan` reads the site, anew for each reload. Raises what it raises at first, and
-        ResourcesError when a control can't be started then for lack of them."""
+        `make_plan` reads the site, anew for each reload, without holding up the loop then: links
+        are held and datagrams answered meanwhile. A stop does not wait for it. Raises what it
+        raises at first, and ResourcesError when a control can't be started for lack of them."""
         try:
-            await self._apply(make_plan())
+            await self._apply(await make_plan())
             await asyncio.sleep(0)  # ends that have neither a check nor `before` bind now
             self._services.journal.emit(EventName.RUN_READY)
             self._services.notifier.ready()
@@ -132,7 +134,7 @@ class Supervisor:
         for path in sorted({path for end in left if (path := env_file_of(end))} - kept):
             try:
                 remove_file(path)
-            except OutputError as error:
+            except NetpunchError as error:
                 self._services.console.error(str(error))
 
     async def _stop_gently(self, ends: Collection[EndTask]) -> None:
@@ -140,12 +142,18 @@ class Supervisor:
         if not ends:
             return
         self._leaving = ends
-        stopping = asyncio.ensure_future(self._stopping.wait())
         ended = asyncio.gather(*(end.stop(gently=True) for end in ends))
-        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if ended.done():
+        if await self._is_done_before_stop(ended):
             self._leaving = ()
+
+    async def _is_done_before_stop(self, work: asyncio.Future[Any]) -> bool:
+        """Waits for it, but no longer than until the process is to stop."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return work.done()
 
     def _report(self, failures: Iterable[Failure]) -> None:
         """Tells of what cannot run. The same error in several places is shown once."""
@@ -208,10 +216,13 @@ class Supervisor:
         context = {"message": f"{end.end.pair} {end.end.end} was ended", "exception": error}
         task.get_loop().call_exception_handler(context)
 
-    async def _reload(self, make_plan: Callable[[], Plan]) -> None:
+    async def _reload(self, make_plan: MakePlan) -> None:
+        making = asyncio.ensure_future(make_plan())
         try:
+            if not await self._is_done_before_stop(making):
+                return
             with lacks_told():
-                plan = make_plan()
+                plan = making.result()
         except NetpunchError as error:
             self._services.board.reloaded(refused=str(error))
             self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))
@@ -219,6 +230,8 @@ class Supervisor:
                 f"reload failed; keeping the running configuration: {error}"
             )
             return
+        finally:
+            making.cancel()
         self._services.board.reloaded()
         before = self._running()
         await self._apply(plan)

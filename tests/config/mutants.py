@@ -181,7 +181,7 @@ def _lines(random: Random, text: str) -> str:
     a secret keeps its place below its key: without it, it is a text like any other."""
     lines = text.split("\n")
     at = random.randrange(len(lines))
-    around = "\n".join(lines[at : at + 2])
+    around = "\n".join(lines[at : at + 3])
     holds_secret = any(secret[:FRAGMENT] in around for secret in SECRETS)
     match random.randrange(5):
         case 0 if not holds_secret:

@@ -249,7 +249,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     [
         (b"a: 1\nb: \xe4\n", "2:4: not UTF-8: save it in that encoding\nb: \ufffd\n   ^"),
         (b"\xff\xfea\0", "1:1: not UTF-8: save it in that encoding\n****\n^"),
-        (b"a:\r\nb: \x1b[2J", "2:4: a control character (U+001B): is this text?\nb:  [2J\n   ^"),
+        (b"a:\r\nb: \x1b[2J", "2:4: a control character (U+001B): is this text?\nb:  [**\n   ^"),
         ("a: \ufeff".encode(), "1:4: a control character (U+FEFF): is this text?\na:\n   ^"),
         (b"x" * 1024 * 1024 + b"x", "1:1: longer than 1024 KiB: too much for one site\n"),
         (b"a: " + b"[" * 20, f"1:19: a{'[0]' * 15}: nested more than 16 levels deep\na: [["),

@@ -104,6 +104,8 @@ def fragments(text: str) -> set[str]:
         ("{node: home, mode: keep}", "{node: home, mode: keep}"),
         ("mode: keep\n  hunter2", "mode: keep\n  *******"),
         ("# hunter2", "*********"),
+        ("mode: keep\n# x\nfoo: hunter2", "mode: keep\n***\nfoo: *******"),
+        ("mode: keep\n#secret: |\n  hunter: 2", "mode: keep\n**********\n  *********"),
         # Unknown keys: their names, but not right behind a secret or another unknown one.
         ("home-office:\n  dedline: 5s", "home-office:\n  dedline: 5s"),
         ("mode: keep\nsecre!t: hunter2", "mode: keep\n****************"),

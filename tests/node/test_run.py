@@ -18,6 +18,7 @@ from netpunch.node import run as run_module
 from netpunch.node import run_site
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan
+from netpunch.node.supervisor import MakePlan
 from netpunch.output.sink import Sink
 from tests.node.told import CONTROL, site_with
 
@@ -43,7 +44,7 @@ class FakeSupervisor:
         self.log.append("reload")
         self.called.set()
 
-    async def run(self, make_plan: Callable[[], Plan]) -> int:
+    async def run(self, make_plan: MakePlan) -> int:
         self.make_plan = make_plan
         await FakeSupervisor.life(self)
         return FakeSupervisor.code
@@ -171,8 +172,8 @@ def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) ->
 
     async def life(supervisor: FakeSupervisor) -> None:
         rename_pair()
-        plans.append(supervisor.make_plan())
-        plans.append(supervisor.make_plan())
+        plans.append(await supervisor.make_plan())
+        plans.append(await supervisor.make_plan())
 
     FakeSupervisor.life = life
     run_site(site, RunOptions())
@@ -182,7 +183,7 @@ def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) ->
 @pytest.mark.usefixtures("_fake")
 def test_warnings_are_told(site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def life(supervisor: FakeSupervisor) -> None:
-        supervisor.make_plan()
+        await supervisor.make_plan()
 
     (tmp_path / "p.secret").write_text("correct horse\n")
     (tmp_path / "p.secret").chmod(0o600)

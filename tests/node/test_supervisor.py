@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,15 @@ class Site:
         self.pairs: dict[str, Any] = {name: {} for name in pairs}
         self.failures: tuple[Failure, ...] = ()
         self.error: ConfigurationError | None = None
+        self.reading: asyncio.Event | None = None
+        """Until it is set, the file is being read."""
         self._folder = folder
         self._planner = Planner(RunOptions())
+
+    async def make_plan(self) -> Plan:
+        if self.reading is not None:
+            await self.reading.wait()
+        return self.plan()
 
     def plan(self) -> Plan:
         if self.error is not None:
@@ -111,13 +118,20 @@ class Site:
         return plan._replace(failures=self.failures)
 
     def start(self) -> asyncio.Task[int]:
-        return asyncio.create_task(self.supervisor.run(self.plan))
+        return asyncio.create_task(self.supervisor.run(self.make_plan))
 
     async def reload(self) -> str:
         """What became of it."""
         count = len(self.told.of("run.reload"))
         self.supervisor.reload()
         return str((await self.told.wait_for("run.reload", count + 1))["reason"])
+
+
+def always(plan: Plan) -> Callable[[], Awaitable[Plan]]:
+    async def make_plan() -> Plan:
+        return plan
+
+    return make_plan
 
 
 def named(ends: list[FakeEnd]) -> list[str]:
@@ -334,9 +348,8 @@ def test_a_control_alone_waits_for_ever(run: Run[Any], tmp_path: Path) -> None:
         FakeEnd.life = at_once
         site = Site(tmp_path, "p")
         plan = site.plan()
-        running = asyncio.create_task(
-            site.supervisor.run(lambda: Plan(plan.ends, plan.controls, endless=True))
-        )
+        endless = Plan(plan.ends, plan.controls, endless=True)
+        running = asyncio.create_task(site.supervisor.run(always(endless)))
         await site.told.wait_for("run.ready")
         await asyncio.sleep(0.02)
         assert not running.done()
@@ -353,7 +366,7 @@ def test_nothing_to_wait_for_when_no_control_could_bind(run: Run[Any], tmp_path:
         site = Site(tmp_path, "p")
         plan = site.plan()
         endless = Plan(plan.ends, plan.controls, endless=True)
-        assert await site.supervisor.run(lambda: endless) == 75
+        assert await site.supervisor.run(always(endless)) == 75
 
     run(main())
 
@@ -430,5 +443,42 @@ def test_a_reload_that_waits_does_not_delay_a_stop(run: Run[Any], tmp_path: Path
         assert named(FakeEnd.made) == ["stubborn a", "polite a"], "nobody new is begun"
         assert FakeEnd.made[0].stops == ["gently", "stopped"]
         assert not site.told.of("run.reload")
+
+    run(main())
+
+
+def test_reading_a_file_anew_delays_neither_ends_nor_a_stop(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        FakeEnd.life = for_ever
+        site = Site(tmp_path, "p")
+        running = site.start()
+        await site.told.wait_for("run.ready")
+        site.reading = asyncio.Event()
+        site.supervisor.reload()
+        await asyncio.sleep(0.01)
+        assert not FakeEnd.made[0].task.done()
+        assert not site.told.of("run.reload")
+        site.supervisor.stop("SIGTERM")
+        assert await asyncio.wait_for(running, 10) == 0
+        assert not site.told.of("run.reload")
+
+    run(main())
+
+
+def test_what_comes_while_a_file_is_read_is_read_once_more(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        FakeEnd.life = for_ever
+        site = Site(tmp_path, "p")
+        running = site.start()
+        await site.told.wait_for("run.ready")
+        site.reading = asyncio.Event()
+        for _ in range(3):
+            site.supervisor.reload()
+            await asyncio.sleep(0)
+        site.reading.set()
+        await site.told.wait_for("run.reload", 2)
+        site.supervisor.stop("SIGTERM")
+        await running
+        assert len(site.told.of("run.reload")) == 2
 
     run(main())
