@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
+from netpunch.core import timing
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
 from netpunch.core.events import Via
@@ -197,6 +198,52 @@ class TestAnswers:
         assert answer == Introduction(puppet.attempt, B, puppet.card(), proof=False)
         bench.run()
         assert bench.last_card().partner_attempt == puppet.attempt, "our proof to the partner"
+
+    @pytest.mark.parametrize("answer", ["waiting", "introduction", "knock"])
+    def test_with_a_cookie_it_announces_itself_again_at_once(
+        self, bench: Bench, puppet: Puppet, answer: str
+    ) -> None:
+        introduction = bench.introduce(puppet, 1)
+        answers: dict[str, v2.Waiting | v2.Introduce] = {
+            "waiting": bench.waiting(1),
+            "introduction": introduction,
+            "knock": v2.Knock(*introduction),
+        }
+        bench.hear(answers[answer]._replace(cookie=b"k" * 16))
+        assert bench.run()
+        assert bench.last_announcement().cookie == b"k" * 16
+        assert bench.last_announcement().counter == 2
+
+    def test_a_pushed_cookie_is_none(self, bench: Bench, puppet: Puppet) -> None:
+        bench.hear(bench.introduce(puppet)._replace(cookie=b"k" * 16))
+        bench.run()
+        assert bench.last_announcement().cookie == v2.NO_COOKIE
+
+    def test_knocks_are_answered_once_a_second_however_many_there_are(self, bench: Bench) -> None:
+        bench.hear(bench.waiting(1))
+        sent = 0
+        for number in range(1000):
+            ghost = Puppet("b", b"%08d" % number)
+            heard = bench.hear(v2.Knock(*bench.introduce(ghost)))
+            assert isinstance(heard, Introduction)
+            assert heard.knock
+            for announce, _ in bench.run(0.01):
+                assert isinstance(announce, v2.Announce)
+                bench.hear(bench.waiting(announce.counter))
+                sent += 1
+        assert timing.KNOCKS_AT_ONCE <= sent <= timing.KNOCKS + 10
+
+    def test_and_not_where_a_partner_is_introduced(self, bench: Bench, puppet: Puppet) -> None:
+        bench.hear(bench.introduce(puppet, 1))
+        bench.run()
+        for number in range(10):
+            bench.hear(v2.Knock(*bench.introduce(Puppet("b", b"%08d" % number))))
+        bench.run(1.0)
+        assert bench.last_card().partner_attempt == puppet.attempt
+
+    def test_a_challenge_that_tells_of_a_conflict(self, bench: Bench) -> None:
+        challenge = v2.Challenge(bench.attempt.id, 1, b"k" * 16, conflict=1)
+        assert bench.hear(challenge) == challenge
 
     def test_a_card_that_names_our_attempt_is_proof(self, bench: Bench, puppet: Puppet) -> None:
         answer = bench.hear(bench.introduce(puppet, named=bench.attempt.id))

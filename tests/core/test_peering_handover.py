@@ -75,6 +75,31 @@ class TestHandingOver:
         assert only(v2.Accept, b.nominate(puppet))
         assert len(b.events(Linked)) == 1
 
+    @pytest.mark.parametrize("age", [0, 3000])
+    def test_b_takes_no_nomination_that_was_held_back(self, age: int) -> None:
+        """a may have given up meanwhile: b would be linked alone."""
+        b = Bench("b")
+        puppet = b.puppet()
+        b.introduce(puppet)
+        b.validate(puppet)
+        b.run(age / 1000 + timing.NOMINATION_LATENESS + 0.001)
+        assert b.nominate(puppet, age=age) == []
+        assert not b.events(Linked)
+        assert b.drops(Drop.STALE) == 1
+        assert only(v2.Accept, b.nominate(puppet, age=age + 1000))
+        assert b.events(Linked)
+
+    def test_a_says_how_old_the_ping_is(self) -> None:
+        a = Bench("a")
+        puppet = a.puppet()
+        a.introduce(puppet)
+        (ping, *_) = [t.sent for t in a.sent if isinstance(t.sent.message, v2.Ping)]
+        a.run(0.25)
+        a.pong(puppet, ping)
+        a.run(1.0)
+        ages = [nominate.age for nominate in a.all(v2.Nominate)]
+        assert ages[:3] == [250, 300, 350]
+
     def test_b_stays_2_5_s_after_the_last_nomination(self) -> None:
         b, puppet = linked("b")
         b.run(2.0)

@@ -286,10 +286,12 @@ class Bench:
         pinged_back = self.ping(puppet)
         return self.pong_all(puppet, pinged_back)
 
-    def nominate(self, puppet: Puppet, path: int = 3, sequence: bytes | None = None) -> list[Sent]:
-        """a, played, nominates the path of its last ping, or of another."""
+    def nominate(
+        self, puppet: Puppet, path: int = 3, sequence: bytes | None = None, age: int = 0
+    ) -> list[Sent]:
+        """a, played, nominates the path of its last ping, or of another; `age` of that in ms."""
         last = sequence or pack("!I4s", puppet.number, b"rand")
-        nominate = v2.Nominate(puppet.attempt, self.attempt, last, path)
+        nominate = v2.Nominate(puppet.attempt, self.attempt, last, path, age)
         return self.receive(puppet.says(nominate), puppet.at)
 
     def accept(self, puppet: Puppet) -> list[Sent]:
