@@ -138,6 +138,8 @@ class End(NamedTuple):
     position: Position
     directory: Path
     """The folder of the configuration file: hooks and commands run there."""
+    partner_node: str | None = None
+    """Where the other end runs, as the file says."""
 
     @property
     def holds(self) -> bool:

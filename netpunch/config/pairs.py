@@ -51,8 +51,8 @@ def _pair(
         slots=setting(merged, "slots"),
         controls=tuple(dict.fromkeys(a.controls + b.controls)),
         secret=secret_source(secret, merged, name, context.directory),
-        a=a,
-        b=b,
+        a=a._replace(partner_node=b.node),
+        b=b._replace(partner_node=a.node),
         position=found.position,
     )
 

@@ -152,6 +152,11 @@ class Announcer:
         """When each control was heard last."""
         return {each.control: each.heard_at for each in self._registrations}
 
+    def silent_since(self, began: float) -> float:
+        """Since when all controls owe an answer; NEVER if one does not. Where there is no control
+        at all, since `began`."""
+        return max((each.silent_since for each in self._registrations), default=began)
+
     def observed_hosts(self) -> tuple[str, ...]:
         """Our addresses, as controls see them."""
         return tuple(each.observed.host for each in self._registrations if each.observed)

@@ -379,7 +379,7 @@ class ClassicEnd(Outbox):
 
     def _notice_silence(self, _now: float) -> None:
         if self._shortfall is Reason.SECRET_REJECTED_OR_SILENT:
-            self._emit(Waiting(self._shortfall))
+            self._emit(Waiting(self._shortfall, detail=FAILURES[self._shortfall]))
 
     def _want_lookup(self, now: float) -> None:
         """A classic control is silent until the partner is there: nothing tells that it moved."""

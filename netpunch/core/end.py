@@ -28,7 +28,6 @@ from netpunch.core.describe import describe
 from netpunch.core.events import (
     CloseSocket,
     Finished,
-    Introduced,
     Lost,
     PartnerReturned,
     Payload,
@@ -43,6 +42,7 @@ from netpunch.core.observers import Observers
 from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
+from netpunch.core.waiting_news import WaitingNews
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
@@ -56,8 +56,6 @@ from netpunch.wire.v2 import Kind
 
 NOT_OURS = {Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC}
 """On a held link, what does not authenticate is the business of the programs at its ends."""
-MOST_TOLD = 16
-"""Different addresses of the partner that are told of: a log is no place for a flood."""
 
 
 class State(Enum):
@@ -125,9 +123,7 @@ class End(Outbox):
         self._deadline = NEVER
         if settings.deadline is not None and settings.deadline_from_start:
             self._deadline = now + settings.deadline
-        self._silence_notice_at = now + timing.SILENCE_NOTICE
-        self._waiting_told = False
-        self._introduced_to: set[Address] = set()
+        self._news = WaitingNews(self._emit)
         self._fresh_port_patience = timing.FRESH_PORT_AFTER
         self._held: tuple[Via, Address] | None = None
         """The path of the link, while it is held."""
@@ -167,7 +163,7 @@ class End(Outbox):
         if self.state is not State.CLOSING:
             timers.append(self._run.peering.next_timer())
         if self.state is State.PUNCHING:
-            timers += [self._silence_notice_at, self._run.climber.next_timer()]
+            timers += [self._silent_at, self._run.climber.next_timer()]
             timers.append(self._run.other_family.next_timer)
             if not self._run.peering.nominating:
                 timers.append(self._deadline)
@@ -274,16 +270,14 @@ class End(Outbox):
         answer = self._run.announcer.receive(data, source, now)
         if isinstance(answer, Drop):
             return answer
-        self._silence_notice_at = NEVER
         self._run.tell_seen_inside()
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
         elif isinstance(answer, v2.Challenge):
             self._tell_conflict(now)
-        elif answer and self.state is State.PUNCHING and not self._waiting_told:
-            self._waiting_told = True
-            self._emit(Waiting(Reason.PARTNER_ABSENT, answer.observed))
+        elif answer and self.state is State.PUNCHING:
+            self._news.partner_absent(answer.observed, now)
         self._run.announcer.handle_timer(now)
         return drop
 
@@ -295,11 +289,8 @@ class End(Outbox):
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:
             return self._partner_returned(introduction)
-        told = self._introduced_to
-        is_news = not introduction.knock and introduction.observed not in told
-        if is_news and len(told) < MOST_TOLD:
-            told.add(introduction.observed)
-            self._emit(Introduced(introduction.observed))
+        if not introduction.knock:
+            self._news.introduced(introduction.observed)
         return self._run.introduce(introduction, now)
 
     def _partner_returned(self, introduction: Introduction) -> Drop | None:
@@ -351,10 +342,14 @@ class End(Outbox):
         if self._deadline == NEVER and proved_at is not None and patience is not None:
             self._deadline = proved_at + patience
 
+    @property
+    def _silent_at(self) -> float:
+        announcer = self._run.announcer
+        return self._news.silent_at(announcer.silent_since(self._began), heard=announcer.heard)
+
     def _watch_punching(self, now: float) -> None:
-        if now >= self._silence_notice_at:
-            self._silence_notice_at = NEVER
-            self._emit(Waiting(Reason.SECRET_REJECTED_OR_SILENT))
+        if now >= self._silent_at:
+            self._news.silent(self._context.controls)
         run = self._run
         if run.peering.mode_differs:
             self._fail(Reason.PARTNER_MODE, now)
@@ -374,9 +369,9 @@ class End(Outbox):
             return Reason.PARTNER_MODE
         if self._run.peering.any_valid:
             return Reason.NOT_AGREED
-        if self._run.peering.proved_at is not None or self._introduced_to:
+        if self._run.peering.proved_at is not None or self._news.introduced_to:
             return Reason.BLOCKED
-        if self._waiting_told or self._run.announcer.heard:
+        if self._news.registered or self._run.announcer.heard:
             return Reason.PARTNER_ABSENT
         return Reason.SECRET_REJECTED_OR_SILENT
 

@@ -298,7 +298,7 @@ class Punch:
                 self._controls.find_again(silent)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
-                event = event._replace(detail=self._explained("", to_control=True))
+                event = event._replace(detail=self._explained(event.detail, to_control=True))
             case Linked(remote=remote):
                 self._remote = remote
                 self._settle(event)

@@ -12,9 +12,10 @@ from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Datagram
+from netpunch.node.control_reports import ControlReports
 from netpunch.node.own_network import OwnNetwork
 from netpunch.node.plan import ControlPlan
-from netpunch.node.reporter import control_observer, reason_of
+from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName
 from netpunch.output.status import ControlStatus
@@ -29,13 +30,13 @@ class ControlTask:
     def __init__(self, plan: ControlPlan, services: Services) -> None:
         self.plan = plan
         self._services = services
+        self._reports = ControlReports(plan.control.name, services)
         self._machine = ControlNode(
             ControlV2(plan.keys, expire=plan.control.expire, random=os.urandom),
             ClassicControl(plan.secrets, names=plan.names),
         )
         self._listener: Listener | None = None
         self._binding: asyncio.Task[None] | None = None
-        self._report = control_observer(plan.control.name, services)
         self._own_network = OwnNetwork(plan.control.name, self._machine.v2, services)
 
     async def start(self) -> None:
@@ -127,8 +128,9 @@ class ControlTask:
         self._services.board.remove_control(self.plan.control.name)
         if self._listener is not None:
             self._listener.close()
+        self._reports.close()
 
     def _observe(self, seen: Datagram | Event) -> None:
-        self._report(seen)
+        self._reports.observe(seen)
         if isinstance(seen, Registered):
             self._own_network.registered(seen)

@@ -35,7 +35,7 @@ from netpunch.node.end_network import forwarder_of, punch_spec
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
-from netpunch.node.reporter import end_observer, reason_of
+from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
 from netpunch.node.waiting import first, outlast
 from netpunch.output.record import EventName, Record
@@ -113,6 +113,7 @@ class EndTask:
             while self.end.mode == "keep":
                 await self._keep()
         finally:
+            self._reports.waits_no_longer()
             if self._forwarder is not None:
                 self._forwarder.close()
 
@@ -126,16 +127,18 @@ class EndTask:
 
     async def _keep(self) -> None:
         """One link from its making to its loss, and the pause after a failure."""
+        failed: str | None = None
         try:
             loss = await self._round()
-        except NetpunchError:
-            failed = True
+        except NetpunchError as error:
+            failed = reason_of(error)
         else:
-            failed = loss is not None and loss.quick
-        if failed:
+            if loss is not None and loss.quick:
+                failed = loss.reason
+        if failed is not None:
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             pause = self.end.retry_after * spread
-            self._reports.say(f"the next attempt is in {pause:.0f} s")
+            self._reports.retries_in(pause, failed)
             await asyncio.sleep(pause)
 
     async def _round(self) -> Loss | None:
@@ -152,15 +155,15 @@ class EndTask:
 
     async def _link(self) -> Loss | None:
         """Checks, punches, hands over, and in `keep` stays until the link is lost."""
+        self._reports.waits("its check or `before` hook has been running")
         wanted, self._partner_wants = self._partner_wants, False
         if not wanted and await self._is_alive():
             return await self._leave_alone()
-        observer = end_observer(self.end.pair, self.end.end, self._services)
         services = self._services
         self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._reports.warn)
         attempt = Punch(
             punch_spec(self.end, self.secret, self.controls),
-            observer,
+            self._reports.observe,
             trace=services.trace,
             probing=services.probing,
             on_payload=None if forwarder is None else forwarder.deliver,
@@ -191,8 +194,7 @@ class EndTask:
         """A link of an earlier process works: only in `keep` it matters when it is lost."""
         if self.end.mode == "keep":
             load_what_follows()
-        self._reports.tell(EventName.PAIR_ALIVE)
-        self._reports.say("alive: the check passes, nothing to do")
+        self._reports.alive()
         if self.end.mode == "once":
             return None
         loss = await self._until_lost_or_wanted(self._watch_checks())
@@ -208,6 +210,7 @@ class EndTask:
                 raise_for("before", await self._hooks.before())
                 if self._forwarder is not None:
                     await self._forwarder.open()
+                self._reports.waits("looking up the names of its controls")
                 await attempt.open()
                 asyncio.get_running_loop().call_later(PAUSE, load_what_follows, attempt.give_up)
                 linked = await attempt.linked()
@@ -312,9 +315,10 @@ class EndTask:
         never gets through would stop it all the time."""
         from netpunch.net.standby import StandbyWatch
 
-        observer = end_observer(self.end.pair, self.end.end, self._services)
         watch = StandbyWatch(
-            punch_spec(self.end, self.secret, self.controls), observer, trace=self._services.trace
+            punch_spec(self.end, self.secret, self.controls),
+            self._reports.observe,
+            trace=self._services.trace,
         )
         earliest = asyncio.get_running_loop().time() + self._standby_pause
         try:

@@ -6,6 +6,7 @@ from netpunch.net.probing import Probing
 from netpunch.node.board import Board
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
+from netpunch.node.notices import Notices
 from netpunch.node.notify import Notifier
 from netpunch.output.record import Journal
 
@@ -13,7 +14,7 @@ from netpunch.output.record import Journal
 class Services:
     """`journal` for programs, `console` for people, `hooks` for their turn. `trace`: every
     datagram becomes an event; `probing`: what all ends together may do to hard NATs. `board`:
-    where everything stands; `notifier`: tells systemd."""
+    where everything stands; `notifier`: tells systemd. `notices`: who waits for what."""
 
     def __init__(
         self,
@@ -33,3 +34,4 @@ class Services:
         self.probing = probing or Probing()
         self.board = board or Board()
         self.notifier = notifier or Notifier()
+        self.notices = Notices(journal, console)

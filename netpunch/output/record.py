@@ -163,6 +163,13 @@ class Journal:
         """An event's record for a hook alone: without a number, and neither written nor counted."""
         return self._record(event, fields)
 
+    def note(self, event: EventName, **fields: Value) -> Record:
+        """An event that repeats what is known: only the observer sees it, nothing is written."""
+        record = self._record(event, fields)
+        if self._observer is not None:
+            self._observer(record)
+        return record
+
     def show_link(self, text: str) -> None:
         """Write the rendered template of a link, in text style only."""
         if self._style is Style.TEXT:

@@ -501,7 +501,10 @@ class TestFailing:
         run(end, 2.99)
         assert events(end) == []
         run(end, 60.0)
-        assert events(end) == [Waiting(Reason.SECRET_REJECTED_OR_SILENT)]
+        [waiting] = events(end)
+        assert isinstance(waiting, Waiting)
+        assert waiting.reason is Reason.SECRET_REJECTED_OR_SILENT
+        assert "no control answered" in waiting.detail
 
     def test_no_silence_is_told_once_there_is_a_partner(self) -> None:
         end = pinging(1.0)

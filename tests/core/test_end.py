@@ -45,13 +45,35 @@ class TestWaiting:
         bench.run(timing.SILENCE_NOTICE - 0.01)
         assert not bench.events(Waiting)
         bench.run(100.0)
-        assert bench.event(Waiting) == Waiting(Reason.SECRET_REJECTED_OR_SILENT)
+        waiting = bench.event(Waiting)
+        assert waiting.reason is Reason.SECRET_REJECTED_OR_SILENT
+        assert waiting.detail.startswith(f"no answer from control at {CONTROL}: is it running")
 
     def test_an_answer_breaks_the_silence(self) -> None:
         bench = Bench()
         bench.wait()
         bench.run(10.0)
         assert bench.event(Waiting).reason is Reason.PARTNER_ABSENT
+
+    def test_a_control_that_falls_silent_later_is_told_and_so_is_its_return(self) -> None:
+        bench = Bench(deadline=None)
+        for _ in range(2):
+            bench.wait()
+            bench.run(60.0)
+        bench.wait()
+        absent, silent = Reason.PARTNER_ABSENT, Reason.SECRET_REJECTED_OR_SILENT
+        told = [event.reason for event in bench.events(Waiting)]
+        assert told == [absent, silent, absent, silent, absent]
+
+    def test_a_partner_that_comes_and_goes_is_told_with_each_announcement_at_most(self) -> None:
+        bench = Bench(deadline=None)
+        puppet = bench.puppet(at=B)
+        for _ in range(100):
+            bench.introduce(puppet)
+            bench.run(0.2)
+            bench.wait()
+        assert 1 < len(bench.events(Waiting)) <= 3
+        assert len(bench.events(Introduced)) <= 3
 
     def test_an_introduction_is_told_once_for_each_address_and_16_times_at_most(self) -> None:
         bench = Bench()

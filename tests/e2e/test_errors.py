@@ -104,7 +104,7 @@ def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
         ("taken", "b"): "partner_absent",
     }
     for complaint in (
-        "missing.key: make a key",
+        "missing.key: copy the other end",
         "public.key`",
         "is no v2 key",
         f"ss -ulpn 'sport = :{port}'",

@@ -13,67 +13,21 @@ from netpunch.core.events import (
     Event,
     Expired,
     Finished,
-    Introduced,
-    Reason,
     Registered,
     RoleConflict,
-    SeenInside,
-    Waiting,
 )
 from netpunch.errors import MissingFileError, NetpunchError, PunchError, UsageError
 from netpunch.net.observer import Datagram
-from netpunch.node.reporter import control_observer, end_observer, reason_of
+from netpunch.node import control_reports as control_reports_module
+from netpunch.node.control_reports import ControlReports
+from netpunch.node.reporter import reason_of
 from netpunch.template import TemplateError
+from tests.node.children import Run, on_both_loops
 from tests.node.told import Told
 
 HERE, THERE = Address("192.0.2.1", 1), Address("2001:db8::1", 2)
 AT_THERE = {"raddr": "[2001:db8::1]:2", "rhost": "2001:db8::1", "rport": 2}
 P_A = {"pair": "p", "end": "a"}
-
-END_REPORTS: list[tuple[Event, str, dict[str, Any], str]] = [
-    (
-        Waiting(Reason.PARTNER_ABSENT, HERE),
-        "pair.waiting",
-        {"reason": "partner_absent", "observed": "192.0.2.1:1"},
-        "p a: registered, waiting for the partner",
-    ),
-    (
-        Waiting(Reason.SECRET_REJECTED_OR_SILENT),
-        "pair.waiting",
-        {"reason": "secret_rejected_or_silent"},
-        "p a: no answer from control so far; still trying",
-    ),
-    (
-        Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail="the system refuses to send"),
-        "pair.waiting",
-        {"reason": "secret_rejected_or_silent", "err": "the system refuses to send"},
-        "p a: no answer from control so far; still trying; the system refuses to send",
-    ),
-    (
-        SeenInside(HERE, Address("172.17.0.1", 5)),
-        "pair.seen_inside",
-        {"control": "192.0.2.1:1", "observed": "172.17.0.1:5"},
-        "warning: p a: control at 192.0.2.1:1 sees this end at 172.17.0.1:5, a private address, so "
-        "a partner elsewhere may not learn where this end is; if control runs in a container, give "
-        "it the host's network; if this end is in control's own network, set `public` at that "
-        "control",
-    ),
-    (
-        Introduced(THERE),
-        "pair.introduced",
-        AT_THERE,
-        "p a: the partner is at [2001:db8::1]:2, punching",
-    ),
-]
-
-
-@pytest.mark.parametrize(("event", "name", "fields", "line"), END_REPORTS)
-def test_what_an_end_sees(event: Event, name: str, fields: dict[str, Any], line: str) -> None:
-    told = Told()
-    end_observer("p", "a", told.services)(event)
-    assert told.of(name) == [P_A | fields]
-    assert told.said == [line]
-
 
 CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
     (
@@ -131,25 +85,57 @@ def test_what_a_control_sees(
     event: Event, name: str, fields: dict[str, Any], lines: list[str]
 ) -> None:
     told = Told()
-    control_observer("vps", told.services)(event)
+    ControlReports("vps", told.services).observe(event)
     assert told.of(name) == [fields | {"control": "vps"}]
     assert told.said == lines
 
 
+def at(host: str, port: int) -> Registered:
+    return Registered("p", "a", Address(host, port))
+
+
+def test_a_port_that_changes_is_no_news_a_host_is() -> None:
+    told = Told()
+    observe = ControlReports("vps", told.services).observe
+    for seen in (at("192.0.2.1", 1), at("192.0.2.1", 2), at("192.0.2.9", 2)):
+        observe(seen)
+    assert [each["rhost"] for each in told.of("control.registered")] == ["192.0.2.1", "192.0.2.9"]
+    assert len(told.said) == 2
+
+
+@on_both_loops
+def test_who_comes_and_goes_is_told_of_when_it_stays_away(
+    run: Run[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_reports_module, "RESTLESS", 0.05)
+
+    async def main() -> None:
+        told = Told()
+        reports = ControlReports("vps", told.services)
+        for port in range(100):
+            reports.observe(at("192.0.2.1", port))
+            reports.observe(Expired("p", "a", left=True))
+        before = ["control.registered", "control.expired", "control.registered"]
+        assert told.events() == before
+        assert (await told.wait_for("control.expired", 2))["reason"] == "left"
+        reports.observe(at("192.0.2.1", 1))
+        assert len(told.of("control.registered")) == 3
+        reports.close()
+
+    run(main())
+
+
 def test_what_is_nobodys_business() -> None:
     told = Told()
-    end_observer("p", "a", told.services)(Finished())
-    control_observer("vps", told.services)(Finished())
+    ControlReports("vps", told.services).observe(Finished())
     assert (told.records, told.said) == ([], [])
 
 
 def test_datagrams() -> None:
     told = Told()
-    end_observer("p", "a", told.services)(Datagram(True, HERE, THERE, b"xyz", "PING"))
-    control_observer("vps", told.services)(Datagram(False, HERE, THERE, b"", "nothing"))
-    sent, received = told.of("datagram")
+    ControlReports("vps", told.services).observe(Datagram(False, HERE, THERE, b"", "nothing"))
+    [received] = told.of("datagram")
     laddr = {"laddr": "192.0.2.1:1", "lhost": "192.0.2.1", "lport": 1}
-    assert sent == P_A | laddr | AT_THERE | {"direction": "sent", "bytes": 3, "text": "PING"}
     assert received == laddr | AT_THERE | {
         "direction": "received",
         "bytes": 0,

@@ -1,0 +1,261 @@
+"""What an end tells: each change once, and again and again that it still waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.events import (
+    CandidateReport,
+    Event,
+    Expired,
+    Failed,
+    Finished,
+    Introduced,
+    PathKind,
+    Reason,
+    Registered,
+    SeenInside,
+    Waiting,
+)
+from netpunch.net.observer import Datagram
+from netpunch.node.control_reports import ControlReports
+from netpunch.node.end_reports import EndReports
+from tests.node.children import Run, on_both_loops
+from tests.node.told import Told, end_with
+
+pytestmark = on_both_loops
+
+HERE, THERE = Address("192.0.2.1", 1), Address("2001:db8::1", 2)
+AT_THERE = {"raddr": "[2001:db8::1]:2", "rhost": "2001:db8::1", "rport": 2}
+P_A = {"pair": "p", "end": "a"}
+SILENT = "no answer from control at 192.0.2.9:1: is it running? (`netpunch key id PAIR FILE`)"
+
+SEEN: list[tuple[Event, str, dict[str, Any], str]] = [
+    (
+        Waiting(Reason.PARTNER_ABSENT, HERE),
+        "pair.waiting",
+        {"reason": "partner_absent", "observed": "192.0.2.1:1"},
+        "p a: registered, waiting for the partner",
+    ),
+    (
+        Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT),
+        "pair.waiting",
+        {"reason": "secret_rejected_or_silent", "err": SILENT},
+        f"p a: {SILENT}",
+    ),
+    (
+        Waiting(Reason.SPRAY_QUEUE),
+        "pair.waiting",
+        {"reason": "spray_queue"},
+        "p a: waiting for another pair of this host to finish its probing",
+    ),
+    (
+        SeenInside(HERE, Address("172.17.0.1", 5)),
+        "pair.seen_inside",
+        {"control": "192.0.2.1:1", "observed": "172.17.0.1:5"},
+        "warning: p a: control at 192.0.2.1:1 sees this end at 172.17.0.1:5, a private address, so "
+        "a partner elsewhere may not learn where this end is; if control runs in a container, give "
+        "it the host's network; if this end is in control's own network, set `public` at that "
+        "control",
+    ),
+    (
+        Introduced(THERE),
+        "pair.introduced",
+        AT_THERE,
+        "p a: the partner is at [2001:db8::1]:2, punching",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "fields", "line"), SEEN)
+def test_what_an_end_sees(
+    run: Run[Any], tmp_path: Path, event: Event, name: str, fields: dict[str, Any], line: str
+) -> None:
+    async def main() -> None:
+        told = Told()
+        reports = EndReports(end_with(tmp_path), told.services)
+        for _ in range(3):
+            reports.observe(event)
+        reports.observe(Finished())
+        assert told.of(name) == [P_A | fields]
+        assert told.said == [line]
+
+    run(main())
+
+
+def test_another_machine_with_our_place_is_told_as_often_as_it_is_noticed(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        told = Told()
+        reports = EndReports(end_with(tmp_path), told.services)
+        for _ in range(2):
+            reports.observe(Waiting(Reason.ROLE_CONFLICT))
+        assert told.of("pair.waiting") == [P_A | {"reason": "role_conflict"}] * 2
+        assert [line.partition(",")[0] for line in told.said] == [
+            "warning: p a: another machine announces itself as this end"
+        ] * 2
+
+    run(main())
+
+
+def test_datagrams(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        told = Told()
+        reports = EndReports(end_with(tmp_path), told.services)
+        reports.observe(Datagram(True, HERE, THERE, b"xyz", "PING"))
+        laddr = {"laddr": "192.0.2.1:1", "lhost": "192.0.2.1", "lport": 1}
+        sent = P_A | laddr | AT_THERE | {"direction": "sent", "bytes": 3, "text": "PING"}
+        assert told.of("datagram") == [sent]
+        assert told.said == []
+
+    run(main())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Waits:
+    """Ends that wait, over a time that passes when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.told = Told()
+        self.clock = self.told.services.notices._clock = Clock()
+        self._folder = folder
+
+    def end(self, **settings: Any) -> EndReports:
+        return EndReports(end_with(self._folder, **settings), self.told.services)
+
+    def pass_until(self, end: float, then: Callable[[], None] = lambda: None) -> None:
+        notices = self.told.services.notices
+        while (at := notices.next_timer()) <= end:
+            self.clock.now = at
+            notices.handle_timer()
+            then()
+        self.clock.now = end
+
+    def lines(self) -> list[str]:
+        said, self.told.said = self.told.said, []
+        return said
+
+
+def test_nothing_is_silent_for_longer_than_a_minute(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        waits = Waits(tmp_path)
+        waits.end().observe(Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT))
+        times: list[float] = []
+        waits.lines()
+        waits.pass_until(610, lambda: times.append(waits.clock.now))
+        assert times == [15, *range(60, 601, 60)]
+        silent = "p a: no answer from control at 192.0.2.9:1 for"
+        advice = ": is it running? (`netpunch key id p FILE`)"
+        in_full = [f"{silent} {time}{advice}" for time in ("15 s", "1 min", "5 min", "10 min")]
+        lines = waits.lines()
+        assert [line for line in lines if advice in line] == in_full
+        assert next(line for line in lines if advice not in line) == f"{silent} 2 min"
+        events = waits.told.of("pair.waiting")
+        assert [event.get("waited_s") for event in events] == [None, 15.0, 60.0, 300.0, 600.0]
+        assert {event["err"] for event in events} == {SILENT}
+
+    run(main())
+
+
+def test_an_absent_partner_is_named_with_its_node(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        waits = Waits(tmp_path)
+        end = end_with(tmp_path)._replace(partner_node="laptop")
+        reports = EndReports(end, waits.told.services)
+        reports.observe(Waiting(Reason.PARTNER_ABSENT, HERE))
+        waits.pass_until(240)
+        assert waits.lines()[-1] == "p a: waiting for end b (node laptop) for 4 min"
+        reports.alive()
+        waits.lines()
+        waits.pass_until(1000)
+        assert waits.lines() == []
+
+    run(main())
+
+
+def test_what_many_wait_for_is_one_line(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        waits = Waits(tmp_path)
+        end = end_with(tmp_path)
+        for number in range(50):
+            waits.pass_until(number * 0.5)
+            reports = EndReports(end._replace(pair=f"p{number}"), waits.told.services)
+            reports.observe(Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT))
+        waits.pass_until(120)
+        waits.lines()
+        waits.pass_until(241)
+        silent = "50 pairs: no answer from control at 192.0.2.9:1 for up to"
+        assert waits.lines() == [f"{silent} 3 min", f"{silent} 4 min"]
+
+    run(main())
+
+
+def blocked(attempt: int) -> Failed:
+    tried = tuple(
+        CandidateReport(Address("203.0.113.7", 1000 + attempt + port), PathKind.OBSERVED, 70, 0)
+        for port in range(8)
+    )
+    return Failed(
+        Reason.BLOCKED, "nothing arrives: " + "why " * 50, 60.0, "easy", "easy", 560, tried
+    )
+
+
+def test_a_blocked_pair_fills_no_log(run: Run[Any], tmp_path: Path) -> None:
+    """A day of attempts, each of 60 s and with four fresh ports, and pauses of 30 s."""
+    day, cycle = 86_400, 90
+
+    async def main() -> None:
+        waits = Waits(tmp_path)
+        reports = waits.end(mode="keep")
+        control = Told()
+        at_control = ControlReports("vps", control.services)
+        for attempt in range(day // cycle):
+            begin = attempt * cycle
+            reports.observe(Waiting(Reason.PARTNER_ABSENT, Address("192.0.2.1", attempt)))
+            for port in range(4):
+                reports.observe(Introduced(Address("203.0.113.7", 1000 + attempt + port)))
+            waits.pass_until(begin + 60)
+            failure = blocked(attempt)
+            reports.failed(failure.reason, failure.detail, failure)
+            reports.retries_in(30, failure.reason)
+            waits.pass_until(begin + cycle)
+        failed = waits.told.of("pair.failed")
+        assert len(failed) == day // cycle, "each is counted"
+        assert [len(each.get("candidates", ())) for each in failed[:3]] == [8, 0, 0]
+        assert written(waits.told) < 700_000
+        assert len(waits.told.said) < 1500
+        assert "no link for 1 d, the last attempt failed: nothing gets through" in waits.lines()[-1]
+        for attempt in range(day // cycle):
+            for port in range(4):
+                at_control.observe(registered(attempt * 4 + port))
+                at_control.observe(Expired("p", "b", left=True))
+        assert written(control) < 2_000
+        at_control.close()
+        await asyncio.sleep(0)
+
+    run(main())
+
+
+def registered(port: int) -> Registered:
+    return Registered("p", "b", Address("203.0.113.7", port % 60_000))
+
+
+def written(told: Told) -> int:
+    """Bytes of both streams."""
+    records = sum(len(json.dumps(record, separators=(",", ":"))) + 1 for record in told.records)
+    return records + sum(len(line) + 1 for line in told.said)
