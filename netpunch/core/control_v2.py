@@ -88,6 +88,7 @@ def _packer(message: type[v2.FromControl]) -> Callable[..., bytes]:
 
 _transmit = partial(tuple.__new__, Transmit)
 _packed = lru_cache(maxsize=CIPHERS_KEPT)(pack_address)
+_is_private = lru_cache(maxsize=CIPHERS_KEPT)(is_private)
 _pack_waiting = _packer(v2.Waiting)
 _pack_introduce = _packer(v2.Introduce)
 _pack_challenge = _packer(v2.Challenge)
@@ -415,7 +416,7 @@ class ControlV2(Outbox):
         A partner elsewhere needs the one at which the world sees us instead; the port is a guess
         (NATs mostly keep it). A partner that is inside, too, gets what we see: it can send there,
         and takes loopback for the address at which it reaches us."""
-        if not is_private(address.host) or is_private(viewer.host):
+        if not _is_private(address.host) or _is_private(viewer.host):
             return address
         return Address(self.own_hosts.get(address.family, address.host), address.port)
 

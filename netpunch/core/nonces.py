@@ -8,21 +8,19 @@ and a counter: what two boots of a control and all its neighbours ever draw is f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, repeat
 from struct import Struct
 
 from netpunch.core.machine import Random
-from netpunch.wire.envelope import NONCE_LENGTH
 
-_COUNTER = Struct("!I")
+RANDOM_LENGTH = 8
 COUNTS = 1 << 32
 """Of a counter of 32 bits."""
+_pack = Struct(f"!{RANDOM_LENGTH}sI").pack
 
 
 def nonces(random: Random, counts: int = COUNTS) -> Iterator[bytes]:
     """Nonces without end, each given once; `counts` of them have the same random part."""
-    draws = iter(lambda: random(NONCE_LENGTH - _COUNTER.size), b"")
+    draws = iter(lambda: random(RANDOM_LENGTH), b"")
     # All of it is done by C code: a control needs one for each datagram.
-    return chain.from_iterable(
-        map(drawn.__add__, map(_COUNTER.pack, range(counts))) for drawn in draws
-    )
+    return chain.from_iterable(map(_pack, repeat(drawn), range(counts)) for drawn in draws)
