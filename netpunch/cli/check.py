@@ -66,8 +66,10 @@ def check(file: str, options: argparse.Namespace) -> int:
         return error.exit_code
     if code == 0:
         from netpunch.cli.check_routes import route_warnings
+        from netpunch.config.problems import gathered
+        from netpunch.config.unused import unused_links
 
-        for warning in route_warnings(site, part):
+        for warning in (*gathered(unused_links(site, part.ends)), *route_warnings(site, part)):
             tell(warning)
         report(site, part, show=options.show)
     return code

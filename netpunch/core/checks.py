@@ -240,6 +240,8 @@ class Checklist:
         del self._sent[sequence]
         path = self.paths.setdefault((via, source), path)
         path.received += 1
+        if self.stopped:
+            path.rtt = now - sent_at  # of a keepalive: what is shown of a held link
         if not path.valid:
             path.rtt = now - sent_at
             path.sequence = sequence

@@ -125,6 +125,14 @@ class ControlV2(Outbox):
         self._desks = Desks(pairs)
         self._expiries: Expiries[Desk] = Expiries()
 
+    def awaited(self) -> list[tuple[str, str]]:
+        """The ends that are not there though their partners are, as (pair, end)."""
+        return [
+            (desk.pair.name, desk.end)
+            for desk in self._desks.all()
+            if desk.live is None and desk.partner.live is not None
+        ]
+
     def replace_pairs(self, pairs: Mapping[str, bytes]) -> None:
         """Serves these pairs from now on; those that stay the same keep their registrations."""
         for gone in self._desks.replace(pairs):

@@ -199,6 +199,12 @@ class End(Outbox):
         """The turn that SprayWanted asked for."""
         self._run.climber.spray_granted(now)
 
+    @property
+    def rtt(self) -> float | None:
+        """Seconds: the latest round trip of the link; None without one."""
+        agreed = self._run.peering.agreement
+        return None if agreed is None else agreed.path.rtt
+
     def send_payload(self, data: bytes) -> None:
         """Sends what is not netpunch's own on a held link; without one it is lost."""
         if self._held is not None:

@@ -10,7 +10,7 @@ ends (both protocols); the others from control nodes.
 from enum import StrEnum
 from typing import NamedTuple
 
-from netpunch.address import Address
+from netpunch.address import Address, is_private
 from netpunch.reasons import Reason as Reason
 from netpunch.redacted import redacted
 
@@ -241,6 +241,16 @@ class Mapped(NamedTuple):
 
     external: Address
     lifetime: float
+
+    @property
+    def flaw(self) -> str:
+        """Why hosts elsewhere can't use it, in a clause for people; empty if nothing is wrong."""
+        if not is_private(self.external.host):
+            return ""
+        return (
+            f"the gateway maps {self.external}, a private address: it is itself behind another "
+            "NAT (a carrier's, or a second router), so hosts elsewhere can't reach it there"
+        )
 
 
 class MappingLost(NamedTuple):

@@ -311,7 +311,8 @@ class PortMapper(Outbox):
     def _grant(self, external: Address, lifetime: int, asked: _Ask, now: float) -> None:
         if not is_pingable(external, loopback=False):
             self._drop(Drop.HOSTILE_ADDRESS)
-            self._fail(f"it maps to {external}, which nobody can reach", RETRY_AFTER, now)
+            detail = f"it tells the external address {external}, as one does without an uplink"
+            self._fail(detail, RETRY_AFTER, now)
             return
         lasts = float(min(max(lifetime, SHORTEST_LIFETIME), LONGEST_LIFETIME))
         self._exchange = None

@@ -4,7 +4,10 @@ talks to a fixed local port and does not notice when the link is made anew."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import sys
+import time
 from collections.abc import Callable
 
 from netpunch.address import Address
@@ -20,6 +23,16 @@ MAX_UNFRAGMENTED = 1472
 BUFFER = 1024 * 1024
 """Bytes of receive buffer to ask for: a burst of a tunnel at line speed."""
 
+LOOK_EVERY = 1.0
+"""Seconds between two datagrams that also show whether the program listens: it costs 2 µs."""
+REFUSED_EVERY = 300.0
+"""Seconds between two warnings that it does not: a partner's tunnel sends all the time."""
+RECEIVE_ERRORS = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
+}
+"""IP_RECVERR (linux/in.h) and IPV6_RECVERR (linux/in6.h), which Python does not name."""
+
 
 class Forwarder:
     """The program's side: what it sends to `listen` goes to whoever is attached; what is
@@ -31,13 +44,16 @@ class Forwarder:
         to: tuple[str, int] | None,
         on_warning: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_warning` is told, once, that the program's datagrams need to be fragmented."""
+        """`on_warning` is told, once, that the program's datagrams need to be fragmented, and
+        again and again that none listens on this host."""
         self.dropped = 0
         """Datagrams that nobody took: there was no link, or no program."""
         self._listen = listen
         self._to = to
         self._on_warning = on_warning
         self._warn_above = MAX_UNFRAGMENTED
+        self._look_at = self._tell_refusal_at = 0.0
+        """When to see next whether a program listens, and when to say again that none does."""
         self._sock: socket.socket | None = None
         self._program: tuple[str, int] | None = None
         self._send: Callable[[bytes], None] | None = None
@@ -68,8 +84,13 @@ class Forwarder:
         if self._sock is None or self._program is None:
             self.dropped += 1
             return
+        now = time.monotonic()
         try:
-            self._sock.sendto(data, self._program)
+            if now < self._look_at:
+                self._sock.sendto(data, self._program)
+            else:
+                self._look_at = now + LOOK_EVERY
+                self._send_and_look(data, self._sock, self._program, now)
         except OSError:
             self.dropped += 1
 
@@ -98,6 +119,33 @@ class Forwarder:
                 self.dropped += 1
             else:
                 self._send(data)
+
+    def _send_and_look(
+        self, data: bytes, sock: socket.socket, program: tuple[str, int], now: float
+    ) -> None:
+        """Sends, and sees whether somebody listens: if the program is on this host, the system
+        knows before it returns. It tells a socket that is not connected only when asked to, and
+        an error that stays in the socket's queue would end uvloop's watch over it."""
+        option = RECEIVE_ERRORS.get(sock.family) if sys.platform == "linux" else None
+        if option is None:
+            sock.sendto(data, program)
+            return
+        sock.setsockopt(*option, 1)
+        try:
+            sock.sendto(data, program)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        finally:
+            sock.setsockopt(*option, 0)  # which empties the queue
+        if error != errno.ECONNREFUSED:
+            return
+        self.dropped += 1
+        if now >= self._tell_refusal_at and self._on_warning is not None:
+            self._tell_refusal_at = now + REFUSED_EVERY
+            where = "" if self._to is None else " (forward.to)"
+            self._on_warning(
+                f"no program listens at {Address(*program)}{where}: what the partner sends is "
+                "lost; start the program, or correct its port"
+            )
 
     def _warn(self, size: int) -> None:
         self._warn_above = MAX_PAYLOAD

@@ -18,6 +18,8 @@ from netpunch.core.events import (
     Linked,
     LookupWanted,
     Lost,
+    Mapped,
+    MappingLost,
     PartnerReturned,
     PathKind,
     Payload,
@@ -32,7 +34,7 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import ControlAt, Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
-from netpunch.net.observer import Observer
+from netpunch.net.observer import Datagram, Observer
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
 from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind
@@ -115,6 +117,8 @@ class Punch:
         self._controls: Controls | None = None
         self._machine: End | ClassicEnd | None = None
         self._mapping: PortMapping | None = None
+        self._mapping_detail = ""
+        """Why what a gateway has granted is no use, if anything was."""
         self._driver: Driver | None = None
         self._remote: Address | None = None
         """The partner's address, once there is a link."""
@@ -157,6 +161,7 @@ class Punch:
 
             self._mapping = PortMapping(
                 self._take_mapped,
+                self._observe_mapping,
                 secret=self._spec.secret,
                 bind=self._spec.bind,
                 interface=self._spec.sockets.interface,
@@ -192,6 +197,11 @@ class Punch:
         """How a held link ended; None if it was closed."""
         return await asyncio.shield(self._end)
 
+    @property
+    def rtt(self) -> float | None:
+        """Seconds: the latest round trip of a held link."""
+        return self._machine.rtt if isinstance(self._machine, End) else None
+
     def send_payload(self, data: bytes) -> None:
         """Sends a program's datagram on the held link."""
         if isinstance(self._machine, End) and self._driver is not None:
@@ -223,6 +233,14 @@ class Punch:
         mapping, self._mapping = self._mapping, None
         if mapping is not None:
             await mapping.close(release=release)
+
+    def _observe_mapping(self, seen: Datagram | Event) -> None:
+        """What a gateway grants or refuses. What is said to it and by it is no datagram of the
+        pair."""
+        if isinstance(seen, Mapped | MappingLost):
+            self._mapping_detail = seen.detail if isinstance(seen, MappingLost) else seen.flaw
+            if self._observer is not None:
+                self._observer(seen)
 
     def _take_mapped(self, addresses: tuple[Address, ...]) -> None:
         if isinstance(self._machine, End) and self._driver is not None:
@@ -309,6 +327,8 @@ class Punch:
                 tried = [
                     each.remote for each in event.candidates if each.path in ACROSS_THE_INTERNET
                 ]
+                if reason in (Reason.BLOCKED, Reason.INFEASIBLE):
+                    detail = "; ".join(filter(None, (detail, self._mapping_detail)))
                 detail = self._explained(detail, to_control=unreachable, remotes=tried)
                 event = self.failure = event._replace(detail=detail)
                 error = ControlUnreachableError if unreachable else NotLinkedError

@@ -8,8 +8,9 @@ Whoever tells an event tells the board; nobody has to remember to do both.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from netpunch.output.record import EventName, Record
 from netpunch.output.status import ControlStatus, EndStatus, Refusal, State
@@ -43,13 +44,18 @@ class Board:
         self._clock = clock
         self._ends: dict[EndKey, EndStatus] = {}
         self._controls: dict[str, Callable[[], ControlStatus]] = {}
+        self._rtts: dict[EndKey, Callable[[], float | None]] = {}
         self._problems: dict[str, list[str]] = {}
         self._refusal: Refusal | None = None
         self._watchers: list[Callable[[], None]] = []
 
     @property
     def ends(self) -> tuple[EndStatus, ...]:
-        return tuple(status for _, status in sorted(self._ends.items()))
+        return tuple(self._measured(key, status) for key, status in sorted(self._ends.items()))
+
+    def _measured(self, key: EndKey, status: EndStatus) -> EndStatus:
+        rtt = self._rtts[key]() if key in self._rtts and status.is_up else None
+        return status if rtt is None else status._replace(rtt_ms=round(rtt * 1000, 3))
 
     @property
     def controls(self) -> tuple[ControlStatus, ...]:
@@ -104,6 +110,15 @@ class Board:
             if err is not None:
                 record = {"reason": Reason.BUG, "err": err}
             self._put(_after(before, State.FAILED, record, self._clock()))
+
+    @contextlib.contextmanager
+    def measuring(self, pair: str, end: str, rtt: Callable[[], float | None]) -> Iterator[None]:
+        """Within it the link is held: `rtt` gives the seconds of its latest round trip."""
+        self._rtts[pair, end] = rtt
+        try:
+            yield
+        finally:
+            del self._rtts[pair, end]
 
     def add_control(self, name: str, status: Callable[[], ControlStatus]) -> None:
         """It serves; `status` is called when somebody wants to know."""

@@ -117,6 +117,7 @@ class ControlTask:
             {str(reason): count for reason, count in self._machine.drops.items()},
             {} if listener is None else dict(listener.send_errors),
             0 if listener is None else listener.queue_drops,
+            tuple(f"{pair} {end}" for pair, end in self._machine.v2.awaited()),
         )
 
     async def stop(self) -> None:

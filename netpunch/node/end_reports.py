@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.config.model import End
-from netpunch.core.events import Event, Failed, Introduced, Linked, SeenInside, Waiting
+from netpunch.core.events import (
+    Event,
+    Failed,
+    Introduced,
+    Linked,
+    Mapped,
+    MappingLost,
+    SeenInside,
+    Waiting,
+)
 from netpunch.net.observer import Datagram
 from netpunch.node.notices import Wait
 from netpunch.node.reporter import WAITING_WORDS, failure_fields, trace
@@ -74,6 +83,8 @@ class EndReports:
                 self._waiting(seen)
             case SeenInside(control, observed):
                 self._seen_inside(control, observed)
+            case Mapped() | MappingLost():
+                self._mapped(seen)
             case Introduced(remote):
                 if self._tell_news(EventName.PAIR_INTRODUCED, remote.host, remote=remote):
                     self.say(f"the partner is at {remote}, punching")
@@ -157,6 +168,20 @@ class EndReports:
                 "container, give it the host's network; if this end is in control's own network, "
                 "set `public` at that control"
             )
+
+    def _mapped(self, mapping: Mapped | MappingLost) -> None:
+        external, flaw = None, ""
+        if isinstance(mapping, Mapped):
+            external, flaw = mapping.external, mapping.flaw
+        else:
+            flaw = mapping.detail
+        told = self._tell_news(
+            EventName.PAIR_MAPPED, (external, flaw), external=external, err=flaw or None
+        )
+        if told and flaw:
+            self.warn(flaw)
+        elif told:
+            self.say(f"the gateway forwards {external} to this end")
 
     def _partner(self) -> str:
         other = "b" if self._end.end == "a" else "a"

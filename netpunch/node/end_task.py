@@ -331,7 +331,10 @@ class EndTask:
         return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
 
     async def _hold(self, attempt: Punch) -> Loss:
-        match await attempt.ended():
+        board, end = self._services.board, self.end
+        with board.measuring(end.pair, end.end, lambda: attempt.rtt):
+            ended = await attempt.ended()
+        match ended:
             case Lost(detail, ended=True):
                 return Loss(Reason.PARTNER_STOPPED, detail)
             case Lost(detail):

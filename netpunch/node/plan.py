@@ -7,6 +7,7 @@ from netpunch.config import pairs_served
 from netpunch.config.model import Control, End, Pair, Part, Position, Site
 from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
+from netpunch.config.unused import surely_unused, unused_links
 from netpunch.core.ladder.budget import PROBE_RATE
 from netpunch.errors import (
     ConfigurationError,
@@ -150,6 +151,7 @@ class Planner:
             secret = self._secret(site, end, end.pair, "end")
             planned = self._overridden(end)
             _check_programs(planned)
+            self._warnings += surely_unused(unused_links(site, [planned]))
         except ResourcesError:  # which says nothing about this end
             raise
         except NetpunchError as error:

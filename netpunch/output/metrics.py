@@ -126,7 +126,7 @@ METRICS = (
     Metric(
         "netpunch_pair_rtt_seconds",
         "gauge",
-        "Round trip to the partner when the link was made.",
+        "Round trip to the partner: of the last keepalive, or when the link was made.",
         _per_end(lambda end: None if end.rtt_ms is None else round(end.rtt_ms / MILLISECONDS, 6)),
     ),
     Metric(

@@ -43,6 +43,8 @@ class EventName(StrEnum):
     PAIR_WAITING = "pair.waiting"
     PAIR_SEEN_INSIDE = "pair.seen_inside"
     """A public control sees the end at a private address."""
+    PAIR_MAPPED = "pair.mapped"
+    """What a gateway grants, or why it grants nothing."""
     PAIR_INTRODUCED = "pair.introduced"
     PAIR_UP = "pair.up"
     PAIR_ALIVE = "pair.alive"

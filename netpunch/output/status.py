@@ -108,6 +108,8 @@ class ControlStatus(NamedTuple):
     """Datagrams that the system did not send, by the error's name."""
     queue_drops: int = 0
     """Datagrams that came faster than they were read: the system threw them away."""
+    awaited: tuple[str, ...] = ()
+    """`home-office b`: ends (v2) that are not there though their partners are."""
     problems: tuple[str, ...] = ()
     """Why it does not listen, or does not serve a pair."""
 
@@ -119,6 +121,7 @@ class ControlStatus(NamedTuple):
             "drops": dict(self.drops),
             "send_errors": dict(self.send_errors),
             "queue_drops": self.queue_drops,
+            "awaited": list(self.awaited),
             "problems": list(self.problems),
         }
 

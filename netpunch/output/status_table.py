@@ -14,7 +14,10 @@ GAP = "  "
 NOTHING = "-"
 
 ENDS = ("PAIR", "END", "STATE", "SINCE", "LOCAL", "REMOTE", "PATH", "RTT", "LAST ERROR")
-CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "DROPPED", "LAST ERROR")
+CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "AWAITED", "DROPPED", "LAST ERROR")
+
+MOST_AWAITED = 5
+"""Ends that the table names; `--json` has all."""
 
 
 def status_table(answers: Sequence[Answer]) -> str:
@@ -68,9 +71,17 @@ def _control(control: Answer) -> tuple[str, ...]:
         str(control.get("control", "")),
         ", ".join(map(str, control.get("addresses", ()))),
         str(control.get("registered", "")),
+        _awaited(control),
         _counts(control),
         "; ".join(map(_first_line, control.get("problems", ()))),
     )
+
+
+def _awaited(control: Answer) -> str:
+    """The ends whose partners wait for them."""
+    ends = list(map(str, control.get("awaited", ())))
+    more = f" and {len(ends) - MOST_AWAITED} more" if len(ends) > MOST_AWAITED else ""
+    return ", ".join(ends[:MOST_AWAITED]) + more
 
 
 def _counts(control: Answer) -> str:

@@ -192,6 +192,15 @@ class TestLeaving:
         assert only(v2.Waiting, a.announce(control, 2.0))
 
 
+def test_ends_whose_partners_are_there_are_awaited() -> None:
+    control = make_control()
+    assert control.awaited() == []
+    Voice("a", A, b"attempt1").register(control, 0.0)
+    assert control.awaited() == [(PAIR, "b")]
+    Voice("b", B, b"attempt2").register(control, 0.0)
+    assert control.awaited() == []
+
+
 class TestExpiry:
     def test_an_end_that_fell_silent_expires(self, control: ControlV2, a: Voice, b: Voice) -> None:
         a.register(control, 10.0)

@@ -46,6 +46,20 @@ class TestHolding:
         assert bench.end.state is State.HOLDING
 
     @pytest.mark.parametrize("end", ENDS)
+    def test_its_round_trip_is_that_of_the_last_keepalive(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        for delay in (0.25, 0.75):
+            [ping] = [
+                each.sent
+                for each in bench.run(self.KEEPALIVE)
+                if isinstance(each.sent.message, v2.Ping)
+            ][-1:]
+            sent_at = max(each.time for each in bench.sent if each.sent is ping)
+            bench.run(sent_at + delay - bench.now)
+            bench.pong_all(puppet, [ping])
+            assert bench.end.rtt == pytest.approx(delay)
+
+    @pytest.mark.parametrize("end", ENDS)
     def test_three_unanswered_ones_lose_it(self, end: EndName) -> None:
         bench, puppet = self.held(end)
         self.keep_answering(bench, puppet, 3)

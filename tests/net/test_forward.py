@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PortInUseError
+from netpunch.net import forward as forward_module
 from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, MAX_UNFRAGMENTED, Forwarder
 from netpunch.net.punch import Punch
 from tests.net.conftest import Run
@@ -51,6 +53,40 @@ async def until(condition: Callable[[], bool]) -> None:
     """What the forwarder counts, it counts silently."""
     while not condition():  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_program_that_does_not_listen_is_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(forward_module, "LOOK_EVERY", 0.0)
+
+    async def main() -> None:
+        with client(host) as finder, client(host) as gone:
+            address, closed = finder.address, gone.address
+        told: list[str] = []
+        partner = Partner()
+        forwarder = Forwarder(address, closed, told.append)
+        await forwarder.open()
+        forwarder.attach(partner)
+        try:
+            for _ in range(3):
+                forwarder.deliver(b"into the void")
+                await asyncio.sleep(0)
+            with client(host) as other:
+                forwarder.deliver(b"still nobody")
+                other.send(b"hello", address)
+                assert await partner.hears() == [b"hello"], "errors do not make it deaf"
+        finally:
+            forwarder.close()
+        assert forwarder.dropped == 4
+        assert told == [
+            f"no program listens at {closed} (forward.to): what the partner sends is lost; "
+            "start the program, or correct its port"
+        ]
+
+    run(main())
 
 
 def test_to_where_the_program_last_sent_from(run: Run) -> None:

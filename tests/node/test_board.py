@@ -69,6 +69,14 @@ def test_the_way_to_a_link(run: Run) -> None:
     )
 
 
+def test_a_held_link_shows_its_latest_round_trip(run: Run) -> None:
+    run.tell_up()
+    latest: list[float | None] = [None, 0.0301234, 0.0502]
+    with run.board.measuring("p", "a", lambda: latest.pop(0)):
+        assert [run.board.ends[0].rtt_ms for _ in range(3)] == [12.5, 30.123, 50.2]
+    assert run.board.ends[0].rtt_ms == 12.5
+
+
 def test_a_loss_takes_the_addresses_and_leaves_the_error(run: Run) -> None:
     run.tell_up()
     down = run.tell(EventName.PAIR_DOWN, reason="silent", err="3 silent keepalives")

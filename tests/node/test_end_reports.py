@@ -18,6 +18,8 @@ from netpunch.core.events import (
     Failed,
     Finished,
     Introduced,
+    Mapped,
+    MappingLost,
     PathKind,
     Reason,
     Registered,
@@ -36,6 +38,11 @@ HERE, THERE = Address("192.0.2.1", 1), Address("2001:db8::1", 2)
 AT_THERE = {"raddr": "[2001:db8::1]:2", "rhost": "2001:db8::1", "rport": 2}
 P_A = {"pair": "p", "end": "a"}
 SILENT = "no answer from control at 192.0.2.9:1: is it running? (`netpunch key id PAIR FILE`)"
+
+BEHIND_ANOTHER = (
+    "the gateway maps 100.64.0.2:5000, a private address: it is itself behind another NAT (a "
+    "carrier's, or a second router), so hosts elsewhere can't reach it there"
+)
 
 SEEN: list[tuple[Event, str, dict[str, Any], str]] = [
     (
@@ -64,6 +71,24 @@ SEEN: list[tuple[Event, str, dict[str, Any], str]] = [
         "a partner elsewhere may not learn where this end is; if control runs in a container, give "
         "it the host's network; if this end is in control's own network, set `public` at that "
         "control",
+    ),
+    (
+        Mapped(Address("198.51.100.9", 5000), 3600.0),
+        "pair.mapped",
+        {"external": "198.51.100.9:5000"},
+        "p a: the gateway forwards 198.51.100.9:5000 to this end",
+    ),
+    (
+        Mapped(Address("100.64.0.2", 5000), 3600.0),
+        "pair.mapped",
+        {"external": "100.64.0.2:5000", "err": BEHIND_ANOTHER},
+        f"warning: p a: {BEHIND_ANOTHER}",
+    ),
+    (
+        MappingLost("the gateway 192.0.2.1 maps no port: it answers neither PCP nor NAT-PMP"),
+        "pair.mapped",
+        {"err": "the gateway 192.0.2.1 maps no port: it answers neither PCP nor NAT-PMP"},
+        "warning: p a: the gateway 192.0.2.1 maps no port: it answers neither PCP nor NAT-PMP",
     ),
     (
         Introduced(THERE),

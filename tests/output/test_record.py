@@ -167,7 +167,8 @@ def test_time_is_utc_with_microseconds() -> None:
 def test_the_names_of_events() -> None:
     names = """
         run.start run.ready run.reload run.stop
-        pair.waiting pair.seen_inside pair.introduced pair.up pair.alive pair.down pair.failed
+        pair.waiting pair.seen_inside pair.mapped pair.introduced
+        pair.up pair.alive pair.down pair.failed
         hook.start hook.output hook.end env.written
         control.ready control.registered control.end_inside control.failed control.expired
         auth.rejected role.conflict datagram

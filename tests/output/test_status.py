@@ -108,7 +108,7 @@ def test_the_record_of_everything_is_json() -> None:
         losses={"silent": 2},
     )
     control = ControlStatus(
-        "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, ("p: no key",)
+        "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, problems=("p: no key",)
     )
     status = ProcessStatus(AT, AT, "1", "abc", 42, "home", 7, (full,), (control,))
     assert json.loads(json.dumps(status.as_record())) == {
@@ -149,6 +149,7 @@ def test_the_record_of_everything_is_json() -> None:
                 "drops": {"bad_mac": 4},
                 "send_errors": {"EPERM": 5},
                 "queue_drops": 6,
+                "awaited": [],
                 "problems": ["p: no key"],
             }
         ],

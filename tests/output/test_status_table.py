@@ -30,7 +30,14 @@ def test_a_site() -> None:
     )
     waiting = EndStatus("lab", "b", AT, State.WAITING, reason="partner_absent")
     control = ControlStatus(
-        "vps", ("0.0.0.0:10001", "[::]:10001"), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, ("p: no key",)
+        "vps",
+        ("0.0.0.0:10001", "[::]:10001"),
+        3,
+        {"bad_mac": 4},
+        {"EPERM": 5},
+        6,
+        ("home-office b",),
+        ("p: no key",),
     )
     assert status_table([answer(up, waiting, controls=(control,))]) == (
         "node home, process 42: 1 of 2 pairs up, 3 ends registered\n"
@@ -42,8 +49,10 @@ def test_a_site() -> None:
         "lab          b    waiting (partner not there)  2026-01-31T12:00:00Z  -             "
         "-                   -     -        -\n"
         "\n"
-        "CONTROL  LISTENS ON                 ENDS  DROPPED                           LAST ERROR\n"
-        "vps      0.0.0.0:10001, [::]:10001  3     bad_mac 4, EPERM 5, queue_full 6  p: no key\n"
+        "CONTROL  LISTENS ON                 ENDS  AWAITED        "
+        "DROPPED                           LAST ERROR\n"
+        "vps      0.0.0.0:10001, [::]:10001  3     home-office b  "
+        "bad_mac 4, EPERM 5, queue_full 6  p: no key\n"
     )
 
 
@@ -52,8 +61,8 @@ def test_only_a_control() -> None:
     assert table.splitlines() == [
         "node home, process 42: 0 ends registered",
         "",
-        "CONTROL  LISTENS ON  ENDS  DROPPED  LAST ERROR",
-        "vps      0.0.0.0:1   0     -        -",
+        "CONTROL  LISTENS ON  ENDS  AWAITED  DROPPED  LAST ERROR",
+        "vps      0.0.0.0:1   0     -        -        -",
     ]
 
 
