@@ -153,12 +153,10 @@ def _nats(facts: Facts) -> str:
 
 
 def _help(facts: Facts) -> str:
-    mapped = (
-        "(`mapped` is on here, but gave no address that worked)"
-        if facts.asks_gateways
-        else "or let its router map one (`candidates: [mapped, ...]`)"
-    )
-    return f"Forward a UDP port to one end and set it as `local`, {mapped}, or use IPv6"
+    forward = "Forward a UDP port to one end and set it as `local`"
+    if facts.asks_gateways:
+        return f"{forward}, or use IPv6 (`mapped` is on here, but gave no address that worked)"
+    return f"{forward}, let its router map one (`candidates: [mapped, ...]`), or use IPv6"
 
 
 def _partner_mode(holds: bool) -> str:
