@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Validate site files without asking any control: every error at once, each with
 its file, line and column. Only the secrets that this node needs are opened; of
-those, a `credential` only in its systemd service or with --credentials. Warns if
+those, a `credential` only in its systemd service or with --credentials. Warn if
 the route to a control leads into a VPN's tunnel of this host.
 """
 EPILOG = f"""\

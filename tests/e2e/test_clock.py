@@ -46,7 +46,7 @@ def test_links_and_timers_do_not_follow_the_clock(site: Site) -> None:
     """A held link stays, a deadline of a minute is not over in a day's jump, nobody expires; what
     begins before a jump and ends after it has the duration that was really waited."""
     clock = Clock(site)
-    late: Settings = {"mode": "once", "b": {"enabled": False}}
+    late: Settings = {"mode": "once", "env_file": "{pair}.{end}.env", "b": {"enabled": False}}
     write(site, late)
     program = site.run(env=clock.env)
     for end in "ab":
@@ -58,9 +58,11 @@ def test_links_and_timers_do_not_follow_the_clock(site: Site) -> None:
         assert_is_off_by(offset, program.events("run.reload")[-1]["ts"])
         assert_status_is_sane(site, program, offset)
     clock.set(-DAY)
-    write(site, {"mode": "once"})
+    del late["b"]
+    write(site, late)
     site.reload(program)
     ups = [program.wait_for("pair.up", pair="late", end=end) for end in "ab"]
+    program.wait_for("env.written", 2, pair="late")
     assert_same_path(*ups)
     assert_nothing_else_happened(program)
     assert program.stop() == 0
