@@ -20,7 +20,8 @@ class Reason(StrEnum):
     INFEASIBLE = "infeasible"
     """Introduced, but these two NATs let nothing through, whatever is tried."""
     SPRAY_QUEUE = "spray_queue"
-    """Another end of this process is spraying; one at a time does."""
+    """It is another end's turn, in this process or the partner's, to use many sockets or probes
+    against a hard NAT; one at a time does. The deadline stands still meanwhile."""
     NOT_AGREED = "not_agreed"
     """Datagrams passed, but the hand-off was not completed."""
     ROLE_CONFLICT = "role_conflict"

@@ -110,6 +110,12 @@ class Announcer:
         for registration in self._registrations:
             registration.next_at = now
 
+    def socket_replaced(self, old: Via, new: Via) -> None:
+        """What was said from one socket is said from another one from now on."""
+        for registration in self._registrations:
+            if registration.via == old:
+                registration.via = new
+
     def announce_now(self, now: float) -> None:
         """The card has changed: control is to know it at once."""
         for registration in self._registrations:

@@ -66,6 +66,7 @@ class AttemptRun:
             share=self.announcer.announce_now,
             fresh_port=fresh_port,
             fresh_port_patience=fresh_port_patience,
+            leads=context.settings.end == "a",
             random=context.random,
         )
 
@@ -102,8 +103,9 @@ class AttemptRun:
     def consider_climbing(self, now: float) -> None:
         """Once a path is valid there is nothing to climb for; else, and if any port may win, the
         ladder begins beside the plain pings."""
-        if self.peering.any_valid:
-            self.climber.rest()
+        valid = self.peering.valid_vias
+        if valid:
+            self.climber.rest(valid, now)
             return
         partner = self.peering.proved_partner
         if partner is not None and self._context.settings.any_port:
@@ -221,6 +223,7 @@ class AttemptRun:
             hosts=hosts,
             observed=observed,
             mapped=mapped,
+            queued=self.climber.turns.queued,
         )
 
     def _session_key(self, partner: bytes, public_key: bytes) -> bytes | None:

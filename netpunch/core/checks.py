@@ -203,6 +203,10 @@ class Checklist:
         path = known or Path(via, candidate.address, candidate.kind, next_ping=NEVER)
         self._ping(path, now, ttl)
 
+    def forget(self, via: Via) -> None:
+        """A socket is closed: nothing is sent from it any more."""
+        self.paths = {key: path for key, path in self.paths.items() if path.via != via}
+
     def prove(self, now: float) -> None:
         """The partner attempt is alive: its candidates get full attention."""
         if not self.proved:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address
@@ -12,11 +12,11 @@ from netpunch.core.events import (
     Event,
     OpenSockets,
     PathKind,
-    SprayOver,
-    SprayWanted,
     Via,
 )
+from netpunch.core.ladder import budget
 from netpunch.core.ladder.field import Field, Opened
+from netpunch.core.ladder.turns import Turns
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.nat import NatReport
 from netpunch.core.observers import Observers, live_observers
@@ -37,7 +37,8 @@ class Climber:
 
     `observers` are those that may be asked, all of one family, `heard_at()` when each control was
     heard last; `bucket` is the probes' rate;
-    `share(now)` sends the changed card; `fresh_port(via, local, now)` begins a new attempt."""
+    `share(now)` sends the changed card; `fresh_port(via, local, now)` begins a new attempt;
+    `leads`: see `Field`."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Climber:
         share: Callable[[float], None],
         fresh_port: Callable[[Via, Address, float], None],
         fresh_port_patience: float,
+        leads: bool,
         random: Random,
     ) -> None:
         self.sockets: dict[Via, Address] = {}
@@ -69,8 +71,10 @@ class Climber:
         self._fresh_port_patience = fresh_port_patience
         self._random = random
         self._requests: list[Opened] = []
-        self._spray_turn: Callable[[float], None] | None = None
-        self._sprays = False
+        self._rest_until = NEVER
+        self._kept: frozenset[Via] = frozenset()
+        """The sockets of valid paths."""
+        self.turns = Turns(emit, share, random)
         self._ladder: Ladder | None = None
         self.field = Field(
             observers=lambda: live_observers(self._observers, heard_at()),
@@ -84,8 +88,10 @@ class Climber:
             keep_pinging=_keep_pinging,
             primary=lambda: next(vias_for(self._family), None),
             share=share,
-            spray_turn=self._wait_for_turn,
+            close_all=self._close_all,
             fresh_port=lambda: self._open_sockets(1, self._take_fresh_port),
+            turns=self.turns,
+            leads=leads,
             report=report,
         )
 
@@ -97,18 +103,27 @@ class Climber:
     def infeasible(self) -> bool:
         return self._ladder is not None and self._ladder.infeasible
 
+    def waits(self, now: float) -> bool:
+        """Whether this end or its partner waits for a turn."""
+        return self._ladder is not None and self._ladder.waits(now)
+
     def next_timer(self) -> float:
-        return self._ladder.next_timer() if self._ladder else NEVER
+        return self._ladder.next_timer() if self._ladder else self._rest_until
 
     def handle_timer(self, now: float) -> None:
         if self._ladder is not None:
             self._ladder.handle_timer(now)
+        elif now >= self._rest_until:
+            self.stop(keep=self._kept)
 
     def climb(self, partner: Partner, now: float) -> None:
-        """Begins for a partner, unless it has begun already."""
+        """Begins for a partner, unless it has begun already. What was opened for a former partner
+        attempt is given back first."""
         if self._ladder is None or self._ladder.partner is not partner:
             from netpunch.core.ladder.ladder import Ladder  # not needed before the first datagram
 
+            self._close_all(self._ladder.partner if self._ladder else None)
+            self.turns.over(now)
             self._ladder = Ladder(self.field, partner, self._fresh_port_patience, now)
 
     def partner_changed(self, now: float) -> None:
@@ -134,34 +149,44 @@ class Climber:
         self.sockets.update(opened)
         self._requests.pop(0)(opened, now)
 
-    def spray_granted(self, now: float) -> None:
-        """It is our turn."""
-        turn, self._spray_turn = self._spray_turn, None
-        if turn is None:
-            self._emit(SprayOver())
-        else:
-            self._sprays = True
-            turn(now)
+    def rest(self, valid: Collection[Via], now: float) -> None:
+        """A path is valid, on these sockets: nothing more is tried. What is open stays for a while,
+        as the partner may agree on another path."""
+        self._kept = frozenset(valid)
+        if self._ladder is not None:
+            self._ladder = None
+            self._rest_until = now + budget.REST
+            if not self.turns.has_turn:
+                self.turns.over(now)
 
-    def rest(self) -> None:
-        """A path is valid: nothing more is tried, what is open stays."""
+    def stop(self, keep: Collection[Via] = ()) -> None:
+        """Closes what was opened, but for the sockets to keep; ends the turn."""
         self._ladder = None
-
-    def stop(self, keep: Via | None = None) -> None:
-        """Closes what was opened, but for the socket of the chosen path; ends the turn."""
-        self._ladder = None
-        self._spray_turn = None
-        for via in [via for via in self.sockets if via != keep]:
-            self._close_socket(via)
-        if self._sprays:
-            self._sprays = False
-            self._emit(SprayOver())
+        self._rest_until = NEVER
+        self._close_but(keep)
+        self.turns.over()
 
     # What the field does.
 
     def _open_sockets(self, count: int, then: Opened) -> None:
         self._requests.append(then)
-        self._emit(OpenSockets(count, self._family))
+        room = self.turns.sockets - len(self.sockets)
+        self._emit(OpenSockets(max(0, min(count, room)), self._family))
+
+    def _close_all(self, partner: Partner | None) -> None:
+        if partner is not None:
+            for via in self.sockets:
+                partner.checks.forget(via)
+        self._close_but(())
+
+    def _close_but(self, keep: Collection[Via]) -> None:
+        self._requests = [self._close_opened for _ in self._requests]
+        for via in [via for via in self.sockets if via not in keep]:
+            self._close_socket(via)
+
+    def _close_opened(self, opened: Mapping[Via, Address], _: float) -> None:
+        for via in opened:
+            self._close_socket(via)
 
     def _close_socket(self, via: Via) -> None:
         if self.sockets.pop(via, None) is not None:
@@ -176,10 +201,6 @@ class Climber:
         for via, local in opened.items():
             del self.sockets[via]  # it becomes a first socket of the next attempt
             self._fresh_port(via, local, now)
-
-    def _wait_for_turn(self, then: Callable[[float], None]) -> None:
-        self._spray_turn = then
-        self._emit(SprayWanted())
 
 
 def _probe(

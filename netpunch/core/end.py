@@ -35,6 +35,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
+from netpunch.core.ladder.budget import LONGEST_QUEUE, OPEN_MANY
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.nat64 import Nat64
@@ -123,6 +124,9 @@ class End(Outbox):
         self._deadline = NEVER
         if settings.deadline is not None and settings.deadline_from_start:
             self._deadline = now + settings.deadline
+        self._waits_since = NEVER
+        """Since when the deadline stands still, for a turn of this end or of its partner."""
+        self._may_wait = LONGEST_QUEUE
         self._news = WaitingNews(self._emit)
         self._fresh_port_patience = timing.FRESH_PORT_AFTER
         self._held: tuple[Via, Address] | None = None
@@ -154,6 +158,7 @@ class End(Outbox):
             if data[:1] != bytes((VERSION,)):
                 self._run.peering.foreign_datagram(source, via)
         self._start_deadline()
+        self._stop_deadline(now)
         self._settle()
 
     def next_timer(self) -> float:
@@ -166,7 +171,8 @@ class End(Outbox):
             timers += [self._silent_at, self._run.climber.next_timer()]
             timers.append(self._run.other_family.next_timer)
             if not self._run.peering.nominating:
-                timers.append(self._deadline)
+                waits = self._waits_since != NEVER
+                timers.append(self._deadline + (self._may_wait if waits else 0.0))
         if self.state is State.HOLDING:
             timers.append(self._keepalive_at)
         return min(timers)
@@ -195,9 +201,10 @@ class End(Outbox):
         """The sockets of the oldest OpenSockets that is not answered yet, maybe none."""
         self._run.climber.sockets_opened(opened, now)
 
-    def spray_granted(self, now: float) -> None:
-        """The turn that SprayWanted asked for."""
-        self._run.climber.spray_granted(now)
+    def spray_granted(self, now: float, sockets: int = OPEN_MANY.sockets) -> None:
+        """The turn that SprayWanted asked for; this end may have so many more sockets in it."""
+        self._run.climber.turns.granted(sockets, now)
+        self._stop_deadline(now)
 
     @property
     def rtt(self) -> float | None:
@@ -330,17 +337,30 @@ class End(Outbox):
         if agreed is None:
             return
         link = self._run.linked(agreed, now - self._began, self._datagrams)
-        self._run.climber.stop(keep=agreed.path.via)
+        self._run.climber.stop(keep=[agreed.path.via])
         self._emit(link)
         if self._settings.holds:
             self._enter(State.HOLDING)
             self._held = (agreed.path.via, agreed.path.remote)
             self._keepalive_at = now + self._settings.keepalive
+            self._keep_one_socket(link.via, link.local)
             self._run.stand_by(now)
         else:
             self._enter(State.LINKED)
             self._run.announcer.leave(now)
         self._run.announcer.handle_timer(now)
+
+    def _keep_one_socket(self, via: Via, local: Address) -> None:
+        """A link that is held from a later socket needs the first one of its family no more. To
+        controls this is a new address, for which they ask a proof."""
+        sockets = self._context.sockets
+        if via in sockets:
+            return
+        for old in list(self._context.vias_for(local.family)):
+            self._run.announcer.socket_replaced(old, via)
+            del sockets[old]
+            self._emit(CloseSocket(old))
+        sockets[via] = local
 
     def _start_deadline(self) -> None:
         """The deadline of an end that waits for its partner as long as it takes."""
@@ -348,21 +368,32 @@ class End(Outbox):
         if self._deadline == NEVER and proved_at is not None and patience is not None:
             self._deadline = proved_at + patience
 
+    def _stop_deadline(self, now: float) -> None:
+        """It stands still while this end or its partner waits for a turn, within the bound."""
+        if self._waits_since != NEVER:
+            waited = min(now - self._waits_since, self._may_wait)
+            self._deadline += waited
+            self._may_wait -= waited
+        waits = self._may_wait > 0 and self._run.climber.waits(now)
+        self._waits_since = now if waits else NEVER
+
     @property
     def _silent_at(self) -> float:
         announcer = self._run.announcer
         return self._news.silent_at(announcer.silent_since(self._began), heard=announcer.heard)
 
     def _watch_punching(self, now: float) -> None:
+        self._stop_deadline(now)
         if now >= self._silent_at:
             self._news.silent(self._context.controls)
         run = self._run
         if run.peering.mode_differs:
             self._fail(Reason.PARTNER_MODE, now)
         elif run.peering.nominating:
-            pass  # b may be linked already: a must not give up before its nomination does
+            run.climber.handle_timer(now)
+            # b may be linked already: a must not give up before its nomination does
         elif now >= self._deadline:
-            self._fail(self._why_not_linked(), now)
+            self._fail(self._why_not_linked(now), now)
         elif run.climber.infeasible and not run.peering.any_valid:
             self._fail(Reason.INFEASIBLE, now)
         elif run.peering.futile:
@@ -370,7 +401,9 @@ class End(Outbox):
         else:
             run.climber.handle_timer(now)
 
-    def _why_not_linked(self) -> Reason:
+    def _why_not_linked(self, now: float) -> Reason:
+        if self._run.climber.waits(now):
+            return Reason.SPRAY_QUEUE
         if self._run.peering.any_card_differs:
             return Reason.PARTNER_MODE
         if self._run.peering.any_valid:

@@ -169,11 +169,25 @@ EndEvent = (
 )
 
 
-class SprayWanted(Sign):
-    """The end wants to spray; only one at a time does on a host. When it is its turn, call
-    `spray_granted(now)`; it says `SprayOver` when it is done. Not for users."""
+class Turn(StrEnum):
+    """What the ends of a process do one after the other, because it costs the host much."""
 
-    __slots__ = ()
+    SURVEY = "survey"
+    """A few sockets for a second at most; several ends at a time."""
+    OPEN = "open"
+    """Many sockets, each with a mapping of our NAT."""
+    SPRAY = "spray"
+    """Many probes."""
+
+
+class SprayWanted(NamedTuple):
+    """The end wants a turn. When it is there, call `spray_granted(now, sockets)`; the end says
+    `SprayOver` when it is done. Said again by an end that has the turn: it wants to go on, unless
+    others wait. Not `ready`: it keeps its place in the queue, but could not use the turn now (its
+    partner waits for one). Not for users."""
+
+    turn: Turn
+    ready: bool = True
 
 
 class SprayOver(Sign):
@@ -191,7 +205,7 @@ class LookupWanted(NamedTuple):
 
 
 SocketRequest = OpenSockets | CloseSocket
-Turn = SprayWanted | SprayOver
+TurnRequest = SprayWanted | SprayOver
 
 
 class Registered(NamedTuple):
@@ -266,4 +280,4 @@ class Unmapped(Sign):
 
 
 MappingEvent = Mapped | MappingLost | Unmapped
-Event = EndEvent | ControlEvent | SocketRequest | Turn | LookupWanted | MappingEvent
+Event = EndEvent | ControlEvent | SocketRequest | TurnRequest | LookupWanted | MappingEvent

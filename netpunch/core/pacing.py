@@ -6,17 +6,19 @@ from netpunch.core.machine import NEVER
 
 
 class TokenBucket:
-    """At most `rate` in any one second, and `burst` of them at once."""
+    """At most `rate` in any one second, and `burst` of them at once. A rate below one a second
+    means one in `1 / rate` seconds."""
 
     def __init__(self, rate: float, burst: float) -> None:
-        self._tokens = burst
+        self._tokens = max(burst, 1.0)
         self._updated = 0.0
         self.allow(rate, burst)
 
     def allow(self, rate: float, burst: float) -> None:
         """From now on; what was taken stays taken."""
-        self._refill_rate = rate - burst  # a full bucket and a second's refill make `rate`
-        self._burst = burst
+        self._burst = max(burst, 1.0)  # a bucket that holds less than one would never give one
+        # A full bucket and a second's refill make `rate`.
+        self._refill_rate = max(rate - self._burst, min(rate, 1.0))
 
     def take(self, now: float) -> bool:
         """Whether one more may be sent now; if so it counts as sent."""

@@ -6,6 +6,7 @@ from netpunch.address import Address
 from netpunch.core.bracket import Bracket
 from netpunch.core.checks import Checklist
 from netpunch.core.handoff import Nomination
+from netpunch.core.ladder.budget import QUEUED_SILENCE
 from netpunch.core.machine import NEVER
 from netpunch.wire.card import Card, NatClass
 
@@ -18,6 +19,8 @@ class Partner:
         self.checks = checks
         self.card: Card | None = None
         self.introduced_at = 0.0
+        self.heard_at = 0.0
+        """When control introduced it last."""
         self.observed: Address | None = None
         """Where control sees it, if that may be pinged."""
         self.session_key: bytes | None = None
@@ -29,6 +32,11 @@ class Partner:
         """What its latest card says; UNKNOWN for a class that we don't know."""
         named = NatClass.UNKNOWN if self.card is None else self.card.nat_class
         return NatClass(named) if named in set(NatClass) else NatClass.UNKNOWN
+
+    def queued_until(self) -> float:
+        """Until when it is believed to wait for its turn, if its latest card says so; or NEVER."""
+        queued = self.card is not None and self.card.queued
+        return self.heard_at + QUEUED_SILENCE if queued else NEVER
 
     @property
     def bracket(self) -> Bracket:

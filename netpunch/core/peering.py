@@ -118,6 +118,12 @@ class Peering:
         return any(partner.checks.valid for partner in self.partners.values())
 
     @property
+    def valid_vias(self) -> frozenset[Via]:
+        """The sockets that have a valid path."""
+        partners = self.partners.values()
+        return frozenset(path.via for partner in partners for path in partner.checks.valid)
+
+    @property
     def mode_differs(self) -> bool:
         """Whether a live partner wants to hold where we hand over, or the other way round."""
         return any(
@@ -182,6 +188,7 @@ class Peering:
         if not knock:
             partner.observed = observed or partner.observed
         partner.introduced_at = partner.introduced_at or now
+        partner.heard_at = now
         pings = timing.KNOCK_PINGS if knock else timing.UNPROVED_PINGS
         for candidate in candidates:
             vouched = not knock or candidate.address in card.addresses

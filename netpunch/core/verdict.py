@@ -47,6 +47,12 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
             return _blocked(facts)
         case Reason.INFEASIBLE:
             return _infeasible(facts)
+        case Reason.SPRAY_QUEUE:
+            return (
+                "against a hard NAT one pair of a process is tried at a time, and this one's turn "
+                "did not come in half an hour, here or at the partner: are there pairs that never "
+                "link? Disable them, or run some of the pairs elsewhere"
+            )
         case Reason.NOT_AGREED:
             return (
                 "datagrams pass, but the partner did not confirm the path: does its log say that "

@@ -1,15 +1,31 @@
-"""What hard NATs' probing costs a host, shared by all ends of a process: one rate, and one spray
-at a time."""
+"""What hard NATs cost a host, shared by all ends of a process: one rate of probes, and turns."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
-from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
+from netpunch.core.events import Turn
+from netpunch.core.ladder.budget import (
+    MOST_SOCKETS,
+    OPEN_MANY,
+    PROBE_BURST,
+    PROBE_RATE,
+    SPARE_SOCKETS,
+    SURVEY_SOCKETS,
+    SURVEYS_AT_ONCE,
+    TURN_LEAST_SOCKETS,
+)
 from netpunch.core.pacing import TokenBucket
 
 Granted = Callable[[], None]
+AT_ONCE = {Turn.SURVEY: SURVEYS_AT_ONCE, Turn.OPEN: 1, Turn.SPRAY: 1}
+
+
+class _Waiting(NamedTuple):
+    turn: Turn
+    granted: Granted
+    ready: bool
 
 
 class Probing:
@@ -17,31 +33,63 @@ class Probing:
 
     def __init__(self, rate: float = PROBE_RATE) -> None:
         self.bucket = TokenBucket(rate, _burst(rate))
-        self._owner: object | None = None
-        self._waiting: deque[tuple[object, Granted]] = deque()
+        self.first_sockets: dict[object, int] = {}
+        """How many each end of the process has in any case; ends come and go."""
+        self._having: dict[object, Turn] = {}
+        self._waiting: dict[object, _Waiting] = {}
+        """In the order in which they came."""
 
     def allow(self, rate: float) -> None:
         """Another rate from now on, for ends that are probing, too."""
         self.bucket.allow(rate, _burst(rate))
 
-    def want(self, owner: object, granted: Granted) -> bool:
-        """Asks for the turn to spray; `granted` is called when it is there, if not at once.
-        True if it is: then it is the caller's already."""
-        if self._owner is None or self._owner is owner:
-            self._owner = owner
-            return True
-        self._waiting.append((owner, granted))
-        return False
+    @property
+    def sockets(self) -> int:
+        """How many more an end may open in its turn."""
+        surveys = min(len(self.first_sockets), SURVEYS_AT_ONCE) * SURVEY_SOCKETS
+        left = MOST_SOCKETS - SPARE_SOCKETS - surveys - sum(self.first_sockets.values())
+        return min(max(left, TURN_LEAST_SOCKETS), OPEN_MANY.sockets)
+
+    def has_turn(self, owner: object) -> bool:
+        return owner in self._having
+
+    def want(
+        self, owner: object, granted: Granted, turn: Turn = Turn.OPEN, ready: bool = True
+    ) -> bool:
+        """Asks for a turn, or for another one like the caller's own.
+
+        True: it is the caller's (still). Else `granted` is called when it is, except that an owner
+        who is to make room for others gives back its own first. Who asks again while it waits
+        keeps its place; one that is not `ready` keeps it, too, but lets others pass."""
+        if owner in self._having:
+            return self._next(turn) is None
+        self._waiting[owner] = _Waiting(turn, granted, ready)
+        if not ready or not self._is_free(turn):
+            return False
+        self._give(owner)
+        return True
 
     def over(self, owner: object) -> None:
         """Gives the turn back, or no longer wants it. May be repeated."""
-        self._waiting = deque(entry for entry in self._waiting if entry[0] is not owner)
-        if self._owner is not owner:
+        self._waiting.pop(owner, None)
+        turn = self._having.pop(owner, None)
+        if turn is None or not self._is_free(turn):
             return
-        self._owner = None
-        if self._waiting:
-            self._owner, granted = self._waiting.popleft()
-            granted()
+        following = self._next(turn)
+        if following is not None:
+            self._give(following)()
+
+    def _give(self, owner: object) -> Granted:
+        waiting = self._waiting.pop(owner)
+        self._having[owner] = waiting.turn
+        return waiting.granted
+
+    def _is_free(self, turn: Turn) -> bool:
+        return sum(had is turn for had in self._having.values()) < AT_ONCE[turn]
+
+    def _next(self, turn: Turn) -> object | None:
+        ready = (owner for owner, each in self._waiting.items() if each.turn is turn and each.ready)
+        return next(ready, None)
 
 
 def _burst(rate: float) -> float:

@@ -155,6 +155,7 @@ class Punch:
                 sock.close()
             raise
         self._controls.follow(self._machine, self._driver)
+        self._probing.first_sockets[self] = len(sockets)
         self._driver.open(sockets)
         if "mapped" in self._spec.candidates and isinstance(self._machine, End):
             from netpunch.net.port_mapping import PortMapping
@@ -249,6 +250,7 @@ class Punch:
 
     def _close_driver(self) -> None:
         self._probing.over(self)
+        self._probing.first_sockets.pop(self, None)
         if self._driver is not None:
             self._driver.close()
             self._driver = None
@@ -307,8 +309,9 @@ class Punch:
                 if self._on_payload is not None:
                     self._on_payload(data)
                 return
-            case SprayWanted():
-                event = self._ask_for_turn() or event
+            case SprayWanted(turn, ready):
+                if self._probing.want(self, self._grant_later, turn, ready):
+                    self._grant_later()
             case SprayOver():
                 self._probing.over(self)
             case LookupWanted(silent):
@@ -371,16 +374,15 @@ class Punch:
         told = (detail, refusals(errors, to_control=to_control), tunnel)
         return "; ".join(filter(None, told))
 
-    def _ask_for_turn(self) -> Waiting | None:
-        """What is to be told if another end of this process sprays."""
-        if self._probing.want(self, self._grant_turn):
-            asyncio.get_running_loop().call_soon(self._grant_turn)
-            return None
-        return Waiting(Reason.SPRAY_QUEUE)
+    def _grant_later(self) -> None:
+        """Not from within what another end does, or this one."""
+        asyncio.get_running_loop().call_soon(self._grant_turn)
 
     def _grant_turn(self) -> None:
-        if self._driver is not None and isinstance(self._machine, End):
-            self._machine.spray_granted(clock())
+        if self._driver is None or not self._probing.has_turn(self):
+            return  # it was given back meanwhile
+        if isinstance(self._machine, End):
+            self._machine.spray_granted(clock(), self._probing.sockets)
             self._driver.pump()
 
     def _settle(self, outcome: Linked | NetpunchError) -> None:

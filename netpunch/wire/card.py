@@ -17,6 +17,8 @@ MAX_HOSTS = 6
 MAX_OBSERVED = 4
 NONCE_LENGTH = 12
 _LAYOUT = Struct("!32s8sBBHhBBBB190s")
+_QUEUED = 0x80
+"""In the byte of the NAT class. To an end that does not know this bit the class is unknown."""
 
 
 class NatClass(IntEnum):
@@ -34,7 +36,8 @@ class Card(NamedTuple):
 
     `holds`: netpunch keeps the socket after the link. `bracket_port`/`bracket_step`: where a
     NAT of class HARD_STEP will map next (0 when unknown). `partner_attempt`: the partner's
-    attempt last heard of, or NO_ATTEMPT; it proves that this card is no recording."""
+    attempt last heard of, or NO_ATTEMPT; it proves that this card is no recording. `queued`: the
+    end waits for its turn in a queue of its process, so its partner's patience does not run."""
 
     public_key: bytes
     partner_attempt: bytes
@@ -47,6 +50,7 @@ class Card(NamedTuple):
     hosts: tuple[Address, ...] = ()
     observed: tuple[Address, ...] = ()
     mapped: tuple[Address, ...] = ()
+    queued: bool = False
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -62,7 +66,7 @@ class Card(NamedTuple):
             self.public_key,
             self.partner_attempt,
             self.holds,
-            self.nat_class,
+            self.nat_class | (_QUEUED if self.queued else 0),
             self.bracket_port,
             self.bracket_step,
             self.bracket_count,
@@ -86,8 +90,12 @@ class Card(NamedTuple):
             for i in range(n_direct + n_observed)
         )
         mapped, observed = addresses[n_hosts:n_direct], addresses[n_direct:]
-        card = cls._make([*fields, addresses[:n_hosts], observed, mapped])
-        return card._replace(holds=bool(card.holds))
+        card = cls._make([*fields, addresses[:n_hosts], observed, mapped, False])
+        return card._replace(
+            holds=bool(card.holds),
+            nat_class=card.nat_class & ~_QUEUED,
+            queued=bool(card.nat_class & _QUEUED),
+        )
 
 
 class CardSeal:

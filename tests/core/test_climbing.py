@@ -16,6 +16,7 @@ from netpunch.core.events import (
     Reason,
     SprayOver,
     SprayWanted,
+    Turn,
 )
 from netpunch.core.ladder import budget
 from netpunch.wire import v2
@@ -231,14 +232,17 @@ class TestRandom:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
         climb.bench._drives = False
         climb.bench.run(0.3)
+        climb.bench.end.spray_granted(climb.bench.now)  # the survey's turn
         opened = {20 + n: Address("0.0.0.0", 50020 + n) for n in range(4)}
         climb.bench.end.sockets_opened(opened, climb.bench.now)
         climb.run(5.0)
-        assert climb.bench.events(SprayWanted)
+        assert climb.bench.events(SprayWanted)[-1] == SprayWanted(Turn.SPRAY)
         assert not climb.probes(PathKind.SPRAY)
+        assert climb.bench.own_card().queued, "its partner is told"
         climb.bench.end.spray_granted(climb.bench.now)
         climb.run(1.0)
         assert climb.probes(PathKind.SPRAY)
+        assert not climb.bench.own_card().queued
 
     @pytest.mark.parametrize(
         ("ours", "theirs", "count"),
@@ -272,8 +276,9 @@ class TestRandom:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
         climb.run(2.0)
         assert climb.probes(PathKind.SPRAY)
+        assert len(climb.bench.events(SprayOver)) == 1, "the survey's"
         climb.bench.close()
-        assert climb.bench.event(SprayOver) == SprayOver()
+        assert len(climb.bench.events(SprayOver)) == 2
 
     def test_all_its_sockets_are_closed_in_the_end(self) -> None:
         climb = Climb(RANDOM, NatClass.EASY)
@@ -293,6 +298,81 @@ class TestRandom:
         assert failed.duration < 10.0
 
 
+class TestQueue:
+    """The partner's turn, and ours."""
+
+    def partner_waits(self, climb: Climb, waits: bool) -> None:
+        card = climb.puppet.card(climb.bench.attempt)
+        card = card._replace(nat_class=NatClass.HARD_RANDOM, queued=waits)
+        climb.bench.control_says(climb.bench.introduction(climb.puppet, card=card))
+
+    def run(self, climb: Climb, seconds: float, *, waits: bool) -> None:
+        """Control introduces the partner each second, as it does."""
+        for _ in range(int(seconds)):
+            self.partner_waits(climb, waits)
+            climb.run(1.0)
+
+    def test_nobody_sprays_at_a_partner_that_waits_nor_gives_it_up(self) -> None:
+        climb = Climb(EASY, NatClass.HARD_RANDOM)
+        self.run(climb, 300.0, waits=True)
+        assert not climb.probes(PathKind.SPRAY)
+        assert not climb.bench.events(Failed)
+        assert SprayWanted(Turn.SPRAY, ready=False) in climb.bench.events(SprayWanted)
+        self.run(climb, 3.0, waits=False)
+        assert climb.probes(PathKind.SPRAY)
+
+    def test_a_partner_that_says_no_more_is_not_believed_to_wait(self) -> None:
+        climb = Climb(EASY, NatClass.HARD_RANDOM)
+        self.partner_waits(climb, True)
+        climb.run(budget.QUEUED_SILENCE + 1.0)
+        assert climb.probes(PathKind.SPRAY)
+
+    def test_waiting_has_an_end_and_the_failure_names_it(self) -> None:
+        climb = Climb(EASY, NatClass.HARD_RANDOM)
+        climb.bench.end._may_wait = 50.0
+        self.run(climb, 160.0, waits=True)
+        failed = climb.bench.event(Failed)
+        assert failed.reason is Reason.SPRAY_QUEUE
+        assert failed.duration == pytest.approx(150.0, abs=2.0)
+
+    def test_a_turn_that_others_wait_for_is_given_back_with_all_its_sockets(self) -> None:
+        climb = Climb(RANDOM, NatClass.EASY)
+        climb.run(2.0)
+        bench = climb.bench
+        bench._drives = False
+        climb.run(budget.TURN * (1 + budget.TURN_SPREAD))
+        opened = sum(event.count for event in bench.events(OpenSockets))
+        assert len(bench.events(CloseSocket)) == opened
+        assert len(bench.events(SprayOver)) == 2, "the survey's, and this one"
+        assert bench.events(SprayWanted)[-1] == SprayWanted(Turn.OPEN)
+        assert bench.own_card().queued
+
+    def test_a_new_partner_attempt_takes_the_place_of_the_former_ones_sockets(self) -> None:
+        climb = Climb(RANDOM, NatClass.EASY)
+        for generation in range(8):
+            climb.run(3.0)
+            climb.puppet = climb.bench.puppet(b"partner%d" % (generation % 10))
+            climb.partner_is(NatClass.EASY)
+            opened = sum(event.count for event in climb.bench.events(OpenSockets))
+            closed = len(climb.bench.events(CloseSocket))
+            assert opened - closed <= budget.OPEN_MANY.sockets
+        assert opened > 4 * budget.OPEN_MANY.sockets
+
+    def test_a_turn_that_comes_when_a_path_is_valid_is_not_used(self) -> None:
+        climb = Climb(RANDOM, NatClass.EASY)
+        bench = climb.bench
+        bench.run(0.3)
+        bench._drives = False
+        climb.run(2.0)
+        assert bench.events(SprayWanted)[-1] == SprayWanted(Turn.OPEN)
+        bench.validate(climb.puppet)
+        before = len(bench.events(OpenSockets))
+        bench.end.spray_granted(bench.now)
+        climb.run(0.2)
+        assert len(bench.events(OpenSockets)) == before
+        assert isinstance(bench.told[-1], SprayOver)
+
+
 class TestRate:
     @pytest.mark.parametrize("theirs", NatClass)
     @pytest.mark.parametrize("ours", [EASY, STEP, RANDOM])
@@ -310,13 +390,13 @@ class TestRate:
 def test_a_partner_of_unknown_class_is_taken_for_easy_after_a_while() -> None:
     climb = Climb(RANDOM, NatClass.UNKNOWN)
     climb.run(budget.PARTNER_PATIENCE + 1.0)
-    assert climb.bench.events(SprayWanted)
+    assert SprayWanted(Turn.OPEN) in climb.bench.events(SprayWanted)
 
 
 def test_a_partner_that_makes_up_its_mind_is_climbed_for_at_once() -> None:
     climb = Climb(RANDOM, NatClass.UNKNOWN)
     climb.run(0.6)
-    assert not climb.bench.events(SprayWanted)
+    assert climb.bench.events(SprayWanted) == [SprayWanted(Turn.SURVEY)]
     climb.partner_is(NatClass.EASY)
     climb.run(0.05)
-    assert climb.bench.events(SprayWanted)
+    assert climb.bench.events(SprayWanted)[1:] == [SprayWanted(Turn.OPEN)]

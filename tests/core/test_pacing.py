@@ -47,6 +47,20 @@ def test_after_a_no_it_says_when_to_ask_again() -> None:
         assert bucket.take(now)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0, 1.3, 1.9, 2.0, 2.5])
+def test_a_low_rate_lets_something_through_and_is_kept(rate: float) -> None:
+    bucket, now, taken = TokenBucket(rate, min(BURST, rate / 2)), 0.0, []
+    while now < 200.0:
+        if bucket.take(now):
+            taken.append(now)
+        else:
+            now += bucket.refill + 1e-9
+    assert len(taken) >= 200.0 * min(rate, 1.0)
+    window = max(1.0, 1.0 / rate) - 1e-6
+    for begin in taken:
+        assert sum(begin <= time < begin + window for time in taken) <= max(rate, 1.0)
+
+
 def test_asking_in_vain_costs_nothing() -> None:
     bucket = TokenBucket(RATE, BURST)
     while bucket.take(0.0):

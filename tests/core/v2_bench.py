@@ -207,7 +207,7 @@ class Bench:
             wildcard = "::" if event.family == 6 else "0.0.0.0"
             opened = {via: Address(wildcard, 20000 + via) for via in vias}
             self.end.sockets_opened(opened, self.now)
-        elif isinstance(event, SprayWanted):
+        elif isinstance(event, SprayWanted) and event.ready:
             self.end.spray_granted(self.now)
 
     # Playing the others.

@@ -20,6 +20,7 @@ from netpunch.core.events import (
     Registered,
     SprayOver,
     SprayWanted,
+    Turn,
     Waiting,
 )
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
@@ -334,12 +335,12 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
             )
             await first.open()
             await second.open()
-            first._take_event(SprayWanted())
+            first._take_event(SprayWanted(Turn.SPRAY))
+            second._take_event(SprayWanted(Turn.SPRAY))
             await asyncio.sleep(0)
-            second._take_event(SprayWanted())
             assert granted == [first]
-            assert watcher.events[-1] == Waiting(Reason.SPRAY_QUEUE)
             first._take_event(SprayOver())
+            await asyncio.sleep(0)
             assert granted == [first, second]
             await first.close()
             await second.close()

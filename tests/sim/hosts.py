@@ -18,6 +18,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.lookups import Whereabouts
 from netpunch.core.machine import NEVER, Machine, Transmit
+from netpunch.net.probing import Probing
 from tests.sim.network import (
     DEFAULT_TTL,
     PERFECT,
@@ -59,10 +60,19 @@ class SimHost:
     `clock_offset` is what this host's clock is ahead of network time; machines see the host's.
     Sockets stay bound when a machine finishes: what then arrives is only recorded."""
 
-    def __init__(self, network: Network, name: str, *, clock_offset: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        *,
+        clock_offset: float = 0.0,
+        probing: Probing | None = None,
+    ) -> None:
         self.network = network
         self.name = name
         self.clock_offset = clock_offset
+        self.probing = probing or Probing()
+        """Shared by the hosts whose machines are to be of one process."""
         self.machine: Machine | None = None
         self.told: list[Told] = []
         self.answers: list[Answer] = []
@@ -139,6 +149,7 @@ class SimHost:
         self.finished = False
         self._incarnation += 1
         self._timer_set_for = NEVER
+        self.probing.first_sockets[self] = len(self.sockets)
         self._drain()
 
     def ask(self, action: Callable[[Any, float], None]) -> None:
@@ -153,6 +164,11 @@ class SimHost:
         for via in list(self.sockets):
             self.close(via)
         self._last_via = -1
+        self._leave_probing()
+
+    def _leave_probing(self) -> None:
+        self.probing.over(self)
+        self.probing.first_sockets.pop(self, None)
 
     def told_of(self, kind: type[E]) -> Iterator[tuple[float, E]]:
         """The events of one kind, with the network time at which they were told."""
@@ -207,19 +223,29 @@ class SimHost:
                     via = self.bind(family=family)
                     opened[via] = self.sockets[via]
                 machine.sockets_opened(opened, self.clock())  # type: ignore[attr-defined]
-            case SprayWanted():
-                machine.spray_granted(self.clock())  # type: ignore[attr-defined]
+            case SprayWanted(turn, ready):
+                if self.probing.want(self, self._grant_later, turn, ready):
+                    self._grant_later()
             case SprayOver():
-                pass
+                self.probing.over(self)
             case LookupWanted():
                 self.network.call_at(self.network.now + LOOKUP_TIME, self._tell, self._incarnation)
             case CloseSocket(via):
                 self.close(via)
             case _:
-                self.finished = self.finished or isinstance(event, Finished)
+                if isinstance(event, Finished):
+                    self.finished = True
+                    self._leave_probing()
                 self.told.append(Told(self.network.now, event))
                 if self.on_event is not None:
                     self.on_event(event)
+
+    def _grant_later(self) -> None:
+        self.network.call_at(self.network.now, self._grant)
+
+    def _grant(self) -> None:
+        if self.probing.has_turn(self):
+            self.ask(lambda end, now: end.spray_granted(now, self.probing.sockets))
 
     def _tell(self, incarnation: int) -> None:
         """The machine that asked hears where its controls are."""

@@ -66,7 +66,7 @@ def test_more_addresses_than_a_card_holds_are_malformed(counts: tuple[int, int])
 
 
 def test_an_unknown_nat_class_is_kept_as_a_number() -> None:
-    assert Card.unpack(CARD._replace(nat_class=200).pack()).nat_class == 200
+    assert Card.unpack(CARD._replace(nat_class=100).pack()).nat_class == 100
     assert CARD.nat_class is NatClass.UNKNOWN
 
 
@@ -104,3 +104,20 @@ def test_an_authentic_card_may_be_malformed() -> None:
 
     sealed = SEAL.seal(TooMany(*CARD), ATTEMPT, NONCE)
     assert SEAL.open(sealed, ATTEMPT) is Drop.MALFORMED
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_whether_its_end_waits_for_a_turn_is_told_beside_the_class(queued: bool) -> None:
+    card = CARD._replace(nat_class=NatClass.HARD_RANDOM, queued=queued)
+    assert Card.unpack(card.pack()) == card
+
+
+def test_to_an_end_that_knows_no_queues_the_class_is_unknown() -> None:
+    """Its byte is none that such an end knows, and the rest is as it was."""
+    queued, not_queued = (
+        CARD._replace(nat_class=NatClass.HARD_RANDOM, queued=queued).pack()
+        for queued in (True, False)
+    )
+    differing = [n for n in range(len(queued)) if queued[n] != not_queued[n]]
+    assert len(differing) == 1
+    assert queued[differing[0]] not in set(NatClass)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address
 from netpunch.core.bracket import Bracket
-from netpunch.core.events import Via
+from netpunch.core.events import Turn, Via
 from netpunch.core.ladder import budget
 from netpunch.core.ladder.field import Field
 from netpunch.core.ladder.survey import LATER_QUESTIONS, Survey
@@ -16,11 +16,18 @@ from netpunch.core.partner import Partner
 
 
 class BracketTactic(Tactic):
-    """Makes our own brackets, round by round. The first may be there from the class's survey."""
+    """Makes our own brackets, round by round. The first may be there from the class's survey.
+    One end of a process at a time: their NAT is the same, and each would disturb the others'."""
+
+    turn = Turn.OPEN
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
         super().__init__(field, partner, now)
         self._survey: Survey | None = None
+
+    def cut(self) -> None:
+        super().cut()
+        self._survey = None
 
     def observed(self, echo: bytes, address: Address, now: float) -> bool:
         return self._survey is not None and self._survey.observed(echo, address, now)
@@ -86,11 +93,17 @@ class Diagonal(BracketTactic):
     the one after that. Where nobody else allocates, both rows are what the other one aims at."""
 
     budget = budget.DIAGONAL
+    meets = True
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
         super().__init__(field, partner, now)
+        self.follows = not field.leads
         self._row: list[Via] = []
         self._asked_for_row = False
+
+    def cut(self) -> None:
+        super().cut()
+        self._row, self._asked_for_row = [], False
 
     def begin_round(self) -> Iterable[Probe] | None:
         partner, observed = self._partner, self._partner.observed

@@ -47,10 +47,48 @@ DIAGONAL = Budget(
     rounds=BRACKET_ROUNDS,
     patience=0.5,
 )
-OPEN_MANY = Budget(probes=2 * 256, sockets=256, rounds=2, patience=7.2)
-"""256 open ports of 64,512: of 1,024 probes one hits with 98.3 %. The second round keeps the
-mappings open, and opens those whose first ping was lost."""
-SPRAY = Budget(probes=2 * 1024, rounds=2, patience=1.5)
+SPRAY_ROUNDS = 3
+"""Two suffice for 256 open ports; with the fewer that a process of many ends has, for 152, three
+make it 99.9 %."""
+OPEN_MANY = Budget(probes=SPRAY_ROUNDS * 256, sockets=256, rounds=SPRAY_ROUNDS, patience=7.2)
+"""256 open ports of 64,512: of 1,024 probes one hits with 98.3 %. Later rounds keep the mappings
+open, and open those whose first ping was lost."""
+SPRAY = Budget(probes=SPRAY_ROUNDS * 1024, rounds=SPRAY_ROUNDS, patience=1.5)
+MAPPINGS_LIVE = 20.0
+"""Seconds without a datagram that every NAT's mappings outlive: the shortest time-outs are 30 s."""
 FRESH_PORT = Budget(sockets=1, patience=5.0)
 HOPELESS = Budget(patience=4.0)
 """Then the verdict."""
+
+TURN = 18.0
+"""Seconds after which a turn goes to the next end in the queue, if there is one: two rounds. A
+partner that waits for its own process's spray, too, gets it within one other turn to spray."""
+SPRAY_TURN = 8.0
+"""All probes of a round, and the openers of another end of the process at the same rate."""
+TURN_SPREAD = 0.2
+"""Turns are longer by up to this part, so that two processes whose ends wait for each other
+crosswise do not change turns in step for ever."""
+CROSS_PATIENCE = 1.0
+"""Seconds, up to twice of it, that an end keeps its turn for a partner that waits to open as many,
+while others want it: their partners may be what that one waits for."""
+MOST_CUTS = 8
+"""So often a partner attempt gets another turn after one that was too short."""
+QUEUE_NOTICE = 0.05
+"""Seconds without the turn after which the partner is told: a free turn is there at once."""
+QUEUED_SILENCE = 10.0
+"""A partner that was not introduced for so long (control does so each second) is not believed to
+be waiting any more."""
+LONGEST_QUEUE = 1800.0
+"""Seconds that waiting for turns holds up an end's deadline, in all: 100 pairs that all fail take
+15 minutes."""
+REST = 10.0
+"""Seconds that the other sockets stay open once a path is valid: a nomination takes no longer."""
+
+MOST_SOCKETS = 300
+"""Open at any time, over all ends of a process; with very many ends, what those have anyhow and
+a turn's least."""
+SURVEYS_AT_ONCE = 8
+SPARE_SOCKETS = 16
+"""Outside of turns: a fresh port takes one for the moment in which it replaces the old one."""
+TURN_LEAST_SOCKETS = 128
+"""Half as many open ports: the rounds of a spray still hit one of them with 99.8 %."""

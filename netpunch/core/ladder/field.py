@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from netpunch.address import Address
 from netpunch.core.bracket import Bracket
 from netpunch.core.events import PathKind, Via
+from netpunch.core.ladder.turns import Turns
 from netpunch.core.machine import Random
 from netpunch.core.nat import NatReport
 from netpunch.core.observers import Observers
@@ -22,8 +23,9 @@ class Field:
     none; `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
     `probe(partner, via, address, kind, ttl, now)` sends one ping; `keep_pinging` begins with one
     that only opens our NAT, and goes on with full ones;
-    `share(now)` sends our changed card, `spray_turn(then)` waits for this host's turn,
-    `fresh_port()` begins a new attempt."""
+    `share(now)` sends our changed card, `close_all(partner)` closes what was opened for it, and
+    `fresh_port()` begins a new attempt. `leads`: of two ends that both need a turn, this one takes
+    its own first."""
 
     def __init__(
         self,
@@ -39,8 +41,10 @@ class Field:
         keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None],
         primary: Callable[[], Via | None],
         share: Callable[[float], None],
-        spray_turn: Callable[[Callable[[float], None]], None],
+        close_all: Callable[[Partner], None],
         fresh_port: Callable[[], None],
+        turns: Turns,
+        leads: bool,
         report: NatReport,
     ) -> None:
         self.observers = observers
@@ -54,8 +58,10 @@ class Field:
         self.keep_pinging = keep_pinging
         self.primary = primary
         self.share = share
-        self.spray_turn = spray_turn
+        self.close_all = close_all
         self.fresh_port = fresh_port
+        self.turns = turns
+        self.leads = leads
         self.report = report
         self.bracket = Bracket()
         """These two are in our card."""

@@ -1,5 +1,5 @@
 """Tactics against a NAT that gives every destination a random port: many of them, by the birthday
-paradox. One end at a time on a host."""
+paradox. The hard end takes its turn first, and the easy end then sprays in its own."""
 
 from __future__ import annotations
 
@@ -7,42 +7,38 @@ from collections.abc import Iterable, Mapping
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.events import PathKind, Via
+from netpunch.core.events import PathKind, Turn, Via
 from netpunch.core.ladder import budget
 from netpunch.core.ladder.field import Field
 from netpunch.core.ladder.tactic import Probe, Tactic
-from netpunch.core.machine import NEVER
 from netpunch.core.partner import Partner
 
 FIRST_PORT = 1024
 """NATs take no privileged port."""
 
 
-class SprayTactic(Tactic):
-    """Waits for its turn first."""
-
-    kind = PathKind.SPRAY
-
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
-        self.next_timer = NEVER
-        field.spray_turn(self._begin_with_turn)
-
-    def _begin_with_turn(self, now: float) -> None:
-        self.next_timer = now
-
-
-class OpenMany(SprayTactic):
+class OpenMany(Tactic):
     """Ours is the hard NAT: many ports of it, all open towards the partner. The pings only open
     them: a Linux router would not let the partner use a port that was pinged unasked."""
 
     budget = budget.OPEN_MANY
+    turn = Turn.OPEN
+    kind = PathKind.SPRAY
     probe_ttl = timing.OPENER_TTL
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
         self._sockets: list[Via] = []
         self._asked = False
-        super().__init__(field, partner, now)
+
+    def resume(self, pause: float, now: float) -> None:
+        super().resume(pause, now)
+        if pause > budget.MAPPINGS_LIVE:
+            self._begin_round_anew()
+
+    def cut(self) -> None:
+        super().cut()
+        self._sockets, self._asked = [], False
 
     def begin_round(self) -> Iterable[Probe] | None:
         if self._partner.observed is None:
@@ -63,14 +59,21 @@ class OpenMany(SprayTactic):
             yield via, target
 
 
-class SprayPorts(SprayTactic):
-    """The partner's is: ports of it at random, other ones in every round."""
+class SprayPorts(Tactic):
+    """The partner's is: ports of it at random, other ones in every round. A probe is as good in
+    one turn as in another."""
 
     budget = budget.SPRAY
+    turn = Turn.SPRAY
+    follows = True
+    kind = PathKind.SPRAY
 
     def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        self._tried: set[int] = set()
         super().__init__(field, partner, now)
+        self._tried: set[int] = set()
+
+    def cut(self) -> None:
+        """It goes on with the next probe."""
 
     def begin_round(self) -> Iterable[Probe] | None:
         via, observed = self._field.primary(), self._partner.observed

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from netpunch.address import Address
-from netpunch.core.events import PathKind, Via
+from netpunch.core.events import PathKind, Turn, Via
 from netpunch.core.ladder.budget import Budget
 from netpunch.core.ladder.field import Field
 from netpunch.core.machine import NEVER
@@ -23,6 +23,12 @@ class Tactic(ABC):
     tried again when something changes, and counts as one after its patience."""
 
     budget: Budget
+    turn: Turn | None = None
+    """What it may do only in turn."""
+    follows = False
+    """Whether it takes its turn only once the partner has its own."""
+    meets = False
+    """Whether both ends need the same kind of turn at the same time."""
     kind = PathKind.PREDICTED
     probe_ttl = 0
     """Hops; 0 for the system's default."""
@@ -36,6 +42,8 @@ class Tactic(ABC):
         self._stalls = 0
         self._stalled = False
         self._spent = 0
+        self._spent_before = 0
+        """Until the current round."""
         self._probes: Iterator[Probe] | None = None
         self._unsent: Probe | None = None
 
@@ -47,6 +55,23 @@ class Tactic(ABC):
         """The partner has a later card, or something we waited for is there."""
         if self._stalled:
             self._begin(now)
+
+    def resume(self, pause: float, now: float) -> None:
+        """Goes on after so many seconds in which its clock stood still."""
+        self.next_timer = max(now, self.next_timer + pause)
+
+    def cut(self) -> None:
+        """The turn is over too soon, and all sockets are closed. The next turn makes up for it."""
+        self._begin_round_anew()
+
+    def _begin_round_anew(self) -> None:
+        """The current one does not count. Whoever calls it bounds how often."""
+        if self._rounds and not self._stalled:
+            self._rounds -= 1
+            self._spent = self._spent_before
+        self._probes = self._unsent = None
+        self._stalled = False
+        self.next_timer = 0.0
 
     def handle_timer(self, now: float) -> None:
         if self.exhausted or now < self.next_timer:
@@ -69,6 +94,7 @@ class Tactic(ABC):
         if probes is None:
             return False
         self._rounds += 1
+        self._spent_before = self._spent
         self._probes = iter(probes)
         self._send_probes(now)
         return True

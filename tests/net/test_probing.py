@@ -1,0 +1,93 @@
+"""The turns of a process's ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from netpunch.core.events import Turn
+from netpunch.core.ladder import budget
+from netpunch.net.probing import Probing
+
+
+class Queue:
+    """Ends by name, and who was granted a turn, in order."""
+
+    def __init__(self) -> None:
+        self.probing = Probing()
+        self.granted: list[str] = []
+
+    def want(self, name: str, turn: Turn = Turn.SPRAY, *, ready: bool = True) -> bool:
+        return self.probing.want(name, lambda: self.granted.append(name), turn, ready)
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def test_one_at_a_time_in_the_order_of_asking(queue: Queue) -> None:
+    assert [queue.want(name) for name in "abc"] == [True, False, False]
+    queue.probing.over("a")
+    queue.probing.over("b")
+    assert queue.granted == ["b", "c"]
+
+
+def test_who_opens_does_not_keep_others_from_spraying(queue: Queue) -> None:
+    """Else two processes whose ends need each other crosswise would wait for ever."""
+    assert queue.want("a", Turn.OPEN)
+    assert queue.want("b", Turn.SPRAY)
+
+
+def test_several_survey_at_a_time(queue: Queue) -> None:
+    names = [str(n) for n in range(budget.SURVEYS_AT_ONCE + 1)]
+    assert [queue.want(name, Turn.SURVEY) for name in names].count(True) == budget.SURVEYS_AT_ONCE
+
+
+def test_a_turn_goes_on_until_somebody_else_wants_it(queue: Queue) -> None:
+    assert queue.want("a")
+    assert queue.want("a")
+    queue.want("b")
+    assert not queue.want("a")
+    queue.probing.over("a")
+    assert not queue.want("a"), "it is at the end of the queue"
+    assert queue.granted == ["b"]
+
+
+def test_who_is_not_ready_lets_others_pass_and_keeps_its_place(queue: Queue) -> None:
+    queue.want("a")
+    queue.want("b", ready=False)
+    queue.want("c")
+    queue.want("d")
+    queue.probing.over("a")
+    queue.want("b")
+    queue.probing.over("c")
+    assert queue.granted == ["c", "b"]
+
+
+def test_nobody_ready_leaves_the_turn_free(queue: Queue) -> None:
+    assert not queue.want("a", ready=False)
+    assert queue.want("b")
+
+
+def test_who_no_longer_wants_it_is_passed_over(queue: Queue) -> None:
+    for name in "abc":
+        queue.want(name)
+    queue.probing.over("b")
+    queue.probing.over("b")
+    queue.probing.over("a")
+    assert queue.granted == ["c"]
+    assert queue.probing.has_turn("c")
+
+
+@pytest.mark.parametrize("ends", [1, 30, 100])
+def test_all_sockets_of_a_process_are_within_the_bound(ends: int) -> None:
+    probing = Probing()
+    probing.first_sockets = dict.fromkeys(range(ends), 1)
+    surveys = min(ends, budget.SURVEYS_AT_ONCE) * budget.SURVEY_SOCKETS
+    assert ends + surveys + probing.sockets <= budget.MOST_SOCKETS
+
+
+def test_a_turn_has_a_least_of_sockets_however_many_ends_there_are() -> None:
+    probing = Probing()
+    probing.first_sockets = {0: 1000}
+    assert probing.sockets == budget.TURN_LEAST_SOCKETS
