@@ -36,7 +36,8 @@ class Introduction(NamedTuple):
 
 
 class Announcer:
-    """`registrations` are the dialogues; `lookups` watches over them; `send` queues a datagram."""
+    """`registrations` are the dialogues; `lookups` watches over them; `send` queues a datagram;
+    `tell_conflict(now)` hears that another machine announces this end, too."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Announcer:
         peer: PeerChannel,
         make_card: MakeCard,
         send: Send,
+        tell_conflict: Callable[[float], None],
         random: Random,
     ) -> None:
         self.heard = False
@@ -59,6 +61,7 @@ class Announcer:
         self._peer = peer
         self._make_card = make_card
         self._send = send
+        self._tell_conflict = tell_conflict
         self._random = random
         self._purpose = v2.Purpose.PUNCH
         self._named_attempt = v2.NO_ATTEMPT
@@ -83,6 +86,7 @@ class Announcer:
             peer=context.peer,
             make_card=make_card,
             send=send,
+            tell_conflict=context.tell_conflict,
             random=context.random,
         )
 
@@ -181,9 +185,8 @@ class Announcer:
 
     def receive(
         self, data: bytes, source: Address, now: float
-    ) -> Drop | v2.Waiting | v2.Challenge | Introduction | None:
-        """What a datagram of control's length says; None when there is nothing to do. A
-        challenge is returned if it tells of a conflict."""
+    ) -> Drop | v2.Waiting | Introduction | None:
+        """What a datagram of control's length says; None when there is nothing to do."""
         registration = next((r for r in self._registrations if r.control == source), None)
         if registration is None:
             return Drop.UNEXPECTED_SOURCE
@@ -198,11 +201,13 @@ class Announcer:
         if not pushed and not registration.is_fresh(message.counter):
             return Drop.STALE
         self.heard = True
+        if message.conflict:
+            self._tell_conflict(now)
         if isinstance(message, v2.Introduce):
             return self._introduced(message, registration, now)
         if isinstance(message, v2.Challenge):
             registration.challenged(message.counter, message.cookie, now)
-            return message if message.conflict else None
+            return None
         # Two ends on standby want nothing of each other.
         punching = self._purpose is v2.Purpose.PUNCH
         if pushed:

@@ -16,10 +16,10 @@ from netpunch.core.candidates import (
     partner_candidates,
     reflexive_target,
 )
-from netpunch.core.events import Event, PathKind, Via
+from netpunch.core.events import Event, PathKind, Reason, Via, Waiting
 from netpunch.core.ladder.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.lookups import Lookups, Whereabouts
-from netpunch.core.machine import Random
+from netpunch.core.machine import NEVER, Random
 from netpunch.core.nat import NatReport
 from netpunch.core.nat64 import with_translated
 from netpunch.core.observers import Observers
@@ -55,6 +55,7 @@ class Context:
         self.lookups = Lookups(whereabouts.names, emit, random, now)
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
+        self._conflict_told = -NEVER
         self.seen_inside_by: set[Address] = set()
         """Controls of which SeenInside was told."""
         self._best_hosts = best_hosts(host_addresses)
@@ -71,6 +72,12 @@ class Context:
         self.peer_key = peer_key(settings.secret, pair)
         self.peer = PeerChannel(self.peer_key, pair, end)
         self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
+
+    def tell_conflict(self, now: float) -> None:
+        """Control says that another machine announces this end, too."""
+        if now - self._conflict_told >= timing.CONFLICT_NOTICE:
+            self._conflict_told = now
+            self.emit(Waiting(Reason.ROLE_CONFLICT))
 
     @property
     def controls(self) -> tuple[Address, ...]:

@@ -265,7 +265,8 @@ class ControlV2(Outbox):
             self._emit(Registered(desk.pair.name, desk.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
             self._tell_conflict(desk, displaced.address, source, now)
-        self._introduce(desk, live, source, live.counter, now)
+        conflict = self._in_conflict(desk, now)
+        self._introduce(desk, live, source, live.counter, now, conflict)
         self._tell_standby(desk, live, now)
 
     def _fill(self, live: Live, desk: Desk) -> Live | None:
@@ -307,15 +308,19 @@ class ControlV2(Outbox):
 
     # Answers.
 
-    def _introduce(self, desk: Desk, live: Live, source: Address, counter: int, now: float) -> None:
+    def _introduce(
+        self, desk: Desk, live: Live, source: Address, counter: int, now: float, conflict: int = 0
+    ) -> None:
         """Answers the announcement of a proved end, and tells the partner if that is proved."""
         other = desk.partner.live
         if other is None or other.standing != _PROVED or live.purpose != _PUNCH:
-            return self._send_waiting(desk, live, source, counter, now)
+            return self._send_waiting(desk, live, source, counter, now, conflict=conflict)
         if other.purpose == _PUNCH:
-            self._send_introduction(_INTRODUCE, desk, live, source, other, other.address, counter)
+            self._send_introduction(
+                _INTRODUCE, desk, live, source, other, other.address, counter, conflict=conflict
+            )
         else:
-            self._send_waiting(desk, live, source, counter, now)
+            self._send_waiting(desk, live, source, counter, now, conflict=conflict)
         return self._send_introduction(
             _INTRODUCE, desk.partner, other, other.address, live, source, 0
         )
@@ -392,11 +397,12 @@ class ControlV2(Outbox):
         at: Address,
         counter: int,
         cookie: bytes = v2.NO_COOKIE,
+        conflict: int = 0,
     ) -> None:
         """Tells `live`, at `source`, of `other`, at `at`."""
         partner = _packed(self._as_seen_by(source, at))
         body = _pack_introduce(
-            live.attempt, counter, live.source, other.attempt, partner, other.card, cookie
+            live.attempt, counter, live.source, other.attempt, partner, other.card, cookie, conflict
         )
         self._answer(kind, body, desk, source, live.via)
 
@@ -408,6 +414,7 @@ class ControlV2(Outbox):
         counter: int,
         now: float,
         cookie: bytes = v2.NO_COOKIE,
+        conflict: int = 0,
     ) -> None:
         other, standby = desk.partner.live, v2.NO_ATTEMPT
         if other is not None and other.standing != _PROVED:
@@ -416,7 +423,7 @@ class ControlV2(Outbox):
         if other is not None and other.purpose == _STANDBY:
             standby = other.attempt
         age = v2.NEVER_HEARD if heard is None else min(int((now - heard) * 1000), v2.NEVER_HEARD)
-        body = _pack_waiting(live.attempt, counter, live.source, age, standby, cookie)
+        body = _pack_waiting(live.attempt, counter, live.source, age, standby, cookie, conflict)
         self._answer(_WAITING, body, desk, source, live.via)
 
     def _as_seen_by(self, viewer: Address, address: Address) -> Address:

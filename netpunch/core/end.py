@@ -33,7 +33,6 @@ from netpunch.core.events import (
     Payload,
     Reason,
     Via,
-    Waiting,
 )
 from netpunch.core.ladder.budget import LONGEST_QUEUE, OPEN_MANY
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
@@ -44,7 +43,6 @@ from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.verdict import verdict
 from netpunch.core.waiting_news import WaitingNews
-from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
@@ -134,7 +132,6 @@ class End(Outbox):
         self._datagrams = 0
         """Sent to the partner in earlier attempts."""
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
-        self._conflict_told = -NEVER
         self._keepalive_at = NEVER
         self._next_keepalive = 0.0
         self._run = self._new_run(now, opener=False)
@@ -287,17 +284,10 @@ class End(Outbox):
         drop = None
         if isinstance(answer, Introduction):
             drop = self._introduced(answer, now)
-        elif isinstance(answer, v2.Challenge):
-            self._tell_conflict(now)
         elif answer and self.state is State.PUNCHING:
             self._news.partner_absent(answer.observed, now)
         self._run.announcer.handle_timer(now)
         return drop
-
-    def _tell_conflict(self, now: float) -> None:
-        if now - self._conflict_told >= timing.CONFLICT_NOTICE:
-            self._conflict_told = now
-            self._emit(Waiting(Reason.ROLE_CONFLICT))
 
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
         if self.state is State.HOLDING:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from netpunch.address import Address
-from netpunch.core import timing
 from netpunch.core.announcer import Announcer, Introduction
 from netpunch.core.attempt import Attempt
 from netpunch.core.context import Context
 from netpunch.core.describe import describe
-from netpunch.core.events import Finished, PartnerReturned, Reason, Via, Waiting
+from netpunch.core.events import Finished, PartnerReturned, Via
 from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
 from netpunch.core.machine import NEVER, Outbox, Random
 from netpunch.core.settings import EndSettings
-from netpunch.wire import v2
 from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM
@@ -65,7 +63,6 @@ class Standby(Outbox):
             now=now,
         )
         self._returned = False
-        self._conflict_told = -NEVER
         self._finished = False
         self._announcer = standby_announcer(self._context, now)
 
@@ -83,9 +80,6 @@ class Standby(Outbox):
                 self._emit(PartnerReturned())
             case Introduction():
                 self._drop(Drop.UNEXPECTED)
-            case v2.Challenge() if self._conflict_told + timing.CONFLICT_NOTICE <= now:
-                self._conflict_told = now
-                self._emit(Waiting(Reason.ROLE_CONFLICT))
         self.handle_timer(now)
 
     def next_timer(self) -> float:

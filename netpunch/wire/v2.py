@@ -19,7 +19,8 @@ from netpunch.wire.packed import Malformed, pack_address, unpack_address
 
 ATTEMPT_LENGTH = 8
 NO_ATTEMPT = bytes(ATTEMPT_LENGTH)
-COOKIE_LENGTH = 16
+COOKIE_LENGTH = 15
+"""As many as an introduction has room for."""
 NO_COOKIE = bytes(COOKIE_LENGTH)
 SEALED_CARD_LENGTH = 268
 """12 bytes of nonce, 240 of card, 16 of tag: see `wire.card`."""
@@ -74,7 +75,7 @@ class Waiting(NamedTuple):
     `partner_age` is milliseconds since the partner was last heard (NEVER_HEARD: never);
     `standby_attempt` is the partner's attempt if it is on standby, else NO_ATTEMPT. With a
     `cookie` other than NO_COOKIE, the end's address has yet to be proved: announce again with
-    it, at once."""
+    it, at once. `conflict`: two machines announce this end in turn."""
 
     attempt: bytes
     counter: int
@@ -82,12 +83,13 @@ class Waiting(NamedTuple):
     partner_age: int
     standby_attempt: bytes
     cookie: bytes = NO_COOKIE
+    conflict: int = 0
 
 
 class Introduce(NamedTuple):
     """Control to end: here is your partner, at an address where it has shown to receive.
 
-    `counter` is 0 when nobody asked (pushed); `cookie` as in WAITING."""
+    `counter` is 0 when nobody asked (pushed); `cookie` and `conflict` as in WAITING."""
 
     attempt: bytes
     counter: int
@@ -96,6 +98,7 @@ class Introduce(NamedTuple):
     partner_observed: Address
     card: bytes
     cookie: bytes = NO_COOKIE
+    conflict: int = 0
 
 
 class Knock(Introduce):
@@ -108,7 +111,7 @@ class Knock(Introduce):
 class Challenge(NamedTuple):
     """Control to end: announce again with this cookie, to show that you are where you say.
 
-    `conflict`: two machines announce this end in turn."""
+    `conflict` as in WAITING."""
 
     attempt: bytes
     counter: int
@@ -205,11 +208,11 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: dict[type[Message], Layout] = {
-    Announce: Layout(Kind.ANNOUNCE, Struct("!8sQ16sB268s")),
-    Waiting: Layout(Kind.WAITING, Struct("!8sQ19sI8s16s"), (2,)),
-    Introduce: Layout(Kind.INTRODUCE, Struct("!8sQ19s8s19s268s16s"), (2, 4)),
-    Knock: Layout(Kind.KNOCK, Struct("!8sQ19s8s19s268s16s"), (2, 4)),
-    Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ16sB")),
+    Announce: Layout(Kind.ANNOUNCE, Struct("!8sQ15sB268s")),
+    Waiting: Layout(Kind.WAITING, Struct("!8sQ19sI8s15sB"), (2,)),
+    Introduce: Layout(Kind.INTRODUCE, Struct("!8sQ19s8s19s268s15sB"), (2, 4)),
+    Knock: Layout(Kind.KNOCK, Struct("!8sQ19s8s19s268s15sB"), (2, 4)),
+    Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ15sB")),
     Leave: Layout(Kind.LEAVE, Struct("!8sQ")),
     Observe: Layout(Kind.OBSERVE, Struct("!8s")),
     Observed: Layout(Kind.OBSERVED, Struct("!8s19s"), (1,)),

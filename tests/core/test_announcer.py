@@ -43,6 +43,8 @@ class Bench:
         self.sent: list[tuple[v2.Message, Address]] = []
         self.attempt = Attempt(seeded("attempt"))
         self.holds = False
+        self.conflicts: list[float] = []
+        """When it told of one."""
         registrations = [Registration(control, 0, self.now) for control in controls]
         self.announcer = Announcer(
             self.attempt,
@@ -52,6 +54,7 @@ class Bench:
             peer=PEER_CHANNELS["a"],
             make_card=self._make_card,
             send=self._send,
+            tell_conflict=self.conflicts.append,
             random=nonces.randbytes,
         )
 
@@ -72,7 +75,7 @@ class Bench:
 
     def hear(
         self, message: v2.Message, source: Address = CONTROL, direction: Direction = FROM_CONTROL
-    ) -> Drop | v2.Waiting | v2.Challenge | Introduction | None:
+    ) -> Drop | v2.Waiting | Introduction | None:
         return self.announcer.receive(seal(direction, message), source, self.now)
 
     def waiting(self, counter: int, standby: bytes = v2.NO_ATTEMPT) -> v2.Waiting:
@@ -145,20 +148,20 @@ class TestAnnouncing:
         assert counters == sorted(set(counters))
 
     def test_a_challenge_is_met_at_once_with_its_cookie(self, bench: Bench) -> None:
-        challenge = v2.Challenge(bench.attempt.id, 1, b"c" * 16)
+        challenge = v2.Challenge(bench.attempt.id, 1, b"c" * v2.COOKIE_LENGTH)
         assert bench.hear(challenge) is None
         ((announce, _),) = bench.run()
         assert isinstance(announce, v2.Announce)
-        assert (announce.counter, announce.cookie) == (2, b"c" * 16)
+        assert (announce.counter, announce.cookie) == (2, b"c" * v2.COOKIE_LENGTH)
 
     def test_a_cookie_is_kept_per_control(self) -> None:
         bench = Bench(CONTROL, SECOND)
         bench.run()
-        bench.hear(v2.Challenge(bench.attempt.id, 1, b"c" * 16))
+        bench.hear(v2.Challenge(bench.attempt.id, 1, b"c" * v2.COOKIE_LENGTH))
         cookies = {
             destination: m.cookie for m, destination in bench.run(1.0) if isinstance(m, v2.Announce)
         }
-        assert cookies == {CONTROL: b"c" * 16, SECOND: v2.NO_COOKIE}
+        assert cookies == {CONTROL: b"c" * v2.COOKIE_LENGTH, SECOND: v2.NO_COOKIE}
 
     def test_the_card_tells_where_controls_see_us(self) -> None:
         bench = Bench(CONTROL, SECOND)
@@ -209,13 +212,13 @@ class TestAnswers:
             "introduction": introduction,
             "knock": v2.Knock(*introduction),
         }
-        bench.hear(answers[answer]._replace(cookie=b"k" * 16))
+        bench.hear(answers[answer]._replace(cookie=b"k" * 15))
         assert bench.run()
-        assert bench.last_announcement().cookie == b"k" * 16
+        assert bench.last_announcement().cookie == b"k" * 15
         assert bench.last_announcement().counter == 2
 
     def test_a_pushed_cookie_is_none(self, bench: Bench, puppet: Puppet) -> None:
-        bench.hear(bench.introduce(puppet)._replace(cookie=b"k" * 16))
+        bench.hear(bench.introduce(puppet)._replace(cookie=b"k" * 15))
         bench.run()
         assert bench.last_announcement().cookie == v2.NO_COOKIE
 
@@ -241,9 +244,17 @@ class TestAnswers:
         bench.run(1.0)
         assert bench.last_card().partner_attempt == puppet.attempt
 
-    def test_a_challenge_that_tells_of_a_conflict(self, bench: Bench) -> None:
-        challenge = v2.Challenge(bench.attempt.id, 1, b"k" * 16, conflict=1)
-        assert bench.hear(challenge) == challenge
+    @pytest.mark.parametrize("answer", ["waiting", "introduction", "challenge"])
+    def test_any_answer_may_tell_of_a_conflict(
+        self, bench: Bench, puppet: Puppet, answer: str
+    ) -> None:
+        answers: dict[str, v2.Waiting | v2.Introduce | v2.Challenge] = {
+            "waiting": bench.waiting(1),
+            "introduction": bench.introduce(puppet, 1),
+            "challenge": v2.Challenge(bench.attempt.id, 1, b"k" * 15),
+        }
+        bench.hear(answers[answer]._replace(conflict=1))
+        assert bench.conflicts == [bench.now]
 
     def test_a_card_that_names_our_attempt_is_proof(self, bench: Bench, puppet: Puppet) -> None:
         answer = bench.hear(bench.introduce(puppet, named=bench.attempt.id))
@@ -296,7 +307,7 @@ class TestUnbelievable:
     @pytest.mark.parametrize("counter", [2, 2**64 - 1])
     def test_an_answer_to_nothing_we_said(self, bench: Bench, counter: int) -> None:
         assert bench.hear(bench.waiting(counter)) is Drop.STALE
-        challenge = v2.Challenge(bench.attempt.id, counter, b"c" * 16)
+        challenge = v2.Challenge(bench.attempt.id, counter, b"c" * v2.COOKIE_LENGTH)
         assert bench.hear(challenge) is Drop.STALE
 
     def test_a_message_that_is_none_for_an_announcer(self, bench: Bench) -> None:

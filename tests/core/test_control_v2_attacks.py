@@ -327,7 +327,7 @@ class TestCookies:
     def test_an_unknown_cookie_changes_nothing_where_none_is_needed(
         self, control: ControlV2
     ) -> None:
-        voice = Voice("a", A, b"attempt1", cookie=b"of another boot.")
+        voice = Voice("a", A, b"attempt1", cookie=b"of another boot")
         assert only(v2.Waiting, voice.announce(control, 0.0))
 
     def test_challenges_can_be_asked_for_without_end_and_cost_no_memory(
@@ -445,6 +445,19 @@ class TestRate:
 
 
 class TestDoubles:
+    def test_both_are_told_with_each_registration(self, control: ControlV2) -> None:
+        Voice("b", B, b"attempt2").register(control, 0.0)
+        one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
+        told = []
+        for second in range(3):
+            for voice in (one, other):
+                voice.register(control, float(second))
+                (answer,) = only(v2.Introduce, voice.register(control, float(second))[:1])
+                told.append(answer.conflict)
+        assert told[:2] == [0, 0]
+        answers = one.announce(control, 3.0)
+        assert [each.conflict for each in only(v2.Introduce, answers)] == [1, 0], "not b"
+
     def test_both_are_told_when_they_are_challenged(self, control: ControlV2) -> None:
         one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
         told = []

@@ -18,11 +18,11 @@ PEER = PEER_CHANNELS["a"]
     ("data", "words"),
     [
         (
-            seal(CONTROL.to_control, v2.Announce(ATTEMPT, 7, b"k" * 16, 1, b"c" * 268)),
+            seal(CONTROL.to_control, v2.Announce(ATTEMPT, 7, b"k" * 15, 1, b"c" * 268)),
             "ANNOUNCE attempt=0101010101010101 counter=7 purpose=1",
         ),
         (
-            seal(CONTROL.from_control, v2.Challenge(ATTEMPT, 7, b"k" * 16)),
+            seal(CONTROL.from_control, v2.Challenge(ATTEMPT, 7, b"k" * 15)),
             "CHALLENGE attempt=0101010101010101 counter=7 conflict=0",
         ),
         (

@@ -161,7 +161,7 @@ class TestHolding:
         bench, _ = self.held("a")
         for second in range(100):
             bench.run(1.0)
-            challenge = v2.Challenge(bench.registered, bench.counter(), b"k" * 16, second % 2)
+            challenge = v2.Challenge(bench.registered, bench.counter(), b"k" * 15, second % 2)
             bench.control_says(challenge)
         conflicts = [each for each in bench.events(Waiting) if each.reason is Reason.ROLE_CONFLICT]
         assert 1 <= len(conflicts) <= 2

@@ -161,7 +161,7 @@ def test_a_push_makes_no_answer_stale(registration: Registration) -> None:
 def test_a_cookie_is_brought_back_at_once_and_as_often_as_at_first(
     registration: Registration,
 ) -> None:
-    answers = [b"k" * 16]
+    answers = [b"k" * 15]
 
     def answer(now: float) -> None:
         if answers:

@@ -73,12 +73,19 @@ def test_the_layout_is_fixed() -> None:
         Address("2001:db8::1", 6000),
         b"c" * v2.SEALED_CARD_LENGTH,
         b"k" * v2.COOKIE_LENGTH,
+        conflict=1,
     )
-    assert v2.pack(introduce) == bytes.fromhex(
-        "0001020304050607 0102030405060708"
-        "04 c0000201 000000000000000000000000 1388"
-        "08090a0b0c0d0e0f"
-        "06 20010db8000000000000000000000001 1770"
-    ) + (b"c" * v2.SEALED_CARD_LENGTH) + (b"k" * v2.COOKIE_LENGTH)
+    assert (
+        v2.pack(introduce)
+        == bytes.fromhex(
+            "0001020304050607 0102030405060708"
+            "04 c0000201 000000000000000000000000 1388"
+            "08090a0b0c0d0e0f"
+            "06 20010db8000000000000000000000001 1770"
+        )
+        + (b"c" * v2.SEALED_CARD_LENGTH)
+        + (b"k" * v2.COOKIE_LENGTH)
+        + b"\x01"
+    )
     nominate = v2.Nominate(attempt, other, b"sequence", 3, 0x01020304)
     assert v2.pack(nominate) == attempt + other + b"sequence" + b"\x03\x01\x02\x03\x04"

@@ -35,9 +35,21 @@ to_control: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Observe, echoes),
 )
 from_control: st.SearchStrategy[v2.Message] = st.one_of(
-    st.builds(v2.Waiting, attempts, counters, addresses, milliseconds, attempts, cookies),
+    st.builds(
+        v2.Waiting, attempts, counters, addresses, milliseconds, attempts, cookies, bytes_of_one
+    ),
     *(
-        st.builds(kind, attempts, counters, addresses, attempts, addresses, sealed_cards, cookies)
+        st.builds(
+            kind,
+            attempts,
+            counters,
+            addresses,
+            attempts,
+            addresses,
+            sealed_cards,
+            cookies,
+            bytes_of_one,
+        )
         for kind in (v2.Introduce, v2.Knock)
     ),
     st.builds(v2.Challenge, attempts, counters, cookies, bytes_of_one),
