@@ -1,12 +1,14 @@
-"""What `netpunch check` says about the ways that this host's ends take to their controls."""
+"""What `netpunch check` says about this host: addresses and interfaces that the file names and it
+has not, and the ways that its ends take to their controls."""
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from netpunch.config.model import End, HostPort, Part, Site
+from netpunch.config.model import Control, End, HostPort, Part, Site
 from netpunch.tunnels import has_tunnel
 
 if TYPE_CHECKING:
@@ -18,16 +20,45 @@ left alone."""
 
 
 def route_warnings(site: Site, part: Part) -> Iterator[str]:
-    """Complete lines for people, for the ends of `part`."""
+    """Complete lines for people, for what `part` runs."""
     tunnelled = has_tunnel()
     addresses = {control.name: control.address for control in site.controls}
+    for control in part.controls:
+        complaints = _missing_addresses(*control.listen, *control.observe)
+        yield from _warnings(site, control, f"control {control.name}", complaints)
     for end in part.ends:
-        complaints = [_missing_interface(end)]
+        own = (end.local, end.forward.listen) if end.forward else (end.local,)
+        complaints = [*_missing_addresses(*own), _missing_interface(end)]
         if tunnelled:
             complaints += [_tunnel(end, addresses[name]) for name in end.controls]
-        line, column = end.position
-        place = f"{site.path}:{line}:{column}: pairs.{end.pair}.{end.end}"
-        yield from (f"{place}: warning: {each}" for each in complaints if each)
+        yield from _warnings(site, end, f"pairs.{end.pair}.{end.end}", complaints)
+
+
+def _warnings(
+    site: Site, part: Control | End, key: str, complaints: Iterable[str]
+) -> Iterator[str]:
+    line, column = part.position
+    return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in complaints if each)
+
+
+def _missing_addresses(*local: HostPort) -> list[str]:
+    """Not an error: the address may come late, as it does at boot, and `run` waits for it."""
+    hosts = dict.fromkeys(each.host for each in local if each.host)
+    return [
+        f"{host} is no address of this host now: `ip address` shows those that it has"
+        for host in hosts
+        if _is_missing(host)
+    ]
+
+
+def _is_missing(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
 
 
 def _missing_interface(end: End) -> str:

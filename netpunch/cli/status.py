@@ -7,11 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from netpunch.cli.console import put, put_line, tell
 from netpunch.cli.parser import EXIT_CODES, Parser
 from netpunch.errors import (
+    ConfigurationError,
     NetpunchError,
     NotLinkedError,
     PermissionsError,
@@ -59,7 +60,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 def execute(options: argparse.Namespace) -> int:
     answers: list[Mapping[str, Any]] = []
     errors: list[NetpunchError] = []
-    paths, site = find_sockets(options.file, os.environ)
+    paths, site, wrong = find_sockets(options.file, os.environ)
     for path in paths:
         try:
             answer = ask(path)
@@ -70,6 +71,10 @@ def execute(options: argparse.Namespace) -> int:
                 answers.append(answer)
     if site is not None and answers:  # sockets that this user may not ask are other files'
         errors = [error for error in errors if not isinstance(error, PermissionsError)]
+    if wrong is not None:
+        if not answers:
+            raise wrong
+        errors.append(wrong)
     for each in errors:
         tell(f"netpunch status: {each}")
     if not answers and not errors:
@@ -86,22 +91,37 @@ def execute(options: argparse.Namespace) -> int:
     return combined_exit_code(codes)
 
 
-def find_sockets(file: str | None, environ: Mapping[str, str]) -> tuple[list[Path], str | None]:
-    """Where to ask, never nowhere; and the site file (an absolute path) whose processes alone are
-    meant, when others may answer, too. Raises what is wrong with the file, or NotLinkedError."""
+class Found(NamedTuple):
+    """Where to ask."""
+
+    paths: list[Path]
+    """At least one."""
+    site: str | None = None
+    """The site file (an absolute path) whose processes alone are meant, where others may answer,
+    too."""
+    wrong: ConfigurationError | None = None
+    """With that file: what runs was started before, and goes on as it was."""
+
+
+def find_sockets(file: str | None, environ: Mapping[str, str]) -> Found:
+    """Raises NotLinkedError for nowhere, and what prevents the file from being opened."""
     from netpunch.output.status import SOCKET_NAME, default_socket, socket_prefix
 
-    if file is not None and (found := named_socket(Path(file))) is not None:
-        return [found], None
+    wrong = None
+    try:
+        if file is not None and (found := named_socket(Path(file))) is not None:
+            return Found([found])
+    except ConfigurationError as error:
+        wrong = error
     if (default := default_socket(environ)) is not None:
-        return [default], None
+        return Found([default], wrong=wrong)
     usual = usual_sockets(environ)
     if file is not None:
         prefix = socket_prefix(Path(file))
         usual = [path for path in usual if path.name == SOCKET_NAME or path.name.startswith(prefix)]
     if not usual:
-        raise not_found(file)
-    return usual, None if file is None else str(Path(file).resolve())
+        raise wrong or not_found(file)
+    return Found(usual, None if file is None else str(Path(file).resolve()), wrong)
 
 
 def usual_sockets(environ: Mapping[str, str]) -> list[Path]:

@@ -115,17 +115,18 @@ class Cursor(NamedTuple):
         return f"{{{name}}}" if is_null and name != tree.UNNAMED else None
 
     def _unexpected(self, wanted: str) -> Rejected:
+        subject = "" if self.path else "the file "
         match self.node:
             case tree.Broken():
                 return Rejected()
             case tree.Scalar(is_null=True):
-                self.problems.add(self.at, self.path, f"has no value: expected {wanted}")
+                self.problems.add(self.at, self.path, f"{subject}has no value: expected {wanted}")
                 return Rejected()
             case tree.Scalar(text=text):
                 what = f"the text {shown(text)}" if self.is_shown else "a text"
-                return self.reject(f"is {what}: expected {wanted}")
+                return self.reject(f"{subject}is {what}: expected {wanted}")
             case tree.Sequence():
-                return self.reject(f"is a list: expected {wanted}")
+                return self.reject(f"{subject}is a list: expected {wanted}")
             case tree.Mapping(entries=entries) if braces := self._placeholder(entries):
                 return self.reject(f'braces begin a mapping: quote the value, as in "{braces}"')
         return self.reject(f"is a mapping: expected {wanted}")

@@ -85,6 +85,28 @@ def test_another_node(site: Path, capsys: Captured) -> None:
     ]
 
 
+def test_addresses_that_this_host_has_not_are_warned_of(
+    folder: Path, control_key: Path, capsys: Captured
+) -> None:
+    """At an end, its `forward`, and a control; `run` waits for them."""
+    (folder / "site.yaml").write_text(
+        SITE.replace('":5000"', '"203.0.113.1:5000", forward: {listen: "[2001:db8::1]:5001"}', 1)
+        .replace("version: 1", "version: 1\ndefaults: {mode: keep}")
+        .replace('10001"', '10001", listen: "203.0.113.2:10001"')
+        .replace("secret_file: pair.key", "secret_file: control.key")
+        .replace("node: home, ", "secret_file: pair.key, node: home, ")
+    )
+    assert main(["check", "site.yaml", "--node", "vps"]) == 0
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    told = "is no address of this host now: `ip address` shows those that it has"
+    assert [each.split(": ", 1)[1] for each in warnings if told in each] == [
+        f"control vps: warning: 203.0.113.2 {told}",
+        f"pairs.home-office.a: warning: 203.0.113.1 {told}",
+        f"pairs.home-office.a: warning: 2001:db8::1 {told}",
+    ]
+
+
 def test_errors_of_all_files(site: Path, pair_key: Path, folder: Path, capsys: Captured) -> None:
     (folder / "bad.yaml").write_text(SITE.replace('":5000"', "nowhere"))
     assert main(["check", "bad.yaml", "none.yaml", "site.yaml", "--node", "home"]) == 78

@@ -201,6 +201,29 @@ def test_a_site_file_that_is_wrong(folder: Path) -> None:
     assert main(["status", "site.yaml"]) == 78
 
 
+def test_what_runs_is_shown_when_its_site_file_has_become_wrong(
+    site: Path, serve: Serve, capsys: Captured
+) -> None:
+    serve(own_socket(site.parent / "netpunch", site, 1), answer(State.UP, file=site))
+    site.write_text("")
+    assert main(["status", "site.yaml"]) == 78
+    output, errors = capsys.readouterr()
+    assert "1 of 1 pair up" in output
+    assert errors.startswith("netpunch status: site.yaml:1:1: the file is empty: ")
+
+
+def test_others_run_when_the_site_file_has_become_wrong(
+    site: Path, serve: Serve, capsys: Captured
+) -> None:
+    other = site.parent / "other.yaml"
+    serve(site.parent / "netpunch" / "status.sock", answer(State.UP, file=other))
+    site.write_text("")
+    assert main(["status", "site.yaml"]) == 78
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "the file is empty: " in errors
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"[]", b"{}", b"\xff", b"hello\n", answer(State.UP)[:-1]]
 )

@@ -47,7 +47,7 @@ def test_a_scalar() -> None:
     assert told == [
         "f:1:1: this value invalid literal for int() with base 10: 'ten': expected a number"
     ]
-    assert read(number, "[1]")[1] == ["f:1:1: is a list: expected a number"]
+    assert read(number, "[1]")[1] == ["f:1:1: the file is a list: expected a number"]
     assert read(number, "{a: 1}")[1] == ["f:1:1: is a mapping: expected a number"]
     assert read(number, "{a: , b: }")[1] == ["f:1:1: is a mapping: expected a number"]
     assert read(number, "{}")[1] == ["f:1:1: is a mapping: expected a number"]
@@ -57,7 +57,7 @@ def test_quoted_nothing_is_a_text() -> None:
     text = scalar("a text", str)
     assert read(text, '""') == ("", [])
     assert read(text, '"~"') == ("~", [])
-    assert read(text, "~")[1] == ["f:1:1: has no value: expected a text"]
+    assert read(text, "~")[1] == ["f:1:1: the file has no value: expected a text"]
 
 
 def test_lists_tell_of_every_item() -> None:
