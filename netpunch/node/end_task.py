@@ -246,7 +246,10 @@ class EndTask:
 
     async def _publish(self, described: Published) -> Published:
         """Once the port is free, for whoever waits for the files binds it. A stop waits, too: what
-        is being written can be withdrawn only afterwards."""
+        is being written can be withdrawn only afterwards. Nothing to write needs no thread, and
+        no link is lost for the lack of one."""
+        if described.env_file is None and not self.end.files:
+            return described
         from netpunch.node.publish import publish
 
         write = partial(publish, self.end, described)

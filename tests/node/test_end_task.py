@@ -343,6 +343,26 @@ def test_stopped_while_files_are_written(
     run(main())
 
 
+@pytest.mark.parametrize(("env_file", "code"), [("off", 0), ("a.env", 75)])
+def test_a_link_needs_a_thread_only_to_write_files(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_file: str, code: int
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        told = Told()
+        async with control() as address, partner(address):
+            end = made(tmp_path, told, address, env_file=env_file)
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            await asyncio.wait_for(end.start(), TIMEOUT)
+        assert end.exit_code == code
+        assert len(told.of("pair.up")) == 1
+        assert [each["reason"] for each in told.of("pair.failed")] == ["resources"] * (code != 0)
+
+    run(main())
+
+
 def test_stopped_before_it_began(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         for mode, code in (("once", 75), ("keep", 0)):
@@ -365,7 +385,7 @@ def test_a_bug_does_not_disturb_who_stops_it(
 
     async def main() -> None:
         async with control() as address, partner(address):
-            end = made(tmp_path, Told(), address)
+            end = made(tmp_path, Told(), address, env_file="a.env")
             task = end.start()
             await asyncio.wait([task])
             await end.stop()
