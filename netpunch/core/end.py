@@ -233,12 +233,15 @@ class End(Outbox):
         """Stops: tells the controls and the partner of a held link, then emits Finished. May be
         repeated; when a link is being handed over or everything has ended, that goes on as it
         was."""
+        if self.state is State.HOLDING:
+            self._byes = Repeat(timing.BYE_COUNT, timing.BYE_INTERVAL, now)
         if self.state in (State.PUNCHING, State.HOLDING):
-            if self.state is State.HOLDING and not self._run.peering.ended_by_partner:
-                self._byes = Repeat(timing.BYE_COUNT, timing.BYE_INTERVAL, now)
-            self._enter(State.CLOSING)
-            self._run.climber.stop()
-            self._run.announcer.leave(now)
+            self._stop(now)
+
+    def _stop(self, now: float) -> None:
+        self._enter(State.CLOSING)
+        self._run.climber.stop()
+        self._run.announcer.leave(now)
 
     # Attempts.
 
@@ -317,7 +320,7 @@ class End(Outbox):
             self._run.consider_climbing(now)
         if self.state is State.HOLDING and self._run.peering.ended_by_partner:
             self._emit(Lost("the partner has ended it", ended=True))
-            self.close(now)
+            self._stop(now)
         return drop
 
     # Punching: its outcomes.
@@ -417,7 +420,7 @@ class End(Outbox):
         retry = min(timing.KEEPALIVE_RETRY, interval / timing.KEEPALIVE_TRIES)
         if peering.unanswered >= timing.SILENT_KEEPALIVES * timing.KEEPALIVE_TRIES:
             self._emit(Lost(f"{timing.SILENT_KEEPALIVES} keepalives without an answer"))
-            self.close(now)
+            self._stop(now)  # and no goodbye: the partner is to find the same cause
         elif peering.unanswered == 0 and now < self._next_keepalive:
             self._keepalive_at = self._next_keepalive  # the last one was answered
         else:

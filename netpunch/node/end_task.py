@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netpunch.config.model import End
-from netpunch.core.events import Linked, Lost, PartnerReturned
+from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
 from netpunch.errors import (
     HookError,
     NetpunchError,
@@ -28,6 +28,7 @@ from netpunch.errors import (
     lacks_told,
 )
 from netpunch.net.controls import ControlAt
+from netpunch.net.observer import Datagram
 from netpunch.net.punch import Punch
 from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 JITTER = 0.2
 """Retries are spread by this part of their pause, so that a fleet does not march in step."""
+DOUBLED_FOR = 60.0
+"""Seconds after control has said that another machine announces this end, too: the two end each
+other's links, so neither begins anew at once. Control says so as long as both are there."""
 QUICK_END = 10.0
 """Seconds: a command that ended sooner did not work, and is not started again at once."""
 FAILED_CHECKS = 2
@@ -84,6 +88,7 @@ class EndTask:
         self._reports = EndReports(end, services)
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
+        self._doubled_until = 0.0
         self._partner_wants = False
         """Whether the partner wants to punch anew: then no check keeps it waiting."""
         self._forwarder: Forwarder | None = None
@@ -135,11 +140,18 @@ class EndTask:
         else:
             if loss is not None and loss.quick:
                 failed = loss.reason
+            elif asyncio.get_running_loop().time() < self._doubled_until:
+                failed = Reason.ROLE_CONFLICT
         if failed is not None:
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             pause = self.end.retry_after * spread
             self._reports.retries_in(pause, failed)
             await asyncio.sleep(pause)
+
+    def _observe(self, seen: Datagram | Event) -> None:
+        if isinstance(seen, Waiting) and seen.reason is Reason.ROLE_CONFLICT:
+            self._doubled_until = asyncio.get_running_loop().time() + DOUBLED_FOR
+        self._reports.observe(seen)
 
     async def _round(self) -> Loss | None:
         """One link; raises what went wrong, after it was reported and the `fail` hook has run."""
@@ -163,7 +175,7 @@ class EndTask:
         self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._reports.warn)
         attempt = Punch(
             punch_spec(self.end, self.secret, self.controls),
-            self._reports.observe,
+            self._observe,
             trace=services.trace,
             probing=services.probing,
             on_payload=None if forwarder is None else forwarder.deliver,
@@ -320,7 +332,7 @@ class EndTask:
 
         watch = StandbyWatch(
             punch_spec(self.end, self.secret, self.controls),
-            self._reports.observe,
+            self._observe,
             trace=self._services.trace,
         )
         earliest = asyncio.get_running_loop().time() + self._standby_pause

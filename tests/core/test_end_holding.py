@@ -69,6 +69,7 @@ class TestHolding:
         bench.run(2 * self.KEEPALIVE)
         assert bench.events(Lost)
         assert bench.told[-1] == Finished()
+        assert not bench.all(v2.Bye), "the partner is to find the same cause"
         assert len(bench.all(v2.Leave)) == timing.LEAVE_COUNT
         lost_after = max(t.time for t in bench.sent) - answered_at
         assert 3 * self.KEEPALIVE < lost_after < 5 * self.KEEPALIVE
