@@ -17,6 +17,7 @@ from netpunch._version import __version__
 
 if TYPE_CHECKING:
     from netpunch.address import Address
+    from netpunch.api.calls import Link, punch, serve_control
     from netpunch.core.classic_control import ClassicControl
     from netpunch.core.classic_end import ClassicEnd
     from netpunch.core.control import ControlNode
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         ResourcesError,
         UsageError,
     )
-    from netpunch.library.api import Link, punch, serve_control
     from netpunch.net.observer import Datagram, Observer
     from netpunch.reasons import Reason
 
@@ -75,7 +75,7 @@ _HOMES = {
     "Failed": "netpunch.core.events",
     "Finished": "netpunch.core.events",
     "Introduced": "netpunch.core.events",
-    "Link": "netpunch.library.api",
+    "Link": "netpunch.api.calls",
     "Linked": "netpunch.core.events",
     "Lost": "netpunch.core.events",
     "MissingFileError": "netpunch.errors",
@@ -95,8 +95,8 @@ _HOMES = {
     "SeenInside": "netpunch.core.events",
     "UsageError": "netpunch.errors",
     "Waiting": "netpunch.core.events",
-    "punch": "netpunch.library.api",
-    "serve_control": "netpunch.library.api",
+    "punch": "netpunch.api.calls",
+    "serve_control": "netpunch.api.calls",
 }
 
 __all__ = [

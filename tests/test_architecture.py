@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "config": {"address", "errors", "redacted", "template"},
     "output": {"address", "errors", "reasons", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
-    "library": {"net", "core", "wire", "config", "address", "errors", "redacted"},
-    "cli": {"", "library", "node", "net", "core", "wire", "config", "output"} | PLAIN,
+    "api": {"net", "core", "wire", "config", "address", "errors", "redacted"},
+    "cli": {"", "api", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }
 """The arrows: wire <- core <- net <- node <- cli; config and output on their own beside them, the
 library's calls beside node.

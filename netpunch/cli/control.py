@@ -44,7 +44,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.library.secret_file import control_key, read_secret_file
+    from netpunch.api.secret_file import control_key, read_secret_file
     from netpunch.wire.classic import LETTERS
 
     pairs: dict[str, bytes] = {}

@@ -67,8 +67,8 @@ def new_key(options: argparse.Namespace) -> str:  # noqa: ARG001 - one signature
 
 
 def key_for_control(options: argparse.Namespace) -> str:
+    from netpunch.api.secret_file import read_secret_file
     from netpunch.config.secrets import Secret, format_key
-    from netpunch.library.secret_file import read_secret_file
     from netpunch.wire.keys import control_key
 
     secret = read_secret_file(options.file, "v2", "control")
@@ -81,7 +81,7 @@ def key_for_control(options: argparse.Namespace) -> str:
 
 
 def fingerprint(options: argparse.Namespace) -> str:
-    from netpunch.library.secret_file import control_key, read_secret_file
+    from netpunch.api.secret_file import control_key, read_secret_file
     from netpunch.wire import keys
 
     secret = read_secret_file(options.file, "v2", "control")

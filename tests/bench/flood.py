@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from netpunch.api.calls import punch
 from netpunch.errors import NetpunchError
-from netpunch.library.api import punch
 from netpunch.net.loop import run
 from netpunch.wire import v2
 from netpunch.wire.envelope import CONTROL_DATAGRAM

@@ -15,8 +15,8 @@ import statistics
 import time
 
 from netpunch.address import Address
+from netpunch.api.calls import serve_control
 from netpunch.core.events import Event, Waiting
-from netpunch.library.api import serve_control
 from netpunch.net.controls import ControlAt
 from netpunch.net.loop import run
 from netpunch.net.observer import Datagram

@@ -1,4 +1,4 @@
-"""netpunch.library.secret_file: secrets named on the command line."""
+"""netpunch.api.secret_file: secrets named on the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from netpunch.api import secret_file
+from netpunch.api.secret_file import read_secret_file
 from netpunch.config.secrets import parse_key
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
-from netpunch.library import secret_file
-from netpunch.library.secret_file import read_secret_file
 from netpunch.wire import keys
 from tests.cli.conftest import secret
 

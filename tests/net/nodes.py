@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from netpunch.address import Address
+from netpunch.api.calls import serve_control
 from netpunch.core.events import Event
-from netpunch.library.api import serve_control
 from netpunch.net.controls import ControlAt
 from netpunch.net.observer import Datagram
 from netpunch.net.punch import PunchSpec

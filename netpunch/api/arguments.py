@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 from netpunch.address import canonical_host
+from netpunch.api import secret_file
 from netpunch.config import values
 from netpunch.config.readers import KEY_PREFIXES
 from netpunch.config.schema import closest
 from netpunch.config.secrets import KEY_SIZE, Role, Secret, decode
 from netpunch.errors import UsageError
-from netpunch.library import secret_file
 from netpunch.wire.classic import LETTERS
 
 Protocol = Literal["v2", "classic"]

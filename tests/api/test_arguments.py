@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netpunch
+from netpunch.api import arguments
 from netpunch.config.secrets import Secret, format_key
 from netpunch.errors import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from netpunch.errors import (
     PermissionsError,
     UsageError,
 )
-from netpunch.library import arguments
 from netpunch.wire.keys import control_key
 
 SECRET = bytes(range(32))

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 from netpunch.address import Address
+from netpunch.api import arguments
 from netpunch.config.values import HIGHEST_PORT
 from netpunch.core.classic_control import ClassicControl
 from netpunch.core.control import ControlNode
 from netpunch.core.control_v2 import ControlV2
 from netpunch.errors import UsageError
-from netpunch.library import arguments
 from netpunch.net.controls import ControlAt
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Observer
