@@ -88,7 +88,8 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
         ended = home.wait_for("hook.end", hook="down")
         assert ended["outcome"] == "failed"
         assert ended["err"] == f"{site.folder}/hook: Too many open files; {ADVICE}"
-        failed = home.wait_for("pair.failed", 2)
+        failed = home.wait_for("pair.failed")
+        home.wait_for("pair.failed", 2)
         assert failed["reason"] == "resources"
         assert failed["err"] == f"127.0.0.1:0 cannot be bound: Too many open files; {ADVICE}"
     office = site.run_node("office")

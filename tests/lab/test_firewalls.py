@@ -129,7 +129,8 @@ def test_a_control_whose_firewall_refuses_its_answers(alone: Alone) -> None:
     control.wait_for("control.ready")
     ends = [alone.start(node) for node in ("home", "office")]
     for end in ends:
-        assert "err" not in end.wait_for("pair.waiting"), "nobody refuses what they send"
+        waiting = end.wait_for("pair.waiting")
+        assert REFUSED not in waiting["err"], "nobody refuses what they send"
     [status] = alone.status()["controls"]
     assert status["send_errors"]["EPERM"] > 0
     counted = 'netpunch_control_send_errors_total{control="vps",error="EPERM"}'
