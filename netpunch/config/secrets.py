@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from netpunch.config.files import read_regular
 from netpunch.config.model import Protocol, SecretSource, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
-from netpunch.config.source import Source
+from netpunch.config.source import source_of
 from netpunch.errors import PermissionsError, lack_behind
 from netpunch.redacted import redacted
 
@@ -153,7 +153,7 @@ class _Place(NamedTuple):
         return self.key.split(".")[1]
 
     def problem(self, message: str) -> Problem:
-        text = Source(str(self.site.path), self.site.source)
+        text = source_of(str(self.site.path), self.site.source)
         return problem_at(text, self.source.position, self.key, message)
 
     def error(self, message: str) -> SiteError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from netpunch.config.model import Position
 from netpunch.config.secrecy import hidden, stars, without_secret
@@ -67,6 +68,13 @@ class Source:
         window = line[left : left + _EXCERPT_WIDTH]
         visible = "".join(char if char.isprintable() else " " for char in window)
         return f"{visible.rstrip()}\n{' ' * (caret - left)}^"
+
+
+@lru_cache(maxsize=1)
+def source_of(file: str, text: str) -> Source:
+    """That of a site file which is read already; one for all that is to be said of it, as hiding
+    the secrets of a large file takes a while. Nobody hides more in it."""
+    return Source(file, text)
 
 
 def position_of(text: str, offset: int) -> Position:

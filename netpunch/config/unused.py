@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from netpunch.config.model import End, Site
 from netpunch.config.problems import Problem, problem_at
-from netpunch.config.source import Source
+from netpunch.config.source import source_of
 
 HELD = (
     "warning: nothing will use this link: netpunch holds it, and relays for no program. Add "
@@ -28,7 +28,7 @@ def unused_links(site: Site, ends: Iterable[End]) -> Iterator[Problem]:
     perhaps."""
     for end in ends:
         if end.mode == "keep" and (message := _complaint(end)) is not None:
-            source = Source(str(site.path), site.source)
+            source = source_of(str(site.path), site.source)
             yield problem_at(source, end.position, f"pairs.{end.pair}.{end.end}", message)
 
 
