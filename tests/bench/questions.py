@@ -44,8 +44,8 @@ class Announcer:
     def take(self, answer: bytes) -> v2.Message | None:
         """What control says, if that is what this is; a cookie is kept."""
         message = self.channel.from_control.open(answer)
-        if isinstance(message, v2.Challenge):
-            self.cookie = message.cookie
+        if isinstance(message, v2.Waiting | v2.Introduce | v2.Challenge):
+            self.cookie = message.cookie if message.cookie != v2.NO_COOKIE else self.cookie
         return message if isinstance(message, v2.Message) else None
 
 
