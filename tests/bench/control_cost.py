@@ -42,6 +42,7 @@ from tests.bench.questions import (
     CLASSIC,
     CLASSIC_SECRET,
     PAIRS,
+    Announcer,
     announcements,
     classic_announcements,
     forged,
@@ -85,6 +86,13 @@ class Client:
         self._target = Address(*self._sock.getpeername())
         self._sender = Sender(socket.AF_INET, MAX_DATAGRAM)
         self._receiver = Receiver(socket.AF_INET, MAX_DATAGRAM)
+
+    def register(self, voices: Iterable[Announcer]) -> None:
+        """They prove their addresses: what else they say from here is answered as usual."""
+        for voice in voices:
+            for _ in range(2):  # the second one brings the cookie
+                self._sock.send(voice.announcement())
+                voice.take(self._sock.recv(MAX_DATAGRAM))
 
     def saturate(self, datagrams: Datagrams) -> Cost:
         return self._measure(len(datagrams), lambda: self._stream(datagrams, WINDOW))
@@ -178,8 +186,10 @@ def whole_windows(count: int) -> int:
 def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
     """Every round measures everything once, one after the other."""
     costs: dict[str, list[Cost]] = {}
-    v2_questions, classic_questions = announcements(), classic_announcements()
-    one_pair, all_pairs = announcements(list(PAIRS)[:1]), announcements()
+    voices = [Announcer(pair) for pair in PAIRS]
+    v2_questions, classic_questions = announcements(voices), classic_announcements()
+    one_pair = announcements([Announcer(next(iter(PAIRS)))])
+    all_pairs = announcements(Announcer(pair) for pair in PAIRS)
     few = count // 16
     with ExitStack() as stack:
         bare = Client(stack.enter_context(server(echo)))
@@ -187,6 +197,7 @@ def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
         target = stack.enter_context(server(control, PAIRS, CLASSIC))
         stack.enter_context(classic_partner(target.port))
         node = Client(target)
+        node.register(voices)
         pin(GENERATOR_CORE)
         for _ in range(rounds):
             time.sleep(PAUSE)
@@ -237,12 +248,14 @@ def report(costs: dict[str, list[Cost]]) -> None:
 def profile(what: str, count: int) -> None:
     with server(control, PAIRS, CLASSIC, True) as target, classic_partner(target.port):
         node = Client(target)
+        voices = [Announcer(pair) for pair in PAIRS]
+        node.register(voices)
         if what == "classic":
             node.saturate(take(classic_announcements(), count))
         elif what == "v2":
-            node.saturate(take(announcements(), count))
+            node.saturate(take(announcements(voices), count))
         else:
-            node.flood(flood(announcements(), announcements(list(PAIRS)[:1]), count))
+            node.flood(flood(announcements(voices), announcements(voices[:1]), count))
 
 
 def main() -> None:

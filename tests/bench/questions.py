@@ -49,9 +49,9 @@ class Announcer:
         return message if isinstance(message, v2.Message) else None
 
 
-def announcements(pairs: Iterable[str] = PAIRS) -> Iterator[bytes]:
+def announcements(voices: Iterable[Announcer]) -> Iterator[bytes]:
     """Of waiting ends, one after the other."""
-    voices = [Announcer(pair) for pair in pairs]
+    voices = list(voices)
     while True:
         for voice in voices:
             yield voice.announcement()
