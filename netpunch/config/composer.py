@@ -79,7 +79,7 @@ class _Composer:
             self._last = Position(1, 1)
             self._abandon(
                 "the file is empty: expected `version: 1`, `control` and `pairs`; "
-                "configs/home-office.yaml, in the sources, is an example to begin with"
+                "configs/site.yaml, in the sources, is an example to begin with"
             )
         root = self._node(next(self._events), 1)
         next(self._events)  # the end of the document

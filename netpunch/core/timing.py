@@ -43,7 +43,7 @@ REMEMBERED_ATTEMPTS = 8
 PING_FAST_INTERVAL = 0.05
 PING_FAST_FOR = 1.0
 PING_INTERVAL = 0.2
-"""Dense while both ends begin, then sparing; PROTOCOL's figures."""
+"""Dense while both ends begin, then sparing: docs/protocol.md's figures."""
 UNPROVED_PINGS = 3
 """To a host of an introduced partner attempt that may be a recording: what a recording makes us
 send is no more than three datagrams. One that is alive proves itself within a round trip."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,8 @@ T = TypeVar("T")
 
 NETNS_DIRECTORY = Path("/run/netns")
 """Where `ip netns add` pins namespaces by name."""
+NETNS_FILES = Path("/etc/netns")
+"""`ip netns exec` binds the files in its subfolder NAME over those in /etc."""
 CLONE_NEWNET = 0x40000000
 """setns(2): the file must be a network namespace."""
 COMMAND_SECONDS = 10
@@ -72,6 +76,17 @@ class Namespace:
     def open_socket(self, family: int, kind: int) -> socket.socket:
         """An unbound socket of this namespace."""
         return self._inside(lambda: socket.socket(family, kind))
+
+    @contextmanager
+    def hosts_file(self, line: str) -> Iterator[None]:
+        """All the names that programs in it resolve, besides localhost: one line of /etc/hosts."""
+        folder = NETNS_FILES / self.name
+        folder.mkdir(parents=True)
+        try:
+            (folder / "hosts").write_text(f"127.0.0.1 localhost\n{line}\n")
+            yield
+        finally:
+            shutil.rmtree(folder)
 
     def delete(self) -> None:
         """Remove it with everything in it; what still runs there is killed."""

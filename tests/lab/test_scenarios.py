@@ -6,7 +6,6 @@ ports exchange nonces by the reported addresses.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,7 +157,7 @@ def test_an_ipv6_only_host_links_through_nat64(lab: Lab, site: Site, prefix: str
     home = ipv6_only(lab.host("home", router), router)
     site.place(lab.server("vps"), home, behind_router(lab, "office"))
     site.start_control()
-    with translating(router, prefix), hosts_file(home, f"{prefix}c000:aa ipv4only.arpa"):
+    with translating(router, prefix), home.namespace.hosts_file(f"{prefix}c000:aa ipv4only.arpa"):
         site.assert_linked(site.start("home"), site.start("office"), "observed")
 
 
@@ -187,18 +186,6 @@ def translating(router: Router, prefix: str) -> Iterator[None]:
     finally:
         process.kill()
         process.communicate()
-
-
-@contextmanager
-def hosts_file(host: Host, line: str) -> Iterator[None]:
-    """What the host knows of names: nothing else."""
-    folder = Path("/etc/netns", host.namespace.name)
-    folder.mkdir(parents=True)
-    try:
-        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{line}\n")
-        yield
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:

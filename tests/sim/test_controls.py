@@ -28,7 +28,7 @@ from tests.sim.test_standby import EVENTUALLY, SOON, hears, on_standby
 
 SEEDS = range(150)
 WAITING_INTERVAL, ANNOUNCE_RETRY = 15.0, 1.0
-"""Seconds between an end's announcements, and after one without an answer (PROTOCOL.md)."""
+"""Seconds between an end's announcements, and after one without an answer (docs/protocol.md)."""
 USUAL = 1.0
 """Seconds; what any of these networks needs at most once both ends are registered."""
 SILENT_SURVEY = 3.5

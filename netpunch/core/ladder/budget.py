@@ -1,5 +1,5 @@
-"""What each rung may spend, for one partner attempt, whoever asks for more. PROTOCOL's figures,
-checked in the simulator (`python -m tests.sim.matrix`)."""
+"""What each rung may spend, for one partner attempt, whoever asks for more: the figures of
+docs/protocol.md, checked in the simulator (`python -m tests.sim.matrix`)."""
 
 from typing import NamedTuple
 

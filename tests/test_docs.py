@@ -1,0 +1,70 @@
+"""The documents: their links lead somewhere, and what they show is valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from netpunch.config import load, select
+from netpunch.config.model import Site
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def prose(document: Path) -> str:
+    """A document without its code blocks."""
+    return FENCE.sub("", document.read_text(encoding="utf-8"))
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """Its code blocks in one language."""
+    found = FENCE.findall(document.read_text(encoding="utf-8"))
+    return [text for named, text in found if named == language]
+
+
+def anchors(document: Path) -> set[str]:
+    """The fragments that GitHub gives its headings, which are all different."""
+    headings = HEADING.findall(prose(document))
+    plain = [re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@by_document
+def test_every_relative_link_of_a_document_leads_to_a_file_and_a_heading(document: Path) -> None:
+    broken = []
+    for path, fragment in LINK.findall(prose(document)):
+        target = document.parent / path if path else document
+        if not target.exists() or (fragment and fragment not in anchors(target)):
+            broken.append(f"{path}#{fragment}")
+    assert not broken
+
+
+@by_document
+def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path) -> None:
+    for text in blocks(document, "yaml"):
+        if text.startswith("version: 1"):
+            (tmp_path / "site.yaml").write_text(text)
+            assert load(tmp_path / "site.yaml").pairs
+
+
+def test_the_pair_of_a_fleet_has_two_controls(tmp_path: Path) -> None:
+    (text,) = [text for text in blocks(ROOT / "README.md", "yaml") if "shop-1042" in text]
+    (tmp_path / "site.yaml").write_text(text)
+    site = load(tmp_path / "site.yaml")
+    assert site.pairs[0].controls == ("c17", "c03")
+    for node in ("c03", "c17", "till-1042", "warehouse"):
+        assert len(parts_of(site, node)) == 1
+
+
+def parts_of(site: Site, node: str) -> list[object]:
+    part = select(site, node, "any-host", None)
+    return [*part.controls, *part.ends]
