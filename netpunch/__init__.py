@@ -18,11 +18,11 @@ from netpunch._version import __version__
 if TYPE_CHECKING:
     from netpunch.address import Address
     from netpunch.api.calls import Link, punch, serve_control
-    from netpunch.core.classic_control import ClassicControl
-    from netpunch.core.classic_end import ClassicEnd
-    from netpunch.core.control import ControlNode
-    from netpunch.core.control_v2 import ControlV2
-    from netpunch.core.end import End
+    from netpunch.core.classic.control import ClassicControl
+    from netpunch.core.classic.end import ClassicEnd
+    from netpunch.core.control.control import ControlV2
+    from netpunch.core.control.node import ControlNode
+    from netpunch.core.end.end import End
     from netpunch.core.events import (
         AuthRejected,
         CandidateReport,
@@ -61,14 +61,14 @@ _HOMES = {
     "Address": "netpunch.address",
     "AuthRejected": "netpunch.core.events",
     "CandidateReport": "netpunch.core.events",
-    "ClassicControl": "netpunch.core.classic_control",
-    "ClassicEnd": "netpunch.core.classic_end",
+    "ClassicControl": "netpunch.core.classic.control",
+    "ClassicEnd": "netpunch.core.classic.end",
     "ConfigurationError": "netpunch.errors",
-    "ControlNode": "netpunch.core.control",
+    "ControlNode": "netpunch.core.control.node",
     "ControlUnreachableError": "netpunch.errors",
-    "ControlV2": "netpunch.core.control_v2",
+    "ControlV2": "netpunch.core.control.control",
     "Datagram": "netpunch.net.observer",
-    "End": "netpunch.core.end",
+    "End": "netpunch.core.end.end",
     "EndSettings": "netpunch.core.settings",
     "Event": "netpunch.core.events",
     "Expired": "netpunch.core.events",

@@ -90,7 +90,7 @@ def _imported(module: str, name: str) -> str:
 
 
 def part(module: str) -> str:
-    """`core` of `netpunch.core.end`, `errors` of `netpunch.errors`."""
+    """`core` of `netpunch.core.end.end`, `errors` of `netpunch.errors`."""
     return module.split(".")[1] if "." in module else ""
 
 

@@ -12,9 +12,9 @@ from typing import Literal, cast
 from netpunch.address import Address
 from netpunch.api import arguments
 from netpunch.config.values import HIGHEST_PORT
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
 from netpunch.errors import UsageError
 from netpunch.net.controls import ControlAt
 from netpunch.net.listener import Listener

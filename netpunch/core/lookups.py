@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netpunch.address import Address
+from netpunch.core.end.nat64 import Nat64
+from netpunch.core.end.registration import Registration
 from netpunch.core.events import Event, LookupWanted
 from netpunch.core.machine import NEVER, Random
-from netpunch.core.nat64 import Nat64
-from netpunch.core.observers import Observers
-from netpunch.core.registration import Registration
+from netpunch.core.traversal.reflectors import Reflectors
 
 SILENCE = 30.0
 """Seconds: a control that has answered nothing for so long may have moved. Thirty announcements
@@ -37,11 +37,11 @@ NO_NAMES = Names()
 """Controls that were given by their addresses: these don't change."""
 
 
-class Whereabouts(NamedTuple):
+class ControlEndpoints(NamedTuple):
     """Where an end's controls are, and which of their ports tell how our NAT maps."""
 
     controls: tuple[Address, ...]
-    observers: tuple[Observers, ...] = ()
+    observers: tuple[Reflectors, ...] = ()
     names: Names = NO_NAMES
     other_family: tuple[Address, ...] = ()
     """Where controls are in the family in which they are not announced to."""

@@ -10,9 +10,9 @@ from itertools import chain, combinations, count
 from typing import Any, NamedTuple, Protocol
 
 from netpunch.address import Address, is_loopback, is_nat64, is_private
-from netpunch.core.lookups import Names, Whereabouts
-from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
-from netpunch.core.observers import Observers
+from netpunch.core.end.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
+from netpunch.core.lookups import ControlEndpoints, Names
+from netpunch.core.traversal.reflectors import Reflectors
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
 from netpunch.net.driver import Bind, Driver, clock
 from netpunch.net.nat64 import discover, has_route
@@ -56,7 +56,7 @@ ANY_IPV4 = Address(DISCOVERY_HOSTS[0], 9)
 class Follower(Protocol):
     """An end, which wants to know where its controls are."""
 
-    def controls_found(self, whereabouts: Whereabouts, now: float) -> None: ...
+    def controls_found(self, endpoints: ControlEndpoints, now: float) -> None: ...
 
 
 class Controls:
@@ -117,7 +117,7 @@ class Controls:
 
     async def find(
         self, deadline: float | None = None, on_waiting: Callable[[str], None] | None = None
-    ) -> Whereabouts:
+    ) -> ControlEndpoints:
         """The addresses of each control whose name resolves, IPv4 where possible; once there is
         one, the others are waited for no longer than GRACE. `on_waiting` is told what is waited
         for, and since when, as long as there is none.
@@ -138,12 +138,12 @@ class Controls:
                 self._tell_problem(problem)
         for lookup in self._lookups.values():
             lookup.add_done_callback(self._tell_outcome)
-        return self._whereabouts()
+        return self._endpoints()
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where they are, as far as is known."""
-        return self._whereabouts().controls
+        return self._endpoints().controls
 
     def follow(self, end: Follower, driver: Driver) -> None:
         """From now on the end is told whenever some control is found, or is elsewhere. To be
@@ -207,7 +207,7 @@ class Controls:
     def _tell_follower(self) -> None:
         if self._follower is not None:
             end, driver = self._follower
-            end.controls_found(self._whereabouts(), clock())
+            end.controls_found(self._endpoints(), clock())
             driver.pump()
 
     def _looked_up(self, control: ControlAt, lookup: asyncio.Task[str | None]) -> None:
@@ -335,14 +335,14 @@ class Controls:
             self._nat64 = discovery.result()
             self._tell_follower()
 
-    def _whereabouts(self) -> Whereabouts:
+    def _endpoints(self) -> ControlEndpoints:
         places = self._places
         found = {place: control.observe for control in places for place in places[control]}
         names = [control for control in places if not is_literal(control.host)]
         addresses = frozenset(place for control in names for place in places[control])
         unresolved = not all(places[control] for control in names)
         others = (each for each in self._other_family.values() if each is not None)
-        return Whereabouts(
+        return ControlEndpoints(
             tuple(found),
             tuple(observers(found)),
             Names(addresses, unresolved),
@@ -378,7 +378,7 @@ def _in_order(addresses: Sequence[Address]) -> list[Address]:
     return sorted(addresses, key=lambda each: ipaddress.ip_address(each.host).packed)
 
 
-def observers(found: Mapping[Address, int | None]) -> list[Observers]:
+def observers(found: Mapping[Address, int | None]) -> list[Reflectors]:
     """Who can tell how our NAT maps, the best first: both ports of a control, else two controls;
     those that are in our own network last. All are of one family. None on loopback: there is no
     NAT."""

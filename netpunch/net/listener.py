@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from netpunch.address import Address
-from netpunch.core.control import ControlNode
+from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Driver

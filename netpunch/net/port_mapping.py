@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, Unmapped
-from netpunch.core.port_mapping import VIA, PortMapper
+from netpunch.core.portmap.client import VIA, PortMapper
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Bind, Driver, clock
 from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways

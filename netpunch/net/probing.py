@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from netpunch.core.events import Turn
-from netpunch.core.ladder.budget import (
+from netpunch.core.pacing import TokenBucket
+from netpunch.core.traversal.budget import (
     MOST_SOCKETS,
     OPEN_MANY,
     PROBE_BURST,
@@ -16,7 +17,6 @@ from netpunch.core.ladder.budget import (
     SURVEYS_AT_ONCE,
     TURN_LEAST_SOCKETS,
 )
-from netpunch.core.pacing import TokenBucket
 
 Granted = Callable[[], None]
 AT_ONCE = {Turn.SURVEY: SURVEYS_AT_ONCE, Turn.OPEN: 1, Turn.SPRAY: 1}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
-from netpunch.core.end import End
+from netpunch.core.end.end import End
 from netpunch.core.events import (
     Event,
     Failed,
@@ -29,7 +29,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
-from netpunch.core.lookups import NO_NAMES, Whereabouts
+from netpunch.core.lookups import NO_NAMES, ControlEndpoints
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import ControlAt, Controls, local_address
@@ -41,7 +41,7 @@ from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind
 from netpunch.redacted import redacted
 
 if TYPE_CHECKING:
-    from netpunch.core.classic_end import ClassicEnd
+    from netpunch.core.classic.end import ClassicEnd
     from netpunch.net.port_mapping import PortMapping
 
 FAREWELL = 1.0
@@ -169,7 +169,7 @@ class Punch:
             )
             self._mapping.open(locals_.values())
 
-    async def _find_controls(self) -> Whereabouts:
+    async def _find_controls(self) -> ControlEndpoints:
         """What finding them takes is part of the time until the deadline."""
         assert self._controls is not None
         return await self._controls.find(
@@ -256,20 +256,20 @@ class Punch:
             self._driver = None
 
     def _make_machine(
-        self, whereabouts: Whereabouts, sockets: Mapping[Via, Address]
+        self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]
     ) -> End | ClassicEnd:
         spec, now = self._spec, clock()
         deadline = spec.deadline
         if deadline is not None and spec.deadline_from_start:
             deadline = max(0.0, deadline - (now - self._began))
         if spec.protocol == "classic":
-            from netpunch.core.classic_end import ClassicEnd
+            from netpunch.core.classic.end import ClassicEnd
 
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
-                controls=whereabouts.controls,
-                names=whereabouts.names,
+                controls=endpoints.controls,
+                names=endpoints.names,
                 sockets=sockets,
                 deadline=deadline,
                 deadline_from_start=spec.deadline_from_start,
@@ -291,14 +291,14 @@ class Punch:
         )
         return End(
             settings,
-            controls=whereabouts.controls,
-            observers=whereabouts.observers,
-            names=whereabouts.names,
-            other_family=whereabouts.other_family,
-            nat64=whereabouts.nat64,
+            controls=endpoints.controls,
+            observers=endpoints.observers,
+            names=endpoints.names,
+            other_family=endpoints.other_family,
+            nat64=endpoints.nat64,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
-            host_addresses=_own_hosts(whereabouts),
+            host_addresses=_own_hosts(endpoints),
             random=os.urandom,
             now=now,
         )
@@ -394,11 +394,11 @@ class Punch:
             self._end.set_result(end)
 
 
-def _own_hosts(whereabouts: Whereabouts) -> tuple[str, ...]:
+def _own_hosts(endpoints: ControlEndpoints) -> tuple[str, ...]:
     """On a loopback control only the bound addresses matter: that spares the look-up. A name may
     stand for another one later."""
-    on_loopback = all(is_loopback(control.host) for control in whereabouts.controls)
-    if whereabouts.names == NO_NAMES and on_loopback:
+    on_loopback = all(is_loopback(control.host) for control in endpoints.controls)
+    if endpoints.names == NO_NAMES and on_loopback:
         return ()
     from netpunch.net.interfaces import host_addresses
 

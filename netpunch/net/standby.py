@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import os
 
+from netpunch.core.end.standby import Standby
 from netpunch.core.events import Event, Finished, LookupWanted, PartnerReturned, Waiting
 from netpunch.core.settings import EndSettings
-from netpunch.core.standby import Standby
 from netpunch.errors import NetpunchError
 from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import Driver, clock
@@ -66,11 +66,11 @@ class StandbyWatch:
             bound = {via: local_address(sock) for via, sock in sockets.items()}
             families = {local.family for local in bound.values()}
             self._controls = Controls(spec.controls, families, bind=spec.bind)
-            whereabouts = await self._controls.find()
+            endpoints = await self._controls.find()
             self._machine = Standby(
                 EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),
-                controls=whereabouts.controls,
-                names=whereabouts.names,
+                controls=endpoints.controls,
+                names=endpoints.names,
                 sockets=bound,
                 random=os.urandom,
                 now=clock(),

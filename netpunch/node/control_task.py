@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.listener import Listener

@@ -13,7 +13,7 @@ PAUSE = 0.02
 """Seconds after the first datagram: control's answer, when it is near, comes before."""
 
 FOLLOWING = (
-    "netpunch.core.ladder.ladder",
+    "netpunch.core.traversal.escalation",
     "netpunch.net.routes",
     "netpunch.net.standby",
     "netpunch.node.command",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from netpunch.address import is_loopback, is_private
 from netpunch.config.model import Control
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import NetpunchError
 from netpunch.net.resolve import is_literal, resolve

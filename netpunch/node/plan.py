@@ -8,7 +8,7 @@ from netpunch.config.model import Control, End, Pair, Part, Position, Site
 from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.config.unused import surely_unused, unused_links
-from netpunch.core.ladder.budget import PROBE_RATE
+from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.errors import (
     ConfigurationError,
     HookError,

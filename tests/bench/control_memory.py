@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from netpunch.address import Address
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.control.control import ControlV2
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import KEY_LENGTH
 from tests.bench.machine import machine, resident

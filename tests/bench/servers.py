@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, cast
 
 from netpunch.api.calls import serve_control
-from netpunch.core import classic_control
+from netpunch.core.classic import control as classic_control
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.net.loop import loop_factory, run
 from tests.bench.machine import resident

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
-from netpunch.core.end import End
+from netpunch.core.end.end import End
 from netpunch.core.events import Event, Failed, Finished, PartnerReturned, Payload
 from tests.bench.machine import machine
 from tests.sim.nat import FULL_CONE, LINUX, PORT_RESTRICTED_CONE, RANDOM_CONE, RESTRICTED_CONE

@@ -32,12 +32,12 @@ main(sys.argv[1:])
 """
 
 NOT_FOR_ONE_V2_END = (
-    *("netpunch.node.control_task", "netpunch.core.control", "netpunch.core.slots"),
-    *("netpunch.core.classic_end", "netpunch.wire.classic"),
+    *("netpunch.node.control_task", "netpunch.core.control.node", "netpunch.core.control.slots"),
+    *("netpunch.core.classic.end", "netpunch.wire.classic"),
     *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.gateway"),
     *("netpunch.net.forward", "netpunch.node.command", "netpunch.net.standby"),
     *("netpunch.node.publish", "netpunch.node.status", "netpunch.output.metrics"),
-    *("netpunch.core.ladder.ladder", "netpunch.config.display", "netpunch.config.syntax"),
+    *("netpunch.core.traversal.escalation", "netpunch.config.display", "netpunch.config.syntax"),
     *("shutil", "tempfile", "dataclasses", "ctypes"),
     "cryptography.hazmat.backends.openssl.backend",
 )
@@ -94,7 +94,7 @@ def test_the_first_datagram_waits_for_nothing_that_is_not_needed(
     address = '"127.0.0.1:9"'  # nothing is sent: the process ends just before
     site.write_text(site.read_text().replace('"vps.example.net:10001"', address))
     modules = told_modules(AT_FIRST_DATAGRAM, "run", "site.yaml", "--node", "home", cwd=site.parent)
-    assert {"netpunch.core.end", "cryptography", "uvloop"} <= modules
+    assert {"netpunch.core.end.end", "cryptography", "uvloop"} <= modules
     # Python 3.14's traceback, for one, needs dataclasses itself.
     unavoidable = told_modules(LIBRARIES, cwd=site.parent)
     assert not modules.intersection(NOT_FOR_ONE_V2_END) - unavoidable

@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.address import Address
-from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End
+from netpunch.core.control.control import ControlV2
+from netpunch.core.end.end import End
 from netpunch.core.events import Event, Failed, Linked, OpenSockets, Registered
 from netpunch.core.machine import Machine, Transmit
 from netpunch.core.settings import EndSettings

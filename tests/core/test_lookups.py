@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
+from netpunch.core.end.registration import Registration
 from netpunch.core.events import Event, LookupWanted, Waiting
 from netpunch.core.lookups import (
     INTERVAL,
@@ -12,12 +13,11 @@ from netpunch.core.lookups import (
     REVIEW,
     REVIEW_SPREAD,
     SILENCE,
+    ControlEndpoints,
     Lookups,
     Names,
-    Whereabouts,
 )
 from netpunch.core.machine import NEVER
-from netpunch.core.registration import Registration
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from tests.core.v2_bench import Bench, linked
@@ -153,8 +153,8 @@ class TestSilence:
         assert silent.silent_since == BEGAN
 
 
-def moved_to(*controls: Address) -> Whereabouts:
-    return Whereabouts(controls, names=Names(frozenset(controls)))
+def moved_to(*controls: Address) -> ControlEndpoints:
+    return ControlEndpoints(controls, names=Names(frozenset(controls)))
 
 
 def asks(bench: Bench) -> list[Address]:
@@ -236,7 +236,7 @@ class TestMoving:
     def test_names_that_are_found_later_are_asked_too(self) -> None:
         bench = Bench(names=Names(unresolved=True))
         bench.wait()
-        bench.end.controls_found(Whereabouts((CONTROL, MOVED)), bench.now)
+        bench.end.controls_found(ControlEndpoints((CONTROL, MOVED)), bench.now)
         assert asks(bench) == [MOVED, CONTROL]
         assert bench.end.next_timer() != NEVER
 

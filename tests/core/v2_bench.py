@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from netpunch.address import Address
-from netpunch.core.end import End, State
+from netpunch.core.end.end import End, State
+from netpunch.core.end.nat64 import Nat64
 from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
 from netpunch.core.lookups import NO_NAMES, Names
-from netpunch.core.nat64 import Nat64
-from netpunch.core.observers import Observers
 from netpunch.core.settings import EndSettings
+from netpunch.core.traversal.reflectors import Reflectors
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.drop import Drop
@@ -93,7 +93,7 @@ class Bench:
         controls: Sequence[Address] = (CONTROL,),
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
-        observers: Sequence[Observers] = (),
+        observers: Sequence[Reflectors] = (),
         names: Names = NO_NAMES,
         other_family: Sequence[Address] = (),
         nat64: Nat64 | None = None,
@@ -242,7 +242,7 @@ class Bench:
         return Puppet(OTHER[self.name], attempt, **fields)
 
     def observers_see(self, *seen: Address) -> None:
-        """Observers answer what they were asked since they last did, in the order of asking."""
+        """Reflectors answer what they were asked since they last did, in the order of asking."""
         questions = [sent for _, sent in self.sent if isinstance(sent.message, v2.Observe)]
         answers = zip(questions[self._questions_answered :], cycle(seen), strict=False)
         self._questions_answered = len(questions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Event, Via
 from netpunch.core.machine import Machine, Random, Transmit
 from netpunch.wire import v2

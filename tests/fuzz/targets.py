@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from netpunch.address import Address
 from netpunch.config import load
 from netpunch.config.secrets import decode
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.classic_end import ClassicEnd
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.classic.end import ClassicEnd
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
+from netpunch.core.end.end import End
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError

@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from netpunch.address import Address
-from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
-from netpunch.core.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
+from netpunch.core.end.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
+from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
 from netpunch.errors import ControlUnreachableError
 from netpunch.net import controls as controls_module
 from netpunch.net.controls import ControlAt, Controls, observers
@@ -40,12 +40,12 @@ class Follower:
     """An end, and its driver: both only write down what they are told."""
 
     def __init__(self) -> None:
-        self.told: list[Whereabouts] = []
+        self.told: list[ControlEndpoints] = []
         self.pumped = 0
         self._was_told = asyncio.Event()
 
-    def controls_found(self, whereabouts: Whereabouts, now: float) -> None:
-        self.told.append(whereabouts)
+    def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
+        self.told.append(endpoints)
         self._was_told.set()
 
     async def wait_until_told(self) -> None:
@@ -57,7 +57,7 @@ class Follower:
         self.pumped += 1
 
 
-async def again(controls: Controls, *silent: Address) -> list[Whereabouts]:
+async def again(controls: Controls, *silent: Address) -> list[ControlEndpoints]:
     """What an end is told after one more lookup."""
     follower = Follower()
     controls.follow(follower, cast(Driver, follower))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Expired, Registered
 from netpunch.errors import PortInUseError
 from netpunch.net.listener import Listener

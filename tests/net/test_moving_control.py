@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.core import classic_end, lookups, timing
-from netpunch.core.end import End
+from netpunch.core import lookups, timing
+from netpunch.core.classic import end as classic_end
+from netpunch.core.end.end import End
 from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
 from netpunch.net import interfaces
 from netpunch.net.controls import ControlAt

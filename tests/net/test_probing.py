@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.core.events import Turn
-from netpunch.core.ladder import budget
+from netpunch.core.traversal import budget
 from netpunch.net.probing import Probing
 
 

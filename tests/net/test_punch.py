@@ -10,7 +10,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end import End
+from netpunch.core.end.end import End
 from netpunch.core.events import (
     Expired,
     Introduced,

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
 from netpunch.net.listener import Listener
 from netpunch.net.sockets import SocketOptions, bind, queue_drops
 

@@ -11,7 +11,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.config.model import Control, HostPort, Position
-from netpunch.core.control_v2 import ControlV2
+from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import ControlUnreachableError
 from netpunch.net.gateway import Gateway

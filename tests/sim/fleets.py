@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End
+from netpunch.core.control.control import ControlV2
+from netpunch.core.end.end import End
 from netpunch.core.events import Failed, Linked
 from netpunch.core.settings import EndSettings
 from netpunch.net.probing import Probing
 from netpunch.wire.keys import control_key
 from tests.sim.hosts import SimHost
-from tests.sim.machines import SECRET, EndName, whereabouts
+from tests.sim.machines import SECRET, EndName, endpoints
 from tests.sim.nat import HARD_RANDOM, PORT_RESTRICTED_CONE, Nat
 from tests.sim.network import Link, Network, Segment
 from tests.sim.scenarios import CONTROL, CONTROL_PORT, LOCAL_PORT, OBSERVE_PORT
@@ -82,7 +82,7 @@ class FleetEnd(SimHost):
             End(
                 settings,
                 controls=controls,
-                observers=whereabouts(controls, named=False).observers,
+                observers=endpoints(controls, named=False).observers,
                 sockets=self.sockets,
                 host_addresses=self.host_addresses,
                 probe_bucket=self.probing.bucket,

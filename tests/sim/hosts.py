@@ -16,7 +16,7 @@ from netpunch.core.events import (
     SprayWanted,
     Via,
 )
-from netpunch.core.lookups import Whereabouts
+from netpunch.core.lookups import ControlEndpoints
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.net.probing import Probing
 from tests.sim.network import (
@@ -83,7 +83,7 @@ class SimHost:
         self.finished = False
         """Whether the machine told that it needs its sockets no longer."""
         self.on_event: Callable[[Event], None] | None = None
-        self.look_up: Callable[[], Whereabouts] | None = None
+        self.look_up: Callable[[], ControlEndpoints] | None = None
         """What a name server says of the controls."""
         self._places: dict[int, tuple[str, Segment, Attachment]] = {}
         self._by_port: dict[tuple[int, int], Via] = {}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from netpunch.address import Address
-from netpunch.core.classic_control import ClassicControl
-from netpunch.core.classic_end import ClassicEnd
-from netpunch.core.control import ControlNode
-from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End
-from netpunch.core.lookups import NO_NAMES, Names, Whereabouts
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.classic.end import ClassicEnd
+from netpunch.core.control.control import ControlV2
+from netpunch.core.control.node import ControlNode
+from netpunch.core.end.end import End
+from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.wire.keys import control_key
@@ -27,10 +27,10 @@ CLASSIC_SECRET = b"classic secret"
 SLOTS: dict[EndName, str] = {"a": "a", "b": "b"}
 
 
-def whereabouts(controls: list[Address], *, named: bool) -> Whereabouts:
+def endpoints(controls: list[Address], *, named: bool) -> ControlEndpoints:
     """Where controls are, each with its second port. `named`: by name, so that they may move."""
     observers = tuple((each, Address(each.host, each.port + 1)) for each in controls)
-    return Whereabouts(
+    return ControlEndpoints(
         tuple(controls), observers, Names(frozenset(controls)) if named else NO_NAMES
     )
 
@@ -57,7 +57,7 @@ class V2:
         **settings: Any,
     ) -> Machine:
         """`settings` are those of EndSettings."""
-        found = whereabouts(controls, named=named)
+        found = endpoints(controls, named=named)
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
             controls=controls,
@@ -94,7 +94,7 @@ class Classic:
             letter=SLOTS[end],
             secret=self.secret,
             controls=controls,
-            names=whereabouts(controls, named=named).names,
+            names=endpoints(controls, named=named).names,
             sockets=host.sockets,
             deadline=deadline,
             deadline_from_start=deadline_from_start,

@@ -16,8 +16,8 @@ from random import Random
 from typing import Any
 
 from netpunch.address import Address
-from netpunch.core.control_v2 import ControlV2
-from netpunch.core.end import End
+from netpunch.core.control.control import ControlV2
+from netpunch.core.end.end import End
 from netpunch.core.events import CloseSocket, Event, OpenSockets, SprayWanted
 from netpunch.core.machine import NEVER, Machine
 from netpunch.core.settings import EndSettings

@@ -9,9 +9,9 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.core.events import Failed, Linked
-from netpunch.core.lookups import Whereabouts
+from netpunch.core.lookups import ControlEndpoints
 from tests.sim.hosts import SimHost
-from tests.sim.machines import V2, EndName, Protocol, whereabouts
+from tests.sim.machines import V2, EndName, Protocol, endpoints
 from tests.sim.nat import Firewall, Nat, NatBehavior
 from tests.sim.network import Link, Network, Segment
 
@@ -237,9 +237,9 @@ class Scenario:
         self.control_addresses[0] = Address(here, CONTROL_PORT)
         self.start_control()
 
-    def look_up(self) -> Whereabouts:
+    def look_up(self) -> ControlEndpoints:
         """What name servers say."""
-        return whereabouts(self.control_addresses, named=self.setup.named)
+        return endpoints(self.control_addresses, named=self.setup.named)
 
     def randbytes(self, name: str) -> Callable[[int], bytes]:
         """Randomness for a machine, other than any other's."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from netpunch.core.classic_end import LONGEST_ANNOUNCE_GAP
-from netpunch.core.control import ControlNode
+from netpunch.core.classic.end import LONGEST_ANNOUNCE_GAP
+from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Lost, RoleConflict
-from netpunch.core.ladder import budget
+from netpunch.core.traversal import budget
 from tests.sim.hosts import SimHost
 from tests.sim.machines import Classic, Protocol
 from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior

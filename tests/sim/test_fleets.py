@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from netpunch.core.events import PartnerReturned, Reason, Waiting
-from netpunch.core.ladder import budget
+from netpunch.core.traversal import budget
 from tests.sim.fleets import Fleet
 from tests.sim.machines import EndName
 from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE

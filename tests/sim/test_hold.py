@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from netpunch.core.end import End, State
+from netpunch.core.end.end import End, State
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
 from netpunch.core.lookups import INTERVAL, REVIEW
 from tests.sim.hosts import LOOKUP_TIME

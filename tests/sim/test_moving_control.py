@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netpunch.core.events import Introduced
-from netpunch.core.lookups import INTERVAL, REVIEW, REVIEW_SPREAD, Whereabouts
+from netpunch.core.lookups import INTERVAL, REVIEW, REVIEW_SPREAD, ControlEndpoints
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import V2, Classic, Protocol
 from tests.sim.nat import HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
@@ -108,7 +108,7 @@ def lookups_of(run: Scenario, side: Side) -> list[float]:
     """When a side gets answers of name servers."""
     asked: list[float] = []
 
-    def look_up() -> Whereabouts:
+    def look_up() -> ControlEndpoints:
         asked.append(run.network.now)
         return run.look_up()
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.core.control import ControlNode
+from netpunch.core.control.node import ControlNode
+from netpunch.core.end.standby import Standby
 from netpunch.core.events import PartnerReturned
 from netpunch.core.lookups import INTERVAL, REVIEW
 from netpunch.core.settings import EndSettings
-from netpunch.core.standby import Standby
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import PAIR, SECRET
 from tests.sim.nat import HARD_RANDOM, LINUX, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior

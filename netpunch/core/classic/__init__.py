@@ -1,0 +1,1 @@
+"""The protocol of Go's netpunch: its end and its control."""

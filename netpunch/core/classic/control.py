@@ -1,0 +1,265 @@
+"""The classic control node: 26 slots, each the observed address of one end.
+
+Theory of operation. An authentic announcement fills its slot, or moves it, or shows that it is
+alive, and is answered with the partner's address if the partner's slot is filled. Whoever fills
+or moves a slot is news to the partner: 400 ms later the partner gets the same answer once more
+without having asked, unless it has asked in the meantime. A slot that was not announced to for
+`expire` seconds is emptied.
+
+    EMPTY ──announced──> FILLED ──announced from elsewhere──> FILLED (moved)
+      └<──not announced for `expire` seconds──┘
+
+A datagram costs the same however many slots and strangers there are: the 26 announcements are
+signed once and compared, answers are signed when an address changes, and the timer is set to the
+earliest time at which anything could be due, not moved with each datagram.
+
+An announcement carries no nonce: replayed with a forged source it moves the slot and is answered
+there, one datagram for one. How often is limited for each slot, for ends and replays together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hmac import compare_digest
+
+from netpunch.address import Address, canonical_host, is_loopback, is_pingable
+from netpunch.core.control.rejections import Rejections
+from netpunch.core.events import Expired, Registered, Via
+from netpunch.core.machine import NEVER, Outbox, Transmit
+from netpunch.wire.classic import (
+    FIXED_SIZE,
+    LETTERS,
+    PAYLOAD_OFFSET,
+    SIGNATURE_SIZE,
+    Codec,
+    UnsignableError,
+    describe,
+    end_of,
+    introduction_payload,
+    pair_of,
+    partner_letter,
+)
+from netpunch.wire.drop import Drop
+
+EXPIRE = 95.0
+"""Seconds. A Go end announces every 30.5 s: three of its announcements may be lost."""
+ANNOUNCE_RATE, ANNOUNCE_BURST = 5, 20
+"""Announcements to a slot a second, and as many at once, that are taken. An end sends five to eight
+when it starts. Whoever replays one has it answered to where it seems to come from."""
+PUSH_DELAY = 0.4
+"""Seconds. A push that arrives while a Go end is closing throws it back to pinging, so a pair
+that is being linked by the answers alone gets the time to finish."""
+
+
+class _Slot:
+    """One letter: its end if it has announced itself, and what that end is answered."""
+
+    __slots__ = (
+        "_introduced",
+        "_introduction",
+        "address",
+        "answer",
+        "burst",
+        "codec",
+        "heard",
+        "letter",
+        "pair",
+        "push_at",
+        "signature",
+        "via",
+    )
+
+    def __init__(self, letter: str, secret: bytes) -> None:
+        self.letter = letter
+        self.codec = Codec(secret, letter)
+        self.signature = self.codec.fixed(letter)[:SIGNATURE_SIZE]
+        self.pair = ""
+        self.address: Address | None = None
+        self.via: Via = 0
+        self.heard = 0.0
+        self.burst = 0
+        """Announcements lately, less ANNOUNCE_RATE for each second."""
+        self.push_at = NEVER
+        """When the end is to be told of its partner unasked."""
+        self.answer: Transmit | None = None
+        """Kept until an address changes; None while there is nobody to introduce."""
+        self._introduced: Address | None = None
+        self._introduction: bytes | None = None
+
+    def introduce(self, address: Address | None) -> None:
+        """Prepares the answer that names `address` (None: nobody) as the partner's."""
+        if address is None or self.address is None:
+            self.answer = None
+            return
+        if address != self._introduced:
+            self._introduced = address
+            self._introduction = self._sign_introduction(address)
+        if self._introduction is None:
+            self.answer = None
+        else:
+            self.answer = Transmit(self._introduction, self.address, self.via)
+
+    def _sign_introduction(self, address: Address) -> bytes | None:
+        payload = introduction_payload(partner_letter(self.letter), address)
+        try:
+            return self.codec.sign(payload)
+        except UnsignableError:  # no end could read it; another port of the partner will do
+            return None
+
+
+class ClassicControl(Outbox):
+    """The sans-I/O classic control node; see `core.machine` for the contract.
+
+    `secrets` are the secrets by slot letter, `names` the pairs' names by slot letter (default:
+    `a-b`), `expire` in seconds. `own_host` is the IP literal by which others reach this node: an
+    end seen on loopback is on this host, so partners elsewhere are told this instead.
+
+    Raises ConfigurationError for a secret that cannot sign, ValueError for a letter or IP that is
+    none."""
+
+    def __init__(
+        self,
+        secrets: Mapping[str, bytes],
+        *,
+        names: Mapping[str, str] | None = None,
+        expire: float = EXPIRE,
+        own_host: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._expire = expire
+        self._own_host = canonical_host(own_host) if own_host is not None else None
+        self._slots: dict[int, _Slot] = {}
+        self._wake = NEVER
+        """Not later than anything that is due."""
+        self._rejections = Rejections(self._emit)
+        self.replace_secrets(secrets, names=names)
+
+    @property
+    def registered(self) -> int:
+        """How many ends are there."""
+        return sum(slot.address is not None for slot in self._slots.values())
+
+    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        if now >= self._wake:
+            self.handle_timer(now)
+        slot = self._slots.get(data[PAYLOAD_OFFSET]) if len(data) == FIXED_SIZE else None
+        if slot is None or not compare_digest(slot.signature, data[:SIGNATURE_SIZE]):
+            self._reject(data, slot, source, now)
+            return
+        burst = slot.burst - int((now - slot.heard) * ANNOUNCE_RATE)
+        if burst >= ANNOUNCE_BURST:
+            self._drop(Drop.OVER_LIMIT)
+            return
+        slot.burst = burst + 1 if burst > 0 else 1
+        if source != slot.address or via != slot.via:
+            if not is_pingable(source, loopback=True):
+                self._drop(Drop.HOSTILE_ADDRESS)
+                return
+            self._settle(slot, source, now, via)
+        slot.heard = now
+        slot.push_at = NEVER  # the answer tells what a push would
+        if slot.answer is not None:
+            self._transmits.append(slot.answer)
+
+    def next_timer(self) -> float:
+        return self._wake
+
+    def handle_timer(self, now: float) -> None:
+        for slot in self._slots.values():
+            if slot.address is not None and slot.heard + self._expire <= now:
+                self._empty(slot)
+        for slot in self._slots.values():
+            if slot.push_at <= now:
+                slot.push_at = NEVER
+                if slot.answer is not None:
+                    self._transmits.append(slot.answer)
+        self._rejections.handle_timer(now)
+        self._wake = self._earliest_timer()
+
+    def describe(self, data: bytes) -> str:
+        for slot in self._slots.values():
+            payload = slot.codec.verify(data)
+            if not isinstance(payload, Drop):
+                return describe(payload)
+        return "not authentic"
+
+    def replace_secrets(
+        self, secrets: Mapping[str, bytes], *, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Serves these slots from now on. Ends registered in slots whose secret stays the same
+        stay registered. Raises as the constructor does; then nothing has changed."""
+        served = [self._slot_for(letter, secret) for letter, secret in secrets.items()]
+        slots = {ord(slot.letter): slot for slot in served}
+        for slot in self._slots.values():
+            if slot not in served and slot.address is not None:
+                self._emit(Expired(slot.pair, end_of(slot.letter), removed=True))
+        self._slots = slots
+        for slot in slots.values():
+            slot.pair = (names or {}).get(slot.letter) or pair_of(slot.letter)
+            self._update_answer(slot)
+
+    def _slot_for(self, letter: str, secret: bytes) -> _Slot:
+        partner_letter(letter)  # raises for what isn't a slot letter
+        slot = self._slots.get(ord(letter))
+        return slot if slot and slot.codec.same_secret(secret) else _Slot(letter, secret)
+
+    def _partner(self, slot: _Slot) -> _Slot | None:
+        return self._slots.get(ord(partner_letter(slot.letter)))
+
+    def _settle(self, slot: _Slot, source: Address, now: float, via: Via) -> None:
+        """The slot's end is at `source` from now on, which may be news to its partner."""
+        moved = source != slot.address
+        slot.address = source
+        slot.via = via
+        self._update_answer(slot)
+        if not moved:
+            return
+        self._emit(Registered(slot.pair, end_of(slot.letter), source))
+        partner = self._partner(slot)
+        if partner is not None:
+            self._update_answer(partner)
+            partner.push_at = now + PUSH_DELAY
+        self._wake = min(self._wake, now + PUSH_DELAY)  # then the expiry is reckoned with too
+
+    def _empty(self, slot: _Slot) -> None:
+        slot.address = None
+        slot.answer = None
+        slot.push_at = NEVER
+        partner = self._partner(slot)
+        if partner is not None:
+            self._update_answer(partner)
+        self._emit(Expired(slot.pair, end_of(slot.letter)))
+
+    def _update_answer(self, slot: _Slot) -> None:
+        slot.introduce(self._partner_address(slot))
+
+    def _partner_address(self, slot: _Slot) -> Address | None:
+        """The partner's address as the slot's end can use it, or None.
+
+        An address of another family, or one that can't be sent to, ends a Go process."""
+        partner = self._partner(slot)
+        if partner is None or partner.address is None or slot.address is None:
+            return None
+        address, on_loopback = partner.address, is_loopback(slot.address.host)
+        if self._own_host is not None and is_loopback(address.host) and not on_loopback:
+            address = Address(self._own_host, address.port)
+        usable = is_pingable(address, loopback=on_loopback)
+        return address if usable and address.family == slot.address.family else None
+
+    def _reject(self, data: bytes, slot: _Slot | None, source: Address, now: float) -> None:
+        if slot is not None:
+            reason, pair = Drop.BAD_MAC, slot.pair
+        elif len(data) == FIXED_SIZE and chr(data[PAYLOAD_OFFSET]) in LETTERS:
+            reason, pair = Drop.UNKNOWN_PAIR, None
+        else:
+            reason, pair = Drop.MALFORMED, None
+        self._drop(reason)
+        self._rejections.add(reason, pair, source, now)
+        self._wake = min(self._wake, self._rejections.next_timer())
+
+    def _earliest_timer(self) -> float:
+        expiries = [
+            slot.heard + self._expire for slot in self._slots.values() if slot.address is not None
+        ]
+        pushes = [slot.push_at for slot in self._slots.values()]
+        return min([*expiries, *pushes, self._rejections.next_timer()])

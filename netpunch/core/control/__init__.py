@@ -1,0 +1,1 @@
+"""The control node: it registers ends and introduces them to each other."""

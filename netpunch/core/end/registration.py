@@ -1,0 +1,166 @@
+"""An end's dialogue with one control node, in one attempt: when to announce, which answers count.
+
+Phases and what moves between them:
+
+    phase        announces                                     leaves it by
+    SEEKING      at 0, 0.1, 0.2, 0.4 to 1.8, then each second  any answer
+    WAITING      every 15 s, unanswered ones after 1 s         an introduction
+    INTRODUCED   every 200 ms for 5 s, then each second        WAITING (the partner has gone)
+
+In any phase, when an answer brings a cookie: as in SEEKING, until one comes without.
+
+In any phase, if it owes an answer for 10 s while another control answers: every 15 s.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from netpunch.address import Address
+from netpunch.core import timing
+from netpunch.core.events import Via
+from netpunch.core.machine import NEVER
+from netpunch.core.traversal.reflectors import NEVER_HEARD
+from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
+
+
+class Phase(Enum):
+    """What control has told us so far."""
+
+    SEEKING = "seeking"
+    """Nothing yet."""
+    WAITING = "waiting"
+    """Registered; no partner."""
+    INTRODUCED = "introduced"
+    """A partner is there."""
+
+
+class Registration:
+    """The state of one dialogue; `next_at` is when to announce next."""
+
+    def __init__(self, control: Address, via: Via, now: float) -> None:
+        self.control = control
+        self.via = via
+        self.phase = Phase.SEEKING
+        self.counter = 0
+        self.heard_at = NEVER_HEARD
+        self.cookie = NO_COOKIE
+        self.observed: Address | None = None
+        self.standby_attempt = NO_ATTEMPT
+        self.has_moved = False
+        """Whether the control is to be found elsewhere by now."""
+        self.next_at = now
+        self.silent_since = NEVER
+        """When the first announcement went out that nothing has answered since."""
+        self._is_proving = False
+        """Whether control wants to see its cookie: nobody is told of us before."""
+        self._announced = 0
+        self._answered = 0
+        self._partner = NO_ATTEMPT
+        self._introduced_at = now
+
+    def announcing(self, counter: int, now: float, *, alone: bool = True) -> None:
+        """An announcement goes out, with this counter: schedules the next. `alone`: no other
+        control answers."""
+        self.counter = counter
+        self._announced += 1
+        self.silent_since = min(self.silent_since, now)
+        deserted = not alone and self.owes(now, timing.DESERTED_AFTER)
+        self.next_at = now + (timing.WAITING_INTERVAL if deserted else self._retry_gap(now))
+
+    def owes(self, now: float, since: float = 0.0) -> bool:
+        """Whether an announcement, made more than so many seconds ago, is not answered."""
+        return now - self.silent_since > since
+
+    def answers(self, now: float) -> bool:
+        """Whether this control is there: it has been heard, and owes no answer for long."""
+        return self.heard_at != NEVER_HEARD and not self.owes(now, timing.DESERTED_AFTER)
+
+    def introduces(self, now: float) -> bool:
+        """Whether this control is there, and so is a partner."""
+        return self.phase is Phase.INTRODUCED and self.answers(now)
+
+    def no_longer_spared(self, now: float) -> None:
+        """The control that answered instead owes an answer itself."""
+        if self.owes(now, timing.DESERTED_AFTER):
+            self.next_at = min(self.next_at, now + timing.ANNOUNCE_RETRY)
+
+    def is_fresh(self, counter: int) -> bool:
+        """Whether an answer to this counter counts: sent, and above the last answered."""
+        return self._answered < counter <= self.counter
+
+    def challenged(self, counter: int, cookie: bytes, now: float) -> None:
+        """Control wants to see its cookie: announce again at once."""
+        self._answer(counter, now)
+        self._take_cookie(cookie, now)
+
+    def waiting(
+        self, counter: int, observed: Address, standby_attempt: bytes, cookie: bytes, now: float
+    ) -> None:
+        """Registered, but there is nobody to be introduced to."""
+        self._answer(counter, now)
+        self.phase = Phase.WAITING
+        self.observed = observed
+        newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
+        self.standby_attempt = standby_attempt
+        if newly_on_standby:
+            self.next_at = now  # the card must name it: that is our proof
+        elif standby_attempt != NO_ATTEMPT:
+            self.next_at = now + timing.STANDBY_INTERVAL
+        else:
+            self.next_at = now + timing.WAITING_INTERVAL
+        self._take_cookie(cookie, now)
+
+    def nudged(self, standby_attempt: bytes, now: float) -> bool:
+        """Unasked, control says that the partner has come on standby: the card must name it, as
+        our proof. False if that is no news: recordings must not make us announce each time."""
+        news = standby_attempt != NO_ATTEMPT and self.standby_attempt == NO_ATTEMPT
+        if self.phase is not Phase.WAITING or not news:
+            return False
+        self.standby_attempt = standby_attempt
+        self.next_at = now
+        return True
+
+    def introduced(
+        self, counter: int, observed: Address, partner: bytes, cookie: bytes, now: float
+    ) -> None:
+        """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
+        self.heard_at = now
+        if counter:
+            self._answer(counter, now)
+            self._take_cookie(cookie, now)
+        self.observed = observed
+        if partner != self._partner or self.phase is not Phase.INTRODUCED:
+            self.phase = Phase.INTRODUCED
+            self._partner = partner
+            self._introduced_at = now
+            self.next_at = now
+
+    def knocked(self, counter: int, observed: Address, cookie: bytes, now: float) -> None:
+        """Somebody may be there; an introduction follows if it is the partner."""
+        self.heard_at = now
+        if counter:
+            self._answer(counter, now)
+            self._take_cookie(cookie, now)
+        self.observed = observed
+
+    def _take_cookie(self, cookie: bytes, now: float) -> None:
+        self._is_proving = cookie != NO_COOKIE
+        if self._is_proving:
+            self.cookie = cookie
+            self._announced = 0
+            self.next_at = now
+
+    def _answer(self, counter: int, now: float) -> None:
+        self._answered = max(self._answered, counter)
+        self.heard_at = now
+        self.silent_since = NEVER
+
+    def _retry_gap(self, now: float) -> float:
+        is_new = self.phase is Phase.SEEKING or self._is_proving
+        if is_new and self._announced <= len(timing.ANNOUNCE_RETRIES):
+            return timing.ANNOUNCE_RETRIES[self._announced - 1]
+        fast = now - self._introduced_at < timing.INTRODUCED_FAST
+        if self.phase is Phase.INTRODUCED and fast:
+            return timing.INTRODUCED_INTERVAL
+        return timing.ANNOUNCE_RETRY

@@ -1,1 +1,0 @@
-"""What is tried when plain pings do not pass: one tactic for each pairing of NAT classes."""

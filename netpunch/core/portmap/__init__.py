@@ -1,0 +1,1 @@
+"""Port mappings asked of a gateway by PCP and NAT-PMP."""

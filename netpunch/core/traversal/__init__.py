@@ -1,0 +1,1 @@
+"""What an end tries against hard NATs, beyond plain pings."""

@@ -1,0 +1,134 @@
+"""Tactics against a NAT that gives every destination another port, a steady step further on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from netpunch.address import Address
+from netpunch.core.end.partner import Partner
+from netpunch.core.events import Turn, Via
+from netpunch.core.machine import NEVER
+from netpunch.core.traversal import budget
+from netpunch.core.traversal.bracket import Bracket
+from netpunch.core.traversal.host import Field
+from netpunch.core.traversal.strategy import Probe, Strategy
+from netpunch.core.traversal.survey import LATER_QUESTIONS, Survey
+
+
+class PredictionStrategy(Strategy):
+    """Makes our own brackets, round by round. The first may be there from the class's survey.
+    One end of a process at a time: their NAT is the same, and each would disturb the others'."""
+
+    turn = Turn.OPEN
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self._survey: Survey | None = None
+
+    def cut(self) -> None:
+        super().cut()
+        self._survey = None
+
+    def observed(self, echo: bytes, address: Address, now: float) -> bool:
+        return self._survey is not None and self._survey.observed(echo, address, now)
+
+    def survey_timer(self) -> float:
+        return self._survey.next_timer if self._survey else NEVER
+
+    def handle_timer(self, now: float) -> None:
+        if self._survey is not None:
+            self._survey.handle_timer(now)
+        super().handle_timer(now)
+
+    def _has_bracket(self, number: int) -> bool:
+        """Whether ours is of this round; if not, and none is under way, begins one."""
+        if self._field.bracket.round >= number:
+            return True
+        if self._survey is None:
+            self._survey = Survey(self._field, self._partner, number, self._surveyed)
+        return False
+
+    def _surveyed(self, now: float) -> None:
+        self._survey = None
+        self._field.share(now)
+        self.something_changed(now)
+
+
+class OfferBracket(PredictionStrategy):
+    """Ours is the hard NAT: the partner scans where our ping must be."""
+
+    budget = budget.OFFER_BRACKET
+
+    def begin_round(self) -> Iterable[Probe] | None:
+        return () if self._has_bracket(self._rounds + 1) else None
+
+
+class ScanBracket(Strategy):
+    """The partner's is: pings every port where its ping may be, a few times a bracket."""
+
+    budget = budget.SCAN_BRACKET
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self._scanned = 0
+        self._passes = 0
+
+    def begin_round(self) -> Iterable[Probe] | None:
+        partner, via = self._partner, self._field.primary()
+        bracket, observed = partner.bracket, partner.observed
+        if bracket.round == 0 or observed is None or via is None:
+            return None
+        if bracket.round != self._scanned:
+            self._scanned, self._passes = bracket.round, 0
+        if self._passes == budget.SCAN_PASSES:
+            return None
+        self._passes += 1
+        steps = min(bracket.span + budget.SCAN_SLACK, budget.SCAN_WINDOW)
+        ports = [bracket.port_at(n) for n in range(1, steps + 1)]
+        return [(via, Address(observed.host, port)) for port in ports]
+
+
+class Diagonal(PredictionStrategy):
+    """Both are: each opens a row of sockets, the first to the partner's next port, the second to
+    the one after that. Where nobody else allocates, both rows are what the other one aims at."""
+
+    budget = budget.DIAGONAL
+    meets = True
+
+    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+        super().__init__(field, partner, now)
+        self.follows = not field.leads
+        self._row: list[Via] = []
+        self._asked_for_row = False
+
+    def cut(self) -> None:
+        super().cut()
+        self._row, self._asked_for_row = [], False
+
+    def begin_round(self) -> Iterable[Probe] | None:
+        partner, observed = self._partner, self._partner.observed
+        number = max(self._rounds + 1, partner.bracket.round)
+        if observed is None or not self._has_bracket(number) or partner.bracket.round < number:
+            return None
+        if not self._row:
+            self._ask_for_row()
+            return None
+        row, self._row = self._row, []
+        return self._aim(row, observed.host, partner.bracket)
+
+    def _ask_for_row(self) -> None:
+        if not self._asked_for_row:
+            self._asked_for_row = True
+            self._field.open_sockets(budget.DIAGONAL_WIDTH, self._opened)
+
+    def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
+        self._asked_for_row = False
+        self._row = list(sockets)
+        self.something_changed(now)
+
+    def _aim(self, row: Sequence[Via], host: str, bracket: Bracket) -> Iterator[Probe]:
+        """Several times over: the partner begins later, or earlier."""
+        for _ in range(budget.DIAGONAL_PASSES):
+            for place, via in enumerate(row):
+                port = bracket.port_at(bracket.span + LATER_QUESTIONS + 1 + place)
+                yield via, Address(host, port)

@@ -1,0 +1,473 @@
+"""The v2 control as its ends see it: registering, introducing, expiring, reloading."""
+
+from __future__ import annotations
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.control.control import ControlV2
+from netpunch.core.events import Expired, Registered
+from netpunch.core.machine import NEVER
+from netpunch.core.timing import EXPIRE
+from netpunch.wire import v2
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import ControlChannel
+from netpunch.wire.keys import control_key
+from tests.core.v2_pair import (
+    CONTROL_CHANNELS,
+    CONTROL_KEY,
+    ELSEWHERE,
+    PAIR,
+    SECRET,
+    A,
+    B,
+    Voice,
+    make_control,
+    only,
+    say,
+    seal,
+    seeded,
+    sent_by,
+    told_by,
+)
+
+A_V6 = Address("2001:db8::1", 5000)
+
+
+@pytest.fixture
+def control() -> ControlV2:
+    return make_control()
+
+
+@pytest.fixture
+def a() -> Voice:
+    return Voice("a", A, b"attempt1")
+
+
+@pytest.fixture
+def b() -> Voice:
+    return Voice("b", B, b"attempt2")
+
+
+class TestRegistering:
+    def test_a_first_end_waits_and_is_given_a_cookie_to_prove_its_address_with(
+        self, control: ControlV2, a: Voice
+    ) -> None:
+        (answer,) = a.announce(control, 0.0)
+        waiting = v2.Waiting(a.attempt, 1, A, v2.NEVER_HEARD, v2.NO_ATTEMPT, a.cookie)
+        assert a.cookie != v2.NO_COOKIE
+        assert answer[:3] == (waiting, A, 0)
+        assert told_by(control) == []
+        (answer,) = a.announce(control, 0.1)
+        assert answer.message == waiting._replace(counter=2, cookie=v2.NO_COOKIE)
+        assert told_by(control) == [Registered(PAIR, "a", A)]
+
+    def test_the_second_is_introduced_and_knocks_at_the_first_which_waits(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        to_b, to_a = b.announce(control, 1.0)
+        introduce = v2.Introduce(b.attempt, 1, B, a.attempt, A, a.card, b.cookie)
+        assert (type(to_b.message), *to_b[:2]) == (v2.Introduce, introduce, B)
+        knock = v2.Knock(a.attempt, 0, A, b.attempt, B, b.card)
+        assert (type(to_a.message), *to_a[:2]) == (v2.Knock, knock, A)
+
+    def test_with_its_cookie_it_is_introduced_to_the_first(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        for voice, via in ((a, 3), (b, 5)):
+            voice.announce(control, 0.0)
+            control.receive_datagram(voice.announcement(), voice.source, 0.1, via)
+        *_, to_b, to_a = sent_by(control)
+        assert to_b[:3] == (v2.Introduce(b.attempt, 2, B, a.attempt, A, a.card), B, 5)
+        assert to_a[:3] == (v2.Introduce(a.attempt, 0, A, b.attempt, B, b.card), A, 3)
+        assert {type(each.message) for each in (to_a, to_b)} == {v2.Introduce}
+
+    def test_two_that_have_just_begun_knock_at_each_other_once(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.announce(control, 0.0)
+        to_b, to_a = b.announce(control, 0.01)
+        knock = v2.Knock(b.attempt, 1, B, a.attempt, A, a.card, b.cookie)
+        assert (type(to_b.message), to_b.message) == (v2.Knock, knock)
+        knock = v2.Knock(a.attempt, 0, A, b.attempt, B, b.card)
+        assert (type(to_a.message), to_a.message) == (v2.Knock, knock)
+        for voice in (a, b):
+            voice.cookie = v2.NO_COOKIE
+            (answer,) = voice.announce(control, 0.02)
+            assert isinstance(answer.message, v2.Waiting)
+
+    def test_nobody_is_introduced_to_an_end_that_has_not_proved_its_address(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.announce(control, 0.0)
+        a.cookie = v2.NO_COOKIE
+        b.register(control, 0.1)
+        for now in (0.2, 0.3):
+            (answer,) = b.announce(control, now)
+            assert isinstance(answer.message, v2.Waiting)
+            (answer,) = say(control, a.announcement(), A, now)
+            assert answer.destination == A
+            assert a.cookie == v2.NO_COOKIE
+
+    def test_each_new_card_reaches_the_partner(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        for now in (0.1, 0.3):
+            answers = b.register(control, now)
+            assert [each.destination for each in answers] == [B, A]
+
+    def test_a_counter_counts_once(self, control: ControlV2, a: Voice) -> None:
+        a.announce(control, 0.0, counter=5)
+        for counter in (5, 4, 0):
+            assert a.announce(control, 0.1, counter=counter) == []
+        assert control.drops == {Drop.STALE: 3}
+        assert a.announce(control, 0.2, counter=6)
+
+    def test_an_end_whose_address_changed_shows_that_it_is_there(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        b.register(control, 0.0)
+        a.register(control, 0.0)
+        told_by(control)
+        a.source = ELSEWHERE
+        (challenge,) = a.announce(control, 1.0)
+        assert challenge.message == v2.Challenge(a.attempt, 3, a.cookie)
+        assert challenge.destination == ELSEWHERE
+        assert not told_by(control)
+        to_a, to_b = a.announce(control, 1.1)
+        assert to_a.destination == ELSEWHERE
+        (pushed,) = only(v2.Introduce, [to_b])
+        assert pushed.partner_observed == ELSEWHERE
+        assert told_by(control) == [Registered(PAIR, "a", ELSEWHERE)]
+
+    def test_a_new_attempt_displaces_the_old_one_with_a_cookie(
+        self, control: ControlV2, a: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        anew = Voice("a", A, b"attempt9")
+        assert only(v2.Challenge, anew.announce(control, 1.0))
+        assert only(v2.Waiting, anew.announce(control, 1.0))
+        a.cookie = v2.NO_COOKIE
+        assert only(v2.Challenge, a.announce(control, 2.0)), "the old one is now the disputed one"
+
+    def test_waiting_tells_when_the_partner_was_last_heard(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        b.register(control, 0.0)
+        say(control, b.leave(), B, 1.0)
+        (waiting,) = only(v2.Waiting, a.register(control, 2.5))
+        assert waiting.partner_age == 2500
+        (waiting,) = only(v2.Waiting, a.register(control, 1e9))
+        assert waiting.partner_age == v2.NEVER_HEARD, "bounded by its field"
+
+
+class TestLeaving:
+    def test_nobody_is_introduced_to_an_end_that_has_gone(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        told_by(control)
+        assert say(control, a.leave(), A, 1.0) == []
+        assert told_by(control) == [Expired(PAIR, "a", left=True)]
+        assert only(v2.Waiting, b.register(control, 2.0))
+
+    def test_leaving_is_said_three_times_and_heard_once(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        for _ in range(3):
+            say(control, a.leave(), A, 1.0)
+        assert control.drops == {Drop.STALE: 2}
+
+    def test_one_may_leave_from_another_address(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        say(control, a.leave(), ELSEWHERE, 1.0)
+        assert told_by(control)[1:] == [Expired(PAIR, "a", left=True)]
+
+    def test_who_left_comes_back_with_a_cookie(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        say(control, a.leave(), A, 1.0)
+        a.cookie = v2.NO_COOKIE
+        assert only(v2.Challenge, a.announce(control, 2.0))
+        assert only(v2.Waiting, a.announce(control, 2.0))
+
+
+def test_ends_whose_partners_are_there_are_awaited() -> None:
+    control = make_control()
+    assert control.awaited() == []
+    Voice("a", A, b"attempt1").register(control, 0.0)
+    assert control.awaited() == [(PAIR, "b")]
+    Voice("b", B, b"attempt2").register(control, 0.0)
+    assert control.awaited() == []
+
+
+class TestExpiry:
+    def test_an_end_that_fell_silent_expires(self, control: ControlV2, a: Voice, b: Voice) -> None:
+        a.register(control, 10.0)
+        told_by(control)
+        assert control.next_timer() == 10.0 + EXPIRE
+        control.handle_timer(10.0 + EXPIRE - 0.001)
+        assert told_by(control) == []
+        control.handle_timer(10.0 + EXPIRE)
+        assert told_by(control) == [Expired(PAIR, "a")]
+        assert control.next_timer() == NEVER
+        assert only(v2.Waiting, b.register(control, 80.0))
+
+    def test_an_announcement_begins_its_time_anew(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        b.register(control, 10.0)
+        a.register(control, 20.0)
+        control.handle_timer(EXPIRE)
+        assert control.next_timer() == 10.0 + EXPIRE
+        told_by(control)
+        control.handle_timer(10.0 + EXPIRE)
+        assert told_by(control) == [Expired(PAIR, "b")]
+        assert control.next_timer() == 20.0 + EXPIRE
+
+    @pytest.mark.parametrize("seconds", [5.0, 200.0], ids=["sooner", "later"])
+    def test_another_time_is_that_of_who_is_there_too(
+        self, control: ControlV2, a: Voice, b: Voice, seconds: float
+    ) -> None:
+        a.register(control, 10.0)
+        control.expire_after(seconds)
+        assert control.registered == 1
+        b.register(control, 11.0)
+        told_by(control)
+        assert control.next_timer() == 10.0 + seconds
+        control.handle_timer(10.0 + seconds - 0.001)
+        assert told_by(control) == []
+        control.handle_timer(10.0 + seconds)
+        assert told_by(control) == [Expired(PAIR, "a")]
+        assert control.next_timer() == 11.0 + seconds
+
+    def test_a_time_that_is_over_already(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 10.0)
+        control.expire_after(5.0)
+        told_by(control)
+        control.handle_timer(20.0)
+        assert told_by(control) == [Expired(PAIR, "a")]
+
+    def test_both_may_expire_at_once(self, a: Voice, b: Voice) -> None:
+        control = make_control(expire=5.0)
+        a.register(control, 0.0)
+        b.register(control, 1.0)
+        told_by(control)
+        control.handle_timer(100.0)
+        assert told_by(control) == [Expired(PAIR, "a"), Expired(PAIR, "b")]
+
+    def test_one_that_left_and_came_back_is_looked_at_once(
+        self, control: ControlV2, a: Voice
+    ) -> None:
+        for now in (0.0, 10.0, 20.0):
+            a.register(control, now)
+            say(control, a.leave(), A, now + 1.0)
+        a.register(control, 30.0)
+        told_by(control)
+        control.handle_timer(30.0 + EXPIRE)
+        assert told_by(control) == [Expired(PAIR, "a")]
+        assert control.registered == 0
+        assert control.next_timer() == NEVER
+
+    def test_who_left_is_not_expired(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        say(control, a.leave(), A, 1.0)
+        told_by(control)
+        control.handle_timer(EXPIRE)
+        assert told_by(control) == []
+
+
+class TestRegistered:
+    def test_ends_are_counted(self, control: ControlV2, a: Voice, b: Voice) -> None:
+        a.register(control, 0.0)
+        a.register(control, 1.0)
+        b.register(control, 1.0)
+        assert control.registered == 2
+        Voice("a", ELSEWHERE, b"attempt3").register(control, 2.0)
+        assert control.registered == 2
+        say(control, b.leave(), B, 3.0)
+        assert control.registered == 1
+        control.replace_pairs({PAIR: CONTROL_KEY})
+        assert control.registered == 1
+        control.replace_pairs({})
+        assert control.registered == 0
+
+
+class TestStandby:
+    @pytest.fixture
+    def standing_by(self, control: ControlV2, b: Voice) -> Voice:
+        b.purpose = v2.Purpose.STANDBY
+        b.register(control, 0.0)
+        return b
+
+    def test_it_is_never_offered_as_a_partner(
+        self, control: ControlV2, a: Voice, standing_by: Voice
+    ) -> None:
+        to_a, _ = a.register(control, 1.0)
+        assert to_a.message == v2.Waiting(a.attempt, 2, A, 1000, standing_by.attempt)
+
+    def test_it_hears_of_a_partner_that_wants_to_punch(
+        self, control: ControlV2, a: Voice, standing_by: Voice
+    ) -> None:
+        _, to_b = a.register(control, 1.0)
+        assert to_b.destination == B
+        assert to_b.message == v2.Introduce(standing_by.attempt, 0, B, a.attempt, A, a.card)
+
+    def test_its_own_announcements_disturb_nobody(
+        self, control: ControlV2, a: Voice, standing_by: Voice
+    ) -> None:
+        a.register(control, 1.0)
+        (answer,) = standing_by.register(control, 2.0)
+        assert answer.message == v2.Waiting(standing_by.attempt, 3, B, 1000, v2.NO_ATTEMPT)
+
+    def test_who_waits_already_is_told_who_has_come_on_standby(self, control: ControlV2) -> None:
+        a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
+        a.register(control, 1.0)
+        b.purpose = v2.Purpose.STANDBY
+        to_b, to_a = b.register(control, 2.0)
+        assert to_b.message == v2.Waiting(b.attempt, 2, B, 1000, v2.NO_ATTEMPT)
+        assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
+        assert len(b.register(control, 3.0)) == 1, "once"
+
+    def test_the_same_when_it_goes_on_standby_in_the_attempt_it_has(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 1.0)
+        b.register(control, 2.0)
+        b.purpose = v2.Purpose.STANDBY
+        _, to_a = b.register(control, 3.0)
+        assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
+
+    def test_two_on_standby_are_not_introduced(
+        self, control: ControlV2, a: Voice, standing_by: Voice
+    ) -> None:
+        a.purpose = v2.Purpose.STANDBY
+        (answer,) = a.register(control, 1.0)
+        assert isinstance(answer.message, v2.Waiting)
+
+
+class TestOwnHosts:
+    LOCAL = Address("127.0.0.1", 5000)
+
+    def introduced(
+        self, control: ControlV2, one: Address, other: Address
+    ) -> tuple[Address, Address]:
+        """Where a at `one` is told that b at `other` is, and the other way round."""
+        Voice("a", one, b"attempt1").register(control, 0.0)
+        to_b, to_a = Voice("b", other, b"attempt2").register(control, 0.0)
+        ((for_b,), (for_a,)) = (only(v2.Introduce, [each]) for each in (to_b, to_a))
+        return for_a.partner_observed, for_b.partner_observed
+
+    def test_an_end_on_controls_own_host_is_given_controls_address(self) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        assert self.introduced(control, A, self.LOCAL) == (Address("192.0.2.1", 5000), A)
+
+    def test_unless_both_are_there(self) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        other = Address("127.0.0.1", 6000)
+        assert self.introduced(control, self.LOCAL, other) == (other, self.LOCAL)
+
+    def test_by_family(self) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1", 6: "2001:db8::9"})
+        for_a, _ = self.introduced(control, A_V6, Address("::1", 5000))
+        assert for_a == Address("2001:db8::9", 5000)
+
+    def test_without_one_the_address_stays_and_is_refused_by_the_partner(
+        self, control: ControlV2
+    ) -> None:
+        assert self.introduced(control, A, self.LOCAL)[0] == self.LOCAL
+
+    LAN = Address("192.168.1.10", 5000)
+
+    def test_an_end_in_controls_network_is_given_the_address_at_which_the_world_sees_it(
+        self,
+    ) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        assert self.introduced(control, A, self.LAN) == (Address("192.0.2.1", 5000), A)
+
+    @pytest.mark.parametrize("neighbour", [Address("192.168.1.11", 7), Address("127.0.0.1", 7)])
+    def test_but_to_its_neighbours_the_private_one(self, neighbour: Address) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        assert self.introduced(control, neighbour, self.LAN) == (self.LAN, neighbour)
+
+    def test_what_an_end_is_told_of_itself_is_what_control_saw(self) -> None:
+        control = make_control(own_hosts={4: "192.0.2.1"})
+        (waiting,) = only(v2.Waiting, Voice("a", self.LOCAL, b"attempt1").register(control, 0.0))
+        assert waiting.observed == self.LOCAL
+
+
+class TestObserving:
+    def test_an_address_is_told_and_nothing_is_registered(self, control: ControlV2) -> None:
+        observe = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"echoecho"))
+        (answer,) = say(control, observe, A, 0.0, via=7)
+        assert answer[:3] == (v2.Observed(b"echoecho", A), A, 7)
+        assert told_by(control) == []
+        assert control.next_timer() == NEVER
+
+
+class TestReplacingPairs:
+    OTHER_KEY = control_key(bytes(32), PAIR)
+
+    def test_a_pair_that_stays_keeps_its_registrations(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 0.0)
+        control.replace_pairs({PAIR: CONTROL_KEY, "new": self.OTHER_KEY})
+        assert control.next_timer() == EXPIRE
+        assert only(v2.Introduce, b.register(control, 1.0))
+
+    def test_a_pair_that_goes_is_forgotten(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        control.replace_pairs({})
+        assert control.next_timer() == NEVER
+        assert a.register(control, 1.0) == []
+        assert control.drops == {Drop.UNKNOWN_PAIR: 1}
+        control.replace_pairs({PAIR: CONTROL_KEY})
+        assert only(v2.Waiting, a.register(control, 2.0))
+
+    def test_whoever_was_there_is_told_to_be_gone(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        for voice in (a, b):
+            voice.announce(control, 0.0)
+        told_by(control)
+        control.replace_pairs({PAIR: CONTROL_KEY})
+        assert told_by(control) == []
+        control.replace_pairs({PAIR: self.OTHER_KEY})
+        assert told_by(control) == [
+            Expired(PAIR, "a", removed=True),
+            Expired(PAIR, "b", removed=True),
+        ]
+        control.replace_pairs({})
+        assert told_by(control) == [], "nobody was there any more"
+
+    def test_a_pair_whose_key_changed_begins_anew(self, control: ControlV2, a: Voice) -> None:
+        a.register(control, 0.0)
+        control.replace_pairs({PAIR: self.OTHER_KEY})
+        assert control.next_timer() == NEVER
+        assert a.register(control, 1.0) == []
+        assert control.drops == {Drop.BAD_MAC: 1}
+        channel = ControlChannel(self.OTHER_KEY, PAIR, "a")
+        announce = v2.Announce(a.attempt, 9, v2.NO_COOKIE, v2.Purpose.PUNCH, a.card)
+        control.receive_datagram(seal(channel.to_control, announce), A, 2.0, 0)
+        assert len(control.datagrams_to_send()) == 1
+
+    def test_pairs_do_not_mix(self) -> None:
+        other = control_key(SECRET, "other")
+        control = ControlV2({PAIR: CONTROL_KEY, "other": other}, random=seeded(1))
+        Voice("a", A, b"attempt1").register(control, 0.0)
+        channel = ControlChannel(other, "other", "b")
+        announce = v2.Announce(b"attempt2", 1, v2.NO_COOKIE, v2.Purpose.PUNCH, bytes(268))
+        control.receive_datagram(seal(channel.to_control, announce), B, 0.0, 0)
+        (transmit,) = control.datagrams_to_send()
+        assert isinstance(channel.from_control.open(transmit.data), v2.Waiting)
+
+
+def test_a_datagram_in_words(control: ControlV2, a: Voice) -> None:
+    said = control.describe(a.announcement())
+    assert said == f"ANNOUNCE attempt={a.attempt.hex()} counter=1 purpose=0"
+    answer = a.register(control, 0.0)[0]
+    assert control.describe(answer.data).startswith("WAITING ")
+    assert control.describe(b"") == "0 bytes: malformed"
+    assert control.describe(bytes(384)) == "384 bytes: malformed"

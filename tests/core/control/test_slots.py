@@ -1,0 +1,379 @@
+"""A control's slot: the rule itself, and a whole control against a naive model of the rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from netpunch.address import Address
+from netpunch.core.control.slots import ANNOUNCE_RATE, Live, Slot, Standing, Verdict
+from netpunch.core.events import Expired, Registered, RoleConflict
+from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
+from netpunch.wire import v2
+from netpunch.wire.packed import pack_address
+from tests.core.v2_pair import (
+    CONTROL_CHANNELS,
+    ELSEWHERE,
+    GIVES_COOKIES,
+    PAIR,
+    A,
+    B,
+    Sent,
+    Voice,
+    make_control,
+    say,
+    seal,
+    told_by,
+)
+
+SOURCES = [A, Address(A.host, 5001), ELSEWHERE]
+AT_A, AT_B, AT_ELSEWHERE = map(pack_address, (A, B, ELSEWHERE))
+
+
+def live(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Live:
+    """One that is proved."""
+    return Live(
+        attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0, standing=Standing.PROVED
+    )
+
+
+class TestRule:
+    @pytest.fixture
+    def slot(self) -> Slot:
+        slot = Slot()
+        slot.fill(live(b"attempt1", 5))
+        return slot
+
+    @pytest.mark.parametrize("source", [AT_A, AT_ELSEWHERE])
+    @pytest.mark.parametrize("counter", [0, 4, 5])
+    def test_a_used_counter_is_stale(self, slot: Slot, counter: int, source: bytes) -> None:
+        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
+        slot.clear()
+        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
+
+    @pytest.mark.parametrize(
+        ("attempt", "source"),
+        [(b"attempt1", AT_ELSEWHERE), (b"attempt2", AT_A), (b"attempt2", AT_B)],
+    )
+    def test_another_attempt_or_address_is_disputed(
+        self, slot: Slot, attempt: bytes, source: bytes
+    ) -> None:
+        assert slot.judge(attempt, 6, source) is Verdict.DISPUTED
+
+    def test_the_live_attempt_from_its_address_is_not(self, slot: Slot) -> None:
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.REFRESH
+
+    def test_an_empty_slot_takes_a_new_attempt_but_no_remembered_one(self, slot: Slot) -> None:
+        slot.clear()
+        assert slot.judge(b"attempt2", 0, AT_ELSEWHERE) is Verdict.FILL
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
+
+    def test_who_was_displaced_is_told(self, slot: Slot) -> None:
+        moved = live(b"attempt1", 6, AT_ELSEWHERE)
+        assert slot.fill(moved) is None
+        assert slot.fill(live(b"attempt2")) is moved
+
+    def test_who_is_displaced_is_remembered(self, slot: Slot) -> None:
+        slot.fill(live(b"attempt2"))
+        assert slot.judge(b"attempt1", 5, AT_A) is Verdict.STALE
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
+
+    def test_only_the_live_attempt_leaves(self, slot: Slot) -> None:
+        registered = slot.live
+        assert registered is not None
+        assert not registered.leaves(b"attempt2", 9)
+        assert not registered.leaves(b"attempt1", 5)
+        assert registered.leaves(b"attempt1", 6)
+        slot.clear()
+        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.STALE
+
+    def test_clearing_an_empty_slot_changes_nothing(self, slot: Slot) -> None:
+        slot.clear()
+        slot.clear()
+        assert slot.last_heard == 0.0
+        assert slot.remembers(b"attempt1")
+
+    def test_memory_is_bounded_and_keeps_the_last_used(self, slot: Slot) -> None:
+        for number in range(3 * REMEMBERED_ATTEMPTS):
+            slot.fill(live(b"%08d" % number))
+            slot.fill(live(b"attempt1", 6 + number))
+        slot.clear()
+        remembered = [slot.remembers(b"%08d" % each) for each in range(3 * REMEMBERED_ATTEMPTS)]
+        assert sum(remembered) == REMEMBERED_ATTEMPTS - 1
+        assert all(remembered[1 - REMEMBERED_ATTEMPTS :])
+        assert slot.remembers(b"attempt1")
+
+
+class TestRate:
+    @pytest.fixture
+    def slot(self) -> Slot:
+        slot = Slot()
+        slot.fill(live(b"attempt1", 0))
+        return slot
+
+    def taken(self, slot: Slot, times: list[float]) -> int:
+        """How many announcements at these times are taken."""
+        verdicts = [
+            slot.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, b"", now)
+            for number, now in enumerate(times, start=1)
+        ]
+        assert set(verdicts) <= {Verdict.REFRESH, Verdict.LIMITED}
+        return verdicts.count(Verdict.REFRESH)
+
+    def test_so_many_at_once(self, slot: Slot) -> None:
+        assert self.taken(slot, [0.0] * 100) == ANNOUNCE_RATE
+
+    def test_and_so_many_a_second(self, slot: Slot) -> None:
+        times = [number / 1000 for number in range(10_000)]
+        assert self.taken(slot, times) <= 11 * ANNOUNCE_RATE
+
+    @pytest.mark.parametrize("interval", [0.051, 0.1, 0.2, 1.0, 15.0])
+    def test_a_slower_end_is_never_refused(self, slot: Slot, interval: float) -> None:
+        times = [number * interval for number in range(1000)]
+        assert self.taken(slot, times) == 1000
+
+    def test_what_is_refused_changes_nothing(self, slot: Slot) -> None:
+        self.taken(slot, [0.0] * ANNOUNCE_RATE)
+        assert slot.live is not None
+        before = replace(slot.live)
+        verdict = slot.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, b"card", 0.0)
+        assert verdict is Verdict.LIMITED
+        assert slot.live == before
+
+    def test_what_is_no_refresh_changes_nothing(self, slot: Slot) -> None:
+        assert slot.live is not None
+        before = replace(slot.live)
+        for attempt, counter, source, verdict in (
+            (b"attempt1", 0, AT_A, Verdict.STALE),
+            (b"attempt1", 9, AT_B, Verdict.DISPUTED),
+            (b"attempt2", 9, AT_A, Verdict.DISPUTED),
+        ):
+            heard = slot.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, b"card", 9.0)
+            assert heard is verdict
+        assert slot.live == before
+
+
+@dataclass
+class Announced:
+    """An announcement that was made, with what it holds."""
+
+    data: bytes
+    attempt: bytes
+    counter: int
+    cookie: bytes
+
+
+@dataclass
+class Model:
+    """The protocol's words about a slot, as simply as they can be said."""
+
+    live: tuple[bytes, Address] | None = None
+    """The attempt that is there and has proved its address."""
+    guest: tuple[bytes, Address, int] | None = None
+    """The one that has not, with its counter, where nobody else is."""
+    heard_before: set[tuple[bytes, Address]] = field(default_factory=set)
+    """What was answered there already, though it was nobody's who is there."""
+    heard: float = 0.0
+    remembered: list[tuple[bytes, int]] = field(default_factory=list)
+    """Attempts with their highest counters, the last used last; never more than 8."""
+
+    def highest(self, attempt: bytes) -> int | None:
+        return dict(self.remembered).get(attempt)
+
+    def remember(self, attempt: bytes, counter: int) -> None:
+        others = [each for each in self.remembered if each[0] != attempt]
+        self.remembered = [*others, (attempt, counter)][-8:]
+
+
+class Fate(Enum):
+    """What becomes of an announcement."""
+
+    STALE = "stale"
+    CHALLENGED = "challenged"
+    GREETED = "greeted"
+    """Taken, and given a cookie."""
+    ACCEPTED = "accepted"
+
+
+ANSWERS: dict[Fate, list[list[type]]] = {
+    Fate.STALE: [[]],
+    Fate.CHALLENGED: [[v2.Challenge]],
+    Fate.GREETED: [[v2.Waiting], [v2.Introduce]],
+    Fate.ACCEPTED: [[v2.Waiting], [v2.Introduce]],
+}
+
+
+class ControlAgainstModel(RuleBasedStateMachine):
+    """Any end, any recording, any time: control answers as the model says, and what it tells the
+    partner is what the model holds to be live."""
+
+    announced = Bundle("announced")
+    departures = Bundle("departures")
+
+    @initialize()
+    def begin(self) -> None:
+        self.control = make_control()
+        self.model = Model()
+        self.now = 1000.0
+        self.counter = 0
+        self.cookies: dict[tuple[bytes, Address], list[tuple[int, bytes]]] = {}
+        self.partner = Voice("b", B, b"partner!")
+
+    # What happens.
+
+    @rule(
+        target=announced,
+        attempt=st.integers(0, 11),
+        source=st.sampled_from(SOURCES),
+        cookie=st.sampled_from(["none", "newest", "oldest", "of another", "wrong"]),
+        lost=st.booleans(),
+    )
+    def announce(self, attempt: int, source: Address, cookie: str, lost: bool) -> Announced:
+        name = b"%08d" % attempt
+        self.counter += 1
+        chosen = self.choose_cookie(cookie, name, source)
+        announce = v2.Announce(name, self.counter, chosen, v2.Purpose.PUNCH, bytes(268))
+        data = seal(CONTROL_CHANNELS["a"].to_control, announce)
+        announced = Announced(data, name, self.counter, chosen)
+        if not lost:
+            self.deliver(announced, source)
+        return announced
+
+    @rule(announced=announced, source=st.sampled_from(SOURCES))
+    def replay(self, announced: Announced, source: Address) -> None:
+        before = self.model.live
+        self.deliver(announced, source)
+        if before is not None and announced.cookie == v2.NO_COOKIE:
+            assert self.model.live == before, "a recording displaced a live registration"
+
+    @rule(target=departures, announced=announced, source=st.sampled_from(SOURCES))
+    def leave(self, announced: Announced, source: Address) -> tuple[bytes, v2.Leave]:
+        self.counter += 1
+        leave = v2.Leave(announced.attempt, self.counter)
+        data = seal(CONTROL_CHANNELS["a"].to_control, leave)
+        self.deliver_departure(data, leave, source)
+        return data, leave
+
+    @rule(departure=departures, source=st.sampled_from(SOURCES))
+    def replay_departure(self, departure: tuple[bytes, v2.Leave], source: Address) -> None:
+        self.deliver_departure(*departure, source)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 20.0, COOKIE_BUCKET, EXPIRE - 5, EXPIRE, 300.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.control.handle_timer(self.now)
+        over = self.now >= self.model.heard + EXPIRE
+        expired = self.model.live is not None and over
+        if over:
+            self.model.live = self.model.guest = None
+        told = [e for e in told_by(self.control) if isinstance(e, Expired) and e.end == "a"]
+        assert told == ([Expired(PAIR, "a")] if expired else [])
+
+    # What control must make of it.
+
+    def deliver(self, announced: Announced, source: Address) -> None:
+        answers = self.to_a(say(self.control, announced.data, source, self.now), source)
+        fate = self.judge(announced, source)
+        assert [type(each) for each in answers] in ANSWERS[fate]
+        for answer in answers:
+            assert isinstance(answer, GIVES_COOKIES)
+            is_proved = fate is Fate.ACCEPTED
+            assert (answer.cookie == v2.NO_COOKIE) == is_proved
+            if not is_proved:
+                known = self.cookies.setdefault((announced.attempt, source), [])
+                known.append((self.bucket(), answer.cookie))
+        self.check_events(fate, announced, source)
+
+    def check_events(self, fate: Fate, announced: Announced, source: Address) -> None:
+        events = [e for e in told_by(self.control) if not isinstance(e, RoleConflict)]
+        moved = self.model.live != (announced.attempt, source)
+        # A new attempt at the old place is no news.
+        at_its_place = self.model.live is not None and self.model.live[1] == source
+        told = fate is Fate.ACCEPTED and moved and not at_its_place
+        assert events == ([Registered(PAIR, "a", source)] if told else [])
+        if fate is Fate.ACCEPTED:
+            self.model.live, self.model.heard = (announced.attempt, source), self.now
+            self.model.guest = None
+            self.model.remember(announced.attempt, announced.counter)
+        elif fate is Fate.GREETED:
+            self.model.guest = (announced.attempt, source, announced.counter)
+            self.model.heard = self.now
+
+    def judge(self, announced: Announced, source: Address) -> Fate:
+        highest, guest = self.model.highest(announced.attempt), self.model.guest
+        if highest is not None and announced.counter <= highest:
+            return Fate.STALE
+        if guest and guest[0] == announced.attempt:
+            used_there = announced.counter == guest[2] and source == guest[1]
+            if used_there or announced.counter < guest[2]:
+                return Fate.STALE
+        if self.model.live == (announced.attempt, source):
+            return Fate.ACCEPTED
+        given = self.cookies.get((announced.attempt, source), [])
+        good = [cookie for bucket, cookie in given if self.bucket() - bucket <= 1]
+        if announced.cookie in good:
+            return Fate.ACCEPTED
+        is_guest = guest is not None and guest[:2] == (announced.attempt, source)
+        if not is_guest and (announced.data, source) in self.model.heard_before:
+            return Fate.STALE
+        if not is_guest:
+            self.model.heard_before.add((announced.data, source))
+        is_free = self.model.live is None and highest is None
+        return Fate.GREETED if is_free or is_guest else Fate.CHALLENGED
+
+    def deliver_departure(self, data: bytes, leave: v2.Leave, source: Address) -> None:
+        assert say(self.control, data, source, self.now) == [], "a departure is never answered"
+        highest = self.model.highest(leave.attempt)
+        guest = self.model.guest
+        if guest and guest[0] == leave.attempt and leave.counter > guest[2]:
+            self.model.guest = None
+        heard = self.model.live is not None and self.model.live[0] == leave.attempt
+        left = heard and highest is not None and leave.counter > highest
+        assert told_by(self.control) == ([Expired(PAIR, "a", left=True)] if left else [])
+        if left:
+            self.model.live = None
+            self.model.remember(leave.attempt, leave.counter)
+
+    @invariant()
+    def the_partner_hears_what_the_model_holds(self) -> None:
+        self.now += 2.0  # so that nobody announces too often, and no allowance is spent
+        answers = self.partner.register(self.control, self.now)
+        told_by(self.control)
+        (answer,) = [e.message for e in answers if getattr(e.message, "counter", 0)]
+        if self.model.live is None:
+            assert isinstance(answer, v2.Waiting)
+        else:
+            assert isinstance(answer, v2.Introduce)
+            assert (answer.partner_attempt, answer.partner_observed) == self.model.live
+
+    # Helpers.
+
+    def to_a(self, sent: list[Sent], source: Address) -> list[v2.Message]:
+        return [each.message for each in sent if each.destination == source]
+
+    def bucket(self) -> int:
+        return int(self.now // COOKIE_BUCKET)
+
+    def choose_cookie(self, which: str, attempt: bytes, source: Address) -> bytes:
+        own = [cookie for _, cookie in self.cookies.get((attempt, source), [])]
+        others = [c for key, known in self.cookies.items() if key[1] != source for _, c in known]
+        match which:
+            case "newest":
+                return own[-1] if own else v2.NO_COOKIE
+            case "oldest":
+                return own[0] if own else v2.NO_COOKIE
+            case "of another":
+                return others[0] if others else v2.NO_COOKIE
+            case "wrong":
+                return b"a cookie, no less"[:15]
+            case _:
+                return v2.NO_COOKIE
+
+
+TestControlAgainstModel = ControlAgainstModel.TestCase
+TestControlAgainstModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

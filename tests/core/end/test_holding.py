@@ -1,0 +1,182 @@
+"""A held link: kept alive, lost, closed, or ended by a partner that punches anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from netpunch.core import timing
+from netpunch.core.end.end import State
+from netpunch.core.events import Finished, Lost, PartnerReturned, Reason, Waiting
+from netpunch.wire import v2
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import EndName
+from tests.core.v2_bench import Bench, Puppet, linked
+from tests.core.v2_pair import ELSEWHERE, ENDS, only
+
+
+class TestHolding:
+    KEEPALIVE = 10.0
+
+    def held(self, end: EndName) -> tuple[Bench, Puppet]:
+        bench, puppet = linked(end, holds=True, keepalive=self.KEEPALIVE)
+        if end == "b":
+            bench.done(puppet)
+        bench.run(0.1)
+        bench.wait()
+        return bench, puppet
+
+    def keep_answering(self, bench: Bench, puppet: Puppet, keepalives: int) -> None:
+        for _ in range(keepalives):
+            pings = [timed.sent for timed in bench.run(self.KEEPALIVE)]
+            bench.pong_all(puppet, pings)
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_it_stays_registered_on_standby(self, end: EndName) -> None:
+        bench, _ = self.held(end)
+        assert bench.end.state is State.HOLDING
+        assert bench.all(v2.Announce)[-1].purpose == v2.Purpose.STANDBY
+        assert not bench.all(v2.Leave)
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_an_answered_keepalive_keeps_it(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        before = len(bench.all(v2.Ping))
+        self.keep_answering(bench, puppet, 20)
+        assert len(bench.all(v2.Ping)) - before == 20
+        assert bench.end.state is State.HOLDING
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_its_round_trip_is_that_of_the_last_keepalive(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        for delay in (0.25, 0.75):
+            [ping] = [
+                each.sent
+                for each in bench.run(self.KEEPALIVE)
+                if isinstance(each.sent.message, v2.Ping)
+            ][-1:]
+            sent_at = max(each.time for each in bench.sent if each.sent is ping)
+            bench.run(sent_at + delay - bench.now)
+            bench.pong_all(puppet, [ping])
+            assert bench.end.rtt == pytest.approx(delay)
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_three_unanswered_ones_lose_it(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        self.keep_answering(bench, puppet, 3)
+        answered_at = bench.now
+        bench.run(2.9 * self.KEEPALIVE)
+        assert not bench.events(Lost)
+        bench.run(2 * self.KEEPALIVE)
+        assert bench.events(Lost)
+        assert bench.told[-1] == Finished()
+        assert not bench.all(v2.Bye), "the partner is to find the same cause"
+        assert len(bench.all(v2.Leave)) == timing.LEAVE_COUNT
+        lost_after = max(t.time for t in bench.sent) - answered_at
+        assert 3 * self.KEEPALIVE < lost_after < 5 * self.KEEPALIVE
+
+    def test_pongs_on_another_path_keep_nothing(self) -> None:
+        bench = Bench("b", holds=True, keepalive=self.KEEPALIVE)
+        puppet = bench.puppet(holds=True)
+        bench.introduce(puppet)
+        other_path = bench.ping(puppet, source=ELSEWHERE)
+        bench.validate(puppet)
+        bench.nominate(puppet)
+        bench.run(2.5 * self.KEEPALIVE)
+        bench.pong_all(puppet, other_path)
+        bench.run(2 * self.KEEPALIVE)
+        assert bench.events(Lost)
+
+    def test_no_waiting_is_told_while_the_link_is_up(self) -> None:
+        bench, _ = self.held("a")
+        assert not bench.events(Waiting)
+
+    def test_a_partner_that_punches_anew_is_told(self) -> None:
+        bench, _ = self.held("a")
+        anew = bench.puppet(b"partner2")
+        bench.introduce(anew, proof=False)
+        assert not bench.events(PartnerReturned), "it may be a recording"
+        assert bench.drops(Drop.UNEXPECTED) == 1
+        assert bench.introduce(anew) == []
+        assert bench.event(PartnerReturned) == PartnerReturned()
+        assert bench.end.state is State.HOLDING, "what to do about it is not the end's decision"
+
+    def test_nobody_returns_who_was_introduced_before(self) -> None:
+        """However many partner attempts were proof once, and whether or not they arrived then."""
+        bench = Bench("b", holds=True)
+        puppet = bench.puppet(holds=True)
+        early = [bench.puppet(b"%08d" % number, holds=True) for number in range(20)]
+        recorded = [bench.introduction(each) for each in [*early, puppet]]
+        for introduction in [*recorded[:10], recorded[-1]]:
+            bench.control_says(introduction)
+        bench.validate(puppet)
+        bench.nominate(puppet)
+        for introduction in recorded * 10:
+            assert bench.control_says(introduction) == []
+            bench.run(10.0)
+            bench.pong_all(puppet, [timed.sent for timed in bench.sent[-3:]])
+        assert not bench.events(PartnerReturned)
+        assert bench.drops(Drop.WRONG_ATTEMPT) == 10 * len(recorded)
+
+    def test_the_partner_of_the_link_itself_does_not_return(self) -> None:
+        """It has not heard yet that the path is agreed, and is told that we are on standby."""
+        bench, puppet = linked("b", holds=True)
+        bench.wait()
+        bench.introduce(puppet)
+        assert not bench.events(PartnerReturned)
+        assert bench.drops(Drop.UNEXPECTED) == 1
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_a_race_with_copies_of_the_partners_pings_loses_nothing(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        for _ in range(1000):
+            ping = puppet.says(v2.Ping(puppet.attempt, bench.attempt, puppet.new_sequence(), 0))
+            assert bench.receive(ping, ELSEWHERE) == []
+            assert only(v2.Pong, bench.receive(ping, puppet.at))
+            assert bench.receive(ping, puppet.at) == []
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_one_that_stops_says_so(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        bench.close()
+        said = [t.sent for t in bench.run(1.0) if isinstance(t.sent.message, v2.Bye)]
+        assert len(said) == timing.BYE_COUNT
+        assert {each.destination for each in said} == {puppet.at}
+        assert bench.finished
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_and_is_believed_on_the_path_only(self, end: EndName) -> None:
+        bench, puppet = self.held(end)
+        bye = puppet.says(v2.Bye(puppet.attempt, bench.attempt))
+        bench.receive(bye, ELSEWHERE)
+        other = bench.puppet(b"another.")
+        bench.receive(other.says(v2.Bye(other.attempt, bench.attempt)), puppet.at)
+        bench.receive(puppet.says(v2.Bye(puppet.attempt, b"another.")), puppet.at)
+        assert not bench.events(Lost)
+        bench.receive(bye, puppet.at)
+        assert bench.event(Lost).ended
+        bench.run(1.0)
+        assert bench.finished
+        assert not bench.all(v2.Bye), "it knows"
+
+    def test_one_that_is_told_by_control_that_it_is_configured_twice_says_so(self) -> None:
+        bench, _ = self.held("a")
+        for second in range(100):
+            bench.run(1.0)
+            challenge = v2.Challenge(bench.registered, bench.counter(), b"k" * 15, second % 2)
+            bench.control_says(challenge)
+        conflicts = [each for each in bench.events(Waiting) if each.reason is Reason.ROLE_CONFLICT]
+        assert 1 <= len(conflicts) <= 2
+
+    def test_it_can_be_closed(self) -> None:
+        bench, _ = self.held("a")
+        bench.close()
+        bench.run(1.0)
+        assert not bench.events(Lost)
+        assert bench.told[-1] == Finished()
+
+    def test_repeated_nominations_and_acceptances_are_still_answered(self) -> None:
+        bench, puppet = linked("b", holds=True)
+        bench.run(1.0)
+        assert only(v2.Accept, bench.nominate(puppet))
+        bench.run(5.0)
+        assert bench.end.state is State.HOLDING

@@ -1,0 +1,181 @@
+"""When an end announces itself to one control, and which answers count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from netpunch.core.end.registration import Phase, Registration
+from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
+from tests.core.v2_pair import CONTROL, A
+
+BEGAN = 100.0
+PARTNER = b"attempt2"
+
+
+@pytest.fixture
+def registration() -> Registration:
+    return Registration(CONTROL, 0, BEGAN)
+
+
+def announcements(
+    registration: Registration,
+    until: float,
+    answer: Callable[[float], None] = lambda now: None,
+) -> list[float]:
+    """When it announces, seconds from the beginning; `answer(now)` is what control does."""
+    times = []
+    while registration.next_at <= BEGAN + until:
+        now = registration.next_at
+        registration.announcing(registration.counter + 1, now)
+        times.append(now - BEGAN)
+        answer(now)
+    return times
+
+
+def test_an_unheard_end_announces_often_at_first(registration: Registration) -> None:
+    times = announcements(registration, 5.0)
+    assert times == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 2.8, 3.8, 4.8])
+    assert registration.phase is Phase.SEEKING
+
+
+def test_a_waiting_end_announces_every_15_s(registration: Registration) -> None:
+    def answer(now: float) -> None:
+        registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, now)
+
+    assert announcements(registration, 50.0, answer) == pytest.approx([0.0, 15.0, 30.0, 45.0])
+    assert registration.phase is Phase.WAITING
+    assert registration.observed == A
+
+
+def test_a_control_that_owes_an_answer_is_spared_while_another_one_answers(
+    registration: Registration,
+) -> None:
+    times = []
+    while registration.next_at <= BEGAN + 60.0:
+        times.append(registration.next_at - BEGAN)
+        registration.announcing(registration.counter + 1, registration.next_at, alone=False)
+    assert times[:8] == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8])
+    assert times[8:] == pytest.approx([*(2.8 + n for n in range(9)), 25.8, 40.8, 55.8])
+    registration.announcing(registration.counter + 1, BEGAN + 60.0)
+    assert registration.next_at == BEGAN + 61.0, "nobody else answers any more"
+    assert not registration.answers(BEGAN + 60.0)
+    registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, BEGAN + 60.1)
+    assert registration.answers(BEGAN + 75.0)
+    registration.announcing(registration.counter + 1, BEGAN + 75.1, alone=False)
+    assert registration.next_at == BEGAN + 76.1, "it owes an answer for a moment only"
+
+
+def test_an_unanswered_one_is_repeated_after_a_second(registration: Registration) -> None:
+    def answer(now: float) -> None:
+        if not 14.0 < now - BEGAN < 17.5:
+            registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, now)
+
+    times = announcements(registration, 40.0, answer)
+    assert times == pytest.approx([0.0, 15.0, 16.0, 17.0, 18.0, 33.0])
+
+
+def test_an_introduced_end_announces_every_200_ms_for_5_s(registration: Registration) -> None:
+    def answer(now: float) -> None:
+        registration.introduced(registration.counter, A, PARTNER, NO_COOKIE, now)
+
+    times = announcements(registration, 9.5, answer)
+    assert times[:2] == [0.0, 0.0], "the first one after the introduction goes out at once"
+    fast = [time for time in times if time < 5.0]
+    assert len(fast) == pytest.approx(26, abs=1)
+    assert times[-4:] == pytest.approx([times[-4] + n for n in range(4)])
+    assert registration.phase is Phase.INTRODUCED
+
+
+def test_a_push_begins_it_too(registration: Registration) -> None:
+    registration.announcing(1, BEGAN)
+    registration.waiting(1, A, NO_ATTEMPT, NO_COOKIE, BEGAN)
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN + 7.0)
+    assert registration.next_at == BEGAN + 7.0
+
+
+def test_the_same_partner_again_changes_nothing(registration: Registration) -> None:
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN)
+    registration.announcing(1, BEGAN)
+    due = registration.next_at
+    registration.introduced(1, A, PARTNER, NO_COOKIE, BEGAN + 0.05)
+    assert registration.next_at == due
+    registration.introduced(0, A, b"attempt3", NO_COOKIE, BEGAN + 0.1)
+    assert registration.next_at == BEGAN + 0.1, "but a new one hears from us at once"
+
+
+def test_a_partner_that_came_back_is_new(registration: Registration) -> None:
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN)
+    registration.announcing(1, BEGAN)
+    registration.waiting(1, A, NO_ATTEMPT, NO_COOKIE, BEGAN + 1.0)
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN + 2.0)
+    assert registration.next_at == BEGAN + 2.0
+
+
+def test_a_partner_on_standby_is_told_of_us_at_once_then_each_second(
+    registration: Registration,
+) -> None:
+    def answer(now: float) -> None:
+        registration.waiting(registration.counter, A, PARTNER, NO_COOKIE, now)
+
+    times = announcements(registration, 3.5, answer)
+    assert times == pytest.approx([0.0, 0.0, 1.0, 2.0, 3.0])
+
+
+def test_a_challenged_end_announces_at_once_with_the_cookie(registration: Registration) -> None:
+    assert registration.cookie == NO_COOKIE
+    registration.announcing(1, BEGAN)
+    registration.challenged(1, b"c" * 16, BEGAN + 0.03)
+    assert registration.next_at == BEGAN + 0.03
+    assert registration.cookie == b"c" * 16
+
+
+def test_answers_count_once_and_only_for_what_was_sent(registration: Registration) -> None:
+    assert not registration.is_fresh(0)
+    assert not registration.is_fresh(1)
+    registration.announcing(1, BEGAN)
+    registration.announcing(2, BEGAN)
+    assert [registration.is_fresh(counter) for counter in (0, 1, 2, 3)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    registration.waiting(1, A, NO_ATTEMPT, NO_COOKIE, BEGAN)
+    assert [registration.is_fresh(counter) for counter in (1, 2)] == [False, True]
+    registration.challenged(2, b"c" * 16, BEGAN)
+    assert not registration.is_fresh(2)
+
+
+def test_a_push_makes_no_answer_stale(registration: Registration) -> None:
+    registration.announcing(1, BEGAN)
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN)
+    assert registration.is_fresh(1)
+    registration.introduced(1, A, PARTNER, NO_COOKIE, BEGAN)
+    assert not registration.is_fresh(1)
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN)
+    assert not registration.is_fresh(1), "nor fresh again"
+
+
+def test_a_cookie_is_brought_back_at_once_and_as_often_as_at_first(
+    registration: Registration,
+) -> None:
+    answers = [b"k" * 15]
+
+    def answer(now: float) -> None:
+        if answers:
+            registration.waiting(registration.counter, A, NO_ATTEMPT, answers.pop(), now)
+
+    times = announcements(registration, 3.0, answer)
+    assert times == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 2.8])
+    registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, BEGAN + 3.0)
+    assert registration.next_at == BEGAN + 18.0
+
+
+def test_a_knock_is_no_introduction(registration: Registration) -> None:
+    registration.announcing(1, BEGAN)
+    registration.waiting(1, A, NO_ATTEMPT, NO_COOKIE, BEGAN)
+    registration.knocked(0, A, NO_COOKIE, BEGAN + 1.0)
+    assert registration.phase is Phase.WAITING
+    assert registration.next_at == BEGAN + 15.0
