@@ -24,7 +24,7 @@ an end whose pongs lead nowhere starts over.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 # Times in seconds.
 REPEAT_GAP = 0.1
@@ -54,14 +54,14 @@ class State(Enum):
     FINISHED = auto()
 
 
-class Cause(Enum):
+class Cause(StrEnum):
     """What changes the state of an end: the messages, and time."""
 
-    INTRODUCTION = auto()
-    PING = auto()
-    PONG = auto()
-    CLOSE = auto()
-    TIMEOUT = auto()
+    INTRODUCTION = "introduction"
+    PING = "ping"
+    PONG = "pong"
+    CLOSE = "close"
+    TIMEOUT = "timeout"
     """The state has lasted long enough."""
 
 
