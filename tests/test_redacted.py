@@ -15,7 +15,7 @@ from netpunch.core.events import (
     PartnerReturned,
     PathKind,
     Payload,
-    SprayOver,
+    TurnOver,
     Unmapped,
 )
 from netpunch.core.settings import EndSettings
@@ -47,7 +47,7 @@ def test_no_secret_is_shown(value: object) -> None:
         assert shown.strip("[").startswith(f"{type(value).__name__}(")
 
 
-@pytest.mark.parametrize("one", [Finished, PartnerReturned, SprayOver, Unmapped])
+@pytest.mark.parametrize("one", [Finished, PartnerReturned, TurnOver, Unmapped])
 def test_events_without_fields_are_true_and_differ(one: type[object]) -> None:
     assert one()
     assert one() == one()

@@ -135,8 +135,10 @@ class PartnerReturned(Sign):
 class OpenSockets(NamedTuple):
     """The end wants `count` more sockets of a family (4, 6), bound like its first one of that
     family but to fresh ports. The driver opens as many as it can and calls
-    `sockets_opened({via: local}, now)` once, in the order of the requests; not shown to users."""
+    `sockets_opened(request, {via: local}, now)` once. Not shown to users."""
 
+    request: int
+    """The number of this request, never used again by this end."""
     count: int  # type: ignore[assignment] # a tuple's method of that name is not missed
     family: int
 
@@ -180,9 +182,9 @@ class Turn(StrEnum):
     """Many probes."""
 
 
-class SprayWanted(NamedTuple):
-    """The end wants a turn. When it is there, call `spray_granted(now, sockets)`; the end says
-    `SprayOver` when it is done. Said again by an end that has the turn: it wants to go on, unless
+class TurnWanted(NamedTuple):
+    """The end wants a turn. When it is there, call `turn_granted(sockets, now)`; the end says
+    `TurnOver` when it is done. Said again by an end that has the turn: it wants to go on, unless
     others wait. Not `ready`: it keeps its place in the queue, but could not use the turn now (its
     partner waits for one). Not for users."""
 
@@ -190,7 +192,7 @@ class SprayWanted(NamedTuple):
     ready: bool = True
 
 
-class SprayOver(Sign):
+class TurnOver(Sign):
     """The turn ends, or is no longer wanted."""
 
     __slots__ = ()
@@ -205,7 +207,7 @@ class LookupWanted(NamedTuple):
 
 
 SocketRequest = OpenSockets | CloseSocket
-TurnRequest = SprayWanted | SprayOver
+TurnRequest = TurnWanted | TurnOver
 
 
 class Registered(NamedTuple):

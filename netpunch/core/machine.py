@@ -1,35 +1,42 @@
-"""The contract of every core object, and what all of them share.
+"""The contract of every machine (core object): what its driver calls, and what it must do then.
 
-A core object does no I/O and knows no clock. Its driver calls, always with a time `now` that
-never runs backwards (seconds, any origin):
+A machine does no I/O and knows no clock. Its driver calls it, always with a time `now` that never
+runs backwards (seconds, any origin):
 
 - `receive_datagram(data, source, now, via)` for what socket `via` received;
 - `handle_timer(now)` when `next_timer()` is reached;
+- the methods that answer a request or report a change, such as `sockets_opened` or `close`.
 
-and after each such call (for a control node: after a crowd's datagrams together, as it never asks
-for sockets to be closed) drains `datagrams_to_send()` and `next_event()`, then re-arms one timer
+After each such call (for a control node: after a batch of datagrams, as it never asks for sockets
+to be closed) the driver drains `datagrams_to_send()` and `next_event()`, then re-arms one timer
 from `next_timer()`. Nothing that arrives from the network raises: it is dropped and counted.
 """
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Via
 from netpunch.wire.drop import Drop
+
+if TYPE_CHECKING:
+    from netpunch.core.endpoints import ControlEndpoints
 
 Random = Callable[[int], bytes]
 """`random(n)` gives n unpredictable bytes (os.urandom; seeded in simulations)."""
 
 NEVER = float("inf")
 
-_NONE_TAKEN: Iterator[Event] = iter(())
-"""One for all, as nothing is ever taken from it."""
+_NO_EVENTS: Iterator[Event] = iter(())
+"""Shared by all machines: nothing is ever taken from it."""
 
 
 class Transmit(NamedTuple):
-    """A datagram to be sent from socket `via`; `ttl` hops far, 0 for the system's default."""
+    """A datagram to send from socket `via`; `ttl` in hops, 0 for the system's default."""
 
     data: bytes
     destination: Address
@@ -37,36 +44,34 @@ class Transmit(NamedTuple):
     ttl: int = 0
 
 
-class Machine(Protocol):
-    """What a driver needs to know of a core object."""
-
-    @property
-    def drops(self) -> Counter[Drop]: ...
-
-    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None: ...
-
-    def handle_timer(self, now: float) -> None: ...
-
-    def next_timer(self) -> float:
-        """The time at which `handle_timer` is due, or NEVER."""
-
-    def datagrams_to_send(self) -> list[Transmit]: ...
-
-    def next_event(self) -> Event | None: ...
-
-    def describe(self, data: bytes) -> str:
-        """A datagram in words, for traces: its decoded content if it is authentic here."""
-
-
-class Outbox:
-    """The drained half of the contract: base class of the core objects."""
+class Machine(ABC):
+    """The base class of the core objects. What a kind of machine has no use for does nothing."""
 
     def __init__(self) -> None:
         self._drops: defaultdict[Drop, int] = defaultdict(int)
-        """And no Counter: counting with one takes twice as long."""
+        """Not a Counter: counting with one takes twice as long."""
         self._transmits: list[Transmit] = []
         self._events: list[Event] = []
-        self._taken = _NONE_TAKEN
+        self._taken = _NO_EVENTS
+
+    @abstractmethod
+    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None: ...
+
+    @abstractmethod
+    def next_timer(self) -> float:
+        """The time at which `handle_timer` is due, or NEVER."""
+
+    @abstractmethod
+    def handle_timer(self, now: float) -> None: ...
+
+    @abstractmethod
+    def describe(self, data: bytes) -> str:
+        """A datagram in words, for traces: its decoded content if it is authentic here."""
+
+    def close(self, now: float) -> None:
+        """Stops. A machine with a farewell to send emits its last event once that is sent."""
+
+    # What the driver drains.
 
     @property
     def drops(self) -> Counter[Drop]:
@@ -84,9 +89,39 @@ class Outbox:
         if event is None and self._events:
             # Not one by one from a deque: that takes 600 bytes for every end, even when empty.
             self._taken = iter(self._events[:])
-            self._events.clear()  # and not replaced: others may know this list
+            self._events.clear()  # not replaced: the halves of a control node share this list
             event = next(self._taken)
         return event
+
+    # Answers to an end's requests, and changes that it cannot see itself.
+
+    def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
+        """Answers the OpenSockets of this number: the sockets that could be had, maybe none, with
+        their local addresses."""
+
+    def turn_granted(self, sockets: int, now: float) -> None:
+        """The turn that TurnWanted asked for is there; `sockets` more may be open during it."""
+
+    def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
+        """Where the controls are now: some of them have moved."""
+
+    def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
+        """The external addresses at which gateways forward to this end's port have changed."""
+
+    def no_route(self, via: Via, remote: Address) -> None:
+        """The system had no way to send a datagram there."""
+
+    # A held link.
+
+    @property
+    def rtt(self) -> float | None:
+        """The latest round trip of the link in seconds; None without one."""
+        return None
+
+    def send_payload(self, data: bytes) -> None:
+        """Sends a program's datagram on a held link; without one it is lost."""
+
+    # For the machines themselves.
 
     def _send(self, data: bytes, destination: Address, via: Via, ttl: int = 0) -> None:
         self._transmits.append(Transmit(data, destination, via, ttl))

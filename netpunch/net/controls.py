@@ -10,9 +10,8 @@ from itertools import chain, combinations, count
 from typing import Any, NamedTuple, Protocol
 
 from netpunch.address import Address, is_loopback, is_nat64, is_private
-from netpunch.core.end.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
-from netpunch.core.lookups import ControlEndpoints, Names
-from netpunch.core.traversal.reflectors import Reflectors
+from netpunch.core.endpoints import ControlEndpoints, Names, Reflectors
+from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
 from netpunch.net.driver import Bind, Driver, clock
 from netpunch.net.nat64 import discover, has_route
@@ -344,7 +343,7 @@ class Controls:
         others = (each for each in self._other_family.values() if each is not None)
         return ControlEndpoints(
             tuple(found),
-            tuple(observers(found)),
+            tuple(reflectors(found)),
             Names(addresses, unresolved),
             tuple(others),
             self._nat64,
@@ -378,7 +377,7 @@ def _in_order(addresses: Sequence[Address]) -> list[Address]:
     return sorted(addresses, key=lambda each: ipaddress.ip_address(each.host).packed)
 
 
-def observers(found: Mapping[Address, int | None]) -> list[Reflectors]:
+def reflectors(found: Mapping[Address, int | None]) -> list[Reflectors]:
     """Who can tell how our NAT maps, the best first: both ports of a control, else two controls;
     those that are in our own network last. All are of one family. None on loopback: there is no
     NAT."""

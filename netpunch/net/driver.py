@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
@@ -62,12 +62,6 @@ send from."""
 
 TIMER_ROUNDING = 0.0005
 """uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
-
-
-class SocketUser(Machine, Protocol):
-    """A machine that asks for sockets."""
-
-    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None: ...
 
 
 class Endpoint:
@@ -175,9 +169,8 @@ class Driver:
     """Feeds a machine and carries out what it asks for. Made and used within a running loop.
 
     `on_event` gets the machine's events, except the requests for sockets, which `bind` makes;
-    `observer` every datagram; `on_no_route` is called where the system has no way to an address,
-    amid sending. What events and datagrams make them raise goes to the loop's exception handler and
-    stops nothing here.
+    `observer` every datagram. What events and datagrams make them raise goes to the loop's
+    exception handler and stops nothing here.
     """
 
     def __init__(
@@ -188,7 +181,6 @@ class Driver:
         bind: Bind = bind,
         observer: Callable[[Datagram], None] | None = None,
         max_datagram: int = MAX_DATAGRAM,
-        on_no_route: Callable[[Via, Address], None] | None = None,
     ) -> None:
         self.max_datagram = max_datagram
         self.send_errors: Counter[str] = Counter()
@@ -199,7 +191,6 @@ class Driver:
         self._on_event = on_event
         self._bind = bind
         self._observer = observer
-        self._on_no_route = on_no_route
         self._loop = asyncio.get_running_loop()
         self._endpoints: dict[Via, Endpoint] = {}
         self._next_via: Via = 0
@@ -282,8 +273,8 @@ class Driver:
     def refused(self, error: OSError, via: Via, destination: Address) -> None:
         """Counts a datagram that the system did not take."""
         self.count_error(error)
-        if error.errno in NO_ROUTE and self._on_no_route is not None:
-            self._on_no_route(via, destination)
+        if error.errno in NO_ROUTE:
+            self._machine.no_route(via, destination)
 
     # Inside.
 
@@ -323,8 +314,8 @@ class Driver:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case OpenSockets(count, family):
-                self._open_fresh_ports(count, family)
+            case OpenSockets(request, count, family):
+                self._open_fresh_ports(request, count, family)
             case CloseSocket(via):
                 endpoint = self._endpoints.pop(via, None)
                 if endpoint is not None:
@@ -332,7 +323,7 @@ class Driver:
             case _:
                 self._tell(self._on_event, event)
 
-    def _open_fresh_ports(self, count: int, family: int) -> None:
+    def _open_fresh_ports(self, request: int, count: int, family: int) -> None:
         """On the host of the first socket of that family. As many as the system gives: a partner
         may still be reached from fewer."""
         opened: dict[Via, Address] = {}
@@ -344,7 +335,7 @@ class Driver:
                     opened[endpoint.via] = endpoint.local
         except NetpunchError:
             pass
-        cast(SocketUser, self._machine).sockets_opened(opened, clock())
+        self._machine.sockets_opened(request, opened, clock())
 
     def _observe(self, sent: bool, via: Via, remote: Address, data: bytes) -> None:
         assert self._observer is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netpunch.address import Address
-from netpunch.core.end.nat64 import DISCOVERY_NAME, Nat64, learned
+from netpunch.core.nat64 import DISCOVERY_NAME, Nat64, learned
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Bind
 from netpunch.net.resolve import resolve

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.end.end import End
+from netpunch.core.endpoints import NO_NAMES, ControlEndpoints
 from netpunch.core.events import (
     Event,
     Failed,
@@ -24,12 +25,12 @@ from netpunch.core.events import (
     PathKind,
     Payload,
     Reason,
-    SprayOver,
-    SprayWanted,
+    TurnOver,
+    TurnWanted,
     Via,
     Waiting,
 )
-from netpunch.core.lookups import NO_NAMES, ControlEndpoints
+from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import ControlAt, Controls, local_address
@@ -41,7 +42,6 @@ from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind
 from netpunch.redacted import redacted
 
 if TYPE_CHECKING:
-    from netpunch.core.classic.end import ClassicEnd
     from netpunch.net.port_mapping import PortMapping
 
 FAREWELL = 1.0
@@ -115,7 +115,7 @@ class Punch:
         self._trace = trace
         self._began = 0.0
         self._controls: Controls | None = None
-        self._machine: End | ClassicEnd | None = None
+        self._machine: Machine | None = None
         self._mapping: PortMapping | None = None
         self._mapping_detail = ""
         """Why what a gateway has granted is no use, if anything was."""
@@ -148,7 +148,6 @@ class Punch:
                 bind=self._spec.bind,
                 observer=self._observer if self._trace else None,
                 max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
-                on_no_route=self._machine.no_route if isinstance(self._machine, End) else None,
             )
         except BaseException:
             for sock in sockets.values():
@@ -157,7 +156,7 @@ class Punch:
         self._controls.follow(self._machine, self._driver)
         self._probing.first_sockets[self] = len(sockets)
         self._driver.open(sockets)
-        if "mapped" in self._spec.candidates and isinstance(self._machine, End):
+        if "mapped" in self._spec.candidates and self._spec.protocol == "v2":
             from netpunch.net.port_mapping import PortMapping
 
             self._mapping = PortMapping(
@@ -201,11 +200,11 @@ class Punch:
     @property
     def rtt(self) -> float | None:
         """Seconds: the latest round trip of a held link."""
-        return self._machine.rtt if isinstance(self._machine, End) else None
+        return None if self._machine is None else self._machine.rtt
 
     def send_payload(self, data: bytes) -> None:
         """Sends a program's datagram on the held link."""
-        if isinstance(self._machine, End) and self._driver is not None:
+        if self._machine is not None and self._driver is not None:
             self._machine.send_payload(data)
             self._driver.drain()  # no timer depends on it
 
@@ -244,7 +243,7 @@ class Punch:
                 self._observer(seen)
 
     def _take_mapped(self, addresses: tuple[Address, ...]) -> None:
-        if isinstance(self._machine, End) and self._driver is not None:
+        if self._machine is not None and self._driver is not None:
             self._machine.mapped(addresses, clock())
             self._driver.pump()
 
@@ -255,9 +254,7 @@ class Punch:
             self._driver.close()
             self._driver = None
 
-    def _make_machine(
-        self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]
-    ) -> End | ClassicEnd:
+    def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
         spec, now = self._spec, clock()
         deadline = spec.deadline
         if deadline is not None and spec.deadline_from_start:
@@ -268,8 +265,7 @@ class Punch:
             return ClassicEnd(
                 letter=spec.slot,
                 secret=spec.secret,
-                controls=endpoints.controls,
-                names=endpoints.names,
+                endpoints=endpoints,
                 sockets=sockets,
                 deadline=deadline,
                 deadline_from_start=spec.deadline_from_start,
@@ -291,11 +287,7 @@ class Punch:
         )
         return End(
             settings,
-            controls=endpoints.controls,
-            observers=endpoints.observers,
-            names=endpoints.names,
-            other_family=endpoints.other_family,
-            nat64=endpoints.nat64,
+            endpoints=endpoints,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
             host_addresses=_own_hosts(endpoints),
@@ -309,10 +301,10 @@ class Punch:
                 if self._on_payload is not None:
                     self._on_payload(data)
                 return
-            case SprayWanted(turn, ready):
+            case TurnWanted(turn, ready):
                 if self._probing.want(self, self._grant_later, turn, ready):
                     self._grant_later()
-            case SprayOver():
+            case TurnOver():
                 self._probing.over(self)
             case LookupWanted(silent):
                 assert self._controls is not None
@@ -379,11 +371,10 @@ class Punch:
         asyncio.get_running_loop().call_soon(self._grant_turn)
 
     def _grant_turn(self) -> None:
-        if self._driver is None or not self._probing.has_turn(self):
+        if self._machine is None or self._driver is None or not self._probing.has_turn(self):
             return  # it was given back meanwhile
-        if isinstance(self._machine, End):
-            self._machine.spray_granted(clock(), self._probing.sockets)
-            self._driver.pump()
+        self._machine.turn_granted(self._probing.sockets, clock())
+        self._driver.pump()
 
     def _settle(self, outcome: Linked | NetpunchError) -> None:
         if not self._outcome.done():

@@ -69,8 +69,7 @@ class StandbyWatch:
             endpoints = await self._controls.find()
             self._machine = Standby(
                 EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),
-                controls=endpoints.controls,
-                names=endpoints.names,
+                endpoints=endpoints,
                 sockets=bound,
                 random=os.urandom,
                 now=clock(),

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
 from netpunch.core.end.end import End
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Event, Failed, Linked, OpenSockets, Registered
 from netpunch.core.machine import Machine, Transmit
 from netpunch.core.settings import EndSettings
@@ -99,7 +100,7 @@ class Site:
     def _make_end(self, end: EndName, seed: object) -> End:
         return End(
             EndSettings(PAIR, end, SECRET, any_port=False, deadline=None),
-            controls=[CONTROL],
+            endpoints=ControlEndpoints((CONTROL,)),
             sockets={VIA: Address("0.0.0.0", HOMES[end].port)},
             random=seeded(f"{end} {seed}"),
             now=self.clocks[HOMES[end]],

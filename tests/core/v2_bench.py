@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from netpunch.address import Address
 from netpunch.core.end.end import End, State
-from netpunch.core.end.nat64 import Nat64
-from netpunch.core.events import Event, OpenSockets, SprayWanted, Via
-from netpunch.core.lookups import NO_NAMES, Names
+from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names, Reflectors
+from netpunch.core.events import Event, OpenSockets, TurnWanted, Via
+from netpunch.core.nat64 import Nat64
 from netpunch.core.settings import EndSettings
-from netpunch.core.traversal.reflectors import Reflectors
+from netpunch.core.traversal.budget import OPEN_MANY
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.drop import Drop
@@ -93,7 +93,7 @@ class Bench:
         controls: Sequence[Address] = (CONTROL,),
         sockets: dict[Via, Address] | None = None,
         host_addresses: Sequence[str] = (),
-        observers: Sequence[Reflectors] = (),
+        reflectors: Sequence[Reflectors] = (),
         names: Names = NO_NAMES,
         other_family: Sequence[Address] = (),
         nat64: Nat64 | None = None,
@@ -114,11 +114,9 @@ class Bench:
         self._questions_answered = 0
         self.end = End(
             EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
-            controls=controls,
-            observers=observers,
-            names=names,
-            other_family=other_family,
-            nat64=nat64,
+            endpoints=ControlEndpoints(
+                tuple(controls), tuple(reflectors), names, tuple(other_family), nat64
+            ),
             sockets=sockets or {VIA: LOCAL},
             host_addresses=host_addresses,
             random=seeded(seed),
@@ -206,9 +204,17 @@ class Bench:
             self._next_via += count
             wildcard = "::" if event.family == 6 else "0.0.0.0"
             opened = {via: Address(wildcard, 20000 + via) for via in vias}
-            self.end.sockets_opened(opened, self.now)
-        elif isinstance(event, SprayWanted) and event.ready:
-            self.end.spray_granted(self.now)
+            self.end.sockets_opened(event.request, opened, self.now)
+        elif isinstance(event, TurnWanted) and event.ready:
+            self.grant_turn()
+
+    def open_sockets(self, opened: dict[Via, Address]) -> None:
+        """Answers the last request for sockets."""
+        self._collect()
+        self.end.sockets_opened(self.events(OpenSockets)[-1].request, opened, self.now)
+
+    def grant_turn(self) -> None:
+        self.end.turn_granted(OPEN_MANY.sockets, self.now)
 
     # Playing the others.
 
@@ -241,7 +247,7 @@ class Bench:
     def puppet(self, attempt: bytes = b"partner1", **fields: Any) -> Puppet:
         return Puppet(OTHER[self.name], attempt, **fields)
 
-    def observers_see(self, *seen: Address) -> None:
+    def reflectors_see(self, *seen: Address) -> None:
         """Reflectors answer what they were asked since they last did, in the order of asking."""
         questions = [sent for _, sent in self.sent if isinstance(sent.message, v2.Observe)]
         answers = zip(questions[self._questions_answered :], cycle(seen), strict=False)

@@ -20,6 +20,7 @@ from netpunch.core.classic.end import ClassicEnd
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.end.end import End
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError
@@ -93,7 +94,7 @@ def v2_machines() -> list[Machine]:
     ends = [
         End(
             EndSettings(PAIR, end, SECRET, deadline=None, any_port=False),
-            controls=[CONTROL],
+            endpoints=ControlEndpoints((CONTROL,)),
             sockets={0: Address("0.0.0.0", 5000)},
             random=random,
             now=1000.0,
@@ -138,7 +139,7 @@ def classic_machines() -> list[Machine]:
     end = ClassicEnd(
         letter="a",
         secret=CLASSIC_SECRET,
-        controls=[CONTROL],
+        endpoints=ControlEndpoints((CONTROL,)),
         sockets={0: Address("0.0.0.0", 5000)},
         deadline=None,
         deadline_from_start=True,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.events import Event, OpenSockets, Via
-from netpunch.core.machine import NEVER, Outbox
+from netpunch.core.machine import NEVER, Machine
 
 
 class Received(NamedTuple):
@@ -19,13 +19,14 @@ class Received(NamedTuple):
     via: Via
 
 
-class EchoMachine(Outbox):
+class EchoMachine(Machine):
     """Answers everything with itself, and writes down what happens to it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.received: list[Received] = []
         self.opened: dict[Via, Address] = {}
+        self.unreachable: list[tuple[Via, Address]] = []
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         self.received.append(Received(data, source, via))
@@ -40,8 +41,11 @@ class EchoMachine(Outbox):
     def describe(self, data: bytes) -> str:
         return f"echo {data!r}"
 
-    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
+    def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
         self.opened.update(opened)
+
+    def no_route(self, via: Via, remote: Address) -> None:
+        self.unreachable.append((via, remote))
 
     # What a test makes it do.
 
@@ -52,7 +56,7 @@ class EchoMachine(Outbox):
         self._emit(event)
 
     def ask_for_sockets(self, count: int, family: int = 4) -> None:
-        self._emit(OpenSockets(count, family))
+        self._emit(OpenSockets(1, count, family))
 
 
 class TimerMachine(EchoMachine):

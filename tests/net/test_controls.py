@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 
 from netpunch.address import Address
-from netpunch.core.end.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
-from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
+from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names
+from netpunch.core.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
 from netpunch.errors import ControlUnreachableError
 from netpunch.net import controls as controls_module
-from netpunch.net.controls import ControlAt, Controls, observers
+from netpunch.net.controls import ControlAt, Controls, reflectors
 from netpunch.net.driver import Driver
 from tests.net.conftest import Run
 from tests.net.names import NameServer
@@ -78,7 +78,7 @@ def test_all_addresses_of_one_family_ipv4_where_possible(run: Run, names: NameSe
         names.know(SPARE.host, IPV6)
         found = await Controls([VPS, SPARE], BOTH).find()
         assert found.controls == (ONE, OTHER, IPV6)
-        assert found.observers == ((ONE, second(ONE)), (OTHER, second(OTHER)))
+        assert found.reflectors == ((ONE, second(ONE)), (OTHER, second(OTHER)))
         assert found.names == Names(frozenset((ONE, OTHER, IPV6)))
 
     run(main())
@@ -294,7 +294,7 @@ def test_a_name_that_hangs_holds_up_nobody(run: Run, names: NameServer, first: C
         names.release()
         await follower.wait_until_told()
         assert [each.controls for each in follower.told] == [(ONE, OTHER)]
-        assert follower.told[0].observers == ((ONE, second(ONE)),)
+        assert follower.told[0].reflectors == ((ONE, second(ONE)),)
         assert not follower.told[0].names.unresolved
         assert follower.pumped == 1
         await controls.close()
@@ -512,7 +512,7 @@ def test_the_translator_is_known_by_a_name_that_it_serves(run: Run, names: NameS
         names.unrouted = {4}
         found = await Controls([VPS], BOTH).find()
         assert (found.controls, found.nat64) == ((NAT64_ONE,), WELL_KNOWN)
-        assert found.observers == ((NAT64_ONE, second(NAT64_ONE)),)
+        assert found.reflectors == ((NAT64_ONE, second(NAT64_ONE)),)
         assert names.asked == [VPS.host]
 
     run(main())
@@ -599,29 +599,29 @@ def test_an_end_leaves_ipv4_when_its_route_is_gone(run: Run, names: NameServer) 
 
 def test_both_ports_of_each_control_that_has_two() -> None:
     found = {ONE: 10002, OTHER: None, THIRD: 10002}
-    assert observers(found) == [(ONE, second(ONE)), (THIRD, second(THIRD))]
+    assert reflectors(found) == [(ONE, second(ONE)), (THIRD, second(THIRD))]
 
 
 def test_any_two_controls_where_none_has_two_ports() -> None:
     found = dict.fromkeys([ONE, OTHER, THIRD])
-    assert observers(found) == [(ONE, OTHER), (ONE, THIRD), (OTHER, THIRD)]
-    assert observers({ONE: None}) == []
+    assert reflectors(found) == [(ONE, OTHER), (ONE, THIRD), (OTHER, THIRD)]
+    assert reflectors({ONE: None}) == []
 
 
 def test_all_of_one_family() -> None:
-    assert observers({ONE: 10002, IPV6: 10002}) == [(ONE, second(ONE))]
-    assert observers({IPV6: 10002, ONE: 10002}) == [(IPV6, second(IPV6))]
-    assert observers(dict.fromkeys([ONE, IPV6, OTHER])) == [(ONE, OTHER)]
-    assert observers(dict.fromkeys([ONE, IPV6])) == []
+    assert reflectors({ONE: 10002, IPV6: 10002}) == [(ONE, second(ONE))]
+    assert reflectors({IPV6: 10002, ONE: 10002}) == [(IPV6, second(IPV6))]
+    assert reflectors(dict.fromkeys([ONE, IPV6, OTHER])) == [(ONE, OTHER)]
+    assert reflectors(dict.fromkeys([ONE, IPV6])) == []
 
 
 def test_none_on_loopback() -> None:
-    assert observers({LOOPBACK: 10002, ONE: 10002}) == [(ONE, second(ONE))]
-    assert observers({LOOPBACK: 10002}) == []
+    assert reflectors({LOOPBACK: 10002, ONE: 10002}) == [(ONE, second(ONE))]
+    assert reflectors({LOOPBACK: 10002}) == []
 
 
 def test_a_control_in_our_own_network_is_the_last_to_tell() -> None:
     """It knows nothing of the NAT at its border."""
     inside = at("192.168.1.20")
     found = {inside: 10002, ONE: 10002}
-    assert observers(found) == [(ONE, second(ONE)), (inside, second(inside))]
+    assert reflectors(found) == [(ONE, second(ONE)), (inside, second(inside))]

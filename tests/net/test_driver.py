@@ -261,8 +261,8 @@ def test_opens_sockets_of_the_family_that_is_asked_for(run: Run) -> None:
 
 def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
     class Greeter(EchoMachine):
-        def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
-            super().sockets_opened(opened, now)
+        def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
+            super().sockets_opened(request, opened, now)
             for via in opened:
                 self.send(b"new", peer.address, via)
 
@@ -447,21 +447,17 @@ def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
 
 
 def test_no_route_is_told_and_no_other_refusal(run: Run) -> None:
-    told: list[tuple[Via, Address]] = []
-
     async def main() -> None:
         machine = EchoMachine()
         sock = FaultySocket(bind("127.0.0.1", 0)[0])
         sock.sending = [errno.ENETUNREACH, errno.EPERM]
-        driver = Driver(
-            machine, on_event=ignore, on_no_route=lambda via, remote: told.append((via, remote))
-        )
+        driver = Driver(machine, on_event=ignore)
         driver.open({7: sock})
         machine.send(b"no route", SOMEBODY, 7)
         machine.send(b"a firewall", Address("192.0.2.2", 5000), 7)
         driver.pump()
         driver.close()
-        assert told == [(7, SOMEBODY)]
+        assert machine.unreachable == [(7, SOMEBODY)]
         assert driver.send_errors == {"ENETUNREACH": 1, "EPERM": 1}
 
     run(main())

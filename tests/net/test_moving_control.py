@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.core import lookups, timing
+from netpunch.core import timing
 from netpunch.core.classic import end as classic_end
+from netpunch.core.end import lookups
 from netpunch.core.end.end import End
 from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
 from netpunch.net import interfaces
@@ -30,7 +31,7 @@ CLASSIC = {"protocol": "classic", "secret": CLASSIC_SECRET}
 def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     monkeypatch.setattr(timing, "WAITING_INTERVAL", SOON)
     for module in (lookups, classic_end):
-        monkeypatch.setattr(module, "INTERVAL", SOON)
+        monkeypatch.setattr(module, "LOOKUP_INTERVAL", SOON)
     monkeypatch.setattr(lookups, "SILENCE", SOON)
     return NameServer(monkeypatch)
 

@@ -18,9 +18,9 @@ from netpunch.core.events import (
     PartnerReturned,
     Reason,
     Registered,
-    SprayOver,
-    SprayWanted,
     Turn,
+    TurnOver,
+    TurnWanted,
     Waiting,
 )
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
@@ -335,11 +335,11 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
             )
             await first.open()
             await second.open()
-            first._take_event(SprayWanted(Turn.SPRAY))
-            second._take_event(SprayWanted(Turn.SPRAY))
+            first._take_event(TurnWanted(Turn.SPRAY))
+            second._take_event(TurnWanted(Turn.SPRAY))
             await asyncio.sleep(0)
             assert granted == [first]
-            first._take_event(SprayOver())
+            first._take_event(TurnOver())
             await asyncio.sleep(0)
             assert granted == [first, second]
             await first.close()

@@ -69,7 +69,6 @@ class FleetEnd(SimHost):
         fleet = self._fleet
         self._starts += 1
         self.bind(LOCAL_PORT)
-        controls = [CONTROL[4]]
         settings = EndSettings(
             f"p{self._number}",
             self._end,
@@ -81,8 +80,7 @@ class FleetEnd(SimHost):
         self.start(
             End(
                 settings,
-                controls=controls,
-                observers=endpoints(controls, named=False).observers,
+                endpoints=endpoints([CONTROL[4]], named=False),
                 sockets=self.sockets,
                 host_addresses=self.host_addresses,
                 probe_bucket=self.probing.bucket,

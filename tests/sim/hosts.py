@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
     CloseSocket,
     Event,
     Finished,
     LookupWanted,
     OpenSockets,
-    SprayOver,
-    SprayWanted,
+    TurnOver,
+    TurnWanted,
     Via,
 )
-from netpunch.core.lookups import ControlEndpoints
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.net.probing import Probing
 from tests.sim.network import (
@@ -217,16 +217,16 @@ class SimHost:
 
     def _take(self, machine: Machine, event: Event) -> None:
         match event:
-            case OpenSockets(count, family):
+            case OpenSockets(request, count, family):
                 opened = {}
                 for _ in range(count if family in self._places else 0):
                     via = self.bind(family=family)
                     opened[via] = self.sockets[via]
-                machine.sockets_opened(opened, self.clock())  # type: ignore[attr-defined]
-            case SprayWanted(turn, ready):
+                machine.sockets_opened(request, opened, self.clock())
+            case TurnWanted(turn, ready):
                 if self.probing.want(self, self._grant_later, turn, ready):
                     self._grant_later()
-            case SprayOver():
+            case TurnOver():
                 self.probing.over(self)
             case LookupWanted():
                 self.network.call_at(self.network.now + LOOKUP_TIME, self._tell, self._incarnation)
@@ -245,7 +245,7 @@ class SimHost:
 
     def _grant(self) -> None:
         if self.probing.has_turn(self):
-            self.ask(lambda end, now: end.spray_granted(now, self.probing.sockets))
+            self.ask(lambda end, now: end.turn_granted(self.probing.sockets, now))
 
     def _tell(self, incarnation: int) -> None:
         """The machine that asked hears where its controls are."""

@@ -12,7 +12,7 @@ from netpunch.core.classic.end import ClassicEnd
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.end.end import End
-from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
+from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.wire.keys import control_key
@@ -29,9 +29,9 @@ SLOTS: dict[EndName, str] = {"a": "a", "b": "b"}
 
 def endpoints(controls: list[Address], *, named: bool) -> ControlEndpoints:
     """Where controls are, each with its second port. `named`: by name, so that they may move."""
-    observers = tuple((each, Address(each.host, each.port + 1)) for each in controls)
+    reflectors = tuple((each, Address(each.host, each.port + 1)) for each in controls)
     return ControlEndpoints(
-        tuple(controls), observers, Names(frozenset(controls)) if named else NO_NAMES
+        tuple(controls), reflectors, Names(frozenset(controls)) if named else NO_NAMES
     )
 
 
@@ -57,12 +57,9 @@ class V2:
         **settings: Any,
     ) -> Machine:
         """`settings` are those of EndSettings."""
-        found = endpoints(controls, named=named)
         return End(
             EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
-            controls=controls,
-            observers=found.observers,
-            names=found.names,
+            endpoints=endpoints(controls, named=named),
             sockets=host.sockets,
             host_addresses=host.host_addresses,
             random=random,
@@ -93,8 +90,7 @@ class Classic:
         return ClassicEnd(
             letter=SLOTS[end],
             secret=self.secret,
-            controls=controls,
-            names=endpoints(controls, named=named).names,
+            endpoints=endpoints(controls, named=named),
             sockets=host.sockets,
             deadline=deadline,
             deadline_from_start=deadline_from_start,

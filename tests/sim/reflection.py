@@ -18,9 +18,11 @@ from typing import Any
 from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
 from netpunch.core.end.end import End
-from netpunch.core.events import CloseSocket, Event, OpenSockets, SprayWanted
+from netpunch.core.endpoints import ControlEndpoints
+from netpunch.core.events import CloseSocket, Event, OpenSockets, TurnWanted
 from netpunch.core.machine import NEVER, Machine
 from netpunch.core.settings import EndSettings
+from netpunch.core.traversal.budget import OPEN_MANY
 from netpunch.wire.envelope import END_B, EndName
 from netpunch.wire.keys import control_key
 from netpunch.wire.v2 import Kind
@@ -88,7 +90,7 @@ class Pair:
         at = self.homes[end]
         machine = End(
             EndSettings(PAIR, end, SECRET, **{"deadline": None, "any_port": True, **settings}),
-            controls=[control_address(number) for number in range(self.controls)],
+            endpoints=ControlEndpoints(tuple(map(control_address, range(self.controls)))),
             sockets={0: Address("0.0.0.0", at.port)},
             host_addresses=(at.host,),
             random=Random(f"{self.seed} {end} {next(self._boots)}").randbytes,
@@ -142,11 +144,10 @@ class Pair:
 
     def _take(self, machine: Machine, at: Address, event: Event) -> None:
         if isinstance(event, OpenSockets):
-            assert isinstance(machine, End)
-            machine.sockets_opened({}, self.now)  # from one socket only: victims count the same
-        elif isinstance(event, SprayWanted):
-            assert isinstance(machine, End)
-            machine.spray_granted(self.now)
+            # From one socket only: victims count the same.
+            machine.sockets_opened(event.request, {}, self.now)
+        elif isinstance(event, TurnWanted):
+            machine.turn_granted(OPEN_MANY.sockets, self.now)
         elif not isinstance(event, CloseSocket):
             self.events[at].append(event)
 

@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from netpunch.address import Address
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Failed, Linked
-from netpunch.core.lookups import ControlEndpoints
 from tests.sim.hosts import SimHost
 from tests.sim.machines import V2, EndName, Protocol, endpoints
 from tests.sim.nat import Firewall, Nat, NatBehavior

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from netpunch.core.end.end import End, State
+from netpunch.core.end.lookups import REVIEW
+from netpunch.core.endpoints import LOOKUP_INTERVAL
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
-from netpunch.core.lookups import INTERVAL, REVIEW
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
 from tests.sim.promises import TALLY, connects, one_path
@@ -21,7 +22,7 @@ HELD = Setup(nat_a=SHORT_LIVED, nat_b=SHORT_LIVED, deadline=60.0, settings={"hol
 WHILE = 600.0
 TURMOIL, CALM = 100.0, 200.0
 RETRY_AFTER = 2.0
-MOVED_WITHIN = INTERVAL + LOOKUP_TIME + 1.0
+MOVED_WITHIN = LOOKUP_INTERVAL + LOOKUP_TIME + 1.0
 """Until an end has found a control that moved, at the worst time."""
 FOLLOWED_WITHIN = REVIEW + LOOKUP_TIME + 1.0
 """The same while the old one still answers."""

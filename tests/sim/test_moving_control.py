@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from netpunch.core.end.lookups import REVIEW, REVIEW_SPREAD
+from netpunch.core.endpoints import LOOKUP_INTERVAL, ControlEndpoints
 from netpunch.core.events import Introduced
-from netpunch.core.lookups import INTERVAL, REVIEW, REVIEW_SPREAD, ControlEndpoints
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import V2, Classic, Protocol
 from tests.sim.nat import HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
@@ -19,15 +20,15 @@ WAITING = 3600.0
 """Seconds that one end waits alone, at most."""
 LINKING = 30.0
 """From when both know the control until they are linked, with what is lost on the way."""
-FOUND_WITHIN = INTERVAL + LOOKUP_TIME + 1.0
+FOUND_WITHIN = LOOKUP_INTERVAL + LOOKUP_TIME + 1.0
 """From when a control has moved, at the worst time."""
 FOLLOWED_WITHIN = REVIEW + LOOKUP_TIME + 1.0
 """The same while the old one still answers."""
 ONE_ROUND = 1.5
 """A first word to the new place takes one port of a NAT that steps, maybe amid a bracket: the next
 one is offered a second later."""
-PUT_OFF = 2 * INTERVAL
-"""A partner that has gone is forgotten after one INTERVAL; so long a look-up may be put off."""
+PUT_OFF = 2 * LOOKUP_INTERVAL
+"""A partner that has gone is forgotten after one interval; so long a lookup may be put off."""
 
 
 def setup(protocol: Protocol, **more: Any) -> Setup:
@@ -84,8 +85,8 @@ def test_one_that_stays_silent_is_looked_up_once_a_minute(protocol: Protocol) ->
     asked = lookups_of(run, run.a)
     run.start_end(run.a)
     run.run(WAITING + 2 * LOOKUP_TIME)
-    assert len(asked) == int(WAITING / INTERVAL)
-    assert min(b - a for a, b in pairwise(asked)) >= INTERVAL - 0.001
+    assert len(asked) == int(WAITING / LOOKUP_INTERVAL)
+    assert min(b - a for a, b in pairwise(asked)) >= LOOKUP_INTERVAL - 0.001
 
 
 def test_one_that_answers_is_looked_up_now_and_then() -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Finished, Via
-from netpunch.core.machine import NEVER, Outbox
+from netpunch.core.machine import NEVER, Machine
 from tests.sim.hosts import SimHost
 from tests.sim.network import INTERNET_HOPS, Link, Network
 
 LEFT, RIGHT = Address("192.0.2.1", 5000), Address("192.0.2.2", 5000)
 
 
-class Echo(Outbox):
+class Echo(Machine):
     """Sends every datagram back, and remembers when it came."""
 
     def __init__(self) -> None:

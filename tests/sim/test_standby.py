@@ -9,9 +9,10 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.control.node import ControlNode
+from netpunch.core.end.lookups import REVIEW
 from netpunch.core.end.standby import Standby
+from netpunch.core.endpoints import LOOKUP_INTERVAL
 from netpunch.core.events import PartnerReturned
-from netpunch.core.lookups import INTERVAL, REVIEW
 from netpunch.core.settings import EndSettings
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import PAIR, SECRET
@@ -27,7 +28,7 @@ WHILE = 600.0
 SOON = 3.0
 """Seconds from a partner's start until standby knows of it, when nothing is lost."""
 EVENTUALLY = 30.0
-MOVED_WITHIN = INTERVAL + LOOKUP_TIME + EVENTUALLY
+MOVED_WITHIN = LOOKUP_INTERVAL + LOOKUP_TIME + EVENTUALLY
 """Until an end has found a control that moved, at the worst time, and what follows from it."""
 ATTACKER = Address("198.51.100.66", 666)
 
@@ -56,8 +57,7 @@ def stand_by(run: Scenario, side: Side) -> None:
     host.start(
         Standby(
             EndSettings(PAIR, side.name, SECRET),
-            controls=run.control_addresses,
-            names=run.look_up().names,
+            endpoints=run.look_up(),
             sockets={via: host.sockets[via]},
             random=run.randbytes(side.name),
             now=host.clock(),

@@ -25,7 +25,7 @@ from hmac import compare_digest
 from netpunch.address import Address, canonical_host, is_loopback, is_pingable
 from netpunch.core.control.rejections import Rejections
 from netpunch.core.events import Expired, Registered, Via
-from netpunch.core.machine import NEVER, Outbox, Transmit
+from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.wire.classic import (
     FIXED_SIZE,
     LETTERS,
@@ -107,7 +107,7 @@ class _Slot:
             return None
 
 
-class ClassicControl(Outbox):
+class ClassicControl(Machine):
     """The sans-I/O classic control node; see `core.machine` for the contract.
 
     `secrets` are the secrets by slot letter, `names` the pairs' names by slot letter (default:

@@ -22,6 +22,7 @@ from netpunch.core.classic.states import (
     Cause,
     State,
 )
+from netpunch.core.endpoints import LOOKUP_INTERVAL, NO_NAMES, ControlEndpoints
 from netpunch.core.events import (
     Failed,
     Finished,
@@ -33,8 +34,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
-from netpunch.core.lookups import INTERVAL, NO_NAMES, ControlEndpoints, Names
-from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.machine import NEVER, Machine, Random
 from netpunch.wire.classic import (
     Codec,
     PeerMessage,
@@ -87,11 +87,11 @@ class _Timer(Enum):
 _TIMERS_UNTIL_LINKED = frozenset(_Timer) - {_Timer.TIMEOUT, _Timer.REPEAT}
 
 
-class ClassicEnd(Outbox):
+class ClassicEnd(Machine):
     """The sans-I/O end of a classic pair; see `core.machine` for the contract.
 
-    `letter` is its slot; `controls` are the controls' addresses, all announced to; `names` says
-    whether they may move; `sockets` are the bound local addresses by socket, which `Linked`
+    `letter` is its slot; `endpoints` says where the controls are, all announced to, and whether
+    they may move; `sockets` are the bound local addresses by socket, which `Linked`
     repeats as they are. `deadline` in seconds
     (None: never) counts from the start or, with `deadline_from_start` False, from the first
     introduction.
@@ -104,8 +104,7 @@ class ClassicEnd(Outbox):
         *,
         letter: str,
         secret: bytes,
-        controls: Sequence[Address],
-        names: Names = NO_NAMES,
+        endpoints: ControlEndpoints,
         sockets: Mapping[Via, Address],
         deadline: float | None,
         deadline_from_start: bool,
@@ -118,7 +117,7 @@ class ClassicEnd(Outbox):
         self._codec = Codec(secret, letter + "".join(PeerMessage))
         self._announcement = self._codec.fixed(letter)
         self._sockets = dict(sockets)
-        self._controls = self._reachable(controls)
+        self._controls = self._reachable(endpoints.controls)
         self._deadline = NEVER if deadline is None else deadline
         self._random = random
         self._began = now
@@ -130,8 +129,8 @@ class ClassicEnd(Outbox):
         self._shortfall = Reason.SECRET_REJECTED_OR_SILENT
         """Why the end has failed, should it fail now."""
         self._timers = {_Timer.ANNOUNCE: now, _Timer.NOTICE: now + SILENCE_NOTICE}
-        if names != NO_NAMES:
-            self._timers[_Timer.LOOKUP] = now + INTERVAL
+        if endpoints.names != NO_NAMES:
+            self._timers[_Timer.LOOKUP] = now + LOOKUP_INTERVAL
         if deadline_from_start:
             self._timers[_Timer.DEADLINE] = now + self._deadline
         if not self._controls:
@@ -383,7 +382,7 @@ class ClassicEnd(Outbox):
 
     def _want_lookup(self, now: float) -> None:
         """A classic control is silent until the partner is there: nothing tells that it moved."""
-        self._timers[_Timer.LOOKUP] = now + INTERVAL
+        self._timers[_Timer.LOOKUP] = now + LOOKUP_INTERVAL
         self._emit(LookupWanted())
 
     def _miss_deadline(self, now: float) -> None:

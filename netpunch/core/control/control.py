@@ -32,7 +32,7 @@ from netpunch.core.control.rejections import Rejections
 from netpunch.core.control.slots import FILL, LIMITED, REFRESH, STALE, Live, Standing, Verdict
 from netpunch.core.describe import describe
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
-from netpunch.core.machine import Outbox, Random, Transmit
+from netpunch.core.machine import Machine, Random, Transmit
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
@@ -95,7 +95,7 @@ _pack_challenge = _packer(v2.Challenge)
 _pack_observed = _packer(v2.Observed)
 
 
-class ControlV2(Outbox):
+class ControlV2(Machine):
     """`pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at
     which the world sees this control and its network: partners elsewhere are given them instead
     of a loopback or private one; `expire` in seconds."""

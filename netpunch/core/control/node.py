@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
-from netpunch.core.machine import Outbox, Transmit
+from netpunch.core.events import Via
+from netpunch.core.machine import Machine, Transmit
 from netpunch.wire.envelope import VERSION
 
 _V2 = bytes((VERSION,))
 
 
-class ControlNode(Outbox):
+class ControlNode(Machine):
     """Both halves as one core object; see `core.machine` for the contract.
 
     Both put what they have to say into one outbox, this one's: a driver looks into it after every
@@ -23,12 +25,14 @@ class ControlNode(Outbox):
         for half in (v2, classic):
             half._transmits, half._events, half._drops = self._transmits, self._events, self._drops
         v2.take_other = classic.receive_datagram
-        self.receive_datagram = v2.receive_datagram  # it is called as often as anything here
 
     @property
     def registered(self) -> int:
         """How many ends are there."""
         return self.v2.registered + self.classic.registered
+
+    def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        self.v2.receive_datagram(data, source, now, via)
 
     def handle_timer(self, now: float) -> None:
         self.v2.handle_timer(now)

@@ -9,9 +9,9 @@ from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.context import Context
+from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
 from netpunch.core.events import SeenInside, Via
-from netpunch.core.lookups import Lookups
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.wire import v2

@@ -54,7 +54,7 @@ class AttemptRun:
             random=context.random,
         )
         self.climber = Traversal(
-            observers=context.observers,
+            observers=context.endpoints.reflectors,
             heard_at=self.announcer.heard_at,
             own_hosts=context.host_addresses,
             report=context.nat,
@@ -64,6 +64,7 @@ class AttemptRun:
             send=self._send,
             emit=context.emit,
             share=self.announcer.announce_now,
+            new_request=context.new_request,
             fresh_port=fresh_port,
             fresh_port_patience=fresh_port_patience,
             leads=context.settings.end == "a",
@@ -81,7 +82,7 @@ class AttemptRun:
     def controls_found(self, now: float) -> None:
         """The context knows where the controls are now."""
         self.announcer.controls_found(self._context.registrations(now), now)
-        self.climber.observe_from(self._context.observers)
+        self.climber.observe_from(self._context.endpoints.reflectors)
         self.other_family = self._new_other_family(now)
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address, is_loopback, is_nat64, is_pingable, is_private
 from netpunch.core.events import PathKind, Via
+from netpunch.core.nat64 import Nat64
 from netpunch.wire.card import MAX_HOSTS, MAX_OBSERVED, Card
 
 RANK = {
@@ -128,3 +129,24 @@ def reflexive_kind(address: Address) -> PathKind:
     return (
         PathKind.IPV6 if address.family == 6 and not is_nat64(address.host) else PathKind.OBSERVED
     )
+
+
+def with_translated(nat64: Nat64, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """A partner's candidates as a host behind the translator can try them. Public IPv4 addresses
+    are translated, and tried as they are, too, for the host may get a way to them; private ones
+    would be those of the translator's own network.
+
+    An IPv6 address that stands for a forbidden IPv4 one is left out: a hostile partner could
+    otherwise aim the translator at itself."""
+    for candidate in candidates:
+        address = candidate.address
+        if address.family == 4 and not is_private(address.host):
+            translated = nat64.translated(address)
+            if is_pingable(translated, loopback=False):
+                direct = candidate.kind is PathKind.HOST
+                yield Candidate(translated, PathKind.OBSERVED if direct else candidate.kind)
+        original = nat64.original(address)
+        if original is None or (
+            is_pingable(original, loopback=False) and not is_private(original.host)
+        ):
+            yield candidate

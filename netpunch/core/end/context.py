@@ -15,17 +15,17 @@ from netpunch.core.end.candidates import (
     host_candidates,
     partner_candidates,
     reflexive_target,
+    with_translated,
 )
-from netpunch.core.end.nat64 import with_translated
+from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Event, PathKind, Reason, Via, Waiting
-from netpunch.core.lookups import ControlEndpoints, Lookups
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.traversal.nat import NatReport
-from netpunch.core.traversal.reflectors import Reflectors
 from netpunch.wire.card import Card
 from netpunch.wire.envelope import ControlChannel, PeerChannel
 from netpunch.wire.keys import control_key, peer_key
@@ -56,6 +56,7 @@ class Context:
         self.sockets = dict(sockets)
         self.host_addresses = tuple(host_addresses)
         self._conflict_told = -NEVER
+        self._requests = 0
         self.seen_inside_by: set[Address] = set()
         """Controls of which SeenInside was told."""
         self._best_hosts = best_hosts(host_addresses)
@@ -73,6 +74,11 @@ class Context:
         self.peer = PeerChannel(self.peer_key, pair, end)
         self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
 
+    def new_request(self) -> int:
+        """A number for a request to the driver that no other one has."""
+        self._requests += 1
+        return self._requests
+
     def tell_conflict(self, now: float) -> None:
         """Control says that another machine announces this end, too."""
         if now - self._conflict_told >= timing.CONFLICT_NOTICE:
@@ -82,10 +88,6 @@ class Context:
     @property
     def controls(self) -> tuple[Address, ...]:
         return self.endpoints.controls
-
-    @property
-    def observers(self) -> tuple[Reflectors, ...]:
-        return self.endpoints.observers
 
     def other_family(self) -> list[tuple[Address, Via]]:
         """Controls' addresses of a family in which none is announced to, if we have a socket."""

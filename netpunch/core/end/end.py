@@ -25,9 +25,9 @@ from netpunch.core.describe import describe
 from netpunch.core.end.announcer import Introduction
 from netpunch.core.end.attempt_run import AttemptRun
 from netpunch.core.end.context import Context
-from netpunch.core.end.nat64 import Nat64
 from netpunch.core.end.verdict import verdict
 from netpunch.core.end.waiting_news import WaitingNews
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
     CloseSocket,
     Finished,
@@ -37,12 +37,10 @@ from netpunch.core.events import (
     Reason,
     Via,
 )
-from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
-from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.machine import NEVER, Machine, Random
 from netpunch.core.pacing import Repeat, TokenBucket
 from netpunch.core.settings import EndSettings
-from netpunch.core.traversal.budget import LONGEST_QUEUE, OPEN_MANY
-from netpunch.core.traversal.reflectors import Reflectors
+from netpunch.core.traversal.budget import LONGEST_QUEUE
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
     CONTROL_DATAGRAM,
@@ -78,25 +76,19 @@ TRANSITIONS: dict[State, set[State]] = {
 }
 
 
-class End(Outbox):
+class End(Machine):
     """The sans-I/O end of a v2 pair; see `core.machine` for the contract.
 
-    `controls` are the controls' addresses; `observers` tell how our NAT maps, the first whose
-    controls are alive, all of one family (none: its class stays unknown); `names` says which
-    controls may move; `other_family` are their addresses in the family that is not announced in;
-    `sockets` the bound local addresses by socket, at most one per family; `host_addresses` this
-    host's own candidates; `probe_bucket` the rate of hard NATs' probes, shared by all ends of a
-    process."""
+    `endpoints` says where the controls are (without reflectors the class of our NAT stays
+    unknown); `sockets` are the bound local addresses by socket, at most one per family;
+    `host_addresses` this host's own candidates; `probe_bucket` is the rate of hard NATs' probes,
+    shared by all ends of a process."""
 
     def __init__(
         self,
         settings: EndSettings,
         *,
-        controls: Sequence[Address],
-        observers: Sequence[Reflectors] = (),
-        names: Names = NO_NAMES,
-        other_family: Sequence[Address] = (),
-        nat64: Nat64 | None = None,
+        endpoints: ControlEndpoints,
         sockets: Mapping[Via, Address],
         host_addresses: Sequence[str] = (),
         probe_bucket: TokenBucket | None = None,
@@ -106,10 +98,9 @@ class End(Outbox):
         super().__init__()
         self.state = State.PUNCHING
         self._settings = settings
-        where = tuple(controls), tuple(observers), names, tuple(other_family), nat64
         self._context = Context(
             settings,
-            endpoints=ControlEndpoints(*where),
+            endpoints=endpoints,
             sockets=sockets,
             host_addresses=host_addresses,
             probe_bucket=probe_bucket,
@@ -194,29 +185,24 @@ class End(Outbox):
 
     # What the driver may call besides.
 
-    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
-        """The sockets of the oldest OpenSockets that is not answered yet, maybe none."""
-        self._run.climber.sockets_opened(opened, now)
+    def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
+        self._run.climber.sockets_opened(request, opened, now)
 
-    def spray_granted(self, now: float, sockets: int = OPEN_MANY.sockets) -> None:
-        """The turn that SprayWanted asked for; this end may have so many more sockets in it."""
+    def turn_granted(self, sockets: int, now: float) -> None:
         self._run.climber.turns.granted(sockets, now)
         self._stop_deadline(now)
 
     @property
     def rtt(self) -> float | None:
-        """Seconds: the latest round trip of the link; None without one."""
         agreed = self._run.peering.agreement
         return None if agreed is None else agreed.path.rtt
 
     def send_payload(self, data: bytes) -> None:
-        """Sends what is not netpunch's own on a held link; without one it is lost."""
         if self._held is not None:
             via, remote = self._held
             self._send(data, remote, via)
 
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
-        """The controls, or some of them, have moved."""
         self._context.controls_found(endpoints)
         self._run.controls_found(now)
 
@@ -224,7 +210,6 @@ class End(Outbox):
         self._run.peering.no_route(via, remote)
 
     def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
-        """The external addresses at which gateways forward to our port have changed."""
         self._context.mapped = addresses
         if self.state is State.PUNCHING:
             self._run.announcer.announce_now(now)

@@ -18,9 +18,9 @@ from enum import Enum
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import Via
 from netpunch.core.machine import NEVER
-from netpunch.core.traversal.reflectors import NEVER_HEARD
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
 

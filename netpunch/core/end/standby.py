@@ -7,16 +7,16 @@ nothing to partners."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from netpunch.address import Address
 from netpunch.core.describe import describe
 from netpunch.core.end.announcer import Announcer, Introduction
 from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.context import Context
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, PartnerReturned, Via
-from netpunch.core.lookups import NO_NAMES, ControlEndpoints, Names
-from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.machine import NEVER, Machine, Random
 from netpunch.core.settings import EndSettings
 from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
@@ -35,7 +35,7 @@ def standby_announcer(context: Context, now: float) -> Announcer:
     return announcer
 
 
-class Standby(Outbox):
+class Standby(Machine):
     """The sans-I/O end on standby; see `core.machine` for the contract, `End` for the
     parameters. Emits PartnerReturned once, when a partner attempt that wants to punch has proved
     that it is no recording."""
@@ -44,8 +44,7 @@ class Standby(Outbox):
         self,
         settings: EndSettings,
         *,
-        controls: Sequence[Address],
-        names: Names = NO_NAMES,
+        endpoints: ControlEndpoints,
         sockets: Mapping[Via, Address],
         random: Random,
         now: float,
@@ -53,7 +52,7 @@ class Standby(Outbox):
         super().__init__()
         self._context = Context(
             settings,
-            endpoints=ControlEndpoints(tuple(controls), names=names),
+            endpoints=endpoints,
             sockets=sockets,
             host_addresses=(),
             probe_bucket=None,

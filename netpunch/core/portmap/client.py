@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address, is_pingable
 from netpunch.core.events import Mapped, MappingEvent, MappingLost, Unmapped, Via
-from netpunch.core.machine import NEVER, Outbox, Random
+from netpunch.core.machine import NEVER, Machine, Random
 from netpunch.core.portmap.epoch import EpochClock
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop
@@ -90,7 +90,7 @@ class _Exchange:
         self.left, self.gap = _PATIENCE.get(ask, _ASKING)
 
 
-class PortMapper(Outbox):
+class PortMapper(Machine):
     """The sans-I/O client of one gateway; see `core.machine` for the contract.
 
     `gateway` is its address with the port it listens on, `client` the own IP as the gateway

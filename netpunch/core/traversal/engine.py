@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netpunch.address import Address
 from netpunch.core.end.candidates import Candidate
 from netpunch.core.end.partner import Partner
+from netpunch.core.endpoints import Reflectors, live_reflectors
 from netpunch.core.events import (
     CloseSocket,
     Event,
@@ -20,7 +21,6 @@ from netpunch.core.pacing import TokenBucket
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.host import Field, Opened
 from netpunch.core.traversal.nat import NatReport
-from netpunch.core.traversal.reflectors import Reflectors, live_reflectors
 from netpunch.core.traversal.turns import Turns
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH
@@ -53,6 +53,7 @@ class Traversal:
         send: Send,
         emit: Callable[[Event], None],
         share: Callable[[float], None],
+        new_request: Callable[[], int],
         fresh_port: Callable[[Via, Address, float], None],
         fresh_port_patience: float,
         leads: bool,
@@ -70,7 +71,8 @@ class Traversal:
         self._fresh_port = fresh_port
         self._fresh_port_patience = fresh_port_patience
         self._random = random
-        self._requests: list[Opened] = []
+        self._requests: dict[int, Opened] = {}
+        self._new_request = new_request
         self._rest_until = NEVER
         self._kept: frozenset[Via] = frozenset()
         """The sockets of valid paths."""
@@ -142,14 +144,15 @@ class Traversal:
         """Control has moved: later surveys ask there."""
         self._observers = tuple(observers)
 
-    def sockets_opened(self, opened: Mapping[Via, Address], now: float) -> None:
-        """The driver's answer to the oldest request. Late ones find nobody who waits."""
-        if not self._requests:
+    def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
+        """The driver's answer; sockets that nobody waits for any more are closed."""
+        then = self._requests.pop(request, None)
+        if then is None:  # an earlier attempt asked, or an earlier turn
             for via in opened:
                 self._emit(CloseSocket(via))
-            return
-        self.sockets.update(opened)
-        self._requests.pop(0)(opened, now)
+        else:
+            self.sockets.update(opened)
+            then(opened, now)
 
     def rest(self, valid: Collection[Via], now: float) -> None:
         """A path is valid, on these sockets: nothing more is tried. What is open stays for a while,
@@ -171,9 +174,10 @@ class Traversal:
     # What the field does.
 
     def _open_sockets(self, count: int, then: Opened) -> None:
-        self._requests.append(then)
+        request = self._new_request()
+        self._requests[request] = then
         room = self.turns.sockets - len(self.sockets)
-        self._emit(OpenSockets(max(0, min(count, room)), self._family))
+        self._emit(OpenSockets(request, max(0, min(count, room)), self._family))
 
     def _close_all(self, partner: Partner | None) -> None:
         if partner is not None:
@@ -182,12 +186,8 @@ class Traversal:
         self._close_but(())
 
     def _close_but(self, keep: Collection[Via]) -> None:
-        self._requests = [self._close_opened for _ in self._requests]
+        self._requests.clear()
         for via in [via for via in self.sockets if via not in keep]:
-            self._close_socket(via)
-
-    def _close_opened(self, opened: Mapping[Via, Address], _: float) -> None:
-        for via in opened:
             self._close_socket(via)
 
     def _close_socket(self, via: Via) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from netpunch.address import Address
 from netpunch.core.end.partner import Partner
+from netpunch.core.endpoints import Reflectors
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import Random
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.traversal.bracket import Bracket
 from netpunch.core.traversal.nat import NatReport
-from netpunch.core.traversal.reflectors import Reflectors
 from netpunch.core.traversal.turns import Turns
 
 Opened = Callable[[Mapping[Via, Address], float], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netpunch.core.events import Event, Reason, SprayOver, SprayWanted, Turn, Waiting
+from netpunch.core.events import Event, Reason, Turn, TurnOver, TurnWanted, Waiting
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.traversal import budget
 
@@ -30,7 +30,7 @@ class Turns:
         self._emit = emit
         self._share = share
         self._random = random
-        self._wanted: SprayWanted | None = None
+        self._wanted: TurnWanted | None = None
         self._then: Callable[[float], None] | None = None
         self._notice_at = NEVER
         self._until = NEVER
@@ -57,7 +57,7 @@ class Turns:
         self, turn: Turn, then: Callable[[float], None], now: float, *, ready: bool = True
     ) -> None:
         """Asks, or changes whether we are `ready`; `then(now)` is called when the turn is there."""
-        wanted = SprayWanted(turn, ready)
+        wanted = TurnWanted(turn, ready)
         if wanted == self._wanted:
             return
         self._wanted, self._then = wanted, then
@@ -70,7 +70,7 @@ class Turns:
         """The turn is there; or it goes on."""
         wanted, then = self._wanted, self._then
         if wanted is None:
-            self._emit(SprayOver())
+            self._emit(TurnOver())
             return
         self.sockets = sockets
         self.is_up = False
@@ -99,7 +99,7 @@ class Turns:
         else:
             self._set_queued(False, now)
         if wanted is not None:
-            self._emit(SprayOver())
+            self._emit(TurnOver())
 
     def _length(self, turn: Turn) -> float:
         spread = budget.TURN_SPREAD * self._random(1)[0] / 255.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import Enum
 
 from netpunch.address import Address, parse_address
-from netpunch.core.events import Event, Via
-from netpunch.core.machine import NEVER, Transmit
+from netpunch.core.events import Via
+from netpunch.core.machine import NEVER, Machine
 from netpunch.wire import classic
 from netpunch.wire.drop import Drop
 from tests.core.classic.classic_link import VIA
@@ -28,20 +27,12 @@ class Mode(Enum):
         self.message = message
 
 
-class _GoProcess:
+class _GoProcess(Machine):
     """The parts of the machine contract that Go's processes share."""
 
     def __init__(self, secret: bytes) -> None:
-        self.drops: Counter[Drop] = Counter()
+        super().__init__()
         self._secret = secret
-        self._transmits: list[Transmit] = []
-
-    def datagrams_to_send(self) -> list[Transmit]:
-        transmits, self._transmits = self._transmits, []
-        return transmits
-
-    def next_event(self) -> Event | None:
-        return None
 
     def describe(self, data: bytes) -> str:
         return ""
@@ -52,8 +43,7 @@ class _GoProcess:
         return b"[message skipped" if isinstance(payload, Drop) else payload
 
     def _write(self, payload: bytes, destination: Address) -> None:
-        data = classic.sign(self._secret, payload)
-        self._transmits.append(Transmit(data, destination, VIA))
+        self._send(classic.sign(self._secret, payload), destination, VIA)
 
 
 class GoControl(_GoProcess):
@@ -103,7 +93,7 @@ class GoEnd(_GoProcess):
     def handle_timer(self, now: float) -> None:
         if self._tries >= self.mode.tries:
             self._exhaust()
-        self._send(now)
+        self._send_mode(now)
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if self._is_gone:
@@ -121,7 +111,7 @@ class GoEnd(_GoProcess):
                 self.done = True
                 return
         self._tries = 0
-        self._send(now)
+        self._send_mode(now)
 
     @property
     def _is_gone(self) -> bool:
@@ -137,7 +127,7 @@ class GoEnd(_GoProcess):
             case _:
                 self.mode = Mode.SLEEPING
 
-    def _send(self, now: float) -> None:
+    def _send_mode(self, now: float) -> None:
         if self._is_gone:
             return
         self._tries += 1

@@ -14,6 +14,7 @@ from netpunch.address import Address
 from netpunch.core.classic.end import MOST_TOLD, ClassicEnd
 from netpunch.core.classic.paths import BURST, MOST_PATHS
 from netpunch.core.classic.states import TRANSITIONS, Cause, State
+from netpunch.core.endpoints import LOOKUP_INTERVAL, ControlEndpoints, Names
 from netpunch.core.events import (
     Event,
     Failed,
@@ -25,7 +26,6 @@ from netpunch.core.events import (
     Reason,
     Waiting,
 )
-from netpunch.core.lookups import INTERVAL, ControlEndpoints, Names
 from netpunch.core.machine import NEVER, Transmit
 from netpunch.errors import ConfigurationError
 from netpunch.wire import classic
@@ -46,7 +46,7 @@ def make_end(**changed: Any) -> ClassicEnd:
     settings: dict[str, Any] = {
         "letter": "a",
         "secret": SECRET,
-        "controls": [CONTROL],
+        "endpoints": ControlEndpoints((CONTROL,)),
         "sockets": {V4: LOCAL, V6: LOCAL_V6},
         "deadline": None,
         "deadline_from_start": True,
@@ -129,7 +129,7 @@ class TestAnnouncing:
         assert all(4.5 < later - earlier < 5.0 for earlier, later in pairwise(times[7:]))
 
     def test_every_control_gets_them_from_a_socket_of_its_family(self) -> None:
-        end = make_end(controls=[CONTROL, CONTROL_V6])
+        end = make_end(endpoints=ControlEndpoints((CONTROL, CONTROL_V6)))
         end.handle_timer(0.0)
         announcement = classic.sign(SECRET, b"a")
         assert end.datagrams_to_send() == [
@@ -138,11 +138,13 @@ class TestAnnouncing:
         ]
 
     def test_a_control_without_a_socket_of_its_family_is_left_out(self) -> None:
-        end = make_end(controls=[CONTROL_V6, CONTROL], sockets={V4: LOCAL})
+        end = make_end(endpoints=ControlEndpoints((CONTROL_V6, CONTROL)), sockets={V4: LOCAL})
         assert run(end, 0.0) == [(0.0, "a", CONTROL)]
 
     def test_without_any_control_the_end_fails_at_once(self) -> None:
-        end = make_end(controls=[CONTROL_V6], sockets={V4: LOCAL}, deadline=60.0)
+        end = make_end(
+            endpoints=ControlEndpoints((CONTROL_V6,)), sockets={V4: LOCAL}, deadline=60.0
+        )
         failed, finished = events(end)
         assert isinstance(failed, Failed)
         assert failed.reason is Reason.NO_CONTROL
@@ -165,17 +167,17 @@ class TestMoving:
 
     @pytest.mark.parametrize("names", [Names(frozenset((CONTROL,))), Names(unresolved=True)])
     def test_an_end_wants_a_lookup_each_minute_until_it_is_linked(self, names: Names) -> None:
-        end = make_end(names=names)
-        run(end, 2.5 * INTERVAL)
+        end = make_end(endpoints=ControlEndpoints((CONTROL,), names=names))
+        run(end, 2.5 * LOOKUP_INTERVAL)
         assert events(end).count(LookupWanted()) == 2
-        introduce(end, 2.5 * INTERVAL)
-        give(end, "y", PARTNER, 2.5 * INTERVAL)
-        run(end, 5 * INTERVAL)
+        introduce(end, 2.5 * LOOKUP_INTERVAL)
+        give(end, "y", PARTNER, 2.5 * LOOKUP_INTERVAL)
+        run(end, 5 * LOOKUP_INTERVAL)
         assert LookupWanted() not in events(end)
 
     def test_an_address_is_not_looked_up(self) -> None:
         end = make_end()
-        run(end, 5 * INTERVAL)
+        run(end, 5 * LOOKUP_INTERVAL)
         assert LookupWanted() not in events(end)
 
     def test_the_new_one_is_asked_as_often_as_at_first_and_alone_is_believed(self) -> None:
@@ -217,7 +219,7 @@ class TestIntroduction:
         assert events(end) == [Introduced(PARTNER), Introduced(moved)]
 
     def test_any_of_several_controls_may_introduce(self) -> None:
-        end = make_end(controls=[CONTROL, CONTROL_V6])
+        end = make_end(endpoints=ControlEndpoints((CONTROL, CONTROL_V6)))
         assert give(end, f"i|b|{PARTNER}", CONTROL_V6, 0.0, V6) == [("x", PARTNER)]
 
     def test_the_family_of_the_partner_decides_on_the_socket(self) -> None:
@@ -263,7 +265,7 @@ class TestIntroduction:
 
     def test_loopback_is_taken_from_a_control_on_loopback(self) -> None:
         control = Address("127.0.0.1", 7777)
-        end = make_end(controls=[control])
+        end = make_end(endpoints=ControlEndpoints((control,)))
         assert give(end, "i|b|127.0.0.1:6000", control, 0.0) == [("x", Address("127.0.0.1", 6000))]
 
     def test_none_is_taken_once_ponging_or_linked(self) -> None:

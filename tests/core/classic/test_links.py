@@ -10,6 +10,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.classic.end import ClassicEnd
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, Linked
 from netpunch.core.machine import Machine
 from netpunch.wire.classic import LETTERS
@@ -38,7 +39,7 @@ def make_end(maker: Maker, letter: str, address: Address, now: float) -> Machine
     return ClassicEnd(
         letter=letter,
         secret=SECRET,
-        controls=[CONTROL],
+        endpoints=ControlEndpoints((CONTROL,)),
         sockets={VIA: Address("0.0.0.0", address.port)},
         deadline=120.0,
         deadline_from_start=True,

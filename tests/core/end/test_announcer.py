@@ -8,9 +8,10 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.announcer import Announcer, Introduction
 from netpunch.core.end.attempt import Attempt
+from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
+from netpunch.core.endpoints import NO_NAMES
 from netpunch.core.events import Via
-from netpunch.core.lookups import NO_NAMES, Lookups
 from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.card import Card

@@ -6,8 +6,8 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.events import CloseSocket, OpenSockets, SprayOver
-from netpunch.core.lookups import ControlEndpoints
+from netpunch.core.endpoints import ControlEndpoints
+from netpunch.core.events import CloseSocket, OpenSockets, TurnOver
 from netpunch.wire import v2
 from netpunch.wire.card import NatClass
 from netpunch.wire.drop import Drop
@@ -62,7 +62,7 @@ class TestFreshPort:
         self.introduce(bench)
         self.dead(bench)
         first = bench.attempt
-        bench.end.sockets_opened({9: Address("0.0.0.0", 50000)}, bench.now)
+        bench.open_sockets({9: Address("0.0.0.0", 50000)})
         sent = [timed.sent for timed in bench.run(0.0)]
         assert bench.event(CloseSocket) == CloseSocket(VIA)
         leaves = [s for s in sent if isinstance(s.message, v2.Leave)]
@@ -75,7 +75,7 @@ class TestFreshPort:
         puppet = self.introduce(bench)
         self.dead(bench)
         first = bench.attempt
-        bench.end.sockets_opened({}, bench.now)
+        bench.open_sockets({})
         bench.run(0.5)
         assert bench.attempt == first
         bench.validate(puppet)
@@ -86,13 +86,13 @@ class TestFreshPort:
         self.dead(bench)
         bench.validate(puppet)
         bench.accept(puppet)
-        bench.end.sockets_opened({9: Address("0.0.0.0", 50000)}, bench.now)
+        bench.open_sockets({9: Address("0.0.0.0", 50000)})
         bench.run(1.0)
         assert bench.event(CloseSocket) == CloseSocket(9)
         assert bench.finished
 
     def test_one_that_nobody_asked_for_is_closed(self, bench: Bench) -> None:
-        bench.end.sockets_opened({9: Address("0.0.0.0", 50000)}, bench.now)
+        bench.end.sockets_opened(1, {9: Address("0.0.0.0", 50000)}, bench.now)
         bench.run(0.0)
         assert bench.event(CloseSocket) == CloseSocket(9)
 
@@ -102,7 +102,7 @@ class TestFreshPort:
             begin = bench.now
             self.introduce(bench)
             waits.append(self.dead(bench) - begin)
-            bench.end.sockets_opened({via: Address("0.0.0.0", 50000 + via)}, bench.now)
+            bench.open_sockets({via: Address("0.0.0.0", 50000 + via)})
             bench.run(0.0)
             bench.told = [event for event in bench.told if not isinstance(event, OpenSockets)]
         assert waits == pytest.approx([2.0, 4.0, 8.0], abs=0.3)
@@ -116,7 +116,7 @@ class TestObservers:
     @pytest.fixture
     def asking(self) -> Bench:
         """An end that climbs, and has asked its observers."""
-        bench = Bench("a", any_port=True, observers=[self.OBSERVERS], drives=True)
+        bench = Bench("a", any_port=True, reflectors=[self.OBSERVERS], drives=True)
         bench.introduce(bench.puppet())
         bench.run_until(lambda: bench.all(v2.Observe))
         return bench
@@ -156,7 +156,7 @@ class TestObservers:
         assert asking.drops(Drop.BAD_MAC) == 1
 
     def test_an_end_that_asked_nothing_believes_nothing(self) -> None:
-        bench = Bench(observers=[self.OBSERVERS])
+        bench = Bench(reflectors=[self.OBSERVERS])
         bench.control_says(v2.Observed(b"echoecho", A), CONTROL)
         assert bench.drops(Drop.UNEXPECTED_SOURCE) == 1
 
@@ -169,6 +169,6 @@ class TestObservers:
 
 def test_a_turn_to_spray_that_nobody_needs_any_more_is_given_back() -> None:
     bench = Bench()
-    bench.end.spray_granted(bench.now)
+    bench.grant_turn()
     bench.run(0.0)
-    assert bench.told == [SprayOver()]
+    assert bench.told == [TurnOver()]

@@ -32,7 +32,7 @@ def make(end: str = "a") -> Bench:
     return Bench(
         "a" if end == "a" else "b",
         sockets=SOCKETS,
-        observers=[OBSERVERS],
+        reflectors=[OBSERVERS],
         any_port=True,
         drives=True,
     )
@@ -61,7 +61,7 @@ def test_a_partner_and_observers_that_say_anything(
         bench.control_says(bench.introduction(puppet, card=card))
         for _ in range(4):
             bench.run(0.3)
-            bench.observers_see(*seen)
+            bench.reflectors_see(*seen)
     assert all(is_pingable(target, loopback=False) for target in targets(bench))
     seconds = bench.now - 1000.0
     pings = len(bench.all(v2.Ping))
@@ -83,7 +83,7 @@ def test_no_tactic_aims_at_an_address_that_is_never_pinged(
     for _ in range(8):
         bench.control_says(bench.introduction(puppet, card=card))
         bench.run(0.5)
-        bench.observers_see(*(Address("198.51.100.1", 20000 + n * step) for n in range(6)))
+        bench.reflectors_see(*(Address("198.51.100.1", 20000 + n * step) for n in range(6)))
     assert targets(bench) == set()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.lookups import ControlEndpoints
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from tests.core.v2_bench import LOCAL, Bench, Timed

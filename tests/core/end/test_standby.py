@@ -8,8 +8,8 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.end import State
 from netpunch.core.end.standby import Standby
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, PartnerReturned, Payload
-from netpunch.core.lookups import ControlEndpoints
 from netpunch.core.machine import NEVER
 from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
@@ -57,7 +57,7 @@ class OnStandby:
         self.now = 1000.0
         self.machine = Standby(
             EndSettings(PAIR, end, SECRET, holds=holds),
-            controls=controls or (CONTROL,),
+            endpoints=ControlEndpoints(controls or (CONTROL,)),
             sockets={VIA: LOCAL},
             random=seeded("standby"),
             now=self.now,

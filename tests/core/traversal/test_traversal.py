@@ -13,9 +13,9 @@ from netpunch.core.events import (
     OpenSockets,
     PathKind,
     Reason,
-    SprayOver,
-    SprayWanted,
     Turn,
+    TurnOver,
+    TurnWanted,
 )
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.bracket import Bracket
@@ -41,7 +41,7 @@ class Climb:
 
     def __init__(self, ours: list[Address], theirs: NatClass, bracket: Bracket = NONE) -> None:
         self.ours = ours
-        self.bench = Bench("a", any_port=True, observers=[OBSERVERS], drives=True, deadline=100.0)
+        self.bench = Bench("a", any_port=True, reflectors=[OBSERVERS], drives=True, deadline=100.0)
         self.puppet = self.bench.puppet()
         self.partner_is(theirs, bracket)
 
@@ -62,7 +62,7 @@ class Climb:
         before = len(self.bench.sent)
         for _ in range(int(seconds / 0.05)):
             self.bench.run(0.05)
-            self.bench.observers_see(*self.ours)
+            self.bench.reflectors_see(*self.ours)
         return self.bench.sent[before:]
 
     def probes(self, kind: PathKind = PathKind.PREDICTED) -> list[Timed]:
@@ -106,10 +106,12 @@ class TestSurvey:
 
     def test_it_makes_do_with_fewer_sockets(self) -> None:
         for most in range(budget.SURVEY_SOCKETS):
-            bench = Bench("a", any_port=True, observers=[OBSERVERS], drives=True, most_sockets=most)
+            bench = Bench(
+                "a", any_port=True, reflectors=[OBSERVERS], drives=True, most_sockets=most
+            )
             bench.introduce(bench.puppet())
             bench.run(0.4)
-            bench.observers_see(*STEP)
+            bench.reflectors_see(*STEP)
             bench.run(5.0)
             expected = NatClass.HARD_STEP if most else NatClass.UNKNOWN
             assert bench.own_card().nat_class == expected
@@ -232,14 +234,14 @@ class TestRandom:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
         climb.bench._drives = False
         climb.bench.run(0.3)
-        climb.bench.end.spray_granted(climb.bench.now)  # the survey's turn
+        climb.bench.grant_turn()  # the survey's turn
         opened = {20 + n: Address("0.0.0.0", 50020 + n) for n in range(4)}
-        climb.bench.end.sockets_opened(opened, climb.bench.now)
+        climb.bench.open_sockets(opened)
         climb.run(5.0)
-        assert climb.bench.events(SprayWanted)[-1] == SprayWanted(Turn.SPRAY)
+        assert climb.bench.events(TurnWanted)[-1] == TurnWanted(Turn.SPRAY)
         assert not climb.probes(PathKind.SPRAY)
         assert climb.bench.own_card().queued, "its partner is told"
-        climb.bench.end.spray_granted(climb.bench.now)
+        climb.bench.grant_turn()
         climb.run(1.0)
         assert climb.probes(PathKind.SPRAY)
         assert not climb.bench.own_card().queued
@@ -259,7 +261,7 @@ class TestRandom:
         climb.bench._drives = False
         climb.partner_is(theirs, BRACKET)
         climb.run(0.1)
-        climb.bench.end.spray_granted(climb.bench.now)
+        climb.bench.grant_turn()
         for _ in range(4):
             climb.partner_is(theirs, BRACKET)
             climb.run(0.3)
@@ -267,7 +269,7 @@ class TestRandom:
         assert requests.count(count) == 1
         before = len(climb.bench.all(v2.Ping))
         late = {900 + n: Address("0.0.0.0", 900 + n) for n in range(count)}
-        climb.bench.end.sockets_opened(late, climb.bench.now)
+        climb.bench.open_sockets(late)
         climb.run(0.5)
         assert {sent.via for _, sent in climb.bench.sent} & set(late)
         assert len(climb.bench.all(v2.Ping)) > before
@@ -276,9 +278,9 @@ class TestRandom:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
         climb.run(2.0)
         assert climb.probes(PathKind.SPRAY)
-        assert len(climb.bench.events(SprayOver)) == 1, "the survey's"
+        assert len(climb.bench.events(TurnOver)) == 1, "the survey's"
         climb.bench.close()
-        assert len(climb.bench.events(SprayOver)) == 2
+        assert len(climb.bench.events(TurnOver)) == 2
 
     def test_all_its_sockets_are_closed_in_the_end(self) -> None:
         climb = Climb(RANDOM, NatClass.EASY)
@@ -317,7 +319,7 @@ class TestQueue:
         self.run(climb, 300.0, waits=True)
         assert not climb.probes(PathKind.SPRAY)
         assert not climb.bench.events(Failed)
-        assert SprayWanted(Turn.SPRAY, ready=False) in climb.bench.events(SprayWanted)
+        assert TurnWanted(Turn.SPRAY, ready=False) in climb.bench.events(TurnWanted)
         self.run(climb, 3.0, waits=False)
         assert climb.probes(PathKind.SPRAY)
 
@@ -343,8 +345,8 @@ class TestQueue:
         climb.run(budget.TURN * (1 + budget.TURN_SPREAD))
         opened = sum(event.count for event in bench.events(OpenSockets))
         assert len(bench.events(CloseSocket)) == opened
-        assert len(bench.events(SprayOver)) == 2, "the survey's, and this one"
-        assert bench.events(SprayWanted)[-1] == SprayWanted(Turn.OPEN)
+        assert len(bench.events(TurnOver)) == 2, "the survey's, and this one"
+        assert bench.events(TurnWanted)[-1] == TurnWanted(Turn.OPEN)
         assert bench.own_card().queued
 
     def test_a_new_partner_attempt_takes_the_place_of_the_former_ones_sockets(self) -> None:
@@ -364,13 +366,13 @@ class TestQueue:
         bench.run(0.3)
         bench._drives = False
         climb.run(2.0)
-        assert bench.events(SprayWanted)[-1] == SprayWanted(Turn.OPEN)
+        assert bench.events(TurnWanted)[-1] == TurnWanted(Turn.OPEN)
         bench.validate(climb.puppet)
         before = len(bench.events(OpenSockets))
-        bench.end.spray_granted(bench.now)
+        bench.grant_turn()
         climb.run(0.2)
         assert len(bench.events(OpenSockets)) == before
-        assert isinstance(bench.told[-1], SprayOver)
+        assert isinstance(bench.told[-1], TurnOver)
 
 
 class TestRate:
@@ -390,13 +392,13 @@ class TestRate:
 def test_a_partner_of_unknown_class_is_taken_for_easy_after_a_while() -> None:
     climb = Climb(RANDOM, NatClass.UNKNOWN)
     climb.run(budget.PARTNER_PATIENCE + 1.0)
-    assert SprayWanted(Turn.OPEN) in climb.bench.events(SprayWanted)
+    assert TurnWanted(Turn.OPEN) in climb.bench.events(TurnWanted)
 
 
 def test_a_partner_that_makes_up_its_mind_is_climbed_for_at_once() -> None:
     climb = Climb(RANDOM, NatClass.UNKNOWN)
     climb.run(0.6)
-    assert climb.bench.events(SprayWanted) == [SprayWanted(Turn.SURVEY)]
+    assert climb.bench.events(TurnWanted) == [TurnWanted(Turn.SURVEY)]
     climb.partner_is(NatClass.EASY)
     climb.run(0.05)
-    assert climb.bench.events(SprayWanted)[1:] == [SprayWanted(Turn.OPEN)]
+    assert climb.bench.events(TurnWanted)[1:] == [TurnWanted(Turn.OPEN)]

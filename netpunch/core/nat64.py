@@ -8,12 +8,10 @@ come by other ways, as a partner's do, the host has to know the prefix.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from netpunch.address import Address, is_pingable, is_private
-from netpunch.core.end.candidates import Candidate
-from netpunch.core.events import PathKind
+from netpunch.address import Address
 
 LENGTHS = (96, 64, 56, 48, 40, 32)
 """Bits that a prefix may have, RFC 6052, 2.2; the usual one first."""
@@ -67,27 +65,6 @@ def learned(synthesised: Iterable[Address], known: Iterable[str] = DISCOVERY_HOS
             if held in packed and not host[RESERVED_BYTE]:
                 return Nat64(host[: length // 8], length)
     return None
-
-
-def with_translated(nat64: Nat64, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-    """A partner's candidates as a host behind the translator can try them. Public IPv4 addresses
-    are translated, and tried as they are, too, for the host may get a way to them; private ones
-    would be those of the translator's own network.
-
-    An IPv6 address that stands for a forbidden IPv4 one is left out: a hostile partner could
-    otherwise aim the translator at itself."""
-    for candidate in candidates:
-        address = candidate.address
-        if address.family == 4 and not is_private(address.host):
-            translated = nat64.translated(address)
-            if is_pingable(translated, loopback=False):
-                direct = candidate.kind is PathKind.HOST
-                yield Candidate(translated, PathKind.OBSERVED if direct else candidate.kind)
-        original = nat64.original(address)
-        if original is None or (
-            is_pingable(original, loopback=False) and not is_private(original.host)
-        ):
-            yield candidate
 
 
 def _places(length: int) -> list[int]:

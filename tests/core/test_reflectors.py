@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
-from netpunch.core.traversal.reflectors import NEVER_HEARD, Reflectors, live_reflectors
+from netpunch.core.endpoints import NEVER_HEARD, Reflectors, live_reflectors
 
 ONE, TWO, THREE = (Address(f"192.0.2.{n}", 10001) for n in (1, 2, 3))
 PORTS: list[Reflectors] = [(each, Address(each.host, 10002)) for each in (ONE, TWO)]

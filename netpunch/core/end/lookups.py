@@ -1,52 +1,23 @@
-"""When the names of an end's controls are to be looked up again: a control that stays silent may
-be elsewhere by now, and one that answers may be about to be moved. The driver does it, for a core
-object resolves nothing."""
+"""When an end wants the names of its controls looked up again: a silent control may have moved, and
+one that answers may be about to move. The driver looks them up: a machine resolves nothing."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
-from netpunch.address import Address
-from netpunch.core.end.nat64 import Nat64
 from netpunch.core.end.registration import Registration
+from netpunch.core.endpoints import LOOKUP_INTERVAL, NO_NAMES, Names
 from netpunch.core.events import Event, LookupWanted
 from netpunch.core.machine import NEVER, Random
-from netpunch.core.traversal.reflectors import Reflectors
 
 SILENCE = 30.0
 """Seconds: a control that has answered nothing for so long may have moved. Thirty announcements
 are more than loss, and most restarts are over."""
-INTERVAL = 60.0
-"""Seconds between two lookups at least: records seldom live shorter, and a fleet whose control is
-down must not be a burden to its name servers."""
 REVIEW = 300.0
 """Seconds between two lookups at most, also while all controls answer: so long the old place of
 one that is moved has to be kept up. Records seldom live longer than that."""
 REVIEW_SPREAD = 0.5
 """Part of REVIEW by which an end may be early: ends that start together don't ask together."""
-
-
-class Names(NamedTuple):
-    """What may change about where controls are. `addresses` are those that a name stands for now;
-    `unresolved`: some name stands for none."""
-
-    addresses: frozenset[Address] = frozenset()
-    unresolved: bool = False
-
-
-NO_NAMES = Names()
-"""Controls that were given by their addresses: these don't change."""
-
-
-class ControlEndpoints(NamedTuple):
-    """Where an end's controls are, and which of their ports tell how our NAT maps."""
-
-    controls: tuple[Address, ...]
-    observers: tuple[Reflectors, ...] = ()
-    names: Names = NO_NAMES
-    other_family: tuple[Address, ...] = ()
-    """Where controls are in the family in which they are not announced to."""
-    nat64: Nat64 | None = None
-    """The translator by which a host without IPv4 reaches IPv4 addresses."""
 
 
 class Lookups:
@@ -74,7 +45,7 @@ class Lookups:
         registrations = list(registrations)
         missed = self._missed_at(registrations) <= now
         if self._review_at <= now and punching and not missed:
-            self._review_at = now + INTERVAL
+            self._review_at = now + LOOKUP_INTERVAL
         elif self._review_at <= now or missed:
             self._looked_up(now)
             silent = (each.control for each in registrations if each.silent_since + SILENCE <= now)
@@ -89,6 +60,6 @@ class Lookups:
         return max(self._earliest, min(silences, default=NEVER) + SILENCE)
 
     def _looked_up(self, now: float) -> None:
-        self._earliest = now + INTERVAL
+        self._earliest = now + LOOKUP_INTERVAL
         if self.names != NO_NAMES:
             self._review_at = now + REVIEW * (1 - REVIEW_SPREAD * self._random(1)[0] / 256)

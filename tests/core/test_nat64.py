@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address, is_pingable
-from netpunch.core.end.candidates import Candidate, reflexive_kind
-from netpunch.core.end.nat64 import WELL_KNOWN, Nat64, learned, with_translated
+from netpunch.core.end.candidates import Candidate, reflexive_kind, with_translated
 from netpunch.core.end.verdict import Facts, verdict
+from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Failed, Linked, PathKind, Reason
-from netpunch.core.lookups import ControlEndpoints
+from netpunch.core.nat64 import WELL_KNOWN, Nat64, learned
 from netpunch.wire import v2
 from tests.core.v2_bench import Bench, Puppet
 from tests.core.v2_pair import CONTROL, VIA, B, Sent

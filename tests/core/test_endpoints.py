@@ -5,18 +5,10 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
+from netpunch.core.end.lookups import REVIEW, REVIEW_SPREAD, SILENCE, Lookups
 from netpunch.core.end.registration import Registration
+from netpunch.core.endpoints import LOOKUP_INTERVAL, NO_NAMES, ControlEndpoints, Names
 from netpunch.core.events import Event, LookupWanted, Waiting
-from netpunch.core.lookups import (
-    INTERVAL,
-    NO_NAMES,
-    REVIEW,
-    REVIEW_SPREAD,
-    SILENCE,
-    ControlEndpoints,
-    Lookups,
-    Names,
-)
 from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -62,11 +54,11 @@ class Watched:
 class TestWhen:
     def test_controls_that_never_answer(self) -> None:
         watched = Watched(BOTH_NAMED)
-        assert watched.next_timer == INTERVAL, "they were looked up just before"
-        assert watched.at(INTERVAL - 1.0) == []
-        assert watched.at(INTERVAL) == [LookupWanted(frozenset((CONTROL, SECOND)))]
-        assert watched.next_timer == 2 * INTERVAL
-        assert watched.at(2 * INTERVAL) == [LookupWanted(frozenset((CONTROL, SECOND)))]
+        assert watched.next_timer == LOOKUP_INTERVAL, "they were looked up just before"
+        assert watched.at(LOOKUP_INTERVAL - 1.0) == []
+        assert watched.at(LOOKUP_INTERVAL) == [LookupWanted(frozenset((CONTROL, SECOND)))]
+        assert watched.next_timer == 2 * LOOKUP_INTERVAL
+        assert watched.at(2 * LOOKUP_INTERVAL) == [LookupWanted(frozenset((CONTROL, SECOND)))]
 
     def test_one_that_falls_silent(self) -> None:
         watched = Watched(BOTH_NAMED)
@@ -97,8 +89,8 @@ class TestWhen:
         watched = Watched(Names(frozenset((CONTROL,)), unresolved=True))
         for each in (watched.one, watched.second):
             watched.answer(each, 0.0)
-        assert watched.at(INTERVAL) == [LookupWanted()]
-        assert watched.next_timer == 2 * INTERVAL
+        assert watched.at(LOOKUP_INTERVAL) == [LookupWanted()]
+        assert watched.next_timer == 2 * LOOKUP_INTERVAL
 
     @pytest.mark.parametrize(("chance", "earlier"), [(0, 0.0), (128, REVIEW * REVIEW_SPREAD / 2)])
     def test_one_that_answers_may_be_about_to_be_moved(self, chance: int, earlier: float) -> None:
@@ -115,8 +107,8 @@ class TestWhen:
         for each in (watched.one, watched.second):
             watched.answer(each, 0.0)
         assert watched.at(REVIEW, punching=True) == []
-        assert watched.next_timer == REVIEW + INTERVAL
-        assert watched.at(REVIEW + INTERVAL) == [LookupWanted()]
+        assert watched.next_timer == REVIEW + LOOKUP_INTERVAL
+        assert watched.at(REVIEW + LOOKUP_INTERVAL) == [LookupWanted()]
 
     def test_silence_does_not_wait_for_that(self) -> None:
         watched = Watched(BOTH_NAMED)
@@ -166,7 +158,7 @@ def asks(bench: Bench) -> list[Address]:
 class TestMoving:
     def test_an_end_whose_control_is_silent_wants_a_lookup(self) -> None:
         bench = Bench(names=ONE_NAMED, deadline=None)
-        bench.run(INTERVAL - 1.0)
+        bench.run(LOOKUP_INTERVAL - 1.0)
         assert not bench.events(LookupWanted)
         bench.run(1.0)
         assert bench.event(LookupWanted).silent == {CONTROL}
@@ -228,7 +220,7 @@ class TestMoving:
             bench.control_says(bench.introduction(puppet, counter=bench.counter()))
             bench.run(1.0)
         assert not bench.events(LookupWanted)
-        for _ in range(int(2 * INTERVAL)):
+        for _ in range(int(2 * LOOKUP_INTERVAL)):
             bench.wait()
             bench.run(1.0)
         assert bench.events(LookupWanted) == [LookupWanted()]
@@ -262,6 +254,6 @@ class TestMoving:
     def test_one_that_leaves_wants_none(self) -> None:
         bench = Bench(names=Names(frozenset((CONTROL,)), unresolved=True))
         bench.close()
-        bench.run(2 * INTERVAL)
+        bench.run(2 * LOOKUP_INTERVAL)
         assert bench.finished
         assert not bench.events(LookupWanted)
