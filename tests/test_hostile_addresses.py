@@ -26,7 +26,7 @@ from netpunch.node.publish import describe, publish, template_values
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.template import render
 from netpunch.wire.classic import parse_introduction
-from netpunch.wire.packed import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
+from netpunch.wire.v2 import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
 from tests.hostile import TEXTS, meddled, nothing_ran, texts
 from tests.node.told import end_with
 

@@ -9,15 +9,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.address import Address
 from netpunch.wire.drop import Drop
-from netpunch.wire.packed import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
+from netpunch.wire.v2 import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
 
 CARD_LENGTH = 240
 """Every card has this length, so that its size tells nothing."""
 MAX_HOSTS = 6
 MAX_OBSERVED = 4
 NONCE_LENGTH = 12
-_LAYOUT = Struct("!32s8sBBHhBBBB190s")
-_QUEUED = 0x80
+LAYOUT = Struct("!32s8sBBHhBBBB190s")
+QUEUED = 0x80
 """In the byte of the NAT class. To an end that does not know this bit the class is unknown."""
 
 
@@ -62,11 +62,11 @@ class Card(NamedTuple):
         first, MAX_OBSERVED."""
         hosts, mapped = self.hosts[:MAX_HOSTS], self.mapped[:MAX_OBSERVED]
         observed = self.observed[: MAX_OBSERVED - len(mapped)]
-        body = _LAYOUT.pack(
+        body = LAYOUT.pack(
             self.public_key,
             self.partner_attempt,
             self.holds,
-            self.nat_class | (_QUEUED if self.queued else 0),
+            self.nat_class | (QUEUED if self.queued else 0),
             self.bracket_port,
             self.bracket_step,
             self.bracket_count,
@@ -80,7 +80,7 @@ class Card(NamedTuple):
     @classmethod
     def unpack(cls, body: bytes) -> "Card":
         """Raises Malformed."""
-        *fields, n_hosts, n_reflexive, packed = _LAYOUT.unpack_from(body)
+        *fields, n_hosts, n_reflexive, packed = LAYOUT.unpack_from(body)
         n_mapped, n_observed = n_reflexive >> 4, n_reflexive & 0x0F
         if n_hosts > MAX_HOSTS or n_mapped + n_observed > MAX_OBSERVED:
             raise Malformed
@@ -93,8 +93,8 @@ class Card(NamedTuple):
         card = cls._make([*fields, addresses[:n_hosts], observed, mapped, False])
         return card._replace(
             holds=bool(card.holds),
-            nat_class=card.nat_class & ~_QUEUED,
-            queued=bool(card.nat_class & _QUEUED),
+            nat_class=card.nat_class & ~QUEUED,
+            queued=bool(card.nat_class & QUEUED),
         )
 
 

@@ -1,7 +1,7 @@
 """The envelope of every v2 datagram.
 
 0   1 byte    0xF2
-1   1 byte    kind; the high bit says that it is from, or for, end b
+1   1 byte    kind; the high bit is set if it is from, or for, end b
 2   8 bytes   pair tag
 10  12 bytes  nonce, random
 22  n bytes   ciphertext (AES-256-GCM, associated data = bytes 0 to 9), padded inside
@@ -19,48 +19,51 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from netpunch.wire import v2
 from netpunch.wire.card import CardSeal
 from netpunch.wire.drop import Drop
-from netpunch.wire.keys import KEY_LENGTH, control_channel_keys, derive, pair_tag
-from netpunch.wire.packed import Malformed
+from netpunch.wire.keys import (
+    KEY_LENGTH,
+    card_key,
+    control_channel_keys,
+    pair_tag,
+    peer_direction_key,
+)
 
 VERSION = 0xF2
 END_B = 0x80
-TAG_SLICE = slice(2, 10)
-HEADER_LENGTH = 10
+"""The bit of the kind byte that says that the datagram is from, or for, end b."""
 NONCE_LENGTH = 12
-NONCE_END = HEADER_LENGTH + NONCE_LENGTH
-AEAD_TAG_LENGTH = 16
 CONTROL_DATAGRAM = 384
 """Bytes between an end and control: room for the largest message, an introduction. One length
 for all, so that no answer is longer than its question."""
-CONTROL_BODY = CONTROL_DATAGRAM - NONCE_END - AEAD_TAG_LENGTH
+CONTROL_BODY = 346
 PEER_DATAGRAM = 128
 """Bytes between ends."""
+PEER_BODY = 90
 
-
-def may_be_ours(data: bytes) -> bool:
-    """Whether a datagram has a length and first byte of v2: on a link that other programs use,
-    most have not."""
-    return len(data) in (PEER_DATAGRAM, CONTROL_DATAGRAM) and data[0] == VERSION
-
-
-EndName = Literal["a", "b"]
-OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
-
-
-HEADER = slice(HEADER_LENGTH)
-NONCE = slice(HEADER_LENGTH, NONCE_END)
-SEALED = slice(NONCE_END, None)
+HEADER = slice(0, 10)
+TAG_SLICE = slice(2, 10)
+NONCE = slice(10, 22)
+SEALED = slice(22, None)
 """The parts of a datagram: it is sealed with its nonce, and its header is authenticated."""
 
 PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
 """The first two bytes of every header: looking them up is cheaper than making them."""
 
+EndName = Literal["a", "b"]
+OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
+
 Cipher = Callable[[bytes, bytes, bytes], bytes]
 """`(nonce, text, header)`: opens what is sealed, or seals what is open."""
+Forged = InvalidTag
+
+
+def may_be_ours(data: bytes) -> bool:
+    """Whether a datagram has a length and first byte of v2: most datagrams of other programs on
+    the same path do not."""
+    return len(data) in (PEER_DATAGRAM, CONTROL_DATAGRAM) and data[0] == VERSION
 
 
 def opener(key: bytes) -> Cipher:
-    """What it makes raises Forged for what is not authentic."""
+    """A cipher that raises Forged for bytes that are not authentic."""
     return AESGCM(key).decrypt
 
 
@@ -68,14 +71,11 @@ def sealer(key: bytes) -> Cipher:
     return AESGCM(key).encrypt
 
 
-Forged = InvalidTag
-
-
 class Direction:
     """The datagrams of one direction between two parties: one key, one length, some kinds.
 
-    A cipher is made for each datagram: an end has few, and would else keep 2.5 KB each for its four
-    directions as long as it waits or holds its link."""
+    A cipher is made for each datagram: an end sends few, and keeping one for each of its four
+    directions would take 2.5 KB each for as long as it waits or holds its link."""
 
     __slots__ = ("_flag", "_key", "_length", "_room", "_tag")
 
@@ -84,7 +84,7 @@ class Direction:
         self._tag = tag
         self._flag = END_B if end == "b" else 0
         self._length = length
-        self._room = length - NONCE_END - AEAD_TAG_LENGTH
+        self._room = CONTROL_BODY if length == CONTROL_DATAGRAM else PEER_BODY
 
     def seal(self, message: v2.Message, nonce: bytes) -> bytes:
         """The datagram; `nonce` is 12 random bytes."""
@@ -97,7 +97,7 @@ class Direction:
         return header + nonce + sealer(self._key)(nonce, body, header)
 
     def open(self, datagram: bytes) -> v2.Message | Drop:
-        """The message, or why there is none. Takes any bytes."""
+        """The message, or why the datagram is dropped. Takes any bytes."""
         if len(datagram) != self._length or datagram[0] != VERSION:
             return Drop.MALFORMED
         if datagram[TAG_SLICE] != self._tag:
@@ -110,12 +110,12 @@ class Direction:
             return v2.unpack(kind & ~END_B, body)
         except Forged:
             return Drop.BAD_MAC
-        except Malformed:
+        except v2.Malformed:
             return Drop.MALFORMED
 
 
 class ControlChannel:
-    """Between one end of a pair and control, seen from either side."""
+    """Both directions between one end of a pair and control."""
 
     __slots__ = ("from_control", "to_control")
 
@@ -126,14 +126,16 @@ class ControlChannel:
 
 
 class PeerChannel:
-    """Between the ends of a pair, seen from `end`: what it sends, receives, and both cards."""
+    """Between the ends of a pair, seen from `end`: both directions and both cards."""
 
     __slots__ = ("incoming", "outgoing", "own_card", "partner_card")
 
     def __init__(self, peer_key: bytes, name: str, end: EndName) -> None:
         tag = pair_tag(name)
         other = OTHER[end]
-        self.outgoing = Direction(derive(peer_key, f"{end}>{other}"), tag, end, PEER_DATAGRAM)
-        self.incoming = Direction(derive(peer_key, f"{other}>{end}"), tag, other, PEER_DATAGRAM)
-        self.own_card = CardSeal(derive(peer_key, f"card {end}"), end)
-        self.partner_card = CardSeal(derive(peer_key, f"card {other}"), other)
+        outgoing_key = peer_direction_key(peer_key, end, other)
+        incoming_key = peer_direction_key(peer_key, other, end)
+        self.outgoing = Direction(outgoing_key, tag, end, PEER_DATAGRAM)
+        self.incoming = Direction(incoming_key, tag, other, PEER_DATAGRAM)
+        self.own_card = CardSeal(card_key(peer_key, end), end)
+        self.partner_card = CardSeal(card_key(peer_key, other), other)

@@ -3,18 +3,37 @@
     pair secret ── control key (all that a control node needs)
                 │    └─ one AEAD key per direction: a>control, b>control, control>a, control>b
                 └─ peer key (never leaves the ends)
-                     └─ a>b, b>a, card a, card b
+                     ├─ a>b, b>a, card a, card b
+                     └─ with an X25519 exchange (RFC 7748): the session key of one link
 
-The pair's name is part of the derivation, so that two pairs which share a secret by mistake
+The pair's name is part of the derivation, so that two pairs that share a secret by mistake
 still share no key.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+try:
+    # The documented constructors import all of cryptography (RSA, the other curves...) to ask
+    # whether X25519 is supported: a twelfth of the time from the start of `netpunch run` to its
+    # first datagram. These are the functions that they call then.
+    from cryptography.hazmat.bindings._rust import openssl
+
+    private_key = openssl.x25519.from_private_bytes
+    _public_key = openssl.x25519.from_public_bytes
+except (ImportError, AttributeError):
+    from cryptography.hazmat.primitives.asymmetric import x25519
+
+    private_key = x25519.X25519PrivateKey.from_private_bytes
+    _public_key = x25519.X25519PublicKey.from_public_bytes
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 SALT = b"netpunch/2"
 KEY_LENGTH = 32
@@ -23,9 +42,10 @@ TAG_LENGTH = 8
 """Bytes of a pair tag: enough that a control's 100,000 names do not collide (1 in 10^9)."""
 
 
-def derive(key: bytes, info: str, *, salt: bytes = SALT) -> bytes:
+def derive(key: bytes, info: str | bytes, *, salt: bytes = SALT) -> bytes:
     """One 32-byte key from another."""
-    return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info.encode()).derive(key)
+    info = info.encode() if isinstance(info, str) else info
+    return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info).derive(key)
 
 
 def control_key(pair_secret: bytes, name: str) -> bytes:
@@ -44,6 +64,33 @@ def control_channel_keys(control_key: bytes, end: str) -> bytes:
     return derive(control_key, f"{end}>control") + derive(control_key, f"control>{end}")
 
 
+def peer_direction_key(peer_key: bytes, sender: str, receiver: str) -> bytes:
+    """The key of what one end says to the other."""
+    return derive(peer_key, f"{sender}>{receiver}")
+
+
+def card_key(peer_key: bytes, end: str) -> bytes:
+    """The key of an end's cards."""
+    return derive(peer_key, f"card {end}")
+
+
+def session_key(shared: bytes, salt: bytes, name: str, context: bytes) -> bytes:
+    """The link's fresh key, equal on both ends.
+
+    `shared` is the result of their key exchange, `salt` the pair's peer key; `context` is both
+    attempts and both public keys, a's before b's, so that the key belongs to this link alone."""
+    return derive(shared, f"session|{name}".encode() + context, salt=salt)
+
+
+def exchange(private: X25519PrivateKey, partner_public: bytes) -> bytes | None:
+    """The secret that both sides of an X25519 exchange share; None for a bad public key, one
+    with which it is all zeros."""
+    try:
+        return private.exchange(_public_key(partner_public))
+    except ValueError:  # cryptography refuses the all-zero result
+        return None
+
+
 def pair_tag(name: str) -> bytes:
     """The 8 bytes that say in clear which pair a datagram belongs to."""
     return hashlib.sha256(b"netpunch/2 tag" + name.encode()).digest()[:TAG_LENGTH]
@@ -52,15 +99,6 @@ def pair_tag(name: str) -> bytes:
 def fingerprint(key: bytes) -> str:
     """A control key's fingerprint, to compare by eye: four groups of four hex digits.
 
-    Derived, so that it tells nothing of the key; 64 bits, as nobody gains by a collision."""
+    A hash, so that it reveals nothing of the key; 64 bits, as a collision is of no use."""
     digits = hashlib.sha256(b"netpunch/2 fingerprint" + key).hexdigest()[:16]
     return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
-
-
-def session_key(shared: bytes, salt: bytes, name: str, context: bytes) -> bytes:
-    """The link's fresh key, equal on both ends.
-
-    `shared` is what their key exchange gave, `salt` the pair's peer key; `context` is both
-    attempts and both public keys, a's before b's, so that the key belongs to this link alone."""
-    info = f"session|{name}".encode() + context
-    return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info).derive(shared)

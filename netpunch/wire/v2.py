@@ -1,26 +1,26 @@
 """The messages of v2 and their bytes inside the envelope.
 
 A message is a NamedTuple; the table LAYOUTS says how its fields become bytes. The envelope
-(`wire.envelope`) pads, seals and opens. The sender's or addressee's end, `a` or `b`, stands in
-the high bit of the envelope's kind byte, where it is authenticated like the rest. Integers are
-big-endian. Bytes after the last field are padding today and room for later fields: readers
-ignore them.
+(`wire.envelope`) pads, seals and opens. Its kind byte names the sender's or addressee's end, `a`
+or `b`. Integers are big-endian. Bytes after the last field are padding today and room for later
+fields: readers ignore them.
 """
 
 # No `from __future__ import annotations` where there are many NamedTuples: each annotation would be
 # a text that is compiled when the class is made, which is half of what a class costs at the start.
 
+import ipaddress
 from enum import IntEnum
+from socket import AF_INET, AF_INET6, inet_pton
 from struct import Struct
 from typing import Any, NamedTuple
 
 from netpunch.address import Address
-from netpunch.wire.packed import Malformed, pack_address, unpack_address
 
 ATTEMPT_LENGTH = 8
 NO_ATTEMPT = bytes(ATTEMPT_LENGTH)
 COOKIE_LENGTH = 15
-"""As many as an introduction has room for."""
+"""As long as an introduction has room for."""
 NO_COOKIE = bytes(COOKIE_LENGTH)
 SEALED_CARD_LENGTH = 268
 """12 bytes of nonce, 240 of card, 16 of tag: see `wire.card`."""
@@ -29,6 +29,19 @@ MAX_MILLISECONDS = 0xFFFFFFFF
 """Durations are 32 bits of milliseconds: 49 days."""
 NEVER_HEARD = 0xFFFFFFFF
 """`partner_age` of WAITING when control never heard the partner."""
+ADDRESS_LENGTH = 19
+_ADDRESS = Struct("!B16sH")
+"""Family (4 or 6), IP (IPv4 in the first four of 16 bytes), port."""
+
+PATH_NUMBERS = {"host": 0, "ipv6": 1, "observed": 2, "predicted": 3, "spray": 4, "mapped": 5}
+"""`path` of NOMINATE, by the name that events have for the kind of path."""
+PROBE_NUMBERS = {"predicted": 1, "spray": 2}
+"""`probe` of PING, by the kind of path that its strategy may find; 0 for every other ping. So
+both ends give the path the same name."""
+
+
+class Malformed(Exception):  # noqa: N818 - a verdict on remote bytes that never leaves wire
+    """Authentic bytes that make no message; the envelope turns it into a drop reason."""
 
 
 class Kind(IntEnum):
@@ -141,7 +154,8 @@ class Observed(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """End to end: does this path work? `sequence` is unguessable and used once."""
+    """End to end: does this path work? `sequence` is unguessable and used once; `probe` is one of
+    PROBE_NUMBERS or 0."""
 
     sender: bytes
     receiver: bytes
@@ -159,8 +173,8 @@ class Pong(NamedTuple):
 
 
 class Nominate(NamedTuple):
-    """a to b: let us use the path of this ping. `path` is a's PathKind, as its number; `age` is
-    how long ago the ping was sent, in milliseconds."""
+    """a to b: let us use the path of this ping. `path` is one of PATH_NUMBERS; `age` is how long
+    ago the ping was sent, in milliseconds."""
 
     sender: bytes
     receiver: bytes
@@ -245,3 +259,22 @@ def unpack(kind: int, body: bytes) -> Message:
     for index in layout.addresses:
         fields[index] = unpack_address(fields[index])
     return message_type(*fields)
+
+
+def pack_address(address: Address) -> bytes:
+    """An address as ADDRESS_LENGTH bytes."""
+    host, port = address
+    if ":" in host:
+        return _ADDRESS.pack(6, inet_pton(AF_INET6, host), port)
+    return _ADDRESS.pack(4, inet_pton(AF_INET, host), port)
+
+
+def unpack_address(data: bytes) -> Address:
+    """The inverse of `pack_address`; IPv4-mapped IPv6 becomes IPv4. Raises Malformed."""
+    family, ip, port = _ADDRESS.unpack(data)
+    if family == 4:
+        return Address(".".join(map(str, ip[:4])), port)
+    if family == 6:
+        v6 = ipaddress.IPv6Address(ip)
+        return Address(str(v6.ipv4_mapped or v6), port)
+    raise Malformed

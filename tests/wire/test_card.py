@@ -17,8 +17,7 @@ from netpunch.wire.card import (
     NatClass,
 )
 from netpunch.wire.drop import Drop
-from netpunch.wire.packed import Malformed
-from netpunch.wire.v2 import NO_ATTEMPT, SEALED_CARD_LENGTH
+from netpunch.wire.v2 import NO_ATTEMPT, SEALED_CARD_LENGTH, Malformed
 from tests.wire.v2_strategies import attempts, cards, sealed_cards
 
 KEY = bytes(range(32))

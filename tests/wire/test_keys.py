@@ -1,11 +1,15 @@
-"""The tree of keys, against an HKDF of its own and fixed vectors."""
+"""The tree of keys, against a second HKDF and fixed vectors, and X25519."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
+from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.bindings import _rust
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +24,7 @@ VECTORS = {
     "tag": "fc0ac47938f18945",
     "fingerprint": "456e-799e-c90d-5ac2",
 }
-"""Of SECRET and NAME. A change of any of them cuts all older versions off."""
+"""Of SECRET and NAME. A change of any of them breaks the link with all older versions."""
 
 
 def hkdf(key: bytes, info: bytes, salt: bytes) -> bytes:
@@ -29,14 +33,14 @@ def hkdf(key: bytes, info: bytes, salt: bytes) -> bytes:
     return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
-def test_the_reference_is_right() -> None:
-    """RFC 5869, A.1, its first 32 bytes."""
+def test_reference_hkdf_agrees_with_rfc_5869() -> None:
+    """Appendix A.1, its first 32 bytes."""
     salt, info = bytes(range(13)), bytes(range(0xF0, 0xFA))
     expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
     assert hkdf(b"\x0b" * 22, info, salt).hex() == expected
 
 
-def test_the_keys_are_those_of_the_protocol() -> None:
+def test_keys_equal_the_fixed_vectors() -> None:
     control = keys.control_key(SECRET, NAME)
     assert control.hex() == VECTORS["control"]
     assert keys.peer_key(SECRET, NAME).hex() == VECTORS["peer"]
@@ -44,7 +48,7 @@ def test_the_keys_are_those_of_the_protocol() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.text("az09-", min_size=1, max_size=32))
-def test_every_derivation_is_hkdf(secret: bytes, name: str) -> None:
+def test_every_key_is_derived_by_hkdf(secret: bytes, name: str) -> None:
     salt = b"netpunch/2"
     assert keys.control_key(secret, name) == hkdf(secret, f"control|{name}".encode(), salt)
     assert keys.peer_key(secret, name) == hkdf(secret, f"peer|{name}".encode(), salt)
@@ -56,12 +60,12 @@ def test_pairs_that_share_a_secret_share_no_key() -> None:
     assert len({SECRET, *derived}) == 5
 
 
-def test_the_pair_tag() -> None:
+def test_pair_tag_equals_the_fixed_vector() -> None:
     assert keys.pair_tag(NAME) == hashlib.sha256(b"netpunch/2 tag" + NAME.encode()).digest()[:8]
     assert keys.pair_tag(NAME).hex() == VECTORS["tag"]
 
 
-def test_a_fingerprint_is_short_and_tells_nothing_of_the_key() -> None:
+def test_fingerprint_is_short_and_reveals_nothing_of_the_key() -> None:
     control = keys.control_key(SECRET, NAME)
     fingerprint = keys.fingerprint(control)
     assert fingerprint == VECTORS["fingerprint"]
@@ -72,7 +76,7 @@ def test_a_fingerprint_is_short_and_tells_nothing_of_the_key() -> None:
 class TestSessionKey:
     SHARED, SALT = b"s" * 32, b"p" * 32
 
-    def test_it_is_hkdf_of_the_exchange(self) -> None:
+    def test_session_key_is_hkdf_of_the_exchange(self) -> None:
         key = keys.session_key(self.SHARED, self.SALT, NAME, b"context")
         assert key == hkdf(self.SHARED, b"session|home-office" + b"context", self.SALT)
 
@@ -85,8 +89,52 @@ class TestSessionKey:
             (SHARED, SALT, NAME, b"another"),
         ],
     )
-    def test_it_depends_on_everything(
+    def test_session_key_depends_on_every_argument(
         self, shared: bytes, salt: bytes, name: str, context: bytes
     ) -> None:
         key = keys.session_key(self.SHARED, self.SALT, NAME, b"context")
         assert key != keys.session_key(shared, salt, name, context)
+
+
+ALICE_PUBLIC = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+BOB = bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")
+BOB_PUBLIC = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
+SHARED = bytes.fromhex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
+"""RFC 7748, section 6.1."""
+
+
+class TestKeyExchange:
+    @pytest.fixture(params=["direct", "documented"], autouse=True)
+    def constructors(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[str]:
+        """Which constructors of cryptography are called: the documented ones if the direct ones
+        are missing."""
+        if request.param == "documented":
+            monkeypatch.delattr(_rust.openssl, "x25519")
+        importlib.reload(keys)
+        monkeypatch.undo()
+        yield request.param
+        importlib.reload(keys)
+
+    def test_documented_constructors_are_the_fallback(self, constructors: str) -> None:
+        documented = keys.private_key == X25519PrivateKey.from_private_bytes
+        assert documented == (constructors == "documented")
+
+    def test_example_of_rfc_7748(self) -> None:
+        bob = keys.private_key(BOB)
+        assert bob.public_key().public_bytes_raw() == BOB_PUBLIC
+        assert keys.exchange(bob, ALICE_PUBLIC) == SHARED
+
+    @pytest.mark.parametrize(
+        "low_order",
+        [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        ],
+    )
+    def test_public_key_of_low_order_gives_no_secret(self, low_order: str) -> None:
+        """RFC 7748, section 6.1: the result would be all zeros, for any private key."""
+        assert keys.exchange(keys.private_key(BOB), bytes.fromhex(low_order)) is None

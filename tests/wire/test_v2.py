@@ -1,4 +1,4 @@
-"""The bodies of v2's messages."""
+"""The bodies of v2's messages, and the addresses in them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from hypothesis import strategies as st
 
 from netpunch.address import Address
 from netpunch.wire import v2
-from netpunch.wire.packed import Malformed
-from tests.wire.v2_strategies import messages
-
-CONTROL_BODY = 346
-"""384 bytes without the envelope's 22 and the tag's 16."""
-PEER_BODY = 90
-"""128 bytes without the same."""
+from netpunch.wire.envelope import CONTROL_BODY, PEER_BODY
+from netpunch.wire.v2 import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
+from tests.wire.v2_strategies import addresses, messages
 
 
 @given(messages)
-def test_a_message_comes_back_as_it_went(message: v2.Message) -> None:
+def test_unpacking_a_packed_message_gives_the_message(message: v2.Message) -> None:
     kind = v2.LAYOUTS[type(message)].kind
     assert v2.unpack(kind, v2.pack(message)) == message
 
 
 @given(messages, st.binary(max_size=50))
-def test_readers_ignore_what_later_versions_append(message: v2.Message, later: bytes) -> None:
+def test_bytes_that_a_later_version_appends_are_ignored(message: v2.Message, later: bytes) -> None:
     kind = v2.LAYOUTS[type(message)].kind
     assert v2.unpack(kind, v2.pack(message) + later) == message
 
@@ -63,7 +59,7 @@ def test_every_message_fits_its_datagram() -> None:
         assert layout.struct.size <= (PEER_BODY if between_ends else CONTROL_BODY)
 
 
-def test_the_layout_is_fixed() -> None:
+def test_layout_of_introduce_and_nominate_is_fixed() -> None:
     attempt, other = bytes(range(8)), bytes(range(8, 16))
     introduce = v2.Introduce(
         attempt,
@@ -89,3 +85,44 @@ def test_the_layout_is_fixed() -> None:
     )
     nominate = v2.Nominate(attempt, other, b"sequence", 3, 0x01020304)
     assert v2.pack(nominate) == attempt + other + b"sequence" + b"\x03\x01\x02\x03\x04"
+
+
+@given(addresses)
+def test_unpacking_a_packed_address_gives_the_address(address: Address) -> None:
+    packed = pack_address(address)
+    assert len(packed) == ADDRESS_LENGTH
+    assert unpack_address(packed) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "packed"),
+    [
+        (Address("192.0.2.1", 5000), "04 c0000201 000000000000000000000000 1388"),
+        (Address("0.0.0.0", 0), "04 00000000 000000000000000000000000 0000"),
+        (Address("2001:db8::1", 65535), "06 20010db8000000000000000000000001 ffff"),
+    ],
+)
+def test_layout_of_an_address_is_fixed(address: Address, packed: str) -> None:
+    assert pack_address(address) == bytes.fromhex(packed)
+
+
+@pytest.mark.parametrize("family", [0, 1, 5, 7, 255])
+def test_address_of_an_unknown_family_is_malformed(family: int) -> None:
+    with pytest.raises(Malformed):
+        unpack_address(bytes([family]) + bytes(18))
+
+
+def test_ipv4_mapped_address_is_unpacked_as_ipv4() -> None:
+    """So that no IPv4-mapped form evades the rules for addresses."""
+    mapped = bytes([6]) + bytes(10) + b"\xff\xff" + bytes([127, 0, 0, 1]) + b"\x13\x88"
+    assert unpack_address(mapped) == Address("127.0.0.1", 5000)
+
+
+@given(st.binary(min_size=ADDRESS_LENGTH, max_size=ADDRESS_LENGTH))
+def test_any_19_bytes_are_a_canonical_address_or_malformed(data: bytes) -> None:
+    try:
+        address = unpack_address(data)
+    except Malformed:
+        assert data[0] not in (4, 6)
+    else:
+        assert unpack_address(pack_address(address)) == address

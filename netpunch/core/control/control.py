@@ -49,7 +49,7 @@ from netpunch.wire.envelope import (
     EndName,
     Forged,
 )
-from netpunch.wire.packed import ADDRESS_LENGTH, pack_address
+from netpunch.wire.v2 import ADDRESS_LENGTH, pack_address
 
 CONFLICT_INTERVAL = 60.0
 """A role conflict is told once a minute: it goes on until somebody acts."""

@@ -7,8 +7,7 @@ import hmac
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.machine import Random
-from netpunch.wire.packed import pack_address
-from netpunch.wire.v2 import COOKIE_LENGTH
+from netpunch.wire.v2 import COOKIE_LENGTH, pack_address
 
 
 class Cookies:

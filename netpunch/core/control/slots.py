@@ -20,7 +20,7 @@ from enum import Enum, IntEnum
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
-from netpunch.wire.packed import unpack_address
+from netpunch.wire.v2 import unpack_address
 
 ANNOUNCE_RATE = 20
 """Announcements a second of a live attempt, and as many at once: four times what an end sends at

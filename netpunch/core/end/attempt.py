@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from netpunch.core.machine import Random
 from netpunch.wire.envelope import EndName
-from netpunch.wire.key_exchange import exchange, private_key
-from netpunch.wire.keys import KEY_LENGTH, session_key
+from netpunch.wire.keys import KEY_LENGTH, exchange, private_key, session_key
 from netpunch.wire.v2 import ATTEMPT_LENGTH
 
 

@@ -20,12 +20,8 @@ from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName, PeerChannel
 
-PATH_NUMBERS = list(PathKind)
-"""A nomination names the kind of its path by its place in this list."""
-
-PROBE_CLASSES = {PathKind.PREDICTED: 1, PathKind.SPRAY: 2}
-PROBED_KINDS = {number: kind for kind, number in PROBE_CLASSES.items()}
-"""A ping says which tactic sent it, so that both ends name the path alike."""
+NOMINATED_KINDS = {number: PathKind(name) for name, number in v2.PATH_NUMBERS.items()}
+PROBED_KINDS = {number: PathKind(name) for name, number in v2.PROBE_NUMBERS.items()}
 
 
 class Agreement(NamedTuple):
@@ -213,7 +209,7 @@ class Peering:
             del self.partners[evicted.attempt]
 
         def send_ping(path: Path, sequence: bytes, ttl: int) -> None:
-            probe = PROBE_CLASSES.get(path.kind, 0)
+            probe = v2.PROBE_NUMBERS.get(path.kind, 0)
             ping = v2.Ping(self._attempt.id, attempt, sequence, probe)
             self._seal_and_send(ping, path.remote, path.via, ttl)
 
@@ -329,7 +325,7 @@ class Peering:
             return
         if nomination.due(now):
             path = nomination.path
-            kind = PATH_NUMBERS.index(path.kind)
+            kind = v2.PATH_NUMBERS[path.kind]
             age = min(round((now - path.proved_at) * 1000), v2.MAX_MILLISECONDS)
             nominate = v2.Nominate(self._attempt.id, partner.attempt, path.sequence, kind, age)
             self._seal_and_send(nominate, path.remote, path.via)
@@ -363,7 +359,7 @@ class Peering:
     def _nominated(
         self, nominate: v2.Nominate, partner: Partner, source: Address, now: float, via: Via
     ) -> Drop | None:
-        if self._end != "b" or nominate.path >= len(PATH_NUMBERS):
+        if self._end != "b" or nominate.path not in NOMINATED_KINDS:
             return Drop.UNEXPECTED
         path = partner.checks.paths.get((via, source))
         arrival = None if path is None else path.heard.arrival(nominate.sequence)
@@ -377,7 +373,7 @@ class Peering:
                 return None
             if partner.card.holds != self._holds:
                 return Drop.UNEXPECTED
-            self._agree(Agreement(partner, path, PATH_NUMBERS[nominate.path]))
+            self._agree(Agreement(partner, path, NOMINATED_KINDS[nominate.path]))
         elif self.agreement.path is not path:
             return Drop.UNEXPECTED
         self._stay_until = now + timing.LINGER

@@ -15,7 +15,7 @@ from netpunch.core.control.slots import ANNOUNCE_RATE, Live, Slot, Standing, Ver
 from netpunch.core.events import Expired, Registered, RoleConflict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
-from netpunch.wire.packed import pack_address
+from netpunch.wire.v2 import pack_address
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
     ELSEWHERE,

@@ -20,8 +20,7 @@ from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
-from netpunch.wire.key_exchange import exchange
-from netpunch.wire.keys import session_key
+from netpunch.wire.keys import exchange, session_key
 from tests.core.v2_bench import LOCAL, Bench, linked
 from tests.core.v2_pair import CONTROL, ENDS, PAIR, PEER_KEY, SECRET, VIA, A, B, only
 

@@ -7,7 +7,6 @@ from struct import pack
 import pytest
 
 from netpunch.address import Address
-from netpunch.core.end.peering import PATH_NUMBERS
 from netpunch.core.events import Introduced, Linked, PathKind
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -15,7 +14,7 @@ from tests.core.v2_bench import LOCAL, Bench, Puppet
 from tests.core.v2_pair import ELSEWHERE, VIA, A, B, only
 
 HOST = Address("10.0.0.9", 6000)
-OBSERVED_NUMBER = PATH_NUMBERS.index(PathKind.OBSERVED)
+OBSERVED_NUMBER = v2.PATH_NUMBERS["observed"]
 
 
 @pytest.fixture
@@ -190,7 +189,7 @@ class TestAccepting:
         self, b: Bench, puppet: Puppet, kind: PathKind
     ) -> None:
         b.validate(puppet)
-        b.nominate(puppet, PATH_NUMBERS.index(kind))
+        b.nominate(puppet, v2.PATH_NUMBERS[kind])
         assert b.event(Linked).path is kind
 
     def test_a_path_that_is_not_valid_here_is_pinged_and_waited_for(
@@ -219,7 +218,7 @@ class TestAccepting:
 
     def test_an_unknown_path_number_is_none(self, b: Bench, puppet: Puppet) -> None:
         b.validate(puppet)
-        assert b.nominate(puppet, len(PATH_NUMBERS)) == []
+        assert b.nominate(puppet, len(v2.PATH_NUMBERS)) == []
         assert b.drops(Drop.UNEXPECTED) == 1
 
     def test_the_first_agreed_path_is_final(self, b: Bench, puppet: Puppet) -> None:
