@@ -27,6 +27,11 @@ from netpunch.output.record import rfc3339
 from netpunch.output.status import SOCKET_NAME
 
 CONTRIB = Path(__file__).parent.parent / "contrib"
+WIREGUARD_RECIPES = [
+    CONTRIB / "wireguard.conf",
+    CONTRIB.parent / "README.md",
+    CONTRIB.parent / "docs" / "recipes.md",
+]
 UNITS = sorted(
     path.name for path in CONTRIB.iterdir() if path.suffix in {".service", ".timer", ".path"}
 )
@@ -527,7 +532,7 @@ def test_a_tunnel_is_alive_by_a_handshake_of_late_or_a_ping(
     assert (done.returncode == 0) is alive, done.stderr
 
 
-@pytest.mark.parametrize("file", [CONTRIB / "wireguard.conf", CONTRIB.parent / "README.md"])
+@pytest.mark.parametrize("file", WIREGUARD_RECIPES, ids=lambda file: file.name)
 def test_every_recipe_of_wireguard_gives_the_mtu(file: Path) -> None:
     """wg-quick takes it from the way to the endpoint otherwise: by `forward` that is loopback."""
     assert "MTU = 1420" in file.read_text()

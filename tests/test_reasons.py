@@ -1,4 +1,4 @@
-"""The reasons of events: described for people, and the README has them all."""
+"""The reasons of events: described for people, and the documents have them all."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from netpunch.reasons import WORDS, Reason, in_words
 
-README = Path(__file__).parents[1] / "README.md"
+TABLE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 
 
-def test_the_readme_has_every_reason_and_no_other() -> None:
-    _, _, table = README.read_text().partition("| `reason` | what it means |")
+def test_the_table_of_reasons_has_every_one_and_no_other() -> None:
+    _, _, table = TABLE.read_text().partition("| `reason` | what it means | what to do |")
     rows = table.strip().partition("\n\n")[0].splitlines()[1:]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(named) == sorted(Reason)

@@ -9,7 +9,7 @@ import re
 import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from netpunch.address import canonical_host
 from netpunch.api import secret_file
@@ -17,9 +17,10 @@ from netpunch.config import values
 from netpunch.config.readers import KEY_PREFIXES
 from netpunch.config.schema import closest
 from netpunch.config.secrets import KEY_SIZE, Role, Secret, decode
-from netpunch.core.settings import Candidate, Protocol
 from netpunch.errors import UsageError
 from netpunch.wire.classic import LETTERS
+
+Protocol = Literal["v2", "classic"]
 
 ENDS = ("a", "b")
 ADDRESSES = ("observed", "host", "mapped")
@@ -57,12 +58,12 @@ def words(name: str, value: object, allowed: Sequence[str]) -> frozenset[str]:
     return frozenset(word(name, each, allowed) for each in value)
 
 
-def candidates(value: object) -> frozenset[Candidate]:
+def candidates(value: object) -> frozenset[str]:
     """Which addresses are tried; at least one."""
     chosen = words("candidates", value, CANDIDATES)
     if chosen.isdisjoint(ADDRESSES):
         raise UsageError(f"candidates: no address is left to try: add {_listed(ADDRESSES)}")
-    return cast(frozenset[Candidate], chosen)
+    return chosen
 
 
 def pair_name(name: str, value: object) -> str:

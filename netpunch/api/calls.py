@@ -15,11 +15,11 @@ from netpunch.config.values import HIGHEST_PORT
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
-from netpunch.core.settings import ControlAt, EndName, EndSettings
 from netpunch.errors import UsageError
+from netpunch.net.controls import ControlAt
 from netpunch.net.listener import Listener
 from netpunch.net.observer import Observer
-from netpunch.net.punch import Punch
+from netpunch.net.punch import Punch, PunchSpec
 from netpunch.wire.classic import LETTERS
 
 
@@ -58,9 +58,9 @@ async def punch(
     Raises NetpunchError: UsageError for an argument, at once; MissingFileError, PermissionsError
     and ConfigurationError for a key's file; PortInUseError, ControlUnreachableError,
     NotLinkedError, ..."""
-    settings = _settings(pair, end, secret, control, local, protocol, candidates, deadline)
+    spec = _spec(pair, end, secret, control, local, protocol, candidates, deadline)
     arguments.callback("observer", observer)
-    attempt = Punch(settings, observer)
+    attempt = Punch(spec, observer)
     released = False
     try:
         await attempt.open()
@@ -79,7 +79,7 @@ async def punch(
     )
 
 
-def _settings(
+def _spec(
     pair: object,
     end: object,
     secret: object,
@@ -88,7 +88,7 @@ def _settings(
     protocol: object,
     candidates: object,
     deadline: object,
-) -> EndSettings:
+) -> PunchSpec:
     """All arguments checked. Raises UsageError, and what reading a key's file does."""
     spoken = arguments.protocol(protocol)
     if spoken == "classic":
@@ -99,9 +99,9 @@ def _settings(
         name, slot = arguments.pair_name("pair", pair), ""
         role = arguments.word("end", end, arguments.ENDS)
     addresses = [arguments.control_address(each) for each in arguments.several("control", control)]
-    return EndSettings(
+    return PunchSpec(
         pair=name,
-        end=cast(EndName, role),
+        end=cast(Literal["a", "b"], role),
         secret=arguments.end_secret(secret, spoken),
         controls=tuple(_control_at(host, port) for host, port in addresses),
         protocol=spoken,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from netpunch.config.files import read_regular
+from netpunch.config.model import Protocol
 from netpunch.config.secrets import MAX_SECRET_FILE, UNSAFE_MODE, Role, Secret, decode
-from netpunch.core.settings import Protocol
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
 
 

@@ -13,7 +13,7 @@ from netpunch.cli.parser import EXIT_CODES, Parser
 from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_code
 
 if TYPE_CHECKING:
-    from netpunch.config.model import EndConfig, Pair, Part, Site
+    from netpunch.config.model import End, Pair, Part, Site
     from netpunch.config.problems import Problem
     from netpunch.config.secrets import Role
 
@@ -132,7 +132,7 @@ def _not_opened(site: Site, names: list[str]) -> str:
     )
 
 
-def secrets_needed(site: Site, part: Part) -> Iterator[tuple[EndConfig | Pair, str, Role]]:
+def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Role]]:
     """Whose secret, the pair's name and what for. A control next to an end of the same pair
     takes the end's key."""
     from netpunch.config import pairs_served

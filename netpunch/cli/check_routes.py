@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from netpunch.config.model import Control, EndConfig, HostPort, Part, Site
+from netpunch.config.model import Control, End, HostPort, Part, Site
 from netpunch.tunnels import has_tunnel
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def route_warnings(site: Site, part: Part) -> Iterator[str]:
         complaints = _missing_addresses(*control.listen, *control.observe)
         yield from _warnings(site, control, f"control {control.name}", complaints)
     for end in part.ends:
-        local = HostPort(*end.settings.local)
-        own = (local, end.forward.listen) if end.forward else (local,)
+        own = (end.local, end.forward.listen) if end.forward else (end.local,)
         complaints = [*_missing_addresses(*own), _missing_interface(end)]
         if tunnelled:
             complaints += [_tunnel(end, addresses[name]) for name in end.controls]
@@ -36,7 +35,7 @@ def route_warnings(site: Site, part: Part) -> Iterator[str]:
 
 
 def _warnings(
-    site: Site, part: Control | EndConfig, key: str, complaints: Iterable[str]
+    site: Site, part: Control | End, key: str, complaints: Iterable[str]
 ) -> Iterator[str]:
     line, column = part.position
     return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in complaints if each)
@@ -62,25 +61,23 @@ def _is_missing(host: str) -> bool:
     return False
 
 
-def _missing_interface(end: EndConfig) -> str:
-    interface = end.settings.interface
+def _missing_interface(end: End) -> str:
     try:
-        if interface:
-            socket.if_nametoindex(interface)
+        if end.interface:
+            socket.if_nametoindex(end.interface)
     except OSError:
-        return f"this host has no interface {interface} now: `ip link` shows those that it has"
+        return f"this host has no interface {end.interface} now: `ip link` shows those that it has"
     return ""
 
 
-def _tunnel(end: EndConfig, control: HostPort) -> str:
+def _tunnel(end: End, control: HostPort) -> str:
     import asyncio  # here, as few hosts have a tunnel
 
     from netpunch.net.routes import tunnel_towards
-    from netpunch.net.sockets import options_of
+    from netpunch.net.sockets import SocketOptions
 
-    options = options_of(end.settings)
-    port = end.settings.local[1]
-    return tunnel_towards(asyncio.run(_find(control)), port=port, options=options)
+    options = SocketOptions(end.mark, end.interface)
+    return tunnel_towards(asyncio.run(_find(control)), port=end.local.port, options=options)
 
 
 async def _find(control: HostPort) -> list[Address]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from netpunch.address import Address
-from netpunch.config.model import Argv, EndConfig
+from netpunch.config.model import Argv, End
 from netpunch.errors import OutputError, ResourcesError, lack_behind
 from netpunch.node.hooks import (
     STOP_GRACE,
@@ -63,7 +63,7 @@ class EndHooks:
     A hook is not cut when its end is stopped gently (a reload): the stop waits for it. Else it
     is, but for `fail`, which gives back what `before` took: that has to hurry."""
 
-    def __init__(self, end: EndConfig, services: Services) -> None:
+    def __init__(self, end: End, services: Services) -> None:
         self.phase = Phase.FREE
         self.complaint = ""
         """What was wrong when the check last failed."""
@@ -79,9 +79,8 @@ class EndHooks:
         self._end = end
         self._services = services
         self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
-        _, port = end.settings.local
-        if port:
-            self._who["NETPUNCH_LPORT"] = str(port)
+        if end.local.port:
+            self._who["NETPUNCH_LPORT"] = str(end.local.port)
 
     def stop(self, *, gently: bool) -> None:
         """To be called before the end is cancelled. May be repeated: a gentle stop is no longer

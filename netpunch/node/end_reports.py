@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address
-from netpunch.config.model import EndConfig
+from netpunch.config.model import End
 from netpunch.core.events import (
     Event,
     Failed,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class EndReports:
     """Of one end, over all its links."""
 
-    def __init__(self, end: EndConfig, services: Services) -> None:
+    def __init__(self, end: End, services: Services) -> None:
         self._end = end
         self._key = (end.pair, end.end)
         self._services = services

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netpunch.config.model import EndConfig
+from netpunch.config.model import End
 from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
 from netpunch.errors import (
     HookError,
@@ -27,10 +27,12 @@ from netpunch.errors import (
     lack_behind,
     lacks_told,
 )
+from netpunch.net.controls import ControlAt
 from netpunch.net.observer import Datagram
 from netpunch.net.punch import Punch
 from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.end_network import forwarder_of, punch_spec
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.later import PAUSE, load_what_follows
@@ -67,10 +69,18 @@ class Loss(NamedTuple):
 
 
 class EndTask:
-    """One end, its secret read."""
+    """One end with its secret and the controls that introduce it."""
 
-    def __init__(self, end: EndConfig, services: Services) -> None:
+    def __init__(
+        self,
+        end: End,
+        secret: bytes,
+        controls: tuple[ControlAt, ...],
+        services: Services,
+    ) -> None:
         self.end = end
+        self.secret = secret
+        self.controls = controls
         self.exit_code = NotLinkedError.exit_code if end.mode == "once" else 0
         """What this end adds to the process's exit code; in `once` not linked until it is."""
         self._services = services
@@ -162,9 +172,9 @@ class EndTask:
         if not wanted and await self._is_alive():
             return await self._leave_alone()
         services = self._services
-        self._forwarder = forwarder = self._forwarder or self._make_forwarder()
+        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._reports.warn)
         attempt = Punch(
-            self.end.settings,
+            punch_spec(self.end, self.secret, self.controls),
             self._observe,
             trace=services.trace,
             probing=services.probing,
@@ -183,13 +193,6 @@ class EndTask:
             await attempt.close()
         await self._down(loss, published.variables)
         return loss
-
-    def _make_forwarder(self) -> Forwarder | None:
-        if self.end.forward is None:
-            return None
-        from netpunch.net.forward import Forwarder  # few ends relay
-
-        return Forwarder(*self.end.forward, self._reports.warn)
 
     async def _is_alive(self) -> bool:
         """Where nobody knows, that is reported: a new attempt could end a link that works."""
@@ -328,7 +331,7 @@ class EndTask:
         from netpunch.net.standby import StandbyWatch
 
         watch = StandbyWatch(
-            self.end.settings,
+            punch_spec(self.end, self.secret, self.controls),
             self._observe,
             trace=self._services.trace,
         )

@@ -15,13 +15,13 @@ from netpunch.errors import (
     lacks_told,
 )
 from netpunch.node.end_task import EndTask
-from netpunch.node.plan import Failure, Plan
+from netpunch.node.plan import EndPlan, Failure, Plan
 from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Scalar
 
 if TYPE_CHECKING:
-    from netpunch.config.model import EndConfig
+    from netpunch.config.model import End
     from netpunch.node.control_task import ControlTask
 
 BUG_EXIT_CODE = 70
@@ -107,12 +107,13 @@ class Supervisor:
         controls see nothing."""
         self._endless = plan.endless
         self._services.probing.allow(plan.probe_rate)
-        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != end.end]
+        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
         leaving = [self._ends.pop(key) for key in gone]
         await self._stop_gently(leaving)
         if self._stop_reason is not None:
             return
-        self._remove_env_files([end.end for end in leaving], plan.ends.values())
+        kept = [each.end for each in plan.ends.values()]
+        self._remove_env_files([end.end for end in leaving], kept)
         self._failures = []
         self._services.board.keep(self._ends)
         self._report(plan.failures)
@@ -121,7 +122,7 @@ class Supervisor:
             if key not in self._ends:
                 self._start(key, planned)
 
-    def _remove_env_files(self, left: Collection[EndConfig], kept: Collection[EndConfig]) -> None:
+    def _remove_env_files(self, left: Collection[End], planned: Collection[End]) -> None:
         """Of ends that a reload has removed, or given another one: nobody looks after the links
         that they tell of."""
         if not any(end.env_file for end in left):
@@ -129,8 +130,8 @@ class Supervisor:
         from netpunch.node.publish import env_file_of  # with what writes files
         from netpunch.output.atomic import remove_file
 
-        kept_files = {env_file_of(end) for end in kept}
-        for path in sorted({path for end in left if (path := env_file_of(end))} - kept_files):
+        kept = {env_file_of(end) for end in planned}
+        for path in sorted({path for end in left if (path := env_file_of(end))} - kept):
             try:
                 remove_file(path)
             except NetpunchError as error:
@@ -192,8 +193,8 @@ class Supervisor:
                 else:
                     self._controls[name] = control
 
-    def _start(self, key: tuple[str, str], planned: EndConfig) -> None:
-        end = EndTask(planned, self._services)
+    def _start(self, key: tuple[str, str], plan: EndPlan) -> None:
+        end = EndTask(plan.end, plan.secret, plan.controls, self._services)
         self._ends[key] = end
         self._services.board.add_end(*key)
         task = end.start()
@@ -265,3 +266,7 @@ def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[s
         "stopped": sorted(before.keys() - after.keys()),
     }
     return {what: names for what, names in changed.items() if names}
+
+
+def _plan_of(end: EndTask) -> EndPlan:
+    return EndPlan(end.end, end.secret, end.controls)

@@ -93,9 +93,7 @@ def v2_machines() -> list[Machine]:
     )
     ends = [
         End(
-            EndSettings(
-                PAIR, end, SECRET, deadline=None, candidates=frozenset({"observed", "host"})
-            ),
+            EndSettings(PAIR, end, SECRET, deadline=None, any_port=False),
             endpoints=ControlEndpoints((CONTROL,)),
             sockets={0: Address("0.0.0.0", 5000)},
             random=random,

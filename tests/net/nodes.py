@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from netpunch.address import Address
 from netpunch.api.calls import serve_control
 from netpunch.core.events import Event
-from netpunch.core.settings import ControlAt, EndSettings
+from netpunch.net.controls import ControlAt
 from netpunch.net.observer import Datagram
+from netpunch.net.punch import PunchSpec
 from netpunch.wire.keys import control_key
 
 T = TypeVar("T")
@@ -74,8 +75,8 @@ async def control(listen: str = LOCAL, **more: Any) -> AsyncIterator[Address]:
         await asyncio.gather(serving, return_exceptions=True)
 
 
-def spec(end: str, *controls: Address, **more: Any) -> EndSettings:
+def spec(end: str, *controls: Address, **more: Any) -> PunchSpec:
     """An end of PAIR on loopback."""
     asked = tuple(ControlAt(each.host, each.port) for each in controls)
     settings: dict[str, Any] = {"local": ("127.0.0.1", 0), "secret": SECRET} | more
-    return EndSettings(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)
+    return PunchSpec(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)

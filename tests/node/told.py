@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netpunch.config import load, select
-from netpunch.config.model import EndConfig, Part, Site
+from netpunch.config.model import End, Part, Site
 from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
 from netpunch.node.services import Services
@@ -68,12 +68,7 @@ def site_with(folder: Path, pairs: Record, **rest: Any) -> tuple[Site, Part]:
     return site, select(site, node, "nowhere", None)
 
 
-def named(end: EndConfig, pair: str) -> EndConfig:
-    """The end as one of another pair."""
-    return end._replace(settings=end.settings._replace(pair=pair))
-
-
-def end_with(folder: Path, **settings: Any) -> EndConfig:
+def end_with(folder: Path, **settings: Any) -> End:
     """End a of a pair `p` with such settings. What the ends must agree on, b has, too."""
     own = {"local": "127.0.0.1:0"} | settings
     shared = {name: own.pop(name) for name in ("mode", "check", "command") if name in own}

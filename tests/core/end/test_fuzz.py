@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from netpunch.address import Address, is_pingable
 from netpunch.core import timing
-from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.wire import v2
 from netpunch.wire.card import Card, NatClass
@@ -34,7 +33,7 @@ def make(end: str = "a") -> Bench:
         "a" if end == "a" else "b",
         sockets=SOCKETS,
         reflectors=[OBSERVERS],
-        candidates=USUAL_CANDIDATES,
+        any_port=True,
         drives=True,
     )
 
