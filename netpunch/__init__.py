@@ -1,11 +1,12 @@
-"""Netpunch: UDP hole punching between hosts behind NATs.
+"""UDP hole punching between hosts behind NATs.
 
     link = await netpunch.punch(
         pair="home-office", end="a", secret=Path("home-office.key"), control="vps:10001"
     )
 
-Nothing is logged; errors derive from NetpunchError; cancelling leaves nothing behind. The names
-below are imported when they are first used, so that a small tool stays quick to start.
+netpunch logs nothing. Its errors derive from NetpunchError. Cancelling a call closes what it has
+opened. Each name is imported when it is first used, so that a small tool starts quickly.
+docs/sans-io.md shows how to drive the machines without asyncio.
 """
 
 from __future__ import annotations
@@ -13,134 +14,140 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from netpunch._version import __version__
+from netpunch._version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from netpunch.address import Address
-    from netpunch.api.calls import Link, punch, serve_control
-    from netpunch.core.classic.control import ClassicControl
-    from netpunch.core.classic.end import ClassicEnd
-    from netpunch.core.control.control import ControlV2
-    from netpunch.core.control.node import ControlNode
-    from netpunch.core.end.end import End
-    from netpunch.core.events import (
-        AuthRejected,
-        CandidateReport,
-        Event,
-        Expired,
-        Failed,
-        Finished,
-        Introduced,
-        Linked,
-        Lost,
-        PartnerReturned,
-        PathKind,
-        Registered,
-        RoleConflict,
-        SeenInside,
-        Waiting,
-    )
-    from netpunch.core.settings import EndSettings
-    from netpunch.errors import (
-        ConfigurationError,
-        ControlUnreachableError,
-        MissingFileError,
-        NetpunchError,
-        NetworkNotReadyError,
-        NotLinkedError,
-        PermissionsError,
-        PortInUseError,
-        PunchError,
-        ResourcesError,
-        UsageError,
-    )
-    from netpunch.net.observer import Datagram, Observer
-    from netpunch.reasons import Reason
+_GROUPS: dict[str, dict[str, str]] = {
+    "Calls of asyncio programs": {
+        "netpunch.api": "Link punch serve_control",
+        "netpunch.net.driver": "Datagram Observer",
+        "netpunch.net.loop": "run",
+    },
+    "Keys": {"netpunch.keys": "control_key load_control_key load_key new_key"},
+    "Machines, which do no input or output": {
+        "netpunch.core.machine": "Machine Transmit",
+        "netpunch.core.end.end": "End",
+        "netpunch.core.end.standby": "Standby",
+        "netpunch.core.classic.end": "ClassicEnd",
+        "netpunch.core.control.node": "ControlNode",
+        "netpunch.core.control.control": "ControlV2",
+        "netpunch.core.classic.control": "ClassicControl",
+        "netpunch.core.portmap.client": "PortMapper",
+    },
+    "Settings and values": {
+        "netpunch.address": "Address",
+        "netpunch.core.settings": "EndSettings",
+        "netpunch.core.endpoints": "ControlEndpoints Names Reflectors",
+        "netpunch.core.nat64": "Nat64",
+        "netpunch.core.pacing": "TokenBucket",
+        "netpunch.core.events": "CandidateReport PathKind Turn Via",
+        "netpunch.reasons": "Reason",
+        "netpunch.wire.drop": "Drop",
+    },
+    "What machines ask of their driver": {
+        "netpunch.core.events": "CloseSocket LookupWanted OpenSockets TurnOver TurnWanted",
+    },
+    "Events": {
+        "netpunch.core.events": (
+            "AuthRejected Event Expired Failed Finished Introduced Linked Lost Mapped MappingLost "
+            "PartnerReturned Payload Registered RoleConflict SeenInside Unmapped Waiting"
+        ),
+    },
+    "Errors": {
+        "netpunch.errors": (
+            "ConfigurationError ControlUnreachableError HookError MissingFileError NetpunchError "
+            "NetworkNotReadyError NotLinkedError OutputError PermissionsError PortInUseError "
+            "PunchError ResourcesError UnresolvedError UsageError"
+        ),
+    },
+}
+"""Every public name, by what it is for and by the module that it comes from."""
 
 _HOMES = {
-    "Address": "netpunch.address",
-    "AuthRejected": "netpunch.core.events",
-    "CandidateReport": "netpunch.core.events",
-    "ClassicControl": "netpunch.core.classic.control",
-    "ClassicEnd": "netpunch.core.classic.end",
-    "ConfigurationError": "netpunch.errors",
-    "ControlNode": "netpunch.core.control.node",
-    "ControlUnreachableError": "netpunch.errors",
-    "ControlV2": "netpunch.core.control.control",
-    "Datagram": "netpunch.net.observer",
-    "End": "netpunch.core.end.end",
-    "EndSettings": "netpunch.core.settings",
-    "Event": "netpunch.core.events",
-    "Expired": "netpunch.core.events",
-    "Failed": "netpunch.core.events",
-    "Finished": "netpunch.core.events",
-    "Introduced": "netpunch.core.events",
-    "Link": "netpunch.api.calls",
-    "Linked": "netpunch.core.events",
-    "Lost": "netpunch.core.events",
-    "MissingFileError": "netpunch.errors",
-    "NetpunchError": "netpunch.errors",
-    "NetworkNotReadyError": "netpunch.errors",
-    "NotLinkedError": "netpunch.errors",
-    "Observer": "netpunch.net.observer",
-    "PartnerReturned": "netpunch.core.events",
-    "PathKind": "netpunch.core.events",
-    "PermissionsError": "netpunch.errors",
-    "PortInUseError": "netpunch.errors",
-    "PunchError": "netpunch.errors",
-    "Reason": "netpunch.reasons",
-    "Registered": "netpunch.core.events",
-    "ResourcesError": "netpunch.errors",
-    "RoleConflict": "netpunch.core.events",
-    "SeenInside": "netpunch.core.events",
-    "UsageError": "netpunch.errors",
-    "Waiting": "netpunch.core.events",
-    "punch": "netpunch.api.calls",
-    "serve_control": "netpunch.api.calls",
+    name: module
+    for group in _GROUPS.values()
+    for module, names in group.items()
+    for name in names.split()
 }
 
-__all__ = [
-    "Address",
-    "AuthRejected",
-    "CandidateReport",
-    "ClassicControl",
-    "ClassicEnd",
-    "ConfigurationError",
-    "ControlNode",
-    "ControlUnreachableError",
-    "ControlV2",
-    "Datagram",
-    "End",
-    "EndSettings",
-    "Event",
-    "Expired",
-    "Failed",
-    "Finished",
-    "Introduced",
-    "Link",
-    "Linked",
-    "Lost",
-    "MissingFileError",
-    "NetpunchError",
-    "NetworkNotReadyError",
-    "NotLinkedError",
-    "Observer",
-    "PartnerReturned",
-    "PathKind",
-    "PermissionsError",
-    "PortInUseError",
-    "PunchError",
-    "Reason",
-    "Registered",
-    "ResourcesError",
-    "RoleConflict",
-    "SeenInside",
-    "UsageError",
-    "Waiting",
-    "__version__",
-    "punch",
-    "serve_control",
-]
+__all__ = sorted([*_HOMES, "__version__"])
+
+__doc__ = "\n".join(
+    [f"{__doc__}"]
+    + [
+        f"{title}: {', '.join(sorted(' '.join(group.values()).split()))}.\n"
+        for title, group in _GROUPS.items()
+    ]
+)
+
+if TYPE_CHECKING:  # the same names, spelt out for type checkers
+    from netpunch.address import Address as Address
+    from netpunch.api import Link as Link
+    from netpunch.api import punch as punch
+    from netpunch.api import serve_control as serve_control
+    from netpunch.core.classic.control import ClassicControl as ClassicControl
+    from netpunch.core.classic.end import ClassicEnd as ClassicEnd
+    from netpunch.core.control.control import ControlV2 as ControlV2
+    from netpunch.core.control.node import ControlNode as ControlNode
+    from netpunch.core.end.end import End as End
+    from netpunch.core.end.standby import Standby as Standby
+    from netpunch.core.endpoints import ControlEndpoints as ControlEndpoints
+    from netpunch.core.endpoints import Names as Names
+    from netpunch.core.endpoints import Reflectors as Reflectors
+    from netpunch.core.events import AuthRejected as AuthRejected
+    from netpunch.core.events import CandidateReport as CandidateReport
+    from netpunch.core.events import CloseSocket as CloseSocket
+    from netpunch.core.events import Event as Event
+    from netpunch.core.events import Expired as Expired
+    from netpunch.core.events import Failed as Failed
+    from netpunch.core.events import Finished as Finished
+    from netpunch.core.events import Introduced as Introduced
+    from netpunch.core.events import Linked as Linked
+    from netpunch.core.events import LookupWanted as LookupWanted
+    from netpunch.core.events import Lost as Lost
+    from netpunch.core.events import Mapped as Mapped
+    from netpunch.core.events import MappingLost as MappingLost
+    from netpunch.core.events import OpenSockets as OpenSockets
+    from netpunch.core.events import PartnerReturned as PartnerReturned
+    from netpunch.core.events import PathKind as PathKind
+    from netpunch.core.events import Payload as Payload
+    from netpunch.core.events import Registered as Registered
+    from netpunch.core.events import RoleConflict as RoleConflict
+    from netpunch.core.events import SeenInside as SeenInside
+    from netpunch.core.events import Turn as Turn
+    from netpunch.core.events import TurnOver as TurnOver
+    from netpunch.core.events import TurnWanted as TurnWanted
+    from netpunch.core.events import Unmapped as Unmapped
+    from netpunch.core.events import Via as Via
+    from netpunch.core.events import Waiting as Waiting
+    from netpunch.core.machine import Machine as Machine
+    from netpunch.core.machine import Transmit as Transmit
+    from netpunch.core.nat64 import Nat64 as Nat64
+    from netpunch.core.pacing import TokenBucket as TokenBucket
+    from netpunch.core.portmap.client import PortMapper as PortMapper
+    from netpunch.core.settings import EndSettings as EndSettings
+    from netpunch.errors import ConfigurationError as ConfigurationError
+    from netpunch.errors import ControlUnreachableError as ControlUnreachableError
+    from netpunch.errors import HookError as HookError
+    from netpunch.errors import MissingFileError as MissingFileError
+    from netpunch.errors import NetpunchError as NetpunchError
+    from netpunch.errors import NetworkNotReadyError as NetworkNotReadyError
+    from netpunch.errors import NotLinkedError as NotLinkedError
+    from netpunch.errors import OutputError as OutputError
+    from netpunch.errors import PermissionsError as PermissionsError
+    from netpunch.errors import PortInUseError as PortInUseError
+    from netpunch.errors import PunchError as PunchError
+    from netpunch.errors import ResourcesError as ResourcesError
+    from netpunch.errors import UnresolvedError as UnresolvedError
+    from netpunch.errors import UsageError as UsageError
+    from netpunch.keys import control_key as control_key
+    from netpunch.keys import load_control_key as load_control_key
+    from netpunch.keys import load_key as load_key
+    from netpunch.keys import new_key as new_key
+    from netpunch.net.driver import Datagram as Datagram
+    from netpunch.net.driver import Observer as Observer
+    from netpunch.net.loop import run as run
+    from netpunch.reasons import Reason as Reason
+    from netpunch.wire.drop import Drop as Drop
 
 
 def __getattr__(name: str) -> Any:
@@ -150,4 +157,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return __all__

@@ -1,4 +1,4 @@
-"""The control of contrib/ that has a folder of keys instead of a site file."""
+"""contrib/control_of_keys.py: a control with a folder of keys instead of a site file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 import netpunch
-from netpunch.config.secrets import Secret, SecretKind, format_key
-from netpunch.wire.keys import control_key
 
 PROGRAM = Path(__file__).parent.parent / "contrib" / "control_of_keys.py"
 SECRETS = {f"pair-{number}": bytes([number]) * 32 for number in range(3)}
@@ -26,12 +24,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of files 
 def folder(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)
     for pair, secret in SECRETS.items():
-        put(tmp_path / f"{pair}.key", "control", control_key(secret, pair))
+        (tmp_path / f"{pair}.key").write_text(netpunch.control_key(secret, pair) + "\n")
     return tmp_path
-
-
-def put(path: Path, kind: SecretKind, key: bytes) -> None:
-    path.write_text(format_key(Secret(kind, key)) + "\n")
 
 
 @contextmanager
@@ -54,7 +48,7 @@ async def link(pair: str, controls: list[str]) -> list[netpunch.Link]:
     return await asyncio.gather(*ends)
 
 
-def test_pairs_link_through_two_of_them_which_know_nothing_of_each_other(folder: Path) -> None:
+def test_pairs_link_by_either_of_two_controls_of_keys(folder: Path) -> None:
     with serving(folder) as one:
         with serving(folder) as other:
             assert_linked("pair-1", [one, other])
@@ -73,19 +67,19 @@ def refused(folder: Path) -> str:
     return done.stderr
 
 
-def test_it_takes_no_pairs_own_key(folder: Path) -> None:
-    put(folder / "other.key", "pair", bytes(32))
+def test_a_control_of_keys_refuses_the_key_of_a_pair(folder: Path) -> None:
+    (folder / "other.key").write_text(netpunch.new_key())
     assert "other.key: a control must not have" in refused(folder)
 
 
-def test_a_damaged_key_is_named_and_not_shown(folder: Path) -> None:
+def test_a_control_of_keys_names_a_damaged_key_and_does_not_show_it(folder: Path) -> None:
     text = (folder / "pair-0.key").read_text()
     (folder / "pair-0.key").write_text(text[:-9])
     told = refused(folder)
-    assert "pair-0.key: the key is damaged" in told
+    assert "pairs['pair-0']: the key is damaged" in told
     assert text[:-9] not in told
 
 
-def test_others_may_not_enter_its_folder(folder: Path) -> None:
+def test_a_control_of_keys_refuses_a_folder_that_others_may_enter(folder: Path) -> None:
     folder.chmod(0o755)
     assert "chmod 700" in refused(folder)

@@ -1,13 +1,16 @@
-"""`import netpunch`: what it offers, and that it costs next to nothing."""
+"""`import netpunch`: its public names, and what importing it costs."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import pydoc
 import re
 import subprocess
 import sys
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
@@ -33,35 +36,86 @@ def modules_after(code: str) -> set[str]:
     return set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_what_it_offers_is_sorted() -> None:
-    assert netpunch.__all__ == sorted(netpunch.__all__)
-    assert len(set(netpunch.__all__)) == len(netpunch.__all__)
-
-
 @pytest.mark.parametrize("name", netpunch.__all__)
-def test_everything_it_offers_is_there(name: str) -> None:
-    assert getattr(netpunch, name) is not None
+def test_every_public_name_can_be_imported_and_has_a_docstring(name: str) -> None:
+    public = getattr(netpunch, name)
+    assert public is not None
+    if isinstance(public, type) or inspect.isfunction(public):
+        assert (public.__doc__ or "").strip(), name
+        assert not (public.__doc__ or "").startswith(f"{name}("), "it has no docstring of its own"
 
 
-def test_everything_that_embedders_need_is_offered() -> None:
-    assert {"punch", "serve_control", "End", "ControlNode", "NetpunchError"} < set(netpunch.__all__)
+def test_type_checkers_see_the_public_names_and_no_others() -> None:
+    """What is imported under TYPE_CHECKING is what `__getattr__` imports at run time."""
+    tree = ast.parse(Path(netpunch.__file__).read_text())
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    declared = {
+        alias.asname: node.module
+        for node in checked.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+    assert declared == netpunch._HOMES
+    assert {*declared, "__version__"} == set(netpunch.__all__)
 
 
-def test_anything_else_is_an_attribute_error() -> None:
+def test_a_name_has_the_same_meaning_in_its_own_module() -> None:
+    for name, home in netpunch._HOMES.items():
+        assert getattr(importlib.import_module(home), name) is getattr(netpunch, name)
+
+
+def members(alias: object) -> set[str]:
+    """The names of the classes in a union."""
+    return {each.__name__ for each in typing.get_args(alias)}
+
+
+def test_every_event_and_every_error_is_public() -> None:
+    public = set(netpunch.__all__)
+    errors = {
+        name
+        for name, each in vars(importlib.import_module("netpunch.errors")).items()
+        if isinstance(each, type) and issubclass(each, netpunch.NetpunchError)
+    }
+    assert members(netpunch.Event) <= public
+    assert errors <= public
+
+
+CONTRIB = Path(netpunch.__file__).parents[1] / "contrib"
+
+
+@pytest.mark.parametrize("program", sorted(CONTRIB.glob("*.py")), ids=lambda path: path.name)
+def test_contrib_uses_public_names_only(program: Path) -> None:
+    tree = ast.parse(program.read_text())
+    imported = {alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "netpunch"
+    }
+    assert "netpunch" in imported
+    assert not {name for name in imported | modules if str(name).startswith("netpunch.")}
+    assert used <= set(netpunch.__all__)
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = netpunch.nothing
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_importing_netpunch_loads_nothing_heavy() -> None:
     assert not modules_after("import netpunch") & HEAVY
 
 
-def test_catching_its_errors_loads_nothing_heavy() -> None:
+def test_importing_an_error_loads_nothing_heavy() -> None:
     assert not modules_after("from netpunch import NetpunchError") & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["key", "--help"]])
-def test_help_is_quick(arguments: list[str]) -> None:
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     quietly = "contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit)"
     code = (
         f"import contextlib, io\nfrom netpunch.cli import main\nwith {quietly}: main({arguments})"
@@ -69,33 +123,23 @@ def test_help_is_quick(arguments: list[str]) -> None:
     assert not modules_after(code) & {"asyncio", "cryptography", "ssl", "uvloop", "yaml"}
 
 
-def test_its_version_is_a_release_number() -> None:
+def test_the_version_is_a_release_number() -> None:
     assert netpunch.__version__.replace(".", "").isalnum()
     assert netpunch.__version__.count(".") >= 2
 
 
-def test_what_it_offers_is_seen_by_dir_and_help() -> None:
+def test_dir_and_help_show_every_public_name() -> None:
     assert set(dir(netpunch)) == set(netpunch.__all__)
+    names = set(netpunch.__all__) - {"__version__"}
+    assert names <= set(re.findall(r"\w+", netpunch.__doc__ or ""))
     shown = pydoc.plain(pydoc.render_doc(netpunch))
-    functions = {name for name in netpunch.__all__ if name in ("punch", "serve_control")}
-    classes = {name for name in netpunch.__all__ if isinstance(getattr(netpunch, name), type)}
-    assert all(f"async {name}(" in shown for name in functions)
-    assert all(f"class {name}(" in shown for name in classes)
+    classes = {name for name in names if inspect.isclass(getattr(netpunch, name))}
+    functions = {name for name in names if inspect.isfunction(getattr(netpunch, name))}
+    assert all(re.search(rf"\bclass {name}\b", shown) for name in classes - {"Via"})
+    assert all(f" {name}(" in shown for name in functions)
 
 
-def test_every_name_that_is_declared_is_offered() -> None:
-    """What a type checker sees and what is imported at run time are the same names."""
-    homes = netpunch._HOMES
-    assert {*homes, "__version__"} == set(netpunch.__all__)
-    assert all(getattr(importlib.import_module(home), name) for name, home in homes.items())
-
-
-def test_what_observers_get_is_offered() -> None:
-    events = {"Waiting", "Introduced", "Linked", "Finished", "Failed", "Registered", "Expired"}
-    assert {"Event", "Observer", "Datagram", "UsageError"} | events < set(netpunch.__all__)
-
-
-def test_an_sdist_has_all_that_its_texts_point_to() -> None:
+def test_an_sdist_has_all_that_its_documents_link_to() -> None:
     root = Path(netpunch.__file__).parents[1]
     project = tomllib.loads((root / "pyproject.toml").read_text())
     included = set(project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])

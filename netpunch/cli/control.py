@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from netpunch.cli import oneshot
 from netpunch.cli.arguments import local_address
@@ -44,14 +45,13 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.api.secret_file import control_key, read_secret_file
+    from netpunch.keys import load_control_key, read_secret_file
     from netpunch.wire.classic import LETTERS
 
     pairs: dict[str, bytes] = {}
     classic: dict[str, bytes] = {}
     if options.protocol == "v2":
-        key = read_secret_file(options.secret_file, "v2", "control")
-        secret = control_key(key, options.pair)
+        secret = load_control_key(Path(options.secret_file), options.pair)
         pairs[options.pair] = secret
     else:
         secret = read_secret_file(options.secret_file, "classic", "control").value

@@ -21,7 +21,7 @@ from netpunch.core.events import (
     RoleConflict,
     Waiting,
 )
-from netpunch.net.observer import Datagram, Observer
+from netpunch.net.driver import Datagram, Observer
 from netpunch.wire.classic import verify
 from netpunch.wire.drop import Drop
 

@@ -20,7 +20,7 @@ from netpunch.errors import (
 from netpunch.wire.classic import end_of, pair_of
 
 if TYPE_CHECKING:
-    from netpunch.api.calls import Link
+    from netpunch.api import Link
 
 COMMAND_OPTION = "--command"
 RESULT = "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: {laddr} {lhost} {lport} {raddr} {rhost} {rport}"

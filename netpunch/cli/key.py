@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from pathlib import Path
 
 from netpunch.cli.arguments import pair_name
 from netpunch.cli.console import put_line
 from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import ConfigurationError, OutputError, lack_behind
+from netpunch.errors import OutputError, lack_behind
 
 KEY_FILE_MODE = 0o600
 
@@ -61,31 +62,22 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def new_key(options: argparse.Namespace) -> str:  # noqa: ARG001 - one signature for all actions
-    from netpunch.config.secrets import format_key, generate
+    from netpunch import keys
 
-    return format_key(generate("v2"))
+    return keys.new_key()
 
 
 def key_for_control(options: argparse.Namespace) -> str:
-    from netpunch.api.secret_file import read_secret_file
-    from netpunch.config.secrets import Secret, format_key
-    from netpunch.wire.keys import control_key
+    from netpunch import keys
 
-    secret = read_secret_file(options.file, "v2", "control")
-    if secret.kind == "control":
-        raise ConfigurationError(
-            f"{options.file}: already is a key for control (npc1:): copy it as it is, "
-            "or give the pair's key (npk1:)"
-        )
-    return format_key(Secret("control", control_key(secret.value, options.pair)))
+    return keys.control_key(Path(options.file), options.pair)
 
 
 def fingerprint(options: argparse.Namespace) -> str:
-    from netpunch.api.secret_file import control_key, read_secret_file
+    from netpunch.keys import load_control_key
     from netpunch.wire import keys
 
-    secret = read_secret_file(options.file, "v2", "control")
-    return keys.fingerprint(control_key(secret, options.pair))
+    return keys.fingerprint(load_control_key(Path(options.file), options.pair))
 
 
 ACTIONS = {

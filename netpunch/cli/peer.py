@@ -16,7 +16,7 @@ from netpunch.template import render
 from netpunch.wire.classic import LETTERS
 
 if TYPE_CHECKING:
-    from netpunch.api.calls import Link
+    from netpunch.api import Link
 
 USAGE_INDENT = " " * len("usage: netpunch peer ")
 END_NAMES = "ab"
@@ -121,7 +121,7 @@ def check_slot(options: argparse.Namespace) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.api.secret_file import read_secret_file
+    from netpunch.keys import read_secret_file
 
     result = handover.result_template(options)
     handover.check_command(options.command)

@@ -15,13 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
-from netpunch.net.observer import Datagram
 from netpunch.net.pktinfo import Ancillary, send_from
 from netpunch.net.sockets import bind, queue_drops
 
@@ -62,6 +61,20 @@ send from."""
 
 TIMER_ROUNDING = 0.0005
 """uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
+
+
+class Datagram(NamedTuple):
+    """A datagram that was sent or received. `data` is as on the wire, `text` describes it."""
+
+    sent: bool
+    local: Address
+    remote: Address
+    data: bytes
+    text: str
+
+
+Observer = Callable[[Datagram | Event], None]
+"""Is called with every datagram and every event of a machine."""
 
 
 class Endpoint:

@@ -10,8 +10,7 @@ from netpunch.address import Address
 from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event
 from netpunch.errors import NetpunchError
-from netpunch.net.driver import Driver
-from netpunch.net.observer import Observer
+from netpunch.net.driver import Driver, Observer
 from netpunch.net.sockets import SocketOptions, bind
 from netpunch.net.wildcard import open_listener
 from netpunch.wire.envelope import CONTROL_DATAGRAM

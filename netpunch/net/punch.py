@@ -34,8 +34,7 @@ from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import ControlAt, Controls, local_address
-from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Driver, clock
-from netpunch.net.observer import Datagram, Observer
+from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Driver, Observer, clock
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
 from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind

@@ -11,8 +11,7 @@ from netpunch.core.events import Event, Finished, LookupWanted, PartnerReturned,
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError
 from netpunch.net.controls import Controls, local_address
-from netpunch.net.driver import Driver, clock
-from netpunch.net.observer import Observer
+from netpunch.net.driver import Driver, Observer, clock
 from netpunch.net.punch import FAREWELL, PunchSpec
 
 RETRY = 60.0

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.node.reporter import trace
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Value

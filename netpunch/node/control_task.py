@@ -10,8 +10,8 @@ from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
+from netpunch.net.driver import Datagram
 from netpunch.net.listener import Listener
-from netpunch.net.observer import Datagram
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.own_network import OwnNetwork
 from netpunch.node.plan import ControlPlan

@@ -20,7 +20,7 @@ from netpunch.core.events import (
     SeenInside,
     Waiting,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.node.notices import Wait
 from netpunch.node.reporter import WAITING_WORDS, failure_fields, trace
 from netpunch.node.services import Services

@@ -28,7 +28,7 @@ from netpunch.errors import (
     lacks_told,
 )
 from netpunch.net.controls import ControlAt
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.net.punch import Punch
 from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase

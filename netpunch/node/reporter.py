@@ -15,7 +15,7 @@ from netpunch.errors import (
     ResourcesError,
     UnresolvedError,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.node.services import Services
 from netpunch.output.record import EventName, Value
 from netpunch.reasons import Reason

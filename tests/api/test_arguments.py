@@ -1,4 +1,4 @@
-"""What callers of the library pass: a mistake is named at once, before anything is opened."""
+"""netpunch.punch and netpunch.serve_control: wrong arguments raise before anything is opened."""
 
 from __future__ import annotations
 
@@ -15,27 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netpunch
-from netpunch.api import arguments
-from netpunch.config.secrets import Secret, format_key
-from netpunch.errors import (
-    ConfigurationError,
-    MissingFileError,
-    PermissionsError,
-    UsageError,
-)
-from netpunch.wire.keys import control_key
+from netpunch.errors import NetpunchError, UsageError
 
 SECRET = bytes(range(32))
 PAIR = "home-office"
-PAIR_KEY = format_key(Secret("pair", SECRET))
-CONTROL_KEY = format_key(Secret("control", control_key(SECRET, PAIR)))
+PAIR_KEY = netpunch.new_key()
+CONTROL_KEY = netpunch.control_key(PAIR_KEY, PAIR)
 
 PUNCH: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": "127.0.0.1:9"}
 CLASSIC: dict[str, Any] = {"pair": "", "protocol": "classic", "secret": b"x"}
 
 
 def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> str:
-    """What a call says of its arguments. Without a running loop: it does nothing before."""
+    """What a call says about its arguments in its first step, which needs no event loop."""
     with pytest.raises(UsageError) as caught:
         call(**passed).send(None)
     return str(caught.value)
@@ -100,7 +92,9 @@ def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> s
         (CLASSIC | {"secret": "hunter2"}, "got a text: encode it"),
     ],
 )
-def test_wrong_arguments_of_punch(wrong: dict[str, Any], said: str) -> None:
+def test_punch_names_the_wrong_argument_and_what_it_expects(
+    wrong: dict[str, Any], said: str
+) -> None:
     text = complaint(netpunch.punch, **(PUNCH | wrong))
     assert re.search(said, text), text
     assert not any(word in text for word in ("hunter2", "home.key", PAIR_KEY[5:20]))
@@ -132,7 +126,9 @@ def test_wrong_arguments_of_punch(wrong: dict[str, Any], said: str) -> None:
         ({"on_ready": []}, "on_ready: expected a function"),
     ],
 )
-def test_wrong_arguments_of_control(wrong: dict[str, Any], said: str) -> None:
+def test_serve_control_names_the_wrong_argument_and_what_it_expects(
+    wrong: dict[str, Any], said: str
+) -> None:
     assert re.search(said, text := complaint(netpunch.serve_control, **wrong)), text
 
 
@@ -151,33 +147,55 @@ ANYTHING = st.one_of(
 )
 
 
+REFUSED: Callable[..., None] = []  # type: ignore[assignment]
+"""No function: as the argument that is checked last it ends every call."""
+
+
 @pytest.mark.parametrize(
-    "check",
+    ("call", "passed", "name"),
     [
-        arguments.protocol,
-        arguments.candidates,
-        lambda value: arguments.pair_name("pair", value),
-        lambda value: arguments.slot("end", value),
-        lambda value: arguments.optional_seconds("deadline", value),
-        lambda value: arguments.local_address("local", value),
-        lambda value: [arguments.control_address(e) for e in arguments.several("control", value)],
-        arguments.own_hosts,
-        lambda value: arguments.mapping("pairs", value, "a mapping"),
-        lambda value: arguments.callback("observer", value),
-        lambda value: arguments.end_secret(value, "v2"),
-        lambda value: arguments.end_secret(value, "classic"),
-        lambda value: arguments.control_key("pairs", value, PAIR),
+        *((netpunch.punch, PUNCH | {"observer": REFUSED}, name) for name in PUNCH),
+        *(
+            (netpunch.punch, PUNCH | {"observer": REFUSED}, name)
+            for name in ("local", "protocol", "candidates", "deadline")
+        ),
+        *(
+            (netpunch.punch, PUNCH | CLASSIC | {"observer": REFUSED}, name)
+            for name in ("end", "secret")
+        ),
+        *(
+            (netpunch.serve_control, {"on_ready": REFUSED}, name)
+            for name in ("listen", "pairs", "classic", "expire", "own_hosts", "observer")
+        ),
     ],
+    ids=lambda each: each if isinstance(each, str) else "",
 )
 @given(value=ANYTHING)
 @settings(max_examples=60, deadline=None)
-def test_whatever_is_passed_no_foreign_exception(
-    check: Callable[[object], object], value: object
+def test_an_argument_of_any_type_raises_nothing_but_usage_errors(
+    call: Callable[..., Coroutine[Any, Any, Any]], passed: dict[str, Any], name: str, value: object
 ) -> None:
-    try:
-        check(value)
-    except UsageError as error:
-        assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in str(error)  # noqa: PT017
+    text = complaint(call, **(passed | {name: value}))
+    assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in text
+
+
+@given(value=ANYTHING)
+@settings(max_examples=60, deadline=None)
+def test_a_key_of_any_type_raises_nothing_but_usage_errors(value: object) -> None:
+    text = complaint(netpunch.serve_control, pairs={PAIR: value}, on_ready=REFUSED)
+    assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in text
+
+
+def test_a_refused_call_has_opened_nothing() -> None:
+    """The first step of the call raises: there is nothing to close yet."""
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+        with pytest.raises(UsageError):
+            await netpunch.punch(**(PUNCH | {"deadline": "60s", "local": ":0"}))
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(main())
 
 
 @pytest.fixture
@@ -188,45 +206,20 @@ def key_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_every_form_of_a_key_gives_the_same_secret(key_file: Path) -> None:
-    for given_key in (SECRET, PAIR_KEY, f"{PAIR_KEY}\n", PAIR_KEY.encode(), key_file):
-        assert arguments.end_secret(given_key, "v2") == SECRET
+@pytest.mark.parametrize("call", ["punch", "serve_control"])
+def test_a_key_file_has_the_rules_of_site_files(call: str, key_file: Path) -> None:
+    def refused(file: Path) -> str:
+        passed: dict[str, Any] = {"pairs": {PAIR: file}}
+        if call == "punch":
+            passed = PUNCH | {"secret": file}
+        with pytest.raises(NetpunchError) as caught:
+            getattr(netpunch, call)(**passed).send(None)
+        return f"{type(caught.value).__name__}: {caught.value}"
 
-
-def test_every_form_of_a_key_for_control_gives_the_same_key(key_file: Path) -> None:
-    derived = control_key(SECRET, PAIR)
-    for given_key in (derived, PAIR_KEY, CONTROL_KEY, CONTROL_KEY.encode(), key_file):
-        assert arguments.control_key("pairs", given_key, PAIR) == derived
-
-
-def test_a_classic_secret_is_the_bytes_of_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "classic"
-    file.write_bytes(b"a secret\n")
-    file.chmod(0o600)
-    assert arguments.end_secret(file, "classic") == b"a secret\n"
-    assert arguments.classic_secret("classic", file) == b"a secret\n"
-
-
-def test_the_file_of_a_key_has_the_rules_of_site_files(key_file: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"nowhere\.key: no such file"):
-        arguments.end_secret(key_file.with_name("nowhere.key"), "v2")
+    assert re.search(r"MissingFileError: .*nowhere\.key: no such", refused(Path("nowhere.key")))
     key_file.chmod(0o644)
-    with pytest.raises(PermissionsError, match="chmod 600"):
-        arguments.control_key("pairs", key_file, PAIR)
+    assert re.search("PermissionsError: .*chmod 600", refused(key_file))
     key_file.chmod(0o600)
     key_file.write_text("hunter2")
-    with pytest.raises(ConfigurationError, match="no v2 key") as caught:
-        arguments.end_secret(key_file, "v2")
-    assert "hunter2" not in str(caught.value)
-
-
-def test_what_is_refused_has_opened_nothing() -> None:
-    """The first step of the call raises: there is nothing to close yet."""
-
-    async def main() -> None:
-        before = asyncio.all_tasks()
-        with pytest.raises(UsageError):
-            await netpunch.punch(**(PUNCH | {"deadline": "60s", "local": ":0"}))
-        assert asyncio.all_tasks() == before
-
-    asyncio.run(main())
+    assert re.search("ConfigurationError: .*no v2 key", text := refused(key_file))
+    assert "hunter2" not in text

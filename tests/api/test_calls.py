@@ -1,3 +1,5 @@
+"""netpunch.punch and netpunch.serve_control on real sockets."""
+
 from __future__ import annotations
 
 import asyncio
@@ -16,7 +18,7 @@ from netpunch.errors import (
     NotLinkedError,
     PortInUseError,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from tests.net.conftest import Run, open_descriptors
 from tests.net.machines import client, has_ipv6, port_is_free
 from tests.net.nodes import CLASSIC_SECRET, LOCAL, PAIR, SECRET, Watcher, control
@@ -46,7 +48,7 @@ def same_path(one: Link, other: Link) -> bool:
 
 
 @by_protocol
-def test_two_ends_link(run: Run, how: Mapping[str, Any]) -> None:
+def test_two_calls_of_punch_link(run: Run, how: Mapping[str, Any]) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await link(address, how)
@@ -58,7 +60,7 @@ def test_two_ends_link(run: Run, how: Mapping[str, Any]) -> None:
     run(main())
 
 
-def test_session_keys_are_equal_and_new_for_every_link(run: Run) -> None:
+def test_session_keys_are_equal_on_both_ends_and_new_for_every_link(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             first, second = [await link(address, PROTOCOLS["v2"]) for _ in range(2)]
@@ -86,7 +88,7 @@ def test_one_control_serves_both_protocols_at_once(run: Run) -> None:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 @by_protocol
-def test_ipv6(run: Run, how: Mapping[str, Any]) -> None:
+def test_two_calls_of_punch_link_over_ipv6(run: Run, how: Mapping[str, Any]) -> None:
     async def main() -> None:
         async with control("[::1]:0") as address:
             a, b = await link(address, how, local="[::1]:0")
@@ -97,7 +99,9 @@ def test_ipv6(run: Run, how: Mapping[str, Any]) -> None:
 
 
 @by_protocol
-def test_a_control_on_every_address(run: Run, how: Mapping[str, Any]) -> None:
+def test_a_control_on_a_wildcard_answers_from_the_address_that_was_asked(
+    run: Run, how: Mapping[str, Any]
+) -> None:
     """It answers from the address it was asked at."""
 
     async def main() -> None:
@@ -108,7 +112,7 @@ def test_a_control_on_every_address(run: Run, how: Mapping[str, Any]) -> None:
     run(main())
 
 
-def test_several_controls_of_which_one_is_there(run: Run) -> None:
+def test_punch_links_by_the_one_control_of_several_that_is_up(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             with client() as silent:
@@ -123,7 +127,7 @@ def test_several_controls_of_which_one_is_there(run: Run) -> None:
     run(main())
 
 
-def test_observers_see_datagrams_and_events(run: Run) -> None:
+def test_observers_of_punch_and_serve_control_see_datagrams_and_events(run: Run) -> None:
     async def main() -> None:
         at_control, at_end = Watcher(), Watcher()
         async with control(observer=at_control) as address:
@@ -151,7 +155,7 @@ def test_observers_see_datagrams_and_events(run: Run) -> None:
     run(main())
 
 
-def test_an_observer_that_raises_disturbs_nobody(run: Run) -> None:
+def test_an_observer_that_raises_does_not_disturb_the_link(run: Run) -> None:
     def observer(seen: Datagram | Event) -> None:
         raise ValueError("mine")
 
@@ -166,7 +170,7 @@ def test_an_observer_that_raises_disturbs_nobody(run: Run) -> None:
     run(main())
 
 
-def test_the_local_port_is_in_use(run: Run) -> None:
+def test_punch_raises_port_in_use_for_a_taken_local_port(run: Run) -> None:
     async def main() -> None:
         with client() as taken, pytest.raises(PortInUseError):
             await link("127.0.0.1:9", PROTOCOLS["v2"], "a", local=str(taken.address))
@@ -174,7 +178,7 @@ def test_the_local_port_is_in_use(run: Run) -> None:
     run(main())
 
 
-def test_nobody_answers(run: Run) -> None:
+def test_punch_raises_control_unreachable_if_control_is_silent(run: Run) -> None:
     async def main() -> None:
         with (
             client() as silent,
@@ -186,7 +190,7 @@ def test_nobody_answers(run: Run) -> None:
     run(main())
 
 
-def test_a_name_that_does_not_resolve(run: Run) -> None:
+def test_punch_raises_control_unreachable_for_a_name_that_does_not_resolve(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(ControlUnreachableError, match=r"nowhere\.invalid") as caught:
             await link("nowhere.invalid:9", PROTOCOLS["v2"], "a", deadline=0.05)
@@ -195,7 +199,7 @@ def test_a_name_that_does_not_resolve(run: Run) -> None:
     run(main())
 
 
-def test_the_partner_does_not_come(run: Run) -> None:
+def test_punch_raises_not_linked_if_the_partner_does_not_come(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             with pytest.raises(NotLinkedError, match="the partner") as caught:
@@ -205,7 +209,7 @@ def test_the_partner_does_not_come(run: Run) -> None:
     run(main())
 
 
-def test_control_frees_its_port(run: Run) -> None:
+def test_serve_control_frees_its_port_when_cancelled(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             assert not port_is_free(address.port)
@@ -216,7 +220,7 @@ def test_control_frees_its_port(run: Run) -> None:
     run(main())
 
 
-def test_control_closes_when_its_caller_fails(run: Run) -> None:
+def test_serve_control_ends_with_the_error_of_on_ready(run: Run) -> None:
     def on_ready(addresses: list[Address]) -> None:
         raise ValueError("mine")
 
@@ -236,7 +240,7 @@ def test_control_closes_when_its_caller_fails(run: Run) -> None:
     ],
     ids=PROTOCOLS,
 )
-def test_cancelled_at_any_moment_nothing_is_left(
+def test_punch_cancelled_at_any_moment_leaves_nothing_open(
     run: Run, how: Mapping[str, Any], slots: list[str], rounds: int
 ) -> None:
     """Neither tasks nor descriptors; and the next link succeeds."""
@@ -264,7 +268,7 @@ def test_cancelled_at_any_moment_nothing_is_left(
     run(main())
 
 
-def test_control_cancelled_at_any_moment_nothing_is_left(run: Run) -> None:
+def test_serve_control_cancelled_at_any_moment_leaves_nothing_open(run: Run) -> None:
     moments = random.Random(3)
 
     async def main() -> None:

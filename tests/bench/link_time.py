@@ -15,11 +15,11 @@ import statistics
 import time
 
 from netpunch.address import Address
-from netpunch.api.calls import serve_control
+from netpunch.api import serve_control
 from netpunch.core.events import Event, Waiting
 from netpunch.net.controls import ControlAt
+from netpunch.net.driver import Datagram
 from netpunch.net.loop import run
-from netpunch.net.observer import Datagram
 from netpunch.net.punch import Punch, PunchSpec
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import control_key

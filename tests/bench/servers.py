@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, cast
 
-from netpunch.api.calls import serve_control
+from netpunch.api import serve_control
 from netpunch.core.classic import control as classic_control
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.net.loop import loop_factory, run

@@ -28,7 +28,7 @@ from netpunch.core.events import (
     RoleConflict,
     Waiting,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.wire.classic import sign
 
 HERE = Address("127.0.0.1", 5001)

@@ -10,8 +10,8 @@ import sys
 
 from netpunch.address import Address
 from netpunch.core.events import Event, MappingLost
+from netpunch.net.driver import Datagram
 from netpunch.net.loop import run
-from netpunch.net.observer import Datagram
 from netpunch.net.port_mapping import PortMapping
 
 

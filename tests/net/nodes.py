@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from netpunch.address import Address
-from netpunch.api.calls import serve_control
+from netpunch.api import serve_control
 from netpunch.core.events import Event
 from netpunch.net.controls import ControlAt
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.net.punch import PunchSpec
 from netpunch.wire.keys import control_key
 

@@ -19,8 +19,7 @@ from netpunch.core.events import Event, Via
 from netpunch.net import batch, crowd
 from netpunch.net.batch import SIZE
 from netpunch.net.crowd import CrowdEndpoint
-from netpunch.net.driver import FEW, Driver
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import FEW, Datagram, Driver
 from netpunch.net.sockets import SocketOptions, bind
 from tests.net.conftest import Run
 from tests.net.machines import EchoMachine, client, has_ipv6, local_address

@@ -16,8 +16,7 @@ from netpunch.core.events import CloseSocket, Event, Finished, Introduced, Via
 from netpunch.core.machine import NEVER
 from netpunch.errors import PortInUseError
 from netpunch.net import driver as driver_module
-from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Bind, Driver, Endpoint, clock
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Bind, Datagram, Driver, Endpoint, clock
 from netpunch.net.sockets import bind
 from tests.net.conftest import Run, count_descriptors, open_descriptors
 from tests.net.faulty import FaultySocket, by_name, descriptors_left

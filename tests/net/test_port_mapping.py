@@ -13,16 +13,24 @@ from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, MappingLost, Unmapped
 from netpunch.errors import NetworkNotReadyError
 from netpunch.net import port_mapping as port_mapping_module
-from netpunch.net.driver import clock
+from netpunch.net.driver import Datagram, clock
 from netpunch.net.gateway import Gateway
-from netpunch.net.observer import Datagram
 from netpunch.net.port_mapping import RELEASE_TIMEOUT, PortMapping
 from netpunch.net.sockets import bind
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop
-from netpunch.wire.portmap import AddressRequest, AddressResponse, PcpRequest, PcpResponse
-from netpunch.wire.portmap import PortRequest as NatPmpRequest
-from netpunch.wire.portmap import PortResponse as NatPmpResponse
+from netpunch.wire.portmap import (
+    AddressRequest,
+    AddressResponse,
+    PcpRequest,
+    PcpResponse,
+)
+from netpunch.wire.portmap import (
+    PortRequest as NatPmpRequest,
+)
+from netpunch.wire.portmap import (
+    PortResponse as NatPmpResponse,
+)
 from tests.net.conftest import Run
 from tests.net.machines import has_ipv6, local_address
 

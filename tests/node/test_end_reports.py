@@ -26,7 +26,7 @@ from netpunch.core.events import (
     SeenInside,
     Waiting,
 )
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.end_reports import EndReports
 from tests.node.children import Run, on_both_loops

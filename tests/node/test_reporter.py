@@ -17,7 +17,7 @@ from netpunch.core.events import (
     RoleConflict,
 )
 from netpunch.errors import MissingFileError, NetpunchError, PunchError, UsageError
-from netpunch.net.observer import Datagram
+from netpunch.net.driver import Datagram
 from netpunch.node import control_reports as control_reports_module
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.reporter import reason_of

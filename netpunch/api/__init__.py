@@ -1,1 +1,0 @@
-"""The calls for programs that embed netpunch; `import netpunch` offers them."""
