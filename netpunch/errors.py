@@ -1,5 +1,5 @@
 """The error tree. A class's docstring says what the user should do; `exit_code` is what the
-process ends with (sysexits.h numbers where they fit)."""
+process ends with (sysexits.h numbers where they fit), `reason` what events say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 
+from netpunch.reasons import Reason
+
 
 class NetpunchError(Exception):
     """Base of everything netpunch raises on purpose. Catch this one to catch them all."""
 
     exit_code = 70
+    reason: str = Reason.BUG
 
 
 class UsageError(NetpunchError):
@@ -20,20 +23,23 @@ class UsageError(NetpunchError):
     `netpunch COMMAND --help`."""
 
     exit_code = 64
+    reason = Reason.CONFIGURATION
 
 
 class MissingFileError(NetpunchError):
     """A file that the command line or a caller names does not exist. Check its path."""
 
     exit_code = 66
+    reason = Reason.CONFIGURATION
 
 
 class PunchError(NetpunchError):
-    """The ends did not link. `reason` is the `reason` of events (`netpunch.reasons`)."""
+    """The ends did not link. `reason` says why."""
 
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        if reason is not None:
+            self.reason = reason
 
 
 class ControlUnreachableError(PunchError):
@@ -41,12 +47,14 @@ class ControlUnreachableError(PunchError):
     it has this pair's key: a wrong secret is met with silence."""
 
     exit_code = 69
+    reason = Reason.NO_CONTROL
 
 
 class OutputError(NetpunchError):
     """Something could not be written. Check free space and permissions of its directory."""
 
     exit_code = 73
+    reason = Reason.OUTPUT
 
 
 class NotLinkedError(PunchError):
@@ -59,6 +67,7 @@ class PortInUseError(NetpunchError):
     """Another process has the local port. Stop it (`ss -ulpn` shows it) or choose another."""
 
     exit_code = 75
+    reason = Reason.PORT_IN_USE
 
 
 class NetworkNotReadyError(NetpunchError):
@@ -66,6 +75,7 @@ class NetworkNotReadyError(NetpunchError):
     will be, correct `local`, `listen` or `interface`; it is tried again later."""
 
     exit_code = 75
+    reason = Reason.NETWORK_NOT_READY
 
 
 class ResourcesError(NetpunchError):
@@ -73,6 +83,7 @@ class ResourcesError(NetpunchError):
     the limit that the message names; what failed is tried again later."""
 
     exit_code = 75
+    reason = Reason.RESOURCES
 
 
 class UnresolvedError(NetpunchError):
@@ -80,24 +91,28 @@ class UnresolvedError(NetpunchError):
     later."""
 
     exit_code = 75
+    reason = Reason.UNRESOLVED
 
 
 class HookError(NetpunchError):
     """A hook failed. Its output is in the `hook.output` events."""
 
     exit_code = 1
+    reason = Reason.HOOK
 
 
 class PermissionsError(NetpunchError):
     """A file may not be read, or others may read a secret. `chmod 600` and `chown` it."""
 
     exit_code = 77
+    reason = Reason.PERMISSIONS
 
 
 class ConfigurationError(NetpunchError):
     """The configuration is wrong. The message names file, line, column and key."""
 
     exit_code = 78
+    reason = Reason.CONFIGURATION
 
 
 _MORE_FILES = "raise LimitNOFILE= of its systemd unit, or `ulimit -n`"

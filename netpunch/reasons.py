@@ -1,4 +1,4 @@
-"""Every `reason` of events, and what it means in a few words for people."""
+"""Every `reason` of events: its name, its meaning, and a few words for people."""
 
 from __future__ import annotations
 
@@ -8,92 +8,82 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why an end waits, has failed or has lost its link, and why a control misses one."""
 
+    words: str
+    """A few words for people."""
+
+    def __new__(cls, name: str, words: str = "") -> Reason:
+        reason = str.__new__(cls, name)
+        reason._value_, reason.words = name, words
+        return reason
+
     # While the ends look for each other.
-    NO_CONTROL = "no_control"
-    """No control's name resolves, or none has an address of the local one's family."""
-    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent"  # noqa: S105 - a reason
-    """No control answered at all: down, firewalled, or it does not accept this secret."""
-    PARTNER_ABSENT = "partner_absent"
+    NO_CONTROL = "no_control", "control not found"
+    """No control's name resolves (it is looked up again meanwhile), or none has an address of a
+    family that this host has."""
+    SECRET_REJECTED_OR_SILENT = "secret_rejected_or_silent", "no answer from control"
+    """No control answers: it is down, firewalled, or has another key (a wrong key is met with
+    silence; control's log then has `auth.rejected` with `bad_mac`)."""
+    PARTNER_ABSENT = "partner_absent", "partner not there"
     """Control answers, the partner is not there."""
-    BLOCKED = "blocked"
-    """Introduced, but no datagram got through."""
-    INFEASIBLE = "infeasible"
+    BLOCKED = "blocked", "nothing gets through"
+    """Introduced, but nothing got through before the deadline."""
+    INFEASIBLE = "infeasible", "these NATs let nothing through"
     """Introduced, but these two NATs let nothing through, whatever is tried."""
-    SPRAY_QUEUE = "spray_queue"
-    """It is another end's turn, in this process or the partner's, to use many sockets or probes
-    against a hard NAT; one at a time does. The deadline stands still meanwhile."""
-    NOT_AGREED = "not_agreed"
-    """Datagrams passed, but the hand-off was not completed."""
-    ROLE_CONFLICT = "role_conflict"
-    """Another machine announces the same end of the pair; both displace each other."""
-    PARTNER_MODE = "partner_mode"
-    """One end wants to hold the link (keep without command or check), the other hands it over."""
+    SPRAY_QUEUE = "spray_queue", "another pair of this host probes first"
+    """Another pair of this process, or of the partner's, probes a hard NAT; one at a time does. The
+    deadline stands still meanwhile, for half an hour at most."""
+    NOT_AGREED = "not_agreed", "partner did not confirm the path"
+    """Datagrams pass, but the partner did not confirm the path."""
+    ROLE_CONFLICT = "role_conflict", "this end is configured on another machine, too"
+    """Another machine announces the same end of this pair, and both displace each other: stop one,
+    or correct its `a`/`b`."""
+    PARTNER_MODE = "partner_mode", "one end holds the link, the other hands it over"
+    """One end holds the link (`keep` without command or check), the other hands its port over."""
 
     # In this process or on this host.
-    PORT_IN_USE = "port_in_use"
-    PERMISSIONS = "permissions"
-    CONFIGURATION = "configuration"
-    RESOURCES = "resources"
-    """No descriptors, memory or processes are left."""
-    NETWORK_NOT_READY = "network_not_ready"
-    """The local address or the interface is not there yet."""
-    UNRESOLVED = "unresolved"
-    """The name of the local program, `forward.to`, has no address for now."""
-    OUTPUT = "output"
-    """A file could not be written."""
-    HOOK = "hook"
-    """`before` or `up` failed."""
-    BUG = "bug"
-    STOPPED = "stopped"
-    """The process or a reload ended it."""
+    PORT_IN_USE = "port_in_use", "port in use"
+    """Another process has the local port."""
+    PERMISSIONS = "permissions", "not permitted"
+    """A file or a port is not permitted, or others may read a secret."""
+    CONFIGURATION = "configuration", "configuration"
+    """The configuration is wrong."""
+    RESOURCES = "resources", "out of resources"
+    """No descriptors, memory or processes are left; tried again."""
+    NETWORK_NOT_READY = "network_not_ready", "network not ready"
+    """The local address or the interface is not there yet; tried again."""
+    UNRESOLVED = "unresolved", "local program not found"
+    """The name of the local program, `forward.to`, does not resolve; tried again."""
+    OUTPUT = "output", "cannot write a file"
+    """An env file or rendered file could not be written."""
+    HOOK = "hook", "hook failed"
+    """`before` or `up` failed, or asked to be called later."""
+    BUG = "bug", "bug in netpunch"
+    """An error in netpunch; exit code 70."""
+    STOPPED = "stopped", "stopped"
+    """The process was stopped, or a reload ended this end."""
 
-    # How a link that was up is lost.
-    SILENT = "silent"
-    """No keepalive was answered; of a control: the end no longer announces itself."""
-    CHECK = "check"
-    """`check` failed."""
-    COMMAND = "command"
-    """`command` has ended."""
-    PARTNER_RETURNED = "partner_returned"
-    """The partner wants to punch anew."""
-    PARTNER_STOPPED = "partner_stopped"
-    """The partner has ended the link: it is stopped, or its configuration has changed."""
-    LEFT = "left"
-    """Of a control: the end has said that it leaves."""
-    REMOVED = "removed"
-    """Of a control: a reload has removed the pair or changed its key."""
-
-
-WORDS = {
-    Reason.NO_CONTROL: "control not found",
-    Reason.SECRET_REJECTED_OR_SILENT: "no answer from control",
-    Reason.PARTNER_ABSENT: "partner not there",
-    Reason.BLOCKED: "nothing gets through",
-    Reason.INFEASIBLE: "these NATs let nothing through",
-    Reason.SPRAY_QUEUE: "another pair of this host probes first",
-    Reason.NOT_AGREED: "partner did not confirm the path",
-    Reason.ROLE_CONFLICT: "this end is configured on another machine, too",
-    Reason.PARTNER_MODE: "one end holds the link, the other hands it over",
-    Reason.PORT_IN_USE: "port in use",
-    Reason.PERMISSIONS: "not permitted",
-    Reason.CONFIGURATION: "configuration",
-    Reason.RESOURCES: "out of resources",
-    Reason.NETWORK_NOT_READY: "network not ready",
-    Reason.UNRESOLVED: "local program not found",
-    Reason.OUTPUT: "cannot write a file",
-    Reason.HOOK: "hook failed",
-    Reason.BUG: "bug in netpunch",
-    Reason.STOPPED: "stopped",
-    Reason.SILENT: "silent",
-    Reason.CHECK: "check failed",
-    Reason.COMMAND: "command ended",
-    Reason.PARTNER_RETURNED: "partner punches anew",
-    Reason.PARTNER_STOPPED: "partner ended the link",
-    Reason.LEFT: "left",
-    Reason.REMOVED: "pair removed",
-}
+    # How a link that was up is lost, or an end that was registered.
+    SILENT = "silent", "silent"
+    """`pair.down`: no keepalive was answered; `control.expired`: the end no longer announces
+    itself."""
+    CHECK = "check", "check failed"
+    """`pair.down`: the check failed twice."""
+    COMMAND = "command", "command ended"
+    """`pair.down`: the command has ended."""
+    PARTNER_RETURNED = "partner_returned", "partner punches anew"
+    """`pair.down`: the partner punches anew."""
+    PARTNER_STOPPED = "partner_stopped", "partner ended the link"
+    """`pair.down`: the partner has ended the link: it is stopped, or its configuration has
+    changed."""
+    LEFT = "left", "left"
+    """`control.expired`: the end has said that it leaves."""
+    REMOVED = "removed", "pair removed"
+    """`control.expired`: a reload has removed the pair or changed its key."""
 
 
-def in_words(reason: object) -> str:
+def in_words(reason: str) -> str:
     """For people; a reason that only another version knows stays as it is."""
-    return WORDS.get(reason, str(reason))  # type: ignore[call-overload, no-any-return]
+    try:
+        return Reason(reason).words
+    except ValueError:
+        return reason

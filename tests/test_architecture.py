@@ -22,7 +22,7 @@ LONGEST_FILE = 700
 
 PLAIN = {"errors", "address", "reasons", "redacted", "template", "tunnels", "_version"}
 """Modules on top that everybody may use. They know of no package, and of each other only so:"""
-PLAIN_IMPORTS = {"template": {"errors"}}
+PLAIN_IMPORTS = {"template": {"errors"}, "errors": {"reasons"}}
 
 MAY_IMPORT = {
     "wire": {"address", "errors"},
@@ -46,10 +46,10 @@ OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "s
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
 STAMPING = {
     "netpunch.cli.exchange_log",
-    "netpunch.node.board",
     "netpunch.node.end_task",
     "netpunch.node.monitoring",
-    "netpunch.output.record",
+    "netpunch.output.journal",
+    "netpunch.output.status_model",
 }
 """Modules that put a time on what they tell. None of them decides anything by it."""
 

@@ -23,7 +23,7 @@ from netpunch.errors import (
 )
 from netpunch.output.envfile import MODE as ENV_FILE_MODE
 from netpunch.output.envfile import link_variables, write_env_file
-from netpunch.output.record import rfc3339
+from netpunch.output.journal import rfc3339
 from netpunch.output.status import SOCKET_NAME
 
 CONTRIB = Path(__file__).parent.parent / "contrib"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch import errors
+from netpunch.config import SiteError
 from netpunch.errors import (
     EXIT_CODE_PRECEDENCE,
     ControlUnreachableError,
@@ -23,6 +24,7 @@ from netpunch.errors import (
     lack_behind,
     lacks_told,
 )
+from netpunch.template import TemplateError
 
 TREE = [
     value
@@ -48,8 +50,32 @@ def test_the_tree_has_an_error_for_each_exit_code() -> None:
 @pytest.mark.parametrize("error", [NotLinkedError, ControlUnreachableError])
 def test_a_failed_punch_carries_its_reason(error: type[PunchError]) -> None:
     assert error("why", "blocked").reason == "blocked"
-    assert error("why").reason is None
+    assert error("why").reason == error.reason
     assert str(error("why", "blocked")) == "why"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.PortInUseError, "port_in_use"),
+        (errors.ResourcesError, "resources"),
+        (errors.NetworkNotReadyError, "network_not_ready"),
+        (errors.OutputError, "output"),
+        (errors.HookError, "hook"),
+        (errors.PermissionsError, "permissions"),
+        (errors.UnresolvedError, "unresolved"),
+        (SiteError, "configuration"),
+        (TemplateError, "configuration"),
+        (errors.NetpunchError, "bug"),
+    ],
+)
+def test_the_reason_of_an_error(error: type[NetpunchError], reason: str) -> None:
+    assert error.reason == reason
+
+
+@pytest.mark.parametrize("error", set(TREE) - {NetpunchError, PunchError, NotLinkedError})
+def test_no_error_without_a_reason_of_its_own_is_called_a_bug(error: type[NetpunchError]) -> None:
+    assert error.reason != "bug"
 
 
 @pytest.mark.parametrize(

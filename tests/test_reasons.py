@@ -1,11 +1,12 @@
-"""The reasons of events: described for people, and the documents have them all."""
+"""Reasons are names for programs and words for people, and the documents have them all."""
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
-from netpunch.reasons import WORDS, Reason, in_words
+from netpunch.reasons import Reason, in_words
 
 TABLE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 
@@ -18,6 +19,12 @@ def test_the_table_of_reasons_has_every_one_and_no_other() -> None:
 
 
 def test_people_read_words() -> None:
-    assert set(WORDS) == set(Reason)
     assert in_words("secret_rejected_or_silent") == "no answer from control"
+    assert in_words(Reason.BLOCKED) == Reason.BLOCKED.words == "nothing gets through"
     assert in_words("of_a_later_version") == "of_a_later_version"
+
+
+def test_a_reason_is_its_name() -> None:
+    assert Reason("blocked") is Reason.BLOCKED
+    assert f"{Reason.BLOCKED}" == "blocked"
+    assert pickle.loads(pickle.dumps(Reason.BLOCKED)) is Reason.BLOCKED

@@ -47,8 +47,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.node import run_site
-    from netpunch.node.options import RunOptions
+    from netpunch.node import RunOptions, run_site
 
     run_options = RunOptions(
         once=options.once,

@@ -1,4 +1,4 @@
-"""What a control tells: records for programs, lines for people."""
+"""What a control reports: events for programs, lines for people."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
 from netpunch.net.driver import Datagram
-from netpunch.node.reporter import trace
 from netpunch.node.services import Services
-from netpunch.output.record import EventName, Value
+from netpunch.output import events
 from netpunch.reasons import Reason
 
-REJECTED_WORDS = {
+REJECTED = {
     "bad_mac": (
         "the key of that end differs from the one here (compare `netpunch key id PAIR FILE`), "
         "or somebody tries to forge"
@@ -21,6 +20,7 @@ REJECTED_WORDS = {
     "unknown_pair": "its pair is not configured here",
     "malformed": "not a netpunch datagram",
 }
+"""What a rejection means, by its reason."""
 
 RESTLESS = 600.0
 """Seconds. An end that returned this soon after it had left, to the same host, comes and goes, as
@@ -29,17 +29,17 @@ the ends of a pair that is blocked do: its log would grow by megabytes a day."""
 
 @dataclass(slots=True)
 class _Known:
-    """An end as it was last told of."""
+    """An end as it was last reported."""
 
     host: str
     left_at: float | None = None
     restless: bool = False
     farewell: asyncio.TimerHandle | None = None
-    """Tells that it has left, should it stay away."""
+    """Reports that it has left, should it stay away."""
 
     def returns(self, now: float) -> bool:
         """It is registered again, from the same host: whether that is news."""
-        self.awaits_no_farewell()
+        self.cancel_farewell()
         if self.left_at is None:
             return False
         news = not self.restless
@@ -47,40 +47,42 @@ class _Known:
         self.left_at = None
         return news
 
-    def awaits_no_farewell(self) -> None:
+    def cancel_farewell(self) -> None:
         if self.farewell is not None:
             self.farewell.cancel()
         self.farewell = None
 
 
 class ControlReports:
-    """What a control sees: an end is told of when its host changes, not its port; when it has
-    left or is silent; and one that comes and goes only when it has stayed away."""
+    """Reports an end when its host changes (not when its port does), and when it has left or fell
+    silent; one that comes and goes only once it has stayed away."""
 
     def __init__(self, name: str, services: Services) -> None:
         self._name = name
         self._services = services
+        self._journal = services.journal
+        self._console = services.console.named(f"control {name}")
         self._known: dict[tuple[str, str], _Known] = {}
 
     def close(self) -> None:
-        """Tells nothing more of those who have left."""
+        """Reports nothing more of ends that have left."""
         for known in self._known.values():
-            known.awaits_no_farewell()
+            known.cancel_farewell()
 
     def observe(self, seen: Datagram | Event) -> None:
         """A datagram, or an event of the control."""
         match seen:
             case Datagram():
-                trace(seen, self._services, control=self._name)
+                self._services.trace_datagram(seen, control=self._name)
             case Registered():
                 self._registered(seen)
             case Expired():
                 self._expired(seen)
             case RoleConflict(pair, end, (one, other)):
-                self._tell(EventName.ROLE_CONFLICT, pair=pair, end=end, addresses=(one, other))
-                self._services.console.warn(
-                    f"control {self._name}: {pair} {end} is configured on two machines, "
-                    f"at {one} and at {other}: stop one of them"
+                self._journal.emit(events.RoleConflict(pair, end, self._name, (one, other)))
+                self._console.warn(
+                    f"{pair} {end} is configured on two machines, at {one} and at {other}: stop "
+                    "one of them"
                 )
             case AuthRejected():
                 self._rejected(seen)
@@ -94,47 +96,45 @@ class ControlReports:
             news = True
         else:
             news = known.returns(time.monotonic())
-        self._tell(EventName.CONTROL_REGISTERED, news=news, pair=pair, end=end, remote=address)
+        event = events.ControlRegistered(pair, end, address, self._name)
         if news:
-            self._say(f"{pair} {end} is at {address}")
+            self._journal.emit(event)
+            self._console.say(f"{pair} {end} is at {address}")
+        else:
+            self._journal.note(event)
 
     def _expired(self, expired: Expired) -> None:
         pair, end, left, removed = expired
         known = self._known.get((pair, end))
-        news = not (left and known is not None and known.restless)
         reason = Reason.LEFT if left else Reason.REMOVED if removed else Reason.SILENT
-        self._tell(EventName.CONTROL_EXPIRED, news=news, pair=pair, end=end, reason=reason)
+        event = events.ControlExpired(pair, end, reason, self._name)
+        if left and known is not None and known.restless:
+            self._journal.note(event)
+            loop = asyncio.get_running_loop()
+            known.farewell = loop.call_later(RESTLESS, self._stayed_away, event)
+        else:
+            self._journal.emit(event)
         if not left:
             self._forget(pair, end)
-            self._say(f"{pair} {end} {'is not served any more' if removed else 'fell silent'}")
+            self._console.say(f"{pair} {end} {'is no longer served' if removed else 'fell silent'}")
         elif known is not None:
             known.left_at = time.monotonic()
-            if known.restless:
-                loop = asyncio.get_running_loop()
-                known.farewell = loop.call_later(RESTLESS, self._stayed_away, pair, end)
 
-    def _stayed_away(self, pair: str, end: str) -> None:
-        self._forget(pair, end)
-        self._tell(EventName.CONTROL_EXPIRED, pair=pair, end=end, reason=Reason.LEFT)
+    def _stayed_away(self, event: events.ControlExpired) -> None:
+        self._forget(event.pair, event.end)
+        self._journal.emit(event)
 
     def _forget(self, pair: str, end: str) -> None:
         known = self._known.pop((pair, end), None)
         if known is not None:
-            known.awaits_no_farewell()
+            known.cancel_farewell()
 
     def _rejected(self, rejected: AuthRejected) -> None:
         reason, count, pair, source = rejected
-        self._tell(EventName.AUTH_REJECTED, pair=pair, remote=source, reason=reason, count=count)
+        self._journal.emit(events.AuthRejected(pair, source, reason, self._name, count))
         about = f" for {pair}" if pair else ""
         noun = "datagram" if count == 1 else "datagrams"
-        self._services.console.warn(
-            f"control {self._name}: {count} {noun}{about} rejected, the last from {source}: "
-            f"{reason}, {REJECTED_WORDS.get(reason, reason)}"
+        self._console.warn(
+            f"{count} {noun}{about} rejected, the last from {source}: "
+            f"{reason}, {REJECTED.get(reason, reason)}"
         )
-
-    def _say(self, text: str) -> None:
-        self._services.console.say(f"control {self._name}: {text}")
-
-    def _tell(self, event: EventName, *, news: bool = True, **fields: Value) -> None:
-        journal = self._services.journal
-        (journal.emit if news else journal.note)(event, control=self._name, **fields)

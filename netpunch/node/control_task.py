@@ -12,12 +12,11 @@ from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.driver import Datagram
 from netpunch.net.listener import Listener
+from netpunch.node.control_network import ControlNetwork
 from netpunch.node.control_reports import ControlReports
-from netpunch.node.own_network import OwnNetwork
 from netpunch.node.plan import ControlPlan
-from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
-from netpunch.output.record import EventName
+from netpunch.output.events import ControlFailed, ControlReady
 from netpunch.output.status import ControlStatus
 
 BIND_RETRY = 2.0
@@ -30,6 +29,7 @@ class ControlTask:
     def __init__(self, plan: ControlPlan, services: Services) -> None:
         self.plan = plan
         self._services = services
+        self._console = services.console.named(f"control {plan.control.name}")
         self._reports = ControlReports(plan.control.name, services)
         self._machine = ControlNode(
             ControlV2(plan.keys, expire=plan.control.expire, random=os.urandom),
@@ -37,7 +37,7 @@ class ControlTask:
         )
         self._listener: Listener | None = None
         self._binding: asyncio.Task[None] | None = None
-        self._own_network = OwnNetwork(plan.control.name, self._machine.v2, services)
+        self._network = ControlNetwork(plan.control.name, self._machine.v2, services)
 
     async def start(self) -> None:
         """Binds; while an address of this host is not there yet, goes on trying to.
@@ -47,14 +47,14 @@ class ControlTask:
             self._listen()
         except NetworkNotReadyError as error:
             self._binding = asyncio.create_task(self._listen_later(error))
-        self._services.board.add_control(self.plan.control.name, self.status)
+        self._services.status.add_control(self.plan.control.name, self.status)
 
     async def _listen_later(self, error: NetpunchError) -> None:
-        told = ""
+        reported = ""
         while self._listener is None:
-            if str(error) != told:
-                told = str(error)
-                self._tell_deaf(error)
+            if str(error) != reported:
+                reported = str(error)
+                self._report_deaf(error)
             await asyncio.sleep(BIND_RETRY)
             try:
                 self._listen()
@@ -73,23 +73,17 @@ class ControlTask:
         listener.open()
         self._listener = listener
         for error in listener.refused:
-            self._services.console.warn(f"control {control.name}: no NAT classes: {error}")
-        self._own_network.learn(control)
-        addresses = list(dict.fromkeys(listener.addresses))
-        self._services.journal.emit(
-            EventName.CONTROL_READY, control=control.name, addresses=list(map(str, addresses))
-        )
-        shown = ", ".join(map(str, addresses))
-        self._services.console.say(f"control {control.name}: listening on {shown}")
+            self._console.warn(f"no NAT classes: {error}")
+        self._network.learn(control)
+        addresses = [str(address) for address in dict.fromkeys(listener.addresses)]
+        self._services.journal.emit(ControlReady(control.name, addresses))
+        self._console.say(f"listening on {', '.join(addresses)}")
 
-    def _tell_deaf(self, error: NetpunchError) -> None:
-        name = self.plan.control.name
+    def _report_deaf(self, error: NetpunchError) -> None:
         self._services.journal.emit(
-            EventName.CONTROL_FAILED, control=name, reason=reason_of(error), err=str(error)
+            ControlFailed(None, error.reason, str(error), self.plan.control.name)
         )
-        self._services.console.error(
-            f"control {name}: {error}; trying again every {BIND_RETRY:.0f} s"
-        )
+        self._console.error(f"{error}; trying again every {BIND_RETRY:.0f} s")
 
     def update(self, plan: ControlPlan) -> bool:
         """Takes over the pairs of a new plan, its `expire` and `public`; False if more than that
@@ -99,7 +93,7 @@ class ControlTask:
             return False
         before, self.plan = self.plan, plan
         if public != before.control.public:
-            self._own_network.learn(plan.control)
+            self._network.learn(plan.control)
         self._machine.v2.replace_pairs(plan.keys)
         self._machine.v2.expire_after(expire)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
@@ -125,8 +119,8 @@ class ControlTask:
         if self._binding is not None:
             self._binding.cancel()
             await asyncio.wait([self._binding])
-        await self._own_network.stop()
-        self._services.board.remove_control(self.plan.control.name)
+        await self._network.stop()
+        self._services.status.remove_control(self.plan.control.name)
         if self._listener is not None:
             self._listener.close()
         self._reports.close()
@@ -134,4 +128,4 @@ class ControlTask:
     def _observe(self, seen: Datagram | Event) -> None:
         self._reports.observe(seen)
         if isinstance(seen, Registered):
-            self._own_network.registered(seen)
+            self._network.registered(seen)

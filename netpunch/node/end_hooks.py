@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from netpunch.address import Address
 from netpunch.config.model import Argv, End
@@ -21,22 +22,21 @@ from netpunch.node.hooks import (
     hook_variables,
     run_hook,
 )
-from netpunch.node.process import TERM_GRACE
+from netpunch.node.process import TERM_GRACE, Stream
 from netpunch.node.services import Services
-from netpunch.node.waiting import outlast
-from netpunch.output.record import EventName, Record, Value
+from netpunch.output.events import HookEnd, HookOutput, HookStart
 
 CHECK_TIMEOUT = 30.0
-"""Seconds; a check that takes longer is no check."""
+"""Seconds; a check that takes longer has failed."""
 STOPPED_TURN = 2.0
-"""Seconds after a stop in which `fail` gets its turn, so that the partner's hook is cut before it
-(STOP_GRACE, and a moment for the dead to vanish). A partner's that hangs on is not waited for."""
+"""Seconds after a stop within which `fail` starts: by then a hook of the pair's other end in this
+process is terminated (STOP_GRACE, and a moment to reap it). One that hangs on is not waited for."""
 STOPPED_TIMEOUT = 3.0
 """Seconds for the `fail` hook of a stopped end: the process must end within 10."""
-CONSEQUENCES = ("down", "fail")
-"""Hooks whose own failure has no further consequence that would be told."""
+WARNED_OF = ("down", "fail")
+"""Hooks whose failure is reported only by `hook.end`, so people get a warning."""
 CUT = "stopped"
-"""The `outcome` of a hook that was cut because its end was stopped."""
+"""The `outcome` of a hook that was terminated because its end was stopped."""
 
 
 class Phase(Enum):
@@ -54,37 +54,41 @@ class Phase(Enum):
 
 BEGUN = {"up": Phase.ANSWERED, "fail": Phase.ANSWERED}
 SUCCEEDED = {"before": Phase.CLAIMED, "up": Phase.IN_USE}
-"""The phases that a hook's begin and its success lead to."""
+"""The phases that a hook's start and its success lead to."""
+
+T = TypeVar("T")
 
 
 class EndHooks:
     """Runs what the configuration of one end names. Nothing is run for an empty argv.
 
-    A hook is not cut when its end is stopped gently (a reload): the stop waits for it. Else it
-    is, but for `fail`, which gives back what `before` took: that has to hurry."""
+    When its end is stopped gently (a reload), the stop waits for a running hook. Otherwise the hook
+    is terminated, except `fail`, which gives back what `before` took: it gets less time."""
 
     def __init__(self, end: End, services: Services) -> None:
         self.phase = Phase.FREE
         self.complaint = ""
-        """What was wrong when the check last failed."""
-        self._check_lines: list[tuple[str, str]] = []
-        """What the check that runs, or has run, has printed: stream and text."""
+        """Why the check last failed."""
+        self._check_lines: list[tuple[Stream, str]] = []
+        """What the latest check has printed: stream and text."""
         self._check_failure: object = None
-        """How the check before it failed; None: it did not, or there was none."""
+        """How the check before failed; None: it did not, or there was none."""
         self._gently = False
         self._hurried_at: float | None = None
         """When the end was stopped, and not gently."""
         self._limit: tuple[asyncio.Timeout, float] | None = None
-        """Of what runs or waits now, and its seconds from the stop on."""
+        """Of the hook that runs or waits now, and its seconds from the stop on."""
         self._end = end
+        self._key = (end.pair, end.end)
         self._services = services
+        self._console = services.console.named(f"{end.pair} {end.end}")
         self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
         if end.local.port:
             self._who["NETPUNCH_LPORT"] = str(end.local.port)
 
     def stop(self, *, gently: bool) -> None:
-        """To be called before the end is cancelled. May be repeated: a gentle stop is no longer
-        one when the process is to end."""
+        """Call it before the end is cancelled. May be repeated: a gentle stop becomes a hurried one
+        when the process is to end."""
         self._gently = gently
         if gently or self._hurried_at is not None:
             return
@@ -94,8 +98,8 @@ class EndHooks:
             timeout.reschedule(self._hurried_at + seconds)
 
     async def is_alive(self) -> bool:
-        """Whether the check passes; never without one. Raises ResourcesError when it could not be
-        run for the moment: then nobody knows."""
+        """Whether the check passes; False without one. Raises ResourcesError when it could not be
+        run for the moment: then the answer is unknown."""
         result = await self._run("check", self._end.check, self._who)
         if result is None:
             return False
@@ -110,7 +114,7 @@ class EndHooks:
         return passed
 
     async def before(self) -> HookResult | None:
-        """Lets whoever has the port release it. None: there is no such hook."""
+        """Makes the port free, before it is bound. None: there is no such hook."""
         self.phase = Phase.FREE
         variables = hook_variables("before", self._who)
         return await self._run("before", self._end.hooks.before, variables)
@@ -118,7 +122,7 @@ class EndHooks:
     async def up(
         self,
         link: Mapping[str, str],
-        record: Record,
+        event: bytes,
         *,
         changed: bool,
         previous_remote: Address | None,
@@ -133,35 +137,36 @@ class EndHooks:
         with _key_file(session_key) as key_file:
             if key_file is not None:
                 variables["NETPUNCH_SESSION_KEY_FILE"] = str(key_file)
-            return await self._run("up", self._end.hooks.up, variables, record)
+            return await self._run("up", self._end.hooks.up, variables, event)
 
-    async def down(self, link: Mapping[str, str] | None, reason: str, record: Record) -> None:
-        """The link was lost. None: it is of an earlier process, its addresses are not known."""
+    async def down(self, link: Mapping[str, str] | None, reason: str, event: bytes) -> None:
+        """The link was lost. `link` is None for one of an earlier process, whose addresses are not
+        known."""
         variables = hook_variables("down", link or self._who, reason=reason)
-        await self._run("down", self._end.hooks.down, variables, record)
+        await self._run("down", self._end.hooks.down, variables, event)
 
-    async def fail(self, reason: str, record: Record) -> None:
-        """There is no link, for `reason`. Cancelled, it comes to its end first."""
+    async def fail(self, reason: str, event: bytes) -> None:
+        """There is no link, for `reason`. Cancelled, it still runs to its end."""
         if self._end.hooks.fail:
             variables = hook_variables("fail", self._who, reason=reason)
-            running = self._run_in_turn("fail", self._end.hooks.fail, variables, record)
+            running = self._run_in_turn("fail", self._end.hooks.fail, variables, event)
             await outlast(asyncio.ensure_future(running))
 
-    def show_output(self, name: str, stream: str, text: str) -> None:
+    def show_output(self, name: str, stream: Stream, text: str) -> None:
         """A line that a hook or the command printed. What a check prints matters only once it has
         failed."""
         if name == "check":
             self._check_lines.append((stream, text))
             return
-        self._emit(EventName.HOOK_OUTPUT, name, stream=stream, text=text)
-        self._services.console.say(f"{self._end.pair} {self._end.end}: {name}: {text}")
+        self._services.journal.emit(HookOutput(*self._key, name, stream, text))
+        self._console.say(f"{name}: {text}")
 
     async def _run(
-        self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None = None
+        self, name: str, argv: Argv, variables: Mapping[str, str], event: bytes | None = None
     ) -> HookResult | None:
         if not argv:
             return None
-        running = asyncio.ensure_future(self._run_in_turn(name, argv, variables, record))
+        running = asyncio.ensure_future(self._run_in_turn(name, argv, variables, event))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -172,10 +177,10 @@ class EndHooks:
             raise
 
     async def _run_in_turn(
-        self, name: str, argv: Argv, variables: Mapping[str, str], record: Record | None
+        self, name: str, argv: Argv, variables: Mapping[str, str], event: bytes | None
     ) -> HookResult | None:
-        """`record` is the event it gets, by default its own start. None: it was cut, for it did
-        not hurry enough."""
+        """The hook gets `event`, by default that of its own start. None: it was terminated, as it
+        took too long after a stop."""
         async with contextlib.AsyncExitStack() as turn:
             await self._take(turn)
             previous, self.phase = self.phase, BEGUN.get(name, self.phase)
@@ -185,7 +190,7 @@ class EndHooks:
                 self._end.directory,
                 self._timeout(name),
                 variables,
-                record or started,
+                event or started,
                 TERM_GRACE if self._hurried_at is None else STOP_GRACE,
             )
             result = None
@@ -193,9 +198,9 @@ class EndHooks:
                 result = await self._run_hurrying(name, hook)
             finally:
                 if name != "check":
-                    self._tell_end(name, result)
+                    self._report_end(name, result)
                 elif result is not None:
-                    self._tell_check(result)
+                    self._report_check(result)
             if result is not None and not result.was_run:
                 self.phase = previous  # an `up` that could not be started answers no `before`
             elif result is not None and result.outcome is Outcome.DONE:
@@ -203,7 +208,7 @@ class EndHooks:
             return result
 
     async def _take(self, turn: contextlib.AsyncExitStack) -> None:
-        """Waits for this hook's turn; in a hurry not for a slot, and not for ever."""
+        """Waits for this hook's turn; after a stop not for a slot, and only STOPPED_TURN."""
         hurried_at = self._hurried_at
         until = None if hurried_at is None else hurried_at + STOPPED_TURN
         waiting = self._services.hooks.turn(self._end.pair, urgent=hurried_at is not None)
@@ -212,8 +217,8 @@ class EndHooks:
                 await turn.enter_async_context(waiting)
 
     async def _run_hurrying(self, name: str, hook: Hook) -> HookResult | None:
-        """What has begun when the stop comes still gets the time of what begins after it."""
-        with contextlib.suppress(TimeoutError):  # `hook.end` will tell
+        """A hook that runs when the stop comes still gets the time of one that starts after it."""
+        with contextlib.suppress(TimeoutError):  # `hook.end` says so
             async with self._limited(STOPPED_TIMEOUT):
                 return await run_hook(hook, partial(self.show_output, name))
         return None
@@ -234,19 +239,18 @@ class EndHooks:
         limit = self._end.hooks.timeout
         return limit if self._hurried_at is None else min(STOPPED_TIMEOUT, limit)
 
-    def _start(self, name: str, argv: Argv) -> Record:
-        """The event that begins it. A check's is only for itself: only its end shows whether there
-        is anything to tell."""
+    def _start(self, name: str, argv: Argv) -> bytes:
+        """The event's line. A check's is only for itself: its end shows whether there is anything
+        to report."""
+        event = HookStart(*self._key, name, argv)
         if name != "check":
-            return self._emit(EventName.HOOK_START, name, argv=argv)
+            return self._services.journal.emit(event)
         self._check_lines = []
-        return self._services.journal.draft(
-            EventName.HOOK_START, pair=self._end.pair, end=self._end.end, hook=name, argv=argv
-        )
+        return self._services.journal.draft(event)
 
-    def _tell_check(self, result: HookResult) -> None:
-        """Only that it fails, and that it passes again: else the same is told every few seconds for
-        ever. What it printed, when that is not what it printed the time before."""
+    def _report_check(self, result: HookResult) -> None:
+        """Only that it fails, and that it passes again, or a log would get the same every few
+        seconds. What it printed, when that differs from the time before."""
         failure = None
         if result.outcome is not Outcome.DONE:
             failure = (result.exit, result.err, self._check_lines)
@@ -255,31 +259,34 @@ class EndHooks:
             return
         if failure != before:
             for stream, text in self._check_lines:
-                self._emit(EventName.HOOK_OUTPUT, "check", stream=stream, text=text)
-        self._tell_end("check", result)
+                self._services.journal.emit(HookOutput(*self._key, "check", stream, text))
+        self._report_end("check", result)
 
-    def _tell_end(self, name: str, result: HookResult | None) -> None:
+    def _report_end(self, name: str, result: HookResult | None) -> None:
         if result is None:
-            self._emit(EventName.HOOK_END, name, outcome=CUT)
+            self._services.journal.emit(HookEnd(*self._key, None, None, name, CUT))
             return
-        self._emit(
-            EventName.HOOK_END,
-            name,
-            outcome=result.outcome,
-            status=result.exit.status if result.exit else None,
-            signal=result.exit.signal if result.exit else None,
-            duration_s=result.duration,
-            err=result.err,
+        outcome, duration, ended, err = result.outcome, result.duration, result.exit, result.err
+        status, signal = (None, None) if ended is None else ended
+        self._services.journal.emit(
+            HookEnd(*self._key, duration, err, name, outcome, status, signal)
         )
-        if result.err and name in CONSEQUENCES:
-            self._services.console.warn(
-                f"{self._end.pair} {self._end.end}: hook {name}: {result.err}"
-            )
+        if err and name in WARNED_OF:
+            self._console.warn(f"hook {name}: {err}")
 
-    def _emit(self, event: EventName, hook: str, **fields: Value) -> Record:
-        return self._services.journal.emit(
-            event, pair=self._end.pair, end=self._end.end, hook=hook, **fields
-        )
+
+async def outlast(future: asyncio.Future[T]) -> T:
+    """The future's result, or what it raises. Cancelled, however often, it waits on and raises
+    CancelledError only when the future is done."""
+    cancelled = False
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return future.result()
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import End
 from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
@@ -31,21 +31,18 @@ from netpunch.net.controls import ControlAt
 from netpunch.net.driver import Datagram
 from netpunch.net.punch import Punch
 from netpunch.net.threads import in_thread
-from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.end_hooks import EndHooks, Phase, outlast
 from netpunch.node.end_network import forwarder_of, punch_spec
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
-from netpunch.node.later import PAUSE, load_what_follows
-from netpunch.node.reporter import reason_of
+from netpunch.node.preload import PAUSE, preload
+from netpunch.node.process import Command
 from netpunch.node.services import Services
-from netpunch.node.waiting import first, outlast
-from netpunch.output.record import EventName, Record
 from netpunch.reasons import Reason
 from netpunch.template import render
 
 if TYPE_CHECKING:
     from netpunch.net.forward import Forwarder
-    from netpunch.node.command import Command
     from netpunch.node.publish import Published
 
 JITTER = 0.2
@@ -58,6 +55,8 @@ QUICK_END = 10.0
 FAILED_CHECKS = 2
 """One failed check may be a lost ping."""
 PARTNER_RETURNED = "the partner was restarted, or has lost the link, and punches anew"
+
+T = TypeVar("T")
 
 
 class Loss(NamedTuple):
@@ -86,6 +85,7 @@ class EndTask:
         self._services = services
         self._hooks = EndHooks(end, services)
         self._reports = EndReports(end, services)
+        self._console = services.console.named(f"{end.pair} {end.end}")
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
         self._doubled_until = 0.0
@@ -118,7 +118,7 @@ class EndTask:
             while self.end.mode == "keep":
                 await self._keep()
         finally:
-            self._reports.waits_no_longer()
+            self._reports.closed()
             if self._forwarder is not None:
                 self._forwarder.close()
 
@@ -136,7 +136,7 @@ class EndTask:
         try:
             loss = await self._round()
         except NetpunchError as error:
-            failed = reason_of(error)
+            failed = error.reason
         else:
             if loss is not None and loss.quick:
                 failed = loss.reason
@@ -162,7 +162,7 @@ class EndTask:
         except Exception as error:
             if (lack := lack_behind(error)) is None:
                 raise
-            self._reports.failed(reason_of(lack), str(lack), None)
+            self._reports.failed(lack.reason, str(lack))
             raise lack from error
 
     async def _link(self) -> Loss | None:
@@ -172,14 +172,14 @@ class EndTask:
         if not wanted and await self._is_alive():
             return await self._leave_alone()
         services = self._services
-        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._reports.warn)
+        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._console.warn)
         attempt = Punch(
             punch_spec(self.end, self.secret, self.controls),
             self._observe,
             trace=services.trace,
             probing=services.probing,
             on_payload=None if forwarder is None else forwarder.deliver,
-            on_unresolved=self._reports.warn,
+            on_unresolved=self._console.warn,
         )
         try:
             published = await self._hand_over(attempt)
@@ -199,13 +199,13 @@ class EndTask:
         try:
             return await self._hooks.is_alive()
         except ResourcesError as error:
-            self._reports.failed(reason_of(error), str(error), None)
+            self._reports.failed(error.reason, str(error))
             raise
 
     async def _leave_alone(self) -> Loss | None:
         """A link of an earlier process works: only in `keep` it matters when it is lost."""
         if self.end.mode == "keep":
-            load_what_follows()
+            preload()
         self._reports.alive()
         if self.end.mode == "once":
             return None
@@ -224,30 +224,28 @@ class EndTask:
                     await self._forwarder.open()
                 self._reports.waits("looking up the names of its controls")
                 await attempt.open()
-                asyncio.get_running_loop().call_later(PAUSE, load_what_follows, attempt.give_up)
+                asyncio.get_running_loop().call_later(PAUSE, preload, attempt.give_up)
                 linked = await attempt.linked()
                 if self._forwarder is not None:
                     self._forwarder.attach(attempt.send_payload)
                 described = self._describe(linked)
-                record = self._reports.up(linked, described)
+                event = self._reports.up(linked, described)
                 if not self.end.holds:
                     await attempt.released()
                 published = await self._publish(described)
                 self._reports.handed_over(published)
-                await self._up(linked, published, record)
+                await self._up(linked, published, event)
         except NetpunchError as error:
             self._withdraw(published)
-            reason = reason_of(error)
-            record = self._reports.failed(reason, str(error), attempt.failure)
+            event = self._reports.failed(error.reason, str(error), attempt.failure)
             if self._hooks.phase is not Phase.ANSWERED:  # else it was `up` that failed
-                await self._fail(attempt, reason, record)
+                await self._fail(attempt, error.reason, event)
             raise
         except asyncio.CancelledError:
             if self._hooks.phase is not Phase.IN_USE:
                 self._withdraw(published)
             if self._hooks.phase is Phase.CLAIMED:
-                record = self._reports.tell(EventName.PAIR_FAILED, reason=Reason.STOPPED)
-                await self._fail(attempt, Reason.STOPPED, record)
+                await self._fail(attempt, Reason.STOPPED, self._reports.stopped())
             raise
         return published
 
@@ -275,10 +273,10 @@ class EndTask:
             raise
         return described
 
-    async def _up(self, linked: Linked, published: Published, record: Record) -> None:
+    async def _up(self, linked: Linked, published: Published, event: bytes) -> None:
         result = await self._hooks.up(
             published.variables,
-            record,
+            event,
             changed=published.changed,
             previous_remote=published.previous_remote,
             session_key=linked.session_key if self.end.session_key else None,
@@ -286,15 +284,14 @@ class EndTask:
         raise_for("up", result)
 
     async def _down(self, loss: Loss, link: Mapping[str, str] | None = None) -> None:
-        record = self._reports.tell(EventName.PAIR_DOWN, reason=loss.reason, err=loss.detail)
-        self._reports.say(f"down: {loss.detail}")
-        await self._hooks.down(link, loss.reason, record)
+        event = self._reports.down(loss.reason, loss.detail)
+        await self._hooks.down(link, loss.reason, event)
 
-    async def _fail(self, attempt: Punch, reason: str, record: Record) -> None:
+    async def _fail(self, attempt: Punch, reason: str, event: bytes) -> None:
         try:
             await attempt.close()
         finally:
-            await self._hooks.fail(reason, record)
+            await self._hooks.fail(reason, event)
 
     def _withdraw(self, published: Published | None) -> None:
         if published is None:
@@ -304,7 +301,7 @@ class EndTask:
         try:
             withdraw(published)
         except NetpunchError as error:
-            self._reports.error(str(error))
+            self._console.error(str(error))
 
     # Staying (keep).
 
@@ -346,8 +343,8 @@ class EndTask:
         return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
 
     async def _hold(self, attempt: Punch) -> Loss:
-        board, end = self._services.board, self.end
-        with board.measuring(end.pair, end.end, lambda: attempt.rtt):
+        status, end = self._services.status, self.end
+        with status.measuring(end.pair, end.end, lambda: attempt.rtt):
             ended = await attempt.ended()
         match ended:
             case Lost(detail, ended=True):
@@ -361,8 +358,6 @@ class EndTask:
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
-        from netpunch.node.command import Command
-
         argv = [render(word, published.values) for word in self.end.command]
         try:
             command = Command(
@@ -394,8 +389,20 @@ class EndTask:
                 failed = 0 if await self._hooks.is_alive() else failed + 1
             except ResourcesError as error:  # which says nothing about the link
                 if not lacking:
-                    self._reports.warn(str(error))
+                    self._console.warn(str(error))
                 lacking = True
             else:
                 lacking = False
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
+
+
+async def first(coroutines: Sequence[Coroutine[Any, Any, T]]) -> T:
+    """The first result; the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Hooks and checks: a program is run, told what happened, and its exit status decides.
+"""Runs the program of a hook or check; its exit status decides.
 
-The contract is that of a hook's author: no shell, a cleared environment, the event as JSON on
-standard input; exit 0 is done, 75 (EX_TEMPFAIL) is retry later, anything else a failure.
+The contract with a hook's author: no shell, a cleared environment, the event as JSON on standard
+input; exit status 0 means done, 75 (EX_TEMPFAIL) retry later, anything else a failure.
 """
 
 import asyncio
@@ -16,9 +16,7 @@ from weakref import WeakValueDictionary
 
 from netpunch.address import Address
 from netpunch.errors import HookError, NotLinkedError, ResourcesError
-from netpunch.node.output_lines import OnOutput, OutputLines
-from netpunch.node.process import TERM_GRACE, Exit, ProcessGroup
-from netpunch.output.record import Record, encode
+from netpunch.node.process import TERM_GRACE, Exit, OnOutput, OutputLines, ProcessGroup
 from netpunch.reasons import Reason
 
 AT_ONCE = 4
@@ -45,14 +43,14 @@ class Hook(NamedTuple):
     """The folder of the configuration file: it runs there."""
     timeout: float
     variables: Mapping[str, str] = MappingProxyType({})
-    event: Record | None = None
-    """Given as JSON on standard input; None: nothing is."""
+    event: bytes | None = None
+    """The event's line, given on standard input; None: nothing is."""
     grace: float = TERM_GRACE
     """Seconds between SIGTERM, at the timeout, and SIGKILL."""
 
 
 class HookResult(NamedTuple):
-    """How it went. `duration` is in seconds."""
+    """How a hook ended. `duration` is in seconds."""
 
     outcome: Outcome
     duration: float
@@ -64,7 +62,7 @@ class HookResult(NamedTuple):
     err: str | None = None
     """What is wrong, when it failed."""
     lacked: bool = False
-    """It was not run, for lack of what the system may have again later."""
+    """It was not run, for lack of resources that the system may have again later."""
 
     @property
     def was_run(self) -> bool:
@@ -82,13 +80,13 @@ def hook_variables(
     """The NETPUNCH_* variables of a hook: those of the link (`link_variables`; without one at
     least pair and end) and what happened. `event` is before, up, down or fail; what does not
     apply is left out; NETPUNCH_CHANGED is 1 or 0."""
-    told = {
+    happened = {
         "NETPUNCH_EVENT": event,
         "NETPUNCH_CHANGED": None if changed is None else str(int(changed)),
         "NETPUNCH_PREV_RADDR": None if previous_remote is None else str(previous_remote),
         "NETPUNCH_REASON": reason,
     }
-    return dict(link) | {name: value for name, value in told.items() if value is not None}
+    return dict(link) | {name: value for name, value in happened.items() if value is not None}
 
 
 async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
@@ -96,10 +94,9 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
 
     Cancelled, it ends the whole process group (politely, unless cancelled again) first."""
     output = OutputLines(on_output)
-    stdin = None if hook.event is None else encode(hook.event)
     try:
         process = ProcessGroup(
-            hook.argv, hook.directory, hook.variables, output, standard_input=stdin
+            hook.argv, hook.directory, hook.variables, output, standard_input=hook.event
         )
     except (HookError, ResourcesError) as error:
         lacked = isinstance(error, ResourcesError)
@@ -125,7 +122,7 @@ async def run_hook(hook: Hook, on_output: OnOutput) -> HookResult:
 
 
 def raise_for(name: str, result: HookResult | None) -> None:
-    """Raises HookError for a hook that failed, NotLinkedError for one that says 'later',
+    """Raises HookError for a hook that failed, NotLinkedError for one that asks to be called later,
     ResourcesError for one that could not be run for the moment."""
     if result is None or result.outcome is Outcome.DONE:
         return
@@ -139,7 +136,7 @@ def raise_for(name: str, result: HookResult | None) -> None:
 
 
 class HookPool:
-    """Whose turn it is: one hook a pair at a time, a few in all."""
+    """Limits hooks: one per pair at a time, a few in all."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._slots = asyncio.Semaphore(at_once)
@@ -147,7 +144,7 @@ class HookPool:
 
     @contextlib.asynccontextmanager
     async def turn(self, pair: str, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Waits for this pair's turn, and holds it. What is `urgent` needs no slot."""
+        """Waits for this pair's turn, and holds it. An `urgent` hook needs no slot."""
         own = self._pairs.setdefault(pair, asyncio.Lock())
         # The pair first: while it waits for its own hook it must not hold a slot.
         async with own, contextlib.nullcontext() if urgent else self._slots:

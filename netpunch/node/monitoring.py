@@ -1,4 +1,4 @@
-"""Who outside is told where everything stands: systemd, the status socket, the metrics file."""
+"""Publishes the status of a process: to systemd, on the status socket, in the metrics file."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING
 from netpunch._version import __version__
 from netpunch.errors import NetpunchError, OutputError, ResourcesError, lacks_told
 from netpunch.net.threads import in_thread
-from netpunch.node.later import PAUSE
+from netpunch.node.preload import PAUSE
 from netpunch.node.services import Services
 from netpunch.output.status import ProcessStatus
 
 if TYPE_CHECKING:
-    from netpunch.node.status import StatusServer
+    from netpunch.output.status_socket import StatusServer
 
 PERIOD = 15.0
 """Seconds after which the metrics are written anew though nothing has happened: counters of
 controls change without an event, and a file that is not renewed tells of a hung process."""
 
 SHORTEST_PAUSE = 1.0
-"""Seconds between two tellings: a fleet that registers at once is one piece of news."""
+"""Seconds between two updates: a fleet that registers at once needs only one."""
 
 METRICS_MODE = 0o644
 """Read by node_exporter, which is another user."""
 
 
 class Monitoring:
-    """A context that lasts as long as the run; `use` says which of them there are."""
+    """A context that lasts as long as the run; `use` says where to publish."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Monitoring:
         fallback: Path | None = None,
         period: float = PERIOD,
     ) -> None:
-        """`file` is the site's; `fallback`: the status socket where `use` names none; `period` is
+        """`file` is the site's; `fallback` is the status socket where `use` names none; `period` is
         in seconds."""
         self._services = services
         self._file = None if file is None else str(file.resolve())
@@ -57,12 +57,12 @@ class Monitoring:
         self._textfile: Path | None = None
         self._writing: asyncio.Future[None] | None = None
         self._complaint = ""
-        self._telling: asyncio.Task[None] | None = None
-        services.board.watch(self._changed.set)
+        self._updating: asyncio.Task[None] | None = None
+        services.status.watch(self._changed.set)
 
     async def __aenter__(self) -> Monitoring:
         self._services.notifier.open()
-        self._telling = asyncio.create_task(self._tell_for_ever(), name="netpunch monitoring")
+        self._updating = asyncio.create_task(self._update_for_ever(), name="netpunch monitoring")
         return self
 
     async def __aexit__(
@@ -71,13 +71,13 @@ class Monitoring:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The last metrics stay: of an end that was linked once they say so, of all that was
-        stopped that it is not up."""
+        """Writes the last metrics, which stay: an end that linked once (`mode: once`) is up there,
+        one that was stopped is not."""
         if self._later is not None:
             self._later.cancel()
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
+        if self._updating is not None:
+            self._updating.cancel()
+            await asyncio.wait([self._updating])
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         await self._write_metrics()
@@ -86,8 +86,8 @@ class Monitoring:
         self._services.notifier.close()
 
     def use(self, socket: Path | None, textfile: Path | None) -> None:
-        """Where to listen, and what to write: at the start, and after each reload. What cannot
-        be had is told, and does without."""
+        """Where to listen, and what to write: at the start, and after each reload. Reports what
+        fails, and goes on without it."""
         if self._later is not None:
             self._later.cancel()
         if self._server is not None and self._server.path != (socket or self._fallback):
@@ -96,7 +96,7 @@ class Monitoring:
         if self._server is None and socket is not None:
             self._open_server(socket)
         elif self._server is None and self._fallback is not None:
-            # Nobody asked for it: it keeps no datagram waiting.
+            # Not configured, so it may not delay the first datagram.
             self._later = asyncio.get_running_loop().call_later(PAUSE, self._open_fallback)
         if textfile is not None:
             # Now: later there may be no descriptors left to import them with.
@@ -106,8 +106,8 @@ class Monitoring:
         self._changed.set()
 
     def status(self) -> ProcessStatus:
-        """Where everything stands now."""
-        journal, board = self._services.journal, self._services.board
+        """The status now."""
+        journal, model = self._services.journal, self._services.status
         return ProcessStatus(
             at=time.time(),
             started=self._started,
@@ -116,16 +116,16 @@ class Monitoring:
             pid=os.getpid(),
             node=journal.node,
             events_dropped=journal.dropped,
-            ends=board.ends,
-            controls=board.controls,
+            ends=model.ends,
+            controls=model.controls,
             file=self._file,
-            refusal=board.refusal,
+            refusal=model.refusal,
         )
 
     def _open_server(self, path: Path) -> None:
         try:
             with lacks_told():
-                from netpunch.node.status import StatusServer
+                from netpunch.output.status_socket import StatusServer
 
                 server = StatusServer(path, self._answer)
                 server.open()
@@ -138,7 +138,7 @@ class Monitoring:
         assert self._fallback is not None
         try:
             with lacks_told():
-                from netpunch.node.status import StatusServer, prepare_folder
+                from netpunch.output.status_socket import StatusServer, prepare_folder
 
                 prepare_folder(self._fallback.parent)
                 server = StatusServer(self._fallback, self._answer)
@@ -151,8 +151,8 @@ class Monitoring:
     def _answer(self) -> bytes:
         return json.dumps(self.status().as_record(), separators=(",", ":")).encode() + b"\n"
 
-    async def _tell_for_ever(self) -> None:
-        """At once when something has changed, but for the shortest pause."""
+    async def _update_for_ever(self) -> None:
+        """At once when something changes, but not more often than the shortest pause allows."""
         while True:
             self._changed.clear()
             self._services.notifier.status(self.status().summary)
@@ -163,7 +163,7 @@ class Monitoring:
                     await self._changed.wait()
 
     async def _write_metrics(self) -> None:
-        """Not cut by a cancellation, so that two never write at the same time."""
+        """A cancellation does not interrupt it, so two never write at the same time."""
         if self._textfile is None:
             return
         try:
@@ -181,7 +181,7 @@ class Monitoring:
             self._complain("")
 
     def _complain(self, complaint: str) -> None:
-        """Once for each thing that is wrong, and again when it comes back."""
+        """Once for each problem, and again when it comes back."""
         if complaint and complaint != self._complaint:
             self._services.console.warn(f"no metrics: {complaint}")
         self._complaint = complaint

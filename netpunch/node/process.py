@@ -1,8 +1,8 @@
 """A child process with everything that it starts: its own session and process group, a cleared
-environment, its output as lines.
+environment, its output as bounded lines that are safe to log.
 
 Plain `subprocess` with the loop's readers, and a thread that waits: asyncio's own subprocesses
-differ between loops and Python versions in when they take a child for ended.
+differ between loops and Python versions in when they consider a child ended.
 """
 
 from __future__ import annotations
@@ -16,12 +16,27 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from netpunch.errors import HookError, lack_behind, lacks_told
-from netpunch.node.output_lines import OutputLines, Stream
+from netpunch.output.console import printable
+
+Stream = Literal["stdout", "stderr"]
+OnOutput = Callable[[Stream, str], None]
+"""Called with each line, without its newline."""
+
+MAX_LINE_BYTES = 1000
+"""What is longer is cut, so that an event stays one short line."""
+
+MAX_OUTPUT_BYTES = 64 * 1024
+"""Of both streams together, per period."""
+
+LINE_OVERHEAD = 64
+"""Counted for each line, for empty ones fill a log as well: at most 1,024 lines a period."""
+
+TRUNCATED = "[output truncated]"
 
 INHERITED = ("PATH", "LANG", "HOME")
 
@@ -40,6 +55,9 @@ GROUP_POLL = 0.05
 
 READ_BYTES = 64 * 1024
 """A pipe's buffer."""
+
+OUTPUT_PERIOD = 60.0
+"""Seconds in which a command may print as much as a hook in all: it runs for days."""
 
 _SPAWN_ADVICE = {
     errno.ENOENT: "the interpreter that its first line (#!) names does not exist",
@@ -99,6 +117,67 @@ def find_program(name: str, directory: Path) -> str:
     if not os.access(path, os.X_OK):
         raise HookError(f"{path}: not executable; `chmod +x` it")
     return str(path)
+
+
+class OutputLines:
+    """Splits the output of one child into lines and passes on at most MAX_OUTPUT_BYTES per
+    `period` seconds (default: in all), then TRUNCATED once. `dropped` counts the other bytes."""
+
+    def __init__(
+        self,
+        on_output: OnOutput,
+        *,
+        period: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.dropped = 0
+        self._on_output = on_output
+        self._partial: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+        self._clock = clock
+        self._period = period
+        self._period_end = clock() + period
+        self._left = MAX_OUTPUT_BYTES
+
+    def feed(self, stream: Stream, data: bytes) -> None:
+        """Take bytes in whatever pieces they come."""
+        if self._exhausted():
+            self.dropped += len(self._partial[stream]) + len(data)
+            self._partial[stream] = b""
+            return
+        *lines, rest = (self._partial[stream] + data).split(b"\n")
+        for line in lines:
+            self._pass_on(stream, line)
+        # One byte above the limit is enough to remember that the line was longer.
+        self._partial[stream] = rest[: MAX_LINE_BYTES + 1]
+        self.dropped += len(rest) - len(self._partial[stream])
+
+    def finish(self) -> None:
+        """The streams have ended: what came without a newline is a line, too."""
+        for stream, partial in self._partial.items():
+            if partial:
+                self._pass_on(stream, partial)
+            self._partial[stream] = b""
+
+    def _pass_on(self, stream: Stream, line: bytes) -> None:
+        if self._exhausted():
+            self.dropped += len(line)
+            return
+        self._left -= len(line) + LINE_OVERHEAD
+        if self._left < 0:
+            self.dropped += len(line)
+            self._on_output(stream, TRUNCATED)
+            return
+        text = printable(line[:MAX_LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace"))
+        if len(line) > MAX_LINE_BYTES:
+            self.dropped += len(line) - MAX_LINE_BYTES
+            text += "…"
+        self._on_output(stream, text)
+
+    def _exhausted(self) -> bool:
+        if self._left < 0 and self._clock() >= self._period_end:
+            self._left = MAX_OUTPUT_BYTES
+            self._period_end = self._clock() + self._period
+        return self._left < 0
 
 
 class ProcessGroup:
@@ -237,6 +316,58 @@ class ProcessGroup:
             self._output.feed(stream, data)
         else:
             self._unwatch(stream)
+
+
+class Command:
+    """Starts `argv` at once, in a running loop, with a hook's environment.
+
+    Whoever makes one must await `stop`, or `wait` to its end: that leaves no process behind."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        directory: Path,
+        variables: Mapping[str, str],
+        on_output: OnOutput,
+    ) -> None:
+        """Raises HookError when the program cannot be started, ResourcesError when it may be
+        later."""
+        output = OutputLines(on_output, period=OUTPUT_PERIOD)
+        self._process = ProcessGroup(argv, directory, variables, output)
+        self._ending = asyncio.Lock()
+        self._ended = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def duration(self) -> float:
+        """Seconds that it ran, or runs so far."""
+        return self._process.duration
+
+    async def wait(self) -> Exit | None:
+        """Wait for its end, also by `stop`. What it left in its group is ended as well, for it
+        may hold the port. Cancelling this leaves the command running, and `stop` due."""
+        await self._process.exits_within(None)
+        return await self.stop()
+
+    async def stop(self, grace: float = TERM_GRACE) -> Exit | None:
+        """SIGTERM to its group, SIGKILL after `grace` seconds; fine when it has ended already.
+
+        Cancelled, it kills at once. None: the kernel could not end it even so."""
+        async with self._ending:
+            if not self._ended:
+                await self._end(grace)
+        return self._process.exit
+
+    async def _end(self, grace: float) -> None:
+        try:
+            await self._process.terminate(grace)
+            await self._process.drain()
+        finally:
+            self._process.close()
+        self._ended = True
 
 
 def _spawn(

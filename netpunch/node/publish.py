@@ -17,7 +17,7 @@ from netpunch.output.envfile import (
     link_variables,
     write_env_file,
 )
-from netpunch.output.record import rfc3339
+from netpunch.output.journal import rfc3339
 from netpunch.template import render
 
 DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"

@@ -18,18 +18,18 @@ from netpunch.config.model import Part, Site
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import run as run_loop
 from netpunch.net.threads import in_thread
-from netpunch.node.board import Board
-from netpunch.node.console import Console
-from netpunch.node.hooks import HookPool
+from netpunch.node import RunOptions
 from netpunch.node.monitoring import Monitoring
-from netpunch.node.notify import Notifier
-from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan, Planner
 from netpunch.node.services import Services
 from netpunch.node.supervisor import BUG_EXIT_CODE, Supervisor
-from netpunch.output.record import EventName, Journal, Style
+from netpunch.output.console import Console
+from netpunch.output.events import RunStart
+from netpunch.output.journal import Journal, Style
 from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket, own_folder, own_socket, runtime_directory
+from netpunch.output.status_model import StatusModel
+from netpunch.output.systemd import Notifier
 
 STARTED_AFTER = 1.0
 """Seconds after which garbage is collected: until then that would delay the first links."""
@@ -43,22 +43,15 @@ def run_site(path: Path, options: RunOptions) -> int:
     site, part = _read(path, options)
     output, errors = Sink(1), Sink(2, "standard error")
     journald = both_reach_the_journal(os.environ)
-    # One reader is told everything once: as asked for, or else as people read it.
+    # A journal that gets both streams needs everything only once: as asked for, or else as text.
     console = Console(
         errors.put, quiet=options.quiet, news=not (journald and options.format == "json")
     )
-    board = Board()
+    status = StatusModel()
     style = _style(options, journald=journald)
-    journal = Journal(output.put, node=part.node, style=style, observer=board.take)
+    journal = Journal(output.put, node=part.node, style=style, observer=status.take)
     notifier = Notifier.from_environment()
-    services = Services(
-        journal,
-        console,
-        HookPool(),
-        trace=options.trace,
-        board=board,
-        notifier=notifier,
-    )
+    services = Services(journal, console, trace=options.trace, status=status, notifier=notifier)
     try:
         code = run_loop(_run(path, options, services, site, part))
     finally:
@@ -97,7 +90,7 @@ def _style(options: RunOptions, *, journald: bool) -> Style:
 
 
 async def _run(path: Path, options: RunOptions, services: Services, site: Site, part: Part) -> int:
-    services.journal.emit(EventName.RUN_START, file=str(path), pid=os.getpid())
+    services.journal.emit(RunStart(str(path), os.getpid()))
     supervisor = Supervisor(services)
     planner = Planner(options)
     monitoring = Monitoring(services, file=path, fallback=_own_socket(path))

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+from netpunch.net.driver import Datagram
 from netpunch.net.probing import Probing
-from netpunch.node.board import Board
-from netpunch.node.console import Console
 from netpunch.node.hooks import HookPool
-from netpunch.node.notices import Notices
-from netpunch.node.notify import Notifier
-from netpunch.output.record import Journal
+from netpunch.node.reminders import Reminders
+from netpunch.output.console import Console
+from netpunch.output.events import TracedDatagram
+from netpunch.output.journal import Journal
+from netpunch.output.status_model import StatusModel
+from netpunch.output.systemd import Notifier
 
 
 class Services:
-    """`journal` for programs, `console` for people, `hooks` for their turn. `trace`: every
-    datagram becomes an event; `probing`: what all ends together may do to hard NATs. `board`:
-    where everything stands; `notifier`: tells systemd. `notices`: who waits for what."""
+    """`journal`: events, for programs; `console`: lines, for people. `trace`: every datagram
+    becomes an event. `status`: the state of every end and control; `notifier` informs systemd."""
 
     def __init__(
         self,
         journal: Journal,
         console: Console,
-        hooks: HookPool,
         *,
         trace: bool = False,
-        probing: Probing | None = None,
-        board: Board | None = None,
+        status: StatusModel | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         self.journal = journal
         self.console = console
-        self.hooks = hooks
         self.trace = trace
-        self.probing = probing or Probing()
-        self.board = board or Board()
+        self.status = status or StatusModel()
         self.notifier = notifier or Notifier()
-        self.notices = Notices(journal, console)
+        self.hooks = HookPool()
+        """Limits how many hooks run at the same time."""
+        self.probing = Probing()
+        """Limits what all ends together may do to traverse hard NATs."""
+        self.reminders = Reminders(journal, console)
+
+    def trace_datagram(
+        self,
+        seen: Datagram,
+        *,
+        pair: str | None = None,
+        end: str | None = None,
+        control: str | None = None,
+    ) -> None:
+        """A datagram that an end or a control has sent or received, as an event."""
+        self.journal.emit(
+            TracedDatagram(
+                pair,
+                end,
+                seen.local,
+                seen.remote,
+                "sent" if seen.sent else "received",
+                len(seen.data),
+                seen.text,
+                control,
+            )
+        )

@@ -16,9 +16,8 @@ from netpunch.errors import (
 )
 from netpunch.node.end_task import EndTask
 from netpunch.node.plan import EndPlan, Failure, Plan
-from netpunch.node.reporter import reason_of
 from netpunch.node.services import Services
-from netpunch.output.record import EventName, Scalar
+from netpunch.output.events import ControlFailed, PairFailed, RunReady, RunReload, RunStop
 
 if TYPE_CHECKING:
     from netpunch.config.model import End
@@ -75,7 +74,7 @@ class Supervisor:
         try:
             await self._apply(await make_plan())
             await asyncio.sleep(0)  # ends that have neither a check nor `before` bind now
-            self._services.journal.emit(EventName.RUN_READY)
+            self._services.journal.emit(RunReady())
             self._services.notifier.ready()
             while self._stop_reason is None and not self._is_done():
                 await self._wake.wait()
@@ -92,9 +91,7 @@ class Supervisor:
             await self._stop_all()
         codes = [failure.error.exit_code for failure in self._failures]
         code = combined_exit_code(codes + [end.exit_code for end in self._ends.values()])
-        self._services.journal.emit(
-            EventName.RUN_STOP, reason=self._stop_reason or "done", exit_code=code
-        )
+        self._services.journal.emit(RunStop(self._stop_reason or "done", code))
         return code
 
     def _is_done(self) -> bool:
@@ -115,7 +112,7 @@ class Supervisor:
         kept = [each.end for each in plan.ends.values()]
         self._remove_env_files([end.end for end in leaving], kept)
         self._failures = []
-        self._services.board.keep(self._ends)
+        self._services.status.keep(self._ends)
         self._report(plan.failures)
         await self._apply_controls(plan)
         for key, planned in plan.ends.items():
@@ -161,14 +158,12 @@ class Supervisor:
         for failure in failures:
             self._failures.append(failure)
             whose.setdefault(str(failure.error), []).append(str(failure))
-            self._services.journal.emit(
-                EventName.CONTROL_FAILED if failure.control else EventName.PAIR_FAILED,
-                pair=failure.pair,
-                end=failure.end,
-                reason=reason_of(failure.error),
-                err=str(failure.error),
-                control=failure.control,
-            )
+            error, pair, end, control = failure
+            reason, err = error.reason, str(error)
+            if control:
+                self._services.journal.emit(ControlFailed(pair, reason, err, control))
+            elif pair and end:
+                self._services.journal.emit(PairFailed(pair, end, None, reason, err))
         for text, names in whose.items():
             self._services.console.error(f"{', '.join(names)}: {text}")
 
@@ -196,7 +191,7 @@ class Supervisor:
     def _start(self, key: tuple[str, str], plan: EndPlan) -> None:
         end = EndTask(plan.end, plan.secret, plan.controls, self._services)
         self._ends[key] = end
-        self._services.board.add_end(*key)
+        self._services.status.add_end(*key)
         task = end.start()
         self._tasks[task] = end
         task.add_done_callback(self._ended)
@@ -205,13 +200,13 @@ class Supervisor:
         end = self._tasks.pop(task)
         self._wake.set()
         if task.cancelled():
-            self._services.board.end_stopped(end.end.pair, end.end.end)
+            self._services.status.end_stopped(end.end.pair, end.end.end)
             return
         if (error := task.exception()) is None:
             return
         lack = lack_behind(error)
         err = str(lack) if lack else f"bug: {bug_text(error)}"
-        self._services.board.end_stopped(end.end.pair, end.end.end, err=err)
+        self._services.status.end_stopped(end.end.pair, end.end.end, bug=err)
         end.exit_code = lack.exit_code if lack else BUG_EXIT_CODE
         context = {"message": f"{end.end.pair} {end.end.end} was ended", "exception": error}
         task.get_loop().call_exception_handler(context)
@@ -224,22 +219,27 @@ class Supervisor:
             with lacks_told():
                 plan = making.result()
         except NetpunchError as error:
-            self._services.board.reloaded(refused=str(error))
-            self._services.journal.emit(EventName.RUN_RELOAD, reason="invalid", err=str(error))
+            self._services.status.reloaded(refused=str(error))
+            self._services.journal.emit(RunReload(None, "invalid", str(error)))
             self._services.console.error(
                 f"reload failed; keeping the running configuration: {error}"
             )
             return
         finally:
             making.cancel()
-        self._services.board.reloaded()
+        self._services.status.reloaded()
         before = self._running()
         await self._apply(plan)
         if self._stop_reason is None:
-            changed = changes(before, self._running())
-            self._services.journal.emit(EventName.RUN_RELOAD, reason="done", **changed)
-            told = (f"{what} {', '.join(map(str, names))}" for what, names in changed.items())
-            self._services.console.say(f"reloaded: {'; '.join(told) or 'nothing has changed'}")
+            event = changes(before, self._running())
+            self._services.journal.emit(event)
+            changed = {
+                "started": event.started,
+                "changed": event.changed,
+                "stopped": event.stopped,
+            }
+            listed = (f"{what} {', '.join(names)}" for what, names in changed.items() if names)
+            self._services.console.say(f"reloaded: {'; '.join(listed) or 'nothing has changed'}")
 
     def _running(self) -> dict[str, object]:
         """What runs, by its name for people: equal while it goes on as it was."""
@@ -257,15 +257,15 @@ class Supervisor:
             await control.stop()
 
 
-def changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[Scalar]]:
-    """What a reload has `started`, `changed` and `stopped`, by name; what is empty is left out."""
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> RunReload:
+    """What a reload has changed, by the names of what ran before and runs after it."""
     kept = before.keys() & after.keys()
-    changed: dict[str, list[Scalar]] = {
-        "started": sorted(after.keys() - before.keys()),
-        "changed": sorted(name for name in kept if before[name] != after[name]),
-        "stopped": sorted(before.keys() - after.keys()),
-    }
-    return {what: names for what, names in changed.items() if names}
+    return RunReload(
+        sorted(name for name in kept if before[name] != after[name]) or None,
+        "done",
+        started=sorted(after.keys() - before.keys()) or None,
+        stopped=sorted(before.keys() - after.keys()) or None,
+    )
 
 
 def _plan_of(end: EndTask) -> EndPlan:

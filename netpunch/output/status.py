@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from netpunch.output.record import VERSION, Record, rfc3339
+from netpunch.output.journal import VERSION, Record, rfc3339
 
 SOCKET_NAME = "status.sock"
 """In a unit's runtime directory."""

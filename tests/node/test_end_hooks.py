@@ -29,7 +29,7 @@ from tests.node.told import Told, end_with
 pytestmark = on_both_loops
 
 LINK = {"NETPUNCH_PAIR": "p", "NETPUNCH_END": "a", "NETPUNCH_RADDR": "192.0.2.1:1"}
-RECORD: dict[str, object] = {"event": "pair.up"}
+EVENT = b'{"event":"pair.up"}\n'
 KEY = bytes(range(32))
 
 
@@ -50,7 +50,7 @@ def key_files(folder: Path) -> list[Path]:
 
 
 async def up(hooks: EndHooks, key: bytes | None = None) -> Outcome | None:
-    result = await hooks.up(LINK, RECORD, changed=True, previous_remote=None, session_key=key)
+    result = await hooks.up(LINK, EVENT, changed=True, previous_remote=None, session_key=key)
     return result.outcome if result else None
 
 
@@ -68,8 +68,8 @@ def test_without_hooks(run: Run[Any], tmp_path: Path) -> None:
         assert phase_of(hooks) is Phase.FREE
         assert await up(hooks, KEY) is None
         assert phase_of(hooks) is Phase.IN_USE
-        await hooks.down(LINK, "silent", RECORD)
-        await hooks.fail("blocked", RECORD)
+        await hooks.down(LINK, "silent", EVENT)
+        await hooks.fail("blocked", EVENT)
         assert await hooks.is_alive() is False
         assert told.records == []
 
@@ -81,7 +81,7 @@ def test_the_phases_of_an_end(run: Run[Any], tmp_path: Path) -> None:
         hooks = made(tmp_path, Told())
         for follows, phase in (
             (up(hooks), Phase.IN_USE),
-            (hooks.fail("x", RECORD), Phase.ANSWERED),
+            (hooks.fail("x", EVENT), Phase.ANSWERED),
         ):
             await hooks.before()
             assert phase_of(hooks) is Phase.CLAIMED
@@ -114,7 +114,7 @@ def test_what_hooks_are_told(run: Run[Any], tmp_path: Path) -> None:
             (hooks.before(), who | {"NETPUNCH_EVENT": "before"}),
             (
                 hooks.up(
-                    LINK, RECORD, changed=False, previous_remote=Address("::1", 2), session_key=None
+                    LINK, EVENT, changed=False, previous_remote=Address("::1", 2), session_key=None
                 ),
                 LINK
                 | {
@@ -124,15 +124,15 @@ def test_what_hooks_are_told(run: Run[Any], tmp_path: Path) -> None:
                 },
             ),
             (
-                hooks.down(LINK, "silent", RECORD),
+                hooks.down(LINK, "silent", EVENT),
                 LINK | {"NETPUNCH_EVENT": "down", "NETPUNCH_REASON": "silent"},
             ),
             (
-                hooks.down(None, "check", RECORD),
+                hooks.down(None, "check", EVENT),
                 who | {"NETPUNCH_EVENT": "down", "NETPUNCH_REASON": "check"},
             ),
             (
-                hooks.fail("blocked", RECORD),
+                hooks.fail("blocked", EVENT),
                 who | {"NETPUNCH_EVENT": "fail", "NETPUNCH_REASON": "blocked"},
             ),
         ]
@@ -175,8 +175,8 @@ def test_the_failure_of_a_hook_that_nobody_waits_for(run: Run[Any], tmp_path: Pa
     async def main() -> None:
         told = Told()
         hooks = made(tmp_path, told, "exit 3")
-        await hooks.down(LINK, "silent", RECORD)
-        await hooks.fail("blocked", RECORD)
+        await hooks.down(LINK, "silent", EVENT)
+        await hooks.fail("blocked", EVENT)
         err = f"{tmp_path}/./hook: exit status 3"
         assert told.said == [f"warning: p a: hook {name}: {err}" for name in ("down", "fail")]
 
@@ -396,7 +396,7 @@ def test_fail_is_not_cut(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         told = Told()
         hooks = made(tmp_path, told, GATED)
-        running = asyncio.create_task(hooks.fail("blocked", RECORD))
+        running = asyncio.create_task(hooks.fail("blocked", EVENT))
         await begun(told)
         for gently in (True, False, False):
             hooks.stop(gently=gently)
@@ -422,10 +422,10 @@ def test_fail_that_waits_for_its_turn_is_not_lost(run: Run[Any], tmp_path: Path)
         async with contextlib.AsyncExitStack() as all_slots:
             for pair in "pqrs":
                 await all_slots.enter_async_context(pool.turn(pair))
-            waiting = [asyncio.create_task(late.fail("blocked", RECORD))]
+            waiting = [asyncio.create_task(late.fail("blocked", EVENT))]
             await asyncio.sleep(0.01)
             early.stop(gently=False)
-            waiting.append(asyncio.create_task(early.fail("stopped", RECORD)))
+            waiting.append(asyncio.create_task(early.fail("stopped", EVENT)))
             await asyncio.sleep(0.01)
             late.stop(gently=False)
             for each in waiting:
@@ -450,7 +450,7 @@ def test_a_partner_that_hangs_on_is_not_waited_for(
         async with told.services.hooks.turn("p"):
             if early:
                 hooks.stop(gently=False)
-            running = asyncio.create_task(hooks.fail("stopped", RECORD))
+            running = asyncio.create_task(hooks.fail("stopped", EVENT))
             await asyncio.sleep(0.01)
             hooks.stop(gently=False)
             await running
@@ -471,7 +471,7 @@ def test_fail_of_a_stopped_end_needs_no_slot_and_little_time(
         async with contextlib.AsyncExitStack() as all_slots:
             for pair in "qrst":
                 await all_slots.enter_async_context(told.services.hooks.turn(pair))
-            await hooks.fail("stopped", RECORD)
+            await hooks.fail("stopped", EVENT)
         assert "timed out after 0.05 s" in told.of("hook.end")[0]["err"]
         assert phase_of(hooks) is Phase.ANSWERED
 
@@ -486,7 +486,7 @@ def test_fail_that_runs_when_the_stop_comes_gets_little_time_more(
     async def main() -> None:
         told = Told()
         hooks = made(tmp_path, told, "echo begun; sleep 60")
-        running = asyncio.create_task(hooks.fail("blocked", RECORD))
+        running = asyncio.create_task(hooks.fail("blocked", EVENT))
         await begun(told)
         hooks.stop(gently=False)
         await asyncio.wait_for(running, 10)

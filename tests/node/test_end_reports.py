@@ -157,17 +157,17 @@ class Waits:
 
     def __init__(self, folder: Path) -> None:
         self.told = Told()
-        self.clock = self.told.services.notices._clock = Clock()
+        self.clock = self.told.services.reminders._clock = Clock()
         self._folder = folder
 
     def end(self, **settings: Any) -> EndReports:
         return EndReports(end_with(self._folder, **settings), self.told.services)
 
     def pass_until(self, end: float, then: Callable[[], None] = lambda: None) -> None:
-        notices = self.told.services.notices
-        while (at := notices.next_timer()) <= end:
+        reminders = self.told.services.reminders
+        while (at := reminders.next_timer()) <= end:
             self.clock.now = at
-            notices.handle_timer()
+            reminders.handle_timer()
             then()
         self.clock.now = end
 

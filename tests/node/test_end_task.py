@@ -21,7 +21,8 @@ from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
 from netpunch.node import publish as publish_module
-from netpunch.node.end_task import JITTER, EndTask, Loss
+from netpunch.node.end_hooks import outlast
+from netpunch.node.end_task import JITTER, EndTask, Loss, first
 from netpunch.node.publish import Published, publish
 from netpunch.reasons import Reason
 from tests.net.machines import client, port_is_free
@@ -775,5 +776,63 @@ def test_a_check_whose_program_is_gone_fails(run: Run[Any], tmp_path: Path) -> N
             await told.wait_for("pair.alive")
             (tmp_path / "check").unlink()
             assert (await told.wait_for("pair.down"))["reason"] == "check"
+
+    run(main())
+
+
+def test_outlast_gives_the_result(run: Run[Any]) -> None:
+    async def main() -> None:
+        assert await outlast(asyncio.ensure_future(asyncio.sleep(0, "slept"))) == "slept"
+
+    run(main())
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_what_is_outlasted_fails(run: Run[Any], cancelled: bool) -> None:
+    async def main() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        outlasting = asyncio.create_task(outlast(future))
+        await asyncio.sleep(0)
+        if cancelled:
+            outlasting.cancel()
+            await asyncio.sleep(0)
+        future.set_exception(ZeroDivisionError())
+        with pytest.raises(asyncio.CancelledError if cancelled else ZeroDivisionError):
+            await outlasting
+        assert isinstance(future.exception(), ZeroDivisionError)
+
+    run(main())
+
+
+def test_outlast_cancelled_again_and_again(run: Run[Any]) -> None:
+    async def main() -> None:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        outlasting = asyncio.create_task(outlast(future))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            outlasting.cancel()
+            await asyncio.sleep(0)
+            assert not outlasting.done()
+        future.set_result("done")
+        with pytest.raises(asyncio.CancelledError):
+            await outlasting
+        assert future.result() == "done"
+
+    run(main())
+
+
+def test_the_first_ends_the_others(run: Run[Any]) -> None:
+    ended: list[str] = []
+
+    async def for_ever() -> str:
+        try:
+            await asyncio.Event().wait()
+            return "never"
+        finally:
+            ended.append("cancelled")
+
+    async def main() -> None:
+        assert await first([for_ever(), asyncio.sleep(0, "first"), for_ever()]) == "first"
+        assert ended == ["cancelled"] * 2
 
     run(main())

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from netpunch.node import monitoring as monitoring_module
-from netpunch.node.board import Board
-from netpunch.node.console import Console
-from netpunch.node.hooks import HookPool
 from netpunch.node.monitoring import Monitoring
-from netpunch.node.notify import Notifier
 from netpunch.node.services import Services
 from netpunch.output import atomic as atomic_module
 from netpunch.output.atomic import replace_file
-from netpunch.output.record import EventName, Journal
+from netpunch.output.console import Console
+from netpunch.output.events import PairAlive
+from netpunch.output.journal import Journal
+from netpunch.output.status_model import StatusModel
+from netpunch.output.systemd import Notifier
 from tests.cli.programs import netpunch
 from tests.e2e.conftest import site as site
 from tests.e2e.harness import EVENT_SECONDS
@@ -51,10 +51,10 @@ class Watched:
     def __init__(self, folder: Path, period: float) -> None:
         self.said: list[str] = []
         self.notifier = Statuses()
-        board = Board()
-        journal = Journal(lambda _: True, node="home", observer=board.take)
+        status = StatusModel()
+        journal = Journal(lambda _: True, node="home", observer=status.take)
         console = Console(self.take_line)
-        self.services = Services(journal, console, HookPool(), board=board, notifier=self.notifier)
+        self.services = Services(journal, console, status=status, notifier=self.notifier)
         self.monitoring = Monitoring(self.services, period=period)
         self.socket = folder / "status.sock"
         self.textfile = folder / "netpunch.prom"
@@ -63,8 +63,8 @@ class Watched:
         self.said.append(line.decode())
         return True
 
-    def tell(self, event: EventName) -> None:
-        self.services.journal.emit(event, pair="p", end="a")
+    def tell_alive(self) -> None:
+        self.services.journal.emit(PairAlive("p", "a"))
 
     async def metrics(self, wanted: str) -> str:
         """The file, once this is in it."""
@@ -103,9 +103,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_changes_are_told_at_once(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)
-        site.services.board.add_end("p", "a")
+        site.services.status.add_end("p", "a")
         await site.metrics(UP + "0")
-        site.tell(EventName.PAIR_ALIVE)
+        site.tell_alive()
         await site.metrics(UP + "1")
 
     site = watched(run, tmp_path, main)
@@ -132,9 +132,9 @@ def test_many_changes_are_one_piece_of_news(
     monkeypatch.setattr(monitoring_module, "SHORTEST_PAUSE", 30.0)
 
     async def main(site: Watched) -> None:
-        site.services.board.add_end("p", "a")
+        site.services.status.add_end("p", "a")
         for _ in range(100):
-            site.tell(EventName.PAIR_ALIVE)
+            site.tell_alive()
             await asyncio.sleep(0)
 
     assert len(watched(run, tmp_path, main).notifier.told) == 1
@@ -144,9 +144,9 @@ def test_many_changes_are_one_piece_of_news(
 def test_the_last_metrics_stay(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)
-        site.services.board.add_end("p", "a")
+        site.services.status.add_end("p", "a")
         await site.metrics(UP + "0")
-        site.tell(EventName.PAIR_ALIVE)
+        site.tell_alive()
 
     assert UP + "1" in watched(run, tmp_path, main).textfile.read_text()
 
@@ -181,12 +181,12 @@ def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: 
     async def main(site: Watched) -> None:
         site.textfile = missing / "netpunch.prom"
         site.monitoring.use(None, site.textfile)
-        site.services.board.add_end("p", "a")
+        site.services.status.add_end("p", "a")
         while len(site.notifier.told) < 3:
-            site.tell(EventName.PAIR_ALIVE)
+            site.tell_alive()
             await asyncio.sleep(0.01)
         missing.mkdir()
-        site.tell(EventName.PAIR_ALIVE)
+        site.tell_alive()
         await site.metrics(UP + "1")
 
     (complaint,) = watched(run, tmp_path, main, period=0.1).said
@@ -197,8 +197,8 @@ def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: 
 def test_the_socket_tells_what_is_true_now(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(site.socket, None)
-        site.services.board.add_end("p", "a")
-        site.tell(EventName.PAIR_ALIVE)
+        site.services.status.add_end("p", "a")
+        site.tell_alive()
         answer = await asked(site.socket)
         assert (answer["node"], answer["summary"], answer["ok"]) == (
             *("home", "1 of 1 pair up"),

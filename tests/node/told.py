@@ -9,10 +9,9 @@ from typing import Any
 
 from netpunch.config import load, select
 from netpunch.config.model import End, Part, Site
-from netpunch.node.console import Console
-from netpunch.node.hooks import HookPool
 from netpunch.node.services import Services
-from netpunch.output.record import Journal
+from netpunch.output.console import Console
+from netpunch.output.journal import Journal
 
 Record = dict[str, Any]
 
@@ -26,9 +25,7 @@ class Told:
         self.records: list[Record] = []
         self.said: list[str] = []
         self._came = asyncio.Event()
-        self.services = Services(
-            Journal(self._take_record), Console(self._take_text), HookPool(), trace=trace
-        )
+        self.services = Services(Journal(self._take_record), Console(self._take_text), trace=trace)
 
     def of(self, event: str) -> list[Record]:
         """The records of one event, without their stamps."""

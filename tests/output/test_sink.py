@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.output.record import EventName, Journal
+from netpunch.output.events import EnvWritten, RunReady
+from netpunch.output.journal import Journal
 from netpunch.output.sink import Sink
 
 LINE = b"x" * 199 + b"\n"
@@ -77,7 +78,7 @@ def test_a_stalled_reader_delays_nobody_and_tears_no_line(pipe: tuple[int, int])
     journal = Journal(sink.put)
     started = time.monotonic()
     while journal.dropped < 100:
-        journal.emit(EventName.PAIR_WAITING, err="é" * 100)
+        journal.emit(EnvWritten("p", "a", "é" * 100))
     assert time.monotonic() - started < 5
 
     received: list[bytes] = []
@@ -85,7 +86,7 @@ def test_a_stalled_reader_delays_nobody_and_tears_no_line(pipe: tuple[int, int])
     reader.start()
     for _ in range(1000):  # until the reader has made room
         dropped = journal.dropped
-        journal.emit(EventName.PAIR_UP)
+        journal.emit(RunReady())
         if journal.dropped == dropped:
             break
         time.sleep(0.001)
@@ -95,7 +96,7 @@ def test_a_stalled_reader_delays_nobody_and_tears_no_line(pipe: tuple[int, int])
     records = [json.loads(line) for line in received[0].splitlines()]
     sequence = [record["seq"] for record in records]
     assert sequence == sorted(set(sequence))
-    assert records[-1]["event"] == "pair.up"
+    assert records[-1]["event"] == "run.ready"
     told = sum(record.get("dropped", 0) for record in records)
     assert told == journal.dropped == sequence[-1] - len(records)
 
@@ -202,7 +203,8 @@ def test_a_non_blocking_descriptor_works_the_same(pipe: tuple[int, int]) -> None
 
 KILLED = """
 import os, signal, time
-from netpunch.output.record import EventName, Journal
+from netpunch.output.events import EnvWritten, RunReady
+from netpunch.output.journal import Journal
 from netpunch.output.sink import Sink
 sink = Sink(1, max_lines=100)
 journal = Journal(sink.put)
@@ -211,7 +213,7 @@ while journal.dropped < 100:
     number += 1
     if number % 100 == 0:
         time.sleep(0.001)  # lets the writer fill the pipe, many lines at once
-    journal.emit(EventName.DATAGRAM, err="e" * (number * 37 % 900))
+    journal.emit(EnvWritten("p", "a", "e" * (number * 37 % 900)))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

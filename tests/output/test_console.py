@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from netpunch.node.console import Console
+from netpunch.output.console import Console
 
 
 def written() -> tuple[list[bytes], Callable[[bytes], bool]]:

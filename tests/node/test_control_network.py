@@ -15,8 +15,8 @@ from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import ControlUnreachableError
 from netpunch.net.gateway import Gateway
-from netpunch.node import own_network
-from netpunch.node.own_network import MOST_TOLD, OwnNetwork
+from netpunch.node import control_network
+from netpunch.node.control_network import MOST_REPORTED, ControlNetwork
 from tests.node.children import Run, on_both_loops
 from tests.node.told import Told
 
@@ -33,7 +33,7 @@ class Bench:
     def __init__(self) -> None:
         self.told = Told()
         self.machine = ControlV2({}, random=urandom)
-        self.network = OwnNetwork("vps", self.machine, self.told.services)
+        self.network = ControlNetwork("vps", self.machine, self.told.services)
 
     async def learn(self, address: str, *public: str) -> None:
         place = HostPort(address, 1)
@@ -57,7 +57,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
             raise ControlUnreachableError("no")
         return [Address(each, port) for each in known[host]]
 
-    monkeypatch.setattr(own_network, "resolve", resolve)
+    monkeypatch.setattr(control_network, "resolve", resolve)
     return known
 
 
@@ -113,8 +113,8 @@ class TestWhereTheWorldSeesIt:
     def test_a_name_is_looked_up_again_and_what_was_known_outlives_silence(
         self, run: Run[Any], names: Names, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(own_network, "REVIEW", 0.0)
-        monkeypatch.setattr(own_network, "RETRY", 0.0)
+        monkeypatch.setattr(control_network, "REVIEW", 0.0)
+        monkeypatch.setattr(control_network, "RETRY", 0.0)
 
         async def test(bench: Bench) -> None:
             async def after_review() -> dict[int, str]:
@@ -197,6 +197,6 @@ class TestEndsInside:
             await bench.learn("unknown")
             bench.sees(*(Address(f"192.168.2.{n}", 1) for n in range(100)), OUTSIDE)
             bench.sees(*(Address(f"192.168.3.{n}", 1) for n in range(100)))
-            assert len(bench.told.said) == MOST_TOLD
+            assert len(bench.told.said) == MOST_REPORTED
 
         trial(run, test)

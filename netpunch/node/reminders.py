@@ -1,5 +1,5 @@
-"""Nothing is silent for longer than a minute while something waits: who waits for what is told
-again and again, and what many wait for in one line for all of them."""
+"""Reminders of what ends wait for, so that nothing that waits is silent for longer than a minute.
+Ends that wait for the same share one line."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from netpunch.node.console import Console
-from netpunch.output.record import EventName, Journal
+from netpunch.output.console import Console
+from netpunch.output.events import PairWaiting
+from netpunch.output.journal import Journal
 
 FIRST = 15.0
-"""Seconds after which a wait is told again: most are over by then."""
+"""Seconds after which a wait is reported again: most are over by then."""
 EACH = 60.0
-"""Seconds between two notices later, at whole multiples of it."""
+"""Seconds between two reminders later, at whole multiples of it."""
 IN_FULL = 300.0
 """Seconds between those that say what to do, and are events; the others are short."""
 TOGETHER = 1.0
-"""Seconds by which a notice may come early, to be one with another's."""
+"""Seconds by which a reminder may come early, to share a line with another."""
 
 EndKey = tuple[str, str]
 """A pair's name and `a` or `b`."""
 
 
 class Wait(NamedTuple):
-    """What an end waits for: `what` is a phrase that "for 4 min" may follow, `advice` says what
-    to do, `own` are an end's words for PAIR FILE in it. `reason`: of the event; None: there is
-    none."""
+    """What an end waits for: `what` is a phrase that "for 4 min" may follow; `advice` says what to
+    do, `own` replaces PAIR FILE in it; `reason` is that of the event, None without one."""
 
     what: str
     advice: str = ""
@@ -52,7 +52,7 @@ class _Waiting:
         return self.wait.what, self.failure
 
     def next_due(self, now: float, *, in_full: bool) -> tuple[float, float]:
-        """When it is told again, and when in full."""
+        """When the next reminder is due, and the next one in full."""
         waited = now - self.since + TOGETHER
         due = self.since + EACH * (waited // EACH + 1)
         if not in_full:
@@ -61,8 +61,8 @@ class _Waiting:
         return due, self.since + step * (waited // step + 1)
 
 
-class Notices:
-    """Of all ends of a process. `clock` is in seconds."""
+class Reminders:
+    """For all ends of a process. `clock` is in seconds."""
 
     def __init__(
         self, journal: Journal, console: Console, clock: Callable[[], float] = time.monotonic
@@ -75,7 +75,7 @@ class Notices:
         self._timer_at = 0.0
 
     def waits(self, end: EndKey, wait: Wait) -> None:
-        """From now on the end waits for this; it goes on waiting if it did before."""
+        """From now on the end waits for this; an earlier wait goes on."""
         now = self._clock()
         waiting = self._waiting.get(end)
         if waiting is None:
@@ -97,18 +97,19 @@ class Notices:
         self._waiting.pop(end, None)
 
     def next_timer(self) -> float:
-        """When `handle_timer` is due; infinite when nobody waits."""
+        """When `handle_timer` is due; infinite when no end waits."""
         return min((each.due for each in self._waiting.values()), default=float("inf"))
 
     def handle_timer(self) -> None:
-        """Tells what is due, and of all who wait for the same: they are due together next time."""
+        """Reports each wait that is due for all ends that share it: next time they are due
+        together."""
         soon = self._clock() + TOGETHER
         due = dict.fromkeys(each.subject for each in self._waiting.values() if each.due <= soon)
         for subject in due:
             group = {end: each for end, each in self._waiting.items() if each.subject == subject}
-            self._tell(group)
+            self._remind(group)
 
-    def _tell(self, group: dict[EndKey, _Waiting]) -> None:
+    def _remind(self, group: dict[EndKey, _Waiting]) -> None:
         now = self._clock()
         first = next(iter(group.values()))
         wait = first.wait
@@ -125,15 +126,10 @@ class Notices:
         oldest = min(group.values(), key=lambda each: each.since)
         next_due = oldest.next_due(now, in_full=in_full)
         for (pair, end), each in group.items():
-            if in_full and each.wait.reason is not None:
-                self._journal.emit(
-                    EventName.PAIR_WAITING,
-                    pair=pair,
-                    end=end,
-                    reason=each.wait.reason,
-                    waited_s=now - each.wait_since,
-                    err=f"{each.wait.what}: {each.wait.advice}" if each.wait.advice else None,
-                )
+            if in_full and (reason := each.wait.reason):
+                err = f"{each.wait.what}: {each.wait.advice}" if each.wait.advice else None
+                waited = now - each.wait_since
+                self._journal.emit(PairWaiting(pair, end, reason, err, waited_s=waited))
             each.due, each.full_due = next_due
 
     def _longest(self, since: Iterable[float], now: float) -> str:
@@ -143,7 +139,7 @@ class Notices:
         return longest if alike else f"up to {longest}"
 
     def _arm(self) -> None:
-        """A timer of the loop for the first notice; nobody disarms it, it may find nothing."""
+        """Sets a timer for the first reminder. It is never cancelled: it may find nothing due."""
         at = self.next_timer()
         if self._timer is not None and self._timer_at <= at:
             return

@@ -12,28 +12,29 @@ from netpunch.core.events import Registered
 from netpunch.errors import NetpunchError
 from netpunch.net.resolve import is_literal, resolve
 from netpunch.node.services import Services
-from netpunch.output.record import EventName
+from netpunch.output.events import ControlEndInside
 
 REVIEW = 300.0
 """Seconds between two look-ups of a name: at home the public address changes while control runs."""
 RETRY = 10.0
 """Seconds after a look-up that found nothing: at boot name servers may come later."""
-MOST_TOLD = 16
-"""Hosts inside that are told of: a log is no place for a whole network."""
+MOST_REPORTED = 16
+"""Hosts inside that are reported: a log is no place for a whole network."""
 
 
-class OwnNetwork:
-    """Tells the machine where the world sees its network, and people of the ends inside it."""
+class ControlNetwork:
+    """Informs the machine where the world sees its network, and people of the ends inside it."""
 
     def __init__(self, name: str, machine: ControlV2, services: Services) -> None:
         self._name = name
         self._machine = machine
         self._services = services
+        self._console = services.console.named(f"control {name}")
         self._learning: asyncio.Task[None] | None = None
         self._looked_up = False
         self._serves_outside = False
-        self._untold: dict[str, Registered] = {}
-        self._told: set[str] = set()
+        self._unreported: dict[str, Registered] = {}
+        self._reported: set[str] = set()
 
     def learn(self, control: Control) -> None:
         """From now on looks up where the world sees this control."""
@@ -49,15 +50,15 @@ class OwnNetwork:
             await asyncio.gather(self._learning, return_exceptions=True)
 
     def registered(self, event: Registered) -> None:
-        """An end is there. A control that serves private networks only has nothing to tell."""
+        """An end is there. A control that serves only private networks has nothing to report."""
         host = event.address.host
-        room = MOST_TOLD - len(self._told) - len(self._untold)
+        room = MOST_REPORTED - len(self._reported) - len(self._unreported)
         if not is_private(host):
             self._serves_outside = True
-        elif room and host not in self._told and not is_loopback(host):
-            self._untold[host] = event
-        if self._untold:
-            self._tell()
+        elif room and host not in self._reported and not is_loopback(host):
+            self._unreported[host] = event
+        if self._unreported:
+            self._report()
 
     async def _learn(self, hosts: Sequence[str]) -> None:
         """One public address of each family, the first that a name gives; what was known stays
@@ -70,55 +71,49 @@ class OwnNetwork:
             if found:
                 self._machine.own_hosts = found
             self._looked_up = True
-            self._tell()
+            self._report()
             if all(map(is_literal, hosts)):
                 return
             await asyncio.sleep(REVIEW if found else RETRY)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if not self._looked_up or not (self._serves_outside or self._machine.own_hosts):
             return
         from netpunch.net.gateway import default_gateways  # seldom needed
 
-        gateways = {gateway.host for gateway in default_gateways()} if self._untold else set()
-        for host, event in self._untold.items():
-            self._told.add(host)
-            self._tell_of(event, from_gateway=host in gateways)
-        self._untold.clear()
+        gateways = {gateway.host for gateway in default_gateways()} if self._unreported else set()
+        for host, event in self._unreported.items():
+            self._reported.add(host)
+            self._report_end(event, from_gateway=host in gateways)
+        self._unreported.clear()
 
-    def _tell_of(self, event: Registered, *, from_gateway: bool) -> None:
+    def _report_end(self, event: Registered, *, from_gateway: bool) -> None:
         pair, end, address = event
         public = self._machine.own_hosts.get(address.family)
         self._services.journal.emit(
-            EventName.CONTROL_END_INSIDE,
-            pair=pair,
-            end=end,
-            remote=address,
-            public=public,
-            from_gateway=from_gateway,
-            control=self._name,
+            ControlEndInside(pair, end, address, public, from_gateway, self._name)
         )
-        told = f"partners elsewhere are told {public}, with the same port"
+        given = f"partners elsewhere are given {public}, with the same port"
         if public is None:
-            told = "partners elsewhere can't send there: set `public` to the address at which the "
-            told += "world sees this network"
+            given = (
+                "partners elsewhere cannot send there: set `public` to the address at which the "
+                "world sees this network"
+            )
         if from_gateway:
-            self._services.console.warn(
-                f"control {self._name}: {pair} {end} comes from {address}, this host's own "
-                "gateway: something there hides who sends. If ends elsewhere come from there, "
-                "too, they can't be linked: give a container the host's network, or forward the "
-                f"port without translating the source. If only ends in this network do, {told}"
+            self._console.warn(
+                f"{pair} {end} comes from {address}, this host's own gateway: something there "
+                "hides the sender. If ends elsewhere come from there, too, they cannot be linked: "
+                "give a container the host's network, or forward the port without translating the "
+                f"source. If only ends in this network do, {given}"
             )
             return
-        tell = self._services.console.say if public else self._services.console.warn
-        tell(
-            f"control {self._name}: {pair} {end} at {address} is in this control's network; {told}"
-        )
+        report = self._console.say if public else self._console.warn
+        report(f"{pair} {end} at {address} is in this control's network; {given}")
 
 
 async def _public_hosts(host: str) -> list[str]:
-    """Those that a name gives; none while it doesn't resolve, or to private ones only, as a host's
-    own name may on that host."""
+    """The public hosts of a name; none while it does not resolve, or only to private ones, as a
+    host's own name may on that host."""
     try:
         found = await resolve(host, 0)
     except NetpunchError:

@@ -1,4 +1,4 @@
-"""netpunch.node.notify: what systemd gets to know, and when."""
+"""netpunch.output.systemd: what systemd gets to know, and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.node.notify import Notifier
+from netpunch.output.systemd import Notifier
 from tests.e2e.conftest import site as site
 from tests.e2e.harness import EVENT_SECONDS, free_port, is_free
 from tests.e2e.site import Site

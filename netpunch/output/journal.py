@@ -1,7 +1,7 @@
-"""Event records: one JSON object a line.
+"""The journal of a run: one JSON object a line for each event.
 
-A record is stamped (`v`, `ts`, `seq`, `run`, `event`, `node`), its fields keep one order, and
-what does not apply is left out. Within `v` 1 fields are only ever added.
+A line begins with `v`, `ts`, `seq`, `run`, `event` and `node`. Within `v` 1 fields are only ever
+added.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from netpunch.address import Address
+from netpunch.output.events import NAMES, Event
 
 VERSION = 1
 
@@ -28,44 +29,8 @@ TEXT_LIMITS = (1000, 250, 60)
 RUN_ID_BYTES = 8
 """Enough to tell the runs of one site apart; it is no secret."""
 
-Scalar = str | int | float | Address
-Value = Scalar | list[Scalar] | tuple[Scalar, ...] | None
 Record = dict[str, object]
-
-
-class EventName(StrEnum):
-    """Every event there is."""
-
-    RUN_START = "run.start"
-    RUN_READY = "run.ready"
-    RUN_RELOAD = "run.reload"
-    RUN_STOP = "run.stop"
-    PAIR_WAITING = "pair.waiting"
-    PAIR_SEEN_INSIDE = "pair.seen_inside"
-    """A public control sees the end at a private address."""
-    PAIR_MAPPED = "pair.mapped"
-    """What a gateway grants, or why it grants nothing."""
-    PAIR_INTRODUCED = "pair.introduced"
-    PAIR_UP = "pair.up"
-    PAIR_ALIVE = "pair.alive"
-    """The check passed, nothing was done."""
-    PAIR_DOWN = "pair.down"
-    PAIR_FAILED = "pair.failed"
-    HOOK_START = "hook.start"
-    HOOK_OUTPUT = "hook.output"
-    HOOK_END = "hook.end"
-    ENV_WRITTEN = "env.written"
-    CONTROL_READY = "control.ready"
-    CONTROL_REGISTERED = "control.registered"
-    CONTROL_FAILED = "control.failed"
-    """It cannot serve: at all, or one `pair`."""
-    CONTROL_EXPIRED = "control.expired"
-    CONTROL_END_INSIDE = "control.end_inside"
-    """An end comes from this control's own network, or from its gateway."""
-    AUTH_REJECTED = "auth.rejected"
-    ROLE_CONFLICT = "role.conflict"
-    DATAGRAM = "datagram"
-    """Only with --trace."""
+"""A JSON object."""
 
 
 class Style(StrEnum):
@@ -83,13 +48,7 @@ class Style(StrEnum):
 _STAMP = ("v", "ts", "seq", "run", "event")
 """Fields of known length: they survive when a record must be cut."""
 
-_KNOWN = (
-    *("pair", "end", "laddr", "lhost", "lport", "raddr", "rhost", "rport", "path", "rtt_ms"),
-    *("duration_s", "changed", "attempt", "reason", "err"),
-)
-_POSITION = {name: position for position, name in enumerate(_KNOWN)}
-
-_ENDS = {"local": "l", "remote": "r"}
+_SIDES = {"local": "l", "remote": "r"}
 
 _encode_json = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
@@ -99,7 +58,7 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def address_fields(prefix: str, address: Address) -> dict[str, Value]:
+def address_fields(prefix: str, address: Address) -> Record:
     """`laddr`, `lhost`, `lport` for the prefix `l`."""
     return {
         f"{prefix}addr": str(address),
@@ -121,7 +80,7 @@ def encode(record: Record) -> bytes:
 
 
 class Journal:
-    """Stamps the events of one run and writes them.
+    """Stamps the events of one run and writes them as JSON lines.
 
     `write` takes a whole line and says whether it was accepted; it must not block. How many lines
     it refused is told by the field `dropped` of the next one that it accepts. Not thread-safe."""
@@ -133,9 +92,9 @@ class Journal:
         node: str | None = None,
         style: Style = Style.JSON,
         clock: Callable[[], float] = time.time,
-        observer: Callable[[Record], None] | None = None,
+        observer: Callable[[Event], None] | None = None,
     ) -> None:
-        """`observer` sees every record, in either style."""
+        """`observer` sees every event, whatever the style."""
         self.run = os.urandom(RUN_ID_BYTES).hex()
         self.dropped = 0
         """Lines refused since the start."""
@@ -147,49 +106,42 @@ class Journal:
         self._clock = clock
         self._observer = observer
 
-    def emit(self, event: EventName, **fields: Value) -> Record:
-        """Write an event (in text style: only count it) and return its record, for hooks.
-
-        The addresses `local` and `remote` become laddr, lhost, lport and raddr, rhost, rport.
-        Fields that are None or not finite are left out, floats are rounded to a thousandth."""
+    def emit(self, event: Event) -> bytes:
+        """Write an event (not in the other styles) and return its line, for a hook."""
         self._seq += 1
-        record = self._record(event, fields, seq=self._seq)
+        record = self._record(event, seq=self._seq)
+        line = encode(record)
         if self._style is Style.JSON:
-            told = {"dropped": self._untold} if self._untold else {}
-            self._put(encode(record | told))
-        if self._observer is not None:
-            self._observer(record)
-        return record
+            self._put(encode(record | {"dropped": self._untold}) if self._untold else line)
+        self.note(event)
+        return line
 
-    def draft(self, event: EventName, **fields: Value) -> Record:
-        """An event's record for a hook alone: without a number, and neither written nor counted."""
-        return self._record(event, fields)
+    def draft(self, event: Event) -> bytes:
+        """An event's line for a hook alone: without a number, neither written nor observed."""
+        return encode(self._record(event))
 
-    def note(self, event: EventName, **fields: Value) -> Record:
+    def note(self, event: Event) -> None:
         """An event that repeats what is known: only the observer sees it, nothing is written."""
-        record = self._record(event, fields)
         if self._observer is not None:
-            self._observer(record)
-        return record
+            self._observer(event)
 
     def show_link(self, text: str) -> None:
         """Write the rendered template of a link, in text style only."""
         if self._style is Style.TEXT:
-            self._put(_utf8(text + "\n").encode())
+            self._put(valid_text(text + "\n").encode())
 
-    def _record(
-        self, event: EventName, fields: dict[str, Value], *, seq: int | None = None
-    ) -> Record:
+    def _record(self, event: Event, **number: int) -> Record:
+        """Stamped; the addresses `local` and `remote` become laddr, lhost, lport and raddr, rhost,
+        rport. What is None or not finite is left out, floats are rounded to a thousandth."""
         record: Record = {"v": VERSION, "ts": rfc3339(self._clock())}
-        if seq is not None:
-            record["seq"] = seq
-        record |= {"run": self.run, "event": event.value}
+        record |= number | {"run": self.run, "event": NAMES[type(event)]}
         if self.node is not None:
             record["node"] = self.node
-        fields = _with_split_addresses(fields)
-        for name in sorted(fields, key=lambda name: _POSITION.get(name, len(_POSITION))):
-            if (value := _plain(fields[name])) is not None:
-                record[name] = value
+        for name, value in zip(event._fields, event, strict=True):
+            if name in _SIDES and isinstance(value, Address):
+                record |= address_fields(_SIDES[name], value)
+            elif (plain := _plain(value)) is not None:
+                record[name] = plain
         return record
 
     def _put(self, line: bytes) -> None:
@@ -204,22 +156,12 @@ def _line(record: Record) -> bytes:
     return _encode_json(record).encode("ascii") + b"\n"
 
 
-def _with_split_addresses(fields: dict[str, Value]) -> dict[str, Value]:
-    split: dict[str, Value] = {}
-    for name, value in fields.items():
-        if name in _ENDS and isinstance(value, Address):
-            split |= address_fields(_ENDS[name], value)
-        else:
-            split[name] = value
-    return split
-
-
-def _plain(value: Value) -> object:
+def _plain(value: object) -> object:
     """A value as JSON knows it; None where there is nothing to tell."""
     if isinstance(value, Address):
         return str(value)
     if isinstance(value, str):
-        return _utf8(value)
+        return valid_text(value)
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None
     if isinstance(value, list | tuple):
@@ -227,7 +169,7 @@ def _plain(value: Value) -> object:
     return value
 
 
-def _utf8(text: str) -> str:
+def valid_text(text: str) -> str:
     """Text without lone surrogates (paths and arguments may have them): parsers reject those."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 

@@ -1,4 +1,4 @@
-"""netpunch.node.status: a socket that answers whoever asks, and never waits for them."""
+"""netpunch.output.status_socket: a socket that answers whoever asks, and never waits for them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from netpunch.errors import OutputError
-from netpunch.node import status as status_module
-from netpunch.node.status import MAX_CLIENTS, StatusServer, prepare_folder
+from netpunch.output import status_socket as status_module
+from netpunch.output.status_socket import MAX_CLIENTS, StatusServer, prepare_folder
 from tests.node.children import Run, on_both_loops
 
 ANSWER = b'{"pairs":[]}\n'

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from netpunch import errors
 from netpunch.address import Address
-from netpunch.config import SiteError
 from netpunch.core.events import (
     AuthRejected,
     Event,
@@ -16,12 +13,9 @@ from netpunch.core.events import (
     Registered,
     RoleConflict,
 )
-from netpunch.errors import MissingFileError, NetpunchError, PunchError, UsageError
 from netpunch.net.driver import Datagram
 from netpunch.node import control_reports as control_reports_module
 from netpunch.node.control_reports import ControlReports
-from netpunch.node.reporter import reason_of
-from netpunch.template import TemplateError
 from tests.node.children import Run, on_both_loops
 from tests.node.told import Told
 
@@ -47,7 +41,7 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         Expired("p", "a", removed=True),
         "control.expired",
         P_A | {"reason": "removed"},
-        ["control vps: p a is not served any more"],
+        ["control vps: p a is no longer served"],
     ),
     (
         RoleConflict("p", "a", (HERE, THERE)),
@@ -143,39 +137,3 @@ def test_datagrams() -> None:
         "control": "vps",
     }
     assert told.said == []
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (errors.NotLinkedError("x", "blocked"), "blocked"),
-        (errors.ControlUnreachableError("x", "no_control"), "no_control"),
-        (errors.PortInUseError("x"), "port_in_use"),
-        (errors.ResourcesError("x"), "resources"),
-        (errors.NetworkNotReadyError("x"), "network_not_ready"),
-        (errors.OutputError("x"), "output"),
-        (errors.HookError("x"), "hook"),
-        (errors.PermissionsError("x"), "permissions"),
-        (SiteError(()), "configuration"),
-        (TemplateError("x", 0), "configuration"),
-        (errors.NetpunchError("x"), "bug"),
-    ],
-)
-def test_the_reason_of_an_error(error: errors.NetpunchError, reason: str) -> None:
-    assert reason_of(error) == reason
-
-
-def subclasses(kind: type[NetpunchError]) -> Iterator[type[NetpunchError]]:
-    yield kind
-    for each in kind.__subclasses__():
-        yield from subclasses(each)
-
-
-def test_no_error_that_an_end_can_meet_is_called_a_bug() -> None:
-    """Usage and missing files belong to the command line: nothing runs then."""
-    elsewhere = {NetpunchError, UsageError, MissingFileError}
-    for kind in set(subclasses(NetpunchError)) - elsewhere:
-        error = kind.__new__(kind)
-        if isinstance(error, PunchError):
-            error.reason = "blocked"
-        assert reason_of(error) != "bug", kind

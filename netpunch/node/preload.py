@@ -1,0 +1,32 @@
+"""Imports modules that an end needs only after its first datagram, which leaves sooner without
+them; or once its check has passed, when there may be no datagram for long."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable
+
+from netpunch.errors import ResourcesError, lacks_told
+
+PAUSE = 0.02
+"""Seconds after the first datagram: the answer of a control nearby comes before."""
+
+MODULES = (
+    "netpunch.core.traversal.escalation",
+    "netpunch.net.routes",
+    "netpunch.net.standby",
+    "netpunch.node.publish",
+)
+
+
+def preload(on_lack: Callable[[ResourcesError], None] | None = None) -> None:
+    """Imports ahead of need: then there may be little time, and no descriptor left to open the
+    files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed."""
+    try:
+        for name in MODULES:
+            with contextlib.suppress(ImportError), lacks_told():
+                importlib.import_module(name)
+    except ResourcesError as error:
+        if on_lack is not None:
+            on_lack(error)

@@ -1,0 +1,400 @@
+"""Every event that a run reports, as a value: JSON lines, hooks and the status read its fields.
+
+A field's place here is its place in the JSON line; there `local` and `remote` become three fields
+each (`laddr`, `lhost`, `lport`), and None is left out. docs/events.md is generated from this file
+(`python -m tests.docs`).
+"""
+
+# No `from __future__ import annotations`: see core/events.py.
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+from netpunch.address import Address
+
+PairName = str
+"""Name of the pair."""
+End = str
+"""`a` or `b`."""
+ControlName = str
+"""Name of the control."""
+Sentence = str
+"""What is wrong and what to do, for people."""
+ReasonName = str
+"""A [reason](#reasons)."""
+
+NAMES: dict[type, str] = {}
+"""What each type is called in JSON."""
+
+T = TypeVar("T")
+
+
+def event(name: str) -> Callable[[type[T]], type[T]]:
+    """Gives a type of event its name in JSON."""
+
+    def register(kind: type[T]) -> type[T]:
+        NAMES[kind] = name
+        return kind
+
+    return register
+
+
+# A process.
+
+
+@event("run.start")
+class RunStart(NamedTuple):
+    """The process begins."""
+
+    file: str
+    """The site file, as the command line names it."""
+    pid: int
+    """Process ID."""
+
+
+@event("run.ready")
+class RunReady(NamedTuple):
+    """Controls listen, and ends have bound their ports, unless their check or `before` still
+    runs."""
+
+
+@event("run.reload")
+class RunReload(NamedTuple):
+    """The site file was read again (SIGHUP)."""
+
+    changed: Sequence[str] | None
+    """Ends and controls that were restarted with new settings. Absent if there are none."""
+    reason: Literal["done", "invalid"]
+    """`done`, or `invalid`: the running configuration is kept."""
+    err: Sentence | None = None
+    """What is wrong with the file. Absent unless `invalid`."""
+    started: Sequence[str] | None = None
+    """Ends and controls that are new. Absent if there are none."""
+    stopped: Sequence[str] | None = None
+    """Ends and controls that are gone. Absent if there are none."""
+
+
+@event("run.stop")
+class RunStop(NamedTuple):
+    """The process ends."""
+
+    reason: str
+    """The signal's name, or `done`: nothing is left to do."""
+    exit_code: int
+    """The process's exit code."""
+
+
+# An end.
+
+
+@event("pair.waiting")
+class PairWaiting(NamedTuple):
+    """The end waits for control or for its partner. Repeated after 15 s, 60 s and then every
+    5 minutes."""
+
+    pair: PairName
+    end: End
+    reason: ReasonName
+    err: Sentence | None = None
+    """What to look at. Absent if there is nothing to add."""
+    observed: Address | None = None
+    """This end's address as control sees it. Absent while unknown, and in repetitions."""
+    waited_s: float | None = None
+    """Seconds that it has waited. Absent the first time."""
+
+
+@event("pair.seen_inside")
+class PairSeenInside(NamedTuple):
+    """A control with a public address sees this end at a private one."""
+
+    pair: PairName
+    end: End
+    observed: Address
+    """This end's address as that control sees it."""
+    control: str
+    """Address of the control."""
+
+
+@event("pair.mapped")
+class PairMapped(NamedTuple):
+    """A gateway was asked for a port mapping (`candidates: [mapped, ...]`)."""
+
+    pair: PairName
+    end: End
+    err: Sentence | None
+    """Why partners elsewhere cannot use the mapping. Absent if they can."""
+    external: Address | None
+    """The address that the gateway forwards to this end. Absent if it grants none."""
+
+
+@event("pair.introduced")
+class PairIntroduced(NamedTuple):
+    """Control has introduced the partner: punching begins."""
+
+    pair: PairName
+    end: End
+    remote: Address
+    """The partner's address as control sees it."""
+
+
+@event("pair.up")
+class PairUp(NamedTuple):
+    """The path is agreed. The port is freed some 40 ms later (classic: 1.2 s); then files are
+    written and `up` runs."""
+
+    pair: PairName
+    end: End
+    local: Address
+    """This end's side of the path."""
+    remote: Address
+    """The partner's side of the path."""
+    path: str
+    """Kind of candidate: `host`, `ipv6`, `observed`, `predicted`, `spray` or `mapped`."""
+    rtt_ms: float | None
+    """Round trip in milliseconds. Absent if it was not measured."""
+    duration_s: float
+    """Seconds from the first datagram to the link."""
+    changed: bool
+    """Whether the env file said something else before; true without an env file."""
+    datagrams: int
+    """How many were sent to the partner."""
+
+
+@event("pair.alive")
+class PairAlive(NamedTuple):
+    """The check passes: an earlier link still works, nothing is done."""
+
+    pair: PairName
+    end: End
+
+
+@event("pair.down")
+class PairDown(NamedTuple):
+    """A link in `mode: keep` is lost; the end tries again."""
+
+    pair: PairName
+    end: End
+    reason: ReasonName
+    err: Sentence
+    """How it was lost."""
+
+
+@event("pair.failed")
+class PairFailed(NamedTuple):
+    """There is no link: an attempt failed, or the end cannot run or was stopped. Once more for the
+    same reason, the event has no details."""
+
+    pair: PairName
+    end: End
+    duration_s: float | None
+    """Seconds from the first datagram to the failure. Absent without an attempt."""
+    reason: ReasonName
+    err: Sentence | None = None
+    """What is wrong and what to do, for people. Absent if the end was stopped."""
+    nat: str | None = None
+    """Class of this end's NAT: `unknown`, `open`, `easy`, `hard_step` or `hard_random`.
+    Absent without an attempt."""
+    partner_nat: str | None = None
+    """Class of the partner's NAT. Absent without an attempt."""
+    datagrams: int | None = None
+    """How many were sent to the partner. Absent without an attempt."""
+    candidates: Sequence[str] | None = None
+    """Each address tried, with its kind and `sent=N received=N`, or `unsendable`: this host has no
+    way to it. Absent without an attempt."""
+
+
+# Hooks and files of an end.
+
+
+@event("hook.start")
+class HookStart(NamedTuple):
+    """A hook is started. Of a check only failures are reported, and that it passes again."""
+
+    pair: PairName
+    end: End
+    hook: str
+    """`before`, `up`, `down`, `fail` or `check`."""
+    argv: Sequence[str]
+    """The program and its arguments."""
+
+
+@event("hook.output")
+class HookOutput(NamedTuple):
+    """A hook, check or command has printed a line."""
+
+    pair: PairName
+    end: End
+    hook: str
+    """`before`, `up`, `down`, `fail`, `check` or `command`."""
+    stream: Literal["stdout", "stderr"]
+    """Where it was printed."""
+    text: str
+    """The line, with control characters escaped; longer ones are cut."""
+
+
+@event("hook.end")
+class HookEnd(NamedTuple):
+    """A hook or check has ended."""
+
+    pair: PairName
+    end: End
+    duration_s: float | None
+    """Seconds that it ran. Absent if `stopped`."""
+    err: Sentence | None
+    """What is wrong. Absent if it succeeded or was stopped."""
+    hook: str
+    """`before`, `up`, `down`, `fail` or `check`."""
+    outcome: str
+    """`done`; `retry`: it asks to be called later (exit status 75); `failed`; `stopped`: it was
+    terminated because its end was stopped."""
+    status: int | None = None
+    """Exit status. Absent if it was not started, or a signal ended it."""
+    signal: str | None = None
+    """Name of the signal that ended it. Absent if none did."""
+
+
+@event("env.written")
+class EnvWritten(NamedTuple):
+    """The env file and the rendered files of a link are written."""
+
+    pair: PairName
+    end: End
+    file: str
+    """Path of the env file."""
+
+
+# A control.
+
+
+@event("control.ready")
+class ControlReady(NamedTuple):
+    """A control listens."""
+
+    control: ControlName
+    addresses: Sequence[str]
+    """What it listens on."""
+
+
+@event("control.registered")
+class ControlRegistered(NamedTuple):
+    """An end is registered: newly, again, or from another host."""
+
+    pair: PairName
+    end: End
+    remote: Address
+    """The end's address as this control sees it."""
+    control: ControlName
+
+
+@event("control.expired")
+class ControlExpired(NamedTuple):
+    """An end is no longer registered."""
+
+    pair: PairName
+    end: End
+    reason: str
+    """`silent`, `left` or `removed`."""
+    control: ControlName
+
+
+@event("control.end_inside")
+class ControlEndInside(NamedTuple):
+    """An end comes from this control's own network, or from its gateway."""
+
+    pair: PairName
+    end: End
+    remote: Address
+    """The end's address as this control sees it."""
+    public: str | None
+    """The host that partners elsewhere are given instead. Absent while unknown."""
+    from_gateway: bool
+    """Whether the address is this host's own gateway: something there hides the sender."""
+    control: ControlName
+
+
+@event("control.failed")
+class ControlFailed(NamedTuple):
+    """A control cannot serve: not at all, or not one of its pairs."""
+
+    pair: PairName | None
+    """Name of the pair. Absent if it cannot serve at all."""
+    reason: ReasonName
+    err: Sentence
+    control: ControlName
+
+
+@event("auth.rejected")
+class AuthRejected(NamedTuple):
+    """Datagrams that do not authenticate: the first at once, then a sum per minute."""
+
+    pair: PairName | None
+    """Name of the pair. Absent unless `bad_mac`."""
+    remote: Address
+    """Sender of the last of them."""
+    reason: str
+    """`bad_mac`: the keys differ, or somebody tries to forge; `unknown_pair`; `malformed`: not a
+    netpunch datagram."""
+    control: ControlName
+    count: int  # type: ignore[assignment] # a tuple's method of that name is not missed
+    """How many."""
+
+
+@event("role.conflict")
+class RoleConflict(NamedTuple):
+    """Two machines announce the same end and displace each other."""
+
+    pair: PairName
+    end: End
+    control: ControlName
+    addresses: Sequence[Address]
+    """Both."""
+
+
+@event("datagram")
+class TracedDatagram(NamedTuple):
+    """A datagram, only with `--trace`."""
+
+    pair: PairName | None
+    """Name of the pair. Absent at a control."""
+    end: End | None
+    """`a` or `b`. Absent at a control."""
+    local: Address
+    """This side."""
+    remote: Address
+    """The other side."""
+    direction: Literal["sent", "received"]
+    """Which way it went."""
+    bytes: int
+    """Length of its payload."""
+    text: str
+    """What it says, without secrets."""
+    control: ControlName | None
+    """Name of the control. Absent at an end."""
+
+
+Event = (
+    RunStart
+    | RunReady
+    | RunReload
+    | RunStop
+    | PairWaiting
+    | PairSeenInside
+    | PairMapped
+    | PairIntroduced
+    | PairUp
+    | PairAlive
+    | PairDown
+    | PairFailed
+    | HookStart
+    | HookOutput
+    | HookEnd
+    | EnvWritten
+    | ControlReady
+    | ControlRegistered
+    | ControlExpired
+    | ControlEndInside
+    | ControlFailed
+    | AuthRejected
+    | RoleConflict
+    | TracedDatagram
+)
