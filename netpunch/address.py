@@ -1,7 +1,7 @@
-"""UDP addresses as plain values, and which of them may be pinged.
+"""UDP addresses as plain values, and which of them netpunch may send to.
 
 An `Address` is always canonical: the shortest form of the IP, IPv4-mapped IPv6 unwrapped, no
-scope. Equal tuples are equal addresses, so it compares and hashes like `(host, port)`.
+scope. So equal addresses are equal tuples; it compares and hashes like `(host, port)`.
 """
 
 import ipaddress
@@ -26,22 +26,22 @@ class Address(NamedTuple):
 def canonical_host(text: str) -> str:
     """The canonical form of an IP literal; a scope (`%eth0`) is cut off.
 
-    Raises ValueError when it is no IP literal."""
+    Raises ValueError if it is not an IP literal."""
     ip = ipaddress.ip_address(text.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return str(mapped or ip)
 
 
 def parse_address(text: str) -> Address:
-    """`192.0.2.1:5000` or `[2001:db8::1]:5000`, literals only, never looked up.
+    """`192.0.2.1:5000` or `[2001:db8::1]:5000`: literals only, names are not resolved.
 
     Raises ValueError."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"no IP:PORT: {text!r}")
+        raise ValueError(f"expected IP:PORT, got {text!r}")
     if (":" in host) != bracketed:
-        raise ValueError(f"an IPv6 address needs brackets, and only it: {text!r}")
+        raise ValueError(f"expected IPV4:PORT or [IPV6]:PORT, got {text!r}")
     return Address(canonical_host(host[1:-1] if bracketed else host), int(port))
 
 
@@ -51,8 +51,8 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private(host: str) -> bool:
-    """Whether a canonical host is one that nobody sees across the Internet: loopback, link-local,
-    private (RFC 1918), shared by a carrier's customers (RFC 6598) or unique local (RFC 4193)."""
+    """Whether a canonical host is not reachable across the Internet: loopback, link-local, private
+    (RFC 1918), shared by a carrier's customers (RFC 6598) or unique local (RFC 4193)."""
     if ":" in host:
         group = int(host.partition(":")[0] or "0", 16)
         return host == "::1" or group & 0xFE00 == 0xFC00 or group & 0xFFC0 == 0xFE80
@@ -67,17 +67,17 @@ def is_private(host: str) -> bool:
 
 
 def is_nat64(host: str) -> bool:
-    """Whether a canonical host is an IPv4 one behind the well-known prefix 64:ff9b::/96 (RFC 6052)
-    of translators. Only the last two groups differ from zero."""
+    """Whether a canonical host is an IPv4 address behind the NAT64 prefix 64:ff9b::/96 (RFC 6052).
+    Only its last two groups differ from zero."""
     return host.startswith("64:ff9b::")
 
 
 def is_pingable(address: Address, *, loopback: bool) -> bool:
-    """Whether an address that somebody else named may be sent to.
+    """Whether this end may send to an address that its control or partner named.
 
-    Never: port 0, unspecified, multicast, broadcast, link-local, and loopback unless `loopback`
-    (this end's control is on loopback itself). A hostile control or partner could otherwise aim
-    us, or a NAT64 translator, at services that trust their own host or link."""
+    Never to port 0, unspecified, multicast, broadcast and link-local addresses, and to loopback
+    only with `loopback` (this end's control is itself on loopback). Otherwise a hostile control or
+    partner could aim us, or a NAT64 translator, at services that trust their own host or link."""
     if address.port == 0:
         return False
     ip = ipaddress.ip_address(address.host)

@@ -1,5 +1,7 @@
-"""The error tree. A class's docstring says what the user should do; `exit_code` is what the
-process ends with (sysexits.h numbers where they fit), `reason` what events say."""
+"""Every error that netpunch raises on purpose: its exit code, and its `reason` in events.
+
+A class's docstring is written for the user: what happened and what to do about it. It is the text
+of an error that is raised without a message of its own."""
 
 from __future__ import annotations
 
@@ -10,24 +12,42 @@ from collections.abc import Iterator, Mapping
 
 from netpunch.reasons import Reason
 
+BUG_EXIT_CODE = 70
+EXIT_CODES = {
+    0: "success",
+    BUG_EXIT_CODE: "bug in netpunch",
+    78: "configuration error",
+    77: "permission denied",
+    73: "cannot write output",
+    1: "a hook failed",
+    69: "control unreachable",
+    75: "not linked, or port in use",
+    66: "no such file",
+    64: "usage error",
+}
+"""What the process can end with: sysexits.h numbers where they fit. When several things went
+wrong, it ends with the first that applies, in this order."""
+
 
 class NetpunchError(Exception):
-    """Base of everything netpunch raises on purpose. Catch this one to catch them all."""
+    """netpunch failed. All its other errors derive from this one: catch it to catch them all."""
 
-    exit_code = 70
+    exit_code = BUG_EXIT_CODE
     reason: str = Reason.BUG
+
+    def __str__(self) -> str:
+        return super().__str__() or " ".join((type(self).__doc__ or "").split())
 
 
 class UsageError(NetpunchError):
-    """The command line, or an argument of a call, is wrong. The message says what is expected; see
-    `netpunch COMMAND --help`."""
+    """An argument of the command or call is wrong. See `netpunch COMMAND --help`."""
 
     exit_code = 64
     reason = Reason.CONFIGURATION
 
 
 class MissingFileError(NetpunchError):
-    """A file that the command line or a caller names does not exist. Check its path."""
+    """A file named as an argument does not exist. Check its path."""
 
     exit_code = 66
     reason = Reason.CONFIGURATION
@@ -36,59 +56,59 @@ class MissingFileError(NetpunchError):
 class PunchError(NetpunchError):
     """The ends did not link. `reason` says why."""
 
-    def __init__(self, message: str, reason: str | None = None) -> None:
+    def __init__(self, message: str = "", reason: str | None = None) -> None:
         super().__init__(message)
         if reason is not None:
             self.reason = reason
 
 
 class ControlUnreachableError(PunchError):
-    """No control node answered. Check its address, its firewall (UDP), that it runs, and that
-    it has this pair's key: a wrong secret is met with silence."""
+    """No control answered. Check its address, that it runs, that its firewall lets UDP through,
+    and that it has this pair's key: a wrong secret gets no answer."""
 
     exit_code = 69
     reason = Reason.NO_CONTROL
 
 
 class OutputError(NetpunchError):
-    """Something could not be written. Check free space and permissions of its directory."""
+    """Output could not be written. Check the free space and the permissions of its directory."""
 
     exit_code = 73
     reason = Reason.OUTPUT
 
 
 class NotLinkedError(PunchError):
-    """The ends did not link before the deadline. The message says why; try again later."""
+    """The ends did not link before the deadline. Try again later."""
 
     exit_code = 75
 
 
 class PortInUseError(NetpunchError):
-    """Another process has the local port. Stop it (`ss -ulpn` shows it) or choose another."""
+    """Another process uses the local port. Stop it (`ss -ulpn` shows it) or choose another port."""
 
     exit_code = 75
     reason = Reason.PORT_IN_USE
 
 
 class NetworkNotReadyError(NetpunchError):
-    """An address or an interface is not there now: at boot, or while a link is down. If it never
-    will be, correct `local`, `listen` or `interface`; it is tried again later."""
+    """An address or interface does not exist now: at boot, or while a link is down. netpunch tries
+    again later; if it never will exist, correct `local`, `listen` or `interface`."""
 
     exit_code = 75
     reason = Reason.NETWORK_NOT_READY
 
 
 class ResourcesError(NetpunchError):
-    """The system has no descriptors, threads, processes or memory left for this process. Raise
-    the limit that the message names; what failed is tried again later."""
+    """The system is out of file descriptors, threads, processes or memory. Raise the limit;
+    netpunch tries again later."""
 
     exit_code = 75
     reason = Reason.RESOURCES
 
 
 class UnresolvedError(NetpunchError):
-    """A name has no address for now. Check its spelling and this host's DNS; it is tried again
-    later."""
+    """A host name has no address at the moment. Check its spelling and this host's DNS; netpunch
+    tries again later."""
 
     exit_code = 75
     reason = Reason.UNRESOLVED
@@ -102,14 +122,14 @@ class HookError(NetpunchError):
 
 
 class PermissionsError(NetpunchError):
-    """A file may not be read, or others may read a secret. `chmod 600` and `chown` it."""
+    """This user may not read a file, or others may read a secret. `chown` it, and `chmod 600`."""
 
     exit_code = 77
     reason = Reason.PERMISSIONS
 
 
 class ConfigurationError(NetpunchError):
-    """The configuration is wrong. The message names file, line, column and key."""
+    """The configuration is wrong. `netpunch check` shows where."""
 
     exit_code = 78
     reason = Reason.CONFIGURATION
@@ -125,47 +145,38 @@ _LACKS = {
     errno.ENOMEM: _MORE_MEMORY,
     errno.ENOBUFS: "the system's network buffers are used up",
 }
-"""What the system lacks when a call fails so, and what to do. EAGAIN means a lack only where a
-process is started: where a socket is read, it says that there is nothing to read."""
+"""What to do about each errno that means a lack of resources."""
 
 _LACKS_OF_PROCESSES = {**_LACKS, errno.EAGAIN: _MORE_TASKS}
+"""EAGAIN is a lack only where a process is started; on a socket it means: nothing to read."""
 
 _THREAD_REFUSED = "can't start new thread"
-"""What CPython says, as a mere RuntimeError, when pthread_create(3) fails."""
+"""CPython's RuntimeError when pthread_create(3) fails. It has no errno."""
 
 _MAPPING_REFUSED = "failed to map segment"
-"""What the dynamic loader says, without an errno, when an extension module finds no memory."""
-
-#: When several things went wrong, the process ends with the first of these that applies.
-EXIT_CODE_PRECEDENCE = (78, 77, 73, 1, 69, 75)
+"""The dynamic loader's ImportError when there is no memory for an extension module."""
 
 
 def combined_exit_code(codes: list[int]) -> int:
-    """The one exit code for several results: 0 if all are 0, a bug (70) before all else."""
-    failed = [code for code in codes if code != 0]
-    if not failed:
-        return 0
-    for code in EXIT_CODE_PRECEDENCE:
-        if code in failed and 70 not in failed:
-            return code
-    return 70 if 70 in failed else failed[0]
+    """The exit code for several results: 0 if all are 0, else the first in `EXIT_CODES`."""
+    order = list(EXIT_CODES)
+    return min(filter(None, codes), key=order.index, default=0)
 
 
 def bug_text(error: BaseException) -> str:
-    """What a bug raised, in a line for people. Not its repr: a UnicodeDecodeError shows all of
-    the bytes there, and they may be a secret."""
+    """One line about an unexpected exception. Not its repr: that of a UnicodeDecodeError has all
+    of the bytes, and they may be a secret."""
     return f"{type(error).__name__}: {error}"
 
 
 def lack_behind(
     error: BaseException, what: str = "", *, starting_process: bool = False
 ) -> ResourcesError | None:
-    """The lack of descriptors, threads, processes or memory that made `error` happen, or None.
+    """The lack of descriptors, threads, processes or memory that caused `error`, or None.
 
-    This is the one place that knows how such a lack shows itself: as an OSError, also of an
-    import; as an ImportError of an extension module; as a RuntimeError of a thread; as a
-    MemoryError; or behind an error that was raised because of one. `what` begins the message:
-    the file or address in question."""
+    Only this module knows the forms of such a lack: an OSError, also from an import; an
+    ImportError of an extension module; a RuntimeError from a thread; a MemoryError; any of these
+    as the cause of another error. `what` begins the message: the file or address in question."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -178,7 +189,7 @@ def lack_behind(
 
 @contextlib.contextmanager
 def lacks_told(what: str = "") -> Iterator[None]:
-    """Raises ResourcesError for whatever fails within for lack of resources (`lack_behind`)."""
+    """Turns each exception that a lack of resources caused (`lack_behind`) into ResourcesError."""
     try:
         yield
     except NetpunchError:
@@ -206,7 +217,7 @@ def _lack(error: BaseException, lacks: Mapping[int, str]) -> str | None:
 
 
 def _lack_of_import(message: str) -> str | None:
-    """The dynamic loader tells its errno only in words."""
+    """The dynamic loader gives the errno's text only."""
     for number, advice in _LACKS.items():
         if os.strerror(number) in message:
             return f"{os.strerror(number)}; {advice}"

@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class NamedFields(Protocol):
-    """A NamedTuple, of any kind."""
+    """Any NamedTuple."""
 
     @property
     def _fields(self) -> tuple[str, ...]: ...
 
 
 def redacted(value: NamedFields, *hidden: str) -> str:
-    """As a NamedTuple shows itself, without the fields that nobody is to see."""
+    """The usual repr of a NamedTuple, without the fields named in `hidden`."""
     names = (name for name in value._fields if name not in hidden)
     shown = ", ".join(f"{name}={getattr(value, name)!r}" for name in names)
     return f"{type(value).__name__}({shown})"

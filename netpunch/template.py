@@ -1,4 +1,4 @@
-"""Placeholders in texts: `{pair}`, `{raddr}` and so on; `{{` is a brace, `}}` too. Nothing else."""
+"""Placeholders in texts: `{pair}`, `{raddr}` and so on. `{{` and `}}` stand for braces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from netpunch.errors import ConfigurationError
 
 PATH_PLACEHOLDERS = frozenset({"pair", "end"})
-"""What is known before a link: paths must not depend on what a partner's address is."""
+"""Known before a link: paths must not depend on the partner's address."""
 
 ADDRESS_PLACEHOLDERS = frozenset({"laddr", "lhost", "lport", "raddr", "rhost", "rport"})
 ALL_PLACEHOLDERS = PATH_PLACEHOLDERS | ADDRESS_PLACEHOLDERS
@@ -23,7 +23,7 @@ _GO_FIELDS = {
     "RemoteIP": "rhost",
     "RemotePort": "rport",
 }
-"""The fields of the Go program's templates: someone who moves over still writes them."""
+"""The fields of the Go netpunch's templates, which its users still write."""
 
 _TOKEN = re.compile(
     r"(?<!\{)\{\{-?\s*\.(?P<go>" + "|".join(_GO_FIELDS) + r")\s*-?\}\}"
@@ -31,14 +31,14 @@ _TOKEN = re.compile(
     r"|\{(?P<name>[^{}\n]*)\}"
     r"|(?P<open>\{)"
 )
-"""A `}` without its `{` is no token: it stands for itself."""
+"""A `}` without a `{` is not a token: it stands for itself."""
 
 _LONGEST_GUESS = 20
-"""A name longer than this is a sentence in braces, not a placeholder misspelt."""
+"""Characters. A longer name is a sentence in braces, not a misspelt placeholder."""
 
 
 class TemplateError(ConfigurationError):
-    """A template names something unknown. `offset` is its place in the text, from 0."""
+    """A template has an unknown placeholder, at `offset` in its text, from 0."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class TemplateError(ConfigurationError):
 
 
 def validate(text: str, allowed: Collection[str] = ALL_PLACEHOLDERS) -> None:
-    """Raise TemplateError at the first thing that is no placeholder out of `allowed`."""
+    """Raise TemplateError for the first placeholder that is not in `allowed`."""
     for token in _TOKEN.finditer(text):
         _name(token, allowed)
 
@@ -69,27 +69,29 @@ def escape(text: str) -> str:
 
 
 def _name(token: re.Match[str], allowed: Collection[str]) -> str | None:
-    """The placeholder's name, None for a brace."""
+    """The placeholder's name; None for a brace."""
     name = token["name"]
     if token["brace"] is not None or name in allowed:
         return name
-    raise TemplateError(_complaint(token, allowed), token.start())
+    raise TemplateError(_problem(token, allowed), token.start())
 
 
-def _complaint(token: re.Match[str], allowed: Collection[str]) -> str:
+def _problem(token: re.Match[str], allowed: Collection[str]) -> str:
     if token["open"] is not None:
-        return "a `{` without a placeholder's name and `}`: write `{{` for a brace"
+        return "expected a placeholder's name and `}` after `{`; write `{{` for a brace"
     if token["go"] is not None:
-        return f"`{_shown(token[0])}` is the Go program's form: write {{{_GO_FIELDS[token['go']]}}}"
+        return (
+            f"`{_shown(token[0])}` is the Go netpunch's form; write {{{_GO_FIELDS[token['go']]}}}"
+        )
     name = token["name"]
     if name in ALL_PLACEHOLDERS:
-        return f"{{{name}}} is not known here, where there is no link yet: {_choices(allowed)}"
+        return f"{{{name}}} has no value before a link: {_choices(allowed)}"
     guess = _guess(name, allowed)
-    return f"{{{_shown(name[:_LONGEST_GUESS])}}} is no placeholder{guess}: {_choices(allowed)}"
+    return f"unknown placeholder {{{_shown(name[:_LONGEST_GUESS])}}}{guess}: {_choices(allowed)}"
 
 
 def _shown(text: str) -> str:
-    """As a terminal may get it: escaped as in Python where it has to be."""
+    """Escaped as in Python: nothing that steers a terminal."""
     return repr(text)[1:-1]
 
 
@@ -100,7 +102,7 @@ def _choices(allowed: Collection[str]) -> str:
 
 
 def _guess(name: str, allowed: Collection[str]) -> str:
-    from difflib import get_close_matches  # only needed once something is wrong
+    from difflib import get_close_matches  # only a mistake pays for it
 
     matches = get_close_matches(name.strip().lower()[:_LONGEST_GUESS], sorted(allowed), 1)
     return f" (did you mean {{{matches[0]}}}?)" if matches else ""

@@ -1,4 +1,4 @@
-"""Which of this host's interfaces are tunnels of VPNs, as Linux's sysfs tells; elsewhere none."""
+"""Which of this host's interfaces are VPN tunnels, according to Linux's sysfs; elsewhere none."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from pathlib import Path
 
 INTERFACES = Path("/sys/class/net")
 IFF_TUN = 0x0001
-"""Of linux/if_tun.h: packets, as VPNs use. With frames (a tap) it may be a container's uplink."""
+"""linux/if_tun.h: a device for packets, as VPNs use. One for frames (tap) may be the uplink of a
+container."""
 TUNNEL_TYPES = ("wireguard", "ovpn", "ovpn-dco")
-"""The DEVTYPE of interfaces that the kernel's own VPNs have."""
+"""DEVTYPE of the interfaces of the kernel's own VPNs."""
 
 
 def is_tunnel(interface: str) -> bool:
-    """Whether it is a VPN's: WireGuard's, OpenVPN's or any tun device."""
+    """Whether the interface is WireGuard's, OpenVPN's or any tun device."""
     directory = INTERFACES / interface
     try:
         return bool(int((directory / "tun_flags").read_text("ascii"), 16) & IFF_TUN)
     except (OSError, ValueError):
-        pass  # it is none of the tun driver's
+        pass  # not a device of the tun driver
     try:
         described = (directory / "uevent").read_text("ascii").splitlines()
     except (OSError, ValueError):
@@ -26,7 +27,7 @@ def is_tunnel(interface: str) -> bool:
 
 
 def has_tunnel() -> bool:
-    """Whether this host has a tunnel at all."""
+    """Whether this host has any tunnel."""
     try:
         names = [each.name for each in INTERFACES.iterdir()]
     except OSError:

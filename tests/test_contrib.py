@@ -329,7 +329,7 @@ def test_a_file_with_anything_else_in_it_is_refused(env_file: Path, line: str) -
         file.write(line + "\n")
     done = apply(env_file, "touch", str(env_file.parent / "done"))
     assert done.returncode == ConfigurationError.exit_code
-    assert "has lines that netpunch doesn't write" in done.stderr
+    assert "expected lines NETPUNCH_NAME=VALUE only" in done.stderr
     assert not (env_file.parent / "done").exists()
 
 
@@ -358,7 +358,7 @@ def test_a_link_to_a_secret_tells_nothing_of_it(env_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"), [("", "is empty"), ("NETPUNCH_A=" + 4096 * "x", "is too long")]
+    ("content", "complaint"), [("", "the file is empty"), ("NETPUNCH_A=" + 4096 * "x", "expected at most 4096 bytes")]
 )
 def test_a_file_of_the_wrong_size_is_refused(env_file: Path, content: str, complaint: str) -> None:
     env_file.write_text(content)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netpunch import errors
 from netpunch.config import SiteError
 from netpunch.errors import (
-    EXIT_CODE_PRECEDENCE,
+    EXIT_CODES,
     ControlUnreachableError,
     NetpunchError,
     NotLinkedError,
@@ -106,9 +106,13 @@ def test_no_failure_is_lost(codes: list[int]) -> None:
     assert (combined == 0) is (set(codes) == {0})
 
 
-def test_the_precedence_names_each_code_once() -> None:
-    assert len(set(EXIT_CODE_PRECEDENCE)) == len(EXIT_CODE_PRECEDENCE)
-    assert set(EXIT_CODE_PRECEDENCE) < DOCUMENTED
+def test_the_table_describes_the_documented_exit_codes_and_no_other() -> None:
+    assert set(EXIT_CODES) == DOCUMENTED
+
+
+def test_an_error_without_a_message_says_what_its_docstring_says() -> None:
+    assert str(ControlUnreachableError()).startswith("No control answered. Check its address,")
+    assert "\n" not in str(ControlUnreachableError())
 
 
 def test_a_bug_in_a_line() -> None:

@@ -1,9 +1,10 @@
-"""The command line: arguments in, exit code out; nothing else of netpunch knows about argv.
+"""The command line: arguments in, exit code out. Nothing else in netpunch reads argv.
 
-A command is a module of this package with `parse(prog, arguments)`, which gives a namespace or
-raises UsageError, and `execute(options)`, which gives the exit code or raises NetpunchError. It
-is imported only when it is chosen, and imports what it needs only when it is executed: `--help`
-and `check` are run in loops and by completion, so they must not pay for asyncio or cryptography.
+A command is a module of this package and a line in `COMMANDS`. The module has
+`parse(prog, arguments)`, which returns a namespace or raises UsageError, and `execute(options)`,
+which returns the exit code or raises NetpunchError. It is imported only when it is chosen, and
+imports what it needs only when it is executed: `--help` and `check` run in loops and in shell
+completion, so they must not pay for asyncio or cryptography.
 """
 
 import argparse
@@ -12,34 +13,40 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from netpunch._version import __version__
-from netpunch.cli import go_flags
-from netpunch.cli.console import ReaderGoneError, put_line, tell
-from netpunch.cli.descriptors import open_standard_descriptors
-from netpunch.cli.parser import EXIT_CODES, Parser
-from netpunch.errors import NetpunchError, UsageError, bug_text, lack_behind
+from netpunch.cli.arguments import Parser, refuse_go_flags
+from netpunch.cli.streams import ReaderGoneError, open_standard_descriptors, write_error
+from netpunch.errors import BUG_EXIT_CODE, NetpunchError, UsageError, bug_text, lack_behind
 
 PROGRAM = "netpunch"
-EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as shells report it."""
 
 COMMANDS = {
-    "run": "run this node's part of a site file: control, ends or both",
-    "check": "validate site files without touching the network",
-    "key": "make a pair's key, control's key for it, or a fingerprint",
-    "control": "a control node without a site file",
-    "peer": "one end without a site file: link once and print the addresses",
-    "status": "show every pair of the running process",
+    "run": "run this node's part of a site file: its control, its ends, or both",
+    "check": "validate site files and show what is in effect",
+    "key": "create a pair's key, derive the one for control, compare keys",
+    "status": "show the state of every pair of the running processes",
+    "control": "run a control node without a site file",
+    "peer": "link one end once, without a site file, and print the addresses",
     "version": "print the version",
 }
+DESCRIPTION = """\
+Links pairs of hosts behind NATs by UDP hole punching. The two ends of a pair
+register with a control node on a public address, which introduces them to each
+other; then they open a direct path, for WireGuard, OpenVPN or any other UDP
+program. A site file describes control and all pairs; every host runs its part.
+"""
 EXAMPLES = """\
 examples:
-  netpunch check site.yaml
-  netpunch run site.yaml
-  netpunch key new -o home-office.key
+  netpunch key new -o home-office.key        create the key of pair home-office
+  netpunch check site.yaml                   find mistakes in a site file
+  netpunch run site.yaml                     run this host's part of it
+  netpunch status                            show which pairs are linked
+
+Without a site file, the secret in file F:
   netpunch control --secret-file F --local :7777
   netpunch peer a --secret-file F --local :5000 --remote HOST:7777
+  netpunch peer b --secret-file F --local :5000 --remote HOST:7777
 """
 
 
@@ -51,7 +58,7 @@ class CommandModule(Protocol):
 
 
 class CommandLine(NamedTuple):
-    """Arguments cut at the command: options of the program, the command, what belongs to it."""
+    """The arguments, split at the command: the program's options, the command, the command's."""
 
     options: list[str]
     command: str | None
@@ -61,17 +68,17 @@ class CommandLine(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (default: this process's) and return its exit code."""
     open_standard_descriptors()  # before anything else is opened
-    line = cut(list(sys.argv[1:] if argv is None else argv))
+    line = split(list(sys.argv[1:] if argv is None else argv))
     prog = f"{PROGRAM} {line.command}" if line.command in COMMANDS else PROGRAM
     try:
-        return carry_out(line, prog)
+        return run_command(line, prog)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return INTERRUPTED_EXIT_CODE
     except SystemExit as exit_request:  # argparse, after it has printed a help text
-        return exit_request.code if isinstance(exit_request.code, int) else EXIT_BUG
+        return exit_request.code if isinstance(exit_request.code, int) else BUG_EXIT_CODE
 
 
-def cut(argv: list[str]) -> CommandLine:
+def split(argv: list[str]) -> CommandLine:
     """The command is the first word: no option before it takes a value."""
     for index, word in enumerate(argv):
         if not word.startswith("-"):
@@ -79,13 +86,13 @@ def cut(argv: list[str]) -> CommandLine:
     return CommandLine(argv, None, [])
 
 
-def carry_out(line: CommandLine, prog: str) -> int:
-    """Parse, execute, and turn whatever is raised into a message and an exit code."""
+def run_command(line: CommandLine, prog: str) -> int:
+    """Parse, execute, and turn each exception into a message and an exit code."""
     debug = "--debug" in line.options
     try:
-        go_flags.refuse(line.options, line.arguments)
-        if line.options:
-            top_level_parser().parse_args(line.options)
+        refuse_go_flags(line.options, line.arguments)
+        if line.options and top_level_parser().parse_args(line.options).version:
+            line = CommandLine([], "version", [])
         if line.command is None:
             raise UsageError(f"a command is missing; see `{PROGRAM} --help`")
         module = load(line.command)
@@ -96,48 +103,39 @@ def carry_out(line: CommandLine, prog: str) -> int:
         return error.exit_code
     except NetpunchError as error:
         show_traceback(debug)
-        tell(error_text(prog, error))
+        write_error(error_text(prog, error))
         return error.exit_code
     except Exception as error:
         show_traceback(debug)
         if lack := lack_behind(error):
-            tell(error_text(prog, lack))
+            write_error(error_text(prog, lack))
             return lack.exit_code
-        tell(f"{prog}: bug: {bug_text(error)}, please report; --debug shows the traceback")
-        return EXIT_BUG
+        write_error(f"{prog}: bug: {bug_text(error)}, please report; --debug shows the traceback")
+        return BUG_EXIT_CODE
 
 
 def top_level_parser() -> Parser:
     listing = "\n".join(f"  {name:9} {summary}" for name, summary in COMMANDS.items())
-    parser = Parser(
-        PROGRAM,
-        "UDP hole punching between hosts behind NATs.\n\n"
-        f"commands (`{PROGRAM} COMMAND --help` tells more):\n{listing}",
-        f"{EXAMPLES}\n{EXIT_CODES}",
-    )
+    commands = f"commands (`{PROGRAM} COMMAND --help` explains one):\n{listing}"
+    parser = Parser(PROGRAM, f"{DESCRIPTION}\n{commands}", EXAMPLES)
     parser.usage = f"{PROGRAM} [--debug] COMMAND ..."
-    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version")
+    parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 
 
-class PrintVersion(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        put_line(f"{PROGRAM} {__version__}")
-        parser.exit()
-
-
 def load(command: str) -> CommandModule:
+    """Raises UsageError for an unknown command."""
     if command in COMMANDS:
         return cast(CommandModule, importlib.import_module(f"{__name__}.{command}"))
     from difflib import get_close_matches  # only a mistake pays for it
 
     likely = get_close_matches(command, COMMANDS, n=1)
     advice = f"did you mean `{likely[0]}`?" if likely else f"see `{PROGRAM} --help`"
-    raise UsageError(f"no command {command!r}; {advice}")
+    raise UsageError(f"unknown command {command!r}; {advice}")
 
 
 def error_text(prog: str, error: NetpunchError) -> str:
-    """A report of several lines already says where each thing is; one line gets our name."""
+    """A report of several lines already says where each problem is; a single line gets `prog`."""
     text = str(error)
     return text if "\n" in text else f"{prog}: {text}"
 
@@ -146,4 +144,4 @@ def show_traceback(debug: bool) -> None:
     if debug:
         from traceback import format_exc
 
-        tell(format_exc().rstrip())
+        write_error(format_exc().rstrip())

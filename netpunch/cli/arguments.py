@@ -1,39 +1,153 @@
-"""Values on the command line: the texts of site files, with the complaints that argparse shows."""
+"""Reads command lines: argparse that raises UsageError, the types of arguments, and the flags of
+the Go netpunch, which are refused with a hint."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from netpunch.config import values
+from netpunch.cli.streams import write_output
+from netpunch.errors import EXIT_CODES, UsageError
+
+if TYPE_CHECKING:
+    from netpunch.config.model import HostPort
 
 T = TypeVar("T")
 
-
-def argument_type(parse: Callable[[str], T], example: str) -> Callable[[str], T]:
-    """`parse`, which raises ValueError with what follows a wrong text, for `add_argument`."""
-
-    def checked(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} {error}: give {example}") from None
-
-    return checked
+HELP_WIDTH = 79
+"""Columns: fits the narrowest common terminal. argparse would import shutil to ask the terminal
+for its size, which takes as long as all the rest of `--help`."""
+HELP_COLUMN = 24
 
 
-def _pair_name(text: str) -> str:
-    if not values.PAIR_NAME.fullmatch(text):
-        raise ValueError("is no name of a pair")
-    return text
+def with_exit_codes(epilog: str) -> str:
+    """The end of a help text, with the table of exit codes below it."""
+    codes = [f"{code:<3}{meaning:29}" for code, meaning in sorted(EXIT_CODES.items())]
+    rows = (len(codes) + 1) // 2
+    table = ("  " + "".join(codes[row::rows]).rstrip() for row in range(rows))
+    return "\n".join([epilog, "exit codes:", *table])
 
 
-pair_name = argument_type(_pair_name, "up to 32 of a-z, 0-9 and -, such as home-office")
-local_address = argument_type(
-    values.host_port, "192.0.2.1:5000, :5000 for all addresses, :0 for any port"
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=HELP_COLUMN, width=HELP_WIDTH)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would exit with 2; `--debug` is known everywhere."""
+
+    def __init__(self, prog: str, description: str, epilog: str = "", **of_subparsers: Any) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog and with_exit_codes(epilog),
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,  # a new option must not change what an old script means
+            **of_subparsers,
+        )
+        self.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,  # so that a subcommand does not reset what came before it
+            help="show tracebacks of errors",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - argparse passes none
+        """To standard output, flushed, so that `--help | head` ends quietly."""
+        write_output(self.format_help())
+
+
+# Types for `add_argument`. `netpunch.config` is imported only to read a value.
+
+
+def pair_name(text: str) -> str:
+    from netpunch.config.values import PAIR_NAME
+
+    if PAIR_NAME.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"invalid pair name {text!r}: up to 32 of a-z, 0-9 and '-', not starting with '-'"
+    )
+
+
+def local_address(text: str) -> HostPort:
+    from netpunch.config import values
+
+    return _read(values.host_port, text, "192.0.2.1:5000, :5000 for all addresses, :0 for any port")
+
+
+def control_address(text: str) -> HostPort:
+    from netpunch.config import values
+
+    example = "control's public address, such as 192.0.2.1:7777"
+    return _read(values.reachable_host_port, text, example)
+
+
+def duration(text: str) -> float:
+    from netpunch.config import values
+
+    return _read(values.duration, text, "a number and its unit, such as 90s or 5m")
+
+
+def _read(reader: Callable[[str], T], text: str, example: str) -> T:
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}: give {example}") from None
+
+
+# The Go netpunch.
+
+VISIBLE_TO_OTHERS = (
+    "a secret as an argument is visible to everyone on this host: "
+    "put it into a file of mode 0600 and give --secret-file FILE"
 )
-control_address = argument_type(
-    values.reachable_host_port, "control's public address, such as 192.0.2.1:7777"
+NAME_A_COMMAND = (
+    "name a command: `netpunch control --secret-file F --local :7777` or "
+    "`netpunch peer a --secret-file F --local :5000 --remote HOST:7777`"
 )
-duration = argument_type(values.duration, "a number and its unit, such as 90s or 5m")
+GO_FLAGS = {
+    "peer": "use `netpunch peer SLOT ...`",
+    "secret-file": "use --secret-file FILE",
+    "local": "use --local ADDRESS:PORT",
+    "remote": "use --remote HOST:PORT",
+    "template": "use --template TEXT, with {rhost} for {{.RemoteIP}} and so on",
+    "template-file": "use --template-file FILE, with {rhost} for {{.RemoteIP}} and so on",
+    "silent": "use --silent",
+    "raw-logging": "use --raw-logging",
+    "version": "use --version",
+}
+PROGRAM_FOLLOWS = "--command"
+"""The words after it belong to another program."""
+
+
+class Flag(NamedTuple):
+    """A flag as written; both are empty for a word that is none."""
+
+    dashes: str
+    name: str
+
+
+def refuse_go_flags(options: list[str], arguments: list[str]) -> None:
+    """Raise UsageError if `options`, the words before the command, or its `arguments` are written
+    as for the Go netpunch. The message repeats no value: it may be the secret."""
+    if PROGRAM_FOLLOWS in arguments:
+        arguments = arguments[: arguments.index(PROGRAM_FOLLOWS)]
+    flags = [_flag(word) for word in (*options, *arguments)]
+    if any(flag.name == "secret" for flag in flags):
+        raise UsageError(VISIBLE_TO_OTHERS)
+    if any(_flag(word).name in GO_FLAGS.keys() - {"version"} for word in options):
+        raise UsageError(NAME_A_COMMAND)
+    for dashes, name in flags:
+        if name in GO_FLAGS and (dashes == "-" or name == "peer"):
+            raise UsageError(f"{dashes}{name} is a flag of the Go netpunch: {GO_FLAGS[name]}")
+
+
+def _flag(word: str) -> Flag:
+    name = word.lstrip("-")
+    dashes = word[: len(word) - len(name)]
+    return Flag(dashes, name.partition("=")[0]) if dashes else Flag("", "")

@@ -1,38 +1,44 @@
-"""`netpunch check FILE...`: validates without asking any control."""
+"""`netpunch check FILE...`: validates site files without contacting any control."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netpunch.cli.console import put_line, tell
-from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.cli.arguments import Parser
+from netpunch.cli.streams import write_error, write_line
 from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_code
 
 if TYPE_CHECKING:
-    from netpunch.config.model import End, Pair, Part, Site
+    from netpunch.address import Address
+    from netpunch.config.model import Control, End, HostPort, Pair, Part, Site
     from netpunch.config.problems import Problem
     from netpunch.config.secrets import Role
 
 DESCRIPTION = """\
-Validate site files without asking any control: every error at once, each with
-its file, line and column. Only the secrets that this node needs are opened; of
-those, a `credential` only in its systemd service or with --credentials. Warn if
-the route to a control leads into a VPN's tunnel of this host.
+Validate site files, without contacting any control: report all errors at once,
+each with its file, line and column. Warn about addresses and interfaces that
+this host does not have, and about routes to a control that lead into a VPN.
+
+Only this node's secrets are read; a `credential` among them only within its
+systemd service, or with --credentials.
 """
-EPILOG = f"""\
+EPILOG = """\
 examples:
   netpunch check site.yaml
   netpunch check site.yaml --node office --show
   netpunch check --credentials /etc/netpunch/keys /etc/netpunch/site.yaml
-
-{EXIT_CODES}"""
+"""
 
 MAX_NAMES = 5
-"""Of credentials in one line: enough to recognise them."""
+"""Credentials named in one warning: enough to recognise them."""
+
+LOOKUP_SECONDS = 2.0
+"""For a control's name, on a host with a tunnel: if it is not resolved by then, its route is not
+checked."""
 
 SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
@@ -41,9 +47,14 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     add = parser.add_argument
     add("files", metavar="FILE", nargs="+", help="a site file")
-    add("--show", action="store_true", help="print what is in effect, secrets redacted")
-    add("--node", metavar="N", help="check as node N would run it")
-    add("--credentials", metavar="DIR", type=Path, help="the folder in the unit's LoadCredential=")
+    add("--show", action="store_true", help="print the configuration in effect, without secrets")
+    add("--node", metavar="N", help="check what node N would run")
+    add(
+        "--credentials",
+        metavar="DIR",
+        type=Path,
+        help="the folder that the unit's LoadCredential= names",
+    )
     return parser.parse_args(arguments)
 
 
@@ -52,31 +63,30 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def check(file: str, options: argparse.Namespace) -> int:
-    """One file; whatever is wrong with it goes to standard error. Returns its exit code."""
+    """Check one file and write its errors to standard error. Returns its exit code."""
     from netpunch.config import load
 
     try:
         site = load(Path(file))
         for warning in site.warnings:
-            tell(warning)
+            write_error(warning)
         part = select_part(site, options.node)
         code = check_secrets(site, part, options.credentials)
     except NetpunchError as error:
-        tell(str(error))
+        write_error(str(error))
         return error.exit_code
     if code == 0:
-        from netpunch.cli.check_routes import route_warnings
         from netpunch.config.problems import gathered
         from netpunch.config.unused import unused_links
 
-        for warning in (*gathered(unused_links(site, part.ends)), *route_warnings(site, part)):
-            tell(warning)
+        for warning in (*gathered(unused_links(site, part.ends)), *host_warnings(site, part)):
+            write_error(warning)
         report(site, part, show=options.show)
     return code
 
 
 def select_part(site: Site, node: str | None) -> Part:
-    """Raises ConfigurationError if no part is for this node: the file as such is valid then."""
+    """Raises ConfigurationError if no part is for this node, though the file is valid."""
     from socket import gethostname
 
     from netpunch.config import SiteError, select
@@ -90,18 +100,18 @@ def select_part(site: Site, node: str | None) -> Part:
 
 
 def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
-    """Open what this node needs and can be opened here, telling each complaint once: a control
-    and an end may share theirs. Returns the exit code."""
+    """Read the secrets that this node needs and that can be read here. Report each problem once:
+    a control and an end may share a secret. Returns the exit code."""
     from netpunch.config.problems import gathered
     from netpunch.config.secrets import read_secret
 
     warnings: list[Problem] = []
-    complaints: dict[str, int] = {}
-    not_opened: list[str] = []
+    problems: dict[str, int] = {}
+    unread: list[str] = []
     can_open_credentials = credentials or os.environ.get("CREDENTIALS_DIRECTORY")
     for owner, pair, role in secrets_needed(site, part):
         if owner.secret.kind == "credential" and not can_open_credentials:
-            not_opened.append(owner.secret.path)
+            unread.append(owner.secret.path)
             continue
         try:
             secret = read_secret(
@@ -115,15 +125,15 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
             )
             warnings += secret.warnings
         except NetpunchError as error:
-            complaints[str(error)] = error.exit_code
-    if not_opened:
-        tell(_not_opened(site, list(dict.fromkeys(not_opened))))
-    for complaint in (*gathered(warnings), *complaints):
-        tell(complaint)
-    return combined_exit_code(list(complaints.values()))
+            problems[str(error)] = error.exit_code
+    if unread:
+        write_error(_credentials_not_checked(site, list(dict.fromkeys(unread))))
+    for problem in (*gathered(warnings), *problems):
+        write_error(problem)
+    return combined_exit_code(list(problems.values()))
 
 
-def _not_opened(site: Site, names: list[str]) -> str:
+def _credentials_not_checked(site: Site, names: list[str]) -> str:
     shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     noun = count(len(names), "credential")
     return (
@@ -133,8 +143,8 @@ def _not_opened(site: Site, names: list[str]) -> str:
 
 
 def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Role]]:
-    """Whose secret, the pair's name and what for. A control next to an end of the same pair
-    takes the end's key."""
+    """Who needs a secret, the pair's name, and in which role. A control that shares its node with
+    an end of the same pair uses the end's key."""
     from netpunch.config import pairs_served
 
     own = {end.pair for end in part.ends}
@@ -145,15 +155,94 @@ def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Ro
             yield pair, pair.name, "end" if pair.name in own else "control"
 
 
+def host_warnings(site: Site, part: Part) -> Iterator[str]:
+    """A line for each thing in `part` that does not fit this host now."""
+    from netpunch.tunnels import has_tunnel
+
+    tunnelled = has_tunnel()
+    addresses = {control.name: control.address for control in site.controls}
+    for control in part.controls:
+        problems = _missing_addresses(*control.listen, *control.observe)
+        yield from _warnings(site, control, f"control {control.name}", problems)
+    for end in part.ends:
+        own = (end.local, end.forward.listen) if end.forward else (end.local,)
+        problems = [*_missing_addresses(*own), _missing_interface(end)]
+        if tunnelled:
+            problems += [_tunnel(end, addresses[name]) for name in end.controls]
+        yield from _warnings(site, end, f"pairs.{end.pair}.{end.end}", problems)
+
+
+def _warnings(site: Site, part: Control | End, key: str, problems: Iterable[str]) -> Iterator[str]:
+    line, column = part.position
+    return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in problems if each)
+
+
+def _missing_addresses(*local: HostPort) -> list[str]:
+    """Not an error: the address may appear later, as at boot, and `run` waits for it."""
+    hosts = dict.fromkeys(each.host for each in local if each.host)
+    return [
+        f"this host does not have the address {host} now: `ip address` shows those that it has"
+        for host in hosts
+        if _is_missing(host)
+    ]
+
+
+def _is_missing(host: str) -> bool:
+    import errno
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
+
+
+def _missing_interface(end: End) -> str:
+    import socket
+
+    try:
+        if end.interface:
+            socket.if_nametoindex(end.interface)
+    except OSError:
+        return f"this host has no interface {end.interface} now: `ip link` shows those that it has"
+    return ""
+
+
+def _tunnel(end: End, control: HostPort) -> str:
+    import asyncio  # few hosts have a tunnel and need it
+
+    from netpunch.net.routes import tunnel_towards
+    from netpunch.net.sockets import SocketOptions
+
+    options = SocketOptions(end.mark, end.interface)
+    return tunnel_towards(asyncio.run(_find(control)), port=end.local.port, options=options)
+
+
+async def _find(control: HostPort) -> list[Address]:
+    import asyncio
+
+    from netpunch.errors import ControlUnreachableError
+    from netpunch.net.resolve import resolve
+
+    try:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            return await resolve(control.host, control.port)
+    except (ControlUnreachableError, TimeoutError):
+        return []
+
+
 def report(site: Site, part: Part, *, show: bool) -> None:
-    """One line; with `show` a comment above the YAML, so that the output stays YAML."""
+    """Print one line; with `show` as a comment above the YAML, so that the output stays YAML."""
     summary = f"{site.path}: ok, {count(len(site.pairs), 'pair')}, {describe(part)}"
     if not show:
-        put_line(summary)
+        write_line(summary)
         return
     from netpunch.config.display import show as effective
 
-    put_line(f"---\n# {summary}\n{effective(part)}")
+    write_line(f"---\n# {summary}\n{effective(part)}")
 
 
 def describe(part: Part) -> str:

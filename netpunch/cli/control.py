@@ -6,31 +6,30 @@ import argparse
 from pathlib import Path
 
 from netpunch.cli import oneshot
-from netpunch.cli.arguments import local_address
-from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.cli.arguments import Parser, local_address
 
 DESCRIPTION = """\
-Introduce ends to each other, without a site file, until SIGINT or SIGTERM.
+Run a control node without a site file: introduce the ends of pairs to each
+other until SIGINT or SIGTERM.
 
-Classic: the secret is the file's bytes, a newline at their end included; it is
-for all pairs of letters, a-b to y-z. With --protocol v2 the file holds the key
-of one pair, or better the key for control that `netpunch key control` derives.
+With --protocol classic, the secret is the content of F, including a newline at
+its end. It is valid for all classic pairs: the letters a-b, c-d, ... y-z.
+With --protocol v2, F has the key of the one pair NAME: better the key that
+`netpunch key control` derives for control than the pair's own.
 """
-EPILOG = f"""\
+EPILOG = """\
 examples:
   netpunch control --secret-file classic.secret --local :7777
   netpunch control --protocol v2 --pair home-office \\
       --secret-file home-office.control.key --local :10001
-
-{EXIT_CODES}"""
+"""
 
 
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     parser.usage = f"{prog} --secret-file F --local ADDR:PORT [options]"
-    add = parser.add_argument
-    add("--secret-file", metavar="F", required=True, help="the secret, in a file of mode 0600")
-    add(
+    oneshot.add_secret(parser)
+    parser.add_argument(
         "--local",
         metavar="ADDR:PORT",
         required=True,
@@ -58,7 +57,6 @@ def execute(options: argparse.Namespace) -> int:
         classic[LETTERS] = secret
 
     from netpunch import serve_control
-    from netpunch.cli.stopping import until_stopped
     from netpunch.net.loop import run
 
     log = oneshot.open_log(options, secret)
@@ -70,6 +68,6 @@ def execute(options: argparse.Namespace) -> int:
         observer=log.observer,
         on_ready=log.listening,
     )
-    run(until_stopped(service))
+    run(oneshot.until_stopped(service))
     log.info("Shut down")
     return 0

@@ -1,4 +1,4 @@
-"""The log of `control` and `peer`: the lines of the Go netpunch, so that its readers know them.
+"""The log of `control` and `peer`, in the format of the Go netpunch.
 
 2022/04/02 17:40:24.725102 [25399] [info] write: "i|a|127.0.0.1:5000" -> 127.0.0.1:5001
 """
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from netpunch.address import Address
-from netpunch.cli.console import tell
+from netpunch.cli.streams import write_error
 from netpunch.core.events import (
     AuthRejected,
     Event,
@@ -42,7 +42,7 @@ EVENT_LINES: dict[type, tuple[str, Callable[[Any], str]]] = {
         ),
     ),
 }
-"""Level and text; events that the datagrams already show have no line."""
+"""Level and text. Events that the datagrams already show have no line."""
 
 PRINTABLE_ASCII = range(0x20, 0x7F)
 ESCAPES = {
@@ -56,17 +56,16 @@ ESCAPES = {
     0x22: r"\"",
     0x5C: r"\\",
 }
-"""Go's names for bytes; any other unprintable one is \\xNN."""
-
+"""Go's names for bytes. Any other unprintable byte is \\xNN."""
 
 SKIPPED = {
     Drop.MALFORMED: b"[message skipped, since it is too short]",
     Drop.BAD_MAC: b"[message skipped due to invalid signature]",
 }
-"""What the Go netpunch logs instead of a datagram that it drops."""
+"""The text that the Go netpunch logs for a datagram that it drops."""
 
 Content = Callable[[Datagram], bytes]
-"""What of a datagram is shown."""
+"""The part of a datagram to show."""
 
 
 def as_on_the_wire(datagram: Datagram) -> bytes:
@@ -86,8 +85,7 @@ def classic_payload(secret: bytes) -> Content:
 
 
 class ExchangeLog:
-    """Writes each datagram, and what came of it, to standard error. A peer's lines name its
-    `slot`."""
+    """Writes datagrams and events to standard error. The lines of a peer name its `slot`."""
 
     def __init__(self, content: Content, *, slot: str = "", silent: bool = False) -> None:
         self._content = content
@@ -96,7 +94,7 @@ class ExchangeLog:
 
     @property
     def observer(self) -> Observer | None:
-        """What to observe with; None spares the decoding of datagrams that nobody reads of."""
+        """The observer to pass on. None if silent: then no datagram is decoded for it."""
         return None if self._silent else self._observe
 
     def _observe(self, observation: Datagram | Event) -> None:
@@ -121,11 +119,11 @@ class ExchangeLog:
     def _write(self, level: str, text: str) -> None:
         if not self._silent:
             now = datetime.now().strftime("%Y/%m/%d %H:%M:%S.%f")
-            tell(f"{now} {self._prefix} [{level}] {text}")
+            write_error(f"{now} {self._prefix} [{level}] {text}")
 
 
 def quote(data: bytes) -> str:
-    """Bytes as Go's %q writes them; what a stranger sent can't reach the terminal unescaped."""
+    """Bytes as Go's %q writes them: nothing from the network reaches the terminal unescaped."""
     return '"' + "".join(_escape(byte) for byte in data) + '"'
 
 

@@ -1,29 +1,30 @@
-"""`netpunch run FILE`: hands over to `netpunch.node`."""
+"""`netpunch run FILE`: runs this node's part of a site file, with `netpunch.node`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.cli.arguments import Parser
 
 DESCRIPTION = """\
-Run the parts of a site file that name this node: its control, its ends, or
-both. Where no part names a node, all of them run in this one process.
+Run this node's part of a site file: its control, its ends, or both. A site file
+that names no nodes runs as a whole in this one process.
 """
-EPILOG = f"""\
-The node is --node, else $NETPUNCH_NODE, else `node:` in the file, else the host
-name, whole or its first label. Standard output has one JSON object a line (or a
-template's text), standard error is for people. SIGTERM and SIGINT end the
-process cleanly, SIGHUP re-reads the file.
+EPILOG = """\
+This node's name is --node, else $NETPUNCH_NODE, else `node:` in the file, else
+the host name, in full or up to its first dot.
+
+Standard output gets one JSON object for each event (or the text of a
+`template`), standard error gets messages for people. SIGHUP reloads the file;
+SIGTERM and SIGINT end the process cleanly.
 
 examples:
   netpunch run configs/example.yaml
   netpunch run /etc/netpunch/site.yaml --node office
   netpunch run site.yaml --once --pair home-office --format json
   netpunch run site.yaml --only keep
-
-{EXIT_CODES}"""
+"""
 
 
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
@@ -36,13 +37,24 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     add(
         "--only",
         choices=("control", "once", "keep"),
-        help="only this node's control, or only its ends of this `mode`",
+        help="run only this node's control, or only its ends of this `mode`",
     )
-    add("--pair", metavar="P", dest="pairs", action="append", default=[], help="only pair P")
-    add("--node", metavar="N", help="be node N")
-    add("--format", choices=("json", "text"), help="of standard output")
-    add("--trace", action="store_true", help="report every datagram, too")
-    add("-q", "--quiet", action="store_true", help="tell people nothing but errors")
+    add(
+        "--pair",
+        metavar="P",
+        dest="pairs",
+        action="append",
+        default=[],
+        help="run only pair P; repeatable",
+    )
+    add("--node", metavar="N", help="run the part of node N")
+    add(
+        "--format",
+        choices=("json", "text"),
+        help="of standard output; default: text on a terminal, else json",
+    )
+    add("--trace", action="store_true", help="report each datagram as an event")
+    add("-q", "--quiet", action="store_true", help="print only errors to standard error")
     return parser.parse_args(arguments)
 
 

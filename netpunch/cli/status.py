@@ -1,4 +1,4 @@
-"""`netpunch status [FILE]`: asks the running processes where everything stands."""
+"""`netpunch status [FILE]`: asks the running processes for the state of their pairs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netpunch.cli.console import put, put_line, tell
-from netpunch.cli.parser import EXIT_CODES, Parser
+from netpunch.cli.arguments import Parser
+from netpunch.cli.streams import write_error, write_line, write_output
 from netpunch.errors import (
     ConfigurationError,
     NetpunchError,
@@ -21,28 +21,28 @@ from netpunch.errors import (
 )
 
 DESCRIPTION = """\
-Show every pair of the running process: state, addresses, since when, and the
-last error; for a control what it serves. Exit code 0 only if all pairs are up.
+Show every pair of the running processes: its state, its addresses, since when,
+and the last error; of a control, what it serves. For monitoring: the exit code
+is 0 only if all pairs are up.
 """
-EPILOG = f"""\
-FILE is a site file, or the socket itself. A site file without `status:` means
-all processes that run it; without FILE, all of this host that are found. They
-are asked at their sockets in /run/netpunch* (units, and root's) and in
-$XDG_RUNTIME_DIR/netpunch; within a unit only at $RUNTIME_DIRECTORY/status.sock.
+EPILOG = """\
+FILE is a site file or a status socket. A site file that sets no `status:` means
+all processes that run it; no FILE means all processes of this host.
+Their sockets are in /run/netpunch* (systemd units, and root's) and in
+$XDG_RUNTIME_DIR/netpunch; within a unit, only $RUNTIME_DIRECTORY/status.sock.
 
 examples:
   netpunch status /etc/netpunch/site.yaml
   netpunch status
   netpunch status --json /run/netpunch/status.sock
-
-{EXIT_CODES}"""
+"""
 
 USUAL_FOLDER = Path("/run")
 USUAL_SOCKETS = ("netpunch*/*.sock", "netpunch-once/*/*.sock")
-"""Below the usual folder: of the units in contrib/, and of root's other processes."""
+"""In that folder: sockets of the units in contrib/, and of root's other processes."""
 
 ANSWER_SECONDS = 5.0
-"""A process answers at once; one that hangs must not hang a monitoring check."""
+"""A process answers at once. One that hangs must not block a monitoring check."""
 
 CHUNK_BYTES = 65536
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -52,8 +52,8 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     add = parser.add_argument
-    add("file", metavar="FILE", nargs="?", help="a site file, or a status socket")
-    add("--json", action="store_true", help="print one JSON object a process")
+    add("file", metavar="FILE", nargs="?", help="a site file or a status socket")
+    add("--json", action="store_true", help="print a JSON object for each process")
     return parser.parse_args(arguments)
 
 
@@ -69,42 +69,41 @@ def execute(options: argparse.Namespace) -> int:
         else:
             if site is None or answer.get("file", site) == site:
                 answers.append(answer)
-    if site is not None and answers:  # sockets that this user may not ask are other files'
+    if site is not None and answers:  # sockets that this user may not ask belong to other files
         errors = [error for error in errors if not isinstance(error, PermissionsError)]
     if wrong is not None:
         if not answers:
             raise wrong
         errors.append(wrong)
     for each in errors:
-        tell(f"netpunch status: {each}")
+        write_error(f"netpunch status: {each}")
     if not answers and not errors:
         raise not_found(options.file)
     if options.json:
         for answer in answers:
-            put_line(json.dumps(answer))
+            write_line(json.dumps(answer))
     elif answers:
         from netpunch.output.status_table import status_table
 
-        put(status_table(answers))
+        write_output(status_table(answers))
     codes = [each.exit_code for each in errors]
     codes += [0 if answer.get("ok") is True else NotLinkedError.exit_code for answer in answers]
     return combined_exit_code(codes)
 
 
 class Found(NamedTuple):
-    """Where to ask."""
+    """The sockets to ask."""
 
     paths: list[Path]
     """At least one."""
     site: str | None = None
-    """The site file (an absolute path) whose processes alone are meant, where others may answer,
-    too."""
+    """Absolute path of a site file: only answers of processes that run it count."""
     wrong: ConfigurationError | None = None
-    """With that file: what runs was started before, and goes on as it was."""
+    """What is wrong with that file now: the processes that run it read it before."""
 
 
 def find_sockets(file: str | None, environ: Mapping[str, str]) -> Found:
-    """Raises NotLinkedError for nowhere, and what prevents the file from being opened."""
+    """Raises NotLinkedError if there is no socket, and an error if `file` cannot be opened."""
     from netpunch.output.status import SOCKET_NAME, default_socket, socket_prefix
 
     wrong = None
@@ -125,7 +124,7 @@ def find_sockets(file: str | None, environ: Mapping[str, str]) -> Found:
 
 
 def usual_sockets(environ: Mapping[str, str]) -> list[Path]:
-    """Of the processes that nobody has given another one."""
+    """The sockets of processes whose site files do not set `status:`."""
     from netpunch.output.status import SOCKET_SUFFIX, USER_FOLDER
 
     found = {path for pattern in USUAL_SOCKETS for path in USUAL_FOLDER.glob(pattern)}
@@ -135,16 +134,16 @@ def usual_sockets(environ: Mapping[str, str]) -> list[Path]:
 
 
 def not_found(file: str | None) -> NotLinkedError:
-    whose = f" runs {file}" if file else " found"
+    which = f" runs {file}" if file else " found"
     return NotLinkedError(
-        f"no process{whose}: looked for sockets in {USUAL_FOLDER}/netpunch* and "
-        "$XDG_RUNTIME_DIR/netpunch; those of other users are seen by root only, and one elsewhere "
-        "has to be named, by `status:` in the site file or as FILE"
+        f"no process{which}: looked for sockets in {USUAL_FOLDER}/netpunch* and "
+        "$XDG_RUNTIME_DIR/netpunch; only root sees those of other users; name a socket elsewhere "
+        "by `status:` in the site file or as FILE"
     )
 
 
 def named_socket(file: Path) -> Path | None:
-    """The socket that an argument means; None when the site file does not say."""
+    """The socket that FILE is or sets; None for a site file that sets none."""
     try:
         if file.is_socket():
             return file
@@ -153,34 +152,34 @@ def named_socket(file: Path) -> Path | None:
     from netpunch.output.status import SOCKET_SUFFIX
 
     if file.suffix == SOCKET_SUFFIX:
-        raise not_running(file)  # no site file is missing
+        raise not_running(file)  # rather than: no such site file
     from netpunch.config import load
 
     return load(file).status
 
 
 def ask(path: Path) -> Mapping[str, Any]:
-    """What the process behind a socket says. Raises NotLinkedError when there is none,
-    PermissionsError when it may not be asked."""
+    """The answer of the process behind a socket. Raises NotLinkedError if there is none, and
+    PermissionsError if this user may not ask it."""
     try:
         answer = json.loads(receive(path))
     except PermissionError:
         raise PermissionsError(
-            f"{path}: this user may not ask; use sudo, or join the socket's group"
+            f"{path}: permission denied: use sudo, or join the socket's group"
         ) from None
     except TimeoutError:
-        raise NotLinkedError(f"{path}: the process does not answer; is it stopped?") from None
+        raise NotLinkedError(f"{path}: the process does not answer; is it suspended?") from None
     except OSError as error:
         raise lack_behind(error) or not_running(path) from None
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "pairs" not in answer:
-        raise NotLinkedError(f"{path}: the answer is not netpunch's, or was cut off")
+        raise NotLinkedError(f"{path}: invalid answer: not netpunch's, or cut off")
     return answer
 
 
 def receive(path: Path) -> bytes:
-    """Everything that is sent, up to the bound. Raises OSError."""
+    """All that it sends, up to MAX_ANSWER_BYTES. Raises OSError."""
     import socket
     import time
 
@@ -196,4 +195,4 @@ def receive(path: Path) -> bytes:
 
 
 def not_running(path: Path) -> NotLinkedError:
-    return NotLinkedError(f"{path}: no netpunch answers there: it is not running, or not any more")
+    return NotLinkedError(f"{path}: no netpunch process answers there; it is not running")

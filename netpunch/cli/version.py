@@ -1,12 +1,12 @@
-"""`netpunch version`."""
+"""`netpunch version`, and an example of how little a command needs."""
 
 from __future__ import annotations
 
 import argparse
 
 from netpunch._version import __version__
-from netpunch.cli.console import put_line
-from netpunch.cli.parser import Parser
+from netpunch.cli.arguments import Parser
+from netpunch.cli.streams import write_line
 
 
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
@@ -14,5 +14,5 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes options
-    put_line(f"netpunch {__version__}")
+    write_line(f"netpunch {__version__}")
     return 0

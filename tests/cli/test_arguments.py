@@ -1,4 +1,5 @@
-"""netpunch.cli.arguments: wrong values are told with an example of a right one."""
+"""netpunch.cli.arguments: a wrong value is refused with an example of a right one; a flag of the Go
+netpunch is refused with our spelling."""
 
 from __future__ import annotations
 
@@ -6,10 +7,17 @@ import argparse
 
 import pytest
 
-from netpunch.cli.arguments import control_address, duration, local_address, pair_name
+from netpunch.cli import main
+from netpunch.cli.arguments import (
+    control_address,
+    duration,
+    local_address,
+    pair_name,
+    refuse_go_flags,
+)
 
 
-def test_right_ones() -> None:
+def test_valid_arguments_are_parsed() -> None:
     assert pair_name("home-office") == "home-office"
     assert str(local_address(":5000")) == ":5000"
     assert str(local_address("[::1]:0")) == "[::1]:0"
@@ -20,8 +28,8 @@ def test_right_ones() -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "complaint"),
     [
-        (pair_name, "Home", "'Home' is no name of a pair: give "),
-        (pair_name, "a" * 33, "is no name of a pair: give "),
+        (pair_name, "Home", "invalid pair name 'Home': up to 32 of a-z, 0-9 and '-'"),
+        (pair_name, "a" * 33, "invalid pair name 'aaa"),
         (local_address, "5000", "'5000' is a port without its colon: give "),
         (local_address, "::1:5000", "brackets"),
         (local_address, ":99999", "':99999' has no port "),
@@ -30,8 +38,70 @@ def test_right_ones() -> None:
         (duration, "60", "'60' has no unit: give "),
     ],
 )
-def test_wrong_ones(parse: object, text: str, complaint: str) -> None:
+def test_a_wrong_argument_is_refused_with_an_example(
+    parse: object, text: str, complaint: str
+) -> None:
     assert callable(parse)
     with pytest.raises(argparse.ArgumentTypeError) as raised:
         parse(text)
     assert complaint in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-secret hunter2 -local :7777",
+        "-peer a -secret hunter2 -local :5000 -remote 192.0.2.1:7777",
+        "control -secret hunter2 --local :7777",
+        "control --secret=hunter2 --local :7777",
+        "peer a --secret hunter2 --local :5000 --remote 192.0.2.1:7777",
+        "run site.yaml --secret=hunter2",
+    ],
+)
+def test_a_secret_as_an_argument_is_refused_and_not_repeated(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 64
+    errors = capsys.readouterr().err
+    assert "visible to everyone on this host" in errors
+    assert "--secret-file FILE" in errors
+    assert "hunter2" not in errors
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("-secret-file F -local :7777", "`netpunch control --secret-file F --local :7777`"),
+        ("--peer a --secret-file F --local :5000", "`netpunch peer a --secret-file F"),
+        ("-version", "use --version"),
+        ("peer a -local :5000", "use --local ADDRESS:PORT"),
+        ("peer a -remote=h:1", "use --remote HOST:PORT"),
+        ("peer a -secret-file F", "use --secret-file FILE"),
+        ("peer a -template {{.RemoteIP}}", "use --template TEXT, with {rhost} for"),
+        ("peer a -template-file F", "use --template-file FILE, with {rhost} for"),
+        ("peer a -silent", "use --silent"),
+        ("control -raw-logging", "use --raw-logging"),
+        ("control --peer a", "use `netpunch peer SLOT ...`"),
+    ],
+)
+def test_a_flag_of_the_go_netpunch_is_refused_with_our_spelling(
+    line: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 64
+    errors = capsys.readouterr().err
+    assert advice in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a --secret-file F --local :5000 --remote h:1 --template x --template-file F --silent",
+        "a --command program -secret x -local y",
+        "id secret FILE",
+        "id peer FILE",
+        "--version",
+    ],
+)
+def test_our_own_flags_and_those_of_another_program_are_accepted(line: str) -> None:
+    refuse_go_flags([], line.split())

@@ -99,11 +99,11 @@ def test_addresses_that_this_host_has_not_are_warned_of(
     assert main(["check", "site.yaml", "--node", "vps"]) == 0
     assert main(["check", "site.yaml", "--node", "home"]) == 0
     warnings = capsys.readouterr().err.splitlines()
-    told = "is no address of this host now: `ip address` shows those that it has"
-    assert [each.split(": ", 1)[1] for each in warnings if told in each] == [
-        f"control vps: warning: 203.0.113.2 {told}",
-        f"pairs.home-office.a: warning: 203.0.113.1 {told}",
-        f"pairs.home-office.a: warning: 2001:db8::1 {told}",
+    here, advice = "this host does not have the address", "now: `ip address` shows"
+    assert [each.split(": ", 1)[1] for each in warnings if advice in each] == [
+        f"control vps: warning: {here} 203.0.113.2 {advice} those that it has",
+        f"pairs.home-office.a: warning: {here} 203.0.113.1 {advice} those that it has",
+        f"pairs.home-office.a: warning: {here} 2001:db8::1 {advice} those that it has",
     ]
 
 

@@ -49,7 +49,7 @@ def test_a_file_is_never_overwritten(pair_key: Path, capsys: Captured) -> None:
     assert main(["key", "new", "-o", "pair.key"]) == 73
     assert pair_key.read_bytes() == before
     assert capsys.readouterr().err == (
-        "netpunch key: pair.key: exists, and a key is never overwritten: "
+        "netpunch key: pair.key: the file exists, and keys are never overwritten: "
         "choose another name, or move it away\n"
     )
 
@@ -62,7 +62,7 @@ def test_nor_what_a_dangling_link_points_at(folder: Path) -> None:
 
 def test_a_folder_that_does_not_exist(folder: Path, capsys: Captured) -> None:
     assert main(["key", "new", "-o", "no/such.key"]) == 73
-    assert "no/such.key: can't be created: No such file" in capsys.readouterr().err
+    assert "no/such.key: cannot be created: No such file" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_nothing_behind(folder: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
-        with pytest.raises(OutputError, match="can't be written"):
+        with pytest.raises(OutputError, match="cannot be written"):
             write_key_file("big.key", "x" * 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_report_of_several_lines_is_shown_as_it_is(
     assert capsys.readouterr().err == report + "\n"
 
 
-def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_a_bug_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     fail_with(monkeypatch, KeyError("lost"))
     assert main(["version"]) == 70
     assert capsys.readouterr().err == (
@@ -84,13 +85,15 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     assert capsys.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
-def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_an_interrupt_ends_with_130_and_no_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     fail_with(monkeypatch, KeyboardInterrupt())
     assert main(["version"]) == 130
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_a_command(capsys: Captured) -> None:
+def test_a_missing_command_is_a_usage_error(capsys: Captured) -> None:
     assert main([]) == 64
     assert capsys.readouterr().err == ("netpunch: a command is missing; see `netpunch --help`\n")
 
@@ -98,8 +101,8 @@ def test_without_a_command(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["chek", "x"], "netpunch: no command 'chek'; did you mean `check`?\n"),
-        (["xyzzy"], "netpunch: no command 'xyzzy'; see `netpunch --help`\n"),
+        (["chek", "x"], "netpunch: unknown command 'chek'; did you mean `check`?\n"),
+        (["xyzzy"], "netpunch: unknown command 'xyzzy'; see `netpunch --help`\n"),
         (["--bogus"], "netpunch: unrecognized arguments: --bogus; see `netpunch --help`\n"),
         (
             ["check"],
@@ -112,18 +115,20 @@ def test_without_a_command(capsys: Captured) -> None:
         ),
         (
             ["key", "control", "Home", "file"],
-            "netpunch key: argument PAIR: 'Home' is no name of a pair: give up to 32 of a-z, "
-            "0-9 and -, such as home-office; see `netpunch key control --help`\n",
+            "netpunch key: argument PAIR: invalid pair name 'Home': up to 32 of a-z, 0-9 and '-', "
+            "not starting with '-'; see `netpunch key control --help`\n",
         ),
     ],
 )
-def test_usage_errors_say_where_help_is(argv: list[str], message: str, capsys: Captured) -> None:
+def test_a_usage_error_points_to_the_help_text(
+    argv: list[str], message: str, capsys: Captured
+) -> None:
     assert main(argv) == 64
     assert capsys.readouterr() == ("", message)
 
 
 @pytest.mark.parametrize("argv", [["version"], ["--version"]])
-def test_version(argv: list[str], capsys: Captured) -> None:
+def test_the_version_is_printed_by_command_and_by_option(argv: list[str], capsys: Captured) -> None:
     from netpunch import __version__
 
     assert main(argv) == 0
@@ -151,6 +156,27 @@ def test_help_has_examples_and_exit_codes(command: str, capsys: Captured) -> Non
     assert "78 configuration" in output
 
 
+def test_a_command_is_a_module_and_a_line_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    module = ModuleType("netpunch.cli.greet")
+    exec(
+        "from netpunch.cli.arguments import Parser\n"
+        "def parse(prog, arguments): return Parser(prog, 'Greet.').parse_args(arguments)\n"
+        "def execute(options): print('hello', options.debug); return 3",
+        vars(module),
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(COMMANDS, "greet", "say hello")
+    assert main(["greet", "--debug"]) == 3
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("hello True\n")
+    assert "  greet     say hello\n" in output
+    assert main(["greeet"]) == 64
+    assert "did you mean `greet`?" in capsys.readouterr().err
+
+
 def test_the_overview_names_every_command(capsys: Captured) -> None:
     main(["--help"])
     output = capsys.readouterr().out
@@ -158,7 +184,7 @@ def test_the_overview_names_every_command(capsys: Captured) -> None:
         assert f"  {name:9} {summary}\n" in output
 
 
-def test_argv_is_the_process_s_by_default(
+def test_main_reads_the_arguments_of_the_process_by_default(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["netpunch", "--version"])
@@ -170,4 +196,4 @@ def test_main_can_be_called_again(capsys: Captured) -> None:
     """Importing a command's module must not hide anything of the package that main uses."""
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
-    assert callable(cli.carry_out)
+    assert callable(cli.run_command)

@@ -146,7 +146,7 @@ def test_templates(library: Library, folder: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        ("{{.RemoteIP}}", "--template: `{{.RemoteIP}}` is the Go program's form: write {rhost}"),
+        ("{{.RemoteIP}}", "--template: `{{.RemoteIP}}` is the Go netpunch's form; write {rhost}"),
         ("{rhos}", "did you mean {rhost}?"),
         ("{", "write `{{` for a brace"),
     ],
@@ -163,8 +163,8 @@ def test_a_wrong_template_is_told_before_punching(
     ("content", "code", "complaint"),
     [
         (None, 66, "vpn.in: no such file"),
-        (b"remote\n{rhos}\n", 78, "vpn.in:2: {rhos} is no placeholder"),
-        (b"\xff", 78, "vpn.in: is no UTF-8 text"),
+        (b"remote\n{rhos}\n", 78, "vpn.in:2: unknown placeholder {rhos}"),
+        (b"\xff", 78, "vpn.in: not UTF-8 text"),
         (b"x" * (1024 * 1024 + 1), 78, "vpn.in: is longer than"),
     ],
 )
@@ -208,8 +208,8 @@ def test_a_template_and_a_command(
     ("command", "complaint"),
     [
         ([], "--command needs a program, and is the last option"),
-        (["no-such-program"], "'no-such-program' is no program that can be run here"),
-        (["true", "{rhos}"], "--command: '{rhos}': {rhos} is no placeholder"),
+        (["no-such-program"], "--command: 'no-such-program': no such program, or not executable"),
+        (["true", "{rhos}"], "--command: '{rhos}': unknown placeholder {rhos}"),
     ],
 )
 def test_a_wrong_command_is_told_before_punching(

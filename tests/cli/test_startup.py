@@ -66,7 +66,7 @@ def modules_after(*arguments: str, cwd: Path) -> set[str]:
 def test_help_and_version_import_nothing_heavy(arguments: list[str], folder: Path) -> None:
     modules = modules_after(*arguments, cwd=folder)
     assert not modules.intersection(HEAVY)
-    assert "netpunch.cli.parser" in modules
+    assert "netpunch.cli.arguments" in modules
 
 
 @pytest.mark.parametrize("command", ["run", "check", "key", "control", "peer"])

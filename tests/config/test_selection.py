@@ -155,7 +155,7 @@ def test_a_wrong_placeholder_in_a_template(load_text: LoadText, tmp_path: Path) 
     with pytest.raises(SiteError) as caught:
         select(site, "home", "x", None)
     assert str(caught.value) == (
-        f"{template}:2:8: `{{{{.RemoteIP}}}}` is the Go program's form: write {{rhost}}\n"
+        f"{template}:2:8: `{{{{.RemoteIP}}}}` is the Go netpunch's form; write {{rhost}}\n"
         "remote {{.RemoteIP}}\n"
         "       ^"
     )
