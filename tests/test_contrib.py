@@ -358,13 +358,14 @@ def test_a_link_to_a_secret_tells_nothing_of_it(env_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"), [("", "the file is empty"), ("NETPUNCH_A=" + 4096 * "x", "expected at most 4096 bytes")]
+    ("content", "message"),
+    [("", "the file is empty"), ("NETPUNCH_A=" + 4096 * "x", "expected at most 4096 bytes")],
 )
-def test_a_file_of_the_wrong_size_is_refused(env_file: Path, content: str, complaint: str) -> None:
+def test_a_file_of_the_wrong_size_is_refused(env_file: Path, content: str, message: str) -> None:
     env_file.write_text(content)
     done = apply(env_file, "true")
     assert done.returncode == ConfigurationError.exit_code
-    assert complaint in done.stderr
+    assert message in done.stderr
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
