@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from netpunch.config import load, select
 from netpunch.config.model import Site
 
 ROOT = Path(__file__).parents[2]
+SITE = ROOT / "configs" / "site.yaml"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_LINES = 150
 """A newcomer reads it in some minutes; everything else is in docs/."""
@@ -59,7 +62,18 @@ def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path)
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+    assert len(README.splitlines()) <= README_LINES
+
+
+def test_the_readme_shows_the_real_site_file_without_its_comments() -> None:
+    (shown,) = [text for text in blocks(ROOT / "README.md", "yaml") if text.startswith("version")]
+    assert yaml.safe_load(shown) == yaml.safe_load(SITE.read_text())
+
+
+def test_the_readme_and_the_real_site_file_make_keys_by_the_same_commands() -> None:
+    commands = re.findall(r"^ +((?:netpunch key new|ssh|netpunch key control) .+)$", README, re.M)
+    assert len(commands) == 3
+    assert commands == re.findall(r"^#   ((?:netpunch key|ssh) .+)$", SITE.read_text(), re.M)
 
 
 def test_the_pair_of_a_fleet_has_two_controls(tmp_path: Path) -> None:
