@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 from netpunch.config import load, select
 from netpunch.config.model import Site
+from netpunch.errors import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "configs" / "site.yaml"
@@ -18,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_LINES = 150
 """A newcomer reads it in some minutes; everything else is in docs/."""
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
@@ -59,6 +62,20 @@ def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path)
         if text.startswith("version: 1"):
             (tmp_path / "site.yaml").write_text(text)
             assert load(tmp_path / "site.yaml").pairs
+
+
+@by_document
+def test_every_netpunch_command_in_a_document_can_be_parsed(document: Path) -> None:
+    text = "\n".join(blocks(document, "sh")).replace("\\\n", "")
+    for line in re.findall(r"^ *(netpunch [^|#\n]+)", text, re.MULTILINE):
+        _, command, *arguments = shlex.split(line)
+        importlib.import_module(f"netpunch.cli.{command}").parse("netpunch", arguments)
+
+
+def test_the_recipes_list_every_exit_code() -> None:
+    _, _, section = (ROOT / "docs" / "recipes.md").read_text().partition("## Exit codes")
+    listed = re.findall(r"^\| (\d+) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert {int(code) for code in listed} == set(EXIT_CODES)
 
 
 def test_the_readme_is_short() -> None:
