@@ -15,7 +15,7 @@ import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from netpunch.address import Address, canonical_host
 from netpunch.config import values
@@ -24,12 +24,12 @@ from netpunch.config.schema import closest
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
+from netpunch.core.settings import Candidate, ControlAt, EndName, EndSettings, Protocol
 from netpunch.errors import UsageError
 from netpunch.keys import read_key, read_secret_file, value_for_control
-from netpunch.net.controls import ControlAt
 from netpunch.net.driver import Observer
 from netpunch.net.listener import Listener
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import Punch
 from netpunch.wire.classic import LETTERS
 
 ADDRESSES = ("observed", "host", "mapped")
@@ -60,7 +60,7 @@ async def punch(
     secret: bytes | str | Path,
     control: str | Sequence[str],
     local: str = ":0",
-    protocol: Literal["v2", "classic"] = "v2",
+    protocol: Protocol = "v2",
     candidates: Sequence[str] = ("observed", "host", "any-port"),
     deadline: float | None = 60.0,
     observer: Observer | None = None,
@@ -86,7 +86,7 @@ async def punch(
     NetworkNotReadyError, PermissionsError or ConfigurationError for `local`;
     ControlUnreachableError or NotLinkedError, with the reason, if there is no link; and
     ResourcesError."""
-    protocol = cast(Literal["v2", "classic"], _word("protocol", protocol, ("v2", "classic")))
+    protocol = cast(Protocol, _word("protocol", protocol, ("v2", "classic")))
     if protocol == "classic":
         if pair != "":
             raise _wrong("pair", pair, "'' with protocol='classic': its ends are letters")
@@ -97,9 +97,9 @@ async def punch(
         pair, slot = _pair_name("pair", pair), ""
         role = _word("end", end, ("a", "b"))
         value = read_key("secret", secret, "end").value
-    spec = PunchSpec(
+    settings = EndSettings(
         pair=pair,
-        end=cast(Literal["a", "b"], role),
+        end=cast(EndName, role),
         secret=value,
         controls=tuple(_control_at(each) for each in _several("control", control)),
         protocol=protocol,
@@ -109,7 +109,7 @@ async def punch(
         deadline=None if deadline is None else _seconds("deadline", deadline),
     )
     _callback("observer", observer)
-    attempt = Punch(spec, observer)
+    attempt = Punch(settings, observer)
     released = False
     try:
         await attempt.open()
@@ -215,7 +215,7 @@ def _word(name: str, value: object, allowed: Sequence[str]) -> str:
     raise _wrong(name, value, _listed(allowed), guess)
 
 
-def _candidates(value: object) -> frozenset[str]:
+def _candidates(value: object) -> frozenset[Candidate]:
     """A collection of the words, with at least one kind of address."""
     if isinstance(value, str) or not isinstance(value, Collection):
         meant = [value] if value in CANDIDATES else None
@@ -223,7 +223,7 @@ def _candidates(value: object) -> frozenset[str]:
     chosen = frozenset(_word("candidates", each, CANDIDATES) for each in value)
     if chosen.isdisjoint(ADDRESSES):
         raise UsageError(f"candidates: no address is left to try: add {_listed(ADDRESSES)}")
-    return chosen
+    return cast(frozenset[Candidate], chosen)
 
 
 def _pair_name(name: str, value: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from netpunch.config.files import read_regular
-from netpunch.config.model import Protocol
 from netpunch.config.readers import KEY_PREFIXES
 from netpunch.config.secrets import (
     KEY_SIZE,
@@ -18,6 +17,7 @@ from netpunch.config.secrets import (
     generate,
 )
 from netpunch.config.values import PAIR_NAME
+from netpunch.core.settings import Protocol
 from netpunch.errors import (
     ConfigurationError,
     MissingFileError,

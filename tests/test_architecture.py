@@ -28,15 +28,15 @@ MAY_IMPORT = {
     "wire": {"address", "errors"},
     "core": {"wire", "address", "errors", "reasons", "redacted"},
     "net": {"core", "wire", "address", "errors", "reasons", "redacted", "tunnels"},
-    "config": {"address", "errors", "redacted", "template"},
+    "config": {"core", "address", "errors", "redacted", "template"},
     "output": {"address", "errors", "reasons", "template"},
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
-    "keys": {"config", "wire", "errors"},
+    "keys": {"core", "config", "wire", "errors"},
     "api": {"keys", "net", "core", "wire", "config", "address", "errors"},
     "cli": {"", "api", "keys", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }
-"""The arrows: wire <- core <- net <- node <- cli; config and output on their own beside them, the
-library's calls (`keys` and `api`) beside node.
+"""The arrows: wire <- core <- net <- node <- cli; config and output on their own beside net (config
+takes only the settings of an end from core), the library's calls (`keys` and `api`) beside node.
 The empty name is the package itself, which offers `punch` and `serve_control`."""
 
 OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}
@@ -61,15 +61,14 @@ OPENING_SOCKETS = {
 }
 """The one that makes sockets for datagrams, and those that only ask the system something."""
 BINDING = {
-    "netpunch.net.punch",
     "netpunch.net.listener",
     "netpunch.net.forward",
     "netpunch.net.controls",
     "netpunch.net.driver",
     "netpunch.net.port_mapping",
 }
-"""For an end (`PunchSpec.bind`), for a control, for a program, and by default for the three that
-an end gives its own `bind`."""
+"""For a control, for a program, and by default for the three that an end gives its own (made by
+`net.sockets.binder`)."""
 
 
 def imports(path: Path, module: str) -> Iterator[str]:
@@ -84,8 +83,9 @@ def imports(path: Path, module: str) -> Iterator[str]:
 
 
 def _imported(module: str, name: str) -> str:
-    """`from netpunch.core import timing` imports a module, `from netpunch.core.x import y`
-    does not."""
+    """`from netpunch.core.settings import EndSettings
+    from netpunch.core import timing` imports a module, `from netpunch.core.x import y`
+        does not."""
     full = f"{module}.{name}"
     return full if full in MODULES else module
 
@@ -146,7 +146,7 @@ def calls(path: Path) -> Iterator[str]:
     "module", [name for name in MODULES if part(name) == "net" and name not in OPENING_SOCKETS]
 )
 def test_what_sends_is_opened_with_the_options_of_its_end(module: str) -> None:
-    """By `PunchSpec.bind`: a socket without them leaves a host by another way than the others."""
+    """By `net.sockets.binder`: other sockets leave a host by another way."""
     assert "socket.socket" not in calls(MODULES[module])
     if module not in BINDING:
         assert "bind" not in names_imported(MODULES[module], "netpunch.net.sockets")

@@ -19,7 +19,7 @@ from random import Random
 import pytest
 
 from netpunch.address import Address, parse_address
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
 from netpunch.node.publish import describe, publish, template_values
@@ -83,7 +83,7 @@ def assert_canonical(address: Address) -> None:
     assert parse_address(str(address)) == address
 
 
-def assert_harmless(address: Address, end: End) -> None:
+def assert_harmless(address: Address, end: EndConfig) -> None:
     """In everything that is made of a link."""
     variables = link_variables("p", "a", LOCAL, address, AT)
     assert all(map(VALUE.fullmatch, variables.values()))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 
 from netpunch.address import Address
-from netpunch.config.model import Control, End, HostPort, Position, SecretSource
+from netpunch.config.model import Control, HostPort, Position, SecretSource
 from netpunch.config.secrets import Secret
 from netpunch.core.events import (
     Finished,
@@ -19,9 +17,7 @@ from netpunch.core.events import (
     Unmapped,
 )
 from netpunch.core.settings import EndSettings
-from netpunch.net.controls import ControlAt
-from netpunch.net.punch import PunchSpec
-from netpunch.node.plan import ControlPlan, EndPlan
+from netpunch.node.plan import ControlPlan
 
 HERE, THERE = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
 SECRET = b"hunter2"
@@ -34,8 +30,6 @@ VPS = Control("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1))
         Linked(0, HERE, THERE, PathKind.HOST, None, 0.1, SECRET),
         Payload(SECRET),
         EndSettings("p", "a", SECRET),
-        PunchSpec("p", "a", SECRET, (ControlAt("vps", 1, None),)),
-        EndPlan(cast(End, None), SECRET, ()),
         ControlPlan(VPS, {"p": SECRET}, {"a": SECRET}, {}),
         Secret("classic", SECRET),
         SecretSource("inline", Position(1, 1), text=SECRET.decode()),

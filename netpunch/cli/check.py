@@ -14,7 +14,7 @@ from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_cod
 
 if TYPE_CHECKING:
     from netpunch.address import Address
-    from netpunch.config.model import Control, End, HostPort, Pair, Part, Site
+    from netpunch.config.model import Control, EndConfig, HostPort, Pair, Part, Site
     from netpunch.config.problems import Problem
     from netpunch.config.secrets import Role
 
@@ -142,7 +142,7 @@ def _credentials_not_checked(site: Site, names: list[str]) -> str:
     )
 
 
-def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Role]]:
+def secrets_needed(site: Site, part: Part) -> Iterator[tuple[EndConfig | Pair, str, Role]]:
     """Who needs a secret, the pair's name, and in which role. A control that shares its node with
     an end of the same pair uses the end's key."""
     from netpunch.config import pairs_served
@@ -157,6 +157,7 @@ def secrets_needed(site: Site, part: Part) -> Iterator[tuple[End | Pair, str, Ro
 
 def host_warnings(site: Site, part: Part) -> Iterator[str]:
     """A line for each thing in `part` that does not fit this host now."""
+    from netpunch.config.model import HostPort
     from netpunch.tunnels import has_tunnel
 
     tunnelled = has_tunnel()
@@ -165,14 +166,17 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
         problems = _missing_addresses(*control.listen, *control.observe)
         yield from _warnings(site, control, f"control {control.name}", problems)
     for end in part.ends:
-        own = (end.local, end.forward.listen) if end.forward else (end.local,)
+        local = HostPort(*end.settings.local)
+        own = (local, end.forward.listen) if end.forward else (local,)
         problems = [*_missing_addresses(*own), _missing_interface(end)]
         if tunnelled:
             problems += [_tunnel(end, addresses[name]) for name in end.controls]
         yield from _warnings(site, end, f"pairs.{end.pair}.{end.end}", problems)
 
 
-def _warnings(site: Site, part: Control | End, key: str, problems: Iterable[str]) -> Iterator[str]:
+def _warnings(
+    site: Site, part: Control | EndConfig, key: str, problems: Iterable[str]
+) -> Iterator[str]:
     line, column = part.position
     return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in problems if each)
 
@@ -200,25 +204,27 @@ def _is_missing(host: str) -> bool:
     return False
 
 
-def _missing_interface(end: End) -> str:
+def _missing_interface(end: EndConfig) -> str:
     import socket
 
+    interface = end.settings.interface
     try:
-        if end.interface:
-            socket.if_nametoindex(end.interface)
+        if interface:
+            socket.if_nametoindex(interface)
     except OSError:
-        return f"this host has no interface {end.interface} now: `ip link` shows those that it has"
+        return f"this host has no interface {interface} now: `ip link` shows those that it has"
     return ""
 
 
-def _tunnel(end: End, control: HostPort) -> str:
+def _tunnel(end: EndConfig, control: HostPort) -> str:
     import asyncio  # few hosts have a tunnel and need it
 
     from netpunch.net.routes import tunnel_towards
-    from netpunch.net.sockets import SocketOptions
+    from netpunch.net.sockets import options_of
 
-    options = SocketOptions(end.mark, end.interface)
-    return tunnel_towards(asyncio.run(_find(control)), port=end.local.port, options=options)
+    options = options_of(end.settings)
+    port = end.settings.local[1]
+    return tunnel_towards(asyncio.run(_find(control)), port=port, options=options)
 
 
 async def _find(control: HostPort) -> list[Address]:

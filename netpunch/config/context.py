@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from netpunch.config.problems import Problems
 from netpunch.config.schema import Settings
+from netpunch.core.settings import ControlAt
 
 
 class Context(NamedTuple):
@@ -13,8 +14,8 @@ class Context(NamedTuple):
     directory: Path
     """Relative paths begin here."""
     defaults: Settings
-    control_names: tuple[str, ...] | None
-    """None while the controls are wrong themselves: then references are not judged."""
+    controls: dict[str, ControlAt] | None
+    """By name. None while the controls are wrong themselves: then references are not judged."""
     control_nodes: frozenset[str]
     """Those that run a control, as far as the controls are right."""
     problems: Problems

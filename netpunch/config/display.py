@@ -9,9 +9,10 @@ from netpunch.config.keys import VERSION
 from netpunch.config.model import (
     Argv,
     Control,
-    End,
+    EndConfig,
     Forward,
     Hooks,
+    HostPort,
     Pair,
     Part,
     RenderedFile,
@@ -50,7 +51,7 @@ def _site(site: Site) -> dict[str, Any]:
 def _part(part: Part) -> dict[str, Any]:
     pairs: dict[str, dict[str, Any]] = {}
     for end in part.ends:
-        shared = _given(protocol=end.protocol, slot=end.slot or None)
+        shared = _given(protocol=end.protocol, slot=end.settings.slot or None)
         pairs.setdefault(end.pair, {})[end.end] = shared | _end(end)
     controls = [_control(control) for control in part.controls]
     return _given(node=part.node, control=controls, pairs=pairs)
@@ -79,19 +80,20 @@ def _pair(pair: Pair) -> dict[str, Any]:
     )
 
 
-def _end(end: End) -> dict[str, Any]:
+def _end(end: EndConfig) -> dict[str, Any]:
+    settings = end.settings
     return _given(
         node=end.node,
         enabled=end.enabled,
         mode=end.mode,
         control=list(end.controls),
-        local=str(end.local),
-        mark=end.mark or "off",
-        interface=end.interface or "off",
-        candidates=[name for name in _CANDIDATES if name in end.candidates],
-        deadline=_duration(end.deadline),
+        local=str(HostPort(*settings.local)),
+        mark=settings.mark or "off",
+        interface=settings.interface or "off",
+        candidates=[name for name in _CANDIDATES if name in settings.candidates],
+        deadline=_duration(settings.deadline or 0.0),
         retry_after=_duration(end.retry_after),
-        keepalive=_duration(end.keepalive),
+        keepalive=_duration(settings.keepalive),
         probe_rate=f"{_number(end.probe_rate)}/s",
         check=list(end.check),
         check_every=_duration(end.check_every),

@@ -1,4 +1,4 @@
-"""One end of a pair to an `End`: everything inherited, paths absolute, its own rules checked."""
+"""One end of a pair: everything inherited, paths absolute, its own rules checked."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import NamedTuple
 from netpunch.config.context import Context
 from netpunch.config.inherit import Draft, inherit, setting
 from netpunch.config.keys import FILE_MODE, HOOK_TIMEOUT
-from netpunch.config.model import End, EndName, Forward, Hooks, Position, RenderedFile
+from netpunch.config.model import EndConfig, Forward, Hooks, Position, RenderedFile
 from netpunch.config.paths import beside, command_beside, program_beside, template_beside
 from netpunch.config.readers import OCCASIONS
 from netpunch.config.schema import Found, Settings, did_you_mean
 from netpunch.config.secrets import Role
 from netpunch.config.sources import inline_complaint, secret_key, secret_source
 from netpunch.config.values import reaches
+from netpunch.core.settings import EndName, EndSettings
 from netpunch.template import render
 
 END_NAMES: tuple[EndName, EndName] = ("a", "b")
@@ -21,7 +22,7 @@ END_NAMES: tuple[EndName, EndName] = ("a", "b")
 
 def build_end(
     pair: str, name: EndName, found: Found, merged: Settings, context: Context
-) -> Draft[End]:
+) -> Draft[EndConfig]:
     """An end of a pair. `found` is the pair as it stands in the file, `merged` the same with the
     defaults. Problems of the end are recorded."""
     settings = inherit(_without_ends(merged), merged[name].value)
@@ -48,28 +49,31 @@ def _end(
     merged: Settings,
     settings: Settings,
     context: Context,
-) -> End:
+) -> EndConfig:
     slots = setting(merged, "slots")
     directory = context.directory
     secret = secret_key(settings)
     assert secret is not None  # the pair has one
     env_file = setting(settings, "env_file")
-    return End(
-        pair=pair,
-        end=name,
+    end = EndConfig(
+        settings=EndSettings(
+            pair=pair,
+            end=name,
+            secret=b"",
+            candidates=setting(settings, "candidates"),
+            deadline=setting(settings, "deadline"),
+            keepalive=setting(settings, "keepalive"),
+            protocol=setting(merged, "protocol"),
+            slot=slots[END_NAMES.index(name)] if slots else "",
+            local=setting(settings, "local"),
+            mark=setting(settings, "mark"),
+            interface=setting(settings, "interface"),
+        ),
         node=setting(settings, "node"),
         enabled=setting(merged, "enabled") and setting(settings, "enabled"),
-        protocol=setting(merged, "protocol"),
-        slot=slots[END_NAMES.index(name)] if slots else "",
         mode=setting(settings, "mode"),
-        controls=tuple(dict.fromkeys(setting(settings, "control") or context.control_names or ())),
-        local=setting(settings, "local"),
-        mark=setting(settings, "mark"),
-        interface=setting(settings, "interface"),
-        candidates=setting(settings, "candidates"),
-        deadline=setting(settings, "deadline"),
+        controls=tuple(dict.fromkeys(setting(settings, "control") or context.controls or ())),
         retry_after=setting(settings, "retry_after"),
-        keepalive=setting(settings, "keepalive"),
         probe_rate=setting(settings, "probe_rate"),
         check=program_beside(directory, setting(settings, "check")),
         check_every=setting(settings, "check_every"),
@@ -87,7 +91,10 @@ def _end(
         secret=secret_source(secret, settings, pair, directory),
         position=position,
         directory=directory,
-    )
+    ).in_mode(setting(settings, "mode"))
+    known = context.controls or {}
+    controls = tuple(known[each] for each in end.controls if each in known)
+    return end._replace(settings=end.settings._replace(controls=controls))
 
 
 def _forward(settings: Settings | None) -> Forward | None:
@@ -117,8 +124,8 @@ def _rendered_file(settings: Settings, names: dict[str, str], directory: Path) -
     )
 
 
-def _check_controls(draft: Draft[End], context: Context) -> None:
-    known = context.control_names
+def _check_controls(draft: Draft[EndConfig], context: Context) -> None:
+    known = context.controls
     if known is None:
         return
     for name in draft.part.controls:
@@ -127,7 +134,7 @@ def _check_controls(draft: Draft[End], context: Context) -> None:
             draft.complain(context.problems, f"no control is named {name}{guess}", "control")
 
 
-def _check_forward(draft: Draft[End], context: Context) -> None:
+def _check_forward(draft: Draft[EndConfig], context: Context) -> None:
     forward = setting(draft.settings, "forward")
     if forward is None:
         return
@@ -143,7 +150,7 @@ def _check_forward(draft: Draft[End], context: Context) -> None:
         draft.complain(context.problems, message, "forward", "to")
 
 
-def _check_secret(draft: Draft[End], merged: Settings, context: Context) -> None:
+def _check_secret(draft: Draft[EndConfig], merged: Settings, context: Context) -> None:
     """Control's key (npc1:) is enough for a pair in the file of a control. On a node that runs the
     end it is refused when it is read."""
     end = draft.part
@@ -160,7 +167,7 @@ class _Rule(NamedTuple):
     """What an end can't be, and the key to point at."""
 
     key: str
-    broken: Callable[[End], bool]
+    broken: Callable[[EndConfig], bool]
     message: str
 
 

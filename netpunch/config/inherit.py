@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from netpunch.config.keys import DEFAULTS, SECRET_KEYS
-from netpunch.config.model import Control, End, Position
+from netpunch.config.model import Control, EndConfig, Position
 from netpunch.config.problems import Problems
 from netpunch.config.schema import Settings
 
-P = TypeVar("P", Control, End)
+P = TypeVar("P", Control, EndConfig)
 
 
 def inherit(upper: Settings, own: Settings) -> Settings:

@@ -87,7 +87,7 @@ def _drafts(path: Path, settings: Settings, problems: Problems) -> Drafts:
     context = Context(
         directory=path.absolute().parent,
         defaults=defaults,
-        control_names=None if controls is None else tuple(each.part.name for each in controls),
+        controls=None if controls is None else {c.part.name: c.part.at for c in controls},
         control_nodes=frozenset(each.part.node for each in controls or () if each.part.node),
         problems=problems,
     )

@@ -10,12 +10,10 @@ written and were checked when the file was loaded.
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from netpunch.core.settings import ControlAt, EndName, EndSettings, Protocol
 from netpunch.redacted import redacted
 
-EndName = Literal["a", "b"]
-Protocol = Literal["v2", "classic"]
 Mode = Literal["once", "keep"]
-CandidateSource = Literal["observed", "host", "any-port", "mapped"]
 
 
 class Position(NamedTuple):
@@ -64,6 +62,12 @@ class Control(NamedTuple):
     public: tuple[str, ...] = ()
     """Names or IPs at which the world sees this control's network; empty: those of `address`."""
 
+    @property
+    def at(self) -> ControlAt:
+        """What an end needs to know of it."""
+        observe = self.observe[0].port if self.observe else None
+        return ControlAt(self.address.host, self.address.port, observe)
+
 
 Argv = tuple[str, ...]
 
@@ -100,28 +104,17 @@ class RenderedFile(NamedTuple):
         return redacted(self, "text")
 
 
-class End(NamedTuple):
+class EndConfig(NamedTuple):
     """One end of a pair, with everything inherited from pair and defaults."""
 
-    pair: str
-    end: EndName
+    settings: EndSettings
+    """What the network and the core need; its `secret` is empty until it is read from `secret`."""
     node: str | None
     enabled: bool
-    protocol: Protocol
-    slot: str
-    """The classic slot letter of this end; empty for v2."""
     mode: Mode
     controls: tuple[str, ...]
     """Names of the controls that introduce this pair."""
-    local: HostPort
-    mark: int
-    """Of all datagrams that the end sends (SO_MARK); 0 for none."""
-    interface: str
-    """The only one that the end sends and receives by (SO_BINDTODEVICE); empty for any."""
-    candidates: frozenset[CandidateSource]
-    deadline: float
     retry_after: float
-    keepalive: float
     probe_rate: float
     """Datagrams a second."""
     check: Argv
@@ -142,9 +135,29 @@ class End(NamedTuple):
     """Where the other end runs, as the file says."""
 
     @property
+    def pair(self) -> str:
+        return self.settings.pair
+
+    @property
+    def end(self) -> EndName:
+        return self.settings.end
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.settings.protocol
+
+    @property
     def holds(self) -> bool:
         """Whether netpunch keeps the socket after the link."""
-        return self.mode == "keep" and not (self.check or self.command)
+        return self.settings.holds
+
+    def in_mode(self, mode: Mode) -> "EndConfig":
+        """This end in a mode: the file's, or one that the command line asks for instead."""
+        settings = self.settings._replace(
+            holds=mode == "keep" and not (self.check or self.command),
+            deadline_from_start=mode == "once",
+        )
+        return self._replace(mode=mode, settings=settings)
 
 
 class Pair(NamedTuple):
@@ -158,12 +171,12 @@ class Pair(NamedTuple):
     controls: tuple[str, ...]
     secret: SecretSource
     """What a control node uses; an end may override its own."""
-    a: End
-    b: End
+    a: EndConfig
+    b: EndConfig
     position: Position
 
     @property
-    def ends(self) -> tuple[End, End]:
+    def ends(self) -> tuple[EndConfig, EndConfig]:
         return (self.a, self.b)
 
 
@@ -189,4 +202,4 @@ class Part(NamedTuple):
 
     node: str | None
     controls: tuple[Control, ...]
-    ends: tuple[End, ...]
+    ends: tuple[EndConfig, ...]

@@ -5,11 +5,11 @@ from typing import NamedTuple
 from netpunch.config.context import Context
 from netpunch.config.ends import END_NAMES, build_end
 from netpunch.config.inherit import Draft, inherit, setting
-from netpunch.config.model import End, Pair
+from netpunch.config.model import EndConfig, Pair
 from netpunch.config.schema import Found, Settings, is_whole
 from netpunch.config.sources import GENERATE, inline_complaint, secret_key, secret_source
 
-Ends = tuple[Draft[End], Draft[End]]
+Ends = tuple[Draft[EndConfig], Draft[EndConfig]]
 
 
 class PairDraft(NamedTuple):
@@ -95,7 +95,7 @@ def _check_secret(name: str, found: Found, merged: Settings, context: Context) -
 def _check_both(pair: Pair, found: Found, context: Context) -> None:
     """What the two ends have to agree on."""
     a, b = pair.ends
-    if not set(a.controls) & set(b.controls) and context.control_names is not None:
+    if not set(a.controls) & set(b.controls) and context.controls is not None:
         message = "the ends have no control in common: nobody would introduce them"
         context.problems.add(found.position, found.path, message)
     if a.holds != b.holds:

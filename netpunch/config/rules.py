@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from netpunch.config.controls import Controls
 from netpunch.config.inherit import Draft
-from netpunch.config.model import Control, End, HostPort, Position
+from netpunch.config.model import Control, EndConfig, HostPort, Position
 from netpunch.config.pairs import PairDraft
 from netpunch.config.problems import Problems
 from netpunch.config.schema import Found, did_you_mean, is_whole
@@ -28,12 +28,12 @@ class Drafts(NamedTuple):
     pairs: tuple[PairDraft, ...]
     complete: bool
 
-    def parts(self) -> Iterator[Draft[Control] | Draft[End]]:
+    def parts(self) -> Iterator[Draft[Control] | Draft[EndConfig]]:
         yield from self.controls
         for pair in self.pairs:
             yield from pair.ends
 
-    def enabled_ends(self) -> Iterator[Draft[End]]:
+    def enabled_ends(self) -> Iterator[Draft[EndConfig]]:
         for pair in self.pairs:
             yield from (end for end in pair.ends if end.part.enabled)
 
@@ -112,13 +112,14 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
             for address in addresses:
                 yield _socket(control, address, key)
     for end in drafts.enabled_ends():
-        if end.part.local.port != 0:
-            yield _socket(end, end.part.local, "local")
+        local = HostPort(*end.part.settings.local)
+        if local.port != 0:
+            yield _socket(end, local, "local")
         if end.part.forward is not None:
             yield _socket(end, end.part.forward.listen, "forward", "listen")
 
 
-def _socket(draft: Draft[Control] | Draft[End], address: HostPort, *keys: str) -> _Socket:
+def _socket(draft: Draft[Control] | Draft[EndConfig], address: HostPort, *keys: str) -> _Socket:
     """Named by its part, even if the setting was inherited or is a default."""
     position, _ = draft.place(*keys)
     return _Socket(draft.part.node, address, ".".join((draft.path, *keys)), position)
@@ -154,14 +155,14 @@ def _check_outputs(drafts: Drafts, problems: Problems) -> None:
                 problems.add(position, key, message)
 
 
-def _inputs(end: Draft[End]) -> Iterator[tuple[_Location, str]]:
+def _inputs(end: Draft[EndConfig]) -> Iterator[tuple[_Location, str]]:
     for file in end.part.files:
         yield (end.part.node, normpath(file.template)), "a template"
     if end.part.secret.kind == "file":
         yield (end.part.node, normpath(end.part.secret.path)), "a secret"
 
 
-def _outputs(end: Draft[End]) -> Iterator[tuple[str, Position, str]]:
+def _outputs(end: Draft[EndConfig]) -> Iterator[tuple[str, Position, str]]:
     if end.part.env_file is not None:
         yield end.part.env_file, end.place("env_file")[0], f"{end.path}.env_file"
     for index, file in enumerate(end.part.files):

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from netpunch.config.files import read_regular
-from netpunch.config.model import Protocol, SecretSource, Site
+from netpunch.config.model import SecretSource, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
 from netpunch.config.source import source_of
+from netpunch.core.settings import Protocol
 from netpunch.errors import PermissionsError, lack_behind
 from netpunch.redacted import redacted
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from netpunch.config.files import read_regular
-from netpunch.config.model import Control, End, Pair, Part, RenderedFile, Site
+from netpunch.config.model import Control, EndConfig, Pair, Part, RenderedFile, Site
 from netpunch.config.problems import Problem, SiteError, problem_at
 from netpunch.config.source import Source, position_of
 from netpunch.errors import ConfigurationError, lack_behind
@@ -41,7 +41,7 @@ def pairs_served(site: Site, control: Control) -> tuple[Pair, ...]:
     return tuple(pair for pair in site.pairs if pair.enabled and control.name in pair.controls)
 
 
-def read_templates(site: Site, ends: Iterable[End]) -> tuple[End, ...]:
+def read_templates(site: Site, ends: Iterable[EndConfig]) -> tuple[EndConfig, ...]:
     """The ends with the text of their template files.
 
     Raises SiteError with every template that can't be read or has unknown placeholders."""
@@ -84,7 +84,7 @@ class _TemplateReader:
         self._texts: dict[Path, str] = {}
         self.problems: list[Problem] = []
 
-    def fill(self, end: End, index: int) -> RenderedFile:
+    def fill(self, end: EndConfig, index: int) -> RenderedFile:
         """A file of an end with its template's text; empty, with a problem, where that fails."""
         file = end.files[index]
         key = f"pairs.{end.pair}.{end.end}.files[{index}].template"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from netpunch.config.keys import SECRET_KEYS
-from netpunch.config.model import Protocol, SecretSource
+from netpunch.config.model import SecretSource
 from netpunch.config.paths import beside
 from netpunch.config.schema import Settings
 from netpunch.config.secrets import Role, decode
+from netpunch.core.settings import Protocol
 from netpunch.template import render
 
 GENERATE = "generate"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from netpunch.config.model import End, Site
+from netpunch.config.model import EndConfig, Site
 from netpunch.config.problems import Problem, problem_at
 from netpunch.config.source import source_of
 
@@ -23,7 +23,7 @@ FILES = (
 )
 
 
-def unused_links(site: Site, ends: Iterable[End]) -> Iterator[Problem]:
+def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
     """Of ends that go on for ever: those that nothing in the file lets any program use, or only
     perhaps."""
     for end in ends:
@@ -37,7 +37,7 @@ def surely_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
     return (problem for problem in problems if problem.message == NOTHING)
 
 
-def _complaint(end: End) -> str | None:
+def _complaint(end: EndConfig) -> str | None:
     if end.holds:
         return None if end.forward else HELD
     if end.command or end.hooks.up:

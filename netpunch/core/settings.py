@@ -1,30 +1,74 @@
-"""What an end is told to do."""
+"""The settings of an end: from the configuration, or a call, to the network and the core."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from netpunch.redacted import redacted
-from netpunch.wire.envelope import EndName
+
+EndName = Literal["a", "b"]
+Protocol = Literal["v2", "classic"]
+Candidate = Literal["observed", "host", "any-port", "mapped"]
+
+USUAL_CANDIDATES: frozenset[Candidate] = frozenset({"observed", "host", "any-port"})
+"""All but `mapped`: asking a gateway to map a port is for its owner to allow."""
+
+
+class ControlAt(NamedTuple):
+    """A control's host, port, and second port, which tells how NATs map (None: it has none)."""
+
+    host: str
+    port: int
+    observe: int | None = None
 
 
 class EndSettings(NamedTuple):
-    """Durations in seconds; `secret` is the pair's 32 bytes.
+    """One end of a pair. Durations are in seconds.
 
-    `holds`: keep the socket after the link. `any_port`: another local port may win, which all
-    tactics against hard NATs need. `deadline` counts from the start, or (`deadline_from_start`
-    False) from when a partner has proved to be there; None: never. `asks_gateways`: the driver
-    does, and tells `End.mapped`."""
+    `end` is `a` or `b`; for the classic protocol with its slot letter in `slot`. `secret` is the
+    pair's 32 bytes, for classic any bytes; empty in a configuration until it is read.
+
+    `holds`: the end keeps its socket after the link. `candidates`: which addresses it offers and
+    tries. `deadline` counts from the start, or (`deadline_from_start` False) from when the partner
+    has proved its presence; None: never.
+
+    The rest is for the driver; a machine is given its sockets and the controls' addresses.
+    `controls` introduce the end. `local` is (host, port) to bind: an empty host means every address
+    of both families, port 0 a free port. `mark` (SO_MARK, 0: none) and `interface`
+    (SO_BINDTODEVICE, empty: any) apply to every socket of the end."""
 
     pair: str
     end: EndName
     secret: bytes
     holds: bool = False
-    offer_hosts: bool = True
-    try_observed: bool = True
-    any_port: bool = True
+    candidates: frozenset[Candidate] = USUAL_CANDIDATES
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
-    asks_gateways: bool = False
+    controls: tuple[ControlAt, ...] = ()
+    protocol: Protocol = "v2"
+    slot: str = ""
+    local: tuple[str, int] = ("", 0)
+    mark: int = 0
+    interface: str = ""
+
+    @property
+    def offer_hosts(self) -> bool:
+        """Whether the partner learns this host's own addresses."""
+        return "host" in self.candidates
+
+    @property
+    def try_observed(self) -> bool:
+        """Whether the partner's address as a control sees it is tried."""
+        return "observed" in self.candidates
+
+    @property
+    def any_port(self) -> bool:
+        """Whether another local port may win, which traversing symmetric NATs requires."""
+        return "any-port" in self.candidates
+
+    @property
+    def asks_gateways(self) -> bool:
+        """Whether the driver asks gateways to map a port, and tells `End.mapped`."""
+        return "mapped" in self.candidates
 
     def __repr__(self) -> str:
         return redacted(self, "secret")

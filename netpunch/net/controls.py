@@ -7,26 +7,18 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain, combinations, count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from netpunch.address import Address, is_loopback, is_nat64, is_private
 from netpunch.core.endpoints import ControlEndpoints, Names, Reflectors
 from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
+from netpunch.core.settings import ControlAt
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
 from netpunch.net.driver import Bind, Driver, clock
 from netpunch.net.nat64 import discover, has_route
 from netpunch.net.resolve import is_literal, resolve
 from netpunch.net.sockets import bind
 from netpunch.reasons import Reason
-
-
-class ControlAt(NamedTuple):
-    """A control's host, port, and second port, which tells how NATs map (None: it has none)."""
-
-    host: str
-    port: int
-    observe: int | None = None
-
 
 GRACE = 0.3
 """Seconds that the other names get when the first one has resolved. Nearly all answers that come at

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.end.end import End
@@ -33,12 +32,11 @@ from netpunch.core.events import (
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
-from netpunch.net.controls import ControlAt, Controls, local_address
+from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Driver, Observer, clock
 from netpunch.net.probing import Probing
 from netpunch.net.refusals import refusals
-from netpunch.net.sockets import DEFAULT_OPTIONS, WILDCARDS, SocketOptions, bind
-from netpunch.redacted import redacted
+from netpunch.net.sockets import WILDCARDS, binder, options_of
 
 if TYPE_CHECKING:
     from netpunch.net.port_mapping import PortMapping
@@ -53,37 +51,6 @@ UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that blame the way to control."""
 
 
-class PunchSpec(NamedTuple):
-    """What one end is to do.
-
-    `end` is `a` or `b`; for `classic` with its slot letter in `slot`. `secret`: the pair's 32
-    bytes, for classic any bytes. `local` is (host, port): an empty host means every address of
-    both families, port 0 a fresh one. `sockets`: options of all sockets of the end. Durations in
-    seconds."""
-
-    pair: str
-    end: Literal["a", "b"]
-    secret: bytes
-    controls: tuple[ControlAt, ...]
-    protocol: Literal["v2", "classic"] = "v2"
-    slot: str = ""
-    local: tuple[str, int] = ("", 0)
-    sockets: SocketOptions = DEFAULT_OPTIONS
-    candidates: frozenset[str] = frozenset({"observed", "host", "any-port"})
-    holds: bool = False
-    deadline: float | None = 60.0
-    deadline_from_start: bool = True
-    keepalive: float = 15.0
-
-    def bind(self, host: str, port: int) -> list[socket.socket]:
-        """`net.sockets.bind` with this end's options: every socket that an end opens, for whatever
-        purpose, is bound by this, or it would leave by another way than the others."""
-        return bind(host, port, self.sockets)
-
-    def __repr__(self) -> str:
-        return redacted(self, "secret")
-
-
 class Punch:
     """One end's way to a link. Made and used within a running loop:
 
@@ -93,7 +60,7 @@ class Punch:
 
     def __init__(
         self,
-        spec: PunchSpec,
+        settings: EndSettings,
         observer: Observer | None = None,
         *,
         trace: bool = True,
@@ -109,7 +76,8 @@ class Punch:
         self._probing = probing or Probing()
         self._on_payload = on_payload
         self._on_unresolved = on_unresolved
-        self._spec = spec
+        self._settings = settings
+        self._bind = binder(settings)
         self._observer = observer
         self._trace = trace
         self._began = 0.0
@@ -133,18 +101,18 @@ class Punch:
         control's name resolves before a deadline that counts from the start; else the end waits
         until one does, and says so)."""
         self._began = clock()
-        sockets = dict(enumerate(self._spec.bind(*self._spec.local)))
+        sockets = dict(enumerate(self._bind(*self._settings.local)))
         try:
             locals_ = {via: local_address(sock) for via, sock in sockets.items()}
             families = {each.family for each in locals_.values()}
             self._controls = Controls(
-                self._spec.controls, families, self._on_unresolved, bind=self._spec.bind
+                self._settings.controls, families, self._on_unresolved, bind=self._bind
             )
             self._machine = self._make_machine(await self._find_controls(), locals_)
             self._driver = Driver(
                 self._machine,
                 on_event=self._take_event,
-                bind=self._spec.bind,
+                bind=self._bind,
                 observer=self._observer if self._trace else None,
                 max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
             )
@@ -155,15 +123,15 @@ class Punch:
         self._controls.follow(self._machine, self._driver)
         self._probing.first_sockets[self] = len(sockets)
         self._driver.open(sockets)
-        if "mapped" in self._spec.candidates and self._spec.protocol == "v2":
+        if "mapped" in self._settings.candidates and self._settings.protocol == "v2":
             from netpunch.net.port_mapping import PortMapping
 
             self._mapping = PortMapping(
                 self._take_mapped,
                 self._observe_mapping,
-                secret=self._spec.secret,
-                bind=self._spec.bind,
-                interface=self._spec.sockets.interface,
+                secret=self._settings.secret,
+                bind=self._bind,
+                interface=self._settings.interface,
             )
             self._mapping.open(locals_.values())
 
@@ -171,7 +139,7 @@ class Punch:
         """What finding them takes is part of the time until the deadline."""
         assert self._controls is not None
         return await self._controls.find(
-            self._spec.deadline if self._spec.deadline_from_start else None,
+            self._settings.deadline if self._settings.deadline_from_start else None,
             lambda detail: self._take_event(Waiting(Reason.NO_CONTROL, detail=detail)),
         )
 
@@ -254,38 +222,25 @@ class Punch:
             self._driver = None
 
     def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
-        spec, now = self._spec, clock()
-        deadline = spec.deadline
-        if deadline is not None and spec.deadline_from_start:
+        settings, now = self._settings, clock()
+        deadline = settings.deadline
+        if deadline is not None and settings.deadline_from_start:
             deadline = max(0.0, deadline - (now - self._began))
-        if spec.protocol == "classic":
+        if settings.protocol == "classic":
             from netpunch.core.classic.end import ClassicEnd
 
             return ClassicEnd(
-                letter=spec.slot,
-                secret=spec.secret,
+                letter=settings.slot,
+                secret=settings.secret,
                 endpoints=endpoints,
                 sockets=sockets,
                 deadline=deadline,
-                deadline_from_start=spec.deadline_from_start,
+                deadline_from_start=settings.deadline_from_start,
                 random=os.urandom,
                 now=now,
             )
-        settings = EndSettings(
-            spec.pair,
-            spec.end,
-            spec.secret,
-            holds=spec.holds,
-            offer_hosts="host" in spec.candidates,
-            try_observed="observed" in spec.candidates,
-            any_port="any-port" in spec.candidates,
-            deadline=deadline,
-            deadline_from_start=spec.deadline_from_start,
-            keepalive=spec.keepalive,
-            asks_gateways="mapped" in spec.candidates,
-        )
         return End(
-            settings,
+            settings._replace(deadline=deadline),
             endpoints=endpoints,
             sockets=sockets,
             probe_bucket=self._probing.bucket,
@@ -314,7 +269,7 @@ class Punch:
             case Linked(remote=remote):
                 self._remote = remote
                 self._settle(event)
-                if self._spec.holds:
+                if self._settings.holds:
                     self._pin(event)
             case Failed(reason, detail):
                 unreachable = reason in UNREACHABLE
@@ -347,7 +302,7 @@ class Punch:
             return
         from netpunch.net.routes import route_to
 
-        route = route_to(link.remote, port=link.local.port, options=self._spec.sockets)
+        route = route_to(link.remote, port=link.local.port, options=options_of(self._settings))
         if route is not None and route.source:
             self._driver.pin(link.via, link.remote, route.source)
 
@@ -361,7 +316,9 @@ class Punch:
         errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
         if to_control and self._controls is not None:
             remotes = self._controls.addresses
-        tunnel = tunnel_towards(remotes, port=self._spec.local[1], options=self._spec.sockets)
+        tunnel = tunnel_towards(
+            remotes, port=self._settings.local[1], options=options_of(self._settings)
+        )
         told = (detail, refusals(errors, to_control=to_control), tunnel)
         return "; ".join(filter(None, told))
 

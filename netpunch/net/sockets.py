@@ -7,9 +7,11 @@ import errno
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 from netpunch.address import Address
+from netpunch.core.settings import EndSettings
 from netpunch.errors import (
     ConfigurationError,
     NetpunchError,
@@ -59,6 +61,18 @@ class SocketOptions(NamedTuple):
 
 
 DEFAULT_OPTIONS = SocketOptions()
+
+
+def options_of(settings: EndSettings) -> SocketOptions:
+    """Those of every socket that an end opens."""
+    return SocketOptions(settings.mark, settings.interface)
+
+
+def binder(settings: EndSettings) -> Callable[[str, int], list[socket.socket]]:
+    """`bind` with the options of an end. Every socket of the end, whatever its purpose, is bound by
+    this: without them it would leave the host by another way than the others."""
+    options = options_of(settings)
+    return lambda host, port: bind(host, port, options)
 
 
 def bind(host: str, port: int, options: SocketOptions = DEFAULT_OPTIONS) -> list[socket.socket]:

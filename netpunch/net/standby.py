@@ -12,20 +12,22 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError
 from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import Driver, Observer, clock
-from netpunch.net.punch import FAREWELL, PunchSpec
+from netpunch.net.punch import FAREWELL
+from netpunch.net.sockets import binder
 
 RETRY = 60.0
 """Seconds until the next try, when no socket can be had: the link itself is not affected."""
 
 
 class StandbyWatch:
-    """Waits for the wish of the partner of `spec` to punch anew. Made and used within a running
+    """Waits for the wish of the partner of this end to punch anew. Made and used within a running
     loop; `await close()` in the end."""
 
     def __init__(
-        self, spec: PunchSpec, observer: Observer | None = None, *, trace: bool = True
+        self, settings: EndSettings, observer: Observer | None = None, *, trace: bool = True
     ) -> None:
-        self._spec = spec
+        self._settings = settings
+        self._bind = binder(settings)
         self._observer = observer if trace else None
         self._on_event = observer
         self._controls: Controls | None = None
@@ -59,15 +61,14 @@ class StandbyWatch:
             await self._controls.close()
 
     async def _open(self) -> None:
-        spec = self._spec
-        sockets = dict(enumerate(spec.bind(spec.local[0], 0)))
+        sockets = dict(enumerate(self._bind(self._settings.local[0], 0)))
         try:
             bound = {via: local_address(sock) for via, sock in sockets.items()}
             families = {local.family for local in bound.values()}
-            self._controls = Controls(spec.controls, families, bind=spec.bind)
+            self._controls = Controls(self._settings.controls, families, bind=self._bind)
             endpoints = await self._controls.find()
             self._machine = Standby(
-                EndSettings(spec.pair, spec.end, spec.secret, holds=spec.holds),
+                self._settings,
                 endpoints=endpoints,
                 sockets=bound,
                 random=os.urandom,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netpunch.address import Address
-from netpunch.config.model import Argv, End
+from netpunch.config.model import Argv, EndConfig
 from netpunch.errors import OutputError, ResourcesError, lack_behind
 from netpunch.node.hooks import (
     STOP_GRACE,
@@ -65,7 +65,7 @@ class EndHooks:
     When its end is stopped gently (a reload), the stop waits for a running hook. Otherwise the hook
     is terminated, except `fail`, which gives back what `before` took: it gets less time."""
 
-    def __init__(self, end: End, services: Services) -> None:
+    def __init__(self, end: EndConfig, services: Services) -> None:
         self.phase = Phase.FREE
         self.complaint = ""
         """Why the check last failed."""
@@ -83,8 +83,9 @@ class EndHooks:
         self._services = services
         self._console = services.console.named(f"{end.pair} {end.end}")
         self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
-        if end.local.port:
-            self._who["NETPUNCH_LPORT"] = str(end.local.port)
+        _, port = end.settings.local
+        if port:
+            self._who["NETPUNCH_LPORT"] = str(port)
 
     def stop(self, *, gently: bool) -> None:
         """Call it before the end is cancelled. May be repeated: a gentle stop becomes a hurried one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import (
     CandidateReport,
     Event,
@@ -46,7 +46,7 @@ PARTNER_ADVICE = "control answers: is netpunch running there, and does its log s
 class EndReports:
     """Of one end, over all its links."""
 
-    def __init__(self, end: End, services: Services) -> None:
+    def __init__(self, end: EndConfig, services: Services) -> None:
         self._end = end
         self._key = (end.pair, end.end)
         self._services = services

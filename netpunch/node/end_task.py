@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
 from netpunch.errors import (
     HookError,
@@ -27,12 +27,10 @@ from netpunch.errors import (
     lack_behind,
     lacks_told,
 )
-from netpunch.net.controls import ControlAt
 from netpunch.net.driver import Datagram
 from netpunch.net.punch import Punch
 from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase, outlast
-from netpunch.node.end_network import forwarder_of, punch_spec
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.preload import PAUSE, preload
@@ -68,18 +66,10 @@ class Loss(NamedTuple):
 
 
 class EndTask:
-    """One end with its secret and the controls that introduce it."""
+    """One end, its secret read."""
 
-    def __init__(
-        self,
-        end: End,
-        secret: bytes,
-        controls: tuple[ControlAt, ...],
-        services: Services,
-    ) -> None:
+    def __init__(self, end: EndConfig, services: Services) -> None:
         self.end = end
-        self.secret = secret
-        self.controls = controls
         self.exit_code = NotLinkedError.exit_code if end.mode == "once" else 0
         """What this end adds to the process's exit code; in `once` not linked until it is."""
         self._services = services
@@ -172,9 +162,9 @@ class EndTask:
         if not wanted and await self._is_alive():
             return await self._leave_alone()
         services = self._services
-        self._forwarder = forwarder = self._forwarder or forwarder_of(self.end, self._console.warn)
+        self._forwarder = forwarder = self._forwarder or self._make_forwarder()
         attempt = Punch(
-            punch_spec(self.end, self.secret, self.controls),
+            self.end.settings,
             self._observe,
             trace=services.trace,
             probing=services.probing,
@@ -193,6 +183,13 @@ class EndTask:
             await attempt.close()
         await self._down(loss, published.variables)
         return loss
+
+    def _make_forwarder(self) -> Forwarder | None:
+        if self.end.forward is None:
+            return None
+        from netpunch.net.forward import Forwarder  # few ends relay
+
+        return Forwarder(*self.end.forward, self._console.warn)
 
     async def _is_alive(self) -> bool:
         """Where nobody knows, that is reported: a new attempt could end a link that works."""
@@ -328,7 +325,7 @@ class EndTask:
         from netpunch.net.standby import StandbyWatch
 
         watch = StandbyWatch(
-            punch_spec(self.end, self.secret, self.controls),
+            self.end.settings,
             self._observe,
             trace=self._services.trace,
         )

@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple
 
 from netpunch.config import pairs_served
-from netpunch.config.model import Control, End, Pair, Part, Position, Site
+from netpunch.config.model import Control, EndConfig, Pair, Part, Position, Site
 from netpunch.config.problems import Problem, gathered
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.config.unused import surely_unused, unused_links
@@ -16,7 +16,6 @@ from netpunch.errors import (
     ResourcesError,
     UsageError,
 )
-from netpunch.net.controls import ControlAt
 from netpunch.node import RunOptions, Share
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
@@ -42,17 +41,6 @@ class Failure(NamedTuple):
         control = f"control {self.control}" if self.control else ""
         end = " ".join(filter(None, (self.pair, self.end)))
         return ": ".join(filter(None, (control, end)))
-
-
-class EndPlan(NamedTuple):
-    """An end with its secret and its controls."""
-
-    end: End
-    secret: bytes
-    controls: tuple[ControlAt, ...]
-
-    def __repr__(self) -> str:
-        return redacted(self, "secret")
 
 
 class ControlPlan(NamedTuple):
@@ -81,7 +69,7 @@ class Plan(NamedTuple):
     end on another node. `warnings` are lines for people. `probe_rate`, in datagrams a second, is
     the process's: the lowest of its ends'."""
 
-    ends: dict[tuple[str, str], EndPlan]
+    ends: dict[tuple[str, str], EndConfig]
     controls: dict[str, ControlPlan]
     endless: bool
     failures: tuple[Failure, ...] = ()
@@ -105,7 +93,7 @@ class Planner:
         another mode, and ResourcesError when there is nothing left to read them with."""
         self._check_names(site)
         self._failures, self._warnings = [], []
-        ends: dict[tuple[str, str], EndPlan] = {}
+        ends: dict[tuple[str, str], EndConfig] = {}
         rates: list[float] = []
         for end in self._own_ends(part):
             planned = self._plan_end(site, end)
@@ -134,7 +122,7 @@ class Planner:
             if name not in known:
                 raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
 
-    def _own_ends(self, part: Part) -> list[End]:
+    def _own_ends(self, part: Part) -> list[EndConfig]:
         """The ends that the command line leaves to this process."""
         only, pairs = self._options.only, self._options.pairs
         asked = [end for end in part.ends if not pairs or end.pair in pairs]
@@ -144,9 +132,7 @@ class Planner:
             raise UsageError(f"nothing to run with --only {only}: {modes}")
         return own
 
-    def _plan_end(self, site: Site, end: End) -> EndPlan | None:
-        addresses = {each.name: _control_at(each) for each in site.controls}
-        controls = tuple(addresses[name] for name in end.controls)
+    def _plan_end(self, site: Site, end: EndConfig) -> EndConfig | None:
         try:
             secret = self._secret(site, end, end.pair, "end")
             planned = self._overridden(end)
@@ -157,17 +143,17 @@ class Planner:
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
             return None
-        return EndPlan(_own(planned), secret.value, controls)
+        return _own(planned, secret.value)
 
-    def _overridden(self, end: End) -> End:
+    def _overridden(self, end: EndConfig) -> EndConfig:
         """The end with the command line's --once or --keep."""
         if self._options.once and end.command:
             raise ConfigurationError(f"{end.pair}: a command needs `mode: keep`, not --once")
         if self._options.once:
-            return end._replace(mode="once")
+            return end.in_mode("once")
         if not self._options.keep:
             return end
-        kept = end._replace(mode="keep")
+        kept = end.in_mode("keep")
         if kept.holds and kept.protocol == "classic":
             raise ConfigurationError(
                 f"{end.pair}: classic cannot hold a link: --keep needs a command or a check"
@@ -201,7 +187,7 @@ class Planner:
         else:
             plan.keys[pair.name] = control_key(secret.value, pair.name)
 
-    def _secret(self, site: Site, owner: End | Pair, pair: str, role: Role) -> Secret:
+    def _secret(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
         if owner.secret.kind == "generate":
             if pair not in self._generated:
                 self._generated[pair] = generate(owner.protocol)
@@ -224,7 +210,7 @@ def _nothing_to_run(only: Share) -> str:
     return f"nothing to run: no enabled end of this node has `mode: {only}`"
 
 
-def _check_programs(end: End) -> None:
+def _check_programs(end: EndConfig) -> None:
     """Whether everything that this end may run is there: better known now than when a link is.
 
     Raises HookError."""
@@ -252,17 +238,13 @@ def _check_programs(end: End) -> None:
             raise HookError(f"{key}: {error}") from None
 
 
-def _own(end: End) -> End:
-    """What makes this end the one it is: neither where it stands in the file nor the rate that all
-    ends of the process share. A reload that changes nothing else leaves its link alone."""
+def _own(end: EndConfig, secret: bytes) -> EndConfig:
+    """The end with its secret, without what a reload may change while its link goes on: its place
+    in the file, and the rate that all ends of the process share."""
     return end._replace(
+        settings=end.settings._replace(secret=secret),
         probe_rate=PROBE_RATE,
         secret=end.secret._replace(position=ANYWHERE),
         files=tuple(file._replace(position=ANYWHERE) for file in end.files),
         position=ANYWHERE,
     )
-
-
-def _control_at(control: Control) -> ControlAt:
-    observe = control.observe[0].port if control.observe else None
-    return ControlAt(control.address.host, control.address.port, observe)

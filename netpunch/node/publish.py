@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.address import Address
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked
 from netpunch.errors import NetpunchError
 from netpunch.output.atomic import remove_file, replace_file
@@ -35,14 +35,14 @@ class Published(NamedTuple):
     env_file: Path | None
 
 
-def env_file_of(end: End) -> Path | None:
+def env_file_of(end: EndConfig) -> Path | None:
     """Where the env file of an end is, whatever its link."""
     if end.env_file is None:
         return None
     return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
 
 
-def remove_stale_env_files(folder: Path, ends: Iterable[End]) -> None:
+def remove_stale_env_files(folder: Path, ends: Iterable[EndConfig]) -> None:
     """Removes the env files in a folder that none of `ends` writes. Raises OutputError."""
     kept = {env_file_of(end) for end in ends if end.enabled}
     for path in sorted(folder.glob("*")):
@@ -50,7 +50,7 @@ def remove_stale_env_files(folder: Path, ends: Iterable[End]) -> None:
             remove_file(path)
 
 
-def describe(end: End, linked: Linked, at: float) -> Published:
+def describe(end: EndConfig, linked: Linked, at: float) -> Published:
     """A link that was just made; `at` is seconds since the epoch. Writes nothing."""
     variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
     values = template_values(end, linked)
@@ -62,7 +62,7 @@ def describe(end: End, linked: Linked, at: float) -> Published:
     return Published(variables, values, text, change.changed, change.previous_remote, env_file)
 
 
-def publish(end: End, published: Published) -> None:
+def publish(end: EndConfig, published: Published) -> None:
     """Writes the env file and the rendered files.
 
     Raises OutputError or ResourcesError; then there is no env file."""
@@ -83,7 +83,7 @@ def withdraw(published: Published) -> None:
         remove_file(published.env_file)
 
 
-def template_values(end: End, linked: Linked) -> dict[str, str | int]:
+def template_values(end: EndConfig, linked: Linked) -> dict[str, str | int]:
     """The values of all placeholders."""
     return {
         "pair": end.pair,

@@ -15,12 +15,12 @@ from netpunch.errors import (
     lacks_told,
 )
 from netpunch.node.end_task import EndTask
-from netpunch.node.plan import EndPlan, Failure, Plan
+from netpunch.node.plan import Failure, Plan
 from netpunch.node.services import Services
 from netpunch.output.events import ControlFailed, PairFailed, RunReady, RunReload, RunStop
 
 if TYPE_CHECKING:
-    from netpunch.config.model import End
+    from netpunch.config.model import EndConfig
     from netpunch.node.control_task import ControlTask
 
 BUG_EXIT_CODE = 70
@@ -104,13 +104,12 @@ class Supervisor:
         controls see nothing."""
         self._endless = plan.endless
         self._services.probing.allow(plan.probe_rate)
-        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != _plan_of(end)]
+        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != end.end]
         leaving = [self._ends.pop(key) for key in gone]
         await self._stop_gently(leaving)
         if self._stop_reason is not None:
             return
-        kept = [each.end for each in plan.ends.values()]
-        self._remove_env_files([end.end for end in leaving], kept)
+        self._remove_env_files([end.end for end in leaving], plan.ends.values())
         self._failures = []
         self._services.status.keep(self._ends)
         self._report(plan.failures)
@@ -119,7 +118,7 @@ class Supervisor:
             if key not in self._ends:
                 self._start(key, planned)
 
-    def _remove_env_files(self, left: Collection[End], planned: Collection[End]) -> None:
+    def _remove_env_files(self, left: Collection[EndConfig], kept: Collection[EndConfig]) -> None:
         """Of ends that a reload has removed, or given another one: nobody looks after the links
         that they tell of."""
         if not any(end.env_file for end in left):
@@ -127,8 +126,8 @@ class Supervisor:
         from netpunch.node.publish import env_file_of  # with what writes files
         from netpunch.output.atomic import remove_file
 
-        kept = {env_file_of(end) for end in planned}
-        for path in sorted({path for end in left if (path := env_file_of(end))} - kept):
+        kept_files = {env_file_of(end) for end in kept}
+        for path in sorted({path for end in left if (path := env_file_of(end))} - kept_files):
             try:
                 remove_file(path)
             except NetpunchError as error:
@@ -188,8 +187,8 @@ class Supervisor:
                 else:
                     self._controls[name] = control
 
-    def _start(self, key: tuple[str, str], plan: EndPlan) -> None:
-        end = EndTask(plan.end, plan.secret, plan.controls, self._services)
+    def _start(self, key: tuple[str, str], planned: EndConfig) -> None:
+        end = EndTask(planned, self._services)
         self._ends[key] = end
         self._services.status.add_end(*key)
         task = end.start()
@@ -266,7 +265,3 @@ def changes(before: Mapping[str, object], after: Mapping[str, object]) -> RunRel
         started=sorted(after.keys() - before.keys()) or None,
         stopped=sorted(before.keys() - after.keys()) or None,
     )
-
-
-def _plan_of(end: EndTask) -> EndPlan:
-    return EndPlan(end.end, end.secret, end.controls)

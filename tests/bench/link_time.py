@@ -17,10 +17,10 @@ import time
 from netpunch.address import Address
 from netpunch.api import serve_control
 from netpunch.core.events import Event, Waiting
-from netpunch.net.controls import ControlAt
+from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net.driver import Datagram
 from netpunch.net.loop import run
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import Punch
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import control_key
 from tests.bench.machine import machine
@@ -28,10 +28,10 @@ from tests.bench.machine import machine
 PAIR = "bench"
 
 
-def spec(end: str, control: Address, secret: bytes) -> PunchSpec:
+def spec(end: str, control: Address, secret: bytes) -> EndSettings:
     role: EndName = "a" if end == "a" else "b"
     controls = (ControlAt(control.host, control.port),)
-    return PunchSpec(PAIR, role, secret, controls, local=("127.0.0.1", 0))
+    return EndSettings(PAIR, role, secret, controls=controls, local=("127.0.0.1", 0))
 
 
 async def one_link(control: Address, secret: bytes, late: str) -> tuple[float, float]:

@@ -29,8 +29,8 @@ def test_the_example_runs_as_it_is() -> None:
     assert len(part.ends) == 4
     assert {pair.protocol for pair in site.pairs} == {"v2", "classic"}
     addresses = [part.controls[0].address, *part.controls[0].listen, *part.controls[0].observe]
-    addresses += [end.local for end in part.ends]
-    assert {address.host for address in addresses} == {"127.0.0.1"}
+    hosts = [host for host, _ in addresses] + [end.settings.local[0] for end in part.ends]
+    assert set(hosts) == {"127.0.0.1"}
     for end in part.ends:
         key = f"pairs.{end.pair}.secret"
         assert read_secret(

@@ -125,7 +125,13 @@ def test_addresses_in_a_file(load_text: LoadText, place: str) -> None:
             continue
         (pair,), (served,) = site.pairs, site.controls
         to = [pair.a.forward.to] if pair.a.forward and pair.a.forward.to else []
-        for address in (served.address, *served.listen, *served.observe, pair.a.local, *to):
+        for address in (
+            served.address,
+            *served.listen,
+            *served.observe,
+            HostPort(*pair.a.settings.local),
+            *to,
+        ):
             assert_harmless(address)
 
 

@@ -35,7 +35,10 @@ def test_the_nearest_wins(
     text = SITE.format(defaults=filled[0], pair=filled[1], a=filled[2])
     text = text.replace("b: {}", "b: {enabled: off}")
     ends = load_text(text).pairs[0].ends
-    assert [end.local for end in ends] == [HostPort("", port_of_a), HostPort("", port_of_b)]
+    assert [end.settings.local for end in ends] == [
+        HostPort("", port_of_a),
+        HostPort("", port_of_b),
+    ]
 
 
 def test_maps_merge_and_lists_replace(load_text: LoadText) -> None:

@@ -120,8 +120,18 @@ def test_the_smallest_site(load_text: LoadText, tmp_path: Path) -> None:
     key = str(tmp_path / "secrets/home-office.key")
     assert pair.secret == SecretSource("file", Position(5, 18), path=key)
     a, b = pair.ends
-    assert (a.pair, a.end, a.node, a.local) == ("home-office", "a", "home", HostPort("", 5000))
-    assert (b.pair, b.end, b.node, b.local) == ("home-office", "b", "office", HostPort("", 5000))
+    assert (a.pair, a.end, a.node, a.settings.local) == (
+        "home-office",
+        "a",
+        "home",
+        HostPort("", 5000),
+    )
+    assert (b.pair, b.end, b.node, b.settings.local) == (
+        "home-office",
+        "b",
+        "office",
+        HostPort("", 5000),
+    )
     assert a.position == Position(7, 8)
     argv = ("/usr/local/lib/netpunch/openvpn",)
     assert a.hooks == b.hooks == Hooks(argv, argv, argv, argv, 30.0)
@@ -130,13 +140,24 @@ def test_the_smallest_site(load_text: LoadText, tmp_path: Path) -> None:
 
 def test_the_defaults(load_text: LoadText) -> None:
     a = load_text(MINIMAL).pairs[0].a
-    assert (a.enabled, a.mode, a.protocol, a.slot, a.holds) == (True, "once", "v2", "", False)
-    assert a.candidates == {"observed", "host", "any-port"}
-    assert (a.deadline, a.retry_after, a.keepalive, a.probe_rate) == (60.0, 30.0, 15.0, 200.0)
+    assert (a.enabled, a.mode, a.protocol, a.settings.slot, a.holds) == (
+        True,
+        "once",
+        "v2",
+        "",
+        False,
+    )
+    assert a.settings.candidates == {"observed", "host", "any-port"}
+    assert (a.settings.deadline, a.retry_after, a.settings.keepalive, a.probe_rate) == (
+        60.0,
+        30.0,
+        15.0,
+        200.0,
+    )
     assert (a.check, a.check_every, a.command, a.forward) == ((), 30.0, (), None)
     assert (a.env_file, a.files, a.template) == (None, (), None)
     assert (a.session_key, a.standby) == (False, True)
-    assert (a.mark, a.interface) == (0, "")
+    assert (a.settings.mark, a.settings.interface) == (0, "")
 
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
@@ -160,17 +181,17 @@ def test_every_key(
 
     p, relay, go = site.pairs
     a, b = p.ends
-    assert (a.mode, a.local, a.controls) == ("keep", HostPort("192.0.2.1", 5000), ("vps",))
-    assert (a.deadline, a.retry_after, a.keepalive) == (60.0, 0.5, 1.5)
+    assert (a.mode, a.settings.local, a.controls) == ("keep", HostPort("192.0.2.1", 5000), ("vps",))
+    assert (a.settings.deadline, a.retry_after, a.settings.keepalive) == (60.0, 0.5, 1.5)
     assert (a.probe_rate, a.check_every) == (100.5, 7200.0)
     assert a.check == ("ping", "-c1", "10.8.0.2")
     assert a.command == (f"{tmp_path}/sbin/vpn", "{rhost}")
     assert a.hooks == Hooks(("all",), ("all",), ("all",), ("all",), 86400.0)
     assert (a.env_file, a.template) == (None, "{pair} {{}} {raddr}")
     assert (a.session_key, a.standby) == (True, False)
-    assert a.candidates == {"mapped", "observed"}
-    assert (a.mark, a.interface) == (51820, "eth0.7")
-    assert (b.mark, b.interface) == (0, "")
+    assert a.settings.candidates == {"mapped", "observed"}
+    assert (a.settings.mark, a.settings.interface) == (51820, "eth0.7")
+    assert (b.settings.mark, b.settings.interface) == (0, "")
     assert a.secret == SecretSource("file", Position(28, 16), path=f"{tmp_path}/keys/p")
     assert b.hooks == Hooks(("before",), ("/p/up",), ("down",), (), 86400.0)
     assert b.node == "b"
@@ -179,14 +200,19 @@ def test_every_key(
         RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(36, 24)),
     )
     assert b.secret == SecretSource("credential", Position(44, 19), path="np_p")
-    assert b.candidates == {"host"}
+    assert b.settings.candidates == {"host"}
 
     assert relay.controls == ("vps", "other")
     assert relay.a.hooks.up == (f"{tmp_path}/./up", "{x}")
     assert relay.a.forward == Forward(HostPort("127.0.0.1", 3), HostPort("127.0.0.1", 2))
     assert relay.b.forward == Forward(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2))
 
-    assert (go.protocol, go.slots, go.a.slot, go.b.slot) == ("classic", "dc", "d", "c")
+    assert (go.protocol, go.slots, go.a.settings.slot, go.b.settings.slot) == (
+        "classic",
+        "dc",
+        "d",
+        "c",
+    )
     assert go.secret == SecretSource("inline", Position(56, 13), text="010")
     assert "010" not in repr(site)
     assert (go.enabled, go.a.enabled, go.b.enabled) == (False, False, False)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.config import SiteError, load
-from netpunch.config.model import End, Pair, Protocol, SecretSource, Site
+from netpunch.config.model import EndConfig, Pair, SecretSource, Site
 from netpunch.config.secrets import (
     Role,
     Secret,
@@ -19,6 +19,7 @@ from netpunch.config.secrets import (
     parse_key,
     read_secret,
 )
+from netpunch.core.settings import Protocol
 from netpunch.errors import NetpunchError, PermissionsError
 
 PAIR_KEY = "npk1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9juQUJ"
@@ -245,7 +246,7 @@ pairs:
 '''
 
 
-def in_place(site: Site, owner: Pair | End, role: Role) -> Secret:
+def in_place(site: Site, owner: Pair | EndConfig, role: Role) -> Secret:
     return read_secret(owner.secret, "v2", site=site, key="pairs.p.secret", role=role, environ={})
 
 

@@ -99,7 +99,9 @@ class Site:
 
     def _make_end(self, end: EndName, seed: object) -> End:
         return End(
-            EndSettings(PAIR, end, SECRET, any_port=False, deadline=None),
+            EndSettings(
+                PAIR, end, SECRET, candidates=frozenset({"observed", "host"}), deadline=None
+            ),
             endpoints=ControlEndpoints((CONTROL,)),
             sockets={VIA: Address("0.0.0.0", HOMES[end].port)},
             random=seeded(f"{end} {seed}"),

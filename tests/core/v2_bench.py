@@ -82,6 +82,10 @@ class Puppet:
         return pack("!I4s", self.number, b"rand")
 
 
+OWN_PORT = frozenset({"observed", "host"})
+"""Candidates of an end for which no other local port may win."""
+
+
 class Bench:
     """An end, its clock, and all that it sent and told. With `drives` the bench gives it what it
     asks its driver for: the turn to spray, and sockets, at most `most_sockets` at a time."""
@@ -113,7 +117,7 @@ class Bench:
         self._next_via = 100
         self._questions_answered = 0
         self.end = End(
-            EndSettings(PAIR, end, SECRET, **{"any_port": False, **settings}),
+            EndSettings(PAIR, end, SECRET, **{"candidates": OWN_PORT, **settings}),
             endpoints=ControlEndpoints(
                 tuple(controls), tuple(reflectors), names, tuple(other_family), nat64
             ),

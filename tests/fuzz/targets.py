@@ -93,7 +93,9 @@ def v2_machines() -> list[Machine]:
     )
     ends = [
         End(
-            EndSettings(PAIR, end, SECRET, deadline=None, any_port=False),
+            EndSettings(
+                PAIR, end, SECRET, deadline=None, candidates=frozenset({"observed", "host"})
+            ),
             endpoints=ControlEndpoints((CONTROL,)),
             sockets={0: Address("0.0.0.0", 5000)},
             random=random,

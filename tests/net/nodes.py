@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from netpunch.address import Address
 from netpunch.api import serve_control
 from netpunch.core.events import Event
-from netpunch.net.controls import ControlAt
+from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net.driver import Datagram
-from netpunch.net.punch import PunchSpec
 from netpunch.wire.keys import control_key
 
 T = TypeVar("T")
@@ -75,8 +74,8 @@ async def control(listen: str = LOCAL, **more: Any) -> AsyncIterator[Address]:
         await asyncio.gather(serving, return_exceptions=True)
 
 
-def spec(end: str, *controls: Address, **more: Any) -> PunchSpec:
+def spec(end: str, *controls: Address, **more: Any) -> EndSettings:
     """An end of PAIR on loopback."""
     asked = tuple(ControlAt(each.host, each.port) for each in controls)
     settings: dict[str, Any] = {"local": ("127.0.0.1", 0), "secret": SECRET} | more
-    return PunchSpec(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)
+    return EndSettings(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)

@@ -12,9 +12,10 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names
 from netpunch.core.nat64 import DISCOVERY_HOSTS, DISCOVERY_NAME, WELL_KNOWN, learned
+from netpunch.core.settings import ControlAt
 from netpunch.errors import ControlUnreachableError
 from netpunch.net import controls as controls_module
-from netpunch.net.controls import ControlAt, Controls, reflectors
+from netpunch.net.controls import Controls, reflectors
 from netpunch.net.driver import Driver
 from tests.net.conftest import Run
 from tests.net.names import NameServer

@@ -9,9 +9,9 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.events import Linked, Reason, Registered
+from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.errors import PunchError
-from netpunch.net.controls import ControlAt
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import Punch
 from tests.net.conftest import Run
 from tests.net.machines import has_ipv6
 from tests.net.names import NameServer
@@ -40,8 +40,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
 def ends(one: str, other: str, port: int, **how: Any) -> tuple[Punch, Punch]:
     """Ends that are bound to these addresses, and know their control by name."""
     controls = (ControlAt(NAME, port),)
-    a = PunchSpec(PAIR, "a", controls=controls, slot="a", local=(one, 0), **how)
-    b = PunchSpec(PAIR, "b", controls=controls, slot="b", local=(other, 0), **how)
+    a = EndSettings(PAIR, "a", controls=controls, slot="a", local=(one, 0), **how)
+    b = EndSettings(PAIR, "b", controls=controls, slot="b", local=(other, 0), **how)
     return Punch(a), Punch(b)
 
 

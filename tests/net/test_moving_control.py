@@ -13,9 +13,9 @@ from netpunch.core.classic import end as classic_end
 from netpunch.core.end import lookups
 from netpunch.core.end.end import End
 from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
+from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net import interfaces
-from netpunch.net.controls import ControlAt
-from netpunch.net.punch import Punch, PunchSpec
+from netpunch.net.punch import Punch
 from netpunch.net.standby import StandbyWatch
 from tests.net.conftest import Run
 from tests.net.names import NameServer
@@ -36,12 +36,12 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     return NameServer(monkeypatch)
 
 
-def named(end: str, port: int, **more: Any) -> PunchSpec:
+def named(end: str, port: int, **more: Any) -> EndSettings:
     """An end that knows its control by name."""
     return spec(end, Address(NAME, port), **more)
 
 
-def asking(end: str, *controls: ControlAt, **more: Any) -> PunchSpec:
+def asking(end: str, *controls: ControlAt, **more: Any) -> EndSettings:
     return spec(end, **more)._replace(controls=controls)
 
 

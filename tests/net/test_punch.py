@@ -23,11 +23,11 @@ from netpunch.core.events import (
     TurnWanted,
     Waiting,
 )
+from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
-from netpunch.net.controls import ControlAt
 from netpunch.net.driver import clock
 from netpunch.net.probing import Probing
-from netpunch.net.punch import FAREWELL, Punch, PunchSpec
+from netpunch.net.punch import FAREWELL, Punch
 from netpunch.net.sockets import SocketOptions, bind
 from tests.net.conftest import TIMEOUT, Run
 from tests.net.faulty import FaultySocket, descriptors_left
@@ -42,7 +42,7 @@ LINGER = 1.2
 Lookup = Callable[[str, int], Awaitable[list[Address]]]
 
 
-async def both(*specs: PunchSpec) -> list[Punch]:
+async def both(*specs: EndSettings) -> list[Punch]:
     """Ends that are linked."""
     attempts = [Punch(each) for each in specs]
     for attempt in attempts:
@@ -219,7 +219,7 @@ def test_an_end_that_may_not_send_says_so(
 ) -> None:
     """Both while it waits and in the end: it looks as if control were silent."""
     monkeypatch.setattr(timing, "SILENCE_NOTICE", 0.05)
-    monkeypatch.setattr("netpunch.net.punch.bind", refusing(number))
+    monkeypatch.setattr("netpunch.net.sockets.bind", refusing(number))
     name = errno.errorcode[number]
 
     async def main() -> None:
@@ -280,7 +280,7 @@ def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) 
         async with control() as address:
             controls = (ControlAt("bad", 9), ControlAt("good", address.port))
             told: asyncio.Queue[str] = asyncio.Queue()
-            spec = PunchSpec("p", "a", bytes(32), controls, local=("127.0.0.1", 0))
+            spec = EndSettings("p", "a", bytes(32), controls=controls, local=("127.0.0.1", 0))
             attempt = Punch(spec, on_unresolved=told.put_nowait)
             await attempt.open()
             assert await told.get() == "cannot resolve 'bad'"

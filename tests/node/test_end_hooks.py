@@ -24,7 +24,7 @@ from tests.node.children import (
     processes_with,
     script,
 )
-from tests.node.told import Told, end_with
+from tests.node.told import Told, end_with, named
 
 pytestmark = on_both_loops
 
@@ -321,7 +321,8 @@ def test_a_stop_cuts_a_hook(run: Run[Any], tmp_path: Path) -> None:
         told = Told()
         script(tmp_path / "hook", "echo begun; sleep 60")
         pair = f"cut-{os.getpid()}-{tmp_path.name}"  # what other runs left behind is not ours
-        hooks = EndHooks(end_with(tmp_path, hooks=["./hook"])._replace(pair=pair), told.services)
+        end = named(end_with(tmp_path, hooks=["./hook"]), pair)
+        hooks = EndHooks(end, told.services)
         running = asyncio.create_task(hooks.before())
         await begun(told)
         assert processes_with("NETPUNCH_PAIR", pair)

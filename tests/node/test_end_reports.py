@@ -30,7 +30,7 @@ from netpunch.net.driver import Datagram
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.end_reports import EndReports
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told, end_with
+from tests.node.told import Told, end_with, named
 
 pytestmark = on_both_loops
 
@@ -219,7 +219,7 @@ def test_what_many_wait_for_is_one_line(run: Run[Any], tmp_path: Path) -> None:
         end = end_with(tmp_path)
         for number in range(50):
             waits.pass_until(number * 0.5)
-            reports = EndReports(end._replace(pair=f"p{number}"), waits.told.services)
+            reports = EndReports(named(end, f"p{number}"), waits.told.services)
             reports.observe(Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT))
         waits.pass_until(120)
         waits.lines()

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import pytest
 
 from netpunch.address import Address
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import Registered, Waiting
+from netpunch.core.settings import ControlAt
 from netpunch.errors import NotLinkedError, OutputError
-from netpunch.net.controls import ControlAt
 from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
 from netpunch.node import publish as publish_module
@@ -40,10 +40,16 @@ LONGEST_LIFE = 0.06
 LOG = 'echo "$NETPUNCH_EVENT" >> log'
 
 
+def reaching(end: EndConfig, *controls: ControlAt) -> EndConfig:
+    """With its secret, and controls elsewhere than the site file says."""
+    settings = end.settings._replace(secret=SECRET, controls=controls)
+    return end._replace(settings=settings)
+
+
 def made(folder: Path, told: Told, address: Address, **settings: Any) -> EndTask:
     """End a of the pair that `control` serves."""
     end = end_with(folder, **settings)
-    return EndTask(end, SECRET, (ControlAt(*address),), told.services)
+    return EndTask(reaching(end, ControlAt(*address)), told.services)
 
 
 def logging_hooks(folder: Path, **then: str) -> dict[str, list[str]]:
@@ -317,7 +323,7 @@ def test_stopped_while_files_are_written(
     """It waits for them, then withdraws what nobody will use."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow_publish(end: End, published: Published) -> None:
+    def slow_publish(end: EndConfig, published: Published) -> None:
         begun.set()
         go_on.wait(TIMEOUT)
         if fails:
@@ -429,7 +435,7 @@ def test_controls_that_do_not_resolve_are_told(run: Run[Any], tmp_path: Path) ->
         told = Told()
         async with control() as address, partner(address):
             controls = (ControlAt("nowhere.invalid", 9), ControlAt(*address))
-            end = EndTask(end_with(tmp_path), SECRET, controls, told.services)
+            end = EndTask(reaching(end_with(tmp_path), *controls), told.services)
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 0
         assert told.said[0].startswith("warning: p a: cannot resolve 'nowhere.invalid'")

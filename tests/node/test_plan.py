@@ -36,7 +36,7 @@ def write_key(folder: Path, name: str = "p.key", kind: str = "pair", mode: int =
 def test_all_in_one_process(tmp_path: Path) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY})
     assert list(found.ends) == [("p", "a"), ("p", "b")]
-    a, b = found.ends.values()
+    a, b = (each.settings for each in found.ends.values())
     assert a.secret == b.secret
     assert [tuple(each) for each in a.controls] == [("127.0.0.1", 20001, 20002)]
     assert found.controls["control"].keys == {"p": control_key(a.secret, "p")}
@@ -46,7 +46,7 @@ def test_all_in_one_process(tmp_path: Path) -> None:
 
 def test_a_control_without_second_port(tmp_path: Path) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY}, control=CONTROL | {"observe": "off"})
-    assert found.ends["p", "a"].controls[0].observe is None
+    assert found.ends["p", "a"].settings.controls[0].observe is None
 
 
 def test_what_is_generated_stays_over_reloads(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_what_is_generated_stays_over_reloads(tmp_path: Path) -> None:
     site, part = site_with(tmp_path, {"p": GENERATED | EMPTY, "q": GENERATED | EMPTY})
     first, second = planner.plan(site, part), planner.plan(site, part)
     assert first == second
-    assert first.ends["p", "a"].secret != first.ends["q", "a"].secret
+    assert first.ends["p", "a"].settings.secret != first.ends["q", "a"].settings.secret
     assert Planner(RunOptions()).plan(site, part) != first
 
 
@@ -114,7 +114,7 @@ def test_classic_pairs(tmp_path: Path) -> None:
     control = found.controls["control"]
     assert control.secrets == {"c": b"correct horse", "d": b"correct horse"}
     assert control.names == {"c": "p", "d": "p"}
-    assert found.ends["p", "a"].end.slot == "c"
+    assert found.ends["p", "a"].settings.slot == "c"
 
 
 def test_only_the_pairs_that_are_asked_for(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_command_line_overrides_the_mode(
     tmp_path: Path, mode: str, options: RunOptions, expected: str
 ) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY | {"mode": mode}}, options)
-    assert {each.end.mode for each in found.ends.values()} == {expected}
+    assert {each.mode for each in found.ends.values()} == {expected}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.config.model import End
+from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
 from netpunch.node.publish import Published, describe, publish, withdraw
@@ -26,7 +26,7 @@ def files(folder: Path, text: str = "{rhost} {rport} {{}}") -> dict[str, Any]:
     return {"files": [{"template": "vpn.in", "to": "{pair}.conf", "mode": "0600"}]}
 
 
-def published_by(end: End, linked: Linked, at: float) -> Published:
+def published_by(end: EndConfig, linked: Linked, at: float) -> Published:
     published = describe(end, linked, at)
     publish(end, published)
     return published

@@ -29,8 +29,8 @@ class FakeEnd:
     made: list[FakeEnd]
     life: Life
 
-    def __init__(self, end: Any, secret: bytes, controls: Any, services: object) -> None:
-        self.end, self.secret, self.controls = end, secret, controls
+    def __init__(self, end: Any, services: object) -> None:
+        self.end = end
         self.exit_code = 0
         self.stops: list[str] = []
         FakeEnd.made.append(self)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netpunch.config import load, select
-from netpunch.config.model import End, Part, Site
+from netpunch.config.model import EndConfig, Part, Site
 from netpunch.node.services import Services
 from netpunch.output.console import Console
 from netpunch.output.journal import Journal
@@ -65,7 +65,12 @@ def site_with(folder: Path, pairs: Record, **rest: Any) -> tuple[Site, Part]:
     return site, select(site, node, "nowhere", None)
 
 
-def end_with(folder: Path, **settings: Any) -> End:
+def named(end: EndConfig, pair: str) -> EndConfig:
+    """The end as one of another pair."""
+    return end._replace(settings=end.settings._replace(pair=pair))
+
+
+def end_with(folder: Path, **settings: Any) -> EndConfig:
     """End a of a pair `p` with such settings. What the ends must agree on, b has, too."""
     own = {"local": "127.0.0.1:0"} | settings
     shared = {name: own.pop(name) for name in ("mode", "check", "command") if name in own}

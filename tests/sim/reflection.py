@@ -89,7 +89,7 @@ class Pair:
     def start(self, end: EndName, **settings: Any) -> End:
         at = self.homes[end]
         machine = End(
-            EndSettings(PAIR, end, SECRET, **{"deadline": None, "any_port": True, **settings}),
+            EndSettings(PAIR, end, SECRET, **{"deadline": None, **settings}),
             endpoints=ControlEndpoints(tuple(map(control_address, range(self.controls)))),
             sockets={0: Address("0.0.0.0", at.port)},
             host_addresses=(at.host,),

@@ -332,7 +332,7 @@ class TestCandidates:
         assert hosts == ["10.0.0.1:5000", "[2001:db8::1]:5000"]
 
     def test_unless_it_is_told_not_to(self) -> None:
-        bench = Bench(host_addresses=["10.0.0.1"], offer_hosts=False)
+        bench = Bench(host_addresses=["10.0.0.1"], candidates=frozenset({"observed"}))
         assert bench.own_card().hosts == ()
 
     def test_on_loopback_it_offers_loopback(self) -> None:
@@ -352,7 +352,7 @@ class TestCandidates:
         assert bench.run(1.0) == []
 
     def test_observed_addresses_are_left_out_on_request(self) -> None:
-        bench = Bench(try_observed=False)
+        bench = Bench(candidates=frozenset({"host"}))
         host = Address("10.0.0.9", 6000)
         sent = bench.introduce(bench.puppet(hosts=(host,)))
         assert [s.destination for s in sent if isinstance(s.message, v2.Ping)] == [host]

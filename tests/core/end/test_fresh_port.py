@@ -8,10 +8,11 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import CloseSocket, OpenSockets, TurnOver
+from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.wire import v2
 from netpunch.wire.card import NatClass
 from netpunch.wire.drop import Drop
-from tests.core.v2_bench import Bench, Puppet
+from tests.core.v2_bench import OWN_PORT, Bench, Puppet
 from tests.core.v2_pair import CONTROL, CONTROL_CHANNELS, ELSEWHERE, VIA, A, seal
 
 
@@ -25,7 +26,7 @@ class TestFreshPort:
 
     @pytest.fixture
     def bench(self) -> Bench:
-        return Bench("a", any_port=True)
+        return Bench("a", candidates=USUAL_CANDIDATES)
 
     def introduce(self, bench: Bench) -> Puppet:
         """A partner whose NAT is easy."""
@@ -47,13 +48,13 @@ class TestFreshPort:
         assert not bench.events(OpenSockets)
 
     def test_nor_is_a_partner_with_a_valid_path(self) -> None:
-        bench = Bench("b", any_port=True)
+        bench = Bench("b", candidates=USUAL_CANDIDATES)
         bench.validate(self.introduce(bench))
         bench.run(20.0)
         assert not bench.events(OpenSockets)
 
     def test_it_is_not_tried_where_another_port_must_not_win(self) -> None:
-        bench = Bench("a", any_port=False)
+        bench = Bench("a", candidates=OWN_PORT)
         self.introduce(bench)
         bench.run(20.0)
         assert not bench.events(OpenSockets)
@@ -116,7 +117,7 @@ class TestObservers:
     @pytest.fixture
     def asking(self) -> Bench:
         """An end that climbs, and has asked its observers."""
-        bench = Bench("a", any_port=True, reflectors=[self.OBSERVERS], drives=True)
+        bench = Bench("a", candidates=USUAL_CANDIDATES, reflectors=[self.OBSERVERS], drives=True)
         bench.introduce(bench.puppet())
         bench.run_until(lambda: bench.all(v2.Observe))
         return bench

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from netpunch.address import Address, is_pingable
 from netpunch.core import timing
+from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.wire import v2
 from netpunch.wire.card import Card, NatClass
@@ -33,7 +34,7 @@ def make(end: str = "a") -> Bench:
         "a" if end == "a" else "b",
         sockets=SOCKETS,
         reflectors=[OBSERVERS],
-        any_port=True,
+        candidates=USUAL_CANDIDATES,
         drives=True,
     )
 

@@ -17,6 +17,7 @@ from netpunch.core.events import (
     TurnOver,
     TurnWanted,
 )
+from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.bracket import Bracket
 from netpunch.wire import v2
@@ -41,7 +42,9 @@ class Climb:
 
     def __init__(self, ours: list[Address], theirs: NatClass, bracket: Bracket = NONE) -> None:
         self.ours = ours
-        self.bench = Bench("a", any_port=True, reflectors=[OBSERVERS], drives=True, deadline=100.0)
+        self.bench = Bench(
+            "a", candidates=USUAL_CANDIDATES, reflectors=[OBSERVERS], drives=True, deadline=100.0
+        )
         self.puppet = self.bench.puppet()
         self.partner_is(theirs, bracket)
 
@@ -107,7 +110,11 @@ class TestSurvey:
     def test_it_makes_do_with_fewer_sockets(self) -> None:
         for most in range(budget.SURVEY_SOCKETS):
             bench = Bench(
-                "a", any_port=True, reflectors=[OBSERVERS], drives=True, most_sockets=most
+                "a",
+                candidates=USUAL_CANDIDATES,
+                reflectors=[OBSERVERS],
+                drives=True,
+                most_sockets=most,
             )
             bench.introduce(bench.puppet())
             bench.run(0.4)
