@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from netpunch.core.control.end_records import CIPHERS_KEPT
+from netpunch.core.control.ciphers import CIPHERS_KEPT
 from netpunch.core.timing import WAITING_INTERVAL
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.wire import v2

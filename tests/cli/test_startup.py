@@ -32,7 +32,11 @@ main(sys.argv[1:])
 """
 
 NOT_FOR_ONE_V2_END = (
-    *("netpunch.node.control_task", "netpunch.core.control.node", "netpunch.core.control.slots"),
+    *(
+        "netpunch.node.control_task",
+        "netpunch.core.control.node",
+        "netpunch.core.control.registrations",
+    ),
     *("netpunch.core.classic.end", "netpunch.wire.classic"),
     *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.gateway"),
     *("netpunch.net.forward", "netpunch.net.standby"),

@@ -7,12 +7,14 @@ from enum import Enum
 from typing import Any
 
 from netpunch.core.classic import states as classic_end
+from netpunch.core.control import registrations
 
 Transitions = Mapping[Any, Enum]
 """The next state, by (state before, what happens): a member of the machine's enumeration and a
 word. A machine begins in the first member; a state without a way out is final."""
 
 STATE_MACHINES: dict[str, Transitions] = {
+    "An end at a control": registrations.TRANSITIONS,
     "Classic end": classic_end.TRANSITIONS,
 }
 """In the order in which the document shows them."""

@@ -135,6 +135,6 @@ class TestSender:
 
 def test_many_addresses_can_be_kept() -> None:
     """As many as ends whose ciphers are kept."""
-    from netpunch.core.control.end_records import CIPHERS_KEPT
+    from netpunch.core.control.ciphers import CIPHERS_KEPT
 
     assert ADDRESSES_KEPT >= CIPHERS_KEPT

@@ -1,16 +1,17 @@
-"""The v2 half of a control node: registers ends, introduces them, says nothing to strangers.
+"""The v2 half of a control node: registers ends, introduces them, is silent to strangers.
 
-Theory of operation. A datagram meets what is cheap first: its length, version and kind, then the
-pair that its tag names, and only then that pair's cipher. What is left is authentic, but perhaps
-a recording: the end's slot decides (`core.slots`). Whatever is dropped on the way is counted and
-answered by nothing; whatever is answered is answered at once, from the registrations alone, so a
-control restarted in the midst of everything has only to be announced to again.
+Theory of operation. A datagram passes the cheap checks first: its length, version and kind, then
+the pair that its tag names, and only then that pair's cipher. Now it is authentic, but perhaps a
+recording: the record of its end decides (`core.control.registrations`). A datagram that is dropped
+on the way is counted and not answered; any other is answered at once, from the registrations
+alone, so a control that restarts in the midst of everything only needs to be announced to again.
 
-An address that has not echoed a cookie may be forged. It gets direct answers only, and its
-allowance bounds these; its partner, if it is there, hears of it once, by a KNOCK, so that both
-can ping at the same instant. All else waits for the cookie, one round trip later.
+An address that has not returned a cookie may be forged. It gets direct answers only, and its
+allowance bounds these (`core.control.address_proof`); its partner, if there, hears of it once, by
+a KNOCK, so that both can ping at the same instant. All else waits for the cookie, one round trip
+later.
 
-Answers are packed straight from what the slots hold instead of through `wire.v2`'s messages: a
+Answers are packed straight from the registrations instead of through `wire.v2`'s messages: a
 control answers thousands of announcements a second, most of them with the same few words.
 """
 
@@ -23,13 +24,23 @@ from typing import Any
 
 from netpunch.address import Address, is_private
 from netpunch.core import timing
-from netpunch.core.allowances import TO_STRANGER, Allowance, Allowances, Replays
-from netpunch.core.control.cookies import Cookies
-from netpunch.core.control.end_records import CIPHERS_KEPT, EndRecord, EndRecords
+from netpunch.core.control.address_proof import AddressProof
+from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
 from netpunch.core.control.expiries import Expiries
-from netpunch.core.control.nonces import nonces
+from netpunch.core.control.registrations import (
+    LIMITED,
+    NEW,
+    PROVED,
+    REFRESH,
+    STALE,
+    TRANSITIONS,
+    Cause,
+    EndRecord,
+    Pairs,
+    Registration,
+    Verdict,
+)
 from netpunch.core.control.rejections import Rejections
-from netpunch.core.control.slots import FILL, LIMITED, REFRESH, STALE, Live, Standing, Verdict
 from netpunch.core.describe import describe
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
 from netpunch.core.machine import Machine, Random, Transmit
@@ -49,32 +60,17 @@ from netpunch.wire.envelope import (
     EndName,
     Forged,
 )
-from netpunch.wire.v2 import ADDRESS_LENGTH, pack_address
+from netpunch.wire.v2 import NO_COOKIE, pack_address
 
 CONFLICT_INTERVAL = 60.0
 """A role conflict is told once a minute: it goes on until somebody acts."""
-SURVEYS = Allowance(interval=0.02, burst=72)
-"""Answers to the proved host of an end, for an attempt or a socket that is not: all tries of a
-survey at once, and fifty a second."""
-FILLS = Allowance(interval=1.0, burst=8)
-"""Of a slot, without a cookie: an end is seldom started so often; others are challenged first."""
-STRANGER_CELLS = 1 << 16
-"""512 KiB. Of 100,000 ends that come at once, after a restart, few need their whole allowance."""
-END_CELLS = 1 << 14
-"""128 KiB each: few ends begin, or survey, in the same seconds."""
-REPLAY_CELLS = 1 << 15
-"""256 KiB: a pair's announcements of five days, if nothing else is replayed."""
-
-HOST_PART = slice(ADDRESS_LENGTH - 2)
-"""Of an address as bytes: all but the port."""
 
 Fields = tuple[Any, ...]
 """The fields of a message, in the order of its class in `wire.v2`, addresses as 19 bytes."""
 
 # Members of enums by name, as reading them off their class is slow: 0.1 µs each in Python 3.11;
-# numbers as mere ones, which Python reckons with in less time than with members of an IntEnum.
+# numbers as plain ones, which Python reckons with in less time than with members of an IntEnum.
 _PUNCH, _STANDBY = map(int, v2.Purpose)
-_UNPROVED, _KNOCKED, _PROVED = map(int, Standing)
 _MALFORMED, _UNKNOWN_PAIR, _BAD_MAC = Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC
 _WAITING, _INTRODUCE, _KNOCK = map(int, (v2.Kind.WAITING, v2.Kind.INTRODUCE, v2.Kind.KNOCK))
 _CHALLENGE, _OBSERVED = int(v2.Kind.CHALLENGE), int(v2.Kind.OBSERVED)
@@ -96,9 +92,11 @@ _pack_observed = _packer(v2.Observed)
 
 
 class ControlV2(Machine):
-    """`pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at
-    which the world sees this control and its network: partners elsewhere are given them instead
-    of a loopback or private one; `expire` in seconds."""
+    """The sans-I/O v2 control node; see `core.machine` for the contract.
+
+    `pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at which
+    the world sees this control and its network: partners elsewhere are given them instead of a
+    loopback or private one; `expire` in seconds."""
 
     def __init__(
         self,
@@ -111,54 +109,47 @@ class ControlV2(Machine):
         super().__init__()
         self.own_hosts = dict(own_hosts or {})
         self.registered = 0
-        """How many ends are there and proved."""
-        self.take_other: Callable[[bytes, Address, float, Via], None] = self._reject_other
-        """Takes what cannot be v2."""
+        """How many ends are registered and proved."""
         self._expire = expire
         self._next_nonce = nonces(random).__next__
-        self._cookies = Cookies(random)
-        self._strangers = Allowances(TO_STRANGER, STRANGER_CELLS, random)
-        self._fills = Allowances(FILLS, END_CELLS, random)
-        self._surveys = Allowances(SURVEYS, END_CELLS, random)
-        self._replays = Replays(REPLAY_CELLS, random)
+        self._proof = AddressProof(random)
         self._rejections = Rejections(self._emit)
-        self._records = EndRecords(pairs)
+        self._pairs = Pairs(pairs)
+        self._ciphers = Ciphers()
         self._expiries: Expiries[EndRecord] = Expiries()
 
     def awaited(self) -> list[tuple[str, str]]:
-        """The ends that are not there though their partners are, as (pair, end)."""
+        """The ends that are absent while their partners are not, as (pair, end)."""
         return [
             (record.pair.name, record.end)
-            for record in self._records.all()
-            if record.live is None and record.partner.live is not None
+            for record in self._pairs.records()
+            if record.registration is None and record.partner.registration is not None
         ]
 
     def replace_pairs(self, pairs: Mapping[str, bytes]) -> None:
         """Serves these pairs from now on; those that stay the same keep their registrations."""
-        for gone in self._records.replace(pairs):
+        for gone in self._pairs.replace(pairs):
             for record in (gone.a, gone.b):
-                if record.live is not None:
+                if record.registration is not None:
                     self._emit(Expired(gone.name, record.end, removed=True))
         self._await_expiries()
 
     def expire_after(self, seconds: float) -> None:
-        """From now on, registrations that are there included."""
+        """From now on, for present registrations too."""
         self._expire = seconds
         self._await_expiries()
 
     # The contract.
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
-        if len(data) != CONTROL_DATAGRAM or data[0] != VERSION:
-            return self.take_other(data, source, now, via)
-        heard = _HEARD[data[1]]
+        heard = _HEARD[data[1]] if len(data) == CONTROL_DATAGRAM and data[0] == VERSION else None
         if heard is None:
             return self._reject(_MALFORMED, None, source, now)
-        pair = self._records.by_tag.get(data[TAG_SLICE])
+        pair = self._pairs.by_tag.get(data[TAG_SLICE])
         if pair is None:
             return self._reject(_UNKNOWN_PAIR, None, source, now)
         record = pair.b if data[1] & END_B else pair.a
-        decrypt = record.decrypt or self._records.make_decrypt(record)
+        decrypt = record.decrypt or self._ciphers.make_decrypt(record)
         try:
             body = decrypt(data[NONCE], data[SEALED], data[HEADER])
         except Forged:
@@ -172,17 +163,17 @@ class ControlV2(Machine):
     def handle_timer(self, now: float) -> None:
         for record in self._expiries.take(now):
             record.awaits_expiry = False
-            live = record.live
-            if live is None:
+            own = record.registration
+            if own is None:
                 continue
-            if live.heard + self._expire > now:
-                self._await_expiry(record, live)
+            if own.heard + self._expire > now:
+                self._await_expiry(record, own)
             else:
-                self._clear(record, left=False)
+                self._clear(record, Cause.EXPIRY)
         self._rejections.handle_timer(now)
 
     def describe(self, data: bytes) -> str:
-        pair = self._records.by_tag.get(data[TAG_SLICE])
+        pair = self._pairs.by_tag.get(data[TAG_SLICE])
         ends: tuple[EndName, ...] = ("a", "b") if pair else ()
         return describe(data, [ControlChannel(pair.key, pair.name, end) for end in ends if pair])
 
@@ -192,56 +183,57 @@ class ControlV2(Machine):
         self, fields: Fields, record: EndRecord, source: Address, now: float, via: Via
     ) -> None:
         attempt, counter, cookie, purpose, card = fields
-        packed, live = _packed(source), record.live
-        was = None if live is None else live.purpose
+        packed, own = _packed(source), record.registration
+        was = None if own is None else own.purpose
         verdict = record.hear(attempt, counter, packed, via, purpose, card, now)
         if verdict is REFRESH:
-            assert live is not None
-            if live.standing == _PROVED:
-                self._introduce(record, live, source, counter, now)
+            assert own is not None
+            if own.standing is PROVED:
+                self._introduce(record, source, now)
                 if purpose != was:
-                    self._tell_standby(record, live, now)
-            elif self._is_good(cookie, record, attempt, source, now):
-                self._register(live, record, source, now)
+                    self._tell_standby(record, now)
+            elif self._proof.is_good(cookie, record, attempt, source, now):
+                self._register(own, record, source, now)
             else:
-                self._greet(record, live, source, counter, now)
+                self._greet(record, source, now)
         elif verdict is STALE:
             self._drop(Drop.STALE)
         elif verdict is LIMITED:
             self._drop(Drop.OVER_LIMIT)
         else:
-            heard = Live(attempt, counter, packed, via, purpose, card, now)
+            heard = Registration(attempt, counter, packed, via, purpose, card, now)
             self._unknown(heard, verdict, cookie, record, source, now)
 
     def _unknown(
         self,
-        heard: Live,
+        heard: Registration,
         verdict: Verdict,
         cookie: bytes,
         record: EndRecord,
         source: Address,
         now: float,
     ) -> None:
-        """An attempt that is not live, or from elsewhere than it was."""
-        attempt, counter = heard.attempt, heard.counter
-        if self._is_good(cookie, record, attempt, source, now):
+        """An attempt that is not registered, or from another address than it was."""
+        if self._proof.is_good(cookie, record, heard.attempt, source, now):
             self._register(heard, record, source, now)
-        elif not self._replays.is_new(_place(record) + _once(attempt, counter) + heard.source):
+        elif not self._proof.is_new(record, heard):
             self._drop(Drop.STALE)
-        elif verdict is FILL and self._fills.take(_place(record), now):
-            self._fill(heard, record)
-            self._greet(record, heard, source, counter, now, is_new=True)
-        elif self._may_tell(record, heard.source, now):
-            cookie = self._cookies.make(source, _context(record, attempt), now)
-            body = _pack_challenge(attempt, counter, cookie, self._in_conflict(record, now))
+        elif verdict is NEW and self._proof.may_register(record, now):
+            record.register(heard, Cause.ANNOUNCEMENT)
+            self._await_expiry(record, heard)
+            self._greet(record, source, now, is_new=True)
+        elif self._proof.may_answer(record, heard.source, now):
+            cookie = self._proof.make_cookie(record, heard.attempt, source, now)
+            conflict = self._in_conflict(record, now)
+            body = _pack_challenge(heard.attempt, heard.counter, cookie, conflict)
             self._answer(_CHALLENGE, body, record, source, heard.via)
         else:
             self._drop(Drop.OVER_LIMIT)
 
     def _left(self, fields: Fields, record: EndRecord, *_whence: object) -> None:
         attempt, counter = fields
-        if record.live is not None and record.live.leaves(attempt, counter):
-            self._clear(record, left=True)
+        if record.registration is not None and record.registration.is_left_by(attempt, counter):
+            self._clear(record, Cause.LEAVE)
         else:
             self._drop(Drop.STALE)
 
@@ -250,62 +242,50 @@ class ControlV2(Machine):
     ) -> None:
         (echo,) = fields
         packed = _packed(source)
-        if not self._may_tell(record, packed, now):
+        if self._proof.may_answer(record, packed, now):
+            self._answer(_OBSERVED, _pack_observed(echo, packed), record, source, via)
+        else:
             self._drop(Drop.OVER_LIMIT)
-            return
-        self._answer(_OBSERVED, _pack_observed(echo, packed), record, source, via)
 
     # Registrations.
 
-    def _is_good(
-        self, cookie: bytes, record: EndRecord, attempt: bytes, source: Address, now: float
-    ) -> bool:
-        return cookie != v2.NO_COOKIE and self._cookies.is_good(
-            cookie, source, _context(record, attempt), now
-        )
-
-    def _register(self, live: Live, record: EndRecord, source: Address, now: float) -> None:
+    def _register(
+        self, heard: Registration, record: EndRecord, source: Address, now: float
+    ) -> None:
         """Takes an announcement whose cookie is good: its address is proved from now on."""
-        was_here = record.remembers(live.attempt)
-        if record.live is None or not record.live.proved:
+        was_here = record.remembers(heard.attempt)
+        if record.standing is not PROVED:
             self.registered += 1
-        live.standing = _PROVED
-        displaced = self._fill(live, record)
-        if displaced is None or displaced.source != live.source:
+        displaced = record.register(heard, Cause.COOKIE)
+        self._await_expiry(record, heard)
+        if displaced is None or displaced.source != heard.source:
             self._emit(Registered(record.pair.name, record.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
             self._tell_conflict(record, displaced.address, source, now)
-        conflict = self._in_conflict(record, now)
-        self._introduce(record, live, source, live.counter, now, conflict)
-        self._tell_standby(record, live, now)
-
-    def _fill(self, live: Live, record: EndRecord) -> Live | None:
-        """Puts it into its slot; see `Slot.fill`."""
-        displaced = record.fill(live)
-        self._await_expiry(record, live)
-        return displaced
+        self._introduce(record, source, now, self._in_conflict(record, now))
+        self._tell_standby(record, now)
 
     def _await_expiries(self) -> None:
-        """Reckons anew who is there and until when."""
+        """Counts and times all registrations anew."""
         self._expiries = Expiries()
         self.registered = 0
-        for record in self._records.all():
+        for record in self._pairs.records():
             record.awaits_expiry = False
-            if record.live is not None:
-                self.registered += record.live.proved
-                self._await_expiry(record, record.live)
+            if record.registration is not None:
+                self.registered += record.registration.is_proved
+                self._await_expiry(record, record.registration)
 
-    def _await_expiry(self, record: EndRecord, live: Live) -> None:
+    def _await_expiry(self, record: EndRecord, own: Registration) -> None:
         if not record.awaits_expiry:
             record.awaits_expiry = True
-            self._expiries.add(record, live.heard + self._expire)
+            self._expiries.add(record, own.heard + self._expire)
 
-    def _clear(self, record: EndRecord, *, left: bool) -> None:
-        was_proved = record.live is not None and record.live.proved
-        record.clear()
+    def _clear(self, record: EndRecord, cause: Cause) -> None:
+        was_proved = record.standing is PROVED
+        record.clear(cause)
         if was_proved:
             self.registered -= 1
-            self._emit(Expired(record.pair.name, record.end, left=left))
+            self._emit(Expired(record.pair.name, record.end, left=cause is Cause.LEAVE))
 
     def _tell_conflict(self, record: EndRecord, one: Address, other: Address, now: float) -> None:
         if not self._in_conflict(record, now):
@@ -316,137 +296,110 @@ class ControlV2(Machine):
         """Whether two machines announced this end in turn lately."""
         return record.conflict_told is not None and now - record.conflict_told < CONFLICT_INTERVAL
 
-    # Answers.
+    # Answers to the registered attempt of a record, which is at `source`; `other` is its partner's.
 
-    def _introduce(
-        self,
-        record: EndRecord,
-        live: Live,
-        source: Address,
-        counter: int,
-        now: float,
-        conflict: int = 0,
-    ) -> None:
+    def _introduce(self, record: EndRecord, source: Address, now: float, conflict: int = 0) -> None:
         """Answers the announcement of a proved end, and tells the partner if that is proved."""
-        other = record.partner.live
-        if other is None or other.standing != _PROVED or live.purpose != _PUNCH:
-            return self._send_waiting(record, live, source, counter, now, conflict=conflict)
+        own, other = record.registration, record.partner.registration
+        assert own is not None
+        if other is None or other.standing is not PROVED or own.purpose != _PUNCH:
+            self._send_waiting(record, source, own.counter, now, NO_COOKIE, conflict)
+            return
+        at = other.address
         if other.purpose == _PUNCH:
             self._send_introduction(
-                _INTRODUCE, record, live, source, other, other.address, counter, conflict=conflict
+                _INTRODUCE, record, source, at, own.counter, NO_COOKIE, conflict
             )
         else:
-            self._send_waiting(record, live, source, counter, now, conflict=conflict)
-        return self._send_introduction(
-            _INTRODUCE, record.partner, other, other.address, live, source, 0
-        )
+            self._send_waiting(record, source, own.counter, now, NO_COOKIE, conflict)
+        self._send_introduction(_INTRODUCE, record.partner, at, source)
 
     def _greet(
-        self,
-        record: EndRecord,
-        live: Live,
-        source: Address,
-        counter: int,
-        now: float,
-        *,
-        is_new: bool = False,
+        self, record: EndRecord, source: Address, now: float, *, is_new: bool = False
     ) -> None:
         """Answers the announcement of an end that is not proved, with a cookie. `is_new`: its
         partner has not heard of it."""
-        if not self._may_tell(record, live.source, now):
+        own, other = record.registration, record.partner.registration
+        assert own is not None
+        if not self._proof.may_answer(record, own.source, now):
             self._drop(Drop.OVER_LIMIT)
             return
-        cookie = self._cookies.make(source, _context(record, live.attempt), now)
-        other = record.partner.live
-        if other is None or live.purpose != _PUNCH or other.purpose != _PUNCH:
-            self._send_waiting(record, live, source, counter, now, cookie)
-        elif other.standing == _PROVED:
-            self._send_introduction(
-                _INTRODUCE, record, live, source, other, other.address, counter, cookie
-            )
+        cookie = self._proof.make_cookie(record, own.attempt, source, now)
+        if other is None or own.purpose != _PUNCH or other.purpose != _PUNCH:
+            self._send_waiting(record, source, own.counter, now, cookie)
+        elif other.standing is PROVED:
+            at = other.address
+            self._send_introduction(_INTRODUCE, record, source, at, own.counter, cookie)
             if is_new:
-                self._knock(record.partner, other, live, source)
+                self._send_introduction(_KNOCK, record.partner, at, source)
         elif (
             is_new
-            and other.standing == _UNPROVED
-            and self._may_tell(record.partner, other.source, now)
+            and (other.standing, Cause.KNOCK) in TRANSITIONS
+            and self._proof.may_answer(record.partner, other.source, now)
         ):
             # Both have just begun: each is told of the other, or the link would be later by a
             # round trip.
-            other.standing = _KNOCKED
-            self._send_introduction(
-                _KNOCK, record, live, source, other, other.address, counter, cookie
-            )
-            self._knock(record.partner, other, live, source)
+            other.standing = TRANSITIONS[other.standing, Cause.KNOCK]
+            at = other.address
+            self._send_introduction(_KNOCK, record, source, at, own.counter, cookie)
+            self._send_introduction(_KNOCK, record.partner, at, source)
         else:
-            self._send_waiting(record, live, source, counter, now, cookie)
+            self._send_waiting(record, source, own.counter, now, cookie)
 
-    def _knock(self, record: EndRecord, live: Live, other: Live, at: Address) -> None:
-        """Tells `live` that `other`, at `at`, may be its partner."""
-        self._send_introduction(_KNOCK, record, live, live.address, other, at, 0)
-
-    def _may_tell(self, record: EndRecord, packed: bytes, now: float) -> bool:
-        """Whether this host may be sent one more datagram because of this end, of which nothing
-        is proved but maybe the host. By its host alone: a forger chooses ports as he likes, and
-        which of a pair's ends he replays."""
-        live = record.live
-        if live is not None and live.proved and live.source[HOST_PART] == packed[HOST_PART]:
-            return self._surveys.take(_place(record), now)
-        return self._strangers.take(record.pair.tag + packed[HOST_PART], now)
-
-    def _tell_standby(self, record: EndRecord, live: Live, now: float) -> None:
-        """An end has come on standby while its partner waits already: that one is to announce
+    def _tell_standby(self, record: EndRecord, now: float) -> None:
+        """An end has come on standby while its partner waits already: the partner is to announce
         itself at once, with the proof that it is there, instead of when its time comes."""
-        other = record.partner.live
-        if live.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
+        own, other = record.registration, record.partner.registration
+        if own is None or own.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
             return
-        if other.standing == _PROVED:
-            self._send_waiting(record.partner, other, other.address, 0, now)
+        if other.standing is PROVED:
+            self._send_waiting(record.partner, other.address, 0, now)
 
     def _send_introduction(
         self,
         kind: int,
         record: EndRecord,
-        live: Live,
         source: Address,
-        other: Live,
         at: Address,
-        counter: int,
-        cookie: bytes = v2.NO_COOKIE,
+        counter: int = 0,
+        cookie: bytes = NO_COOKIE,
         conflict: int = 0,
     ) -> None:
-        """Tells `live`, at `source`, of `other`, at `at`."""
+        """Tells of the partner, which is at `at`. `counter` is 0 if the end has not asked."""
+        own, other = record.registration, record.partner.registration
+        assert own is not None
+        assert other is not None
         partner = _packed(self._as_seen_by(source, at))
         body = _pack_introduce(
-            live.attempt, counter, live.source, other.attempt, partner, other.card, cookie, conflict
+            own.attempt, counter, own.source, other.attempt, partner, other.card, cookie, conflict
         )
-        self._answer(kind, body, record, source, live.via)
+        self._answer(kind, body, record, source, own.via)
 
     def _send_waiting(
         self,
         record: EndRecord,
-        live: Live,
         source: Address,
         counter: int,
         now: float,
-        cookie: bytes = v2.NO_COOKIE,
+        cookie: bytes = NO_COOKIE,
         conflict: int = 0,
     ) -> None:
-        other, standby = record.partner.live, v2.NO_ATTEMPT
-        if other is not None and other.standing != _PROVED:
-            other = None
-        heard = record.partner.last_heard if other is None else other.heard
-        if other is not None and other.purpose == _STANDBY:
-            standby = other.attempt
+        own, other, standby = record.registration, record.partner.registration, v2.NO_ATTEMPT
+        assert own is not None
+        heard = record.partner.last_heard
+        if other is not None and other.standing is PROVED:
+            heard = other.heard
+            if other.purpose == _STANDBY:
+                standby = other.attempt
         age = v2.NEVER_HEARD if heard is None else min(int((now - heard) * 1000), v2.NEVER_HEARD)
-        body = _pack_waiting(live.attempt, counter, live.source, age, standby, cookie, conflict)
-        self._answer(_WAITING, body, record, source, live.via)
+        body = _pack_waiting(own.attempt, counter, own.source, age, standby, cookie, conflict)
+        self._answer(_WAITING, body, record, source, own.via)
 
     def _as_seen_by(self, viewer: Address, address: Address) -> Address:
         """An end on this very host, or in our network, is seen at loopback or a private address.
-        A partner elsewhere needs the one at which the world sees us instead; the port is a guess
-        (NATs mostly keep it). A partner that is inside, too, gets what we see: it can send there,
-        and takes loopback for the address at which it reaches us."""
+        A partner elsewhere needs the address at which the world sees us instead; the port is a
+        guess (NATs mostly keep it). A partner that is inside, too, gets what we see: it can send
+        there, and takes loopback for the address at which it reaches us."""
         if not _is_private(address.host) or _is_private(viewer.host):
             return address
         return Address(self.own_hosts.get(address.family, address.host), address.port)
@@ -454,45 +407,28 @@ class ControlV2(Machine):
     def _answer(
         self, kind: int, body: bytes, record: EndRecord, destination: Address, via: Via
     ) -> None:
-        encrypt = record.encrypt or self._records.make_encrypt(record)
+        encrypt = record.encrypt or self._ciphers.make_encrypt(record)
         nonce, header = self._next_nonce(), PREFIXES[kind | record.flag] + record.pair.tag
         data = header + nonce + encrypt(nonce, body, header)
         self._transmits.append(_transmit((data, destination, via, 0)))
-
-    def _reject_other(self, _data: bytes, source: Address, now: float, _via: Via) -> None:
-        self._reject(_MALFORMED, None, source, now)
 
     def _reject(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
         self._drops[reason] += 1
         self._rejections.add(reason, pair, source, now)
 
 
-def _place(record: EndRecord) -> bytes:
-    """Which end of which pair this is."""
-    return record.pair.tag + record.end.encode()
-
-
-_once = Struct("!8sQ").pack
-"""What no two announcements of an end have in common: attempt and counter."""
-
-
-def _context(record: EndRecord, attempt: bytes) -> bytes:
-    """What a cookie is good for, beside an address."""
-    return _place(record) + attempt
-
-
 _Read = Callable[[bytes], Fields]
 _Take = Callable[[ControlV2, Fields, EndRecord, Address, float, Via], None]
-_OF_EITHER_END: dict[type[v2.ToControl], _Take] = {
+_FROM_ENDS: dict[type[v2.ToControl], _Take] = {
     v2.Announce: ControlV2._announced,
     v2.Leave: ControlV2._left,
     v2.Observe: ControlV2._observing,
 }
 _BY_KIND: dict[int, tuple[_Read, _Take]] = {
     v2.LAYOUTS[message].kind | flag: (v2.LAYOUTS[message].struct.unpack_from, take)
-    for message, take in _OF_EITHER_END.items()
+    for message, take in _FROM_ENDS.items()
     for flag in (0, END_B)
 }
 _HEARD = [_BY_KIND.get(kind) for kind in range(256)]
-"""What ends say to a control, by the kind byte: how it is read, and who takes it. A list:
-each datagram is looked up here, and a dict takes twice as long."""
+"""How to read a datagram of an end and which method takes it, by the kind byte. A list: each
+datagram is looked up here, and a dict takes twice as long."""

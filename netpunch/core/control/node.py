@@ -1,38 +1,39 @@
-"""A control node: both protocols on the same sockets, told apart by the first byte."""
+"""A control node: both protocols on the same sockets, told apart by length and first byte."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
-from netpunch.core.events import Via
+from netpunch.core.events import Event, Via
 from netpunch.core.machine import Machine, Transmit
-from netpunch.wire.envelope import VERSION
-
-_V2 = bytes((VERSION,))
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import CONTROL_DATAGRAM, VERSION
 
 
 class ControlNode(Machine):
-    """Both halves as one core object; see `core.machine` for the contract.
-
-    Both put what they have to say into one outbox, this one's: a driver looks into it after every
-    datagram that comes alone."""
+    """Both controls as one machine; see `core.machine` for the contract."""
 
     def __init__(self, v2: ControlV2, classic: ClassicControl) -> None:
-        super().__init__()
         self.v2 = v2
         self.classic = classic
-        for half in (v2, classic):
-            half._transmits, half._events, half._drops = self._transmits, self._events, self._drops
-        v2.take_other = classic.receive_datagram
 
     @property
     def registered(self) -> int:
-        """How many ends are there."""
+        """How many ends are registered."""
         return self.v2.registered + self.classic.registered
 
+    @property
+    def drops(self) -> Counter[Drop]:
+        return self.v2.drops + self.classic.drops
+
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
-        self.v2.receive_datagram(data, source, now, via)
+        if len(data) == CONTROL_DATAGRAM and data[0] == VERSION:
+            self.v2.receive_datagram(data, source, now, via)
+        else:
+            self.classic.receive_datagram(data, source, now, via)
 
     def handle_timer(self, now: float) -> None:
         self.v2.handle_timer(now)
@@ -42,9 +43,10 @@ class ControlNode(Machine):
         return min(self.v2.next_timer(), self.classic.next_timer())
 
     def datagrams_to_send(self) -> list[Transmit]:
-        transmits = self._transmits[:]
-        self._transmits.clear()  # and not replaced: the halves know this list
-        return transmits
+        return self.v2.datagrams_to_send() + self.classic.datagrams_to_send()
+
+    def next_event(self) -> Event | None:
+        return self.v2.next_event() or self.classic.next_event()
 
     def describe(self, data: bytes) -> str:
-        return (self.v2 if data[:1] == _V2 else self.classic).describe(data)
+        return (self.v2 if data[:1] == bytes((VERSION,)) else self.classic).describe(data)

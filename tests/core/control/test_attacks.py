@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from netpunch.address import Address
 from netpunch.core.allowances import TO_STRANGER
-from netpunch.core.control.control import CONFLICT_INTERVAL, FILLS, ControlV2
-from netpunch.core.control.slots import ANNOUNCE_RATE
+from netpunch.core.control.address_proof import NEWCOMERS
+from netpunch.core.control.control import CONFLICT_INTERVAL, ControlV2
+from netpunch.core.control.registrations import ANNOUNCE_RATE
 from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
@@ -208,7 +209,7 @@ class TestAllowances:
         to_victim = [each for each in sent if each.destination.host == self.VICTIM.host]
         assert len(to_victim) <= TO_STRANGER.burst + 200 / TO_STRANGER.interval
         knocks = only(v2.Knock, (each for each in sent if each.destination == B))
-        assert len(knocks) <= FILLS.burst + 200 / FILLS.interval
+        assert len(knocks) <= NEWCOMERS.burst + 200 / NEWCOMERS.interval
 
     def test_one_that_is_attacked_with_its_address_is_proved_all_the_same(
         self, control: ControlV2

@@ -21,19 +21,19 @@ def node() -> ControlNode:
     return ControlNode(make_control(), ClassicControl({"a": SECRET, "b": SECRET}))
 
 
-def test_the_first_byte_tells_the_protocols_apart(node: ControlNode) -> None:
+def test_node_takes_datagrams_of_both_protocols(node: ControlNode) -> None:
     Voice("a", A, b"attempt1").register(node, 0.0)
     node.receive_datagram(classic.sign(SECRET, b"a"), B, 0.0, 0)
     told = [event for event in told_by(node) if isinstance(event, Registered)]
     assert [(event.end, event.address) for event in told] == [("a", A), ("a", B)]
 
 
-def test_both_halves_answer_and_both_wait_for_their_time(node: ControlNode) -> None:
+def test_both_protocols_are_answered_and_their_timers_handled(node: ControlNode) -> None:
     assert node.next_timer() == NEVER
     node.receive_datagram(classic.sign(SECRET, b"a"), A, 0.0, 0)
     node.receive_datagram(classic.sign(SECRET, b"b"), B, 0.0, 0)
     node.receive_datagram(Voice("a", A, b"attempt1").announcement(), A, 0.0, 0)
-    of_classic, of_v2 = node.datagrams_to_send()
+    of_v2, of_classic = node.datagrams_to_send()
     assert isinstance(read(of_v2.data), v2.Waiting)
     assert of_classic.data == classic.sign(SECRET, classic.introduction_payload("a", A))
     assert 0.0 < node.next_timer() < 1.0, "the push of the classic half"
@@ -43,7 +43,7 @@ def test_both_halves_answer_and_both_wait_for_their_time(node: ControlNode) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"\xf2", b"\xf2" * 384, b"\x00", b"!" * 42])
-def test_drops_and_rejections_of_both_halves_are_told(node: ControlNode, data: bytes) -> None:
+def test_drops_of_both_protocols_are_counted_and_reported(node: ControlNode, data: bytes) -> None:
     node.receive_datagram(data, A, 0.0, 0)
     assert node.drops.total() == 1
     assert set(node.drops) <= set(Drop)
@@ -52,7 +52,7 @@ def test_drops_and_rejections_of_both_halves_are_told(node: ControlNode, data: b
     assert node.datagrams_to_send() == []
 
 
-def test_datagrams_of_both_protocols_are_told_in_words(node: ControlNode) -> None:
+def test_datagrams_of_both_protocols_are_described(node: ControlNode) -> None:
     assert node.describe(Voice("a", A, b"attempt1").announcement()).startswith("ANNOUNCE ")
     assert node.describe(classic.sign(SECRET, b"a")) == node.classic.describe(
         classic.sign(SECRET, b"a")
@@ -60,7 +60,7 @@ def test_datagrams_of_both_protocols_are_told_in_words(node: ControlNode) -> Non
     assert node.describe(b"\xf2") == "1 bytes: malformed"
 
 
-def test_it_counts_who_is_there(node: ControlNode) -> None:
+def test_node_counts_the_registered_ends_of_both_protocols(node: ControlNode) -> None:
     assert node.registered == 0
     voice = Voice("a", A, b"attempt1")
     voice.register(node, 0.0)

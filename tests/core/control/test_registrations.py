@@ -1,4 +1,4 @@
-"""A control's slot: the rule itself, and a whole control against a naive model of the rule."""
+"""A control's registrations: the rule itself, and a whole control against a naive model of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from netpunch.address import Address
-from netpunch.core.control.slots import ANNOUNCE_RATE, Live, Slot, Standing, Verdict
+from netpunch.core.control.registrations import (
+    ANNOUNCE_RATE,
+    Cause,
+    EndRecord,
+    Pairs,
+    Registration,
+    Verdict,
+)
 from netpunch.core.events import Expired, Registered, RoleConflict
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
+from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import pack_address
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
@@ -35,127 +43,173 @@ SOURCES = [A, Address(A.host, 5001), ELSEWHERE]
 AT_A, AT_B, AT_ELSEWHERE = map(pack_address, (A, B, ELSEWHERE))
 
 
-def live(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Live:
-    """One that is proved."""
-    return Live(
-        attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0, standing=Standing.PROVED
-    )
+KEY, OTHER_KEY = bytes(32), bytes(range(32))
+
+
+def registration(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Registration:
+    return Registration(attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
+
+
+def prove(record: EndRecord, proved: Registration) -> Registration | None:
+    """Registers an attempt that has brought a good cookie."""
+    return record.register(proved, Cause.COOKIE)
+
+
+@pytest.fixture
+def record() -> EndRecord:
+    (pair,) = Pairs({"home": KEY}).by_tag.values()
+    return pair.a
 
 
 class TestRule:
-    @pytest.fixture
-    def slot(self) -> Slot:
-        slot = Slot()
-        slot.fill(live(b"attempt1", 5))
-        return slot
+    @pytest.fixture(autouse=True)
+    def proved(self, record: EndRecord) -> Registration:
+        proved = registration(b"attempt1", 5)
+        prove(record, proved)
+        return proved
 
     @pytest.mark.parametrize("source", [AT_A, AT_ELSEWHERE])
     @pytest.mark.parametrize("counter", [0, 4, 5])
-    def test_a_used_counter_is_stale(self, slot: Slot, counter: int, source: bytes) -> None:
-        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
-        slot.clear()
-        assert slot.judge(b"attempt1", counter, source) is Verdict.STALE
+    def test_announcement_with_a_used_counter_is_stale(
+        self, record: EndRecord, counter: int, source: bytes
+    ) -> None:
+        assert record.judge(b"attempt1", counter, source) is Verdict.STALE
+        record.clear(Cause.EXPIRY)
+        assert record.judge(b"attempt1", counter, source) is Verdict.STALE
 
     @pytest.mark.parametrize(
         ("attempt", "source"),
         [(b"attempt1", AT_ELSEWHERE), (b"attempt2", AT_A), (b"attempt2", AT_B)],
     )
-    def test_another_attempt_or_address_is_disputed(
-        self, slot: Slot, attempt: bytes, source: bytes
+    def test_announcement_of_another_attempt_or_address_is_disputed(
+        self, record: EndRecord, attempt: bytes, source: bytes
     ) -> None:
-        assert slot.judge(attempt, 6, source) is Verdict.DISPUTED
+        assert record.judge(attempt, 6, source) is Verdict.DISPUTED
 
-    def test_the_live_attempt_from_its_address_is_not(self, slot: Slot) -> None:
-        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.REFRESH
+    def test_announcement_of_the_registered_attempt_is_a_refresh(self, record: EndRecord) -> None:
+        assert record.judge(b"attempt1", 6, AT_A) is Verdict.REFRESH
 
-    def test_an_empty_slot_takes_a_new_attempt_but_no_remembered_one(self, slot: Slot) -> None:
-        slot.clear()
-        assert slot.judge(b"attempt2", 0, AT_ELSEWHERE) is Verdict.FILL
-        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
+    def test_absent_end_is_new_with_a_new_attempt_but_not_with_an_earlier_one(
+        self, record: EndRecord
+    ) -> None:
+        record.clear(Cause.EXPIRY)
+        assert record.judge(b"attempt2", 0, AT_ELSEWHERE) is Verdict.NEW
+        assert record.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
 
-    def test_who_was_displaced_is_told(self, slot: Slot) -> None:
-        moved = live(b"attempt1", 6, AT_ELSEWHERE)
-        assert slot.fill(moved) is None
-        assert slot.fill(live(b"attempt2")) is moved
+    def test_registering_returns_the_displaced_attempt(self, record: EndRecord) -> None:
+        moved = registration(b"attempt1", 6, AT_ELSEWHERE)
+        assert prove(record, moved) is None
+        assert prove(record, registration(b"attempt2")) is moved
 
-    def test_who_is_displaced_is_remembered(self, slot: Slot) -> None:
-        slot.fill(live(b"attempt2"))
-        assert slot.judge(b"attempt1", 5, AT_A) is Verdict.STALE
-        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
+    def test_displaced_attempt_is_remembered(self, record: EndRecord) -> None:
+        prove(record, registration(b"attempt2"))
+        assert record.judge(b"attempt1", 5, AT_A) is Verdict.STALE
+        assert record.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
 
-    def test_only_the_live_attempt_leaves(self, slot: Slot) -> None:
-        registered = slot.live
-        assert registered is not None
-        assert not registered.leaves(b"attempt2", 9)
-        assert not registered.leaves(b"attempt1", 5)
-        assert registered.leaves(b"attempt1", 6)
-        slot.clear()
-        assert slot.judge(b"attempt1", 6, AT_A) is Verdict.STALE
+    def test_only_the_registered_attempt_leaves(
+        self, record: EndRecord, proved: Registration
+    ) -> None:
+        assert not proved.is_left_by(b"attempt2", 9)
+        assert not proved.is_left_by(b"attempt1", 5)
+        assert proved.is_left_by(b"attempt1", 6)
+        record.clear(Cause.LEAVE)
+        assert record.judge(b"attempt1", 6, AT_A) is Verdict.STALE
 
-    def test_clearing_an_empty_slot_changes_nothing(self, slot: Slot) -> None:
-        slot.clear()
-        slot.clear()
-        assert slot.last_heard == 0.0
-        assert slot.remembers(b"attempt1")
+    def test_clearing_an_absent_end_changes_nothing(self, record: EndRecord) -> None:
+        record.clear(Cause.EXPIRY)
+        record.clear(Cause.EXPIRY)
+        assert record.last_heard == 0.0
+        assert record.remembers(b"attempt1")
 
-    def test_memory_is_bounded_and_keeps_the_last_used(self, slot: Slot) -> None:
+    def test_memory_of_earlier_attempts_is_bounded_and_keeps_the_last_used(
+        self, record: EndRecord
+    ) -> None:
         for number in range(3 * REMEMBERED_ATTEMPTS):
-            slot.fill(live(b"%08d" % number))
-            slot.fill(live(b"attempt1", 6 + number))
-        slot.clear()
-        remembered = [slot.remembers(b"%08d" % each) for each in range(3 * REMEMBERED_ATTEMPTS)]
+            prove(record, registration(b"%08d" % number))
+            prove(record, registration(b"attempt1", 6 + number))
+        record.clear(Cause.EXPIRY)
+        remembered = [record.remembers(b"%08d" % each) for each in range(3 * REMEMBERED_ATTEMPTS)]
         assert sum(remembered) == REMEMBERED_ATTEMPTS - 1
         assert all(remembered[1 - REMEMBERED_ATTEMPTS :])
-        assert slot.remembers(b"attempt1")
+        assert record.remembers(b"attempt1")
 
 
 class TestRate:
-    @pytest.fixture
-    def slot(self) -> Slot:
-        slot = Slot()
-        slot.fill(live(b"attempt1", 0))
-        return slot
+    @pytest.fixture(autouse=True)
+    def proved(self, record: EndRecord) -> Registration:
+        proved = registration(b"attempt1", 0)
+        prove(record, proved)
+        return proved
 
-    def taken(self, slot: Slot, times: list[float]) -> int:
+    def taken(self, record: EndRecord, times: list[float]) -> int:
         """How many announcements at these times are taken."""
         verdicts = [
-            slot.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, b"", now)
+            record.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, b"", now)
             for number, now in enumerate(times, start=1)
         ]
         assert set(verdicts) <= {Verdict.REFRESH, Verdict.LIMITED}
         return verdicts.count(Verdict.REFRESH)
 
-    def test_so_many_at_once(self, slot: Slot) -> None:
-        assert self.taken(slot, [0.0] * 100) == ANNOUNCE_RATE
+    def test_announcements_at_once_are_limited(self, record: EndRecord) -> None:
+        assert self.taken(record, [0.0] * 100) == ANNOUNCE_RATE
 
-    def test_and_so_many_a_second(self, slot: Slot) -> None:
+    def test_announcements_a_second_are_limited(self, record: EndRecord) -> None:
         times = [number / 1000 for number in range(10_000)]
-        assert self.taken(slot, times) <= 11 * ANNOUNCE_RATE
+        assert self.taken(record, times) <= 11 * ANNOUNCE_RATE
 
     @pytest.mark.parametrize("interval", [0.051, 0.1, 0.2, 1.0, 15.0])
-    def test_a_slower_end_is_never_refused(self, slot: Slot, interval: float) -> None:
+    def test_slower_announcements_are_never_limited(
+        self, record: EndRecord, interval: float
+    ) -> None:
         times = [number * interval for number in range(1000)]
-        assert self.taken(slot, times) == 1000
+        assert self.taken(record, times) == 1000
 
-    def test_what_is_refused_changes_nothing(self, slot: Slot) -> None:
-        self.taken(slot, [0.0] * ANNOUNCE_RATE)
-        assert slot.live is not None
-        before = replace(slot.live)
-        verdict = slot.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, b"card", 0.0)
+    def test_limited_announcement_changes_nothing(
+        self, record: EndRecord, proved: Registration
+    ) -> None:
+        self.taken(record, [0.0] * ANNOUNCE_RATE)
+        before = replace(proved)
+        verdict = record.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, b"card", 0.0)
         assert verdict is Verdict.LIMITED
-        assert slot.live == before
+        assert record.registration == before
 
-    def test_what_is_no_refresh_changes_nothing(self, slot: Slot) -> None:
-        assert slot.live is not None
-        before = replace(slot.live)
+    def test_announcement_that_is_no_refresh_changes_nothing(
+        self, record: EndRecord, proved: Registration
+    ) -> None:
+        before = replace(proved)
         for attempt, counter, source, verdict in (
             (b"attempt1", 0, AT_A, Verdict.STALE),
             (b"attempt1", 9, AT_B, Verdict.DISPUTED),
             (b"attempt2", 9, AT_A, Verdict.DISPUTED),
         ):
-            heard = slot.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, b"card", 9.0)
+            heard = record.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, b"card", 9.0)
             assert heard is verdict
-        assert slot.live == before
+        assert record.registration == before
+
+
+class TestPairs:
+    def test_tag_leads_to_the_records_of_both_ends(self) -> None:
+        pair = Pairs({"home": KEY}).by_tag[pair_tag("home")]
+        assert (pair.name, pair.a.end, pair.b.end) == ("home", "a", "b")
+        assert pair.a.partner is pair.b
+        assert pair.b.partner is pair.a
+        assert pair.a.pair is pair.b.pair is pair
+
+    def test_unchanged_pair_keeps_its_records_when_pairs_are_replaced(self) -> None:
+        pairs = Pairs({"home": KEY, "office": KEY, "gone": KEY})
+        before = dict(pairs.by_tag)
+        pairs.replace({"home": KEY, "office": OTHER_KEY, "new": KEY})
+        assert [record.pair.name for record in pairs.records()] == [
+            name for name in ("home", "office", "new") for _ in "ab"
+        ]
+        assert pairs.by_tag[pair_tag("home")] is before[pair_tag("home")]
+        assert pairs.by_tag[pair_tag("office")] is not before[pair_tag("office")]
+
+    def test_repr_shows_no_key(self) -> None:
+        pair = Pairs({"home": OTHER_KEY}).by_tag[pair_tag("home")]
+        for each in (pair, pair.a):
+            assert OTHER_KEY.hex() not in repr(each)
+            assert repr(OTHER_KEY) not in repr(each)
 
 
 @dataclass
@@ -170,7 +224,7 @@ class Announced:
 
 @dataclass
 class Model:
-    """The protocol's words about a slot, as simply as they can be said."""
+    """The rules of the protocol for one end, as simply as they can be written down."""
 
     live: tuple[bytes, Address] | None = None
     """The attempt that is there and has proved its address."""
