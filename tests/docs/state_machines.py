@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from netpunch.core.classic import states as classic_end
+from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations
 
 Transitions = Mapping[Any, Enum]

@@ -1,10 +1,9 @@
 """The classic control node: 26 slots, each the observed address of one end.
 
-Theory of operation. An authentic announcement fills its slot, or moves it, or shows that it is
-alive, and is answered with the partner's address if the partner's slot is filled. Whoever fills
-or moves a slot is news to the partner: 400 ms later the partner gets the same answer once more
-without having asked, unless it has asked in the meantime. A slot that was not announced to for
-`expire` seconds is emptied.
+Theory of operation. An authentic announcement fills its slot, or moves it, or keeps it filled,
+and is answered with the partner's address if the partner's slot is filled. A slot that is filled
+or moved is news to the partner: 400 ms later control pushes the partner its answer once more,
+unless it has asked in the meantime. A slot without an announcement for `expire` seconds is emptied.
 
     EMPTY ──announced──> FILLED ──announced from elsewhere──> FILLED (moved)
       └<──not announced for `expire` seconds──┘
@@ -13,8 +12,8 @@ A datagram costs the same however many slots and strangers there are: the 26 ann
 signed once and compared, answers are signed when an address changes, and the timer is set to the
 earliest time at which anything could be due, not moved with each datagram.
 
-An announcement carries no nonce: replayed with a forged source it moves the slot and is answered
-there, one datagram for one. How often is limited for each slot, for ends and replays together.
+An announcement carries no nonce: replayed from a forged source it moves the slot and is answered
+there, one datagram for one. A rate for each slot, for ends and replays together, limits this.
 """
 
 from __future__ import annotations
@@ -44,30 +43,15 @@ from netpunch.wire.drop import Drop
 EXPIRE = 95.0
 """Seconds. A Go end announces every 30.5 s: three of its announcements may be lost."""
 ANNOUNCE_RATE, ANNOUNCE_BURST = 5, 20
-"""Announcements to a slot a second, and as many at once, that are taken. An end sends five to eight
-when it starts. Whoever replays one has it answered to where it seems to come from."""
+"""Announcements to a slot, a second and at once, that are taken. An end sends five to eight when
+it starts. A replayed one is answered where it seems to come from."""
 PUSH_DELAY = 0.4
 """Seconds. A push that arrives while a Go end is closing throws it back to pinging, so a pair
 that is being linked by the answers alone gets the time to finish."""
 
 
 class _Slot:
-    """One letter: its end if it has announced itself, and what that end is answered."""
-
-    __slots__ = (
-        "_introduced",
-        "_introduction",
-        "address",
-        "answer",
-        "burst",
-        "codec",
-        "heard",
-        "letter",
-        "pair",
-        "push_at",
-        "signature",
-        "via",
-    )
+    """One letter: the address of its end, if that has announced itself, and the answer to it."""
 
     def __init__(self, letter: str, secret: bytes) -> None:
         self.letter = letter
@@ -80,14 +64,14 @@ class _Slot:
         self.burst = 0
         """Announcements lately, less ANNOUNCE_RATE for each second."""
         self.push_at = NEVER
-        """When the end is to be told of its partner unasked."""
+        """When to send the answer unasked."""
         self.answer: Transmit | None = None
-        """Kept until an address changes; None while there is nobody to introduce."""
+        """Kept until an address changes; None while there is no partner to introduce."""
         self._introduced: Address | None = None
         self._introduction: bytes | None = None
 
     def introduce(self, address: Address | None) -> None:
-        """Prepares the answer that names `address` (None: nobody) as the partner's."""
+        """Prepares the answer that names `address` as the partner's; None: there is no answer."""
         if address is None or self.address is None:
             self.answer = None
             return
@@ -103,7 +87,7 @@ class _Slot:
         payload = introduction_payload(partner_letter(self.letter), address)
         try:
             return self.codec.sign(payload)
-        except UnsignableError:  # no end could read it; another port of the partner will do
+        except UnsignableError:  # no end could read it; with another port of the partner it works
             return None
 
 
@@ -111,11 +95,11 @@ class ClassicControl(Machine):
     """The sans-I/O classic control node; see `core.machine` for the contract.
 
     `secrets` are the secrets by slot letter, `names` the pairs' names by slot letter (default:
-    `a-b`), `expire` in seconds. `own_host` is the IP literal by which others reach this node: an
-    end seen on loopback is on this host, so partners elsewhere are told this instead.
+    `a-b`), `expire` in seconds. `own_host` is the IP literal by which others reach this node:
+    partners elsewhere are given it for an end that is seen on loopback, on this very host.
 
-    Raises ConfigurationError for a secret that cannot sign, ValueError for a letter or IP that is
-    none."""
+    Raises ConfigurationError for a secret that cannot sign, ValueError for an invalid letter or
+    IP."""
 
     def __init__(
         self,
@@ -136,7 +120,7 @@ class ClassicControl(Machine):
 
     @property
     def registered(self) -> int:
-        """How many ends are there."""
+        """How many ends are registered."""
         return sum(slot.address is not None for slot in self._slots.values())
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
@@ -157,7 +141,7 @@ class ClassicControl(Machine):
                 return
             self._settle(slot, source, now, via)
         slot.heard = now
-        slot.push_at = NEVER  # the answer tells what a push would
+        slot.push_at = NEVER  # the answer says what a push would
         if slot.answer is not None:
             self._transmits.append(slot.answer)
 
@@ -199,7 +183,7 @@ class ClassicControl(Machine):
             self._update_answer(slot)
 
     def _slot_for(self, letter: str, secret: bytes) -> _Slot:
-        partner_letter(letter)  # raises for what isn't a slot letter
+        partner_letter(letter)  # raises ValueError unless it is a slot letter
         slot = self._slots.get(ord(letter))
         return slot if slot and slot.codec.same_secret(secret) else _Slot(letter, secret)
 
@@ -207,7 +191,7 @@ class ClassicControl(Machine):
         return self._slots.get(ord(partner_letter(slot.letter)))
 
     def _settle(self, slot: _Slot, source: Address, now: float, via: Via) -> None:
-        """The slot's end is at `source` from now on, which may be news to its partner."""
+        """Puts the slot's end at `source`; if it has moved, its partner gets a push."""
         moved = source != slot.address
         slot.address = source
         slot.via = via
@@ -219,7 +203,7 @@ class ClassicControl(Machine):
         if partner is not None:
             self._update_answer(partner)
             partner.push_at = now + PUSH_DELAY
-        self._wake = min(self._wake, now + PUSH_DELAY)  # then the expiry is reckoned with too
+        self._wake = min(self._wake, now + PUSH_DELAY)  # and that sets the expiry timer
 
     def _empty(self, slot: _Slot) -> None:
         slot.address = None
@@ -236,7 +220,7 @@ class ClassicControl(Machine):
     def _partner_address(self, slot: _Slot) -> Address | None:
         """The partner's address as the slot's end can use it, or None.
 
-        An address of another family, or one that can't be sent to, ends a Go process."""
+        A Go process dies of an address of another family, or that can't be sent to."""
         partner = self._partner(slot)
         if partner is None or partner.address is None or slot.address is None:
             return None

@@ -1,27 +1,27 @@
-"""A classic end: from its first announcement until it has been linked, or has failed.
+"""A classic end: from its first announcement until it is linked, or has failed.
 
-`core.classic_states` has the theory of operation and the table of states; this module has what
-an end sends and to whom, and whom it believes.
+Theory of operation. The end announces its slot to every control until one introduces the partner
+(`i`), pings (`x`) the address that it names, answers the partner's pings with pongs (`y`) and its
+pongs with closes (`z`). A pong proves to its receiver that datagrams pass in both directions, a
+close proves it to the sender of the pong. So one pong or close links this end; what it sends
+afterwards is for the partner.
+
+A Go end that is closing goes back to ponging on an `x` and to pinging on an `i`, and 100 ms after
+its first close it is gone. Hence: an end that has ponged pings no more and takes no introduction,
+and one that is linked lingers, so that a partner that lost every close isn't stranded.
+
+Classic messages carry no nonce: a recorded ping, replayed, looks like a new one. What it can do
+is bounded: few addresses are talked to, each gets few datagrams for one (`core.classic.paths`),
+and an end whose pongs lead nowhere starts over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from netpunch.address import Address, is_loopback, is_pingable
 from netpunch.core.classic.paths import MOST_FOR_ONE, Path, Paths, Sent
-from netpunch.core.classic.states import (
-    CLOSE_COUNT,
-    CLOSE_GAP,
-    LASTS,
-    PONGING_PATIENCE,
-    REPEATS,
-    TRANSITIONS,
-    UNLINKED,
-    Cause,
-    State,
-)
 from netpunch.core.endpoints import LOOKUP_INTERVAL, NO_NAMES, ControlEndpoints
 from netpunch.core.events import (
     Failed,
@@ -53,16 +53,76 @@ LONGEST_ANNOUNCE_GAP = 5.0
 ANNOUNCE_JITTER = 0.1
 """Part of the longest gap: ends that lost the same control don't come back in step."""
 SILENCE_NOTICE = 3.0
-"""An end that nobody answered for so long says so: people read logs."""
+"""An end that got no answer for so long says so: people read logs."""
+REPEAT_GAP = 0.1
+"""Between pings and between pongs: Go's pace."""
+CLOSE_GAP = 0.02
+CLOSE_COUNT = 5
+"""Five closes, 20 ms apart: what Go sends."""
+PONGING_PATIENCE = 1.0
+"""After the last ping: time for ten pongs, as many as Go sends."""
+LINGER = 1.2
+"""Longer than a partner's PONGING_PATIENCE, so that each of its pongs gets a close."""
 
-MOST_TOLD = 16
-"""Addresses that are told in events, whatever a hostile control or a replay makes up."""
+MOST_REPORTED = 16
+"""Addresses that events report, however many a hostile control or a replay makes up."""
+
+
+class State(Enum):
+    """The state of a classic end."""
+
+    WAITING = auto()
+    """Announces; knows nothing of the partner."""
+    PINGING = auto()
+    """Introduced: pings, and still announces, as the partner may move."""
+    PONGING = auto()
+    """The partner's ping has arrived: waits for its pong or close."""
+    CLOSING = auto()
+    """Linked by a pong; tells the partner."""
+    LINGERING = auto()
+    """Linked; the partner may still need an answer."""
+    FINISHED = auto()
+
+
+class Cause(StrEnum):
+    """What changes the state: the messages, and time."""
+
+    INTRODUCTION = "introduction"
+    PING = "ping"
+    PONG = "pong"
+    CLOSE = "close"
+    TIMEOUT = "timeout"
+    """The state has lasted long enough."""
+
+
+TRANSITIONS: dict[tuple[State, Cause], State] = {
+    (State.WAITING, Cause.INTRODUCTION): State.PINGING,
+    (State.WAITING, Cause.PING): State.PONGING,
+    (State.PINGING, Cause.INTRODUCTION): State.PINGING,
+    (State.PINGING, Cause.PING): State.PONGING,
+    (State.PINGING, Cause.PONG): State.CLOSING,
+    (State.PONGING, Cause.PING): State.PONGING,
+    (State.PONGING, Cause.PONG): State.CLOSING,
+    (State.PONGING, Cause.CLOSE): State.LINGERING,
+    (State.PONGING, Cause.TIMEOUT): State.WAITING,
+    (State.CLOSING, Cause.PONG): State.CLOSING,
+    (State.CLOSING, Cause.CLOSE): State.LINGERING,
+    (State.CLOSING, Cause.TIMEOUT): State.LINGERING,
+    (State.LINGERING, Cause.PONG): State.LINGERING,
+    (State.LINGERING, Cause.CLOSE): State.LINGERING,
+    (State.LINGERING, Cause.TIMEOUT): State.FINISHED,
+}
+"""A message that isn't here in a state is dropped as unexpected."""
+
+UNLINKED = frozenset({State.WAITING, State.PINGING, State.PONGING})
+REPEATS = {State.PINGING: REPEAT_GAP, State.PONGING: REPEAT_GAP, State.CLOSING: CLOSE_GAP}
+LASTS = {State.PONGING: PONGING_PATIENCE, State.LINGERING: LINGER}
 
 FAILURES = {
     Reason.NO_CONTROL: "no control has an address of a family that this end has a socket of",
     Reason.SECRET_REJECTED_OR_SILENT: (
-        "no control answered; a classic control is silent until the partner is there: is that one "
-        "running, and on the same of IPv4 and IPv6? Is control up, not firewalled, its secret ours?"
+        "no control answered: it is down or firewalled, or has another secret, or the partner is "
+        "not running or uses the other of IPv4 and IPv6 (until then a classic control is silent)"
     ),
     Reason.BLOCKED: (
         "introduced to the partner, but none of its datagrams arrived: a NAT or firewall of "
@@ -91,10 +151,9 @@ class ClassicEnd(Machine):
     """The sans-I/O end of a classic pair; see `core.machine` for the contract.
 
     `letter` is its slot; `endpoints` says where the controls are, all announced to, and whether
-    they may move; `sockets` are the bound local addresses by socket, which `Linked`
-    repeats as they are. `deadline` in seconds
-    (None: never) counts from the start or, with `deadline_from_start` False, from the first
-    introduction.
+    they may move; `sockets` are the bound local addresses by socket, which `Linked` repeats.
+    `deadline` in seconds (None: never) counts from the start or, with `deadline_from_start` False,
+    from the first introduction.
 
     Raises ConfigurationError for a secret that cannot sign, ValueError for a letter that is no
     slot."""
@@ -125,9 +184,9 @@ class ClassicEnd(Machine):
         self._closes = 0
         self._paths = Paths()
         self._linked: Path | None = None
-        self._told: set[Address] = set()
+        self._reported: set[Address] = set()
         self._shortfall = Reason.SECRET_REJECTED_OR_SILENT
-        """Why the end has failed, should it fail now."""
+        """The reason, should the end fail now."""
         self._timers = {_Timer.ANNOUNCE: now, _Timer.NOTICE: now + SILENCE_NOTICE}
         if endpoints.names != NO_NAMES:
             self._timers[_Timer.LOOKUP] = now + LOOKUP_INTERVAL
@@ -180,7 +239,7 @@ class ClassicEnd(Machine):
             self._announced_for = 0.0
             self._timers[_Timer.ANNOUNCE] = now
 
-    # What arrives. Each returns why nothing was taken, or None.
+    # What arrives. Each method returns why it drops the message, or None.
 
     def _take(self, payload: bytes, path: Path, now: float) -> Drop | None:
         match payload.decode("latin-1"):
@@ -214,7 +273,7 @@ class ClassicEnd(Machine):
         return None
 
     def _hear_again(self, path: Path) -> Drop | None:
-        """Once ponging, no new address is taken, but the known one may get more pongs."""
+        """A ponging end takes no new address, but a known one may get more pongs."""
         if self.state is not State.PONGING or path not in self._paths:
             return Drop.UNEXPECTED
         self._paths.hear(path, named=True)
@@ -242,12 +301,12 @@ class ClassicEnd(Machine):
         self._paths.hear(path)
         self._transmit(PeerMessage.CLOSE, path, now)
         if self._linked is None:
-            # Pings can't be told apart: with two of them out, which one was answered is open.
+            # All pings are alike: with two of them out, the answer may be to either.
             self._link(path, now - sent.pinged_at if sent.pings == 1 else None, now)
             self._closes = 1
         self._advance(Cause.PONG, now)
         if self.state is State.LINGERING and path == self._linked:
-            # The partner has few pongs to ask with, so each of them gets all the closes it earned.
+            # The partner sends few pongs, so each of them gets all the closes that it allows.
             self._closes = CLOSE_COUNT - MOST_FOR_ONE + 1
             self._timers[_Timer.REPEAT] = now + CLOSE_GAP
         return None
@@ -303,7 +362,7 @@ class ClassicEnd(Machine):
             sent.ponged = True
 
     def _transmit(self, message: PeerMessage, path: Path, now: float) -> bool:
-        """Whether it may be sent; then it is."""
+        """Sends it if the path's budget allows; whether it did."""
         if not self._paths.may_send(path, now):
             return False
         self._send(self._codec.fixed(message), path.remote, path.via)
@@ -312,20 +371,20 @@ class ClassicEnd(Machine):
     # Paths.
 
     def _meet(self, path: Path, now: float, *, named: bool = False) -> Sent:
-        """What was sent on a path that was just heard of. A new one is pinged at once."""
+        """Counts a datagram from, or about, a path; a new path is pinged at once."""
         is_new = path not in self._paths
         sent = self._paths.hear(path, named=named)
         if not is_new:
             return sent
         if self.state is not State.PONGING:
             self._ping(path, sent, now)
-        if path.remote not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(path.remote)
+        if path.remote not in self._reported and len(self._reported) < MOST_REPORTED:
+            self._reported.add(path.remote)
             self._emit(Introduced(path.remote))
         return sent
 
     def _path_to(self, address: Address, *, loopback: bool) -> Path | None:
-        """How to reach an address that control named; None if that must not or cannot be."""
+        """The path to an address that control named; None if there is none or it is forbidden."""
         via = self._via_for(address.family)
         if via is None or address in self._controls or not is_pingable(address, loopback=loopback):
             return None
@@ -335,7 +394,7 @@ class ClassicEnd(Machine):
         return next((via for via, local in self._sockets.items() if local.family == family), None)
 
     def _reachable(self, controls: Sequence[Address]) -> dict[Address, Via]:
-        """The controls that there is a socket for, and that socket."""
+        """The controls of a family that there is a socket of, and that socket."""
         vias = {control: self._via_for(control.family) for control in controls}
         return {control: via for control, via in vias.items() if via is not None}
 
@@ -350,7 +409,7 @@ class ClassicEnd(Machine):
             self._enter(state, now)
 
     def _enter(self, state: State, now: float) -> None:
-        """Every change of state goes through here. The timers of the old state end with it."""
+        """Changes the state; nothing else does. The timers of the old state end with it."""
         kept = _TIMERS_UNTIL_LINKED if state in UNLINKED else ()
         self._timers = {timer: at for timer, at in self._timers.items() if timer in kept}
         for timer, durations in ((_Timer.REPEAT, REPEATS), (_Timer.TIMEOUT, LASTS)):
@@ -381,7 +440,8 @@ class ClassicEnd(Machine):
             self._emit(Waiting(self._shortfall, detail=FAILURES[self._shortfall]))
 
     def _want_lookup(self, now: float) -> None:
-        """A classic control is silent until the partner is there: nothing tells that it moved."""
+        """A classic control is silent until the partner is there, so its silence tells nothing of
+        whether it has moved."""
         self._timers[_Timer.LOOKUP] = now + LOOKUP_INTERVAL
         self._emit(LookupWanted())
 

@@ -1,6 +1,6 @@
-"""Whom a classic end talks to, and how much it may send to each.
+"""The paths of a classic end, and how much it may send on each.
 
-Classic messages carry no nonce: a recorded one, replayed with a forged source, looks like a new one
+Classic messages carry no nonce: a recorded one, replayed from a forged source, looks like a new one
 from there. So an address gets a few datagrams for each one that was received, never an open-ended
 answer, and all addresses together get a few a second in the long run.
 """
@@ -19,9 +19,9 @@ from netpunch.core.pacing import TokenBucket
 MOST_PATHS = 4
 """Addresses talked to at a time: a partner that moves is followed, ghosts are forgotten."""
 MOST_FOR_ONE = 3
-"""Datagrams to an address for each one that was received from there, or that names it. Go sends ten
-pings or pongs. With three, and three closes for each pong, 1,500 simulated links at 20 or 30 % loss
-strand no end, at 40 % four (`tests.sim.test_punch_classic`)."""
+"""Datagrams to an address for each one that came from there or named it. Go sends ten pings or
+pongs. With three, and three closes for each pong, 1,500 simulated links at 20 or 30 % loss strand
+no end, at 40 % four (`tests.sim.test_punch_classic`)."""
 BURST = 20.0
 """Datagrams at once: a link takes at most 15 pings in its first 1.5 s, and five closes."""
 NAMED_REFILL, OTHER_REFILL = 3.0, 2.0
@@ -37,7 +37,7 @@ class Path(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """What went out on a path, and what may."""
+    """What was sent on a path, and what may be."""
 
     allowed: int = 0
     """Datagrams that may still be sent for those that were received."""
@@ -49,8 +49,8 @@ class Sent:
 
 
 class Paths:
-    """The paths that an end heard of last, few of them. Those that control has named have a budget
-    of their own: others, which anybody may replay, must not use it up."""
+    """The few paths that an end heard of last. Those that control has named have a budget of their
+    own: the others, which anybody can make up by replays, must not use it up."""
 
     def __init__(self) -> None:
         self._paths: OrderedDict[Path, Sent] = OrderedDict()
@@ -70,7 +70,7 @@ class Paths:
         return self._paths.items()
 
     def hear(self, path: Path, *, named: bool = False) -> Sent:
-        """A datagram came from there, or (`named`) control's about it."""
+        """Counts a datagram from there, or (`named`) an introduction to it."""
         sent = self._paths.get(path)
         if sent is None:
             if len(self._paths) == MOST_PATHS:

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.address import Address
-from netpunch.core.classic.end import MOST_TOLD, ClassicEnd
+from netpunch.core.classic.end import MOST_REPORTED, TRANSITIONS, Cause, ClassicEnd, State
 from netpunch.core.classic.paths import BURST, MOST_PATHS
-from netpunch.core.classic.states import TRANSITIONS, Cause, State
 from netpunch.core.endpoints import LOOKUP_INTERVAL, ControlEndpoints, Names
 from netpunch.core.events import (
     Event,
@@ -378,7 +377,7 @@ class TestGhost:
         end = make_end()
         for port in range(1, 40):
             introduce(end, 0.0, Address("192.0.2.66", port))
-        assert len(events(end)) == MOST_TOLD
+        assert len(events(end)) == MOST_REPORTED
 
 
 class TestPong:
