@@ -35,7 +35,7 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "Settings and values": {
         "netpunch.address": "Address",
-        "netpunch.core.settings": "EndSettings",
+        "netpunch.core.settings": "Candidate ControlAt EndName EndSettings",
         "netpunch.core.endpoints": "ControlEndpoints Names Reflectors",
         "netpunch.core.nat64": "Nat64",
         "netpunch.core.pacing": "TokenBucket",
@@ -124,6 +124,9 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.nat64 import Nat64 as Nat64
     from netpunch.core.pacing import TokenBucket as TokenBucket
     from netpunch.core.portmap.client import PortMapper as PortMapper
+    from netpunch.core.settings import Candidate as Candidate
+    from netpunch.core.settings import ControlAt as ControlAt
+    from netpunch.core.settings import EndName as EndName
     from netpunch.core.settings import EndSettings as EndSettings
     from netpunch.errors import ConfigurationError as ConfigurationError
     from netpunch.errors import ControlUnreachableError as ControlUnreachableError

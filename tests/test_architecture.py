@@ -55,7 +55,6 @@ STAMPING = {
 
 OPENING_SOCKETS = {
     "netpunch.net.sockets",
-    "netpunch.net.gateway",
     "netpunch.net.interfaces",
     "netpunch.net.routes",
 }

@@ -219,7 +219,7 @@ def _missing_interface(end: EndConfig) -> str:
 def _tunnel(end: EndConfig, control: HostPort) -> str:
     import asyncio  # few hosts have a tunnel and need it
 
-    from netpunch.net.routes import tunnel_towards
+    from netpunch.net.diagnosis import tunnel_towards
     from netpunch.net.sockets import options_of
 
     options = options_of(end.settings)
@@ -231,7 +231,7 @@ async def _find(control: HostPort) -> list[Address]:
     import asyncio
 
     from netpunch.errors import ControlUnreachableError
-    from netpunch.net.resolve import resolve
+    from netpunch.net.resolver import resolve
 
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):

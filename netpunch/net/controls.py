@@ -14,10 +14,9 @@ from netpunch.core.endpoints import ControlEndpoints, Names, Reflectors
 from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
 from netpunch.core.settings import ControlAt
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
-from netpunch.net.driver import Bind, Driver, clock
-from netpunch.net.nat64 import discover, has_route
-from netpunch.net.resolve import is_literal, resolve
-from netpunch.net.sockets import bind
+from netpunch.net.driver import Driver, clock
+from netpunch.net.resolver import discover_nat64, is_literal, resolve
+from netpunch.net.sockets import Bind, bind, has_route
 from netpunch.reasons import Reason
 
 GRACE = 0.3
@@ -310,7 +309,7 @@ class Controls:
 
     def _discover(self) -> asyncio.Task[Nat64 | None]:
         if self._discovery is None:
-            self._discovery = asyncio.create_task(discover())
+            self._discovery = asyncio.create_task(discover_nat64())
             self._discovery.add_done_callback(self._discovered)
         return self._discovery
 

@@ -21,8 +21,7 @@ from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
-from netpunch.net.pktinfo import Ancillary, send_from
-from netpunch.net.sockets import bind, queue_drops
+from netpunch.net.sockets import Ancillary, Bind, bind, queue_drops, send_from
 
 T = TypeVar("T")
 
@@ -174,8 +173,6 @@ class Endpoint:
 
 Take = Callable[[bytes, Address, float, Via], None]
 EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
-Bind = Callable[[str, int], list[socket.socket]]
-"""As `net.sockets.bind`."""
 
 
 class Driver:

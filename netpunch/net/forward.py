@@ -13,7 +13,7 @@ from collections.abc import Callable
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
 from netpunch.net.driver import MAX_PAYLOAD
-from netpunch.net.resolve import resolve
+from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
 
 DATAGRAMS_PER_WAKEUP = 64

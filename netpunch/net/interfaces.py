@@ -14,7 +14,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from netpunch.address import Address, is_pingable
-from netpunch.net.gateway import default_gateways
+from netpunch.net.routes import default_gateways
 
 # Interface flags, the same on Linux (netdevice(7)) and the BSDs.
 IFF_UP = 0x1

@@ -1,23 +1,49 @@
-"""A control node on real sockets."""
+"""A control node on real sockets, which answers from the address that was asked.
+
+An end takes an answer only from the address it asked, and so does its NAT. From a wildcard
+socket the system answers with whatever address its routes prefer, on a host with several the
+wrong one. So the first datagram to an address gets that address a socket of its own, which the
+kernel then prefers to the wildcard. Addresses that come later work by themselves, and after its
+first datagram each is served by a socket that knows its address.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netpunch.address import Address
 from netpunch.core.control.node import ControlNode
-from netpunch.core.events import Event
-from netpunch.errors import NetpunchError
-from netpunch.net.driver import Driver, Observer
-from netpunch.net.sockets import SocketOptions, bind
-from netpunch.net.wildcard import open_listener
+from netpunch.core.events import Event, Via
+from netpunch.errors import NetpunchError, lack_behind
+from netpunch.net.driver import Driver, Endpoint, Observer, clock
+from netpunch.net.sockets import (
+    IP_PKTINFO,
+    WILDCARDS,
+    SocketOptions,
+    asked_address,
+    bind,
+    open_socket,
+)
 from netpunch.wire.envelope import CONTROL_DATAGRAM
+
+if sys.platform == "linux":
+    from netpunch.net.batch import BatchEndpoint as PlainEndpoint
+else:
+    PlainEndpoint = Endpoint
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes: at 384 a datagram some 5,000 (with the kernel's overhead), so that a hook's fork or a
 burst of a whole fleet drops nothing. The system may give less."""
+
+MAX_ADDRESSES = 64
+"""Sockets per wildcard: whoever asks on all addresses of a routed /64 gets no more."""
+
+ANCILLARY_SIZE = 64
+"""Bytes: more than the header and one of these structures take."""
 
 
 class Listener:
@@ -94,3 +120,89 @@ class Listener:
     def _take_event(self, event: Event) -> None:
         if self._observer is not None:
             self._observer(event)
+
+
+def open_listener(driver: Driver, sockets: Mapping[Via, socket.socket]) -> None:
+    """`driver.open()` for a control: its wildcard sockets answer from the address asked.
+
+    Linux only; elsewhere they are opened as they are."""
+    driver.open(sockets, endpoint=_endpoint)
+
+
+def _endpoint(driver: Driver, via: Via, sock: socket.socket) -> Endpoint:
+    is_wildcard = sock.getsockname()[0] in WILDCARDS.values()
+    kind = WildcardEndpoint if is_wildcard and sys.platform == "linux" else PlainEndpoint
+    return kind(driver, via, sock)
+
+
+class WildcardEndpoint(Endpoint):
+    """A wildcard socket that knows to which address each datagram was sent."""
+
+    __slots__ = ("_via_of",)
+
+    def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
+        super().__init__(driver, via, sock)
+        self._via_of: dict[str, Via] = {}
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+    def _read_one(self) -> bool:
+        driver = self._driver
+        try:
+            data, ancillary, _flags, source = self._sock.recvmsg(
+                driver.max_datagram, ANCILLARY_SIZE
+            )
+        except OSError as error:
+            self._count(error)
+            return False
+        via = self._via_for(asked_address(ancillary))
+        driver.take(data, self._address_of(source), clock(), via)
+        return True
+
+    def _via_for(self, asked: str | None) -> Via:
+        if asked is None:
+            return self.via
+        if asked not in self._via_of:
+            if len(self._via_of) < MAX_ADDRESSES:
+                self._open_beside(asked)
+            return self._via_of.get(asked, self.via)
+        return self._via_of[asked]
+
+    def _open_beside(self, host: str) -> None:
+        """A socket for `host`; if there can't be one, the wildcard goes on answering for it: for
+        good, unless it was only for now that the system had none left."""
+        try:
+            self._via_of[host] = self._driver.attach(
+                _bind_beside(self._sock, host), endpoint=PlainEndpoint
+            ).via
+        except OSError as error:
+            if lack_behind(error) is None:
+                self._via_of[host] = self.via
+
+
+def _bind_beside(wildcard: socket.socket, host: str) -> socket.socket:
+    """A socket on the wildcard's port, and its like in all but the address."""
+    doubled = wildcard.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # by Linux: socket(7)
+    sock = open_socket(wildcard.family, SocketOptions(receive_buffer=doubled // 2))
+    try:
+        with _sharing_allowed(wildcard, sock):
+            sock.bind((host, wildcard.getsockname()[1]))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def _sharing_allowed(*sockets: socket.socket) -> Iterator[None]:
+    """Linux compares the flags of both sockets as they are at bind(): these may share a port,
+    and nobody else may afterwards."""
+    try:
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield
+    finally:
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -1,4 +1,4 @@
-"""Which event loop netpunch runs on."""
+"""The event loop that netpunch runs on, and threads for work that would block it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import contextlib
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from netpunch.errors import lack_behind, lacks_told
 
@@ -16,15 +17,15 @@ T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 LOOP_DESCRIPTORS = 12
-"""What uvloop opens when it starts to run, with signals and two io_uring rings, and one to import
-with. Found missing half-way, libuv aborts the process and uvloop leaves a loop that can neither run
-nor be closed."""
+"""Descriptors that uvloop opens when it starts, with signals and two io_uring rings, and one to
+import with. If they run out half-way, libuv aborts the process, and uvloop leaves a loop that can
+neither run nor be closed."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end, like asyncio.run(), on uvloop where that is installed.
+    """Run a coroutine to its end, like asyncio.run(), on uvloop where that is installed.
 
-    Raises ResourcesError, before anything of it has run, when a loop cannot be had."""
+    Raises ResourcesError, before the coroutine starts, if there can be no loop."""
     try:
         with lacks_told("no event loop"):
             _check_room()
@@ -35,6 +36,40 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     finally:
         if inspect.getcoroutinestate(main) == inspect.CORO_CREATED:
             main.close()  # Python would warn that it was never awaited
+
+
+async def in_thread(function: Callable[[], T], name: str) -> T:
+    """Run `function` in a thread of its own, called `netpunch-` and `name`; return or raise what it
+    does. After a cancellation the thread goes on, and its result is lost.
+
+    The loop's executor won't do: the process would not end while something hangs in it (a lookup,
+    a dead file system), and it queues work that it finds no thread for, to be done much later.
+
+    Raises ResourcesError if no thread can be started; then nothing was done."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(T, result))
+
+    def run() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = function()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    with lacks_told():
+        threading.Thread(target=run, name=f"netpunch-{name}", daemon=True).start()
+    return await future
 
 
 def loop_factory() -> LoopFactory:
@@ -52,7 +87,7 @@ def loop_factory() -> LoopFactory:
 
 
 def _check_room() -> None:
-    """Raises OSError where a loop would find too few descriptors."""
+    """Raises OSError if a loop would find too few descriptors."""
     with contextlib.ExitStack() as opened:
         for _ in range(LOOP_DESCRIPTORS):
             opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))

@@ -13,9 +13,9 @@ from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, Unmapped
 from netpunch.core.portmap.client import VIA, PortMapper
 from netpunch.errors import NetpunchError
-from netpunch.net.driver import Bind, Driver, Observer, clock
-from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways
-from netpunch.net.sockets import WILDCARDS, bind
+from netpunch.net.driver import Driver, Observer, clock
+from netpunch.net.routes import Gateway, bind_to_interface, default_gateways
+from netpunch.net.sockets import WILDCARDS, Bind, bind
 from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 
 RELEASE_TIMEOUT = 1.0

@@ -34,9 +34,8 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.controls import Controls, local_address
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Driver, Observer, clock
-from netpunch.net.probing import Probing
-from netpunch.net.refusals import refusals
 from netpunch.net.sockets import WILDCARDS, binder, options_of
+from netpunch.net.turn_queue import TurnQueue
 
 if TYPE_CHECKING:
     from netpunch.net.port_mapping import PortMapping
@@ -64,7 +63,7 @@ class Punch:
         observer: Observer | None = None,
         *,
         trace: bool = True,
-        probing: Probing | None = None,
+        probing: TurnQueue | None = None,
         on_payload: Callable[[bytes], None] | None = None,
         on_unresolved: Callable[[str], None] | None = None,
     ) -> None:
@@ -73,7 +72,7 @@ class Punch:
         link; `on_unresolved` why some of the controls are not asked, one sentence each."""
         self.failure: Failed | None = None
         """Why there is no link, in detail."""
-        self._probing = probing or Probing()
+        self._probing = probing or TurnQueue()
         self._on_payload = on_payload
         self._on_unresolved = on_unresolved
         self._settings = settings
@@ -311,7 +310,7 @@ class Punch:
     ) -> str:
         """`detail` with what the machine cannot know: datagrams that did not leave this host, or
         left it into a tunnel, on their way to `remotes` or, `to_control`, to the end's controls."""
-        from netpunch.net.routes import tunnel_towards
+        from netpunch.net.diagnosis import refusals, tunnel_towards
 
         errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
         if to_control and self._controls is not None:

@@ -1,4 +1,4 @@
-"""Binding UDP sockets, with errors that people can act on."""
+"""UDP sockets: binding them, with errors that say what to do, and what the system knows of them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ MEMINFO_OPTION = 55
 MEMINFO = struct.Struct("@9I")
 """The SK_MEMINFO_… of linux/sock_diag.h; the last, SK_MEMINFO_DROPS, counts full queues."""
 
+IP_PKTINFO = 8
+"""Linux's number, in linux/in.h; Python's socket module has the name since 3.14 only."""
+
+PKTINFO = struct.Struct("@i4s4s")
+"""struct in_pktinfo, ip(7): interface, address to send from, destination in the header."""
+
+PKTINFO6 = struct.Struct("@16sI")
+"""struct in6_pktinfo, RFC 3542: destination (of one to send: its source), interface."""
+
+Ancillary = list[tuple[int, int, bytes]]
+"""As `socket.sendmsg` takes it and `socket.recvmsg` gives it."""
+
 
 class SocketOptions(NamedTuple):
     """How the system treats a socket's datagrams on their way out and in.
@@ -62,13 +74,16 @@ class SocketOptions(NamedTuple):
 
 DEFAULT_OPTIONS = SocketOptions()
 
+Bind = Callable[[str, int], list[socket.socket]]
+"""As `bind`, with certain options."""
+
 
 def options_of(settings: EndSettings) -> SocketOptions:
     """Those of every socket that an end opens."""
     return SocketOptions(settings.mark, settings.interface)
 
 
-def binder(settings: EndSettings) -> Callable[[str, int], list[socket.socket]]:
+def binder(settings: EndSettings) -> Bind:
     """`bind` with the options of an end. Every socket of the end, whatever its purpose, is bound by
     this: without them it would leave the host by another way than the others."""
     options = options_of(settings)
@@ -108,6 +123,48 @@ def queue_drops(sock: socket.socket) -> int:
     except (OSError, struct.error):  # before Linux 4.12
         return 0
     return drops
+
+
+def has_route(address: Address, bind: Bind) -> bool:
+    """Whether the system would send to an address now. Nothing is sent."""
+    wildcard = next(host for host in WILDCARDS.values() if (":" in host) == (address.family == 6))
+    try:
+        sockets = bind(wildcard, 0)
+    except NetpunchError:
+        return False
+    try:
+        for sock in sockets:
+            sock.connect(address)
+    except OSError:
+        return False
+    finally:
+        for sock in sockets:
+            sock.close()
+    return True
+
+
+def send_from(host: str) -> Ancillary:
+    """Lets sendmsg() on a wildcard socket send from this own address. Linux only."""
+    if ":" in host:
+        packed = PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, host), 0)
+        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)]
+    packed = PKTINFO.pack(0, socket.inet_pton(socket.AF_INET, host), bytes(4))
+    return [(socket.IPPROTO_IP, IP_PKTINFO, packed)]
+
+
+def asked_address(ancillary: list[tuple[int, int, bytes]]) -> str | None:
+    """The unicast address a datagram was sent to, None when it was none."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            _interface, answer_from, destination = PKTINFO.unpack_from(data)
+            # They differ for broadcast and multicast.
+            unicast = answer_from == destination
+            return socket.inet_ntop(socket.AF_INET, destination) if unicast else None
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            destination, _interface = PKTINFO6.unpack_from(data)
+            unicast = destination[0] != 0xFF
+            return socket.inet_ntop(socket.AF_INET6, destination) if unicast else None
+    return None
 
 
 def _bind_wildcards(port: int, options: SocketOptions) -> list[socket.socket]:

@@ -10,7 +10,7 @@ from netpunch.config.model import Control
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import NetpunchError
-from netpunch.net.resolve import is_literal, resolve
+from netpunch.net.resolver import is_literal, resolve
 from netpunch.node.services import Services
 from netpunch.output.events import ControlEndInside
 
@@ -79,7 +79,7 @@ class ControlNetwork:
     def _report(self) -> None:
         if not self._looked_up or not (self._serves_outside or self._machine.own_hosts):
             return
-        from netpunch.net.gateway import default_gateways  # seldom needed
+        from netpunch.net.routes import default_gateways  # seldom needed
 
         gateways = {gateway.host for gateway in default_gateways()} if self._unreported else set()
         for host, event in self._unreported.items():

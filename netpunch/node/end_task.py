@@ -28,8 +28,8 @@ from netpunch.errors import (
     lacks_told,
 )
 from netpunch.net.driver import Datagram
+from netpunch.net.loop import in_thread
 from netpunch.net.punch import Punch
-from netpunch.net.threads import in_thread
 from netpunch.node.end_hooks import EndHooks, Phase, outlast
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
 from netpunch.errors import NetpunchError, OutputError, ResourcesError, lacks_told
-from netpunch.net.threads import in_thread
+from netpunch.net.loop import in_thread
 from netpunch.node.preload import PAUSE
 from netpunch.node.services import Services
 from netpunch.output.status import ProcessStatus

@@ -14,7 +14,7 @@ PAUSE = 0.02
 
 MODULES = (
     "netpunch.core.traversal.escalation",
-    "netpunch.net.routes",
+    "netpunch.net.diagnosis",
     "netpunch.net.standby",
     "netpunch.node.publish",
 )

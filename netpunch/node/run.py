@@ -16,8 +16,8 @@ from typing import Any
 from netpunch.config import load, select
 from netpunch.config.model import Part, Site
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code, lack_behind
+from netpunch.net.loop import in_thread
 from netpunch.net.loop import run as run_loop
-from netpunch.net.threads import in_thread
 from netpunch.node import RunOptions
 from netpunch.node.monitoring import Monitoring
 from netpunch.node.plan import Plan, Planner

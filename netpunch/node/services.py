@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netpunch.net.driver import Datagram
-from netpunch.net.probing import Probing
+from netpunch.net.turn_queue import TurnQueue
 from netpunch.node.hooks import HookPool
 from netpunch.node.reminders import Reminders
 from netpunch.output.console import Console
@@ -33,7 +33,7 @@ class Services:
         self.notifier = notifier or Notifier()
         self.hooks = HookPool()
         """Limits how many hooks run at the same time."""
-        self.probing = Probing()
+        self.probing = TurnQueue()
         """Limits what all ends together may do to traverse hard NATs."""
         self.reminders = Reminders(journal, console)
 

@@ -38,7 +38,7 @@ NOT_FOR_ONE_V2_END = (
         "netpunch.core.control.registrations",
     ),
     *("netpunch.core.classic.end", "netpunch.wire.classic"),
-    *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.gateway"),
+    *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.routes"),
     *("netpunch.net.forward", "netpunch.net.standby"),
     *("netpunch.node.publish", "netpunch.output.status_socket", "netpunch.output.metrics"),
     *("netpunch.core.traversal.escalation", "netpunch.config.display", "netpunch.config.syntax"),

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from netpunch.address import Address
-from netpunch.net import controls, resolve
+from netpunch.net import controls, resolver
 
 
 class NameServer:
@@ -23,7 +23,7 @@ class NameServer:
         self._was_asked = asyncio.Event()
         self.unrouted: set[int] = set()
         """Families that the host has no route of."""
-        monkeypatch.setattr(resolve, "_look_up", self._answer)
+        monkeypatch.setattr(resolver, "_look_up", self._answer)
         monkeypatch.setattr(
             controls, "has_route", lambda address, _: address.family not in self.unrouted
         )

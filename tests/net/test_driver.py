@@ -16,8 +16,8 @@ from netpunch.core.events import CloseSocket, Event, Finished, Introduced, Via
 from netpunch.core.machine import NEVER
 from netpunch.errors import PortInUseError
 from netpunch.net import driver as driver_module
-from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Bind, Datagram, Driver, Endpoint, clock
-from netpunch.net.sockets import bind
+from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Datagram, Driver, Endpoint, clock
+from netpunch.net.sockets import Bind, bind
 from tests.net.conftest import Run, count_descriptors, open_descriptors
 from tests.net.faulty import FaultySocket, by_name, descriptors_left
 from tests.net.machines import (

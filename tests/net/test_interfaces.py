@@ -11,7 +11,6 @@ import pytest
 
 from netpunch.address import canonical_host, is_loopback
 from netpunch.net import interfaces
-from netpunch.net.gateway import Gateway
 from netpunch.net.interfaces import (
     IFA_F_DEPRECATED,
     IFA_F_TEMPORARY,
@@ -21,6 +20,7 @@ from netpunch.net.interfaces import (
     candidate_hosts,
     host_addresses,
 )
+from netpunch.net.routes import Gateway
 from tests.net.conftest import open_descriptors
 
 

@@ -5,14 +5,16 @@ import contextlib
 import os
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 import uvloop
 
 from netpunch.errors import ResourcesError
-from netpunch.net.loop import loop_factory, run
+from netpunch.net.loop import in_thread, loop_factory, run
 
+PATIENCE = 10.0
 MANY = 256
 """More descriptors than the tests have open."""
 
@@ -21,21 +23,21 @@ async def running_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def test_runs_on_uvloop() -> None:
+def test_run_uses_uvloop() -> None:
     assert isinstance(run(running_loop()), uvloop.Loop)
 
 
-def test_runs_on_asyncio_where_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_uses_asyncio_where_uvloop_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert isinstance(run(running_loop()), asyncio.SelectorEventLoop)
 
 
-def test_windows_gets_a_loop_that_can_watch_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_gets_a_selector_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert loop_factory() is asyncio.SelectorEventLoop
 
 
-def test_exceptions_pass() -> None:
+def test_run_raises_what_the_coroutine_raises() -> None:
     async def fail() -> None:
         raise ValueError("mine")
 
@@ -43,7 +45,7 @@ def test_exceptions_pass() -> None:
         run(fail())
 
 
-def test_without_room_for_a_loop_nothing_is_begun() -> None:
+def test_run_without_descriptors_for_a_loop_starts_nothing() -> None:
     """At no limit, though uvloop, short of descriptors half-way, aborts or breaks the process."""
     verdicts = []
     for room in range(25):
@@ -71,3 +73,53 @@ def only_free_descriptors(count: int) -> Iterator[None]:
         for filler in fillers:
             os.close(filler)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_in_thread_returns_results_and_raises_errors() -> None:
+    async def main() -> None:
+        assert await in_thread(lambda: threading.current_thread().name, "x") == "netpunch-x"
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(lambda: 1 // 0, "x")
+
+    asyncio.run(main())
+
+
+def test_in_thread_does_nothing_if_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An executor keeps what it had no thread for, and does it when it gets one."""
+    done: list[str] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(ResourcesError, match="TasksMax="):
+                await in_thread(lambda: done.append("stale"), "x")
+        await in_thread(lambda: done.append("new"), "x")
+
+    asyncio.run(main())
+    assert done == ["new"]
+
+
+def test_the_loop_ends_before_a_thread_whose_caller_was_cancelled() -> None:
+    begun, released, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        released.wait(PATIENCE)
+        ended.set()
+
+    async def main() -> None:
+        task = asyncio.create_task(in_thread(work, "x"))
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not ended.is_set(), "the loop has ended before"
+    released.set()
+    assert ended.wait(PATIENCE)

@@ -14,8 +14,8 @@ from netpunch.core.events import Event, Mapped, MappingLost, Unmapped
 from netpunch.errors import NetworkNotReadyError
 from netpunch.net import port_mapping as port_mapping_module
 from netpunch.net.driver import Datagram, clock
-from netpunch.net.gateway import Gateway
 from netpunch.net.port_mapping import RELEASE_TIMEOUT, PortMapping
+from netpunch.net.routes import Gateway
 from netpunch.net.sockets import bind
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop

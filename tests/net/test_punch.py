@@ -26,9 +26,9 @@ from netpunch.core.events import (
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
 from netpunch.net.driver import clock
-from netpunch.net.probing import Probing
 from netpunch.net.punch import FAREWELL, Punch
 from netpunch.net.sockets import SocketOptions, bind
+from netpunch.net.turn_queue import TurnQueue
 from tests.net.conftest import TIMEOUT, Run
 from tests.net.faulty import FaultySocket, descriptors_left
 from tests.net.machines import client, port_is_free
@@ -328,7 +328,7 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     async def main() -> None:
         granted: list[Punch] = []
         monkeypatch.setattr(Punch, "_grant_turn", lambda self: granted.append(self))
-        probing, watcher = Probing(), Watcher()
+        probing, watcher = TurnQueue(), Watcher()
         with client() as silent:
             first, second = (
                 Punch(spec(end, silent.address), watcher, probing=probing) for end in "ab"

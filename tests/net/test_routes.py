@@ -8,7 +8,7 @@ import pytest
 
 from netpunch import tunnels
 from netpunch.address import Address
-from netpunch.net.routes import Route, route_to, tunnel_towards
+from netpunch.net.routes import Route, route_to
 from netpunch.net.sockets import SocketOptions
 from tests.net.machines import has_ipv6
 
@@ -20,11 +20,11 @@ UEVENT = "INTERFACE=x\nDEVTYPE={}\n"
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 @pytest.mark.parametrize("options", [SocketOptions(), SocketOptions(51820, "lo")])
-def test_the_way_to_this_very_host(host: str, options: SocketOptions) -> None:
+def test_route_to_this_host_is_loopback(host: str, options: SocketOptions) -> None:
     assert route_to(Address(host, 5000), port=5001, options=options) == Route("lo", host)
 
 
-def test_no_way() -> None:
+def test_route_to_an_interface_that_is_not_there_is_none() -> None:
     destination = Address("127.0.0.1", 5000)
     assert route_to(destination, options=SocketOptions(interface="nowhere0")) is None
     assert route_to(Address("240.0.0.1", 5000), options=SocketOptions(interface="nowhere0")) is None
@@ -54,20 +54,7 @@ def test_tunnels_are_told_from_other_interfaces(
     assert tunnels.has_tunnel()
 
 
-def test_a_route_into_a_tunnel_is_told_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tunnels, "INTERFACES", tmp_path)
-    here = Address("127.0.0.1", 5000)
-    assert tunnel_towards([here]) == ""
-    interface(tmp_path, "lo", uevent=UEVENT.format("wireguard"))
-    told = tunnel_towards([here])
-    assert told.startswith("the route to 127.0.0.1:5000 leads into the tunnel lo")
-    assert "`mark: 51820`" in told
-    assert "`interface:`" in told
-
-
-def test_a_host_without_netlink_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_route_to_is_none_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a unit's RestrictAddressFamilies= forbids it."""
 
     def refuse(*_: object) -> None:

@@ -14,7 +14,7 @@ from netpunch.config.model import Control, HostPort, Position
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import ControlUnreachableError
-from netpunch.net.gateway import Gateway
+from netpunch.net.routes import Gateway
 from netpunch.node import control_network
 from netpunch.node.control_network import MOST_REPORTED, ControlNetwork
 from tests.node.children import Run, on_both_loops
@@ -64,7 +64,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 @pytest.fixture(autouse=True)
 def gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     gateways = [Gateway(GATEWAY.host, "192.168.1.20", "eth0")]
-    monkeypatch.setattr("netpunch.net.gateway.default_gateways", lambda: gateways)
+    monkeypatch.setattr("netpunch.net.routes.default_gateways", lambda: gateways)
 
 
 def trial(run: Run[Any], test: Callable[[Bench], Any]) -> None:

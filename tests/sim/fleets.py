@@ -17,7 +17,7 @@ from netpunch.core.control.control import ControlV2
 from netpunch.core.end.end import End
 from netpunch.core.events import Failed, Linked
 from netpunch.core.settings import EndSettings
-from netpunch.net.probing import Probing
+from netpunch.net.turn_queue import TurnQueue
 from netpunch.wire.keys import control_key
 from tests.sim.hosts import SimHost
 from tests.sim.machines import SECRET, EndName, endpoints
@@ -37,7 +37,7 @@ SLICE = 0.5
 class Process:
     """Its ends share their probing; `most_sockets` is the most it ever had open."""
 
-    probing: Probing = field(default_factory=Probing)
+    probing: TurnQueue = field(default_factory=TurnQueue)
     ends: list[FleetEnd] = field(default_factory=list)
     most_sockets: int = 0
 

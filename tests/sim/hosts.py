@@ -18,7 +18,7 @@ from netpunch.core.events import (
     Via,
 )
 from netpunch.core.machine import NEVER, Machine, Transmit
-from netpunch.net.probing import Probing
+from netpunch.net.turn_queue import TurnQueue
 from tests.sim.network import (
     DEFAULT_TTL,
     PERFECT,
@@ -66,12 +66,12 @@ class SimHost:
         name: str,
         *,
         clock_offset: float = 0.0,
-        probing: Probing | None = None,
+        probing: TurnQueue | None = None,
     ) -> None:
         self.network = network
         self.name = name
         self.clock_offset = clock_offset
-        self.probing = probing or Probing()
+        self.probing = probing or TurnQueue()
         """Shared by the hosts whose machines are to be of one process."""
         self.machine: Machine | None = None
         self.told: list[Told] = []

@@ -1,8 +1,14 @@
-"""What the system refused to send, in words for people: it explains what looks like silence."""
+"""Reasons for silence on this host: the system refuses datagrams, or routes them into a tunnel."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+
+from netpunch.address import Address
+from netpunch.net.routes import route_to
+from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions
+from netpunch.tunnels import is_tunnel
 
 CAUSES = {
     "EPERM": "a firewall on this host?",
@@ -25,3 +31,19 @@ def refusals(errors: Counter[str], *, to_control: bool) -> str:
     name = max(told, key=told.__getitem__)
     cause = f": {CAUSES[name]}" if name in CAUSES else ""
     return f"the system refuses to send ({told[name]} x {name}){cause}"
+
+
+def tunnel_towards(
+    destinations: Iterable[Address], *, port: int = 0, options: SocketOptions = DEFAULT_OPTIONS
+) -> str:
+    """A sentence for people if the way to one of these leads into a tunnel of this host; else
+    empty."""
+    for destination in destinations:
+        route = route_to(destination, port=port, options=options)
+        if route is not None and is_tunnel(route.interface):
+            return (
+                f"the route to {destination} leads into the tunnel {route.interface}: if that "
+                "tunnel runs over this link, set `mark: 51820` (the mark that wg-quick chooses; "
+                "`wg show` tells it) or `interface:` for this end"
+            )
+    return ""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.net import gateway as gateway_module
-from netpunch.net.gateway import Gateway, bind_to_interface, default_gateways
+from netpunch.net import routes as gateway_module
+from netpunch.net.routes import Gateway, bind_to_interface, default_gateways
 from tests.net.machines import has_ipv6
 
 HEADING = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from netpunch.address import Address
-from netpunch.net import wildcard
+from netpunch.net import listener
 from netpunch.net.driver import Driver
-from netpunch.net.pktinfo import IP_PKTINFO
-from netpunch.net.sockets import SocketOptions, bind
-from netpunch.net.wildcard import asked_address, open_listener
+from netpunch.net.listener import open_listener
+from netpunch.net.sockets import IP_PKTINFO, SocketOptions, asked_address, bind
 from tests.net.conftest import Run, open_descriptors
 from tests.net.machines import EchoMachine, client, has_ipv6, local_address, port_is_free
 
@@ -145,7 +144,7 @@ def test_closing_frees_the_port_everywhere(run: Run) -> None:
 
 
 def test_the_number_of_sockets_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wildcard, "MAX_ADDRESSES", 2)
+    monkeypatch.setattr(listener, "MAX_ADDRESSES", 2)
 
     async def main() -> None:
         machine = EchoMachine()
@@ -166,7 +165,7 @@ def test_the_wildcard_answers_where_no_socket_can_be_had(
         calls.append(host)
         raise OSError("no")
 
-    monkeypatch.setattr(wildcard, "_bind_beside", refuse)
+    monkeypatch.setattr(listener, "_bind_beside", refuse)
 
     async def main() -> None:
         calls.clear()
@@ -184,7 +183,7 @@ def test_the_wildcard_answers_until_there_are_descriptors_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the ends that asked just then would hear from a wrong address for ever."""
-    bind_beside = wildcard._bind_beside
+    bind_beside = listener._bind_beside
     refused: list[str] = []
 
     def refuse_twice(sock: socket.socket, host: str) -> socket.socket:
@@ -193,7 +192,7 @@ def test_the_wildcard_answers_until_there_are_descriptors_again(
             raise OSError(errno.EMFILE, "Too many open files")
         return bind_beside(sock, host)
 
-    monkeypatch.setattr(wildcard, "_bind_beside", refuse_twice)
+    monkeypatch.setattr(listener, "_bind_beside", refuse_twice)
 
     async def main() -> None:
         refused.clear()
@@ -210,7 +209,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
     [sock] = bind("0.0.0.0", 0)
     before = open_descriptors()
     with pytest.raises(OSError, match="assign"):
-        wildcard._bind_beside(sock, "203.0.113.1")
+        listener._bind_beside(sock, "203.0.113.1")
     assert open_descriptors() == before
     assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
     sock.close()
@@ -218,7 +217,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
 
 def test_the_new_socket_has_the_same_receive_buffer() -> None:
     [sock] = bind("0.0.0.0", 0, SocketOptions(receive_buffer=50_000))
-    beside = wildcard._bind_beside(sock, "127.0.0.1")
+    beside = listener._bind_beside(sock, "127.0.0.1")
     sizes = {s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (sock, beside)}
     assert len(sizes) == 1
     sock.close()

@@ -28,7 +28,7 @@ class _Waiting(NamedTuple):
     ready: bool
 
 
-class Probing:
+class TurnQueue:
     """`rate` is in probes a second."""
 
     def __init__(self, rate: float = PROBE_RATE) -> None:

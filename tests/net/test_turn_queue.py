@@ -6,14 +6,14 @@ import pytest
 
 from netpunch.core.events import Turn
 from netpunch.core.traversal import budget
-from netpunch.net.probing import Probing
+from netpunch.net.turn_queue import TurnQueue
 
 
 class Queue:
     """Ends by name, and who was granted a turn, in order."""
 
     def __init__(self) -> None:
-        self.probing = Probing()
+        self.probing = TurnQueue()
         self.granted: list[str] = []
 
     def want(self, name: str, turn: Turn = Turn.SPRAY, *, ready: bool = True) -> bool:
@@ -81,13 +81,13 @@ def test_who_no_longer_wants_it_is_passed_over(queue: Queue) -> None:
 
 @pytest.mark.parametrize("ends", [1, 30, 100])
 def test_all_sockets_of_a_process_are_within_the_bound(ends: int) -> None:
-    probing = Probing()
+    probing = TurnQueue()
     probing.first_sockets = dict.fromkeys(range(ends), 1)
     surveys = min(ends, budget.SURVEYS_AT_ONCE) * budget.SURVEY_SOCKETS
     assert ends + surveys + probing.sockets <= budget.MOST_SOCKETS
 
 
 def test_a_turn_has_a_least_of_sockets_however_many_ends_there_are() -> None:
-    probing = Probing()
+    probing = TurnQueue()
     probing.first_sockets = {0: 1000}
     assert probing.sockets == budget.TURN_LEAST_SOCKETS

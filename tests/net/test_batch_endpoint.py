@@ -16,9 +16,8 @@ if sys.platform != "linux":
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Via
-from netpunch.net import batch, crowd
-from netpunch.net.batch import SIZE
-from netpunch.net.crowd import CrowdEndpoint
+from netpunch.net import batch
+from netpunch.net.batch import SIZE, BatchEndpoint
 from netpunch.net.driver import FEW, Datagram, Driver
 from netpunch.net.sockets import SocketOptions, bind
 from tests.net.conftest import Run
@@ -61,7 +60,7 @@ def driven(
     sockets = {via: bind(host, 0, options)[0] for via, host in enumerate(hosts)}
     driver = Driver(machine, on_event=ignore, observer=observer)
     try:
-        driver.open(sockets, endpoint=CrowdEndpoint)
+        driver.open(sockets, endpoint=BatchEndpoint)
         yield driver, [local_address(sock) for sock in sockets.values()]
     finally:
         driver.close()
@@ -117,7 +116,7 @@ def test_it_is_not_looked_for_a_crowd_each_time(
             for _ in range(10):
                 assert await peer.ask(b"alone", address) == (b"alone", address)
 
-    monkeypatch.setattr(crowd, "LOOK_EVERY", 1e6)
+    monkeypatch.setattr(batch, "LOOK_EVERY", 1e6)
     run(main())
     assert not calls
 

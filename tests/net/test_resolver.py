@@ -10,7 +10,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError
 from netpunch.net.loop import run as run_for_users
-from netpunch.net.resolve import resolve
+from netpunch.net.resolver import resolve
 from tests.net.conftest import Run
 
 NAME = "vps.example.net"
