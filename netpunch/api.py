@@ -19,8 +19,8 @@ from typing import cast
 
 from netpunch.address import Address, canonical_host
 from netpunch.config import values
-from netpunch.config.readers import KEY_PREFIXES
-from netpunch.config.schema import closest
+from netpunch.config.kinds import closest
+from netpunch.config.secrets import KEY_PREFIXES
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
@@ -294,7 +294,8 @@ def _host_port(name: str, value: object, wanted: str) -> tuple[str, int]:
     try:
         return values.host_port(value)
     except ValueError as error:
-        raise UsageError(f"{name}: {_shown(value)} {error}: expected {wanted}") from None
+        message = values.complaint(wanted, _shown(value), str(error))
+        raise UsageError(f"{name}: {message}") from None
 
 
 def _several(name: str, value: object) -> list[object]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from netpunch.config.files import read_regular
-from netpunch.config.readers import KEY_PREFIXES
 from netpunch.config.secrets import (
+    KEY_PREFIXES,
     KEY_SIZE,
     MAX_SECRET_FILE,
     UNSAFE_MODE,

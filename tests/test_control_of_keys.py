@@ -76,7 +76,7 @@ def test_a_control_of_keys_names_a_damaged_key_and_does_not_show_it(folder: Path
     text = (folder / "pair-0.key").read_text()
     (folder / "pair-0.key").write_text(text[:-9])
     told = refused(folder)
-    assert "pairs['pair-0']: the key is damaged" in told
+    assert "pairs['pair-0']: damaged key" in told
     assert text[:-9] not in told
 
 

@@ -72,9 +72,9 @@ def test_a_key_for_control_needs_a_valid_pair_name(name: str) -> None:
 
 def test_a_control_cannot_act_as_an_end_with_its_key(folder: Path) -> None:
     text = netpunch.control_key(SECRET, PAIR)
-    with pytest.raises(UsageError, match="it needs the pair's own key"):
+    with pytest.raises(UsageError, match="an end needs the pair's own key"):
         netpunch.load_key(text)
-    with pytest.raises(ConfigurationError, match="it needs the pair's own key"):
+    with pytest.raises(ConfigurationError, match="an end needs the pair's own key"):
         netpunch.load_key(secret(folder / "control.key", text.encode()))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
-from netpunch.config.model import Control, HostPort, Position, SecretSource
+from netpunch.config.document.problems import Position
+from netpunch.config.model import ControlConfig, SecretSource
 from netpunch.config.secrets import Secret
+from netpunch.config.values import HostPort
 from netpunch.core.events import (
     Finished,
     Linked,
@@ -21,7 +23,7 @@ from netpunch.node.plan import ControlPlan
 
 HERE, THERE = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
 SECRET = b"hunter2"
-VPS = Control("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1))
+VPS = ControlConfig("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1))
 
 
 @pytest.mark.parametrize(

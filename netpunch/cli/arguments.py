@@ -11,7 +11,7 @@ from netpunch.cli.streams import write_output
 from netpunch.errors import EXIT_CODES, UsageError
 
 if TYPE_CHECKING:
-    from netpunch.config.model import HostPort
+    from netpunch.config.values import HostPort
 
 T = TypeVar("T")
 
@@ -77,7 +77,8 @@ def pair_name(text: str) -> str:
 def local_address(text: str) -> HostPort:
     from netpunch.config import values
 
-    return _read(values.host_port, text, "192.0.2.1:5000, :5000 for all addresses, :0 for any port")
+    example = "192.0.2.1:5000, :5000 (all addresses) or :0 (any free port)"
+    return _read(values.host_port, text, example)
 
 
 def control_address(text: str) -> HostPort:
@@ -94,10 +95,13 @@ def duration(text: str) -> float:
 
 
 def _read(reader: Callable[[str], T], text: str, example: str) -> T:
+    from netpunch.config.values import complaint
+
     try:
         return reader(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}: give {example}") from None
+        message = complaint(example, repr(text), str(error))
+        raise argparse.ArgumentTypeError(message) from None
 
 
 # The Go netpunch.

@@ -14,9 +14,10 @@ from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_cod
 
 if TYPE_CHECKING:
     from netpunch.address import Address
-    from netpunch.config.model import Control, EndConfig, HostPort, Pair, Part, Site
-    from netpunch.config.problems import Problem
+    from netpunch.config.document.problems import Problem
+    from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
     from netpunch.config.secrets import Role
+    from netpunch.config.values import HostPort
 
 DESCRIPTION = """\
 Validate site files, without contacting any control: report all errors at once,
@@ -39,8 +40,6 @@ MAX_NAMES = 5
 LOOKUP_SECONDS = 2.0
 """For a control's name, on a host with a tunnel: if it is not resolved by then, its route is not
 checked."""
-
-SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
 
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
@@ -76,8 +75,8 @@ def check(file: str, options: argparse.Namespace) -> int:
         write_error(str(error))
         return error.exit_code
     if code == 0:
-        from netpunch.config.problems import gathered
-        from netpunch.config.unused import unused_links
+        from netpunch.config.document.problems import gathered
+        from netpunch.config.rules import unused_links
 
         for warning in (*gathered(unused_links(site, part.ends)), *host_warnings(site, part)):
             write_error(warning)
@@ -102,7 +101,8 @@ def select_part(site: Site, node: str | None) -> Part:
 def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
     """Read the secrets that this node needs and that can be read here. Report each problem once:
     a control and an end may share a secret. Returns the exit code."""
-    from netpunch.config.problems import gathered
+    from netpunch.config.document.problems import gathered
+    from netpunch.config.schema import SECRET_KEYS
     from netpunch.config.secrets import read_secret
 
     warnings: list[Problem] = []
@@ -157,7 +157,7 @@ def secrets_needed(site: Site, part: Part) -> Iterator[tuple[EndConfig | Pair, s
 
 def host_warnings(site: Site, part: Part) -> Iterator[str]:
     """A line for each thing in `part` that does not fit this host now."""
-    from netpunch.config.model import HostPort
+    from netpunch.config.values import HostPort
     from netpunch.tunnels import has_tunnel
 
     tunnelled = has_tunnel()
@@ -175,7 +175,7 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
 
 
 def _warnings(
-    site: Site, part: Control | EndConfig, key: str, problems: Iterable[str]
+    site: Site, part: ControlConfig | EndConfig, key: str, problems: Iterable[str]
 ) -> Iterator[str]:
     line, column = part.position
     return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in problems if each)

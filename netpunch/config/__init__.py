@@ -1,7 +1,7 @@
 """A YAML site file to plain values; every error with its place in the file.
 
-The names below are imported when they are first used: names, keys and durations have the same
-rules without a site file, and whoever needs only those does not pay for YAML.
+The names below are imported when they are first used: names, keys and durations obey the same rules
+without a site file, and code that needs only those does not import YAML.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netpunch.config.loading import load
-    from netpunch.config.problems import Problem, SiteError
-    from netpunch.config.selection import pairs_served, read_templates, select
+    from netpunch.config.document.problems import Problem, SiteError
+    from netpunch.config.loading import load, pairs_served, select
 
 _HOMES = {
-    "Problem": "netpunch.config.problems",
-    "SiteError": "netpunch.config.problems",
+    "Problem": "netpunch.config.document.problems",
+    "SiteError": "netpunch.config.document.problems",
     "load": "netpunch.config.loading",
-    "pairs_served": "netpunch.config.selection",
-    "read_templates": "netpunch.config.selection",
-    "select": "netpunch.config.selection",
+    "pairs_served": "netpunch.config.loading",
+    "select": "netpunch.config.loading",
 }
 
-__all__ = ["Problem", "SiteError", "load", "pairs_served", "read_templates", "select"]
+__all__ = ["Problem", "SiteError", "load", "pairs_served", "select"]
 
 
 def __getattr__(name: str) -> Any:

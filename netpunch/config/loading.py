@@ -1,4 +1,5 @@
-"""A site file to a `Site`: read, parsed, built, checked."""
+"""A site file to a `Site`: read, parsed, inherited, built and checked; and the part of it that one
+node runs."""
 
 from __future__ import annotations
 
@@ -6,30 +7,61 @@ import codecs
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
-from netpunch.config.context import Context
-from netpunch.config.controls import build_controls
-from netpunch.config.keys import SITE
-from netpunch.config.model import Pair, Position, Site
-from netpunch.config.pairs import build_pair
-from netpunch.config.paths import beside
-from netpunch.config.problems import Abandoned, Problems
-from netpunch.config.rules import Drafts, check_own_node, check_site
-from netpunch.config.schema import BROKEN, Cursor, Rejected, Settings
-from netpunch.config.source import MAX_LINES, Source, position_of
-from netpunch.errors import MissingFileError, PermissionsError, lack_behind
+from netpunch.config.document.problems import (
+    MAX_LINES,
+    Abandoned,
+    Position,
+    Problems,
+    Source,
+    position_of,
+)
+from netpunch.config.files import read_templates
+from netpunch.config.kinds import (
+    BROKEN,
+    Cursor,
+    Found,
+    Place,
+    Rejected,
+    Settings,
+    beside,
+    built,
+    is_whole,
+)
+from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
+from netpunch.config.rules import (
+    Draft,
+    Drafts,
+    Known,
+    PairDraft,
+    check_both_ends,
+    check_control_names,
+    check_end,
+    check_pair,
+    check_parts,
+)
+from netpunch.config.schema import CONTROL_KEYS, END_KEYS, GENERATE, SECRET_KEYS, SITE, SITE_KEYS
+from netpunch.config.values import HIGHEST_PORT, HostPort
+from netpunch.core.settings import EndName, EndSettings
+from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
 from netpunch.template import render
 
 MAX_FILE = 1024 * 1024
 """Bytes. A site of 1,000 pairs has a fifth of it."""
 
+END_NAMES: tuple[EndName, EndName] = ("a", "b")
+
+ONLY_CONTROL = "control"
+"""The name of the only control, if neither it nor its node has a name."""
+
 
 def load(path: Path) -> Site:
     """The site that a file describes. Opens no other file, so it loads on every host alike.
 
-    Raises SiteError (a ConfigurationError) with all that is wrong, MissingFileError,
+    Raises SiteError (a ConfigurationError) with everything that is wrong, MissingFileError,
     PermissionsError, ResourcesError."""
-    from netpunch.config.composer import compose  # here: what needs no YAML starts without it
+    from netpunch.config.document.composer import compose  # imports yaml, which not all need
 
     data, is_public = _read(path)
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -37,10 +69,9 @@ def load(path: Path) -> Site:
     problems = Problems(source)
     try:
         root = compose(_text(data, problems), problems)
-        settings = SITE(Cursor(root, "", root.start, problems))
-        drafts = _drafts(path, settings, problems)
-        check_site(drafts, problems)
-        check_own_node(drafts, settings.get("node"), problems)
+        settings = SITE.read(Cursor(root, "", root.start, problems))
+        drafts = _Builder(path, settings, problems).build()
+        check_parts(drafts, settings.get("node"), problems)
     except (Abandoned, Rejected):
         raise problems.error() from None
     if len(problems):
@@ -49,13 +80,13 @@ def load(path: Path) -> Site:
 
 
 def _read(path: Path) -> tuple[bytes, bool]:
-    """The file's beginning, a little more than is allowed, and whether others may read it."""
+    """The file's content, cut a little above the limit, and whether others may read it."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             return file.read(MAX_FILE + 1), bool(mode & stat.S_IROTH)
     except PermissionError:
-        raise PermissionsError(f"{path}: not readable for this user") from None
+        raise PermissionsError(f"{path}: this user may not read it") from None
     except OSError as error:
         if lack := lack_behind(error, str(path)):
             raise lack from None
@@ -63,62 +94,36 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 
 def _text(data: bytes, problems: Problems) -> str:
-    begin = Position(1, 1)
     if len(data) > MAX_FILE:
-        problems.add(begin, "", f"longer than {MAX_FILE // 1024} KiB: too much for one site")
+        message = f"the file is longer than {MAX_FILE // 1024} KiB: split it into several sites"
+        problems.add(Position(1, 1), "", message)
         raise Abandoned
     if problems.source.is_cut:
-        message = f"more than {MAX_LINES:,} lines: too much for one site"
+        message = f"more than {MAX_LINES:,} lines: split the file into several sites"
         problems.add(Position(MAX_LINES + 1, 1), "", message)
         raise Abandoned
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         text = data[: error.start].decode()
-        problems.add(position_of(text, len(text)), "", "not UTF-8: save it in that encoding")
+        problems.add(position_of(text, len(text)), "", "not UTF-8: save the file as UTF-8")
         raise Abandoned from None
 
 
-def _drafts(path: Path, settings: Settings, problems: Problems) -> Drafts:
-    """Every part that can be built. What is wrong in one doesn't hide what is in another."""
-    controls = build_controls(settings["control"].value, problems)
-    found_pairs = settings["pairs"].value
-    defaults = settings["defaults"].value if "defaults" in settings else {}
-    context = Context(
-        directory=path.absolute().parent,
-        defaults=defaults,
-        controls=None if controls is None else {c.part.name: c.part.at for c in controls},
-        control_nodes=frozenset(each.part.node for each in controls or () if each.part.node),
-        problems=problems,
-    )
-    if BROKEN in (found_pairs, defaults):
-        return Drafts(path, controls or [], (), complete=False)
-    pairs = [build_pair(name, found, context) for name, found in found_pairs.items()]
-    built = tuple(pair for pair in pairs if pair is not None)
-    complete = controls is not None and len(built) == len(pairs)
-    return Drafts(path, controls or [], built, complete)
-
-
 def _site(drafts: Drafts, settings: Settings, source: Source, *, is_public: bool) -> Site:
-    directory = drafts.path.absolute().parent
-    metrics = settings["metrics"].value if "metrics" in settings else {}
+    plain = {name: found for name, found in settings.items() if name not in ("control", "pairs")}
+    values = built(SITE_KEYS, plain, Place(drafts.path.absolute().parent, {}))
     pairs = tuple(draft.pair for draft in drafts.pairs)
     return Site(
         path=drafts.path,
-        node=settings["node"].value if "node" in settings else None,
+        node=values["node"],
         controls=tuple(draft.part for draft in drafts.controls),
         pairs=pairs,
-        status=_plain_path(directory, settings, "status"),
-        metrics_textfile=_plain_path(directory, metrics, "textfile"),
+        status=values["status"],
+        metrics_textfile=values["metrics"] and values["metrics"]["textfile"],
         source=source.text(),
         warnings=_warnings(drafts.path, pairs) if is_public else (),
     )
-
-
-def _plain_path(directory: Path, settings: Settings, key: str) -> Path | None:
-    if key not in settings:
-        return None
-    return Path(beside(directory, render(settings[key].value, {})))
 
 
 def _warnings(path: Path, pairs: tuple[Pair, ...]) -> tuple[str, ...]:
@@ -126,4 +131,210 @@ def _warnings(path: Path, pairs: tuple[Pair, ...]) -> tuple[str, ...]:
     sources = [source for pair in pairs for source in (pair.secret, pair.a.secret, pair.b.secret)]
     if not any(source.kind == "inline" for source in sources):
         return ()
-    return (f"{path}: warning: holds secrets and others can read it: `chmod 600 {path}`",)
+    return (f"{path}: warning: contains secrets and others may read it: `chmod 600 {path}`",)
+
+
+def inherit(upper: Settings, own: Settings) -> Settings:
+    """`own` wins, mappings are merged, and an own secret replaces an upper one of any kind."""
+    secret_keys = SECRET_KEYS.values()
+    if any(name in own for name in secret_keys):
+        upper = {name: found for name, found in upper.items() if name not in secret_keys}
+    merged = upper | own
+    for name in upper.keys() & own.keys():
+        above, below = upper[name].value, own[name].value
+        if isinstance(above, dict) and isinstance(below, dict):
+            merged[name] = own[name]._replace(value=inherit(above, below))
+    return merged
+
+
+class _Builder:
+    """Builds every part that is right. What is wrong in one part doesn't hide what is wrong in
+    another."""
+
+    def __init__(self, path: Path, settings: Settings, problems: Problems) -> None:
+        self._path = path
+        self._directory = path.absolute().parent
+        self._controls: tuple[Found, ...] = settings["control"].value
+        self._pairs: Settings = settings["pairs"].value
+        self._defaults: Settings = settings["defaults"].value if "defaults" in settings else {}
+        self._problems = problems
+        self._known = Known(None, frozenset())
+
+    def build(self) -> Drafts:
+        controls = self._build_controls()
+        self._known = Known(
+            None if controls is None else {each.part.name: each.part.at for each in controls},
+            frozenset(each.part.node for each in controls or () if each.part.node),
+        )
+        if BROKEN in (self._pairs, self._defaults):
+            return Drafts(self._path, controls or [], (), complete=False)
+        pairs = [self._build_pair(name, found) for name, found in self._pairs.items()]
+        right = tuple(pair for pair in pairs if pair is not None)
+        complete = controls is not None and len(right) == len(pairs)
+        return Drafts(self._path, controls or [], right, complete)
+
+    def _build_controls(self) -> list[Draft[ControlConfig]] | None:
+        """All controls, or None if one is wrong: then references to them can't be checked."""
+        found = self._controls
+        if not is_whole(found) or not all(is_whole(each.value) for each in found):
+            return None
+        before = len(self._problems)
+        drafts = [self._build_control(each) for each in found]
+        check_control_names(drafts, self._problems)
+        return drafts if len(self._problems) == before else None
+
+    def _build_control(self, found: Found) -> Draft[ControlConfig]:
+        settings: Settings = found.value
+        values = built(CONTROL_KEYS, settings, Place(self._directory, {}))
+        is_only = len(self._controls) == 1
+        values["name"] = values["name"] or values["node"] or (ONLY_CONTROL if is_only else "")
+        values["listen"] = values["listen"] or (HostPort("", values["address"].port),)
+        if values["observe"] is None:
+            values["observe"] = next_ports = tuple(
+                HostPort(each.host, each.port + 1) for each in values["listen"]
+            )
+            if any(each.port > HIGHEST_PORT for each in next_ports):
+                message = "no port is left above this one for `observe`: set it to a port or off"
+                listens = settings.get("listen", settings["address"])
+                self._problems.add(listens.position, listens.path, message)
+        control = ControlConfig(**values, position=found.position)
+        return Draft(control, settings, found.path, found.position)
+
+    def _build_pair(self, name: str, found: Found) -> PairDraft | None:
+        """A pair, or None if something in it is wrong (and was recorded)."""
+        if not is_whole(found.value):
+            return None
+        merged = inherit(self._defaults, found.value)
+        if not is_whole(merged):
+            return None
+        before = len(self._problems)
+        secret = self._secret_source(merged, name)
+        check_pair(name, found, merged, secret, self._problems)
+        if secret is None or len(self._problems) > before:
+            return None
+        a, b = (self._build_end(name, end, found, merged) for end in END_NAMES)
+        pair = Pair(
+            name=name,
+            enabled=_is_enabled(merged),
+            protocol=a.part.protocol,
+            slots=a.part.settings.slot + b.part.settings.slot,
+            controls=tuple(dict.fromkeys(a.part.controls + b.part.controls)),
+            secret=secret,
+            a=a.part._replace(partner_node=b.part.node),
+            b=b.part._replace(partner_node=a.part.node),
+            position=found.position,
+        )
+        draft = PairDraft(pair, merged, found, (a, b))
+        check_both_ends(draft, self._known, self._problems)
+        return draft if len(self._problems) == before else None
+
+    def _build_end(
+        self, pair: str, name: EndName, found: Found, merged: Settings
+    ) -> Draft[EndConfig]:
+        """An end of a pair; what is wrong with it is recorded. `found` is the pair as it stands in
+        the file, `merged` with the defaults."""
+        shared = {key: each for key, each in merged.items() if key not in END_NAMES}
+        settings = inherit(shared, merged[name].value)
+        position = found.value.get(name, found).position
+        end = self._end(pair, name, settings, position)
+        draft = Draft(
+            end._replace(enabled=end.enabled and _is_enabled(merged)),
+            settings,
+            f"{found.path}.{name}",
+            position,
+        )
+        check_end(draft, merged, self._known, self._problems)
+        return draft
+
+    def _end(self, pair: str, name: EndName, settings: Settings, position: Position) -> EndConfig:
+        place = Place(self._directory, {"pair": pair, "end": name})
+        values: dict[str, Any] = built(END_KEYS, settings, place)
+        known = self._known.controls or {}
+        controls = tuple(dict.fromkeys(values["control"] or known))
+        slots: str = values["slots"]
+        secret = self._secret_source(settings, pair)
+        assert secret is not None  # the pair has one
+        derived = {
+            "pair": pair,
+            "end": name,
+            "secret": b"",
+            "slot": slots[END_NAMES.index(name)] if slots else "",
+            "controls": tuple(known[each] for each in controls if each in known),
+        }
+        own = {"controls": controls, "secret": secret, "position": position}
+        return EndConfig(
+            settings=EndSettings(**_fields(EndSettings, values | derived)),
+            directory=self._directory,
+            **_fields(EndConfig, values | own),
+        ).in_mode(values["mode"])
+
+    def _secret_source(self, settings: Settings, pair: str) -> SecretSource | None:
+        """Where the secret comes from, `{pair}` replaced. Of several sources, which are an error
+        that is recorded already, the first."""
+        key = next((key for key in SECRET_KEYS.values() if key in settings), None)
+        if key is None:
+            return None
+        position, text = settings[key].position, settings[key].value
+        if key == "secret_file":
+            path = beside(str(self._directory), render(text, {"pair": pair}))
+            return SecretSource("file", position, path=path)
+        if key == "credential":
+            return SecretSource("credential", position, path=render(text, {"pair": pair}))
+        if text == GENERATE:
+            return SecretSource("generate", position)
+        return SecretSource("inline", position, text=text)
+
+
+def _is_enabled(pair: Settings) -> bool:
+    return "enabled" not in pair or bool(pair["enabled"].value)
+
+
+def _fields(model: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that are fields of a NamedTuple."""
+    return {name: values[name] for name in model._fields if name in values}
+
+
+def select(site: Site, node: str | None, hostname: str, environ_node: str | None) -> Part:
+    """The controls and the enabled ends that run on this host, templates read.
+
+    `node` comes from `--node`, `environ_node` from NETPUNCH_NODE. Raises ConfigurationError if no
+    part names this node or a template can't be used."""
+    names = _node_names(site)
+    name = _choose(site, names, node, hostname, environ_node) if names else None
+    if node is not None and not names:
+        raise ConfigurationError(
+            f"{site.path}: no part names a node, so all parts run in this process: "
+            f"remove `--node {node}`"
+        )
+    ends = [end for pair in site.pairs for end in pair.ends if end.enabled and end.node == name]
+    return Part(
+        node=name,
+        controls=tuple(control for control in site.controls if control.node == name),
+        ends=read_templates(site, ends),
+    )
+
+
+def pairs_served(site: Site, control: ControlConfig) -> tuple[Pair, ...]:
+    """The enabled pairs that this control introduces."""
+    return tuple(pair for pair in site.pairs if pair.enabled and control.name in pair.controls)
+
+
+def _node_names(site: Site) -> list[str]:
+    nodes = {control.node for control in site.controls}
+    nodes |= {end.node for pair in site.pairs for end in pair.ends}
+    return sorted(node for node in nodes if node is not None)
+
+
+def _choose(
+    site: Site, names: list[str], node: str | None, hostname: str, environ_node: str | None
+) -> str:
+    told = node or environ_node or site.node
+    candidates = [told] if told else [hostname, hostname.partition(".")[0]]
+    for candidate in candidates:
+        if candidate.lower() in names:
+            return candidate.lower()
+    hint = "" if told else ", NETPUNCH_NODE, or `node:` in the file"
+    raise ConfigurationError(
+        f"{site.path}: no part runs on {candidates[0]!r}: "
+        f"choose one of {', '.join(names)} with `--node`{hint}"
+    )

@@ -10,28 +10,12 @@ written and were checked when the file was loaded.
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from netpunch.config.document.problems import Position
+from netpunch.config.values import HostPort
 from netpunch.core.settings import ControlAt, EndName, EndSettings, Protocol
 from netpunch.redacted import redacted
 
 Mode = Literal["once", "keep"]
-
-
-class Position(NamedTuple):
-    """Where in the file something stands; lines and columns count from 1."""
-
-    line: int
-    column: int
-
-
-class HostPort(NamedTuple):
-    """An address as written: `host` is a DNS name, an IP literal without brackets, or empty
-    (every address of both families)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class SecretSource(NamedTuple):
@@ -47,7 +31,7 @@ class SecretSource(NamedTuple):
         return redacted(self, "text")
 
 
-class Control(NamedTuple):
+class ControlConfig(NamedTuple):
     """A control node."""
 
     name: str
@@ -87,6 +71,7 @@ class Forward(NamedTuple):
 
     listen: HostPort
     to: HostPort | None
+    """None: where the program last sent from."""
 
 
 class RenderedFile(NamedTuple):
@@ -185,7 +170,7 @@ class Site(NamedTuple):
 
     path: Path
     node: str | None
-    controls: tuple[Control, ...]
+    controls: tuple[ControlConfig, ...]
     pairs: tuple[Pair, ...]
     status: Path | None
     metrics_textfile: Path | None
@@ -201,5 +186,5 @@ class Part(NamedTuple):
     """What one node runs of a site."""
 
     node: str | None
-    controls: tuple[Control, ...]
+    controls: tuple[ControlConfig, ...]
     ends: tuple[EndConfig, ...]

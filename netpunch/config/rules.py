@@ -1,34 +1,75 @@
-"""Rules that compare the parts of a site: nodes, ports, output files, slots."""
+"""The rules that a site obeys beyond its single values: for an end, for a pair, between parts; and
+links that nothing uses, which are allowed but probably a mistake.
+
+Each rule records what is wrong, at the place in the file that causes it."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os.path import normpath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from netpunch.config.controls import Controls
-from netpunch.config.inherit import Draft
-from netpunch.config.model import Control, EndConfig, HostPort, Position
-from netpunch.config.pairs import PairDraft
-from netpunch.config.problems import Problems
-from netpunch.config.schema import Found, did_you_mean, is_whole
-from netpunch.config.sources import GENERATE
-from netpunch.config.values import WILDCARDS
+from netpunch.config.document.problems import Position, Problem, Problems, problem_at, source_of
+from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
+from netpunch.config.model import ControlConfig, EndConfig, Pair, SecretSource, Site
+from netpunch.config.schema import GENERATE, SECRET_KEYS
+from netpunch.config.secrets import Role, decode
+from netpunch.config.values import WILDCARDS, HostPort, reaches
+from netpunch.core.settings import ControlAt, Protocol
 from netpunch.template import render
+
+P = TypeVar("P", ControlConfig, EndConfig)
 
 _Location = tuple[str | None, str]
 """A node, and a path on it."""
 
 
+class Draft(Generic[P]):
+    """A control or an end that was built, with its settings, whose places messages name."""
+
+    __slots__ = ("part", "path", "position", "settings")
+
+    def __init__(self, part: P, settings: Settings, path: str, position: Position) -> None:
+        self.part: P = part
+        self.settings = settings
+        self.path = path
+        self.position = position
+
+    def place(self, *keys: str) -> tuple[Position, str]:
+        """Where a (nested) setting stands; if it is not set, where the part does."""
+        position, path, settings = self.position, self.path, self.settings
+        for key in keys:
+            if key not in settings:
+                break
+            found = settings[key]
+            position, path, settings = found.position, found.path, found.value
+        return position, path
+
+    def complain(self, problems: Problems, message: str, *keys: str) -> None:
+        """Records a problem with a setting, and for which part if that inherited it."""
+        position, path = self.place(*keys)
+        inherited = not path.startswith(self.path)
+        problems.add(position, path, message, example=self.path if inherited else "")
+
+
+class PairDraft(NamedTuple):
+    """A pair that was built, with the settings it came from."""
+
+    pair: Pair
+    settings: Settings
+    found: Found
+    ends: tuple[Draft[EndConfig], Draft[EndConfig]]
+
+
 class Drafts(NamedTuple):
-    """Every part of a site that was built. `complete`: nothing was left out for being wrong."""
+    """Every part of a site that was built. `complete`: no part was left out for being wrong."""
 
     path: Path
-    controls: Controls
+    controls: list[Draft[ControlConfig]]
     pairs: tuple[PairDraft, ...]
     complete: bool
 
-    def parts(self) -> Iterator[Draft[Control] | Draft[EndConfig]]:
+    def parts(self) -> Iterator[Draft[ControlConfig] | Draft[EndConfig]]:
         yield from self.controls
         for pair in self.pairs:
             yield from pair.ends
@@ -38,24 +79,209 @@ class Drafts(NamedTuple):
             yield from (end for end in pair.ends if end.part.enabled)
 
 
-def check_site(drafts: Drafts, problems: Problems) -> None:
-    """Record what is wrong between parts."""
+class Known(NamedTuple):
+    """What references are checked against."""
+
+    controls: dict[str, ControlAt] | None
+    """By name. None if a control is wrong: then references to controls are not checked."""
+    control_nodes: frozenset[str]
+    """The nodes that run a control, as far as these are right."""
+
+
+# One control.
+
+
+def check_control_names(drafts: list[Draft[ControlConfig]], problems: Problems) -> None:
+    first: dict[str, Draft[ControlConfig]] = {}
+    for draft in drafts:
+        name = draft.part.name
+        if not name:
+            problems.add(
+                draft.position, draft.path, "`name` is missing: there are several controls"
+            )
+        elif first.setdefault(name, draft) is not draft:
+            message = f"another control is named {name}: give each its own `name`"
+            draft.complain(problems, message, "name")
+
+
+# One pair, and its ends.
+
+
+def check_pair(
+    name: str,
+    found: Found,
+    merged: Settings,
+    secret: SecretSource | None,
+    problems: Problems,
+) -> None:
+    """What must be right before the ends can be built. `found` is the pair as it stands in the
+    file, `merged` with the defaults."""
+    for end in ("a", "b"):
+        if end not in merged:
+            message = f"end `{end}` is missing: a pair has two, such as `{end}: {{node: office}}`"
+            problems.add(found.position, found.path, message)
+    protocol: Protocol = merged["protocol"].value if "protocol" in merged else "v2"
+    if protocol == "classic" and "slots" not in merged:
+        message = "`slots` is missing: a classic pair needs two, such as `slots: a-b`"
+        problems.add(found.position, found.path, message)
+    elif protocol != "classic" and "slots" in merged:
+        message = "only classic pairs have slots: remove this, or add `protocol: classic`"
+        problems.add(merged["slots"].position, merged["slots"].path, message)
+    if secret is None:
+        message = (
+            f"the pair has no secret: add `secret_file: {name}.key` "
+            f"(made by `netpunch key new -o {name}.key`), `credential` or `secret`"
+        )
+        problems.add(found.position, found.path, message)
+    elif complaint := _inline_complaint(secret, protocol, "control"):
+        problems.add(merged["secret"].position, merged["secret"].path, complaint)
+
+
+def check_end(draft: Draft[EndConfig], merged: Settings, known: Known, problems: Problems) -> None:
+    """`merged`: the settings of the pair."""
+    _check_controls(draft, known, problems)
+    _check_forward(draft, problems)
+    _check_secret(draft, merged, known, problems)
+    for rule in _RULES:
+        if rule.broken(draft.part):
+            draft.complain(problems, rule.message, rule.key)
+
+
+class _Rule(NamedTuple):
+    """A combination that an end can't have, and the key to point at."""
+
+    key: str
+    broken: Callable[[EndConfig], bool]
+    message: str
+
+
+_RULES = (
+    _Rule(
+        "command",
+        lambda end: end.mode == "once" and bool(end.command),
+        "mode `once` ends at the link and runs no command: "
+        "set `mode: keep`, or start the program from `hooks: {up: [...]}`",
+    ),
+    _Rule(
+        "forward",
+        lambda end: end.mode == "once" and end.forward is not None,
+        "mode `once` ends at the link and relays nothing: set `mode: keep`",
+    ),
+    _Rule(
+        "forward",
+        lambda end: end.forward is not None and bool(end.command or end.check),
+        "with `forward` netpunch keeps the port, with `command` or `check` another program has "
+        "it: keep one of them, and turn the other off (`forward: off`, `command: []`, `check: []`)",
+    ),
+    _Rule(
+        "forward",
+        lambda end: end.protocol == "classic" and end.forward is not None,
+        "a classic pair can't relay: use `protocol: v2`, or hand over the port in `hooks`",
+    ),
+    _Rule(
+        "mode",
+        lambda end: end.protocol == "classic" and end.holds and end.forward is None,
+        "a classic pair can't hold the link: add `command` or `check`, or use `mode: once`",
+    ),
+    _Rule(
+        "session_key",
+        lambda end: end.protocol == "classic" and end.session_key,
+        "a classic pair has no session key: use `protocol: v2`, or turn this off",
+    ),
+)
+
+
+def _check_controls(draft: Draft[EndConfig], known: Known, problems: Problems) -> None:
+    controls = known.controls
+    if controls is None:
+        return
+    for name in draft.part.controls:
+        if name not in controls:
+            guess = did_you_mean(name, controls) or f"; there is {', '.join(controls)}"
+            draft.complain(problems, f"no control is named {name}{guess}", "control")
+
+
+def _check_forward(draft: Draft[EndConfig], problems: Problems) -> None:
+    forward = draft.part.forward
+    if forward is None:
+        if "forward" in draft.settings and draft.settings["forward"].value is not None:
+            message = '`listen` is missing: where the program sends to, such as "127.0.0.1:51821"'
+            draft.complain(problems, message, "forward")
+    elif forward.to is not None and reaches(forward.to, forward.listen):
+        message = (
+            f"the same address as `listen`, {forward.listen}, so netpunch would send to itself: "
+            "expected the port of the local program"
+        )
+        draft.complain(problems, message, "forward", "to")
+
+
+def _check_secret(
+    draft: Draft[EndConfig], merged: Settings, known: Known, problems: Problems
+) -> None:
+    """Control's key (npc1:) is enough for a pair in the file of a control. The node that runs the
+    end refuses it when it is read."""
+    end = draft.part
+    key = SECRET_KEYS.get(end.secret.kind, "secret")
+    is_of_the_pair = merged.get(key) is draft.settings[key]
+    runs_elsewhere = end.node is not None and end.node not in known.control_nodes
+    role: Role = "control" if is_of_the_pair and runs_elsewhere else "end"
+    if complaint := _inline_complaint(end.secret, end.protocol, role):
+        draft.complain(problems, complaint, key)
+
+
+def _inline_complaint(source: SecretSource, protocol: Protocol, role: Role) -> str | None:
+    """What is wrong with a secret that stands in the file itself."""
+    if source.kind != "inline":
+        return None
+    try:
+        decode(source.text.encode(), protocol, role)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def check_both_ends(draft: PairDraft, known: Known, problems: Problems) -> None:
+    """What the two ends have to agree on."""
+    pair, found = draft.pair, draft.found
+    a, b = pair.ends
+    if not set(a.controls) & set(b.controls) and known.controls is not None:
+        message = "the ends have no control in common: nothing would introduce them"
+        problems.add(found.position, found.path, message)
+    if a.holds != b.holds:
+        holder, other = ("a", "b") if a.holds else ("b", "a")
+        message = (
+            f"end `{holder}` keeps the port after the link, end `{other}` hands it over: "
+            "either both keep it (`mode: keep` without `command` and `check`), or neither"
+        )
+        problems.add(found.position, found.path, message)
+    kinds = {pair.secret.kind, a.secret.kind, b.secret.kind}
+    if GENERATE in kinds and len(kinds) > 1:
+        message = "`secret: generate` makes one key for the pair: no end can have another"
+        problems.add(found.position, found.path, message)
+
+
+# All parts.
+
+
+def check_parts(drafts: Drafts, node: Found | None, problems: Problems) -> None:
+    """`node`: the file's own."""
     _check_nodes(drafts, problems)
     _check_generated(drafts, problems)
     _check_sockets(drafts, problems)
     _check_outputs(drafts, problems)
     _check_slots(drafts, problems)
+    _check_own_node(drafts, node, problems)
 
 
-def check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> None:
-    """Record if the file's own `node:` is none of its nodes, as far as they are known."""
+def _check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> None:
+    """As far as all nodes are known."""
     if node is None or not is_whole(node.value) or not drafts.complete:
         return
     names = sorted({part.part.node for part in drafts.parts() if part.part.node is not None})
     if node.value not in names:
-        there_is = f"there is {', '.join(names)}" if names else "no part names a node"
+        known = f"nodes are {', '.join(names)}" if names else "no part names a node"
         guess = did_you_mean(node.value, names)
-        problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {there_is}")
+        problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {known}")
 
 
 def _check_nodes(drafts: Drafts, problems: Problems) -> None:
@@ -64,7 +290,7 @@ def _check_nodes(drafts: Drafts, problems: Problems) -> None:
         return
     for part in drafts.parts():
         if part.part.node is None:
-            message = f"names no `node`, but {named[0].path} does: either every part or none"
+            message = f"`node` is missing: {named[0].path} names one, so every part must"
             problems.add(part.position, part.path, message)
 
 
@@ -75,14 +301,14 @@ def _check_generated(drafts: Drafts, problems: Problems) -> None:
         if pair.pair.secret.kind == GENERATE:
             found = pair.settings["secret"]
             message = (
-                "`generate` works only where control and both ends run in one process, without "
-                "any `node`: use `secret_file`, and make it with `netpunch key new`"
+                "`generate` requires that control and both ends run in one process, without any "
+                "`node`: use `secret_file`, with a file from `netpunch key new`"
             )
             problems.add(found.position, found.path, message)
 
 
 class _Socket(NamedTuple):
-    """A UDP port that a part will bind."""
+    """A UDP port that a part binds."""
 
     node: str | None
     address: HostPort
@@ -98,8 +324,8 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
         for other in others:
             if _overlap(socket.address.host, other.address.host):
                 message = (
-                    f"port {socket.address.port} is taken on the same node by {other.key} "
-                    f"(line {other.position.line}): choose another"
+                    f"{other.key} uses port {socket.address.port} on the same node "
+                    f"(line {other.position.line}): choose another port"
                 )
                 problems.add(socket.position, socket.key, message)
                 break
@@ -119,15 +345,16 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
             yield _socket(end, end.part.forward.listen, "forward", "listen")
 
 
-def _socket(draft: Draft[Control] | Draft[EndConfig], address: HostPort, *keys: str) -> _Socket:
-    """Named by its part, even if the setting was inherited or is a default."""
+def _socket(
+    draft: Draft[ControlConfig] | Draft[EndConfig], address: HostPort, *keys: str
+) -> _Socket:
+    """Its key names the part, even if the setting is inherited or a default."""
     position, _ = draft.place(*keys)
     return _Socket(draft.part.node, address, ".".join((draft.path, *keys)), position)
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether binding both hosts collides. Names are compared as they are: nothing is looked
-    up here."""
+    """Whether binding both hosts collides. Names are compared as they are, not looked up."""
     if "" in (one, other) or one == other:
         return True
     wildcard, host = (one, other) if one in WILDCARDS else (other, one)
@@ -135,7 +362,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _check_outputs(drafts: Drafts, problems: Problems) -> None:
-    """No two files are written to one path of a node, and none over a file that is read."""
+    """No two files are written to the same path of a node, and none over a file that is read."""
     read = {location: what for end in drafts.enabled_ends() for location, what in _inputs(end)}
     site = normpath(drafts.path.absolute())
     written: dict[_Location, str] = {}
@@ -146,11 +373,11 @@ def _check_outputs(drafts: Drafts, problems: Problems) -> None:
             overwritten = "this file itself" if path == site else read.get(location)
             first = written.setdefault(location, key)
             if overwritten:
-                problems.add(position, key, f"would overwrite {path}, {overwritten}")
+                problems.add(position, key, f"would overwrite {path}, which is {overwritten}")
             elif first != key:
                 message = (
-                    f"would write {path} on the same node as {first}: "
-                    "choose another, perhaps with {pair} or {end} in it"
+                    f"{first} writes {path} on the same node: "
+                    "choose another path, perhaps with {pair} or {end} in it"
                 )
                 problems.add(position, key, message)
 
@@ -170,7 +397,7 @@ def _outputs(end: Draft[EndConfig]) -> Iterator[tuple[str, Position, str]]:
 
 
 def _check_slots(drafts: Drafts, problems: Problems) -> None:
-    """A control tells classic pairs apart by their letters alone."""
+    """A control identifies classic ends by their letters alone."""
     taken: dict[tuple[str, str], str] = {}
     for draft in drafts.pairs:
         pair = draft.pair
@@ -181,8 +408,47 @@ def _check_slots(drafts: Drafts, problems: Problems) -> None:
             if first != pair.name:
                 slots = draft.settings["slots"]
                 message = (
-                    f"slots {pair.slots[0]}-{pair.slots[1]} of control {control} belong to "
-                    f"pairs.{first} already: choose others for pairs.{pair.name}"
+                    f"pairs.{first} has slots {pair.slots[0]}-{pair.slots[1]} of control "
+                    f"{control}: choose others for pairs.{pair.name}"
                 )
                 problems.add(slots.position, slots.path, message)
                 break
+
+
+# Links that nothing uses.
+
+HELD = (
+    "warning: nothing will use this link: netpunch holds it, and relays for no program. Add "
+    "`forward`, or a `command` or `check` so that another program gets the port"
+)
+NOTHING = (
+    "warning: nothing will use this link: netpunch releases the port and nothing starts a program "
+    "on it, so the check fails and the ends punch again and again. Add `command`, `hooks.up` or, "
+    "instead of the check, `forward`"
+)
+FILES = (
+    "warning: only a file announces this link: unless a program watches the file (such as a "
+    "systemd path unit), the check fails and the ends punch again and again. Otherwise add "
+    "`command` or `hooks.up`"
+)
+
+
+def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
+    """For ends in mode `keep` whose link no program uses, as far as the file says."""
+    for end in ends:
+        if end.mode == "keep" and (message := _unused(end)) is not None:
+            source = source_of(str(site.path), site.source)
+            yield problem_at(source, end.position, f"pairs.{end.pair}.{end.end}", message)
+
+
+def surely_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Without those links that a program outside the file may use."""
+    return (problem for problem in problems if problem.message == NOTHING)
+
+
+def _unused(end: EndConfig) -> str | None:
+    if end.holds:
+        return None if end.forward else HELD
+    if end.command or end.hooks.up:
+        return None
+    return FILES if end.env_file or end.files else NOTHING

@@ -1,265 +1,558 @@
-"""Building blocks of a schema: readers, functions that take a cursor (a node and its path) and
-return a value, or record what is wrong and raise Rejected.
-
-A record catches Rejected for each of its keys, so one wrong value hides no other.
+"""Every key of a site file, declared once: name, kind of value, default, meaning. Inheritance,
+`check --show`, the documentation's tables and the JSON schema are derived from these tables. A key
+of an end fills the field of its name in `model.EndConfig` or `core.settings.EndSettings`.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeVar
+from __future__ import annotations
 
-from netpunch.config import tree
-from netpunch.config.model import Position
-from netpunch.config.problems import Problems
-from netpunch.config.secrecy import OUR_KEYS, may_be_named
-from netpunch.config.source import shown
+from pathlib import Path
+from typing import Any
 
-T = TypeVar("T")
-U = TypeVar("U")
+from netpunch.config import values
+from netpunch.config.document import tree
+from netpunch.config.kinds import (
+    ARGV,
+    TEXT,
+    Cursor,
+    Found,
+    Key,
+    Kind,
+    Place,
+    Settings,
+    beside,
+    choice,
+    is_whole,
+    list_of,
+    mapping,
+    matching,
+    no_key_text,
+    off_or,
+    one_or_list,
+    path,
+    program,
+    scalar,
+    template,
+)
+from netpunch.config.model import Forward, Hooks, RenderedFile
+from netpunch.config.values import HostPort
+from netpunch.core.settings import EndSettings
+from netpunch.template import escape, render
 
-BROKEN: Any = object()
-"""Stands for a value that was rejected: later stages leave alone what depends on it."""
+VERSION = "1"
 
-_LONGEST_KEY = 64
-"""Longer ones are no misspelt key: nothing is suggested."""
+SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
+"""The keys that say where a pair's secret comes from, by `SecretSource.kind`: exactly one is
+needed."""
 
+GENERATE = "generate"
+"""The value of `secret` that stands for a new key at every start."""
 
-class Rejected(Exception):  # noqa: N818 - a signal within the package, never an error
-    """A value is wrong; its problem has been recorded."""
-
-
-class Found(NamedTuple):
-    """A value that was read, and where it stands. Of a record the value is its `Settings`."""
-
-    value: Any
-    position: Position
-    path: str
-
-
-Settings = dict[str, Found]
-
-
-def is_whole(value: object) -> bool:
-    """Whether nothing in it was rejected."""
-    if isinstance(value, dict):
-        return all(is_whole(found.value) for found in value.values())
-    if type(value) is tuple:
-        return all(is_whole(part) for part in value)
-    return value is not BROKEN
-
-
-class Cursor(NamedTuple):
-    """A node on its way through the schema. `at` is where to point when something is missing:
-    its key."""
-
-    node: tree.Node
-    path: str
-    at: Position
-    problems: Problems
-
-    def reject(self, message: str) -> Rejected:
-        """Record a problem with this node; raise what this returns."""
-        self.problems.add(self.node.start, self.path, message)
-        return Rejected()
-
-    def scalar(self, wanted: str) -> str:
-        """The text of this node. `wanted` says what would be right, with an example."""
-        node = self.node
-        if isinstance(node, tree.Scalar) and not node.is_null:
-            return node.text
-        raise self._unexpected(wanted)
-
-    def items(self, wanted: str) -> "list[Cursor]":
-        """The items of this list."""
-        node = self.node
-        if isinstance(node, tree.Sequence):
-            return [
-                Cursor(each, tree.item(self.path, index), each.start, self.problems)
-                for index, each in enumerate(node.items)
-            ]
-        raise self._unexpected(wanted)
-
-    def entries(self, wanted: str) -> "list[tuple[str, Cursor]]":
-        """The keys of this mapping and their values."""
-        node = self.node
-        if isinstance(node, tree.Mapping):
-            return [
-                (name, Cursor(e.value, self._child(e.key), e.key.start, self.problems))
-                for name, e in node.entries.items()
-            ]
-        raise self._unexpected(wanted)
-
-    def find(self, reader: "Reader[Any]") -> Found:
-        """What the reader makes of this node, BROKEN if it rejects it."""
-        try:
-            value = reader(self)
-        except Rejected:
-            value = BROKEN
-        return Found(value, self.node.start, self.path)
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether messages may repeat what this node says."""
-        return self.problems.source.shows(self.node.start, self.node.end)
-
-    def _child(self, key: tree.Scalar) -> str:
-        return tree.child(self.path, key, self.problems.source)
-
-    def _placeholder(self, entries: dict[str, tree.Entry]) -> str | None:
-        """`{pair}` without quotes is a mapping of one key to nothing: the text it was meant to
-        be."""
-        if len(entries) != 1:
-            return None
-        (entry,) = entries.values()
-        is_null = isinstance(entry.value, tree.Scalar) and entry.value.is_null
-        name = tree.child("", entry.key, self.problems.source)
-        return f"{{{name}}}" if is_null and name != tree.UNNAMED else None
-
-    def _unexpected(self, wanted: str) -> Rejected:
-        subject = "" if self.path else "the file "
-        match self.node:
-            case tree.Broken():
-                return Rejected()
-            case tree.Scalar(is_null=True):
-                self.problems.add(self.at, self.path, f"{subject}has no value: expected {wanted}")
-                return Rejected()
-            case tree.Scalar(text=text):
-                what = f"the text {shown(text)}" if self.is_shown else "a text"
-                return self.reject(f"{subject}is {what}: expected {wanted}")
-            case tree.Sequence():
-                return self.reject(f"{subject}is a list: expected {wanted}")
-            case tree.Mapping(entries=entries) if braces := self._placeholder(entries):
-                return self.reject(f'braces begin a mapping: quote the value, as in "{braces}"')
-        return self.reject(f"is a mapping: expected {wanted}")
+_CANDIDATES = ("observed", "host", "any-port", "mapped")
+_ADDRESSES = ("observed", "host", "mapped")
+"""Candidates that are addresses; `any-port` only extends them."""
 
 
-Reader = Callable[[Cursor], T]
+def _number(value: float) -> str:
+    """Without an exponent and trailing zeros; nanoseconds are enough."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
-def scalar(wanted: str, convert: Callable[[str], T]) -> Reader[T]:
-    """A text that `convert` takes; it raises ValueError with what is wrong."""
+DURATION = scalar(
+    "a duration such as 500ms, 10s, 5m, 2h or 1d",
+    values.duration,
+    lambda seconds: f"{_number(seconds)}s",
+    matching(r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*(ms|s|m|h|d)\s*$"),
+)
+SWITCH = scalar(
+    "on or off",
+    values.switch,
+    bool,
+    {
+        "anyOf": [
+            {"type": "boolean"},
+            matching("^([Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo])$"),
+            matching("^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"),
+        ]
+    },
+)
+NODE = scalar("a host name, such as home or vps.example.net", values.node_name)
+CONTROL_NAME = scalar("the name of a control, such as vps", values.node_name)
+_ADDRESS_SCHEMA = matching(":[0-9]{1,5}$")
+LISTEN = scalar(
+    'an address to listen on, such as ":10001", "192.0.2.1:10001" or "[2001:db8::1]:10001"',
+    values.bound_host_port,
+    str,
+    _ADDRESS_SCHEMA,
+)
+CONTROL_ADDRESS = scalar(
+    'an address that ends can reach, such as "vps.example.net:10001"',
+    values.reachable_host_port,
+    str,
+    _ADDRESS_SCHEMA,
+)
+SEND_TO = scalar(
+    'an address such as "127.0.0.1:51820"', values.reachable_host_port, str, _ADDRESS_SCHEMA
+)
+LOCAL: Kind[tuple[str, int]] = scalar(
+    'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"',
+    values.host_port,
+    lambda address: str(HostPort(*address)),
+    _ADDRESS_SCHEMA,
+)
+PUBLIC = scalar(
+    "an IP address or a host name without a port, such as 198.51.100.7", values.public_host
+)
+MARK = scalar(
+    "a firewall mark such as 51820 or 0xca6c, or off",
+    values.mark,
+    schema={"type": ["integer", "string"]},
+)
+INTERFACE = scalar("a network interface such as eth0, or off", values.interface)
+RATE = scalar(
+    "datagrams a second, such as 200/s",
+    values.rate,
+    lambda rate: f"{_number(rate)}/s",
+    matching(r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*/s\s*$"),
+)
+FILE_MODE = scalar(
+    'an octal file mode such as "0640"',
+    values.file_mode,
+    lambda mode: f"{mode:04o}",
+    {"type": ["integer", "string"]},
+)
+SLOTS = scalar(
+    "two neighbouring letters: a-b, c-d, ... or y-z",
+    values.slots,
+    "-".join,
+    matching("^[a-z]-[a-z]$"),
+)
 
-    def read(cursor: Cursor) -> T:
-        text = cursor.scalar(wanted)
-        try:
-            return convert(text)
-        except ValueError as error:
-            what = shown(text) if cursor.is_shown else "this value"
-            raise cursor.reject(f"{what} {error}: expected {wanted}") from None
 
-    return read
+def _candidates() -> Kind[frozenset[Any]]:
+    words = list_of(choice(*_CANDIDATES), "a list such as [observed, host, any-port]")
+
+    def read(cursor: Cursor) -> frozenset[str]:
+        chosen: frozenset[str] = frozenset(words.read(cursor))
+        if chosen.isdisjoint(_ADDRESSES):
+            raise cursor.reject("no address is left to try: add observed, host or mapped")
+        return chosen
+
+    schema = words.schema | {"contains": {"enum": list(_ADDRESSES)}}
+    return Kind(
+        words.wanted, read, schema, lambda chosen: [each for each in _CANDIDATES if each in chosen]
+    )
 
 
-def choice(*words: str) -> Reader[str]:
-    """One of these words."""
-    allowed = f"{', '.join(words[:-1])} or {words[-1]}"
+def _plain_path(wanted: str) -> Kind[Any]:
+    """A path without placeholders."""
 
-    def convert(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"is not known{did_you_mean(text, words)}")
+    def build(value: str, place: Place) -> Path:
+        return Path(beside(str(place.directory), render(value, {})))
+
+    text: Kind[Any] = path(wanted, ())
+    return text._replace(build=build, write=lambda path: escape(str(path)))
+
+
+def _credential() -> Kind[Any]:
+    name = no_key_text(path("the name of a file in $CREDENTIALS_DIRECTORY", {"pair"}))
+
+    def read(cursor: Cursor) -> str:
+        text: str = name.read(cursor)
+        if "/" in text or text in (".", ".."):
+            raise cursor.reject("expected a file's name as in LoadCredential=NAME:..., got a path")
         return text
 
-    return scalar(allowed, convert)
+    return name._replace(read=read)
 
 
-def list_of(reader: Reader[T], wanted: str) -> Reader[tuple[T, ...]]:
-    """A list, perhaps empty."""
+def _secret() -> Kind[Any]:
+    """Errors repeat nothing of it."""
+    wanted = '`generate`, or a key in quotes: "npk1:..."'
 
-    def read(cursor: Cursor) -> tuple[T, ...]:
-        values = tuple(each.find(reader).value for each in cursor.items(wanted))
-        if not is_whole(values):
-            raise Rejected
-        return values
+    def read(cursor: Cursor) -> str:
+        node = cursor.node
+        if isinstance(node, tree.Scalar) and node.text and not node.is_null:
+            return node.text
+        raise cursor.reject(f"expected {wanted}")
 
-    return read
-
-
-def one_or_list(reader: Reader[T], wanted: str) -> Reader[tuple[T, ...]]:
-    """One of them, or a list with at least one."""
-    several = list_of(reader, wanted)
-
-    def read(cursor: Cursor) -> tuple[T, ...]:
-        if not isinstance(cursor.node, tree.Sequence):
-            return (reader(cursor),)
-        if not cursor.node.items:
-            raise cursor.reject(f"is an empty list: expected {wanted}")
-        return several(cursor)
-
-    return read
+    return Kind(wanted, read, TEXT, str)
 
 
-def off_or(reader: Reader[T], off: U) -> Reader[T | U]:
-    """The word `off` for `off`, or else what the reader takes."""
-
-    def read(cursor: Cursor) -> T | U:
-        if isinstance(cursor.node, tree.Scalar) and cursor.node.text == "off":
-            return off
-        return reader(cursor)
-
-    return read
-
-
-def record(
-    keys: Mapping[str, Reader[Any]],
-    required: Collection[str] = (),
-    *,
-    wanted: str,
-    elsewhere: Mapping[str, str] | None = None,
-) -> Reader[Settings]:
-    """A mapping with these keys. `elsewhere` tells of keys that belong in another place.
-
-    A required key that is missing is recorded, and BROKEN in the result."""
-
-    OUR_KEYS.update(keys)
+def _hooks() -> Kind[Hooks]:
+    """A program for each occasion, or one for all four."""
+    wanted = f"{ARGV}, for all occasions; or a mapping of them: {{up: [...], down: [...]}}"
+    each = mapping(HOOK_KEYS, Hooks, wanted)
+    argv = program()
 
     def read(cursor: Cursor) -> Settings:
-        settings: Settings = {}
-        for name, each in cursor.entries(wanted):
-            reader = keys.get(name)
-            if reader is not None:
-                settings[name] = each.find(reader)
-            elif elsewhere and name in elsewhere:
-                each.problems.add(each.at, each.path, elsewhere[name])
-            elif guess := _unknown(cursor, name, each, keys):
-                settings.setdefault(guess, Found(BROKEN, each.at, cursor.path))
-        missing = [name for name in required if name not in settings]
-        if missing:
-            names = " and ".join(f"`{name}`" for name in missing)
-            verb = "is" if len(missing) == 1 else "are"
-            message = f"{names} {verb} missing: expected {wanted}"
-            cursor.problems.add(cursor.at, cursor.path, message)
-        absent = Found(BROKEN, cursor.at, cursor.path)
-        settings.update(dict.fromkeys(missing, absent))
+        if not isinstance(cursor.node, tree.Sequence):
+            settings: Settings = each.read(cursor)
+            return settings
+        found = Found(argv.read(cursor), cursor.node.start, cursor.path)
+        return dict.fromkeys(OCCASIONS, found)
+
+    return each._replace(read=read, schema={"anyOf": [argv.schema, each.schema]})
+
+
+def _forward(listen: HostPort | None, to: HostPort | None) -> Forward | None:
+    """None if `listen` is missing, which is complained about elsewhere."""
+    return Forward(listen, to) if listen else None
+
+
+def _file() -> Kind[RenderedFile]:
+    wanted = 'a mapping such as {template: vpn.conf.in, to: "/run/vpn.conf"}'
+    each: Kind[dict[str, Any]] = mapping(FILE_KEYS, dict, wanted)
+
+    def build(settings: Settings, place: Place) -> RenderedFile:
+        values = each.build(settings, place)
+        values["template"] = Path(render(values["template"], place.names))
+        return RenderedFile(**values, position=settings["template"].position)
+
+    def write(file: RenderedFile) -> Any:
+        return each.write(file._asdict() | {"template": escape(str(file.template))})
+
+    return Kind(wanted, each.read, each.schema, write, build)
+
+
+def _with_one_secret(kind: Kind[Any]) -> Kind[Any]:
+    """Several sources of a secret in one place contradict each other."""
+
+    def read(cursor: Cursor) -> Settings:
+        settings: Settings = kind.read(cursor)
+        named = [name for name in settings if name in SECRET_KEYS.values()]
+        first, *others = [name for name in named if is_whole(settings[name].value)] or [""]
+        for name in others:
+            message = f"a second secret, beside `{first}`: keep only one of {', '.join(named)}"
+            cursor.problems.add(settings[name].position, settings[name].path, message)
         return settings
 
-    return read
+    return kind._replace(read=read)
 
 
-def did_you_mean(text: str, words: Collection[str]) -> str:
-    """` (did you mean X?)` or nothing."""
-    guess = closest(text, words)
-    return f" (did you mean {guess}?)" if guess else ""
+def _pairs() -> Kind[Any]:
+    """Each pair's position is that of its name."""
+    wanted = "a mapping of pairs: `home-office: {a: ..., b: ...}`"
+
+    def read(cursor: Cursor) -> Settings:
+        pairs: Settings = {}
+        for name, each in cursor.entries(wanted):
+            if values.PAIR_NAME.fullmatch(name):
+                pairs[name] = Found(each.find(PAIR.read).value, each.at, each.path)
+            else:
+                message = f"invalid pair name: {values.PAIR_NAME_RULE}"
+                each.problems.add(each.at, each.path, message)
+        return pairs
+
+    schema = {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{values.PAIR_NAME.pattern}$"},
+        "additionalProperties": _ref(PAIR, "pair").schema,
+    }
+    return Kind(wanted, read, schema, dict)
 
 
-def closest(text: str, words: Collection[str]) -> str | None:
-    """The word that was probably meant."""
-    from difflib import get_close_matches  # only needed once something is wrong
-
-    if len(text) > _LONGEST_KEY:
-        return None
-    return next(iter(get_close_matches(text.lower(), words, 1)), None)
+def _ref(kind: Kind[Any], name: str) -> Kind[Any]:
+    """A kind that the JSON schema defines once."""
+    return kind._replace(schema={"$ref": f"#/$defs/{name}"})
 
 
-def _unknown(cursor: Cursor, name: str, value: Cursor, keys: Collection[str]) -> str | None:
-    """Record an unknown key; the known one that was probably meant. A name like one of ours is no
-    secret."""
-    word, colon, _ = name.partition(":")
-    guess = closest(word, keys)
-    is_named = guess is not None and may_be_named(word)
-    path = tree.below(cursor.path, tree.quoted(word)) if is_named else value.path
-    if colon and guess:
-        message = f"a space is missing behind `{guess}:`"
-    else:
-        known = f"did you mean {guess}?" if guess else f"known here: {', '.join(sorted(keys))}"
-        message = f"unknown key; {known}"
-    cursor.problems.add(value.at, path, message)
-    return guess
+def _version(text: str) -> str:
+    if text != VERSION:
+        raise ValueError("an unknown version of the file format")
+    return text
+
+
+def _setting(name: str, kind: Kind[Any], doc: str) -> Key[Any]:
+    """A key whose default is that of EndSettings."""
+    return Key(name, kind, EndSettings._field_defaults[name], doc)
+
+
+OCCASIONS = ("before", "up", "down", "fail")
+"""When hooks run."""
+
+HOOK_KEYS: list[Key[Any]] = [
+    Key("before", program(), (), "before an end punches"),
+    Key("up", program(), (), "once there is a link and the port is free, or held"),
+    Key("down", program(), (), "when the link is lost (mode `keep`)"),
+    Key("fail", program(), (), "when there is no link after `before`"),
+    Key("timeout", DURATION, Hooks().timeout, "a hook that runs longer is terminated"),
+]
+
+FILE_KEYS: list[Key[Any]] = [
+    Key("template", path("the path of a template file"), "", "the file to fill in", required=True),
+    Key(
+        "to",
+        path('a path such as "/run/netpunch/{pair}.conf"'),
+        "",
+        "the file to write",
+        required=True,
+    ),
+    Key("mode", FILE_MODE, 0o640, "permissions of the written file"),
+]
+
+FORWARD_KEYS: list[Key[Any]] = [
+    Key("listen", LISTEN, None, "where the program sends to", "none, but needed"),
+    Key("to", SEND_TO, None, "where the program is", "the address it last sent from"),
+]
+"""A pair may say one of them and `defaults` the other."""
+
+ANYWHERE: list[Key[Any]] = [
+    Key("enabled", SWITCH, True, "`off`: it does not run"),
+    Key(
+        "mode",
+        choice("once", "keep"),
+        "once",
+        "`once`: link and exit; `keep`: link again when the link is lost",
+    ),
+    Key(
+        "control",
+        one_or_list(CONTROL_NAME, "the name of a control, or a list of them"),
+        (),
+        "the controls that introduce the pair",
+        "all",
+    ),
+    _setting(
+        "local",
+        LOCAL,
+        "address and port to punch from; without an address: all addresses; port 0: any free port",
+    ),
+    _setting(
+        "mark",
+        off_or(MARK, 0),
+        "mark (SO_MARK) of the end's datagrams, for a tunnel that takes the default route; Linux",
+    ),
+    _setting(
+        "interface",
+        off_or(INTERFACE, ""),
+        "the only network interface to use (SO_BINDTODEVICE); Linux",
+    ),
+    _setting(
+        "candidates",
+        _candidates(),
+        "addresses to try. `observed`: as control sees the end; `host`: the host's own; "
+        "`any-port`: other local ports, too, which symmetric NATs require; `mapped`: a port that "
+        "the gateway maps (PCP, NAT-PMP)",
+    ),
+    _setting(
+        "deadline",
+        DURATION,
+        "mode `once`: when to give up; mode `keep`: when to give up a partner that is present",
+    ),
+    Key(
+        "retry_after",
+        DURATION,
+        30.0,
+        "mode `keep`: pause before the next attempt, randomly up to 20 % shorter or longer",
+    ),
+    _setting("keepalive", DURATION, "how often a held link is kept open"),
+    Key(
+        "probe_rate",
+        RATE,
+        200.0,
+        "limit for probing symmetric NATs. It holds for the whole process: the lowest of its ends",
+    ),
+    Key(
+        "check",
+        program(),
+        (),
+        "program whose exit code 0 means that the link is alive. It runs before each attempt and, "
+        "in mode `keep`, every `check_every`; after two failures the link is lost",
+    ),
+    Key("check_every", DURATION, 30.0, "how often `check` runs"),
+    Key(
+        "command",
+        program(is_template=True),
+        (),
+        "mode `keep`: the program that uses the port, in the foreground. Placeholders are replaced",
+    ),
+    Key(
+        "forward",
+        off_or(
+            mapping(
+                FORWARD_KEYS, _forward, 'a mapping such as {listen: "127.0.0.1:51821"}, or off'
+            ),
+            None,
+        ),
+        None,
+        "mode `keep`: relay between the link and a local UDP program",
+    ),
+    Key("hooks", _hooks(), Hooks(), "programs to run on occasions"),
+    Key(
+        "env_file",
+        off_or(path('a path such as "/run/{pair}.{end}.env"'), None),
+        None,
+        "file with the link's addresses as variables",
+    ),
+    Key(
+        "files",
+        list_of(_file(), "a list such as [{template: vpn.in, to: /run/vpn.conf}]"),
+        (),
+        "files to write from templates at each link",
+    ),
+    Key(
+        "template",
+        template('a text such as "{pair} {raddr}"'),
+        None,
+        "what `--format text` prints for a link",
+        "pair, end and addresses",
+    ),
+    Key(
+        "session_key",
+        SWITCH,
+        False,
+        "`on`: `up` finds the link's fresh key in NETPUNCH_SESSION_KEY_FILE",
+    ),
+    Key(
+        "standby",
+        SWITCH,
+        True,
+        "mode `keep` with `command` or `check`: stay registered, so that the partner can restart",
+    ),
+    Key(
+        "secret_file",
+        no_key_text(path("the path of a key file: secrets/home.key", {"pair"})),
+        None,
+        "file with the pair's key",
+        "none",
+    ),
+    Key(
+        "credential",
+        _credential(),
+        None,
+        "name of a systemd credential with the pair's key",
+        "none",
+    ),
+    Key(
+        "secret",
+        _secret(),
+        None,
+        "the key itself; `generate`: a new one at each start, for pairs within one process",
+        "none",
+    ),
+]
+"""Keys of `defaults`, pairs and ends."""
+
+_OF_THE_PAIR = "belongs to the pair, one level up: both ends speak the same protocol"
+
+PROTOCOL = _setting(
+    "protocol", choice("v2", "classic"), "`classic`: the protocol of the Go netpunch"
+)
+SLOTS_KEY = Key("slots", SLOTS, "", "protocol `classic`: the letters of ends a and b", "none")
+NODE_KEY: Key[Any] = Key(
+    "node", NODE, None, "the host that runs it", "none: all parts run in one process"
+)
+
+END_KEYS: list[Key[Any]] = [
+    NODE_KEY,
+    *ANYWHERE,
+    PROTOCOL._replace(elsewhere=_OF_THE_PAIR),
+    SLOTS_KEY._replace(elsewhere=_OF_THE_PAIR),
+]
+END = _with_one_secret(
+    mapping(
+        END_KEYS,
+        dict,
+        'a mapping such as {node: home, local: ":5000"}, or {} to inherit everything',
+    )
+)
+
+PAIR_KEYS: list[Key[Any]] = [
+    PROTOCOL,
+    SLOTS_KEY,
+    *ANYWHERE,
+    Key("a", _ref(END, "end"), None, "one end", "none, but needed"),
+    Key("b", _ref(END, "end"), None, "the other end", "none, but needed"),
+    NODE_KEY._replace(elsewhere="belongs to an end: write it below `a` or `b`"),
+]
+PAIR = _with_one_secret(
+    mapping(
+        PAIR_KEYS,
+        dict,
+        "a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}",
+    )
+)
+
+CONTROL_KEYS: list[Key[Any]] = [
+    Key("name", CONTROL_NAME, "", "what pairs call it", "its `node`"),
+    NODE_KEY,
+    Key("address", CONTROL_ADDRESS, None, "where ends reach it", required=True),
+    Key(
+        "listen",
+        one_or_list(LISTEN, "an address, or a list of them"),
+        (),
+        "addresses to listen on",
+        "the port of `address` on all addresses",
+    ),
+    Key(
+        "observe",
+        off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ()),
+        None,
+        "second addresses to listen on, which show how NATs map",
+        "the next port of each `listen`",
+    ),
+    Key(
+        "expire",
+        DURATION,
+        60.0,
+        "an end that has not announced itself for so long is forgotten (classic slots: 95s)",
+    ),
+    Key(
+        "public",
+        one_or_list(PUBLIC, "a public address, or a list of them"),
+        (),
+        "where the Internet sees control's network: partners of ends in that network are told so",
+        "the host of `address`",
+    ),
+]
+CONTROL: Kind[Any] = mapping(
+    CONTROL_KEYS, dict, 'a mapping such as {node: vps, address: "vps.example.net:10001"}'
+)
+
+METRICS_KEYS: list[Key[Any]] = [
+    Key(
+        "textfile",
+        _plain_path("a path such as /var/lib/metrics/netpunch.prom"),
+        None,
+        "file to write metrics to, for the textfile collector of Prometheus",
+        required=True,
+    ),
+]
+
+SITE_KEYS: list[Key[Any]] = [
+    Key(
+        "version",
+        scalar(VERSION, _version, schema={"enum": [int(VERSION), VERSION]}),
+        "",
+        "version of the file format",
+        required=True,
+    ),
+    NODE_KEY._replace(doc="the node that a host is", default_text="its host name"),
+    Key(
+        "control",
+        one_or_list(
+            CONTROL._replace(read=lambda cursor: cursor.find(CONTROL.read)),
+            "a mapping with an `address`, or a list of them",
+        ),
+        (),
+        "one control, or a list of them",
+        required=True,
+    ),
+    Key("defaults", _ref(PAIR, "pair"), {}, "what pairs and their ends inherit", "none"),
+    Key(
+        "status",
+        _plain_path("a path such as /run/netpunch/status.sock"),
+        None,
+        "socket for `netpunch status`",
+        "none",
+    ),
+    Key(
+        "metrics",
+        mapping(METRICS_KEYS, dict, "a mapping such as {textfile: /var/lib/metrics/netpunch.prom}"),
+        None,
+        "metrics for Prometheus",
+        "none",
+    ),
+    Key("pairs", _pairs(), {}, "the pairs, by name", required=True),
+]
+SITE: Kind[Any] = mapping(SITE_KEYS, dict, "a mapping with `version: 1`, `control` and `pairs`")
+"""A whole file. The value of `control` is a tuple of Found with the Settings of a control."""

@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from netpunch.config.document.problems import Problem, SiteError, problem_at, source_of
 from netpunch.config.files import read_regular
 from netpunch.config.model import SecretSource, Site
-from netpunch.config.problems import Problem, SiteError, problem_at
-from netpunch.config.source import source_of
 from netpunch.core.settings import Protocol
 from netpunch.errors import PermissionsError, lack_behind
 from netpunch.redacted import redacted
@@ -29,23 +28,24 @@ KEY_SIZE = 32
 """Bytes: as long as the output of the hash that derives everything from it."""
 
 _CHECKSUM_SIZE = 4
-"""Bytes: one slip in four billion goes unnoticed, and 36 bytes need no base64 padding."""
+"""Bytes: one mistake in four billion goes unnoticed, and 36 bytes need no base64 padding."""
 
 _PREFIXES: dict[SecretKind, str] = {"pair": "npk1:", "control": "npc1:"}
 _KINDS = {prefix: kind for kind, prefix in _PREFIXES.items()}
+KEY_PREFIXES = tuple(_KINDS)
 _KEY_TEXT = re.compile(r"(np[kc]1:)([A-Za-z0-9_-]{48})")
 
 MAX_SECRET_FILE = 4096
-"""Bytes. Nobody's secret is longer; somebody's log file is."""
+"""Bytes. A longer file is not a secret, but something like a log file."""
 
 UNSAFE_MODE = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP if os.name == "posix" else 0
-"""Group may read: that is how systemd hands credentials to a service's user."""
+"""The group may read: that is how systemd passes credentials to a service's user."""
 
 
 class Secret(NamedTuple):
-    """A secret in memory. For v2 `value` is 32 bytes, for classic it is as long as it is.
+    """A secret in memory. For v2 `value` has 32 bytes, for classic any number.
 
-    `warnings` are for people, without the secret."""
+    `warnings` do not repeat the secret."""
 
     kind: SecretKind
     value: bytes
@@ -67,27 +67,27 @@ def format_key(secret: Secret) -> str:
 def parse_key(text: str) -> Secret:
     """The key in a text; whitespace around it is ignored.
 
-    Raises ValueError, which says what is wrong without repeating any of the text."""
+    Raises ValueError with the reason, without repeating any of the text."""
     match = _KEY_TEXT.fullmatch(text.strip())
     if match is None:
         if text.strip().startswith(tuple(_KINDS)):
-            raise ValueError("the key is damaged: it is not as long as a key, copy it anew")
+            raise ValueError("damaged key: wrong length; copy it again")
         raise ValueError(
-            "is no v2 key: make one with `netpunch key new` "
-            "(a password, as the Go program takes it, needs `protocol: classic`)"
+            "not a v2 key: make one with `netpunch key new` "
+            "(a password, as in the Go netpunch, needs `protocol: classic`)"
         )
     prefix, encoded = match.groups()
     checked = base64.urlsafe_b64decode(encoded)
     value, checksum = checked[:KEY_SIZE], checked[KEY_SIZE:]
     if not hmac.compare_digest(checksum, _checksum(prefix, value)):
-        raise ValueError("the key is damaged: its checksum does not fit, copy it anew")
+        raise ValueError("damaged key: wrong checksum; copy it again")
     return Secret(_KINDS[prefix], value)
 
 
 def decode(data: bytes, protocol: Protocol, role: Role) -> Secret:
     """The secret in the bytes of a file or of an inline text, for an end or for a control.
 
-    Raises ValueError, which says what is wrong without repeating any of it."""
+    Raises ValueError with the reason, without repeating any of the secret."""
     if protocol == "classic":
         if not data:
             raise ValueError("the secret is empty")
@@ -95,14 +95,13 @@ def decode(data: bytes, protocol: Protocol, role: Role) -> Secret:
     secret = parse_key(data.decode("ascii", "replace"))
     if role == "end" and secret.kind == "control":
         raise ValueError(
-            "is control's key (npc1:), with which an end can do nothing: "
-            "it needs the pair's own key (npk1:)"
+            "this is control's key (npc1:), but an end needs the pair's own key (npk1:)"
         )
     return secret
 
 
 def generate(protocol: Protocol) -> Secret:
-    """A fresh secret for a pair all of which runs in this process. Call it once for the pair."""
+    """A new secret for a pair that runs in this process as a whole. Call it once for the pair."""
     value = os.urandom(KEY_SIZE)
     return Secret("pair", value) if protocol == "v2" else Secret("classic", value.hex().encode())
 
@@ -117,12 +116,12 @@ def read_secret(
     environ: Mapping[str, str],
     credentials: Path | None = None,
 ) -> Secret:
-    """The secret that `source` names. `key` is where it stands, as `pairs.home.secret_file`;
-    `role` is `control` only on a node that runs no end of that pair. `credentials` is a folder
-    that a unit's LoadCredential= names, to read from instead of the service's own.
+    """The secret that `source` names. `key` is where that stands, as `pairs.home.secret_file`;
+    `role` is `control` only on a node that runs no end of that pair. `credentials` is the folder in
+    a unit's LoadCredential=, to read from instead of the service's own.
 
-    Raises SiteError (a ConfigurationError) if there is none or it is no such secret,
-    PermissionsError if it can't be read or others can, ResourcesError."""
+    Raises SiteError (a ConfigurationError) if there is no secret or an unsuitable one,
+    PermissionsError if this user may not read it or others may, ResourcesError."""
     place = _Place(source, site, key, by_systemd=credentials is None)
     if source.kind == "generate":
         return generate(protocol)
@@ -141,7 +140,7 @@ def read_secret(
 
 
 class _Place(NamedTuple):
-    """Where a secret is named, for errors about it."""
+    """Where the file names a secret, for errors about it."""
 
     source: SecretSource
     site: Site
@@ -181,17 +180,17 @@ def _path(
 
 
 def _loaded_from(folder: Path, name: str) -> Path:
-    """The file that becomes the credential `name`: LoadCredential=ID:FOLDER puts `ID_` before the
+    """The file that becomes the credential `name`: LoadCredential=ID:FOLDER prepends `ID_` to the
     name of each file in the folder."""
     path = folder / name
     return path if os.access(path, os.F_OK) else folder / (name.partition("_")[2] or name)
 
 
 def _load_credential(name: str) -> str:
-    """What a unit loads the credential `name` with: a folder of keys, as our units do it, where
-    the name allows that."""
+    """The LoadCredential= that provides the credential `name`: by a folder of keys, as in our
+    units, if the name allows that."""
     identifier, _, file = name.partition("_")
-    return f"{identifier}:FOLDER (which has a file {file})" if file else f"{name}:FILE"
+    return f"{identifier}:FOLDER (with a file {file} in it)" if file else f"{name}:FILE"
 
 
 def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> bytes:
@@ -203,19 +202,19 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
                 f"systemd did not load the credential {path.name}: it loads credentials only when "
                 "the service starts. Put the key where LoadCredential="
                 f"{_load_credential(path.name)} finds it and restart the service, or use "
-                "`secret_file`, which a reload reads anew"
+                "`secret_file`, which each reload reads again"
             ) from None
         advice = _how_to_get(path, place.pair, protocol, role)
         raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
         if lack := lack_behind(error, str(path)):
             raise lack from None
-        advice = "`chown` it to the user who runs netpunch"
+        advice = "`chown` it to the user that runs netpunch"
         if place.source.kind == "credential":
-            advice = "run this as root"  # to whom such keys belong
+            advice = "run this as root"  # which owns such keys
         raise place.forbidden(f"{path} can't be read ({error.strerror}): {advice}") from None
     except ValueError as error:
-        raise place.error(f"{path} {error}: it can't be a secret") from None
+        raise place.error(f"{path} {error}, so it can't be a secret") from None
     if mode & UNSAFE_MODE:
         raise place.forbidden(
             f"others may read {path}, or its group may write it: `chmod 600 {path}`"
@@ -224,31 +223,31 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
 
 
 def _how_to_get(path: Path, pair: str, protocol: Protocol, role: Role) -> str:
-    """A new key on every node would be as many keys that don't match."""
+    """Advice that does not lead to a different new key on every node."""
     if protocol == "classic":
-        return "copy the secret of the other nodes: control and both ends share it"
+        return "copy the secret from another node: control and both ends share it"
     if role == "control":
         return (
             f"make it with `netpunch key control {pair} FILE -o {path.name}` where the pair's own "
             "key is, and copy it here"
         )
     return (
-        f"copy the other end's, or make the pair's first one with `netpunch key new -o {path}` "
-        f"(and control's from it, with `netpunch key control {pair} {path}`)"
+        f"copy the other end's, or make the first one with `netpunch key new -o {path}` "
+        f"(and from it control's, with `netpunch key control {pair} {path}`)"
     )
 
 
 def _advice(secret: Secret, source: SecretSource, role: Role) -> str | None:
-    """What is allowed, but probably not meant."""
+    """About what is allowed, but probably a mistake."""
     if secret.kind == "classic" and secret.value.endswith(b"\n") and source.kind != "inline":
         return (
             "the secret ends with a newline, which is part of it: "
-            "the partner needs the very same bytes"
+            "the partner needs exactly the same bytes"
         )
     if secret.kind == "pair" and role == "control":
         return (
-            "this is the pair's own key (npk1:); a control needs only what "
-            "`netpunch key control PAIR FILE` derives from it (npc1:), and can't read along then"
+            "this is the pair's own key (npk1:); a control needs only the key (npc1:) that "
+            "`netpunch key control PAIR FILE` derives from it, and with which it can't read along"
         )
     return None
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from netpunch.address import is_loopback, is_private
-from netpunch.config.model import Control
+from netpunch.config.model import ControlConfig
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import NetpunchError
@@ -36,7 +36,7 @@ class ControlNetwork:
         self._unreported: dict[str, Registered] = {}
         self._reported: set[str] = set()
 
-    def learn(self, control: Control) -> None:
+    def learn(self, control: ControlConfig) -> None:
         """From now on looks up where the world sees this control."""
         if self._learning is not None:
             self._learning.cancel()

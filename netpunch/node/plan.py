@@ -4,10 +4,11 @@ import os
 from typing import NamedTuple
 
 from netpunch.config import pairs_served
-from netpunch.config.model import Control, EndConfig, Pair, Part, Position, Site
-from netpunch.config.problems import Problem, gathered
+from netpunch.config.document.problems import Position, Problem, gathered
+from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
+from netpunch.config.rules import surely_unused, unused_links
+from netpunch.config.schema import SECRET_KEYS
 from netpunch.config.secrets import Role, Secret, generate, read_secret
-from netpunch.config.unused import surely_unused, unused_links
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.errors import (
     ConfigurationError,
@@ -23,8 +24,6 @@ from netpunch.wire.keys import control_key
 
 ANYWHERE = Position(0, 0)
 """Where something stood in the file is no difference."""
-
-SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
 
 
 class Failure(NamedTuple):
@@ -46,7 +45,7 @@ class Failure(NamedTuple):
 class ControlPlan(NamedTuple):
     """A control with the v2 keys by pair, and the classic secrets and pair names by letter."""
 
-    control: Control
+    control: ControlConfig
     keys: dict[str, bytes]
     secrets: dict[str, bytes]
     names: dict[str, str]
@@ -160,7 +159,7 @@ class Planner:
             )
         return kept
 
-    def _plan_control(self, site: Site, control: Control, part: Part) -> ControlPlan:
+    def _plan_control(self, site: Site, control: ControlConfig, part: Part) -> ControlPlan:
         plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {})
         own = {end.pair for end in part.ends}
         unserved: list[str] = []

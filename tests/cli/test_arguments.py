@@ -30,12 +30,12 @@ def test_valid_arguments_are_parsed() -> None:
     [
         (pair_name, "Home", "invalid pair name 'Home': up to 32 of a-z, 0-9 and '-'"),
         (pair_name, "a" * 33, "invalid pair name 'aaa"),
-        (local_address, "5000", "'5000' is a port without its colon: give "),
+        (local_address, "5000", "got '5000': no colon before the port"),
         (local_address, "::1:5000", "brackets"),
-        (local_address, ":99999", "':99999' has no port "),
-        (control_address, ":7777", "':7777' names no host: give "),
-        (control_address, "vps.example.net:0", "has port 0: give "),
-        (duration, "60", "'60' has no unit: give "),
+        (local_address, ":99999", "got ':99999': no port "),
+        (control_address, ":7777", "got ':7777': no host"),
+        (control_address, "vps.example.net:0", "got 'vps.example.net:0': port 0 is not allowed"),
+        (duration, "60", "got '60': no unit"),
     ],
 )
 def test_a_wrong_argument_is_refused_with_an_example(

@@ -245,6 +245,6 @@ def test_a_credential_that_came_after_the_start_of_its_service(
     assert main(["check", "site.yaml", "--node", "home"]) == 78
     errors = capsys.readouterr().err
     assert "systemd did not load the credential netpunch_home-office.key" in errors
-    assert "LoadCredential=netpunch:FOLDER (which has a file home-office.key)" in errors
+    assert "LoadCredential=netpunch:FOLDER (with a file home-office.key in it)" in errors
     assert "restart the service" in errors
     assert "key new" not in errors

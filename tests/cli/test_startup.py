@@ -41,7 +41,11 @@ NOT_FOR_ONE_V2_END = (
     *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.routes"),
     *("netpunch.net.forward", "netpunch.net.standby"),
     *("netpunch.node.publish", "netpunch.output.status_socket", "netpunch.output.metrics"),
-    *("netpunch.core.traversal.escalation", "netpunch.config.display", "netpunch.config.syntax"),
+    *(
+        "netpunch.core.traversal.escalation",
+        "netpunch.config.display",
+        "netpunch.config.document.syntax",
+    ),
     *("shutil", "tempfile", "dataclasses", "ctypes"),
     "cryptography.hazmat.backends.openssl.backend",
 )

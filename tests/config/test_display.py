@@ -10,7 +10,8 @@ import pytest
 
 from netpunch.config import select
 from netpunch.config.display import show
-from netpunch.config.model import Position, Site
+from netpunch.config.document.problems import Position
+from netpunch.config.model import Site
 from tests.config.conftest import LoadText
 from tests.config.test_loading import EVERYTHING, MINIMAL
 from tests.config.test_secrets import PAIR_KEY

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netpunch.config import SiteError, load
 from netpunch.config.display import show
-from netpunch.config.keys import DEFAULTS
+from netpunch.config.document.secrecy import OUR_KEYS
 from tests.config.test_loading import EVERYTHING
 
 quickly = settings(
@@ -21,23 +21,7 @@ quickly = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
-KEYS = [
-    *DEFAULTS,
-    *("version", "control", "defaults", "pairs", "a", "b", "p", "status", "metrics", "textfile"),
-    *(
-        "name",
-        "address",
-        "listen",
-        "observe",
-        "expire",
-        "public",
-        "to",
-        "before",
-        "up",
-        "timeout",
-        "files",
-    ),
-]
+KEYS = sorted(OUR_KEYS)
 TEXTS = st.one_of(
     st.sampled_from(["", "off", "on", "1", "keep", "classic", "a-b", "5s", ":1", "h:1", "{pair}"]),
     st.sampled_from(["generate", "[::1]:1", "200/s", "~", "npk1:AAAA", "observed", "{{", "\0"]),

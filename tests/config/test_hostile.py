@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from netpunch.config import SiteError
-from netpunch.config.model import HostPort, Site
-from netpunch.config.values import bound_host_port, host_port, reachable_host_port
+from netpunch.config.model import Site
+from netpunch.config.values import HostPort, bound_host_port, host_port, reachable_host_port
 from tests.config.conftest import LoadText
 from tests.hostile import TEXTS, is_shown_as_one_line, meddled
 

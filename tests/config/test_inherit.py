@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netpunch.config.model import Hooks, HostPort
+from netpunch.config.model import Hooks
+from netpunch.config.values import HostPort
 from tests.config.conftest import LoadText
 
 SITE = """\

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from netpunch.config import SiteError, load
-from netpunch.config.composer import MAX_EVENTS
+from netpunch.config.document.composer import MAX_EVENTS
+from netpunch.config.document.problems import MAX_LINES
 from netpunch.config.loading import MAX_FILE
-from netpunch.config.source import MAX_LINES
 
 SECONDS = 2.0
 """Of this process's time, on a machine that is busy with other things."""
@@ -86,5 +86,5 @@ def test_the_largest_site_is_loaded_soon(tmp_path: Path) -> None:
 def test_lines_are_counted(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("\n" * (MAX_LINES + 1))
-    with pytest.raises(SiteError, match="more than 100,000 lines: too much for one site"):
+    with pytest.raises(SiteError, match="more than 100,000 lines: split the file"):
         load(file)

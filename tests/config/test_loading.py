@@ -10,15 +10,9 @@ import pytest
 import yaml
 
 from netpunch.config import SiteError, load
-from netpunch.config.model import (
-    Control,
-    Forward,
-    Hooks,
-    HostPort,
-    Position,
-    RenderedFile,
-    SecretSource,
-)
+from netpunch.config.document.problems import Position
+from netpunch.config.model import ControlConfig, Forward, Hooks, RenderedFile, SecretSource
+from netpunch.config.values import HostPort
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError
 from tests.config.conftest import LoadText, ReportOf
 
@@ -102,7 +96,7 @@ def test_the_smallest_site(load_text: LoadText, tmp_path: Path) -> None:
     site = load_text(MINIMAL)
     assert site.path == Path("site.yaml")
     assert site.controls == (
-        Control(
+        ControlConfig(
             name="vps",
             node="vps",
             address=HostPort("vps.example.net", 10001),
@@ -241,7 +235,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(PermissionsError, match=r"site\.yaml: not readable for this user"):
+    with pytest.raises(PermissionsError, match=r"site\.yaml: this user may not read it"):
         load(tmp_path / "site.yaml")
 
 
@@ -273,13 +267,22 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "report"),
     [
-        (b"a: 1\nb: \xe4\n", "2:4: not UTF-8: save it in that encoding\nb: \ufffd\n   ^"),
-        (b"\xff\xfea\0", "1:1: not UTF-8: save it in that encoding\n****\n^"),
-        (b"a:\r\nb: \x1b[2J", "2:4: a control character (U+001B): is this text?\nb:  [**\n   ^"),
-        ("a: \ufeff".encode(), "1:4: a control character (U+FEFF): is this text?\na:\n   ^"),
-        (b"x" * 1024 * 1024 + b"x", "1:1: longer than 1024 KiB: too much for one site\n"),
+        (b"a: 1\nb: \xe4\n", "2:4: not UTF-8: save the file as UTF-8\nb: \ufffd\n   ^"),
+        (b"\xff\xfea\0", "1:1: not UTF-8: save the file as UTF-8\n****\n^"),
+        (
+            b"a:\r\nb: \x1b[2J",
+            "2:4: control character U+001B: save the file as plain text\nb:  [**\n",
+        ),
+        (
+            "a: \ufeff".encode(),
+            "1:4: control character U+FEFF: save the file as plain text\na:\n",
+        ),
+        (
+            b"x" * 1024 * 1024 + b"x",
+            "1:1: the file is longer than 1024 KiB: split it into",
+        ),
         (b"a: " + b"[" * 20, f"1:19: a{'[0]' * 15}: nested more than 16 levels deep\na: [["),
-        (b"[" + b"x," * 60_000, "1:99996: [49996]: more than 50,000 YAML events: too much"),
+        (b"[" + b"x," * 60_000, "1:99996: [49996]: more than 50,000 YAML events: split the file"),
     ],
 )
 def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, report: str) -> None:
@@ -301,7 +304,8 @@ def test_secrets_in_a_file_that_others_read(tmp_path: Path, mode: int, warned: b
     site = load(file)
     assert (
         site.warnings
-        == (f"{file}: warning: holds secrets and others can read it: `chmod 600 {file}`",) * warned
+        == (f"{file}: warning: contains secrets and others may read it: `chmod 600 {file}`",)
+        * warned
     )
     assert "hunter2" not in site.source
     assert len(site.source) == len(text)

@@ -35,7 +35,7 @@ def test_ports(
 ) -> None:
     ends = f'a: {{node: home, local: "{one}"}}, b: {{node: HOME, local: "{other}"}}'
     if collide:
-        assert "port 5000 is taken on the same node by pairs.p.a.local" in report_of(
+        assert "pairs.p.a.local uses port 5000 on the same node" in report_of(
             f"{SITE}  p: {{{ends}}}\n"
         )
     else:
@@ -66,7 +66,7 @@ def test_forward_takes_a_port(report_of: ReportOf) -> None:
         'a: {node: home, local: ":5000"}, b: {node: office}}'
     )
     assert (
-        "pairs.p.a.forward.listen: port 5000 is taken on the same node by pairs.p.a.local (line 5)"
+        "pairs.p.a.forward.listen: pairs.p.a.local uses port 5000 on the same node (line 5)"
         in report_of(f"{SITE}  p: {pair}\n")
     )
 
@@ -77,13 +77,13 @@ def test_an_output_over_a_secret_is_told_by_node(load_text: LoadText, report_of:
     load_text(f"{SITE}  p: {{{ends}}}\n{other}")
     told = report_of(f"{SITE}  p: {{{ends}}}\n{other.replace('shed', 'home')}")
     assert "pairs.p.a.env_file: would overwrite" in told
-    assert "q.key, a secret\n" in told
+    assert "q.key, which is a secret\n" in told
 
 
 def test_paths_are_compared_in_their_shortest_form(report_of: ReportOf) -> None:
     ends = "a: {node: home, env_file: /run/x}, b: {node: home, env_file: /run/./y/../x}"
     told = report_of(f"{SITE}  p: {{{ends}}}\n")
-    assert "pairs.p.b.env_file: would write /run/x on the same node as pairs.p.a.env_file" in told
+    assert "pairs.p.b.env_file: pairs.p.a.env_file writes /run/x on the same node" in told
 
 
 def test_the_own_node_is_judged_only_if_all_are_known(report_of: ReportOf) -> None:

@@ -1,117 +1,193 @@
-"""The building blocks of schemas."""
+"""Each key is declared once; the model, `check --show`, the documentation and the JSON schema have
+all of them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from random import Random
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
-from netpunch.config.composer import compose
-from netpunch.config.model import Position
-from netpunch.config.problems import Problems
+from netpunch.config import SiteError, load
+from netpunch.config.display import json_schema, show
+from netpunch.config.kinds import Key
+from netpunch.config.model import ControlConfig, EndConfig, Forward, Hooks, RenderedFile
 from netpunch.config.schema import (
-    BROKEN,
-    Cursor,
-    Reader,
-    Rejected,
-    closest,
-    did_you_mean,
-    is_whole,
-    list_of,
-    off_or,
-    one_or_list,
-    record,
-    scalar,
+    ANYWHERE,
+    CONTROL_KEYS,
+    END_KEYS,
+    FILE_KEYS,
+    FORWARD_KEYS,
+    HOOK_KEYS,
+    METRICS_KEYS,
+    PAIR_KEYS,
+    SECRET_KEYS,
+    SITE_KEYS,
 )
-from netpunch.config.source import Source
+from netpunch.core.settings import EndSettings
+from tests.config.conftest import LoadText
+from tests.config.test_loading import EVERYTHING, MINIMAL
+from tests.docs.configuration import TABLES, table
 
-number = scalar("a number", int)
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SCHEMA = json_schema()
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+BROKEN_SITES = 400
 
-
-def read(reader: Reader[Any], text: str) -> tuple[Any, list[str]]:
-    """The value (BROKEN if it is rejected) and the problems."""
-    problems = Problems(Source("f", text))
-    root = compose(text, problems)
-    try:
-        value = reader(Cursor(root, "", Position(1, 1), problems))
-    except Rejected:
-        value = BROKEN
-    told = [str(problem).splitlines()[0] for problem in problems.error().problems]
-    return value, told
-
-
-def test_a_scalar() -> None:
-    assert read(number, "10") == (10, [])
-    value, told = read(number, "ten")
-    assert value is BROKEN
-    assert told == [
-        "f:1:1: this value invalid literal for int() with base 10: 'ten': expected a number"
-    ]
-    assert read(number, "[1]")[1] == ["f:1:1: the file is a list: expected a number"]
-    assert read(number, "{a: 1}")[1] == ["f:1:1: is a mapping: expected a number"]
-    assert read(number, "{a: , b: }")[1] == ["f:1:1: is a mapping: expected a number"]
-    assert read(number, "{}")[1] == ["f:1:1: is a mapping: expected a number"]
+MAPPINGS: dict[str, Collection[Key[Any]]] = {
+    "site": SITE_KEYS,
+    "control": CONTROL_KEYS,
+    "pair": PAIR_KEYS,
+    "end": END_KEYS,
+    "forward": FORWARD_KEYS,
+    "hooks": HOOK_KEYS,
+    "files": FILE_KEYS,
+    "metrics": METRICS_KEYS,
+}
+KEYS = [
+    pytest.param(keys, key, id=f"{mapping}.{key.name}")
+    for mapping, keys in MAPPINGS.items()
+    for key in keys
+    if not key.elsewhere
+]
 
 
-def test_quoted_nothing_is_a_text() -> None:
-    text = scalar("a text", str)
-    assert read(text, '""') == ("", [])
-    assert read(text, '"~"') == ("~", [])
-    assert read(text, "~")[1] == ["f:1:1: the file has no value: expected a text"]
+@pytest.mark.parametrize(("keys", "key"), KEYS)
+def test_every_key_is_documented_with_its_default(
+    keys: Collection[Key[Any]], key: Key[Any]
+) -> None:
+    assert key.doc
+    assert key.required or key.shown_default not in ("", "None")
+    assert f"| `{key.name}` | {key.doc} | {key.kind.wanted} | " in table(keys)
 
 
-def test_lists_tell_of_every_item() -> None:
-    assert read(list_of(number, "numbers"), "[1, 2]") == ((1, 2), [])
-    value, told = read(list_of(number, "numbers"), "[x, 2, [3]]")
-    assert value is BROKEN
-    assert [line[:9] for line in told] == ["f:1:2: [0", "f:1:8: [2"]
-    assert read(one_or_list(number, "numbers"), "5") == ((5,), [])
-    assert read(one_or_list(number, "numbers"), "[5, 6]") == ((5, 6), [])
-
-
-def test_off() -> None:
-    reader = off_or(number, None)
-    assert read(reader, "off") == (None, [])
-    assert read(reader, "5") == (5, [])
-
-
-def test_a_record() -> None:
-    reader = record({"a": number, "b": number}, ["a"], wanted="this")
-    settings, told = read(reader, "a: 1\nb: x\n")
-    assert settings["a"].value == 1
-    assert (settings["a"].position, settings["a"].path) == (Position(1, 4), "a")
-    assert settings["b"].value is BROKEN
-    assert len(told) == 1
-    assert not is_whole(settings)
-    settings, told = read(reader, "b: 2\n")
-    assert told == ["f:1:1: `a` is missing: expected this"]
-    assert settings["a"].value is BROKEN
-
-
-def test_a_misspelt_key_is_not_missing_too() -> None:
-    reader = record({"alpha": number}, ["alpha"], wanted="this")
-    settings, told = read(reader, "alhpa: 1")
-    assert told == ["f:1:1: alhpa: unknown key; did you mean alpha?"]
-    assert settings["alpha"].value is BROKEN
-    settings, told = read(reader, "alpha: 1\nalhpa: 2")
-    assert settings["alpha"].value == 1
-
-
-def test_odd_keys_are_named_only_where_they_are_like_one_of_ours() -> None:
-    """They are quoted then; else they may be anything, a part of a secret as well."""
-    reader = record({"alpha": number}, wanted="this")
-    _, told = read(reader, '"a b": 1\n"alph\\e": 2\n')
-    assert told == [
-        "f:1:1: *: unknown key; known here: alpha",
-        "f:2:1: 'alph\\x1b': unknown key; did you mean alpha?",
-    ]
-    _, (told_of_long,) = read(reader, f"{'x' * 1000}: 1")
-    assert len(told_of_long) < 120
+def test_the_documentation_has_a_table_for_every_mapping() -> None:
+    """Ends have the keys of pairs and `node`."""
+    shown = {key.name for keys in TABLES.values() for key in keys}
+    assert shown == {key.name for keys in MAPPINGS.values() for key in keys}
 
 
 @pytest.mark.parametrize(
-    ("text", "guess"), [("alhpa", "alpha"), ("ALPHA", "alpha"), ("x", None), ("alpha" * 99, None)]
+    ("keys", "fields"),
+    [
+        (END_KEYS, {*EndConfig._fields, *EndSettings._fields}),
+        (CONTROL_KEYS, set(ControlConfig._fields)),
+        (FORWARD_KEYS, set(Forward._fields)),
+        (HOOK_KEYS, set(Hooks._fields)),
+        (FILE_KEYS, set(RenderedFile._fields)),
+    ],
+    ids=["end", "control", "forward", "hooks", "files"],
 )
-def test_guesses(text: str, guess: str | None) -> None:
-    assert closest(text, ["alpha", "beta"]) == guess
-    assert did_you_mean(text, ["alpha"]) == (f" (did you mean {guess}?)" if guess else "")
+def test_every_key_fills_the_field_of_its_name(
+    keys: Collection[Key[Any]], fields: set[str]
+) -> None:
+    """But for those that the model needs in another form."""
+    in_another_form = {"control", "slots", *SECRET_KEYS.values()}
+    assert {key.name for key in keys} - fields <= in_another_form
+
+
+def test_show_writes_every_key_with_its_default(load_text: LoadText) -> None:
+    shown = yaml.safe_load(show(load_text(MINIMAL)))
+    end = shown["pairs"]["home-office"]["a"]
+    given = {"control", "local", "hooks"}
+    for key in ANYWHERE:
+        if key.name in end and key.name not in given | set(SECRET_KEYS.values()):
+            assert end[key.name] == key.written_default, key.name
+    not_written = {key.name for key in ANYWHERE} - end.keys()
+    assert not_written == {"env_file", "forward", "template", "credential", "secret"}
+
+
+# The JSON schema.
+
+
+def refusal(site: Any) -> str:
+    """Why the schema refuses a site; empty if it accepts it."""
+    error = next(VALIDATOR.iter_errors(site), None)
+    return f"{error.json_path}: {error.message}" if error else ""
+
+
+def test_the_json_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert json.loads(json.dumps(SCHEMA)) == SCHEMA
+
+
+@pytest.mark.parametrize("text", [MINIMAL, EVERYTHING], ids=["minimal", "everything"])
+def test_the_json_schema_accepts_what_is_loaded(load_text: LoadText, text: str) -> None:
+    assert refusal(yaml.safe_load(text)) == ""
+    assert refusal(yaml.safe_load(show(load_text(text)))) == ""
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_the_json_schema_accepts_the_examples(file: Path) -> None:
+    assert refusal(yaml.safe_load(file.read_text())) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version: 1", "version: 2"),
+        ("mode: keep", "mode: kept"),
+        ("mode: keep", "mod: keep"),
+        ("deadline: 1m", "deadline: 60"),
+        ("probe_rate: 100.5/s", "probe_rate: 100.5"),
+        ('address: "[2001:DB8:0::1]:10001"', "node: x"),
+        ("check: [x]", "check: x"),
+        ("slots: d-c", "slots: d"),
+        ("standby: off", "standby: never"),
+        ("candidates: [mapped, observed]", "candidates: [any-port]"),
+        ("files: [{template", "files: [{templat"),
+        ("  go:", "  Go:"),
+        ("    a: {node: home, enabled: true}", "    a: {protocol: v2}"),
+    ],
+)
+def test_the_json_schema_refuses_what_the_loader_refuses(
+    load_text: LoadText, old: str, new: str
+) -> None:
+    assert old in EVERYTHING
+    text = EVERYTHING.replace(old, new)
+    assert refusal(yaml.safe_load(text))
+    with pytest.raises(SiteError):
+        load_text(text)
+
+
+def broken_sites(count: int) -> Iterator[str]:
+    """EVERYTHING with one value replaced, or one key renamed, at random."""
+    random = Random(7)
+    values = ["off", "on", "1", "010", "1.5", "x", '""', "[]", "{}", "[x]", "5s", '":1"', "{x: y}"]
+    values += ['"a:1"', "9/s", "0x10", "a-b", "~", "generate", "v2", "[host]", "no", "/x"]
+    lines = EVERYTHING.splitlines()
+    for _ in range(count):
+        at = random.randrange(len(lines))
+        key, colon, value = lines[at].partition(": ")
+        line = f"{key}{colon}{random.choice(values)}" if value else lines[at]
+        if random.random() < 0.2:
+            line = line.replace(key.strip("- "), f"{key.strip('- ')}x", 1)
+        yield "\n".join([*lines[:at], line, *lines[at + 1 :]]) + "\n"
+
+
+def is_loaded(file: Path) -> bool:
+    try:
+        load(file)
+    except SiteError:
+        return False
+    return True
+
+
+def test_the_loader_refuses_whatever_the_json_schema_refuses(tmp_path: Path) -> None:
+    """The other way round it need not be: some rules are beyond a schema."""
+    file, refused = tmp_path / "site.yaml", 0
+    for text in broken_sites(BROKEN_SITES):
+        try:
+            site = yaml.safe_load(text)
+        except yaml.YAMLError:
+            continue
+        if reason := refusal(site):
+            refused += 1
+            file.write_text(text)
+            assert not is_loaded(file), f"{reason}\n{text}"
+    assert refused > BROKEN_SITES / 4

@@ -44,15 +44,15 @@ def test_every_key_survives_its_text(value: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no v2 key: make one with `netpunch key new`"),
-        ("hunter2", "is no v2 key: make one with `netpunch key new`"),
-        (PAIR_KEY[5:], "is no v2 key: make one with `netpunch key new`"),
-        (PAIR_KEY[:-1], "the key is damaged: it is not as long as a key"),
-        (f"{PAIR_KEY}\n{PAIR_KEY}", "the key is damaged: it is not as long as a key"),
-        (PAIR_KEY + "=", "the key is damaged: it is not as long as a key"),
-        (PAIR_KEY[:-1] + "Z", "the key is damaged: its checksum does not fit"),
-        (PAIR_KEY.replace("AAEC", "AAED"), "the key is damaged: its checksum does not fit"),
-        ("npc1" + PAIR_KEY[4:], "the key is damaged: its checksum does not fit"),
+        ("", "not a v2 key: make one with `netpunch key new`"),
+        ("hunter2", "not a v2 key: make one with `netpunch key new`"),
+        (PAIR_KEY[5:], "not a v2 key: make one with `netpunch key new`"),
+        (PAIR_KEY[:-1], "damaged key: wrong length"),
+        (f"{PAIR_KEY}\n{PAIR_KEY}", "damaged key: wrong length"),
+        (PAIR_KEY + "=", "damaged key: wrong length"),
+        (PAIR_KEY[:-1] + "Z", "damaged key: wrong checksum"),
+        (PAIR_KEY.replace("AAEC", "AAED"), "damaged key: wrong checksum"),
+        ("npc1" + PAIR_KEY[4:], "damaged key: wrong checksum"),
     ],
 )
 def test_what_is_no_key(text: str, told: str) -> None:
@@ -172,7 +172,7 @@ def test_a_control_without_a_key_is_not_told_to_make_another_one(folder: Folder)
 
 def test_a_classic_secret_is_shared_by_all(folder: Folder) -> None:
     refused = folder.refusal(SiteError, folder.site(protocol="classic"), role="control")
-    assert "copy the secret of the other nodes" in refused
+    assert "copy the secret from another node" in refused
     assert "netpunch key" not in refused
 
 
@@ -181,8 +181,8 @@ def test_a_whole_report(folder: Folder) -> None:
         folder.read()
     assert str(caught.value) == (
         f"{folder.path}/site.yaml:5:18: pairs.p.secret_file: there is no file {folder.key}: "
-        "copy the other end's, or make the pair's first one with "
-        f"`netpunch key new -o {folder.key}` (and control's from it, with "
+        "copy the other end's, or make the first one with "
+        f"`netpunch key new -o {folder.key}` (and from it control's, with "
         f"`netpunch key control p {folder.key}`)\n"
         "    secret_file: p.key\n"
         "                 ^"
@@ -192,22 +192,22 @@ def test_a_whole_report(folder: Folder) -> None:
 
 def test_files_that_cannot_be_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.key.mkdir()
-    told = "pairs.p.secret_file: DIR/p.key is a directory: it can't be a secret"
+    told = "pairs.p.secret_file: DIR/p.key is a directory, so it can't be a secret"
     assert folder.refusal(SiteError) == told
     folder.key.rmdir()
     os.mkfifo(folder.key)
-    told = "pairs.p.secret_file: DIR/p.key is no regular file: it can't be a secret"
+    told = "pairs.p.secret_file: DIR/p.key is not a regular file, so it can't be a secret"
     assert folder.refusal(SiteError) == told
     folder.key.unlink()
     folder.write("x" * 4097)
-    told = "pairs.p.secret_file: DIR/p.key is longer than 4,096 bytes: it can't be a secret"
+    told = "pairs.p.secret_file: DIR/p.key is longer than 4,096 bytes, so it can't be a secret"
     assert folder.refusal(SiteError) == told
 
     site = folder.site()
     monkeypatch.setattr(os, "open", deny)
     assert folder.refusal(PermissionsError, site) == (
         "pairs.p.secret_file: DIR/p.key can't be read (Permission denied): "
-        "`chown` it to the user who runs netpunch"
+        "`chown` it to the user that runs netpunch"
     )
 
 
@@ -221,8 +221,8 @@ def test_a_file_without_a_key(folder: Folder, content: bytes) -> None:
     told = folder.refusal(SiteError)
     assert told.startswith(
         (
-            "pairs.p.secret_file: is no v2 key: make one with `netpunch key new` (",
-            "pairs.p.secret_file: the key is damaged: it is not as long as a key, copy it anew",
+            "pairs.p.secret_file: not a v2 key: make one with `netpunch key new` (",
+            "pairs.p.secret_file: damaged key: wrong length; copy it again",
         )
     )
     assert "hunter2" not in told
@@ -234,7 +234,7 @@ def test_control_keys(folder: Folder) -> None:
     assert folder.read(role="control") == Secret("control", VALUE)
     assert folder.read(role="control").warnings == ()
     assert folder.refusal(SiteError).startswith(
-        "pairs.p.secret_file: is control's key (npc1:), with which an end can do nothing"
+        "pairs.p.secret_file: this is control's key (npc1:), but an end needs the pair's own key"
     )
 
 
@@ -258,7 +258,7 @@ def test_control_s_own_file_may_hold_its_key(tmp_path: Path) -> None:
     site = load(path)
     (pair,) = site.pairs
     assert in_place(site, pair, "control").value == VALUE
-    with pytest.raises(SiteError, match="is control's key") as caught:
+    with pytest.raises(SiteError, match="this is control's key") as caught:
         in_place(site, pair.a, "end")
     assert CONTROL_KEY[5:] not in str(caught.value)
 
@@ -266,7 +266,7 @@ def test_control_s_own_file_may_hold_its_key(tmp_path: Path) -> None:
 def test_an_end_next_to_its_control_needs_the_pair_s_key(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(PAIR_OF_KEY % "vps")
-    with pytest.raises(SiteError, match=r"pairs\.p\.secret: is control's key"):
+    with pytest.raises(SiteError, match=r"pairs\.p\.secret: this is control's key"):
         load(path)
 
 
@@ -274,7 +274,7 @@ def test_an_end_s_own_secret_is_the_pair_s(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     own = f'{{node: home, secret: "{CONTROL_KEY}"}}'
     path.write_text((PAIR_OF_KEY % "home").replace("{node: home}", own))
-    with pytest.raises(SiteError, match=r"pairs\.p\.a\.secret: is control's key"):
+    with pytest.raises(SiteError, match=r"pairs\.p\.a\.secret: this is control's key"):
         load(path)
 
 
@@ -325,6 +325,6 @@ def test_inline_secrets(folder: Folder) -> None:
 
 
 def test_an_inline_control_key_is_no_key_of_an_end(folder: Folder) -> None:
-    with pytest.raises(SiteError, match=r"pairs\.p\.secret: is control's key") as caught:
+    with pytest.raises(SiteError, match=r"pairs\.p\.secret: this is control's key") as caught:
         folder.site(f'secret: "{CONTROL_KEY}"')
     assert CONTROL_KEY[5:] not in str(caught.value)

@@ -95,7 +95,7 @@ def test_everything_in_one_process(load_text: LoadText) -> None:
     assert part.node is None
     assert part.controls == site.controls
     assert part.ends == site.pairs[0].ends
-    with pytest.raises(ConfigurationError, match="no part names a node, all of it runs in this"):
+    with pytest.raises(ConfigurationError, match="no part names a node, so all parts run in this"):
         select(site, "home", "whatever", None)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netpunch.config.unused import FILES, HELD, NOTHING, surely_unused, unused_links
+from netpunch.config.rules import FILES, HELD, NOTHING, surely_unused, unused_links
 from tests.node.told import site_with
 
 CHECK = {"mode": "keep", "check": ["true"]}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from netpunch.config import values
-from netpunch.config.model import HostPort
+from netpunch.config.values import HostPort, complaint
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_addresses(text: str, host: str, port: int) -> None:
     ],
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^(has|is) "):
+    with pytest.raises(ValueError):
         values.host_port(text)
 
 
@@ -100,8 +100,27 @@ def test_what_is_no_address(text: str) -> None:
 )
 def test_right_and_wrong(convert: Callable[[str], object], right: str, wrong: str) -> None:
     convert(right)
-    with pytest.raises(ValueError, match=r"^(has|is|are|names) "):
+    with pytest.raises(ValueError):
         convert(wrong)
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "reason"),
+    [
+        (values.duration, "10", ": no unit"),
+        (values.duration, "soon", ""),
+        (values.host_port, "5000", ": no colon before the port"),
+        (values.host_port, "::1:5000", ": more than one colon (write an IPv6 address in brackets)"),
+        (values.reachable_host_port, "a:0", ": port 0 is not allowed"),
+        (values.public_host, "a:1", ": neither an IP address nor a host name"),
+    ],
+)
+def test_a_complaint_says_what_is_expected_what_is_there_and_why_it_is_wrong(
+    convert: Callable[[str], object], text: str, reason: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        convert(text)
+    assert complaint("X", repr(text), str(caught.value)) == f"expected X, got {text!r}{reason}"
 
 
 def test_switches() -> None:
@@ -125,5 +144,5 @@ def test_what_is_no_name_of_a_pair(name: str) -> None:
 
 def test_numbers_without_end_cost_nothing() -> None:
     for convert in (values.duration, values.rate):
-        with pytest.raises(ValueError, match=r"^is no (duration|rate)$"):
+        with pytest.raises(ValueError, match=r"^$"):
             convert("9" * 100_000 + "s")

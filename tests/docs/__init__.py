@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.docs import events, state_machines
+from tests.docs import configuration, events, state_machines
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,6 +42,7 @@ class Section(NamedTuple):
 
 SECTIONS = [
     Section("architecture.md", "state machines", state_machines.render),
+    Section("configuration.md", "keys", configuration.render),
     Section("events.md", "reasons", events.render_reasons),
     Section("events.md", "events", events.render_events),
 ]

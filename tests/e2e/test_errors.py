@@ -39,7 +39,11 @@ ONE_PORT_TWICE = NO_SECRET.replace(
         (broken(UNKNOWN_KEY), 78, "site.yaml:4:29: pairs.p.a.lokal: unknown key; did you mean"),
         (broken("version: 1\npairs: {}\n"), 78, "site.yaml:1:1: "),
         (broken(NO_SECRET), 78, "site.yaml:4:3: pairs.p: the pair has no secret"),
-        (broken(ONE_PORT_TWICE), 78, "pairs.p.b.local: port 5000 is taken on the same node"),
+        (
+            broken(ONE_PORT_TWICE),
+            78,
+            "pairs.p.b.local: pairs.p.a.local uses port 5000 on",
+        ),
     ],
     ids=["missing", "half", "tab", "unknown key", "missing key", "no secret", "twice"],
 )
@@ -106,7 +110,7 @@ def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
     for complaint in (
         "missing.key: copy the other end",
         "public.key`",
-        "is no v2 key",
+        "not a v2 key",
         f"ss -ulpn 'sport = :{port}'",
     ):
         assert program.said.count(complaint) == 1, complaint

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.config.model import Control, HostPort, Position
+from netpunch.config.document.problems import Position
+from netpunch.config.model import ControlConfig
+from netpunch.config.values import HostPort
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import ControlUnreachableError
@@ -37,7 +39,7 @@ class Bench:
 
     async def learn(self, address: str, *public: str) -> None:
         place = HostPort(address, 1)
-        control = Control("vps", None, place, (place,), (), 60.0, Position(1, 1), public)
+        control = ControlConfig("vps", None, place, (place,), (), 60.0, Position(1, 1), public)
         self.network.learn(control)
         for _ in range(3):
             await asyncio.sleep(0)

@@ -1,8 +1,8 @@
-"""YAML text to a tree that remembers where everything stands.
+"""YAML text to a tree whose nodes know their positions.
 
-Only the plain part of YAML is taken: mappings, lists and texts. Every scalar stays the text that
-was written; what `no`, `010` or `22:22` mean is for the schema to say. What the language can
-do beyond that (anchors, tags, merge keys, many documents) is refused, in place.
+Only plain YAML is accepted: mappings, lists and texts. A scalar stays the text that was written;
+what `no`, `010` or `22:22` mean depends on the key. Anchors, aliases, tags, merge keys and further
+documents are refused, each at its position.
 """
 
 from __future__ import annotations
@@ -13,41 +13,48 @@ from typing import Any, NoReturn
 
 import yaml
 
-from netpunch.config.model import Position
-from netpunch.config.problems import Abandoned, Problems
-from netpunch.config.secrecy import OUR_KEYS, SHORT, sounds_secret
-from netpunch.config.source import position_of
-from netpunch.config.tree import Broken, Entry, Mapping, Node, Scalar, Sequence, child, item
+from netpunch.config.document.problems import Abandoned, Position, Problems, position_of
+from netpunch.config.document.secrecy import OUR_KEYS, SHORT, sounds_secret
+from netpunch.config.document.tree import (
+    Broken,
+    Entry,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    child,
+    item,
+)
 
 MAX_LEVELS = 16
-"""Deeper than any site file; keeps the recursion below small."""
+"""A site file needs six; this bounds the recursion below."""
 
 MAX_EVENTS = 50_000
-"""About 2,000 pairs. Bounds time and memory, whatever the file."""
+"""About 2,000 pairs. Bounds the time and memory that any file takes."""
 
 _UNPRINTABLE = yaml.SafeLoader.NON_PRINTABLE
-"""What YAML refuses; looked for beforehand, because the parser's error has no line."""
+"""What YAML refuses. Searched for beforehand, because the parser's error has no line."""
 
 _BYTE_ORDER_MARK = "\ufeff"
-"""YAML takes it anywhere, but it has no place except the start, where it was taken off."""
+"""YAML accepts it anywhere; it belongs only at the start, where it has been removed."""
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""Can be written as an escape, but in no path, name or argument of a program."""
+"""Can be written as an escape, but not used in a path, a name or a program's argument."""
 
 
 def compose(text: str, problems: Problems) -> Node:
-    """The tree of a whole file. Raises Abandoned if it can't be read to its end."""
+    """The tree of a whole file. Raises Abandoned if the file can't be read to its end."""
     found = _UNPRINTABLE.search(text)
     offset = found.start() if found else text.find(_BYTE_ORDER_MARK)
     if offset >= 0:
-        message = f"a control character (U+{ord(text[offset]):04X}): is this text?"
+        message = f"control character U+{ord(text[offset]):04X}: save the file as plain text"
         problems.add(position_of(text, offset), "", message)
         raise Abandoned
     return _Composer(text, problems).compose()
 
 
 class _Composer:
-    """Turns the parser's events into nodes; `_path` is where it stands."""
+    """Turns the parser's events into nodes; `_path` is the path of the current one."""
 
     def __init__(self, text: str, problems: Problems) -> None:
         self._problems = problems
@@ -59,18 +66,18 @@ class _Composer:
         try:
             return self._document()
         except yaml.YAMLError as error:
-            from netpunch.config.syntax import explain  # only needed once something is wrong
+            from netpunch.config.document.syntax import explain  # only needed for errors
 
             position, message = explain(error, self._problems.source, self._last)
             self._problems.add(position, self._path, message)
             raise Abandoned from error
 
     def _read(self, text: str) -> Iterator[yaml.Event]:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same events, 10 times faster
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times faster
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
             self._last = _position(event.start_mark)
             if count >= MAX_EVENTS:
-                self._abandon(f"more than {MAX_EVENTS:,} YAML events: too much for one file")
+                self._abandon(f"more than {MAX_EVENTS:,} YAML events: split the file")
             yield event
 
     def _document(self) -> Node:
@@ -78,13 +85,13 @@ class _Composer:
         if isinstance(next(self._events), yaml.StreamEndEvent):
             self._last = Position(1, 1)
             self._abandon(
-                "the file is empty: expected `version: 1`, `control` and `pairs`; "
-                "configs/site.yaml, in the sources, is an example to begin with"
+                "the file is empty: expected `version: 1`, `control` and `pairs`, "
+                "as in the example configs/site.yaml"
             )
         root = self._node(next(self._events), 1)
         next(self._events)  # the end of the document
         if not isinstance(next(self._events), yaml.StreamEndEvent):
-            self._abandon("a second document begins here: one file is one site")
+            self._abandon("a second YAML document: a site file has only one")
         return root
 
     def _node(self, event: yaml.Event, level: int) -> Node:
@@ -92,7 +99,7 @@ class _Composer:
         if level > MAX_LEVELS:
             self._abandon(f"nested more than {MAX_LEVELS} levels deep")
         if isinstance(event, yaml.AliasEvent):
-            self._complain(start, "aliases (*name) are not supported: write it out")
+            self._complain(start, "aliases (*name) are not supported: repeat the value")
             return Broken(start, end)
         assert isinstance(event, yaml.NodeEvent)
         node: Node
@@ -103,14 +110,18 @@ class _Composer:
         else:
             node = self._mapping(start, level)
         if event.anchor is not None:
-            self._complain(start, "anchors (&name) are not supported: write it out each time")
+            self._complain(
+                start, "anchors (&name) are not supported: repeat the value where it is needed"
+            )
         if getattr(event, "tag", None) is not None:
-            self._complain(start, "tags (!name) are not supported: a value is its text")
+            self._complain(
+                start, "tags (!name) are not supported: remove the tag, or quote the value"
+            )
         return node
 
     def _scalar(self, event: yaml.ScalarEvent, start: Position, end: Position) -> Node:
         if _UNUSABLE.search(event.value):
-            self._complain(start, "contains a NUL or half a character, which nothing can use")
+            self._complain(start, "contains a NUL character or half of a surrogate pair")
             return Broken(start, end)
         return Scalar(start, end, event.value, plain=not event.style)
 
@@ -138,15 +149,17 @@ class _Composer:
         if _may_be_secret(key, value):
             self._problems.source.hide(value.start, value.end)
         if isinstance(key, Sequence | Mapping):
-            self._complain(key.start, "a key is one word; a text with braces is quoted")
+            self._complain(
+                key.start, "a list or mapping as a key: expected a word (quote a text with braces)"
+            )
         elif isinstance(key, Broken):
             return
         elif key.text == "<<" and key.plain:
-            message = "merge keys (<<) are not supported: what pairs share is `defaults`"
+            message = "merge keys (<<) are not supported: put what pairs share into `defaults`"
             self._complain(key.start, message)
         elif key.text in entries:
             first = entries[key.text].key.start.line
-            self._complain(key.start, f"is here a second time, first in line {first}: remove one")
+            self._complain(key.start, f"duplicate key, first defined on line {first}")
         else:
             entries[key.text] = Entry(key, value)
 
@@ -159,7 +172,7 @@ class _Composer:
 
 
 def _may_be_secret(key: Node, value: Node) -> bool:
-    """Whether errors must not show that value: when in doubt, yes."""
+    """Whether errors must hide that value: when in doubt, they do."""
     if not isinstance(key, Scalar):
         return True
     if key.text == "secret":
@@ -170,5 +183,5 @@ def _may_be_secret(key: Node, value: Node) -> bool:
 
 
 def _position(mark: Any) -> Position:
-    """Of either parser's mark; theirs count from 0."""
+    """The position of a parser's mark, which counts from 0."""
     return Position(mark.line + 1, mark.column + 1)

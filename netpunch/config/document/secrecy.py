@@ -1,9 +1,9 @@
-"""What errors may show of a site file, told from its text alone: also where it can't be parsed,
-where a key is misspelt, and where a secret stands in the wrong place.
+"""What errors may show of a site file. This is decided from the text alone, so that it also holds
+where YAML can't be parsed, a key is misspelt, or a secret stands in the wrong place.
 
-Shown is only what is surely no secret: our keys and their values, and the names of unknown keys
-where no secret can have been broken off just before. Hidden is all else: values of unknown keys,
-lines without a key, comments, and key texts anywhere.
+Errors show only what is certainly not secret: netpunch's keys and their values, and the names of
+unknown keys unless a secret may have been broken just before them. They hide everything else:
+values of unknown keys, lines without a key, comments, and key texts anywhere.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 OUR_KEYS: set[str] = set()
-"""Every key that a site file may have: `schema.record` adds those that it reads."""
+"""Every key that a site file may have. `kinds.mapping` adds those that it reads."""
 
 SHORT = 3
-"""Characters of an unknown key's value that are shown, `5s` or `off`: no secret is as short."""
+"""Characters of an unknown key's value that are shown, `5s` or `off`: no secret is that short."""
 
 LONGEST_LINE = 5000
-"""Characters of a line that are looked at; the rest is hidden. People write shorter ones."""
+"""Characters of a line that are examined; the rest is hidden. People write shorter lines."""
 
 _SOUNDS_SECRET = re.compile("secr|s[ecrkt]{4,6}|key|pass|psk|token|cred", re.IGNORECASE)
-"""The second one are the ways to misspell `secret`."""
+"""The second alternative covers misspellings of `secret`."""
 
 _NO_SECRETS = frozenset({"secret_file", "session_key", "credential"})
-"""Keys of ours that sound so, but tell only where a secret is, or whether."""
+"""Our keys that sound secret but only say where a secret is, or whether there is one."""
 
 _OUR_KEY = "secret"
 
 _KEY_TEXT = re.compile(r"(np[kc]1\s*:)(\s*[\w=+/-]+)", re.IGNORECASE)
-"""A key text, wherever it was pasted by mistake."""
+"""A key text, wherever someone pasted it by mistake."""
 
 _WHOLE_KEY_TEXT = re.compile(r"""["']?np[kc]1:[\w-]{48}["']?[\s,}\]]*""", re.ASCII)
-"""One of which no part can have been broken off."""
+"""A complete key text, of which no part can be on the next line."""
 
 _KEY = r"""(?:"(?P<double>[\w-]++)"|'(?P<single>[\w-]++)'|(?P<plain>[\w-]++))"""
 _ENTRY = re.compile(rf"""[\s,{{}}\[\]?-]*+{_KEY}\s*+:(?:\s++|$|(?=["'{{\[]))""", re.ASCII)
@@ -43,15 +43,15 @@ _STRUCTURE = re.compile(r"[\s,{}\[\]?.-]*+")
 
 _QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^']|'')*+'"""
 _PLAIN = r"""(?:\{\w+\}|:(?!\s|$)|\s(?!\s|$)|[^\s\[\]{},"'#:])++"""
-"""Words with single spaces between them. Placeholders are words: their quotes are often missing."""
+"""Words with single spaces between them. Placeholders are words, as people forget their quotes."""
 
 _VALUE = re.compile(
     rf"(?:{_QUOTED}|\[\s*+(?:(?:{_QUOTED}|{_PLAIN})\s*+(?:,\s*+|(?=\])|$))*+\]?(?::\d++)?|{_PLAIN})?+"
 )
-"""The value of a key of ours as far as it is plain that it is one: a text, or a list of texts."""
+"""The value of one of our keys, as far as it is certain: a text, or a list of texts."""
 
 _ITEM = re.compile(rf"\s*+-\s++(?:{_QUOTED}|{_PLAIN})")
-"""An item of a list that has a line for itself."""
+"""A list item on its own line."""
 
 _SHORT_VALUE = re.compile(rf"[^\s,{{}}\[\]\"'#&*!|>]{{1,{SHORT}}}(?=\s*[,}}\]]|\s*$)")
 
@@ -59,10 +59,10 @@ _ASSIGNED = re.compile(
     r"""(?<![\w-])(?P<key>[\w-]+)["']?\s*[:=]\s*+"""
     r"""|(?:^|[{\[,?]|-\s)\s*["']?(?P<first>[\w-]+)["']?(?:\s++(?![:=])|$)"""
 )
-"""A word that a value follows; the second form lacks its colon."""
+"""A word followed by a value; in the second form the colon is missing."""
 
 _BETWEEN_ENTRIES = frozenset(",{[")
-"""One of them stands before each key of a line but the first."""
+"""One of them stands before each key of a line except the first."""
 
 _LIKE_OURS = re.compile("secr|s[ecrkt]{4,6}", re.IGNORECASE)
 
@@ -75,30 +75,30 @@ def sounds_secret(key: str) -> bool:
 
 
 def may_be_named(key: str) -> bool:
-    """Whether the name of an unknown key is no more than a misspelt `secret`: where the colon was
-    forgotten, the secret itself becomes a part of it."""
+    """Whether errors may show the name of an unknown key. If it resembles `secret`, only a short
+    one: where the colon was forgotten, the secret itself is part of the name."""
     return not _LIKE_OURS.search(key) or len(key) < len(_OUR_KEY) + SHORT
 
 
 def without_keys(text: str) -> str:
-    """A message without the key texts that it repeats, each as long as before."""
+    """A message whose key texts are replaced by stars of the same length."""
     return _KEY_TEXT.sub(lambda key: key[1] + stars(key[2]), text)
 
 
 def without_secret(line: str) -> str:
-    """A line of any file, or a part of one, up to where a secret may begin by the sound of the
-    key before it; what follows is hidden."""
+    """A line of any file, or part of one, with stars for everything after a word that sounds
+    secret."""
     begin = _assigned_secret(line)
     return line[:begin] + stars(line[begin:])
 
 
 def stars(text: str) -> str:
-    """As long as the text, for carets to stay in place."""
+    """Stars in the length of the text, so that carets stay in place."""
     return "*" * len(text)
 
 
 def hidden(lines: Iterable[str]) -> Iterator[str]:
-    """The lines of a site file, each as long as before, with stars for what is not shown."""
+    """The lines of a site file, of unchanged length, with stars for what errors must hide."""
     expected = _Expected(names=True, items=False)
     for line in lines:
         if not line or line.isspace():
@@ -109,8 +109,8 @@ def hidden(lines: Iterable[str]) -> Iterator[str]:
 
 
 class _Expected(NamedTuple):
-    """What may be shown next. `names`: that of an unknown key, for what came before it was no
-    secret and no value of an unknown key. `items`: a list's, for its key is ours."""
+    """What may be shown next. `names`: the name of an unknown key, because no secret and no value
+    of an unknown key precedes it. `items`: the items of a list, because its key is ours."""
 
     names: bool
     items: bool
@@ -120,7 +120,7 @@ _NOTHING = _Expected(names=False, items=False)
 
 
 def _shown(line: str, expected: _Expected) -> tuple[int, _Expected]:
-    """Up to where a line is shown, and what that means for what follows."""
+    """Up to which column a line is shown, and what is expected after it."""
     begin, then = _entries(line, expected)
     secret = _assigned_secret(line)
     if secret < begin:
@@ -130,7 +130,7 @@ def _shown(line: str, expected: _Expected) -> tuple[int, _Expected]:
 
 
 def _entries(line: str, expected: _Expected) -> tuple[int, _Expected]:
-    """Key by key, until something is no key of ours with a value that is plainly its own."""
+    """The same, by its keys: shown are our keys with values that certainly belong to them."""
     names, end, seen = expected.names, 0, False
     while entry := _ENTRY.match(line, end):
         seen = True
@@ -161,8 +161,8 @@ def _entries(line: str, expected: _Expected) -> tuple[int, _Expected]:
 
 
 def _tail(line: str, end: int, expected: _Expected) -> tuple[int, _Expected]:
-    """What is left of a line: shown if it is brackets and the like. A comment is hidden, but says
-    nothing about what follows, unless it may be a key that is no longer one."""
+    """The rest of a line: shown if it consists of brackets and the like. A comment is hidden, and
+    affects the following lines only if it contains a colon: it may be a key, commented out."""
     structure = _STRUCTURE.match(line, end)
     end = structure.end() if structure else end
     if end == len(line):
@@ -179,7 +179,7 @@ def _end_of_value(line: str, begin: int) -> int:
 
 
 def _assigned_secret(line: str) -> int:
-    """Where a key text begins, or what follows a word that sounds secret; else the line's end."""
+    """Where a key text begins, or the value after a word that sounds secret; or the line's end."""
     key_text = _KEY_TEXT.search(line)
     begin = key_text.end(1) if key_text else len(line)
     for word in _ASSIGNED.finditer(line):

@@ -1,16 +1,16 @@
-"""What a YAML file is made of, to us: mappings, lists and texts that know where they stand."""
+"""The tree of a YAML file: mappings, lists and texts with their positions, and the paths that name
+them in errors."""
 
 import re
 from typing import NamedTuple
 
-from netpunch.config.model import Position
-from netpunch.config.secrecy import OUR_KEYS
-from netpunch.config.source import Source, shown
+from netpunch.config.document.problems import Position, Source, shown
+from netpunch.config.document.secrecy import OUR_KEYS
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 UNNAMED = "*"
-"""Stands for a key that is not named."""
+"""Stands for a key that errors do not name."""
 
 _PLAIN_KEY = re.compile(r"[\w-]{1,64}", re.ASCII)
 
@@ -22,11 +22,11 @@ class Scalar(NamedTuple):
     end: Position
     text: str
     plain: bool
-    """Written without quotes."""
+    """Whether it was written without quotes."""
 
     @property
     def is_null(self) -> bool:
-        """Whether nothing was written (or YAML's word for it)."""
+        """Whether nothing was written, or YAML's word for it."""
         return self.plain and self.text in _NULLS
 
 
@@ -47,7 +47,7 @@ class Mapping(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """Something whose problem has been recorded already; nothing more is to be said of it."""
+    """A value whose problem has been recorded already; it causes no further ones."""
 
     start: Position
     end: Position
@@ -64,20 +64,20 @@ class Entry(NamedTuple):
 
 
 def child(path: str, key: Scalar, source: Source) -> str:
-    """The dotted path of a mapping's key: `pairs.home-office`. An odd key is quoted, and one that
-    may be a part of a secret is not named."""
+    """The dotted path of a mapping's key: `pairs.home-office`. An odd key is quoted; one that may
+    be part of a secret is replaced by UNNAMED."""
     if key.text in OUR_KEYS:
         return below(path, key.text)
     return below(path, quoted(key.text) if source.shows(key.start, key.end) else UNNAMED)
 
 
 def below(path: str, name: str) -> str:
-    """The dotted path of something with that name."""
+    """The dotted path of a key within `path`."""
     return f"{path}.{name}" if path else name
 
 
 def quoted(key: str) -> str:
-    """A key as messages name it."""
+    """A key as messages show it."""
     return key if _PLAIN_KEY.fullmatch(key) else shown(key)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from netpunch.config.model import Position
-from netpunch.config.source import Source, position_of, shown
+from netpunch.config.document.problems import Position, Source, position_of, shown
 
 
 def test_lines_end_where_yaml_ends_them() -> None:

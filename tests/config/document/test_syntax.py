@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 import netpunch.config.loading  # noqa: F401 (tells which keys are ours: they are shown)
-from netpunch.config.model import Position
-from netpunch.config.source import Source
-from netpunch.config.syntax import explain
+from netpunch.config.document.problems import Position, Source
+from netpunch.config.document.syntax import explain
 
 
 def explained(error: yaml.YAMLError, text: str) -> tuple[Position, str]:
@@ -43,4 +42,4 @@ def test_the_word_to_quote(line: str, advised: str) -> None:
     """Where the line is shown so far: what may be a secret is not quoted."""
     place = mark(0, line.rindex("}", 0, -1))
     error = yaml.parser.ParserError("while parsing a flow sequence", mark(0, 0), "x", place)
-    assert explained(error, line)[1] == f'a value with braces is quoted as a whole: "{advised}"'
+    assert explained(error, line)[1] == f'quote the whole of a value with braces, as in "{advised}"'

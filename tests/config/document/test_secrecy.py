@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from netpunch.config import SiteError
-from netpunch.config.secrecy import hidden, sounds_secret, without_keys
+from netpunch.config.document.secrecy import hidden, sounds_secret, without_keys
 from tests.config.conftest import LoadText
 
 PASSWORD = "CanaryTweet9Qx"
