@@ -22,7 +22,7 @@ from netpunch.address import Address, parse_address
 from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
-from netpunch.node.publish import describe, publish, template_values
+from netpunch.node.publish import describe
 from netpunch.output.envfile import link_variables, write_env_file
 from netpunch.template import render
 from netpunch.wire.classic import parse_introduction
@@ -87,7 +87,7 @@ def assert_harmless(address: Address, end: EndConfig) -> None:
     """In everything that is made of a link."""
     variables = link_variables("p", "a", LOCAL, address, AT)
     assert all(map(VALUE.fullmatch, variables.values()))
-    values = template_values(end, linked(address))
+    values = describe(end, linked(address), 0.0).values
     argv = [render(f"--x={word}", values) for word in WORDS]
     line = render(" ".join(f"--x={word}" for word in WORDS), values)
     assert line.split() == shlex.split(line) == argv
@@ -162,5 +162,5 @@ def test_a_link_is_published_only_as_a_whole(tmp_path: Path) -> None:
     for text in meddled("published", HOSTS, LEGAL):
         if not VALUE.fullmatch(text):
             with pytest.raises(OutputError, match="would need quoting"):
-                publish(end, describe(end, linked(Address(text, 5000)), 0.0))
+                describe(end, linked(Address(text, 5000)), 0.0).write()
     assert sorted(tmp_path.iterdir()) == before

@@ -1,11 +1,11 @@
-"""What core objects tell their driver: values, no secrets in their repr.
+"""The events of the machines: immutable values, without secrets in their repr.
 
-`Waiting`, `Introduced`, `Linked`, `Finished`, `Failed`, `Lost` and `PartnerReturned` come from
-ends (both protocols); the others from control nodes.
+`EndEvent`s come from ends (of both protocols), `ControlEvent`s from controls, `MappingEvent`s from
+port mappings. The others are requests to the driver.
 """
 
-# No `from __future__ import annotations` where there are many NamedTuples: each annotation would be
-# a text that is compiled when the class is made, which is half of what a class costs at the start.
+# No `from __future__ import annotations` in files with many NamedTuples: it makes each annotation a
+# text to compile, which is half of the time that a class costs at the start.
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from netpunch.reasons import Reason as Reason
 from netpunch.redacted import redacted
 
 Via = int
-"""A socket, as its driver numbers it. Core objects never open or close one."""
+"""Number of a socket, given by the driver. Machines never open or close sockets."""
 
 
 class PathKind(StrEnum):
-    """What kind of candidate a path uses: `path` of events. Classic links are `observed`."""
+    """Kind of candidate that a path uses. Classic links are `observed`."""
 
     HOST = "host"
     IPV6 = "ipv6"
@@ -30,8 +30,7 @@ class PathKind(StrEnum):
 
 
 class Sign:
-    """An event that says no more than its type does. (A tuple without fields would be false, and
-    equal to every other one.)"""
+    """An event without fields. (An empty tuple would be false, and equal to every other one.)"""
 
     __slots__ = ()
 
@@ -46,8 +45,8 @@ class Sign:
 
 
 class Waiting(NamedTuple):
-    """Registered and waiting for the partner, or still without an answer of any control.
-    `detail` is for people, and may be empty."""
+    """The end waits for a control or for its partner, as `reason` says. `observed` is its address
+    as control sees it; `detail` is for people, and may be empty."""
 
     reason: Reason
     observed: Address | None = None
@@ -55,24 +54,24 @@ class Waiting(NamedTuple):
 
 
 class SeenInside(NamedTuple):
-    """A control was asked at a public address and sees this end at a private one, `observed`: a
-    translation in front of it hides who sends, or this end is in its network. A partner elsewhere
-    can't be told where this end is, unless that control knows its own public address."""
+    """A control with a public address sees this end at a private one, `observed`: a translation in
+    front of control hides the sender, or this end is in control's network. Partners elsewhere
+    cannot learn this end's address unless that control knows its own public one."""
 
     control: Address
     observed: Address
 
 
 class Introduced(NamedTuple):
-    """A partner is there: punching begins. `remote` is its observed address."""
+    """Control has introduced the partner: punching begins. `remote` is the partner's address as
+    control sees it."""
 
     remote: Address
 
 
 class Linked(NamedTuple):
-    """A path is agreed. `via`/`local` and `remote` are this end's view of it; seconds.
-
-    The sockets stay in use until `Finished`."""
+    """A path is agreed. `via`/`local` and `remote` are this end's view of it; durations are in
+    seconds. The sockets stay in use until `Finished`."""
 
     via: Via
     local: Address
@@ -82,21 +81,21 @@ class Linked(NamedTuple):
     duration: float
     session_key: bytes | None = None
     datagrams: int = 0
-    """How many were sent to the partner until then."""
+    """How many were sent to the partner."""
 
     def __repr__(self) -> str:
         return redacted(self, "session_key")
 
 
 class Finished(Sign):
-    """Nothing more will be sent: the driver may close the sockets and hand over the port."""
+    """The end sends nothing more: the driver may close the sockets and hand over the port."""
 
     __slots__ = ()
 
 
 class CandidateReport(NamedTuple):
-    """What became of an address of the partner: pings sent to it, pings and pongs from it.
-    `unsendable`: this end cannot send there, as it has no socket of that family, or no route."""
+    """An address of the partner, with the number of pings sent to it, and of pings and pongs from
+    it. `unsendable`: this end has no socket of that family, or no route there."""
 
     remote: Address
     path: PathKind
@@ -106,13 +105,14 @@ class CandidateReport(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The end gave up; `Finished` follows. `detail` is one sentence for people."""
+    """The end has given up; `Finished` follows. `detail` is one sentence for people; `duration` is
+    in seconds."""
 
     reason: Reason
     detail: str
     duration: float
     nat: str = "unknown"
-    """How this end's NAT maps, as far as is known."""
+    """Class of this end's NAT, as far as it is known."""
     partner_nat: str = "unknown"
     datagrams: int = 0
     """How many were sent to the partner."""
@@ -127,7 +127,8 @@ class Lost(NamedTuple):
 
 
 class PartnerReturned(Sign):
-    """The partner of a held link wants to punch anew (it was restarted); it is proved."""
+    """The partner of a held link wants to punch anew, as it was restarted; this is
+    authenticated."""
 
     __slots__ = ()
 
@@ -144,13 +145,13 @@ class OpenSockets(NamedTuple):
 
 
 class CloseSocket(NamedTuple):
-    """The end needs socket `via` no longer; the driver closes it. Not shown to users."""
+    """The end no longer needs socket `via`; the driver closes it. Not shown to users."""
 
     via: Via
 
 
 class Payload(NamedTuple):
-    """What came from the partner on a held link that is not netpunch's own."""
+    """A datagram of the partner's program on a held link."""
 
     data: bytes
 
@@ -172,36 +173,36 @@ EndEvent = (
 
 
 class Turn(StrEnum):
-    """What the ends of a process do one after the other, because it costs the host much."""
+    """What the ends of a process do in turns, because it costs the host much."""
 
     SURVEY = "survey"
-    """A few sockets for a second at most; several ends at a time."""
+    """Opens a few sockets for a second at most; several ends at a time."""
     OPEN = "open"
-    """Many sockets, each with a mapping of our NAT."""
+    """Opens many sockets, each with a mapping of our NAT."""
     SPRAY = "spray"
-    """Many probes."""
+    """Sends many probes."""
 
 
 class TurnWanted(NamedTuple):
-    """The end wants a turn. When it is there, call `turn_granted(sockets, now)`; the end says
-    `TurnOver` when it is done. Said again by an end that has the turn: it wants to go on, unless
-    others wait. Not `ready`: it keeps its place in the queue, but could not use the turn now (its
-    partner waits for one). Not for users."""
+    """The end wants a turn. When it has one, call `turn_granted(sockets, now)`; the end emits
+    `TurnOver` when it is done. An end that has the turn emits this again to go on, unless others
+    wait. Not `ready`: the end keeps its place in the queue, but cannot use a turn now, as its
+    partner waits for one. Not shown to users."""
 
     turn: Turn
     ready: bool = True
 
 
 class TurnOver(Sign):
-    """The turn ends, or is no longer wanted."""
+    """The turn ends, or is no longer wanted. Not shown to users."""
 
     __slots__ = ()
 
 
 class LookupWanted(NamedTuple):
-    """The names of the end's controls should be looked up again: those at `silent` have answered
-    nothing for long, or a name has never had an address, or the last lookup was long ago. The
-    driver calls `controls_found` if they are elsewhere, whenever it knows. Not for users."""
+    """The names of the end's controls should be looked up again: those at `silent` have not
+    answered for long, a name has never had an address, or the last look-up was long ago. The driver
+    calls `controls_found` once it knows that they have moved. Not shown to users."""
 
     silent: frozenset[Address] = frozenset()
 
@@ -211,8 +212,8 @@ TurnRequest = TurnWanted | TurnOver
 
 
 class Registered(NamedTuple):
-    """An end announced itself, newly or from another address. `end` is `a`/`b`; in classic
-    `pair` is the pair's name where one is configured and `slot` its letter."""
+    """An end has registered, newly or from another address. `end` is `a` or `b`. For classic,
+    `pair` is the pair's name if one is configured."""
 
     pair: str
     end: str
@@ -220,8 +221,8 @@ class Registered(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """An end was not heard for the expiry time, or said that it leaves (`left`), or its pair is not
-    served any more, or with another key (`removed`)."""
+    """An end is no longer registered: it was silent for the expiry time, it has said that it leaves
+    (`left`), or its pair is no longer served with that key (`removed`)."""
 
     pair: str
     end: str
@@ -238,9 +239,9 @@ class RoleConflict(NamedTuple):
 
 
 class AuthRejected(NamedTuple):
-    """Datagrams that did not authenticate, aggregated: at once for the first, then per minute.
+    """Datagrams that did not authenticate: the first at once, then a sum per minute.
 
-    `reason` is a `Drop` value; `pair` is known for `bad_mac` only; `source` is an example."""
+    `reason` is a `Drop` value; `pair` is known only for `bad_mac`; `source` is the last sender."""
 
     reason: str
     count: int  # type: ignore[assignment] # a tuple's method of that name is not missed
@@ -252,15 +253,15 @@ ControlEvent = Registered | Expired | RoleConflict | AuthRejected
 
 
 class Mapped(NamedTuple):
-    """The gateway forwards datagrams from `external` to the mapped port for `lifetime` seconds
-    (it is renewed long before). Told again when one of them changes."""
+    """The gateway forwards datagrams for `external` to the mapped port for `lifetime` seconds; the
+    mapping is renewed long before. Emitted again when one of them changes."""
 
     external: Address
     lifetime: float
 
     @property
     def flaw(self) -> str:
-        """Why hosts elsewhere can't use it, in a clause for people; empty if nothing is wrong."""
+        """Why hosts elsewhere cannot use the mapping, for people; empty if they can."""
         if not is_private(self.external.host):
             return ""
         return (
@@ -270,13 +271,13 @@ class Mapped(NamedTuple):
 
 
 class MappingLost(NamedTuple):
-    """There is no mapping, or no longer; it will be tried again. `detail` is for people."""
+    """There is no mapping, or no longer; it is tried again. `detail` is for people."""
 
     detail: str
 
 
 class Unmapped(Sign):
-    """The mapping was released, as far as the gateway answers: nothing more will be sent."""
+    """The mapping is released, or the gateway does not answer: nothing more is sent."""
 
     __slots__ = ()
 

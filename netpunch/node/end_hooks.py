@@ -1,4 +1,4 @@
-"""The hooks and checks of one end: their variables, their events, and who waits for them."""
+"""The hooks and checks of one end: when they run, what they get, what is reported."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ CUT = "stopped"
 
 
 class Phase(Enum):
-    """How far an end has come between `before` and `up`, and so what it still owes."""
+    """How far an end is between `before` and `up`, and so which hook must still run."""
 
     FREE = "free"
-    """Nothing was taken, or it was given back."""
+    """`before` took nothing, or it was given back."""
     CLAIMED = "claimed"
     """`before` has succeeded: `up` or `fail` must follow."""
     ANSWERED = "answered"
@@ -129,8 +129,8 @@ class EndHooks:
         previous_remote: Address | None,
         session_key: bytes | None,
     ) -> HookResult | None:
-        """The link is there and the port is free. Raises OutputError when the file of the
-        session key cannot be written, ResourcesError for lack of a descriptor."""
+        """The end is linked and the port is free. Raises OutputError when the file of the session
+        key cannot be written, ResourcesError for lack of a descriptor."""
         if not self._end.hooks.up:
             self.phase = Phase.IN_USE
             return None
@@ -154,8 +154,7 @@ class EndHooks:
             await outlast(asyncio.ensure_future(running))
 
     def show_output(self, name: str, stream: Stream, text: str) -> None:
-        """A line that a hook or the command printed. What a check prints matters only once it has
-        failed."""
+        """A line that a hook or the command has printed. That of a check is kept until it fails."""
         if name == "check":
             self._check_lines.append((stream, text))
             return
@@ -292,15 +291,15 @@ async def outlast(future: asyncio.Future[T]) -> T:
 
 @contextlib.contextmanager
 def _key_file(key: bytes | None) -> Iterator[Path | None]:
-    """The session key in base64, as WireGuard takes it, in a file of mode 0600 that lives as
-    long as the hook; best in the unit's runtime directory, which is no disk."""
+    """The session key in base64, as WireGuard takes it, in a file of mode 0600 that exists as long
+    as the hook runs: in the unit's runtime directory, which is in memory, if there is one."""
     if key is None:
         yield None
         return
     folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd joins several
     with contextlib.ExitStack() as cleanup:
         try:
-            # Within: importing opens files, too, of which there may be no more.
+            # Imported here: that opens files, too, for which descriptors may be lacking.
             import base64
             import tempfile
 

@@ -14,7 +14,6 @@ import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import EndConfig
@@ -44,14 +43,14 @@ if TYPE_CHECKING:
     from netpunch.node.publish import Published
 
 JITTER = 0.2
-"""Retries are spread by this part of their pause, so that a fleet does not march in step."""
+"""Part of a pause by which retries are spread: the ends of a fleet must not retry together."""
 DOUBLED_FOR = 60.0
-"""Seconds after control has said that another machine announces this end, too: the two end each
-other's links, so neither begins anew at once. Control says so as long as both are there."""
+"""Seconds after a control has reported that another machine announces this end, too: the two end
+each other's links, so neither starts again at once. Control repeats it while both are there."""
 QUICK_END = 10.0
-"""Seconds: a command that ended sooner did not work, and is not started again at once."""
+"""Seconds. A command that ended sooner has failed, and is not started again at once."""
 FAILED_CHECKS = 2
-"""One failed check may be a lost ping."""
+"""Failures in a row that end a link: a single one may be a lost ping."""
 PARTNER_RETURNED = "the partner was restarted, or has lost the link, and punches anew"
 
 T = TypeVar("T")
@@ -66,12 +65,12 @@ class Loss(NamedTuple):
 
 
 class EndTask:
-    """One end, its secret read."""
+    """One end, with its secret."""
 
     def __init__(self, end: EndConfig, services: Services) -> None:
         self.end = end
         self.exit_code = NotLinkedError.exit_code if end.mode == "once" else 0
-        """What this end adds to the process's exit code; in `once` not linked until it is."""
+        """What this end adds to the process's exit code: in `once` 75 until it is linked."""
         self._services = services
         self._hooks = EndHooks(end, services)
         self._reports = EndReports(end, services)
@@ -80,26 +79,27 @@ class EndTask:
         self._standby_pause = 0.0
         self._doubled_until = 0.0
         self._partner_wants = False
-        """Whether the partner wants to punch anew: then no check keeps it waiting."""
+        """The partner wants to punch anew: no check may keep it waiting."""
         self._forwarder: Forwarder | None = None
 
     # For the supervisor.
 
     def start(self) -> asyncio.Task[None]:
-        """Begins; the task ends when the end is done (`once`) or cancelled."""
+        """Starts the task, which ends when the end is done (`once`) or cancelled."""
         self._task = asyncio.create_task(self._run(), name=f"netpunch {self.end.pair}")
         return self._task
 
     async def stop(self, *, gently: bool = False) -> None:
-        """Ends it cleanly; `gently` lets a running hook finish first. Called again, it cuts
-        whatever still runs but `fail`. What the task raises is for whoever started it."""
+        """Ends the task cleanly; `gently` lets a running hook finish first. Called again, it ends
+        everything that still runs except `fail`. What the task raises is for the caller of
+        `start`."""
         if self._task is None:
             return
         self._hooks.stop(gently=gently)
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    # The life.
+    # Its life.
 
     async def _run(self) -> None:
         try:
@@ -121,7 +121,7 @@ class EndTask:
             self.exit_code = 0
 
     async def _keep(self) -> None:
-        """One link from its making to its loss, and the pause after a failure."""
+        """One link from start to loss, and the pause after a failure."""
         failed: str | None = None
         try:
             loss = await self._round()
@@ -144,7 +144,7 @@ class EndTask:
         self._reports.observe(seen)
 
     async def _round(self) -> Loss | None:
-        """One link; raises what went wrong, after it was reported and the `fail` hook has run."""
+        """One link. Raises what went wrong, after it is reported and the `fail` hook has run."""
         try:
             return await self._link()
         except NetpunchError:
@@ -192,7 +192,8 @@ class EndTask:
         return Forwarder(*self.end.forward, self._console.warn)
 
     async def _is_alive(self) -> bool:
-        """Where nobody knows, that is reported: a new attempt could end a link that works."""
+        """Reports and raises ResourcesError when the check could not be run: a new attempt could
+        end a link that works."""
         try:
             return await self._hooks.is_alive()
         except ResourcesError as error:
@@ -200,7 +201,7 @@ class EndTask:
             raise
 
     async def _leave_alone(self) -> Loss | None:
-        """A link of an earlier process works: only in `keep` it matters when it is lost."""
+        """A link of an earlier process works. In `keep`, waits until it is lost."""
         if self.end.mode == "keep":
             preload()
         self._reports.alive()
@@ -211,8 +212,8 @@ class EndTask:
         return loss
 
     async def _hand_over(self, attempt: Punch) -> Published:
-        """From `before` until `up` is done. Whatever goes wrong on the way: nobody uses the link
-        then, and `fail` gives back what `before` took."""
+        """From `before` until `up` is done. If anything goes wrong, the link is not used, and
+        `fail` gives back what `before` took."""
         published: Published | None = None
         try:
             with lacks_told():
@@ -225,11 +226,14 @@ class EndTask:
                 linked = await attempt.linked()
                 if self._forwarder is not None:
                     self._forwarder.attach(attempt.send_payload)
-                described = self._describe(linked)
+                from netpunch.node.publish import describe  # preloaded
+
+                described = describe(self.end, linked, time.time())
                 event = self._reports.up(linked, described)
                 if not self.end.holds:
                     await attempt.released()
-                published = await self._publish(described)
+                await self._publish(described)
+                published = described
                 self._reports.handed_over(published)
                 await self._up(linked, published, event)
         except NetpunchError as error:
@@ -246,29 +250,20 @@ class EndTask:
             raise
         return published
 
-    def _describe(self, linked: Linked) -> Published:
-        from netpunch.node.publish import describe
-
-        return describe(self.end, linked, time.time())
-
-    async def _publish(self, described: Published) -> Published:
-        """Once the port is free, for whoever waits for the files binds it. A stop waits, too: what
-        is being written can be withdrawn only afterwards. Nothing to write needs no thread, and
-        no link is lost for the lack of one."""
-        if described.env_file is None and not self.end.files:
-            return described
-        from netpunch.node.publish import publish
-
-        write = partial(publish, self.end, described)
-        writing = asyncio.ensure_future(in_thread(write, "publish"))
+    async def _publish(self, published: Published) -> None:
+        """Writes the files once the port is free: a program that waits for them binds it. A stop
+        waits, too: files can be withdrawn only once they are written. Without files there is no
+        thread, so a lack of threads loses no link."""
+        if not published.writes_files:
+            return
+        writing = asyncio.ensure_future(in_thread(published.write, "publish"))
         try:
             await outlast(writing)
         except asyncio.CancelledError:
             with contextlib.suppress(NetpunchError):
                 writing.result()
-                self._withdraw(described)
+                self._withdraw(published)
             raise
-        return described
 
     async def _up(self, linked: Linked, published: Published, event: bytes) -> None:
         result = await self._hooks.up(
@@ -293,14 +288,12 @@ class EndTask:
     def _withdraw(self, published: Published | None) -> None:
         if published is None:
             return
-        from netpunch.node.publish import withdraw
-
         try:
-            withdraw(published)
+            published.withdraw()
         except NetpunchError as error:
             self._console.error(str(error))
 
-    # Staying (keep).
+    # Once linked (keep).
 
     async def _stay(self, attempt: Punch, published: Published) -> Loss:
         if self.end.holds:
@@ -313,15 +306,15 @@ class EndTask:
             return Loss(Reason.RESOURCES, str(error), quick=True)
 
     async def _until_lost_or_wanted(self, working: Coroutine[Any, Any, Loss]) -> Loss:
-        """While another program owns the port."""
+        """While another program uses the port."""
         watched = [working]
         if self.end.standby and self.end.protocol == "v2":
             watched.append(self._stand_by())
         return await first(watched)
 
     async def _stand_by(self) -> Loss:
-        """Until the partner wants to punch anew. At most once in `retry_after`, or a partner that
-        never gets through would stop it all the time."""
+        """Until the partner wants to punch anew; at most once in `retry_after`, or a partner that
+        never gets through would interrupt this end again and again."""
         from netpunch.net.standby import StandbyWatch
 
         watch = StandbyWatch(
@@ -384,7 +377,7 @@ class EndTask:
             await asyncio.sleep(self.end.check_every)
             try:
                 failed = 0 if await self._hooks.is_alive() else failed + 1
-            except ResourcesError as error:  # which says nothing about the link
+            except ResourcesError as error:  # it says nothing about the link
                 if not lacking:
                     self._console.warn(str(error))
                 lacking = True

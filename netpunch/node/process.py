@@ -28,13 +28,13 @@ OnOutput = Callable[[Stream, str], None]
 """Called with each line, without its newline."""
 
 MAX_LINE_BYTES = 1000
-"""What is longer is cut, so that an event stays one short line."""
+"""Longer lines are cut, so that an event stays one short line."""
 
 MAX_OUTPUT_BYTES = 64 * 1024
 """Of both streams together, per period."""
 
 LINE_OVERHEAD = 64
-"""Counted for each line, for empty ones fill a log as well: at most 1,024 lines a period."""
+"""Counted for each line, as empty ones fill a log, too: at most 1,024 lines a period."""
 
 TRUNCATED = "[output truncated]"
 
@@ -47,11 +47,11 @@ KILL_WAIT = 2.0
 """Seconds to wait for the kernel to end a killed child (it may hang in a dead file system)."""
 
 DRAIN_TIMEOUT = 0.5
-"""Seconds to read on once the child has ended: what it left in the background may hold the
-pipes open for ever."""
+"""Seconds to read on once the child has ended: a process that it left in the background may hold
+the pipes open for ever."""
 
 GROUP_POLL = 0.05
-"""Seconds between looks whether a group is empty: nothing tells when it becomes so."""
+"""Seconds between checks whether a group is empty: the kernel does not notify of it."""
 
 READ_BYTES = 64 * 1024
 """A pipe's buffer."""
@@ -94,10 +94,10 @@ def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
 def find_program(name: str, directory: Path) -> str:
     """The path of a program: relative to `directory` if the name has a slash, else from PATH.
 
-    Raises HookError if it is missing or not executable; good for a check ahead, too."""
+    Raises HookError if it is missing or not executable."""
     if "/" not in name:
         with lacks_told(name):
-            import shutil  # with its compression libraries, for those who run programs
+            import shutil  # only now: it loads compression libraries
 
         found = shutil.which(name)
         if found is None:
@@ -113,7 +113,7 @@ def find_program(name: str, directory: Path) -> str:
     except ValueError as error:
         raise HookError(f"{str(path)!r}: a path cannot hold a NUL character") from error
     if not stat.S_ISREG(found_mode):
-        raise HookError(f"{path}: no program")
+        raise HookError(f"{path}: not a program")
     if not os.access(path, os.X_OK):
         raise HookError(f"{path}: not executable; `chmod +x` it")
     return str(path)
@@ -139,7 +139,7 @@ class OutputLines:
         self._left = MAX_OUTPUT_BYTES
 
     def feed(self, stream: Stream, data: bytes) -> None:
-        """Take bytes in whatever pieces they come."""
+        """Takes bytes, split at any place."""
         if self._exhausted():
             self.dropped += len(self._partial[stream]) + len(data)
             self._partial[stream] = b""
@@ -152,7 +152,7 @@ class OutputLines:
         self.dropped += len(rest) - len(self._partial[stream])
 
     def finish(self) -> None:
-        """The streams have ended: what came without a newline is a line, too."""
+        """The streams have ended: a rest without a newline is a line, too."""
         for stream, partial in self._partial.items():
             if partial:
                 self._pass_on(stream, partial)
@@ -183,7 +183,7 @@ class OutputLines:
 class ProcessGroup:
     """Starts a program at once (in a running loop) and watches it.
 
-    Whoever makes one must await `exits_within` or `terminate`, and `close` it in the end."""
+    The caller must await `exits_within` or `terminate`, and finally `close` it."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class ProcessGroup:
         standard_input: bytes | None = None,
     ) -> None:
         """`standard_input`: at most 4096 bytes; None is /dev/null. Raises HookError when the
-        program cannot be started, ResourcesError for lack of what the system may have later."""
+        program cannot be started, ResourcesError for lack of resources."""
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
@@ -223,14 +223,14 @@ class ProcessGroup:
         return (self._ended_at or time.monotonic()) - self._started_at
 
     async def exits_within(self, seconds: float | None) -> bool:
-        """Wait for the child's end (None: as long as it takes)."""
+        """Whether the child ends in time (None: waits as long as it takes)."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._exited.wait()
         return self._exited.is_set()
 
     async def terminate(self, grace: float = TERM_GRACE) -> None:
-        """SIGTERM to the whole group, SIGKILL to what is left of it after `grace` seconds.
+        """Sends SIGTERM to the whole group, SIGKILL after `grace` seconds to what is left of it.
 
         Cancelled, it kills at once."""
         try:
@@ -241,14 +241,14 @@ class ProcessGroup:
         await self.exits_within(KILL_WAIT)
 
     async def drain(self) -> None:
-        """Read what the ended child has printed, and pass it on as lines."""
+        """Reads what the ended child has printed, and passes it on as lines."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 await self._ended_streams.wait()
         self._output.finish()
 
     def close(self) -> None:
-        """Stop reading the output."""
+        """Stops reading the output."""
         for stream in list(self._streams):
             self._unwatch(stream)
 
@@ -265,25 +265,24 @@ class ProcessGroup:
     def _wait(self) -> None:
         self._process.wait()
         self._ended_at = time.monotonic()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._exited.set)
 
     async def _group_empties_within(self, seconds: float) -> None:
         deadline = self._loop.time() + seconds
         await self.exits_within(seconds)
-        # The kernel tells nobody when a group becomes empty.
         while self._group_lives() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(GROUP_POLL)
 
     def _group_lives(self) -> bool:
         if not self._signal_group(0):
             return False
-        # The dead hold no pipes; so mostly that tells enough, and /proc need not be read.
+        # Zombies hold no pipes, so /proc need be read only once all pipes are closed.
         return not (self._ended_streams.is_set() and _has_only_zombies(self.pid))
 
     def _signal_group(self, number: int) -> bool:
-        """Whether anybody was there. An empty group is never signalled again: its number may
-        belong to somebody else by then."""
+        """Whether the group has a process. An empty group is never signalled again: its number may
+        belong to another one by then."""
         if self._group_is_empty:
             return False
         try:
@@ -319,9 +318,10 @@ class ProcessGroup:
 
 
 class Command:
-    """Starts `argv` at once, in a running loop, with a hook's environment.
+    """The program that uses the port after a link (`command:`), in the foreground. Starts `argv` at
+    once, in a running loop, with a hook's environment.
 
-    Whoever makes one must await `stop`, or `wait` to its end: that leaves no process behind."""
+    The caller must await `stop`, or `wait` to its end: then no process is left behind."""
 
     def __init__(
         self,
@@ -330,8 +330,8 @@ class Command:
         variables: Mapping[str, str],
         on_output: OnOutput,
     ) -> None:
-        """Raises HookError when the program cannot be started, ResourcesError when it may be
-        later."""
+        """Raises HookError when the program cannot be started, ResourcesError for lack of
+        resources."""
         output = OutputLines(on_output, period=OUTPUT_PERIOD)
         self._process = ProcessGroup(argv, directory, variables, output)
         self._ending = asyncio.Lock()
@@ -347,15 +347,15 @@ class Command:
         return self._process.duration
 
     async def wait(self) -> Exit | None:
-        """Wait for its end, also by `stop`. What it left in its group is ended as well, for it
-        may hold the port. Cancelling this leaves the command running, and `stop` due."""
+        """Waits for its end, also by `stop`, and ends what it left in its group, which may hold the
+        port. Cancelling this leaves the command running, and `stop` due."""
         await self._process.exits_within(None)
         return await self.stop()
 
     async def stop(self, grace: float = TERM_GRACE) -> Exit | None:
-        """SIGTERM to its group, SIGKILL after `grace` seconds; fine when it has ended already.
+        """Sends SIGTERM to its group, SIGKILL after `grace` seconds; may be repeated.
 
-        Cancelled, it kills at once. None: the kernel could not end it even so."""
+        Cancelled, it kills at once. None: the kernel could not end it."""
         async with self._ending:
             if not self._ended:
                 await self._end(grace)
@@ -401,8 +401,8 @@ def _spawn(
 
 
 def _has_only_zombies(group: int) -> bool:
-    """Whether everybody in a process group is dead, though not reaped yet: in many containers
-    process 1 is slow at that or never does it. False where there is no /proc."""
+    """Whether all processes of a group are dead, but not reaped: in many containers process 1 reaps
+    them late or never. False where there is no /proc."""
     states = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # gone meanwhile
@@ -414,8 +414,8 @@ def _has_only_zombies(group: int) -> bool:
 
 
 def _filled_pipe(data: bytes) -> int:
-    """The reading end of a pipe that holds `data` and then ends, so that a child which does not
-    read costs nothing. Any pipe takes 4096 bytes (PIPE_BUF) without waiting."""
+    """The reading end of a pipe that holds `data` and is closed behind it, so a child that does not
+    read it blocks nothing. Any pipe takes 4096 bytes (PIPE_BUF) without waiting."""
     reading, writing = os.pipe()
     try:
         os.write(writing, data)

@@ -1,4 +1,4 @@
-"""What a link leaves behind: its env file, its rendered files, its line of text."""
+"""The files of a link (env file, rendered templates), and its line of text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from netpunch.core.events import Linked
 from netpunch.errors import NetpunchError
 from netpunch.output.atomic import remove_file, replace_file
 from netpunch.output.envfile import (
+    NEW_LINK,
     compare_env_file,
     is_env_file,
+    link_values,
     link_variables,
     write_env_file,
 )
@@ -24,8 +26,8 @@ DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"
 
 
 class Published(NamedTuple):
-    """A link as hooks, files and templates see it. `changed` compares with the env file that was
-    there at the link; without one it is true."""
+    """A link as hooks, files and templates get it. `changed` compares with the earlier env file;
+    without one it is true."""
 
     variables: dict[str, str]
     values: dict[str, str | int]
@@ -33,10 +35,34 @@ class Published(NamedTuple):
     changed: bool
     previous_remote: Address | None
     env_file: Path | None
+    files: tuple[tuple[Path, str, int], ...]
+    """Rendered files: path, content and mode."""
+
+    @property
+    def writes_files(self) -> bool:
+        return self.env_file is not None or bool(self.files)
+
+    def write(self) -> None:
+        """Writes the env file and the rendered files.
+
+        Raises OutputError or ResourcesError; then there is no env file."""
+        if self.env_file is not None:
+            write_env_file(self.env_file, self.variables)
+        try:
+            for path, text, mode in self.files:
+                replace_file(path, text.encode(), mode)
+        except NetpunchError:
+            self.withdraw()
+            raise
+
+    def withdraw(self) -> None:
+        """Removes the env file, as the link is not used. Raises OutputError or ResourcesError."""
+        if self.env_file is not None:
+            remove_file(self.env_file)
 
 
 def env_file_of(end: EndConfig) -> Path | None:
-    """Where the env file of an end is, whatever its link."""
+    """Path of an end's env file, the same for all its links."""
     if end.env_file is None:
         return None
     return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
@@ -51,47 +77,20 @@ def remove_stale_env_files(folder: Path, ends: Iterable[EndConfig]) -> None:
 
 
 def describe(end: EndConfig, linked: Linked, at: float) -> Published:
-    """A link that was just made; `at` is seconds since the epoch. Writes nothing."""
-    variables = link_variables(end.pair, end.end, linked.local, linked.remote, rfc3339(at))
-    values = template_values(end, linked)
-    text = render(end.template or DEFAULT_TEMPLATE, values)
+    """A new link; `at` is seconds since the epoch. Writes nothing."""
+    link = (end.pair, end.end, linked.local, linked.remote)
+    values, variables = link_values(*link), link_variables(*link, rfc3339(at))
     env_file = env_file_of(end)
-    if env_file is None:
-        return Published(variables, values, text, True, None, None)
-    change = compare_env_file(env_file, variables)
-    return Published(variables, values, text, change.changed, change.previous_remote, env_file)
-
-
-def publish(end: EndConfig, published: Published) -> None:
-    """Writes the env file and the rendered files.
-
-    Raises OutputError or ResourcesError; then there is no env file."""
-    if published.env_file is not None:
-        write_env_file(published.env_file, published.variables)
-    try:
-        for file in end.files:
-            path = end.directory / render(file.to, published.values)
-            replace_file(path, render(file.text, published.values).encode(), file.mode)
-    except NetpunchError:
-        withdraw(published)
-        raise
-
-
-def withdraw(published: Published) -> None:
-    """Removes the env file: nobody uses this link. Raises OutputError or ResourcesError."""
-    if published.env_file is not None:
-        remove_file(published.env_file)
-
-
-def template_values(end: EndConfig, linked: Linked) -> dict[str, str | int]:
-    """The values of all placeholders."""
-    return {
-        "pair": end.pair,
-        "end": end.end,
-        "laddr": str(linked.local),
-        "lhost": linked.local.host,
-        "lport": linked.local.port,
-        "raddr": str(linked.remote),
-        "rhost": linked.remote.host,
-        "rport": linked.remote.port,
-    }
+    change = NEW_LINK if env_file is None else compare_env_file(env_file, variables)
+    return Published(
+        variables,
+        values,
+        render(end.template or DEFAULT_TEMPLATE, values),
+        change.changed,
+        change.previous_remote,
+        env_file,
+        tuple(
+            (end.directory / render(file.to, values), render(file.text, values), file.mode)
+            for file in end.files
+        ),
+    )

@@ -32,7 +32,7 @@ from netpunch.output.status_model import StatusModel
 from netpunch.output.systemd import Notifier
 
 STARTED_AFTER = 1.0
-"""Seconds after which garbage is collected: until then that would delay the first links."""
+"""Seconds after which garbage is collected; before, that would delay the first links."""
 
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
@@ -69,8 +69,8 @@ def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
 
 
 def both_reach_the_journal(environ: Mapping[str, str], descriptors: Sequence[int] = (1, 2)) -> bool:
-    """Whether systemd has connected standard output and standard error to its journal: in
-    JOURNAL_STREAM (systemd.exec(5)) it names that file, as another may have taken its place."""
+    """Whether systemd has connected standard output and standard error to its journal:
+    JOURNAL_STREAM (systemd.exec(5)) names that file, as another may have replaced it since."""
     stream = environ.get("JOURNAL_STREAM")
     if not stream:
         return False
@@ -102,7 +102,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     async def make_plan() -> Plan:
         if already_read:
-            site, plan = read_and_plan()  # there is nothing yet that it could hold up
+            site, plan = read_and_plan()  # nothing runs yet that it could block
         else:
             site, plan = await in_thread(read_and_plan, "reload")
         for warning in (*site.warnings, *plan.warnings):
@@ -113,7 +113,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
     _remove_stale_env_files(site, services.console)
-    gc.freeze()  # what was made until here stays: it is never looked through
+    gc.freeze()  # all objects so far stay: the collector need not visit them
     asyncio.get_running_loop().call_later(STARTED_AFTER, gc.enable)
     try:
         async with monitoring:
@@ -124,8 +124,8 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
 
 def _remove_stale_env_files(site: Site, console: Console) -> None:
-    """Of pairs that were removed while the unit was stopped: its folder outlives it. Elsewhere
-    nobody knows whose files they are."""
+    """Of pairs that were removed while the unit was stopped, as its folder may outlive it. In other
+    folders, files may belong to others."""
     if (folder := runtime_directory(os.environ)) is None:
         return
     from netpunch.node.publish import remove_stale_env_files
@@ -142,8 +142,8 @@ def _own_socket(file: Path) -> Path | None:
 
 
 def _catch_bugs(services: Services, options: RunOptions) -> list[str]:
-    """Callbacks that raise are bugs: one line, with --debug a traceback, exit code 70. But for
-    lack of resources: that is told, and whoever needs them tries again."""
+    """Callbacks that raise are bugs: one line, with --debug a traceback, exit code 70. A lack of
+    resources is not: it is reported, and the part that needs them tries again."""
     bugs: list[str] = []
 
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _install_signals(supervisor: Supervisor) -> None:
 
 
 def _ignore_signals() -> None:
-    """All is done but Python's own end: whoever stops us now is to see how it went."""
+    """All is done except Python's own exit: a signal now must not change the exit code."""
     if sys.platform == "win32":
         return
     loop = asyncio.get_running_loop()

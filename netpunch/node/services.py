@@ -6,8 +6,8 @@ from netpunch.net.driver import Datagram
 from netpunch.net.turn_queue import TurnQueue
 from netpunch.node.hooks import HookPool
 from netpunch.node.reminders import Reminders
+from netpunch.output import events
 from netpunch.output.console import Console
-from netpunch.output.events import TracedDatagram
 from netpunch.output.journal import Journal
 from netpunch.output.status_model import StatusModel
 from netpunch.output.systemd import Notifier
@@ -47,7 +47,7 @@ class Services:
     ) -> None:
         """A datagram that an end or a control has sent or received, as an event."""
         self.journal.emit(
-            TracedDatagram(
+            events.Datagram(
                 pair,
                 end,
                 seen.local,

@@ -1,4 +1,4 @@
-"""Everything one process runs: starts it, reloads it, stops it, and knows the exit code."""
+"""Starts, reloads and stops the ends and controls of one process; gives its exit code."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ BUG_EXIT_CODE = 70
 MakePlan = Callable[[], Awaitable[Plan]]
 
 STOP_PATIENCE = 4.5
-"""Seconds that ends get to stop; then what they still run is cut, but for `fail` hooks, which are
-done 6.5 s after the stop at the latest (STOPPED_TURN, STOPPED_TIMEOUT, STOP_GRACE). With the 3 s
-for readers of our output that stall, a stop ends within 10 s."""
+"""Seconds that ends get to stop; then all hooks that still run are terminated, except `fail`, which
+ends 6.5 s after the stop at the latest (STOPPED_TURN, STOPPED_TIMEOUT, STOP_GRACE). With 3 s for
+stalled readers of standard output and error, a stop takes at most 10 s."""
 
 
 class Supervisor:
@@ -42,7 +42,7 @@ class Supervisor:
         self._ends: dict[tuple[str, str], EndTask] = {}
         self._tasks: dict[asyncio.Task[None], EndTask] = {}
         self._leaving: Collection[EndTask] = ()
-        """Ends that a reload waits for."""
+        """Ends that a reload is stopping."""
         self._endless = False
         self._failures: list[Failure] = []
         self._wake = asyncio.Event()
@@ -50,7 +50,7 @@ class Supervisor:
         self._stop_reason: str | None = None
         self._reload_wanted = False
 
-    # What signals call.
+    # Called by signal handlers.
 
     def stop(self, reason: str) -> None:
         """Ends everything cleanly."""
@@ -59,18 +59,16 @@ class Supervisor:
         self._wake.set()
 
     def reload(self) -> None:
-        """Reads the site again and runs the difference."""
+        """Reads the site file again and applies what has changed."""
         self._reload_wanted = True
         self._wake.set()
-
-    # The run.
 
     async def run(self, make_plan: MakePlan) -> int:
         """Runs until all is done or `stop` is called; returns the exit code.
 
-        `make_plan` reads the site, anew for each reload, without holding up the loop then: links
-        are held and datagrams answered meanwhile. A stop does not wait for it. Raises what it
-        raises at first, and ResourcesError when a control can't be started for lack of them."""
+        `make_plan` reads the site file, again for each reload, and must not block the loop then:
+        links are held and datagrams answered meanwhile. A stop does not wait for it. Raises what
+        its first call raises, and ResourcesError when a control lacks resources to start."""
         try:
             await self._apply(await make_plan())
             await asyncio.sleep(0)  # ends that have neither a check nor `before` bind now
@@ -100,8 +98,8 @@ class Supervisor:
         return not (self._endless and self._controls)
 
     async def _apply(self, plan: Plan) -> None:
-        """Stops what is gone or changed, then starts what is new or changed; unchanged ends and
-        controls see nothing."""
+        """Stops what is gone or changed, then starts what is new or changed. Unchanged ends and
+        controls are not touched."""
         self._endless = plan.endless
         self._services.probing.allow(plan.probe_rate)
         gone = [key for key, end in self._ends.items() if plan.ends.get(key) != end.end]
@@ -119,8 +117,8 @@ class Supervisor:
                 self._start(key, planned)
 
     def _remove_env_files(self, left: Collection[EndConfig], kept: Collection[EndConfig]) -> None:
-        """Of ends that a reload has removed, or given another one: nobody looks after the links
-        that they tell of."""
+        """Of ends that a reload has removed, or given another one: their links are not watched any
+        more."""
         if not any(end.env_file for end in left):
             return
         from netpunch.node.publish import env_file_of  # with what writes files
@@ -134,7 +132,7 @@ class Supervisor:
                 self._services.console.error(str(error))
 
     async def _stop_gently(self, ends: Collection[EndTask]) -> None:
-        """Their hooks finish first, unless the process is to stop meanwhile."""
+        """Lets their hooks finish first, unless the process is stopped meanwhile."""
         if not ends:
             return
         self._leaving = ends
@@ -143,7 +141,7 @@ class Supervisor:
             self._leaving = ()
 
     async def _is_done_before_stop(self, work: asyncio.Future[Any]) -> bool:
-        """Waits for it, but no longer than until the process is to stop."""
+        """Waits for `work`, or until the process is stopped."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +150,7 @@ class Supervisor:
         return work.done()
 
     def _report(self, failures: Iterable[Failure]) -> None:
-        """Tells of what cannot run. The same error in several places is shown once."""
+        """Reports what cannot run. People see the same error of several parts once."""
         whose: dict[str, list[str]] = {}
         for failure in failures:
             self._failures.append(failure)
@@ -176,13 +174,13 @@ class Supervisor:
                 try:
                     planned.refuse_if_keyless()
                     with lacks_told():
-                        from netpunch.node.control_task import ControlTask  # for ends alone: not
+                        from netpunch.node.control_task import ControlTask  # ends alone do without
 
                         control = ControlTask(planned, self._services)
                         await control.start()
                 except NetpunchError as error:
                     if isinstance(error, ResourcesError) and not self._ends:
-                        raise  # whoever started this process starts it again
+                        raise  # the service manager starts the process again
                     self._report([Failure(error, control=name)])
                 else:
                     self._controls[name] = control
@@ -232,16 +230,15 @@ class Supervisor:
         if self._stop_reason is None:
             event = changes(before, self._running())
             self._services.journal.emit(event)
-            changed = {
-                "started": event.started,
-                "changed": event.changed,
-                "stopped": event.stopped,
-            }
-            listed = (f"{what} {', '.join(names)}" for what, names in changed.items() if names)
-            self._services.console.say(f"reloaded: {'; '.join(listed) or 'nothing has changed'}")
+            lists = [
+                f"{what} {', '.join(names)}"
+                for what in ("started", "changed", "stopped")
+                if (names := getattr(event, what))
+            ]
+            self._services.console.say(f"reloaded: {'; '.join(lists) or 'nothing has changed'}")
 
     def _running(self) -> dict[str, object]:
-        """What runs, by its name for people: equal while it goes on as it was."""
+        """What runs, by its name for people. Values are equal while a part is unchanged."""
         ends = {f"{pair} {end}": task for (pair, end), task in self._ends.items()}
         return ends | {f"control {name}": task.plan for name, task in self._controls.items()}
 

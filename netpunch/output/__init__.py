@@ -1,1 +1,1 @@
-"""JSON lines, templates, env files: what a run tells the world."""
+"""All output of a run: JSON lines, lines for people, env files, status, metrics, systemd."""

@@ -12,6 +12,9 @@ from pathlib import Path
 from netpunch.errors import OutputError, lack_behind
 
 _ADVICE = {
+    None: "choose a shorter one",  # Python's own error: a socket's path has at most 107 bytes
+    errno.ENOENT: "create its folder (`mkdir`, or RuntimeDirectory= in a systemd unit)",
+    errno.ENOTDIR: "create its folder (`mkdir`, or RuntimeDirectory= in a systemd unit)",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or raise the quota",
     errno.EACCES: "give this user write permission on its folder",
@@ -27,7 +30,7 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     Raises OutputError or ResourcesError; then the earlier file, if any, is untouched and no
     temporary one is left.
     Only a regular file is ever replaced, never a device, a folder or a symbolic link."""
-    with _os_errors(path), _open_folder(path) as folder:
+    with os_errors(path), _open_folder(path) as folder:
         _refuse_other_than_regular(path, folder)
         # One fixed name: a crash leaves at most one file behind, and the next write removes it.
         temporary = f".{path.name}.tmp"
@@ -51,31 +54,27 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file; fine when there is none. Raises OutputError or ResourcesError."""
-    with _os_errors(path), contextlib.suppress(FileNotFoundError):
+    with os_errors(path), contextlib.suppress(FileNotFoundError):
         path.unlink()
 
 
 @contextlib.contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
+def os_errors(path: Path) -> Iterator[None]:
+    """Raises OutputError, with advice, or ResourcesError for an OSError within that concerns
+    `path`."""
     try:
         yield
     except OSError as error:
         if lack := lack_behind(error, str(path)):
             raise lack from error
-        advice = _ADVICE.get(error.errno or 0)
+        advice = _ADVICE.get(error.errno)
         hint = f"; {advice}" if advice else ""
         raise OutputError(f"{path}: {error.strerror or error}{hint}") from error
 
 
 @contextlib.contextmanager
 def _open_folder(path: Path) -> Iterator[int]:
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{path}: its folder {path.parent} does not exist; create it"
-            " (`mkdir`, or RuntimeDirectory= in a systemd unit)"
-        ) from error
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield folder
     finally:
@@ -83,19 +82,17 @@ def _open_folder(path: Path) -> Iterator[int]:
 
 
 def _refuse_other_than_regular(path: Path, folder: int) -> None:
-    """Renaming onto /dev/null or a well-known link, as root, would do harm beyond netpunch."""
+    """As root, renaming onto /dev/null or a well-known link would do harm beyond netpunch."""
     try:
         found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
     if not stat.S_ISREG(found.st_mode):
-        raise OutputError(
-            f"{path}: exists and is no regular file; remove it or choose another path"
-        )
+        raise OutputError(f"{path}: not a regular file; remove it or choose another path")
 
 
 def _create(name: str, folder: int) -> int:
-    """A new file, never one that somebody prepared, and private until its mode is set."""
+    """A new file, never one that somebody has prepared, and private until its mode is set."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     return os.open(name, flags, 0o600, dir_fd=folder)
 
@@ -109,8 +106,8 @@ def _fill(descriptor: int, content: bytes, mode: int) -> None:
 
 
 def _is_ours(temporary: str, descriptor: int, folder: int) -> bool:
-    """Whether the temporary name still is our file: a second process that writes the same path
-    takes ours for a stale one, and we must not publish its half-written one."""
+    """Whether the temporary name is still our file: a second process that writes the same path
+    removes ours as a stale one, and we must not publish its half-written one."""
     try:
         found = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -119,6 +116,6 @@ def _is_ours(temporary: str, descriptor: int, folder: int) -> bool:
 
 
 def _sync_folder(folder: int) -> None:
-    """Make the rename last. Some file systems cannot; the file itself is whole all the same."""
+    """Makes the rename durable. Some file systems cannot; the file is whole nevertheless."""
     with contextlib.suppress(OSError):
         os.fsync(folder)

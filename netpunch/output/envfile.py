@@ -12,6 +12,7 @@ from typing import NamedTuple
 from netpunch.address import Address, parse_address
 from netpunch.errors import OutputError
 from netpunch.output.atomic import replace_file
+from netpunch.output.journal import address_fields
 
 MODE = 0o640
 
@@ -27,28 +28,28 @@ _FAMILY = {4: "inet", 6: "inet6"}
 
 
 class EnvFileChange(NamedTuple):
-    """What a link's variables say that the env file does not."""
+    """How a link differs from the one in its env file."""
 
     changed: bool
-    """Whether anything but the time differs; true where there was no earlier file."""
+    """Whether anything except the time differs; true without an earlier file."""
     previous_remote: Address | None
     """The earlier file's NETPUNCH_RADDR."""
 
 
+NEW_LINK = EnvFileChange(changed=True, previous_remote=None)
+
+
+def link_values(pair: str, end: str, local: Address, remote: Address) -> dict[str, str | int]:
+    """The values of a link by their names: those of the placeholders in templates."""
+    own, other = address_fields("l", local), address_fields("r", remote)
+    return {"pair": pair, "end": end, **own, **other}
+
+
 def link_variables(pair: str, end: str, local: Address, remote: Address, at: str) -> dict[str, str]:
     """The variables of a link, for its env file and its hooks; `at` is RFC 3339."""
-    return {
-        "NETPUNCH_PAIR": pair,
-        "NETPUNCH_END": end,
-        "NETPUNCH_LADDR": str(local),
-        "NETPUNCH_LHOST": local.host,
-        "NETPUNCH_LPORT": str(local.port),
-        "NETPUNCH_RADDR": str(remote),
-        "NETPUNCH_RHOST": remote.host,
-        "NETPUNCH_RPORT": str(remote.port),
-        "NETPUNCH_RFAMILY": _FAMILY[remote.family],
-        _TIME: at,
-    }
+    values = link_values(pair, end, local, remote)
+    variables = {f"NETPUNCH_{name.upper()}": str(value) for name, value in values.items()}
+    return variables | {"NETPUNCH_RFAMILY": _FAMILY[remote.family], _TIME: at}
 
 
 def write_env_file(path: Path, variables: Mapping[str, str]) -> None:
@@ -59,7 +60,7 @@ def write_env_file(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def compare_env_file(path: Path, variables: Mapping[str, str]) -> EnvFileChange:
-    """What would change if these variables were written. It is one small read."""
+    """What writing these variables would change."""
     earlier = _read_earlier(path)
     return EnvFileChange(
         changed=_timeless(earlier) != _timeless(variables),
@@ -84,9 +85,9 @@ def _content(path: Path, variables: Mapping[str, str]) -> bytes:
 
 
 def _read_earlier(path: Path) -> dict[str, str]:
-    """The variables of the file that is there; none if it is missing, unreadable or not ours."""
+    """The variables of the existing file; none if it is missing, unreadable or not ours."""
     try:
-        # Neither through a link nor waiting for the writer of a FIFO.
+        # Follows no link, and does not wait for the writer of a FIFO.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return {}

@@ -1,14 +1,15 @@
 """Every event that a run reports, as a value: JSON lines, hooks and the status read its fields.
 
-A field's place here is its place in the JSON line; there `local` and `remote` become three fields
-each (`laddr`, `lhost`, `lport`), and None is left out. docs/events.md is generated from this file
-(`python -m tests.docs`).
+An event is called after its class: RunStart is `run.start`. The JSON line has the fields in the
+order given here; there `local` and `remote` become three each (`laddr`, `lhost`, `lport`), and None
+is left out. docs/events.md is generated from this file (`python -m tests.docs`).
 """
 
 # No `from __future__ import annotations`: see core/events.py.
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 from netpunch.address import Address
 
@@ -23,26 +24,9 @@ Sentence = str
 ReasonName = str
 """A [reason](#reasons)."""
 
-NAMES: dict[type, str] = {}
-"""What each type is called in JSON."""
-
-T = TypeVar("T")
-
-
-def event(name: str) -> Callable[[type[T]], type[T]]:
-    """Gives a type of event its name in JSON."""
-
-    def register(kind: type[T]) -> type[T]:
-        NAMES[kind] = name
-        return kind
-
-    return register
-
-
 # A process.
 
 
-@event("run.start")
 class RunStart(NamedTuple):
     """The process begins."""
 
@@ -52,13 +36,11 @@ class RunStart(NamedTuple):
     """Process ID."""
 
 
-@event("run.ready")
 class RunReady(NamedTuple):
     """Controls listen, and ends have bound their ports, unless their check or `before` still
     runs."""
 
 
-@event("run.reload")
 class RunReload(NamedTuple):
     """The site file was read again (SIGHUP)."""
 
@@ -74,7 +56,6 @@ class RunReload(NamedTuple):
     """Ends and controls that are gone. Absent if there are none."""
 
 
-@event("run.stop")
 class RunStop(NamedTuple):
     """The process ends."""
 
@@ -87,7 +68,6 @@ class RunStop(NamedTuple):
 # An end.
 
 
-@event("pair.waiting")
 class PairWaiting(NamedTuple):
     """The end waits for control or for its partner. Repeated after 15 s, 60 s and then every
     5 minutes."""
@@ -103,7 +83,6 @@ class PairWaiting(NamedTuple):
     """Seconds that it has waited. Absent the first time."""
 
 
-@event("pair.seen_inside")
 class PairSeenInside(NamedTuple):
     """A control with a public address sees this end at a private one."""
 
@@ -115,7 +94,6 @@ class PairSeenInside(NamedTuple):
     """Address of the control."""
 
 
-@event("pair.mapped")
 class PairMapped(NamedTuple):
     """A gateway was asked for a port mapping (`candidates: [mapped, ...]`)."""
 
@@ -127,7 +105,6 @@ class PairMapped(NamedTuple):
     """The address that the gateway forwards to this end. Absent if it grants none."""
 
 
-@event("pair.introduced")
 class PairIntroduced(NamedTuple):
     """Control has introduced the partner: punching begins."""
 
@@ -137,7 +114,6 @@ class PairIntroduced(NamedTuple):
     """The partner's address as control sees it."""
 
 
-@event("pair.up")
 class PairUp(NamedTuple):
     """The path is agreed. The port is freed some 40 ms later (classic: 1.2 s); then files are
     written and `up` runs."""
@@ -160,7 +136,6 @@ class PairUp(NamedTuple):
     """How many were sent to the partner."""
 
 
-@event("pair.alive")
 class PairAlive(NamedTuple):
     """The check passes: an earlier link still works, nothing is done."""
 
@@ -168,7 +143,6 @@ class PairAlive(NamedTuple):
     end: End
 
 
-@event("pair.down")
 class PairDown(NamedTuple):
     """A link in `mode: keep` is lost; the end tries again."""
 
@@ -179,7 +153,6 @@ class PairDown(NamedTuple):
     """How it was lost."""
 
 
-@event("pair.failed")
 class PairFailed(NamedTuple):
     """There is no link: an attempt failed, or the end cannot run or was stopped. Once more for the
     same reason, the event has no details."""
@@ -206,7 +179,6 @@ class PairFailed(NamedTuple):
 # Hooks and files of an end.
 
 
-@event("hook.start")
 class HookStart(NamedTuple):
     """A hook is started. Of a check only failures are reported, and that it passes again."""
 
@@ -218,7 +190,6 @@ class HookStart(NamedTuple):
     """The program and its arguments."""
 
 
-@event("hook.output")
 class HookOutput(NamedTuple):
     """A hook, check or command has printed a line."""
 
@@ -232,7 +203,6 @@ class HookOutput(NamedTuple):
     """The line, with control characters escaped; longer ones are cut."""
 
 
-@event("hook.end")
 class HookEnd(NamedTuple):
     """A hook or check has ended."""
 
@@ -253,7 +223,6 @@ class HookEnd(NamedTuple):
     """Name of the signal that ended it. Absent if none did."""
 
 
-@event("env.written")
 class EnvWritten(NamedTuple):
     """The env file and the rendered files of a link are written."""
 
@@ -266,7 +235,6 @@ class EnvWritten(NamedTuple):
 # A control.
 
 
-@event("control.ready")
 class ControlReady(NamedTuple):
     """A control listens."""
 
@@ -275,7 +243,6 @@ class ControlReady(NamedTuple):
     """What it listens on."""
 
 
-@event("control.registered")
 class ControlRegistered(NamedTuple):
     """An end is registered: newly, again, or from another host."""
 
@@ -286,7 +253,6 @@ class ControlRegistered(NamedTuple):
     control: ControlName
 
 
-@event("control.expired")
 class ControlExpired(NamedTuple):
     """An end is no longer registered."""
 
@@ -297,7 +263,6 @@ class ControlExpired(NamedTuple):
     control: ControlName
 
 
-@event("control.end_inside")
 class ControlEndInside(NamedTuple):
     """An end comes from this control's own network, or from its gateway."""
 
@@ -312,7 +277,6 @@ class ControlEndInside(NamedTuple):
     control: ControlName
 
 
-@event("control.failed")
 class ControlFailed(NamedTuple):
     """A control cannot serve: not at all, or not one of its pairs."""
 
@@ -323,7 +287,6 @@ class ControlFailed(NamedTuple):
     control: ControlName
 
 
-@event("auth.rejected")
 class AuthRejected(NamedTuple):
     """Datagrams that do not authenticate: the first at once, then a sum per minute."""
 
@@ -339,7 +302,6 @@ class AuthRejected(NamedTuple):
     """How many."""
 
 
-@event("role.conflict")
 class RoleConflict(NamedTuple):
     """Two machines announce the same end and displace each other."""
 
@@ -350,8 +312,7 @@ class RoleConflict(NamedTuple):
     """Both."""
 
 
-@event("datagram")
-class TracedDatagram(NamedTuple):
+class Datagram(NamedTuple):
     """A datagram, only with `--trace`."""
 
     pair: PairName | None
@@ -396,5 +357,15 @@ Event = (
     | ControlFailed
     | AuthRejected
     | RoleConflict
-    | TracedDatagram
+    | Datagram
 )
+
+
+def _name(kind: type) -> str:
+    """`control.end_inside` for ControlEndInside."""
+    subject, *rest = re.findall("[A-Z][a-z]+", kind.__name__)
+    return ".".join(filter(None, (subject, "_".join(rest)))).lower()
+
+
+NAMES = {kind: _name(kind) for kind in get_args(Event)}
+"""What each type of event is called in JSON."""

@@ -20,14 +20,14 @@ from netpunch.output.events import NAMES, Event
 VERSION = 1
 
 MAX_LINE_BYTES = 4096
-"""PIPE_BUF of Linux: the kernel takes a line of this length whole or not at all, so no reader
-ever sees a torn one, however this process ends. It also fits any pipe's buffer."""
+"""PIPE_BUF of Linux: the kernel takes a line of this length whole or not at all, so a reader never
+sees a torn one, however this process ends. It also fits any pipe's buffer."""
 
 TEXT_LIMITS = (1000, 250, 60)
 """Longest text (and list) of a record, in characters; the next one where a line is too long."""
 
 RUN_ID_BYTES = 8
-"""Enough to tell the runs of one site apart; it is no secret."""
+"""Enough to tell the runs of one site apart; not a secret."""
 
 Record = dict[str, object]
 """A JSON object."""
@@ -41,8 +41,8 @@ class Style(StrEnum):
     TEXT = "text"
     """The rendered template of each link, nothing else."""
     NONE = "none"
-    """Nothing: no option, but what a journal gets, which has the lines for people from standard
-    error."""
+    """Nothing. It is no option: systemd's journal gets it, as it has the lines for people from
+    standard error."""
 
 
 _STAMP = ("v", "ts", "seq", "run", "event")
@@ -58,7 +58,7 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def address_fields(prefix: str, address: Address) -> Record:
+def address_fields(prefix: str, address: Address) -> dict[str, str | int]:
     """`laddr`, `lhost`, `lport` for the prefix `l`."""
     return {
         f"{prefix}addr": str(address),
@@ -82,8 +82,8 @@ def encode(record: Record) -> bytes:
 class Journal:
     """Stamps the events of one run and writes them as JSON lines.
 
-    `write` takes a whole line and says whether it was accepted; it must not block. How many lines
-    it refused is told by the field `dropped` of the next one that it accepts. Not thread-safe."""
+    `write` takes a whole line and says whether it was accepted; it must not block. The next line
+    that it accepts has the number of refused ones in its field `dropped`. Not thread-safe."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Journal:
         self.run = os.urandom(RUN_ID_BYTES).hex()
         self.dropped = 0
         """Lines refused since the start."""
-        self._untold = 0
+        self._unreported = 0
         self._seq = 0
         self._write = write
         self.node = node
@@ -112,7 +112,7 @@ class Journal:
         record = self._record(event, seq=self._seq)
         line = encode(record)
         if self._style is Style.JSON:
-            self._put(encode(record | {"dropped": self._untold}) if self._untold else line)
+            self._put(encode(record | {"dropped": self._unreported}) if self._unreported else line)
         self.note(event)
         return line
 
@@ -121,7 +121,7 @@ class Journal:
         return encode(self._record(event))
 
     def note(self, event: Event) -> None:
-        """An event that repeats what is known: only the observer sees it, nothing is written."""
+        """An event that repeats what is known: only the observer gets it, nothing is written."""
         if self._observer is not None:
             self._observer(event)
 
@@ -146,9 +146,9 @@ class Journal:
 
     def _put(self, line: bytes) -> None:
         if self._write(line):
-            self._untold = 0
+            self._unreported = 0
         else:
-            self._untold += 1
+            self._unreported += 1
             self.dropped += 1
 
 
@@ -157,7 +157,7 @@ def _line(record: Record) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """A value as JSON knows it; None where there is nothing to tell."""
+    """A value as JSON has it; None for a number that is not finite."""
     if isinstance(value, Address):
         return str(value)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A status as text for Prometheus: what node_exporter's textfile collector reads."""
+"""A status as Prometheus text, for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class Metric(NamedTuple):
-    """A metric and where its samples are found. Counters begin at 0 with the process, and with
-    a reload that changes their end or control."""
+    """A metric, and its samples in a status. Counters begin at 0 with the process, and with a
+    reload that changes their end or control."""
 
     name: str
     kind: str
@@ -69,7 +69,7 @@ def _per_reason(counts: Callable[[EndStatus], Mapping[str, int]]) -> Samples:
 def _per_control(value: Callable[[ControlStatus], float]) -> Samples:
     def samples(status: ProcessStatus) -> Iterator[Sample]:
         for control in status.controls:
-            yield {"control": control.name}, value(control)
+            yield {"control": control.control}, value(control)
 
     return samples
 
@@ -78,7 +78,7 @@ def _per_kind(label: str, counts: Callable[[ControlStatus], Mapping[str, int]]) 
     def samples(status: ProcessStatus) -> Iterator[Sample]:
         for control in status.controls:
             for kind, count in counts(control).items():
-                yield {"control": control.name, label: kind}, count
+                yield {"control": control.control, label: kind}, count
 
     return samples
 
@@ -92,7 +92,7 @@ def _info(status: ProcessStatus) -> Iterator[Sample]:
 
 
 METRICS = (
-    Metric("netpunch_info", "gauge", "Always 1; the labels tell.", _info),
+    Metric("netpunch_info", "gauge", "Always 1; the labels carry the version.", _info),
     Metric(
         "netpunch_start_time_seconds",
         "gauge",
@@ -108,7 +108,7 @@ METRICS = (
     Metric(
         "netpunch_config_last_reload_successful",
         "gauge",
-        "Whether the last reload was taken in; 0 until the file is mended and reloaded.",
+        "Whether the last reload succeeded; 0 until the file is corrected and reloaded.",
         lambda status: [({}, int(status.refusal is None))],
     ),
     Metric(
@@ -120,7 +120,7 @@ METRICS = (
     Metric(
         "netpunch_pair_since_timestamp_seconds",
         "gauge",
-        "When this end came into its present state, since the epoch.",
+        "When this end entered its state, since the epoch.",
         _per_end(lambda end: end.since),
     ),
     Metric(
@@ -138,7 +138,7 @@ METRICS = (
     Metric(
         "netpunch_pair_failures_total",
         "counter",
-        "Attempts that came to nothing.",
+        "Attempts that failed.",
         _per_reason(lambda end: end.failures),
     ),
     Metric(
@@ -162,7 +162,7 @@ METRICS = (
     Metric(
         "netpunch_control_drops_total",
         "counter",
-        "Datagrams that were not taken.",
+        "Datagrams that were dropped.",
         _per_kind("reason", lambda control: control.drops),
     ),
     Metric(
@@ -174,7 +174,7 @@ METRICS = (
     Metric(
         "netpunch_control_queue_drops_total",
         "counter",
-        "Datagrams that came faster than they were read.",
+        "Datagrams dropped because they came faster than they were read.",
         _per_control(lambda control: control.queue_drops),
     ),
 )

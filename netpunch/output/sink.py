@@ -1,6 +1,6 @@
-"""Lines to a file descriptor whose reader may stall, vanish or run out of space.
+"""Writes lines to a file descriptor whose reader may stall, vanish or run out of space.
 
-A thread writes, so that nobody waits for it: `put` only fills a bounded queue.
+A thread writes, so nothing else waits for it: `put` only fills a bounded queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from netpunch.errors import OutputError, lack_behind
 
 MAX_QUEUED_LINES = 8192
 MAX_QUEUED_BYTES = 4 * 1024 * 1024
-"""Some ten seconds of a busy --trace; what a stalled reader may cost in memory."""
+"""About ten seconds of a busy --trace: the memory that a stalled reader may cost."""
 
 MAX_WRITE_BYTES = 4096
 """Lines are written together up to PIPE_BUF, which a pipe takes whole or not at all."""
@@ -33,8 +33,8 @@ _PASSING = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOSPC, errno.EDQUO
 class Sink:
     """Writes whole lines, in order, to a copy of `descriptor`; `name` is for error messages.
 
-    A sink never raises once it is made: a reader that is gone must not stop a link. `failure`
-    tells at the end what was wrong, and then the process should end with its exit code."""
+    A sink never raises once it is made: a reader that is gone must not stop a link. `failure` says
+    in the end what was wrong; then the process should end with its exit code."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class Sink:
         max_lines: int = MAX_QUEUED_LINES,
         max_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
-        """Raises OutputError when the descriptor is not open, ResourcesError when there is neither
-        a descriptor nor a thread left for it."""
+        """Raises OutputError when the descriptor is not open, ResourcesError for lack of a
+        descriptor or a thread."""
         self.failure: OutputError | None = None
         self._name = name
         self._max_lines = max_lines
@@ -71,7 +71,7 @@ class Sink:
             raise lack_behind(error, name) or error from error
 
     def put(self, line: bytes) -> bool:
-        """Queue one line (with its newline). False: not accepted, it will never be written."""
+        """Queues one line (with its newline). False: it is dropped."""
         with self._changed:
             full = (
                 len(self._queue) >= self._max_lines
@@ -85,7 +85,7 @@ class Sink:
             return True
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Write what is queued, for at most `timeout` seconds; then look at `failure`.
+        """Writes what is queued, for at most `timeout` seconds; then read `failure`.
 
         The descriptor that the sink was made with stays open."""
         with self._changed:

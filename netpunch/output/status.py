@@ -1,4 +1,4 @@
-"""What a running process says of itself: plain values that never change, without secrets."""
+"""The status of a process: immutable values without secrets, and where its sockets are."""
 
 import hashlib
 import os
@@ -24,6 +24,9 @@ USER_FOLDER = "netpunch"
 DIGEST_BYTES = 8
 """Enough to tell the site files of one host apart."""
 
+TIMES = {"started", "since", "err_at", "reload_err_at"}
+"""Fields that are RFC 3339 in JSON."""
+
 NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
 
 
@@ -31,7 +34,7 @@ class State(StrEnum):
     """Where an end is."""
 
     STARTING = "starting"
-    """Nothing was told yet: its check or its `before` hook runs."""
+    """Its check or its `before` hook runs."""
     WAITING = "waiting"
     """For control, or for the partner: the reason says which."""
     PUNCHING = "punching"
@@ -43,16 +46,15 @@ class State(StrEnum):
     FAILED = "failed"
     """There is no link; in `keep` it is tried again."""
     STOPPED = "stopped"
-    """It was stopped: nobody looks after a link of it."""
+    """It was stopped, and a link of it is not watched any more."""
 
 
 class EndStatus(NamedTuple):
-    """One end of a pair; the names are those of events. `since` and `err_at` are seconds since
-    the epoch, `err` is the last error, which stays when the end is up again."""
+    """One end of a pair; names and order of the fields are those of JSON. Times are in seconds
+    since the epoch."""
 
     pair: str
     end: str
-    since: float
     state: State = State.STARTING
     reason: str | None = None
     laddr: str | None = None
@@ -61,9 +63,13 @@ class EndStatus(NamedTuple):
     """The end's own address as control sees it."""
     path: str | None = None
     rtt_ms: float | None = None
+    since: float = 0.0
+    """When it entered this state."""
     err: str | None = None
+    """The last error, which stays when the end is up again."""
     err_at: float | None = None
     links: int = 0
+    """How often it was linked."""
     failures: Mapping[str, int] = NONE_COUNTED
     """How often it has failed, by reason."""
     losses: Mapping[str, int] = NONE_COUNTED
@@ -73,74 +79,43 @@ class EndStatus(NamedTuple):
     def is_up(self) -> bool:
         return self.state is State.UP
 
-    def as_record(self) -> Record:
-        return {
-            "pair": self.pair,
-            "end": self.end,
-            "state": self.state,
-            **_known(
-                reason=self.reason,
-                laddr=self.laddr,
-                raddr=self.raddr,
-                observed=self.observed,
-                path=self.path,
-                rtt_ms=self.rtt_ms,
-            ),
-            "since": rfc3339(self.since),
-            **_known(err=self.err, err_at=None if self.err_at is None else rfc3339(self.err_at)),
-            "links": self.links,
-            "failures": dict(self.failures),
-            "losses": dict(self.losses),
-        }
-
 
 class ControlStatus(NamedTuple):
-    """A control node. Counts are since its start."""
+    """A control; names and order of the fields are those of JSON. Counts are since its start."""
 
-    name: str
+    control: str
+    """Its name."""
     addresses: tuple[str, ...] = ()
-    """What it listens on; nothing: it could not."""
+    """What it listens on; empty if it cannot."""
     registered: int = 0
-    """Ends that are there now."""
+    """Ends that are registered now."""
     drops: Mapping[str, int] = NONE_COUNTED
-    """Datagrams that it did not take, by reason."""
+    """Datagrams that were dropped, by reason."""
     send_errors: Mapping[str, int] = NONE_COUNTED
     """Datagrams that the system did not send, by the error's name."""
     queue_drops: int = 0
-    """Datagrams that came faster than they were read: the system threw them away."""
+    """Datagrams that the system dropped because they came faster than they were read."""
     awaited: tuple[str, ...] = ()
-    """`home-office b`: ends (v2) that are not there though their partners are."""
+    """`home-office b`: ends (v2) that are missing though their partners are registered."""
     problems: tuple[str, ...] = ()
     """Why it does not listen, or does not serve a pair."""
 
-    def as_record(self) -> Record:
-        return {
-            "control": self.name,
-            "addresses": list(self.addresses),
-            "registered": self.registered,
-            "drops": dict(self.drops),
-            "send_errors": dict(self.send_errors),
-            "queue_drops": self.queue_drops,
-            "awaited": list(self.awaited),
-            "problems": list(self.problems),
-        }
-
 
 class Refusal(NamedTuple):
-    """The last reload was refused: the process runs on with the configuration before it, but could
-    not start again. `at` is seconds since the epoch."""
+    """The last reload failed: the process keeps the earlier configuration, but could not be started
+    again with its file. `at` is seconds since the epoch."""
 
     err: str
     at: float
 
     @property
     def first_line(self) -> str:
-        """Of several problems the first, without the line of the file."""
+        """The first of several problems, without the line of the file."""
         return self.err.partition("\n")[0]
 
 
 class ProcessStatus(NamedTuple):
-    """Everything. `at` and `started` are seconds since the epoch."""
+    """The whole status. `at` and `started` are seconds since the epoch."""
 
     at: float
     started: float
@@ -155,7 +130,7 @@ class ProcessStatus(NamedTuple):
     file: str | None = None
     """The site file, as an absolute path."""
     refusal: Refusal | None = None
-    """Until a reload succeeds."""
+    """The last reload, if it failed."""
 
     @property
     def is_ok(self) -> bool:
@@ -182,27 +157,26 @@ class ProcessStatus(NamedTuple):
         return f"reload refused: {self.refusal.first_line}; {standing}"
 
     def as_record(self) -> Record:
-        """As JSON knows it: what a status socket answers."""
-        return {
-            "v": VERSION,
-            "ts": rfc3339(self.at),
-            "run": self.run,
-            **_known(node=self.node, file=self.file),
-            "version": self.version,
-            "pid": self.pid,
-            "started": rfc3339(self.started),
-            "ok": self.is_ok,
-            "summary": self.summary,
-            "events_dropped": self.events_dropped,
-            **self._refusal(),
-            "pairs": [end.as_record() for end in self.ends],
-            "controls": [control.as_record() for control in self.controls],
-        }
-
-    def _refusal(self) -> Record:
-        if self.refusal is None:
-            return {}
-        return {"reload_err": self.refusal.err, "reload_err_at": rfc3339(self.refusal.at)}
+        """The JSON object that a status socket sends."""
+        return _record(
+            {
+                "v": VERSION,
+                "ts": rfc3339(self.at),
+                "run": self.run,
+                "node": self.node,
+                "file": self.file,
+                "version": self.version,
+                "pid": self.pid,
+                "started": self.started,
+                "ok": self.is_ok,
+                "summary": self.summary,
+                "events_dropped": self.events_dropped,
+                "reload_err": self.refusal and self.refusal.err,
+                "reload_err_at": self.refusal and self.refusal.at,
+                "pairs": [_record(end._asdict()) for end in self.ends],
+                "controls": [_record(control._asdict()) for control in self.controls],
+            }
+        )
 
 
 def default_socket(environ: Mapping[str, str]) -> Path | None:
@@ -237,8 +211,15 @@ def own_socket(folder: Path, file: Path, pid: int) -> Path:
     return folder / f"{socket_prefix(file)}{pid}{SOCKET_SUFFIX}"
 
 
-def _known(**fields: object) -> Record:
-    return {name: value for name, value in fields.items() if value is not None}
+def _record(fields: Record) -> Record:
+    """Fields as JSON has them; what is not known is left out."""
+    return {name: _plain(name, value) for name, value in fields.items() if value is not None}
+
+
+def _plain(name: str, value: object) -> object:
+    if name in TIMES and isinstance(value, float):
+        return rfc3339(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _count(number: int, what: str) -> str:

@@ -105,7 +105,7 @@ class StatusModel:
 
     def add_end(self, pair: str, end: str) -> None:
         """It starts."""
-        self._put(EndStatus(pair, end, self._clock()))
+        self._put(EndStatus(pair, end, since=self._clock()))
 
     def end_stopped(self, pair: str, end: str, bug: str | None = None) -> None:
         """Its task has ended; `bug`: why, if it was not stopped. Nothing happens if the end is
@@ -158,7 +158,7 @@ class StatusModel:
         link: PairUp | None = None,
     ) -> None:
         now = self._clock()
-        before = self._ends.get((pair, end)) or EndStatus(pair, end, now)
+        before = self._ends.get((pair, end)) or EndStatus(pair, end, since=now)
         after = before._replace(
             since=before.since if state is before.state else now,
             state=state,

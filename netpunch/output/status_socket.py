@@ -1,10 +1,9 @@
-"""The status socket: whoever connects is told where everything stands, as one JSON object."""
+"""The status socket: sends the status as one JSON object to each client that connects."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import stat
@@ -12,23 +11,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from netpunch.errors import OutputError, lack_behind
+from netpunch.errors import OutputError
+from netpunch.output.atomic import os_errors
 from netpunch.output.status import SOCKET_SUFFIX
 
 MODE = 0o660
-"""Its owner and group may ask, whatever the umask is."""
+"""Its owner and group may connect, whatever the umask is."""
 
 FOLDER_MODE = 0o755
 """Of the folder of sockets, each of which has its own mode."""
 
 MAX_CLIENTS = 16
-"""At once. Whoever comes then waits in the queue of the system, which is as long again."""
+"""At once. Further clients wait in the system's queue, which is as long again."""
 
 CLIENT_TIMEOUT = 2.0
-"""Seconds in which a client must have read everything."""
+"""Seconds within which a client must read everything."""
 
 RETRY_PAUSE = 1.0
-"""Seconds until somebody is served again when the system had no descriptor left."""
+"""Seconds until clients are served again when the system had no descriptor left."""
 
 
 class StatusServer:
@@ -44,22 +44,18 @@ class StatusServer:
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
-        """Raises OutputError when the path cannot be had, ResourcesError when there is no
+        """Raises OutputError when the path cannot be used, ResourcesError when there is no
         descriptor for it; then nothing is changed there.
 
-        The socket of a process that has gone is replaced, never that of a living one."""
-        try:
+        The socket of a process that has ended is replaced, never that of a running one."""
+        with os_errors(self.path):
             _refuse_taken(self.path)
             self._listener = _listen(self.path)
             self._identity = _identity(self.path)
-        except OSError as error:
-            if lack := lack_behind(error, str(self.path)):
-                raise lack from error
-            raise OutputError(f"{self.path}: {_explained(error, self.path)}") from error
         self._watch()
 
     def close(self) -> None:
-        """Nobody is answered any more, and the path is free."""
+        """Serves no client any more, and removes the socket."""
         if self._retry is not None:
             self._retry.cancel()
         for client in self._clients:
@@ -82,7 +78,7 @@ class StatusServer:
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
-            return  # it has given up
+            return  # the client has gone
         except OSError:
             self._loop.remove_reader(self._listener)
             self._retry = self._loop.call_later(RETRY_PAUSE, self._watch)
@@ -106,23 +102,21 @@ class StatusServer:
 
 
 def prepare_folder(folder: Path) -> None:
-    """For the sockets of one user's processes: makes it, and removes the sockets of those that were
-    killed. Raises OutputError."""
-    try:
+    """Makes the folder for the sockets of one user's processes, and removes the sockets of those
+    that were killed. Raises OutputError or ResourcesError."""
+    with os_errors(folder):
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         for path in folder.glob(f"*-*{SOCKET_SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):  # its process has ended meanwhile
                 if stat.S_ISSOCK(path.lstat().st_mode) and not _is_served(path):
                     path.unlink()
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}") from error
 
 
 def _refuse_taken(path: Path) -> None:
-    """Raises OutputError for what is no socket, or a socket where somebody answers."""
+    """Raises OutputError for anything but a socket, or for a socket on which a process listens."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OutputError(f"{path}: exists and is no socket; remove it or choose another path")
+            raise OutputError(f"{path}: not a socket; remove it or choose another path")
         if _is_served(path):
             raise OutputError(f"{path}: another process answers there; give each its own `status:`")
 
@@ -140,7 +134,7 @@ def _is_served(path: Path) -> bool:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Under another name first: nobody ever sees the path without a mode, or nobody behind it."""
+    """Under another name first: the path never exists without its mode, or without a listener."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -158,9 +152,8 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _bind(listener: socket.socket, path: Path) -> None:
-    """With its mode from the first moment on: a chmod afterwards could be led elsewhere by whoever
-    may write in the folder, as it follows symbolic links. No other thread makes files whose mode
-    comes from the umask."""
+    """With its mode from the start: a later chmod follows symbolic links, so a user who may write
+    in the folder could redirect it. No other thread makes files whose mode comes from the umask."""
     earlier = os.umask(0o777 & ~MODE)
     try:
         listener.bind(str(path))
@@ -171,18 +164,3 @@ def _bind(listener: socket.socket, path: Path) -> None:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.lstat()
     return found.st_dev, found.st_ino
-
-
-def _explained(error: OSError, path: Path) -> str:
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            return (
-                f"its folder {path.parent} does not exist; create it"
-                " (`mkdir`, or RuntimeDirectory= in a systemd unit)"
-            )
-        case errno.EACCES | errno.EPERM:
-            return "give this user write permission on its folder"
-        case None:
-            return f"{error}; choose a shorter one"  # Python's: a socket's path has 107 bytes
-        case _:
-            return os.strerror(error.errno)

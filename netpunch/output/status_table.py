@@ -1,4 +1,4 @@
-"""What status sockets answered, as a table for people."""
+"""The answers of status sockets as a table for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from netpunch.reasons import in_words
 
 Answer = Mapping[str, Any]
-"""`ProcessStatus.as_record()`, maybe of another version: fields may be missing, others be new."""
+"""`ProcessStatus.as_record()`, maybe of another version: fields may be missing or new."""
 
 GAP = "  "
 NOTHING = "-"
@@ -21,7 +21,7 @@ MOST_AWAITED = 5
 
 
 def status_table(answers: Sequence[Answer]) -> str:
-    """One row an end, one a control, under a line that sums each process up."""
+    """A summary of each process, then a row for each end and each control."""
     lines = [line for answer in answers for line in _headline(answer)]
     lines += _table(ENDS, (_end(end) for answer in answers for end in answer.get("pairs", ())))
     controls = (each for answer in answers for each in answer.get("controls", ()))
@@ -34,8 +34,8 @@ def _headline(answer: Answer) -> Iterator[str]:
     yield _printable(f"{node}process {answer.get('pid')}: {answer.get('summary')}")
     if answer.get("reload_err"):
         yield _printable(
-            f"  since {_time(answer.get('reload_err_at'))} it runs with the configuration before "
-            "that; `netpunch check` shows all that is wrong. Then reload it"
+            f"  since {_time(answer.get('reload_err_at'))} it keeps the earlier configuration; "
+            "`netpunch check` shows all that is wrong, then reload it"
         )
 
 
@@ -78,14 +78,14 @@ def _control(control: Answer) -> tuple[str, ...]:
 
 
 def _awaited(control: Answer) -> str:
-    """The ends whose partners wait for them."""
+    """The ends that their partners wait for."""
     ends = list(map(str, control.get("awaited", ())))
     more = f" and {len(ends) - MOST_AWAITED} more" if len(ends) > MOST_AWAITED else ""
     return ", ".join(ends[:MOST_AWAITED]) + more
 
 
 def _counts(control: Answer) -> str:
-    """Everything that a control has not taken or sent, by reason."""
+    """All datagrams that a control has dropped or could not send, by reason."""
     counts = {**control.get("drops", {}), **control.get("send_errors", {})}
     if control.get("queue_drops"):
         counts["queue_full"] = control["queue_drops"]
@@ -93,7 +93,7 @@ def _counts(control: Answer) -> str:
 
 
 def _first_line(text: object) -> str:
-    """An error of the site file shows its line below; a table has no place for it."""
+    """Without the line of the site file that an error shows below."""
     return str(text).partition("\n")[0]
 
 
@@ -103,5 +103,5 @@ def _time(text: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """What could steer a terminal is shown as `?`; errors quote what others have said."""
+    """Characters that could steer a terminal become `?`: errors quote what others have sent."""
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -22,7 +22,7 @@ Serve = Callable[[Path, bytes], Path]
 
 
 def answer(*states: State, file: Path | None = None) -> bytes:
-    ends = tuple(EndStatus(f"p{index}", "a", 0.0, state) for index, state in enumerate(states))
+    ends = tuple(EndStatus(f"p{index}", "a", state) for index, state in enumerate(states))
     status = ProcessStatus(0.0, 0.0, "1", "abc", 42, ends=ends, file=str(file) if file else None)
     return json.dumps(status.as_record()).encode()
 

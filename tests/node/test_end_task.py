@@ -20,10 +20,9 @@ from netpunch.core.settings import ControlAt
 from netpunch.errors import NotLinkedError, OutputError
 from netpunch.net.punch import Punch
 from netpunch.node import end_task as end_task_module
-from netpunch.node import publish as publish_module
 from netpunch.node.end_hooks import outlast
 from netpunch.node.end_task import JITTER, EndTask, Loss, first
-from netpunch.node.publish import Published, publish
+from netpunch.node.publish import Published
 from netpunch.reasons import Reason
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import SECRET, Watcher, control, spec
@@ -237,7 +236,7 @@ def test_a_failed_up_takes_the_env_file_along(
     def withdraw(published: object) -> None:
         raise OutputError("a.env: Read-only file system")
 
-    monkeypatch.setattr(publish_module, "withdraw", withdraw)
+    monkeypatch.setattr(Published, "withdraw", withdraw)
 
     async def main() -> None:
         told = Told()
@@ -323,14 +322,16 @@ def test_stopped_while_files_are_written(
     """It waits for them, then withdraws what nobody will use."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow_publish(end: EndConfig, published: Published) -> None:
+    write = Published.write
+
+    def slow_write(published: Published) -> None:
         begun.set()
         go_on.wait(TIMEOUT)
         if fails:
             raise OutputError("disk full")
-        publish(end, published)
+        write(published)
 
-    monkeypatch.setattr(publish_module, "publish", slow_publish)
+    monkeypatch.setattr(Published, "write", slow_write)
 
     async def main() -> None:
         told = Told()
@@ -386,10 +387,10 @@ def test_stopped_before_it_began(run: Run[Any], tmp_path: Path) -> None:
 def test_a_bug_does_not_disturb_who_stops_it(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def publish(*_: object) -> None:
+    def write(_: Published) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(publish_module, "publish", publish)
+    monkeypatch.setattr(Published, "write", write)
 
     async def main() -> None:
         async with control() as address, partner(address):

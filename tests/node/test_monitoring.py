@@ -190,7 +190,7 @@ def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: 
         await site.metrics(UP + "1")
 
     (complaint,) = watched(run, tmp_path, main, period=0.1).said
-    assert complaint.startswith(f"warning: no metrics: {missing}/netpunch.prom: its folder ")
+    assert complaint.startswith(f"warning: no metrics: {missing}/netpunch.prom: No such file")
 
 
 @on_both_loops
@@ -244,7 +244,7 @@ def test_a_socket_that_cannot_be_had_is_told(run: Run[None], tmp_path: Path) -> 
 
     site = watched(run, tmp_path, main)
     (complaint,) = site.said
-    assert complaint.startswith(f"warning: no status socket: {site.socket}: exists ")
+    assert complaint.startswith(f"warning: no status socket: {site.socket}: not a socket")
     assert site.socket.read_text() == "precious"
 
 

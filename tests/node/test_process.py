@@ -65,7 +65,7 @@ def test_finding_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("./missing", "missing: no such program"),
         ("./plain", "plain: not executable; `chmod \\+x` it"),
-        ("./folder", "folder: no program"),
+        ("./folder", "folder: not a program"),
         ("./plain/below", "Not a directory"),
         ("./nul\0", "NUL character"),
         ("nul\0", "no such program in PATH"),

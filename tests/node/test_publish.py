@@ -10,7 +10,7 @@ from netpunch.address import Address
 from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
-from netpunch.node.publish import Published, describe, publish, withdraw
+from netpunch.node.publish import Published, describe
 from tests.node.told import end_with
 
 AT = 1_000_000_000.25
@@ -28,7 +28,7 @@ def files(folder: Path, text: str = "{rhost} {rport} {{}}") -> dict[str, Any]:
 
 def published_by(end: EndConfig, linked: Linked, at: float) -> Published:
     published = describe(end, linked, at)
-    publish(end, published)
+    published.write()
     return published
 
 
@@ -45,7 +45,7 @@ def test_without_files(tmp_path: Path) -> None:
     assert published.variables["NETPUNCH_RADDR"] == "[2001:db8::1]:5001"
     assert published.variables["NETPUNCH_RHOST"] == "2001:db8::1"
     assert published.variables["NETPUNCH_AT"] == "2001-09-09T01:46:40.250000Z"
-    withdraw(published)
+    published.withdraw()
 
 
 def test_the_template_of_the_end(tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_a_file_that_cannot_be_written_leaves_no_env_file(tmp_path: Path) -> Non
 
 def test_withdrawn(tmp_path: Path) -> None:
     published = published_by(end_with(tmp_path, env_file="p.env"), linked(), AT)
-    withdraw(published)
+    published.withdraw()
     assert not (tmp_path / "p.env").exists()
-    withdraw(published)
+    published.withdraw()

@@ -84,6 +84,6 @@ EXAMPLES: list[events.Event] = [
     events.AuthRejected("home-office", OBSERVED, "bad_mac", "vps", 3),
     events.AuthRejected(None, OBSERVED, "malformed", "vps", 1),
     events.RoleConflict(*PAIR, "vps", (OBSERVED, REMOTE6)),
-    events.TracedDatagram(*PAIR, LOCAL, REMOTE, "sent", 176, "PING sender=1", None),
-    events.TracedDatagram(None, None, LOCAL, REMOTE, "received", 0, "0 bytes: malformed", "vps"),
+    events.Datagram(*PAIR, LOCAL, REMOTE, "sent", 176, "PING sender=1", None),
+    events.Datagram(None, None, LOCAL, REMOTE, "received", 0, "0 bytes: malformed", "vps"),
 ]

@@ -117,11 +117,11 @@ def test_an_earlier_file_that_is_not_ours(path: Path, earlier: bytes) -> None:
 
 def test_an_earlier_file_that_is_no_file(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(OutputError, match="no regular file"):
+    with pytest.raises(OutputError, match="not a regular file"):
         write_env_file(path, variables())
     path.unlink()
     path.mkdir()
-    with pytest.raises(OutputError, match="no regular file"):
+    with pytest.raises(OutputError, match="not a regular file"):
         write_env_file(path, variables())
 
 

@@ -19,14 +19,14 @@ SAMPLE = re.compile(rf"({NAME})(?:{{({LABEL}(?:,{LABEL})*)}})? (-?[0-9.]+(?:e[+-
 UP = EndStatus(
     "home-office",
     "a",
-    SINCE,
     State.UP,
+    since=SINCE,
     rtt_ms=12.5,
     links=3,
     failures={"blocked": 2, "partner_absent": 1},
     losses={"silent": 2},
 )
-WAITING = EndStatus("lab", "b", SINCE, State.WAITING, reason="partner_absent")
+WAITING = EndStatus("lab", "b", State.WAITING, since=SINCE, reason="partner_absent")
 CONTROL = ControlStatus(
     "vps",
     ("0.0.0.0:10001",),

@@ -24,7 +24,7 @@ TEXT = "2026-01-31T12:00:00.250000Z"
 
 
 def end(pair: str, name: str = "a", state: State = State.UP) -> EndStatus:
-    return EndStatus(pair, name, AT, state)
+    return EndStatus(pair, name, state, since=AT)
 
 
 def process(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> ProcessStatus:
@@ -78,15 +78,17 @@ def test_a_control_that_does_not_serve_is_not_ok() -> None:
 
 
 def test_the_record_leaves_out_what_is_not_known() -> None:
-    assert end("p", state=State.STARTING).as_record() == {
-        "pair": "p",
-        "end": "a",
-        "state": "starting",
-        "since": TEXT,
-        "links": 0,
-        "failures": {},
-        "losses": {},
-    }
+    assert process(end("p", state=State.STARTING)).as_record()["pairs"] == [
+        {
+            "pair": "p",
+            "end": "a",
+            "state": "starting",
+            "since": TEXT,
+            "links": 0,
+            "failures": {},
+            "losses": {},
+        }
+    ]
 
 
 def test_the_record_of_everything_is_json() -> None:

@@ -43,7 +43,7 @@ def run() -> Run:
 
 
 def test_an_end_starts(run: Run) -> None:
-    assert run.model.ends == (EndStatus("p", "a", 0.0, State.STARTING),)
+    assert run.model.ends == (EndStatus("p", "a", State.STARTING, since=0.0),)
 
 
 def test_the_way_to_a_link(run: Run) -> None:
@@ -152,7 +152,7 @@ def test_a_reload_forgets_what_is_gone(run: Run) -> None:
 def test_an_end_that_is_restarted_begins_anew(run: Run) -> None:
     run.tell_up()
     run.model.add_end("p", "a")
-    assert run.model.ends == (EndStatus("p", "a", 1.0, State.STARTING),)
+    assert run.model.ends == (EndStatus("p", "a", State.STARTING, since=1.0),)
 
 
 def test_an_end_that_nobody_looks_after(run: Run) -> None:

@@ -245,17 +245,17 @@ def test_a_socket_that_somebody_else_put_there_stays(path: Path) -> None:
 
 def test_what_is_no_socket_is_never_replaced(path: Path, tmp_path: Path) -> None:
     path.write_text("precious")
-    assert refusal(path).endswith(": exists and is no socket; remove it or choose another path")
+    assert refusal(path).endswith(": not a socket; remove it or choose another path")
     assert path.read_text() == "precious"
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    assert "exists and is no socket" in refusal(path)
+    assert "not a socket" in refusal(path)
 
 
 def test_a_folder_that_is_missing(path: Path) -> None:
     missing = path.parent / "none" / path.name
     assert refusal(missing) == (
-        f"{missing}: its folder {missing.parent} does not exist; create it "
+        f"{missing}: No such file or directory; create its folder "
         "(`mkdir`, or RuntimeDirectory= in a systemd unit)"
     )
 

@@ -19,8 +19,8 @@ def test_a_site() -> None:
     up = EndStatus(
         "home-office",
         "a",
-        AT,
         State.UP,
+        since=AT,
         laddr="0.0.0.0:5000",
         raddr="[2001:db8::7]:5000",
         path="ipv6",
@@ -28,7 +28,7 @@ def test_a_site() -> None:
         err="it fell silent",
         err_at=AT,
     )
-    waiting = EndStatus("lab", "b", AT, State.WAITING, reason="partner_absent")
+    waiting = EndStatus("lab", "b", State.WAITING, since=AT, reason="partner_absent")
     control = ControlStatus(
         "vps",
         ("0.0.0.0:10001", "[::]:10001"),
@@ -67,7 +67,7 @@ def test_only_a_control() -> None:
 
 
 def test_several_processes_share_the_table() -> None:
-    lines = status_table([answer(EndStatus("one", "a", AT)), answer(EndStatus("two", "b", AT))])
+    lines = status_table([answer(EndStatus("one", "a")), answer(EndStatus("two", "b"))])
     assert [line.split(" ")[0] for line in lines.splitlines()] == [
         *("node", "node"),
         *("", "PAIR", "one", "two"),
@@ -81,7 +81,7 @@ def test_an_answer_of_another_version() -> None:
 
 
 def test_nothing_steers_the_terminal() -> None:
-    end = EndStatus("p", "a", AT, State.FAILED, err="\x1b[2J\r\u202eevil", err_at=AT)
+    end = EndStatus("p", "a", State.FAILED, since=AT, err="\x1b[2J\r\u202eevil", err_at=AT)
     table = status_table([answer(end)])
     assert table.splitlines()[-1].endswith("?[2J??evil")
 
@@ -90,13 +90,13 @@ def test_a_refused_reload() -> None:
     status = ProcessStatus(AT, AT, "1", "abc", 42, refusal=Refusal("site.yaml:1:1: no", AT))
     assert status_table([status.as_record()]).splitlines() == [
         "process 42: reload refused: site.yaml:1:1: no; nothing to do",
-        "  since 2026-01-31T12:00:00Z it runs with the configuration before that; "
-        "`netpunch check` shows all that is wrong. Then reload it",
+        "  since 2026-01-31T12:00:00Z it keeps the earlier configuration; "
+        "`netpunch check` shows all that is wrong, then reload it",
     ]
 
 
 def test_an_error_takes_one_line() -> None:
-    end = EndStatus("p", "a", AT, State.FAILED, err="site.yaml:1:1: no\n  key: x\n  ^", err_at=AT)
+    end = EndStatus("p", "a", State.FAILED, err="site.yaml:1:1: no\n  key: x\n  ^", err_at=AT)
     control = ControlStatus("vps", problems=("site.yaml:1:1: no\n  key: x\n  ^",))
     table = status_table([answer(end, controls=(control,))])
     assert table.count("site.yaml:1:1: no\n") == 2

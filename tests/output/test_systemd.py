@@ -259,7 +259,7 @@ def test_a_refused_reload_is_shown_until_the_file_is_mended(site: Site, manager:
     asked = site.start("status", str(site.file), text=True)
     assert asked.wait_exit() == 0, "the links are up"
     assert "reload refused: " in asked.transcript()
-    assert "it runs with the configuration before that" in asked.transcript()
+    assert "it keeps the earlier configuration" in asked.transcript()
     site.reload(program)
     manager.wait_for("STATUS=1 of 1 pair up")
 
