@@ -31,7 +31,7 @@ _GROUPS: dict[str, dict[str, str]] = {
         "netpunch.core.control.node": "ControlNode",
         "netpunch.core.control.control": "ControlV2",
         "netpunch.core.classic.control": "ClassicControl",
-        "netpunch.core.portmap.client": "PortMapper",
+        "netpunch.core.portmap.pcp": "PortMapper",
     },
     "Settings and values": {
         "netpunch.address": "Address",
@@ -123,7 +123,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.machine import Transmit as Transmit
     from netpunch.core.nat64 import Nat64 as Nat64
     from netpunch.core.pacing import TokenBucket as TokenBucket
-    from netpunch.core.portmap.client import PortMapper as PortMapper
+    from netpunch.core.portmap.pcp import PortMapper as PortMapper
     from netpunch.core.settings import Candidate as Candidate
     from netpunch.core.settings import ControlAt as ControlAt
     from netpunch.core.settings import EndName as EndName

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, Unmapped
-from netpunch.core.portmap.client import VIA, PortMapper
+from netpunch.core.portmap.pcp import VIA, PortMapper
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Driver, Observer, clock
 from netpunch.net.routes import Gateway, bind_to_interface, default_gateways

@@ -8,6 +8,7 @@ from typing import Any
 
 from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations
+from netpunch.core.portmap import pcp
 
 Transitions = Mapping[Any, Enum]
 """The next state, by (state before, what happens): a member of the machine's enumeration and a
@@ -16,6 +17,7 @@ word. A machine begins in the first member; a state without a way out is final."
 STATE_MACHINES: dict[str, Transitions] = {
     "An end at a control": registrations.TRANSITIONS,
     "Classic end": classic_end.TRANSITIONS,
+    "Port mapping by PCP or NAT-PMP": pcp.TRANSITIONS,
 }
 """In the order in which the document shows them."""
 

@@ -24,7 +24,7 @@ import pytest
 
 from netpunch.address import Address, parse_address
 from netpunch.core.events import Mapped, Unmapped
-from netpunch.core.portmap.client import VIA, PortMapper
+from netpunch.core.portmap.pcp import VIA, PortMapper
 from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 from tests.lab.datagrams import is_dropped, local_address, passes
 from tests.lab.namespace import Namespace

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, MappingLost, Unmapped
 from netpunch.core.machine import NEVER
-from netpunch.core.portmap import client as timing
-from netpunch.core.portmap.client import LIFETIME, RETRY_AFTER, VIA, PortMapper
+from netpunch.core.portmap import pcp as timing
+from netpunch.core.portmap.pcp import LIFETIME, RETRY_AFTER, VIA, EpochClock, PortMapper
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop
 from netpunch.wire.portmap import (
@@ -712,3 +712,33 @@ def test_no_order_of_answers_breaks_the_contract(steps: list[object], ipv6: bool
     assert told.count(Unmapped()) == 1
     assert told[-1] == Unmapped()
     assert talk.mapper.next_timer() == NEVER
+
+
+@pytest.mark.parametrize(
+    ("epoch", "now", "restarted"),
+    [
+        (1000, 500.0, False),  # a second answer within the same second
+        (999, 500.0, False),  # answers that overtook each other
+        (998, 500.0, True),
+        (1600, 1100.0, False),
+        (1565, 1100.0, False),  # slower by less than a 16th
+        (1555, 1100.0, True),
+        (1635, 1100.0, False),  # faster by less than a 16th
+        (1650, 1100.0, True),
+        (1002, 500.0, False),
+        (1003, 500.0, True),
+        (0, 4100.0, True),
+    ],
+)
+def test_epoch_that_does_not_fit_shows_a_restart(epoch: int, now: float, restarted: bool) -> None:
+    """RFC 6887 section 8.5, example by example."""
+    clock = EpochClock()
+    assert not clock.restarted(1000, 500.0)
+    assert clock.restarted(epoch, now) is restarted
+
+
+def test_epoch_is_compared_with_that_of_the_last_answer() -> None:
+    clock = EpochClock()
+    assert not clock.restarted(1000, 0.0)
+    assert clock.restarted(0, 100.0)
+    assert not clock.restarted(100, 200.0)
