@@ -1,3 +1,3 @@
-"""Benchmarks, one command each: `python -m tests.bench.link_time` and so on.
+"""Benchmarks: `python -m tests.bench` lists them.
 
-They print tables for people; nothing here asserts a time, so nothing here flakes."""
+They print tables for people. Nothing here asserts a time, so nothing here flakes."""

@@ -1,6 +1,6 @@
 """CPU time of a control node per datagram, beside a bare uvloop endpoint in the same run.
 
-    python -m tests.bench.control_cost [--rounds N] [--count N] [--profile classic|v2|forged]
+    python -m tests.bench control-cost [--rounds N] [--count N] [--profile classic|v2|forged]
 
 The servers are pinned to one core, the generator to another; CPU time is the server process's
 own, user and system, as the kernel counts it. `saturated` keeps 256 datagrams outstanding,
@@ -29,7 +29,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import NamedTuple
 
 from netpunch.address import Address
@@ -37,7 +37,7 @@ from netpunch.net.batch import Receiver, Sender
 from netpunch.net.driver import MAX_DATAGRAM
 from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.wire import classic
-from tests.bench.machine import machine
+from tests.bench.processes import Server, machine, server
 from tests.bench.questions import (
     CLASSIC,
     CLASSIC_SECRET,
@@ -47,16 +47,7 @@ from tests.bench.questions import (
     classic_announcements,
     forged,
 )
-from tests.bench.servers import (
-    GENERATOR_CORE,
-    ONE_HONEST_IN,
-    Server,
-    control,
-    echo,
-    pin,
-    server,
-    sink,
-)
+from tests.bench.subjects import GENERATOR_CORE, ONE_HONEST_IN, control, echo, pin, sink
 
 WINDOW = 256
 PAUSE = 1.0
@@ -86,6 +77,9 @@ class Client:
         self._target = Address(*self._sock.getpeername())
         self._sender = Sender(socket.AF_INET, MAX_DATAGRAM)
         self._receiver = Receiver(socket.AF_INET, MAX_DATAGRAM)
+
+    def close(self) -> None:
+        self._sock.close()
 
     def register(self, voices: Iterable[Announcer]) -> None:
         """They prove their addresses: what else they say from here is answered as usual."""
@@ -192,11 +186,11 @@ def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
     all_pairs = announcements(Announcer(pair) for pair in PAIRS)
     few = count // 16
     with ExitStack() as stack:
-        bare = Client(stack.enter_context(server(echo)))
-        mute = Client(stack.enter_context(server(sink)))
+        bare = stack.enter_context(closing(Client(stack.enter_context(server(echo)))))
+        mute = stack.enter_context(closing(Client(stack.enter_context(server(sink)))))
         target = stack.enter_context(server(control, PAIRS, CLASSIC))
         stack.enter_context(classic_partner(target.port))
-        node = Client(target)
+        node = stack.enter_context(closing(Client(target)))
         node.register(voices)
         pin(GENERATOR_CORE)
         for _ in range(rounds):
@@ -246,8 +240,11 @@ def report(costs: dict[str, list[Cost]]) -> None:
 
 
 def profile(what: str, count: int) -> None:
-    with server(control, PAIRS, CLASSIC, True) as target, classic_partner(target.port):
-        node = Client(target)
+    with (
+        server(control, PAIRS, CLASSIC, "127.0.0.1:0", True) as target,
+        classic_partner(target.port),
+        closing(Client(target)) as node,
+    ):
         voices = [Announcer(pair) for pair in PAIRS]
         node.register(voices)
         if what == "classic":

@@ -1,6 +1,6 @@
 """What one control process holds: 100,000 pairs, both of whose ends wait, on loopback.
 
-    python -m tests.bench.control_limit [--pairs N] [--seconds S]
+    python -m tests.bench control-limit [--pairs N] [--seconds S]
 
 Linked ends that are kept stay registered: each says every 15 s that it is there, and is answered.
 First all of them register, as fast as the control takes them; then some announce themselves again
@@ -35,9 +35,9 @@ from netpunch.net.listener import RECEIVE_BUFFER
 from netpunch.wire import v2
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import KEY_LENGTH
-from tests.bench.machine import machine
+from tests.bench.processes import Server, machine, server
 from tests.bench.questions import Announcer
-from tests.bench.servers import GENERATOR_CORE, Server, control, echo, pin, server
+from tests.bench.subjects import GENERATOR_CORE, control, echo, pin
 
 PAIRS = 100_000
 SECONDS = 10.0
@@ -166,7 +166,7 @@ def measure(pair_count: int, seconds: float) -> Limit:
     random.shuffle(later)
     rate = len(later) / WAITING_INTERVAL
     asked = min(int(rate * seconds), len(later) // 3 * 2)
-    with server(control, pairs, {}, False, LISTEN) as target:
+    with server(control, pairs, {}, LISTEN) as target:
         pin(GENERATOR_CORE)
         crowd, known = Crowd(target), target.resident()
         registering, _ = crowd.saturate(first)
@@ -185,7 +185,7 @@ def measure_kept() -> tuple[float, float]:
     pairs = make_pairs(FEW)
     first, *later = zip(*questions(pairs, FEW_TIMES), strict=True)
     asked = list(itertools.chain(*later))
-    with server(echo) as bare, server(control, pairs, {}, False, LISTEN) as target:
+    with server(echo) as bare, server(control, pairs, {}, LISTEN) as target:
         pin(GENERATOR_CORE)
         crowd = Crowd(target)
         crowd.saturate(first)

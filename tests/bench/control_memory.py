@@ -1,6 +1,6 @@
 """Memory of a control node for each end that is registered (v2).
 
-    python -m tests.bench.control_memory [--ends N ...]
+    python -m tests.bench control-memory [--ends N ...]
 
 Each number of ends gets a process of its own. Measured is what the process holds resident: before
 the control exists, when it knows all pairs, when both ends of every pair have announced
@@ -21,7 +21,7 @@ from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
 from netpunch.wire.envelope import EndName
 from netpunch.wire.keys import KEY_LENGTH
-from tests.bench.machine import machine, resident
+from tests.bench.processes import machine, resident
 from tests.bench.questions import Announcer
 
 ENDS: tuple[EndName, EndName] = ("a", "b")

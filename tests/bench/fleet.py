@@ -1,6 +1,6 @@
 """A fleet: very many pairs on N control nodes that share nothing; each pair names two of them.
 
-    python -m tests.bench.fleet [--pairs N] [--nodes N ...] [--retry S]
+    python -m tests.bench fleet [--pairs N] [--nodes N ...] [--retry S]
 
 First it measures on this machine what a waiting end costs a control, in CPU and memory, with far
 more ends than a control keeps ciphers of (`tests.bench.control_limit`, `control_memory`), and what
@@ -32,7 +32,7 @@ from typing import NamedTuple
 from netpunch.core import timing
 from netpunch.net.listener import RECEIVE_BUFFER
 from tests.bench import control_limit, control_memory
-from tests.bench.machine import machine
+from tests.bench.processes import machine
 from tests.sim.scenarios import Scenario, Setup
 
 PAIRS = 1_000_000

@@ -1,6 +1,6 @@
 """A control node under a flood of forged datagrams: what honest ends notice of it.
 
-    python -m tests.bench.flood [--seconds N] [--rate N]
+    python -m tests.bench flood [--seconds N] [--rate N]
 
 Root, Linux. The flood comes from a million addresses of 127.0.0.0/8 and stays on loopback. It and
 the honest ends share one core, the control has the other. Meanwhile a hundred ends wait,
@@ -27,9 +27,9 @@ from netpunch.wire import v2
 from netpunch.wire.envelope import CONTROL_DATAGRAM
 from netpunch.wire.keys import pair_tag
 from tests.bench.forger import forge
-from tests.bench.machine import machine
+from tests.bench.processes import Server, machine, server
 from tests.bench.questions import CLASSIC, PAIRS, SECRET, Announcer
-from tests.bench.servers import GENERATOR_CORE, Server, control, pin, server
+from tests.bench.subjects import GENERATOR_CORE, control, pin
 
 RATE = 110_000
 WAITING = 100

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from tests.bench.servers import GENERATOR_CORE, pin
+from tests.bench.subjects import GENERATOR_CORE, pin
 
 SOURCES = 1_000_000
 BATCH = 50

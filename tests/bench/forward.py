@@ -1,6 +1,6 @@
 """Throughput and latency of `forward`, beside a direct socket, in the same run on loopback.
 
-    python -m tests.bench.forward [--count N]
+    python -m tests.bench forward [--count N]
 
 A program sends datagrams of a tunnel's size to an echo; once straight, once through both ends of
 a pair that one `netpunch run` holds: in at one end's `listen`, out at the other's `to`, and back.
@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.bench.machine import machine
+from tests.bench.processes import machine
 
 SIZE = 1280
 """Bytes: the smallest MTU of IPv6, which tunnels like."""

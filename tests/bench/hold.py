@@ -1,6 +1,6 @@
 """Fifty links held in real time by real processes, under disturbances: does anything grow?
 
-    python -m tests.bench.hold [--pairs 50] [--seconds 600]
+    python -m tests.bench hold [--pairs 50] [--seconds 600]
 
 A control, all ends a in one process and all ends b in another, on loopback. A quarter of the pairs
 each holds the hole, forwards traffic, is watched by a check, or runs a command. All along the
@@ -29,7 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.machine import machine, resident
+from tests.bench.processes import machine, resident
 from tests.e2e.harness import Netpunch, Record, free_port
 from tests.e2e.site import Settings, Site
 from tests.node.children import descendants

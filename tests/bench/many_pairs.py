@@ -1,7 +1,7 @@
 """Many pairs and their control in one `netpunch run`, all begun at once and then held: how soon
 they are linked, in how much memory.
 
-    python -m tests.bench.many_pairs [--pairs N ...]
+    python -m tests.bench many-pairs [--pairs N ...]
 
 The most that a site file can hold is some 5,000 pairs as short as these.
 """
@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from tests.bench.machine import machine, resident
-from tests.bench.servers import Server
+from tests.bench.processes import cpu, machine, resident
 
 SIZES = [1_000, 5_000]
 HEAD = """\
@@ -55,12 +54,12 @@ def run_pairs(count: int) -> Result:
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             linked = count_links(process.stdout, 2 * count)
-            seconds, cpu = time.perf_counter() - begun, Server(process.pid, port=0).cpu()
+            seconds, used = time.perf_counter() - begun, cpu(process.pid)
             time.sleep(HELD_SECONDS)
             peak, held = peak_memory(process.pid), resident(process.pid)
             process.send_signal(signal.SIGTERM)
             process.communicate()
-    return Result(linked, seconds, cpu, peak, held)
+    return Result(linked, seconds, used, peak, held)
 
 
 def count_links(events: IO[bytes], wanted: int) -> int:

@@ -1,6 +1,6 @@
 """Held links over simulated days, while controls restart and NATs forget: no link may get stuck.
 
-    python -m tests.bench.soak [--days 30] [--pairs 5]
+    python -m tests.bench soak [--days 30] [--pairs 5]
 
 Each pair lives in a virtual network of its own, on a virtual clock, with its control and NATs. An
 end does what `mode: keep` does: it holds the link, and punches anew when that is lost, refused or
@@ -22,7 +22,7 @@ from random import Random
 
 from netpunch.core.end.end import End
 from netpunch.core.events import Event, Failed, Finished, PartnerReturned, Payload
-from tests.bench.machine import machine
+from tests.bench.processes import machine
 from tests.sim.nat import FULL_CONE, LINUX, PORT_RESTRICTED_CONE, RANDOM_CONE, RESTRICTED_CONE
 from tests.sim.scenarios import NUMBERS, Scenario, Setup, Side
 

@@ -1,6 +1,6 @@
 """How fast commands start, beside Python alone and beside the imports they can't do without.
 
-    python -m tests.bench.startup [--rounds N]
+    python -m tests.bench startup [--rounds N]
 
 CPU time of whole processes, user and system; of `run` until its first datagram has arrived at
 what it takes for its control. Each round runs all of them in turn; a first round, which compiles,
@@ -20,11 +20,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from netpunch.config.secrets import format_key, generate
-from tests.bench.machine import machine
-from tests.bench.servers import Server
+import netpunch
+from tests.bench.processes import ROOT, cpu, environment, machine
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "configs" / "example.yaml"
 
 CRYPTOGRAPHY = (
@@ -66,20 +64,20 @@ PATIENCE = 20.0
 """Seconds for a datagram that takes a fraction of one."""
 
 
-def start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+def start(arguments: list[str], folder: Path, checkout: Path) -> subprocess.Popen[bytes]:
     """As installed: with its bytecode, which is kept in `folder`."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, *arguments],
-        env=environ | {"PYTHONPYCACHEPREFIX": str(folder)},
+        cwd=folder,
+        env=environment(checkout) | {"PYTHONPYCACHEPREFIX": str(folder)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def until_it_ends(folder: Path, arguments: list[str]) -> float:
+def until_it_ends(folder: Path, arguments: list[str], checkout: Path = ROOT) -> float:
     """CPU seconds of one process."""
-    process = start(arguments, folder)
+    process = start(arguments, folder, checkout)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -87,7 +85,7 @@ def until_it_ends(folder: Path, arguments: list[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def until_its_first_datagram(folder: Path) -> float:
+def until_its_first_datagram(folder: Path, checkout: Path = ROOT) -> float:
     """CPU seconds of `netpunch run` until its control, which is us, hears of it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         control.bind(("127.0.0.1", 0))
@@ -95,12 +93,20 @@ def until_its_first_datagram(folder: Path) -> float:
         address, port = control.getsockname()
         site = folder / "site.yaml"
         site.write_text(SITE.format(address=address, port=port))
-        with start(["-m", "netpunch", "run", str(site), "--node", "home"], folder) as process:
+        arguments = ["-m", "netpunch", "run", str(site), "--node", "home"]
+        with start(arguments, folder, checkout) as process:
             try:
                 control.recv(1)
-                return Server(process.pid, port).cpu()
+                return cpu(process.pid)
             finally:
                 process.kill()
+
+
+def folder_with_key(folder: Path) -> Path:
+    key = folder / "pair.key"
+    key.touch(mode=0o600)
+    key.write_text(netpunch.new_key() + "\n")
+    return folder
 
 
 def main() -> None:
@@ -108,10 +114,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        key = folder / "pair.key"
-        key.touch(mode=0o600)
-        key.write_text(format_key(generate("v2")))
+        folder = folder_with_key(Path(name))
         subjects: dict[str, Callable[[], float]] = {
             command: partial(until_it_ends, folder, arguments)
             for command, arguments in COMMANDS.items()

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.machine import machine
+from tests.bench.processes import machine
 from tests.lab.cell import DEADLINE, KINDS, UPLINK, Run, run_cell
 from tests.lab.namespace import remove_stale_namespaces
 from tests.lab.program import write_key

@@ -1,0 +1,221 @@
+"""The programs that benchmarks measure, each run by `processes.subject` in a process of its own:
+
+    python -P tests/bench/subjects.py NAME <arguments.pickle
+
+PYTHONPATH chooses the checkout of netpunch, which may be an older one. So a subject uses public
+names of netpunch only, and where it can't, this file is the one place that knows both spellings.
+A subject prints one line when it is ready, and one for each line that it reads afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import itertools
+import json
+import os
+import pickle
+import pstats
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+import uvloop
+
+SERVER_CORE = 0
+GENERATOR_CORE = 1
+RECEIVE_BUFFER = 4 * 1024 * 1024
+"""Bytes, of a bare endpoint."""
+PROFILE_LINES = 25
+ONE_HONEST_IN = 64
+"""Datagrams of a flood: the honest ones are answered, which paces the generator."""
+PAIRS = [f"bench{number}" for number in range(200)]
+"""Linked in turn: a control takes a limited number of announcements at once of one end."""
+
+
+def pin(core: int) -> None:
+    """Keep this process on one core: the only one, if there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+def answer(value: object) -> None:
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
+
+
+# Servers. They answer with their port, and run until SIGTERM.
+
+
+class _Echo(asyncio.DatagramProtocol):
+    """What a datagram and its answer cost at the very least: no protocol at all."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._send = cast(asyncio.DatagramTransport, transport).sendto
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._send(data, addr)
+
+
+class _Sink(_Echo):
+    """Answers one datagram of ONE_HONEST_IN, as many as are honest in a flood."""
+
+    _count = 0
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._count += 1
+        if self._count % ONE_HONEST_IN == 0:
+            self._send(data, addr)
+
+
+def echo() -> None:
+    """A bare uvloop endpoint that answers everything."""
+    pin(SERVER_CORE)
+    uvloop.run(_bare(_Echo))
+
+
+def sink() -> None:
+    """A bare uvloop endpoint under a flood."""
+    pin(SERVER_CORE)
+    uvloop.run(_bare(_Sink))
+
+
+async def _bare(protocol: type[_Echo]) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sock.bind(("127.0.0.1", 0))
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(protocol, sock=sock)
+    answer(sock.getsockname()[1])
+    await loop.create_future()
+
+
+def control(
+    pairs: Mapping[str, bytes],
+    classic: Mapping[str, bytes],
+    listen: str = "127.0.0.1:0",
+    profile: bool = False,
+) -> None:
+    """A control node as programs run it. With `profile` it ends with a table of where time went."""
+    pin(SERVER_CORE)
+    if classic:
+        _let_a_classic_end_ask_at_any_rate()
+    profiler = cProfile.Profile()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if profile:
+            profiler.enable()
+        runner.run(_serve(pairs, classic, listen))
+    if profile:
+        profiler.disable()
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(PROFILE_LINES)
+
+
+async def _serve(pairs: Mapping[str, bytes], classic: Mapping[str, bytes], listen: str) -> None:
+    import netpunch
+
+    service = netpunch.serve_control(
+        listen=listen,
+        pairs=pairs,
+        classic=classic,
+        on_ready=lambda addresses: answer(addresses[0].port),
+    )
+    task = asyncio.ensure_future(service)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _let_a_classic_end_ask_at_any_rate() -> None:
+    """The question is what an answer costs."""
+    try:
+        module = import_module("netpunch.core.classic.control")
+    except ImportError:
+        module = import_module("netpunch.core.classic_control")
+    vars(module)["ANNOUNCE_BURST"] = sys.maxsize
+
+
+# Subjects that measure themselves: each line that they read is a number of rounds.
+
+
+def rounds() -> Iterator[int]:
+    answer("ready")
+    return map(int, sys.stdin)
+
+
+def links() -> None:
+    """Answers with the milliseconds that each link took: for the later end, and for both."""
+    uvloop.run(_links())
+
+
+async def _links() -> None:
+    import netpunch
+    from netpunch.wire.keys import control_key
+
+    secret = bytes(range(32))
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    control = asyncio.ensure_future(
+        netpunch.serve_control(
+            listen="127.0.0.1:0",
+            pairs={pair: control_key(secret, pair) for pair in PAIRS},
+            on_ready=lambda addresses: ready.set_result(addresses[0]),
+        )
+    )
+    address = str(await ready)
+    order = itertools.cycle(itertools.product(("ab", "ba"), PAIRS))
+    await _one_link(address, secret, *next(order))  # imports and caches are warm afterwards
+    for count in rounds():
+        answer([await _one_link(address, secret, *each) for each in itertools.islice(order, count)])
+    control.cancel()
+
+
+async def _one_link(control: str, secret: bytes, order: str, pair: str) -> tuple[float, float]:
+    """Milliseconds from before the later end starts until it reports the link, and both do."""
+    import netpunch
+
+    waiting = asyncio.Event()
+    linked: list[float] = []
+
+    def watch(seen: object) -> None:
+        if isinstance(seen, netpunch.Waiting):
+            waiting.set()
+        elif isinstance(seen, netpunch.Linked):
+            linked.append(time.perf_counter())
+
+    async def punch(end: str) -> None:
+        await netpunch.punch(
+            pair=pair,
+            end=end,
+            secret=secret,
+            control=control,
+            local="127.0.0.1:0",
+            protocol="v2",
+            observer=watch,
+        )
+
+    early = asyncio.ensure_future(punch(order[0]))
+    await waiting.wait()
+    begun = time.perf_counter()
+    await asyncio.gather(early, punch(order[1]))
+    first, last = ((moment - begun) * 1000 for moment in linked)
+    return first, last
+
+
+def simulator() -> None:
+    """Answers with the CPU seconds of some cells of the matrix of NATs, in so many runs each."""
+    from tests.sim import matrix
+
+    cells = [("port-restricted", "port-restricted"), ("open", "hard-random"), 2 * ("hard-step",)]
+    for count in rounds():
+        begun = time.process_time()
+        for a, b in cells:
+            matrix.measure(matrix.KINDS[a], matrix.KINDS[b], count)
+        answer(time.process_time() - begun)
+
+
+SUBJECTS = {each.__name__: each for each in (echo, sink, control, links, simulator)}
+
+if __name__ == "__main__":
+    arguments = pickle.load(sys.stdin.buffer)
+    SUBJECTS[sys.argv[1]](*arguments)
