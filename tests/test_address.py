@@ -42,7 +42,7 @@ def test_an_address_is_the_plain_pair_that_sockets_give(address: Address) -> Non
         ("[::ffff:192.0.2.1]:1", Address("192.0.2.1", 1)),
     ],
 )
-def test_what_is_parsed_is_canonical(text: str, address: Address) -> None:
+def test_a_parsed_address_is_canonical(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
@@ -69,13 +69,13 @@ def test_what_is_parsed_is_canonical(text: str, address: Address) -> None:
         "192.0.2:5000",
     ],
 )
-def test_anything_else_is_no_address(text: str) -> None:
+def test_other_texts_are_not_addresses(text: str) -> None:
     with pytest.raises(ValueError):
         parse_address(text)
 
 
 @given(st.text(max_size=40))
-def test_parsing_raises_nothing_but_value_error(text: str) -> None:
+def test_parsing_an_address_raises_only_value_error(text: str) -> None:
     try:
         address = parse_address(text)
     except ValueError:
@@ -91,7 +91,7 @@ def test_a_host_has_one_form(text: str, host: str) -> None:
     assert canonical_host(text) == host
 
 
-def test_the_family() -> None:
+def test_the_family_of_an_address_is_4_or_6() -> None:
     assert Address("192.0.2.1", 1).family == 4
     assert Address("::1", 1).family == 6
 
@@ -106,7 +106,7 @@ def test_the_family() -> None:
         ("::2", False),
     ],
 )
-def test_loopback(host: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
@@ -138,14 +138,14 @@ def test_loopback_is_pinged_only_where_control_is_on_it(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "10.0.0.1", "100.64.0.1", "2001:db8::1", "fd00::1"])
-def test_others_are_pinged_but_never_port_0(host: str) -> None:
+def test_other_addresses_are_pinged_but_never_port_0(host: str) -> None:
     assert is_pingable(Address(host, 1), loopback=False)
     assert is_pingable(Address(host, 65535), loopback=False)
     assert not is_pingable(Address(host, 0), loopback=True)
 
 
 @given(st.ip_addresses(v=4))
-def test_a_mapped_form_hides_nothing(ip: ipaddress.IPv4Address) -> None:
+def test_an_ipv4_mapped_form_does_not_hide_a_hostile_address(ip: ipaddress.IPv4Address) -> None:
     mapped = parse_address(f"[::ffff:{ip}]:5000")
     plain = parse_address(f"{ip}:5000")
     assert is_pingable(mapped, loopback=False) is is_pingable(plain, loopback=False)
@@ -156,7 +156,7 @@ PRIVATE += ["100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10"]
 
 
 @pytest.mark.parametrize("network", [ipaddress.ip_network(each) for each in PRIVATE], ids=str)
-def test_private_addresses_are_known_and_their_neighbours_are_not(
+def test_private_addresses_are_recognized_and_their_neighbours_are_not(
     network: ipaddress.IPv4Network | ipaddress.IPv6Network,
 ) -> None:
     first, last = network.network_address, network.broadcast_address

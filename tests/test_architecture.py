@@ -97,20 +97,20 @@ def part(module: str) -> str:
 OF_PACKAGES = {name: path for name, path in MODULES.items() if part(name) in MAY_IMPORT}
 
 
-def test_every_package_has_its_place() -> None:
+def test_every_package_has_its_place_in_the_layers() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages | {"keys", "api"} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("module", OF_PACKAGES)
-def test_arrows_go_one_way(module: str) -> None:
+def test_a_package_imports_only_from_lower_layers(module: str) -> None:
     own = {name for name in imports(OF_PACKAGES[module], module) if name.startswith("netpunch")}
     allowed = MAY_IMPORT[part(module)] | {part(module)}
     assert not {name for name in own if part(name) not in allowed}
 
 
 @pytest.mark.parametrize("module", sorted(PLAIN))
-def test_what_everybody_uses_depends_on_nobody(module: str) -> None:
+def test_shared_modules_import_no_package(module: str) -> None:
     own = {n for n in imports(ROOT / f"{module}.py", module) if n.startswith("netpunch")}
     assert {part(name) for name in own} <= PLAIN_IMPORTS.get(module, set())
 
@@ -144,7 +144,7 @@ def calls(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     "module", [name for name in MODULES if part(name) == "net" and name not in OPENING_SOCKETS]
 )
-def test_what_sends_is_opened_with_the_options_of_its_end(module: str) -> None:
+def test_sockets_that_send_are_opened_with_the_options_of_their_end(module: str) -> None:
     """By `net.sockets.binder`: other sockets leave a host by another way."""
     assert "socket.socket" not in calls(MODULES[module])
     if module not in BINDING:
@@ -158,7 +158,7 @@ def names_imported(path: Path, module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_is(module: str) -> None:
+def test_every_module_has_a_docstring(module: str) -> None:
     assert ast.get_docstring(ast.parse(MODULES[module].read_text())) or module.endswith("_version")
 
 

@@ -121,7 +121,7 @@ def test_systemd_accepts_the_unit(units: Path, name: str) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize("mistake", ["ProtectSytem=strict", "RestartSec=soon"])
-def test_the_verification_notices_mistakes(units: Path, mistake: str) -> None:
+def test_systemd_analyze_notices_a_mistake_in_a_unit(units: Path, mistake: str) -> None:
     unit = units / CONTROL
     unit.write_text(unit.read_text().replace("[Service]", f"[Service]\n{mistake}"))
     assert f"{unit}:" in verify(unit)
@@ -138,7 +138,7 @@ def test_the_service_is_hardened(units: Path, name: str, exposure: float) -> Non
 
 
 @needs_systemd
-def test_the_measure_notices_what_is_not_hardened(units: Path) -> None:
+def test_systemd_analyze_notices_a_service_that_is_not_hardened(units: Path) -> None:
     unit = units / CONTROL
     unit.write_text(unit.read_text().replace("CapabilityBoundingSet=\n", ""))
     assert analyze("security", "--offline=yes", "--threshold=15", str(unit)) != ""
@@ -156,14 +156,14 @@ def test_each_service_runs_its_share_of_the_site_file(name: str, only: str) -> N
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP])
-def test_it_is_not_restarted_for_what_a_restart_does_not_mend(name: str) -> None:
+def test_a_service_is_not_restarted_for_what_a_restart_does_not_fix(name: str) -> None:
     (codes,) = settings(name, "RestartPreventExitStatus")
     lasting = (UsageError, MissingFileError, PermissionsError, ConfigurationError)
     assert [int(code) for code in codes.split()] == [error.exit_code for error in lasting]
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP])
-def test_systemd_watches_what_runs_for_ever(name: str) -> None:
+def test_systemd_watches_the_services_that_keep_running(name: str) -> None:
     assert settings(name, "Type") == ["notify"]
     assert settings(name, "WatchdogSec") == ["30s"]
     signal, check = settings(name, "ExecReload")
@@ -172,7 +172,7 @@ def test_systemd_watches_what_runs_for_ever(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE])
-def test_secrets_are_credentials(name: str) -> None:
+def test_services_get_their_secrets_as_credentials(name: str) -> None:
     assert settings(name, "LoadCredential") == ["netpunch:/etc/netpunch/keys"]
 
 
@@ -218,7 +218,7 @@ def test_systemd_can_wait_for_a_reload(units: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers")
-def test_the_user_can_be_made(tmp_path: Path) -> None:
+def test_systemd_sysusers_accepts_the_user(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     done = run("systemd-sysusers", f"--root={tmp_path}", str(CONTRIB / "netpunch.sysusers"))
     assert done.returncode == 0, done.stderr
@@ -226,7 +226,7 @@ def test_the_user_can_be_made(tmp_path: Path) -> None:
     assert (tmp_path / "etc" / "passwd").read_text().startswith(f"{user}:")
 
 
-def test_an_absent_partner_is_no_failure_of_the_once_service() -> None:
+def test_an_absent_partner_does_not_fail_the_once_service() -> None:
     (code,) = settings(ONCE, "SuccessExitStatus")
     assert int(code) == NotLinkedError.exit_code
 
@@ -324,7 +324,7 @@ def test_the_action_gets_the_variables_and_nothing_else(env_file: Path) -> None:
         " ",
     ],
 )
-def test_a_file_with_anything_else_in_it_is_refused(env_file: Path, line: str) -> None:
+def test_the_action_refuses_an_env_file_with_any_other_line(env_file: Path, line: str) -> None:
     with env_file.open("a") as file:
         file.write(line + "\n")
     done = apply(env_file, "touch", str(env_file.parent / "done"))
@@ -333,7 +333,7 @@ def test_a_file_with_anything_else_in_it_is_refused(env_file: Path, line: str) -
     assert not (env_file.parent / "done").exists()
 
 
-def test_brackets_are_no_patterns(env_file: Path) -> None:
+def test_brackets_in_an_env_file_are_not_expanded_as_patterns(env_file: Path) -> None:
     (env_file.parent / "NETPUNCH_RADDR=a").touch()
     env_file.write_text("NETPUNCH_RADDR=[a]\n")
     done = subprocess.run(
@@ -347,7 +347,7 @@ def test_brackets_are_no_patterns(env_file: Path) -> None:
     assert "NETPUNCH_RADDR=[a]\n" in done.stdout
 
 
-def test_a_link_to_a_secret_tells_nothing_of_it(env_file: Path) -> None:
+def test_the_action_reveals_nothing_of_a_secret_that_the_env_file_links_to(env_file: Path) -> None:
     secret = env_file.with_name("secret")
     secret.write_text("root:$6$salt$hash\n")
     env_file.unlink()
@@ -361,18 +361,20 @@ def test_a_link_to_a_secret_tells_nothing_of_it(env_file: Path) -> None:
     ("content", "message"),
     [("", "the file is empty"), ("NETPUNCH_A=" + 4096 * "x", "expected at most 4096 bytes")],
 )
-def test_a_file_of_the_wrong_size_is_refused(env_file: Path, content: str, message: str) -> None:
+def test_the_action_refuses_an_env_file_of_the_wrong_size(
+    env_file: Path, content: str, message: str
+) -> None:
     env_file.write_text(content)
     done = apply(env_file, "true")
     assert done.returncode == ConfigurationError.exit_code
     assert message in done.stderr
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_the_action_fails_without_an_env_file(tmp_path: Path) -> None:
     assert apply(tmp_path / "none.env", "true").returncode == MissingFileError.exit_code
 
 
-def test_a_program_is_missing(env_file: Path) -> None:
+def test_the_action_without_a_program_is_a_usage_error(env_file: Path) -> None:
     assert apply(env_file).returncode == UsageError.exit_code
 
 
@@ -380,7 +382,7 @@ def test_the_action_s_failure_is_the_service_s(env_file: Path) -> None:
     assert apply(env_file, "sh", "-c", "exit 3").returncode == 3
 
 
-def test_a_link_that_came_meanwhile_is_applied_too(env_file: Path) -> None:
+def test_the_action_runs_again_for_a_link_that_came_meanwhile(env_file: Path) -> None:
     """systemd does not see it: it looks away while the service runs."""
     script = """
         echo "$NETPUNCH_RADDR"
@@ -391,7 +393,7 @@ def test_a_link_that_came_meanwhile_is_applied_too(env_file: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "old\nnew\n"), done.stderr
 
 
-def test_a_link_that_went_meanwhile_is_no_failure(env_file: Path) -> None:
+def test_a_link_that_ended_meanwhile_does_not_fail_the_action(env_file: Path) -> None:
     assert apply(env_file, "rm", str(env_file)).returncode == 0
 
 
@@ -477,7 +479,7 @@ def test_openvpn_reads_what_the_action_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE, "netpunch-apply@.path", "netpunch.sysusers"])
-def test_the_notes_install_files_that_there_are(name: str) -> None:
+def test_the_install_notes_name_existing_files(name: str) -> None:
     notes = "\n".join(line for line in lines_of(name) if line.startswith("#"))
     named = re.findall(r"\bcontrib/[\w@./-]*\w", notes)
     assert named
@@ -515,7 +517,7 @@ esac
         (-3600, True, True),
     ],
 )
-def test_a_tunnel_is_alive_by_a_handshake_of_late_or_a_ping(
+def test_the_wireguard_check_passes_by_a_recent_handshake_or_a_ping(
     age: int, pings: bool, alive: bool, tmp_path: Path
 ) -> None:
     """One in the future tells that the clock was set back, and nothing of the tunnel."""

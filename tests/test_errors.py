@@ -69,7 +69,7 @@ def test_a_failed_punch_carries_its_reason(error: type[PunchError]) -> None:
         (errors.NetpunchError, "bug"),
     ],
 )
-def test_the_reason_of_an_error(error: type[NetpunchError], reason: str) -> None:
+def test_every_error_has_its_reason(error: type[NetpunchError], reason: str) -> None:
     assert error.reason == reason
 
 
@@ -94,13 +94,13 @@ def test_no_error_without_a_reason_of_its_own_is_called_a_bug(error: type[Netpun
         ([64, 75], 75),
     ],
 )
-def test_the_worst_of_several_ends_the_process(codes: list[int], combined: int) -> None:
+def test_the_worst_of_several_exit_codes_counts(codes: list[int], combined: int) -> None:
     for order in permutations(codes):
         assert combined_exit_code(list(order)) == combined
 
 
 @given(st.lists(st.sampled_from(sorted(DOCUMENTED)), min_size=1))
-def test_no_failure_is_lost(codes: list[int]) -> None:
+def test_no_failure_is_lost_in_the_combined_exit_code(codes: list[int]) -> None:
     combined = combined_exit_code(codes)
     assert combined in codes
     assert (combined == 0) is (set(codes) == {0})
@@ -115,7 +115,7 @@ def test_an_error_without_a_message_says_what_its_docstring_says() -> None:
     assert "\n" not in str(ControlUnreachableError())
 
 
-def test_a_bug_in_a_line() -> None:
+def test_the_text_of_a_bug_has_no_secret_bytes() -> None:
     """The repr of such an error would hold all of the bytes."""
     with pytest.raises(UnicodeDecodeError) as caught:
         b"\xffhunter2".decode()
@@ -152,7 +152,7 @@ EMFILE = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/usr/lib/module.py")
         (ResourcesError("no luck; raise X"), "raise X"),
     ],
 )
-def test_every_form_of_a_lack_is_known(error: BaseException, advice: str) -> None:
+def test_every_form_of_a_lack_of_resources_is_recognized(error: BaseException, advice: str) -> None:
     lack = lack_behind(error, "/etc/site.yaml")
     assert lack is not None
     assert lack.exit_code == 75
@@ -168,19 +168,19 @@ def test_every_form_of_a_lack_is_known(error: BaseException, advice: str) -> Non
         *(OSError("no number"), UnicodeDecodeError("utf-8", b"x", 0, 1, "y")),
     ],
 )
-def test_what_is_no_lack_stays_what_it_is(error: Exception) -> None:
+def test_an_error_without_a_lack_of_resources_is_unchanged(error: Exception) -> None:
     assert lack_behind(error) is None
     with pytest.raises(type(error)) as caught, lacks_told():
         raise error
     assert caught.value is error
 
 
-def test_a_process_that_cannot_be_forked_is_a_lack() -> None:
+def test_a_process_that_cannot_be_forked_is_a_lack_of_tasks() -> None:
     error = BlockingIOError(errno.EAGAIN, "x")
     assert "TasksMax=" in str(lack_behind(error, starting_process=True))
 
 
-def test_a_lack_is_told_and_an_error_of_ours_kept() -> None:
+def test_a_lack_becomes_resources_error_and_our_own_errors_stay() -> None:
     with pytest.raises(ResourcesError, match=r"^x: Too many open files") as caught, lacks_told("x"):
         raise EMFILE
     assert caught.value.__cause__ is EMFILE

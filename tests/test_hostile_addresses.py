@@ -98,7 +98,9 @@ def linked(remote: Address) -> Linked:
 
 
 @pytest.mark.parametrize("told", [introduced, unpacked])
-def test_addresses_from_the_network(tmp_path: Path, told: Callable[[], Addresses]) -> None:
+def test_addresses_from_the_network_are_canonical_and_harmless_everywhere(
+    tmp_path: Path, told: Callable[[], Addresses]
+) -> None:
     verdicts: Counter[str] = Counter()
     end = end_with(tmp_path)
     for address in told():

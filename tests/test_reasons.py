@@ -16,7 +16,7 @@ def test_troubleshooting_lists_every_reason_with_its_words() -> None:
     assert rows[1:] == [(reason, reason.words) for reason in Reason]
 
 
-def test_people_read_words() -> None:
+def test_messages_describe_reasons_in_words() -> None:
     assert in_words("secret_rejected_or_silent") == "no answer from control"
     assert in_words(Reason.BLOCKED) == Reason.BLOCKED.words == "nothing gets through"
     assert in_words("of_a_later_version") == "of_a_later_version"

@@ -37,14 +37,14 @@ VPS = ControlConfig("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1
         SecretSource("inline", Position(1, 1), text=SECRET.decode()),
     ],
 )
-def test_no_secret_is_shown(value: object) -> None:
+def test_the_repr_of_a_value_hides_its_secrets(value: object) -> None:
     for shown in (repr(value), str(value), f"{value}", repr([value])):
         assert "hunter2" not in shown
         assert shown.strip("[").startswith(f"{type(value).__name__}(")
 
 
 @pytest.mark.parametrize("one", [Finished, PartnerReturned, TurnOver, Unmapped])
-def test_events_without_fields_are_true_and_differ(one: type[object]) -> None:
+def test_events_without_fields_are_true_and_unequal(one: type[object]) -> None:
     assert one()
     assert one() == one()
     assert len({one(), one()}) == 1

@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("measures", metavar="MEASURE", nargs="*", help=", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, default=11, help="at least 2; default: 11")
     parser.add_argument("--small", action="store_true", help="as quickly as possible, for a test")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.measures) - set(MEASURES):
         parser.error(f"unknown measure {', '.join(unknown)}: choose from {', '.join(MEASURES)}")
     size = SMALL if options.small else Size()

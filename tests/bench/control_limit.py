@@ -56,7 +56,7 @@ TIMEOUT = 10.0
 FEW = CIPHERS_KEPT // 4
 """Pairs whose ends' ciphers are all kept."""
 FEW_TIMES = 16
-"""Announcements of each of those ends: a control takes 20 at once of one."""
+"""Announcements of each of those ends once it is registered: a control takes 20 at once of one."""
 FIRST_HOST = (127 << 24) + (1 << 16)
 """Ends are at 127.1.0.0 and above."""
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
@@ -65,13 +65,15 @@ IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 PKTINFO = struct.Struct("@I4s4s")
 
 
+End = tuple[bytes, Announcer]
+"""After the control message that makes its announcements come from its address."""
 Question = tuple[bytes, bytes]
 """An announcement, after the control message that makes it come from its end's address."""
 
 
 class Limit(NamedTuple):
     """Of a control with so many `ends`. Bytes resident, knowing all pairs and with all ends
-    registered; microseconds of CPU an announcement and its answer: the first of an end, then
+    registered; microseconds of CPU: both announcements that register an end, then one announcement
     `paced` at `rate` a second, then as fast as it goes, when the control's core was `busy` for
     that share of the time."""
 
@@ -101,13 +103,16 @@ def make_pairs(count: int) -> dict[str, bytes]:
     return {f"pair-{number}": os.urandom(KEY_LENGTH) for number in range(count)}
 
 
-def questions(pairs: Mapping[str, bytes], count: int) -> Iterator[list[Question]]:
-    """The first so many of each end, sealed beforehand: a benchmark only sends them."""
+def all_ends(pairs: Mapping[str, bytes]) -> Iterator[End]:
     hosts = itertools.count(FIRST_HOST)
     for (pair, key), end in itertools.product(pairs.items(), ENDS):
-        voice = Announcer(pair, end, key=key, purpose=v2.Purpose.STANDBY)
         source = PKTINFO.pack(0, next(hosts).to_bytes(4, "big"), bytes(4))
-        yield [(source, voice.announcement()) for _ in range(count)]
+        yield source, Announcer(pair, end, key=key, purpose=v2.Purpose.STANDBY)
+
+
+def questions(ends: Sequence[End]) -> list[Question]:
+    """The next of each end, sealed beforehand: what is measured only sends them."""
+    return [(source, voice.announcement()) for source, voice in ends]
 
 
 class Crowd:
@@ -119,6 +124,19 @@ class Crowd:
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._sock.bind(("0.0.0.0", 0))
+
+    def register(self, ends: Sequence[End]) -> float:
+        """Each announces itself twice, the second time with its cookie: microseconds of CPU for
+        both. A control answers in order."""
+        self._sock.settimeout(TIMEOUT)
+        begun = self._server.cpu()
+        for start in 2 * [*range(0, len(ends), WINDOW)]:
+            some = ends[start : start + WINDOW]
+            for question in questions(some):
+                self._say(question)
+            for _, voice in some:
+                voice.take(self._sock.recv(MAX_DATAGRAM))
+        return (self._server.cpu() - begun) / len(ends) * 1e6
 
     def saturate(self, asked: Sequence[Question]) -> tuple[float, float]:
         """All are answered, WINDOW outstanding at a time: microseconds of CPU each, and the share
@@ -162,20 +180,20 @@ class Crowd:
 
 def measure(pair_count: int, seconds: float) -> Limit:
     pairs = make_pairs(pair_count)
-    first, later = map(list, zip(*questions(pairs, 2), strict=True))
-    random.shuffle(later)
-    rate = len(later) / WAITING_INTERVAL
-    asked = min(int(rate * seconds), len(later) // 3 * 2)
+    ends = list(all_ends(pairs))
+    rate = len(ends) / WAITING_INTERVAL
+    asked = min(int(rate * seconds), len(ends) // 3 * 2)
     with server(control, pairs, {}, LISTEN) as target:
         pin(GENERATOR_CORE)
         crowd, known = Crowd(target), target.resident()
-        registering, _ = crowd.saturate(first)
+        registering = crowd.register(ends)
         registered = target.resident()
+        later = questions(ends)
+        random.shuffle(later)
         paced, answered = crowd.pace(later[:asked], rate)
         saturated, busy = crowd.saturate(later[asked:])
-    ends = len(first)
     return Limit(
-        ends, known, registered, registering, rate, asked, answered, paced, saturated, busy
+        len(ends), known, registered, registering, rate, asked, answered, paced, saturated, busy
     )
 
 
@@ -183,12 +201,12 @@ def measure_kept() -> tuple[float, float]:
     """Microseconds of CPU a datagram and its answer, as fast as it goes: of a bare endpoint, and
     of a control that keeps all ciphers."""
     pairs = make_pairs(FEW)
-    first, *later = zip(*questions(pairs, FEW_TIMES), strict=True)
-    asked = list(itertools.chain(*later))
+    ends = list(all_ends(pairs))
     with server(echo) as bare, server(control, pairs, {}, LISTEN) as target:
         pin(GENERATOR_CORE)
         crowd = Crowd(target)
-        crowd.saturate(first)
+        crowd.register(ends)
+        asked = list(itertools.chain(*(questions(ends) for _ in range(FEW_TIMES))))
         return Crowd(bare).saturate(asked)[0], crowd.saturate(asked)[0]
 
 

@@ -94,7 +94,7 @@ def measure() -> Costs:
         memory = process.apply(control_memory.measure, (ENDS_MEASURED,))
     return Costs(
         limit.paced,
-        max(limit.registering, limit.saturated),
+        max(limit.registering / 2, limit.saturated),
         kept,
         bare,
         memory.configuration + memory.registered,

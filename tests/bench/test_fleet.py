@@ -21,13 +21,13 @@ def test_a_pair_has_two_controls_and_all_nodes_have_as_many_pairs() -> None:
     assert max(of_node.values()) < 2_200
 
 
-def test_another_node_takes_over_its_share_and_moves_nothing_else() -> None:
+def test_a_further_node_takes_over_its_share_and_moves_no_other_pair() -> None:
     for number in range(1000):
         before, after = map(set, controls_of(f"pair-{number}", [10, 11]))
         assert after - before <= {10}
 
 
-def test_a_node_with_power_to_spare_has_all_its_ends_back_within_a_retry() -> None:
+def test_a_node_with_spare_cpu_has_all_its_ends_back_within_a_retry() -> None:
     back = die_and_return(ENDS, cost=4.0, retry=1.0, random=Random(1))
     assert back.before == pytest.approx(10_000, rel=0.1)
     assert back.dead == pytest.approx(ENDS, rel=0.1)
@@ -35,20 +35,20 @@ def test_a_node_with_power_to_spare_has_all_its_ends_back_within_a_retry() -> No
     assert back.busiest == pytest.approx(ENDS * 4.0 / 1e6, rel=0.1)
 
 
-def test_a_busy_one_needs_as_long_as_it_takes_to_register_them() -> None:
+def test_a_busy_node_has_its_ends_back_when_it_has_registered_them() -> None:
     """33,333 a second."""
     back = die_and_return(ENDS, cost=30.0, retry=1.0, random=Random(1))
     assert back.busiest == 1.0
     assert 4.0 <= back.all_back <= 6.0
 
 
-def test_one_that_can_not_bear_its_ends_is_busy_ever_after() -> None:
+def test_an_overloaded_node_never_recovers_from_a_restart() -> None:
     back = die_and_return(ENDS, cost=150.0, retry=1.0, random=Random(1))
     assert back.later == 1.0
     assert back.all_back > 15.0
 
 
-def test_patient_ends_are_no_flood() -> None:
+def test_ends_that_retry_slowly_do_not_overload_a_returning_node() -> None:
     back = die_and_return(ENDS, cost=30.0, retry=15.0, random=Random(1))
     assert back.dead == pytest.approx(10_000, rel=0.1)
     assert back.busiest < 0.5

@@ -14,7 +14,7 @@ MAX_GROWTH = 2 * 1024 * 1024
 @pytest.mark.skipif(
     sys.platform != "linux" or not may_forge(), reason="forged sources need Linux and root"
 )
-def test_no_forgery_is_answered_and_none_takes_memory() -> None:
+def test_no_forged_datagram_is_answered_or_takes_memory() -> None:
     from tests.bench.flood import measure  # what it imports, Windows lacks
 
     result = measure(3.0, 20_000, linking=2)

@@ -12,7 +12,7 @@ SECONDS = float(os.environ.get("NETPUNCH_HOLD_SECONDS") or (60 if os.environ.get
 
 
 @needs_proc
-def test_nothing_grows() -> None:
+def test_many_held_links_take_no_more_memory_threads_or_descriptors_over_time() -> None:
     for name, result in hold(PAIRS, SECONDS).items():
         assert result.problems == [], f"{name}: {result}"
         assert name == "control" or result.links > PAIRS, "something happened"

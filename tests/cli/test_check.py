@@ -21,14 +21,16 @@ Captured = pytest.CaptureFixture[str]
         ("OFFICE", "this node (office): end home-office.b"),
     ],
 )
-def test_what_an_end_runs(
+def test_check_names_the_ends_that_a_node_runs(
     node: str, runs: str, site: Path, pair_key: Path, capsys: Captured
 ) -> None:
     assert main(["check", "site.yaml", "--node", node]) == 0
     assert capsys.readouterr() == (f"site.yaml: ok, 1 pair, {runs}\n", "")
 
 
-def test_what_a_control_runs(site: Path, control_key: Path, capsys: Captured) -> None:
+def test_check_names_the_control_that_a_node_runs(
+    site: Path, control_key: Path, capsys: Captured
+) -> None:
     control_key.rename("pair.key")
     assert main(["check", "site.yaml", "--node", "vps"]) == 0
     assert capsys.readouterr() == (
@@ -37,14 +39,14 @@ def test_what_a_control_runs(site: Path, control_key: Path, capsys: Captured) ->
     )
 
 
-def test_the_pair_s_own_key_on_a_control_is_warned_of(
+def test_check_warns_of_the_pairs_own_key_on_a_control(
     site: Path, pair_key: Path, capsys: Captured
 ) -> None:
     assert main(["check", "site.yaml", "--node", "vps"]) == 0
     assert "site.yaml:5:18: pairs.home-office.secret_file: warning: " in capsys.readouterr().err
 
 
-def test_a_site_in_one_process(folder: Path, capsys: Captured) -> None:
+def test_check_describes_a_site_in_one_process(folder: Path, capsys: Captured) -> None:
     site = (
         SITE.replace("secret_file: pair.key", "secret: generate")
         .replace("node: vps, ", "name: c, ")
@@ -60,14 +62,16 @@ def test_a_site_in_one_process(folder: Path, capsys: Captured) -> None:
     )
 
 
-def test_nothing_to_run(folder: Path, pair_key: Path, capsys: Captured) -> None:
+def test_check_says_that_there_is_nothing_to_run(
+    folder: Path, pair_key: Path, capsys: Captured
+) -> None:
     site = SITE.replace("secret_file", "enabled: off\n    secret_file")
     (folder / "site.yaml").write_text(site)
     assert main(["check", "site.yaml", "--node", "home"]) == 0
     assert capsys.readouterr().out.endswith(": nothing to run\n")
 
 
-def test_the_environment_names_the_node(
+def test_the_environment_names_the_node_of_check(
     site: Path, pair_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setenv("NETPUNCH_NODE", "office")
@@ -75,7 +79,9 @@ def test_the_environment_names_the_node(
     assert "this node (office)" in capsys.readouterr().out
 
 
-def test_another_node(site: Path, capsys: Captured) -> None:
+def test_a_node_that_no_part_names_is_an_error_of_a_valid_file(
+    site: Path, capsys: Captured
+) -> None:
     assert main(["check", "site.yaml", "--node", "elsewhere"]) == 78
     output, errors = capsys.readouterr()
     assert output == ""
@@ -85,7 +91,7 @@ def test_another_node(site: Path, capsys: Captured) -> None:
     ]
 
 
-def test_addresses_that_this_host_has_not_are_warned_of(
+def test_check_warns_of_addresses_that_this_host_does_not_have(
     folder: Path, control_key: Path, capsys: Captured
 ) -> None:
     """At an end, its `forward`, and a control; `run` waits for them."""
@@ -107,7 +113,9 @@ def test_addresses_that_this_host_has_not_are_warned_of(
     ]
 
 
-def test_errors_of_all_files(site: Path, pair_key: Path, folder: Path, capsys: Captured) -> None:
+def test_check_reports_the_errors_of_all_files(
+    site: Path, pair_key: Path, folder: Path, capsys: Captured
+) -> None:
     (folder / "bad.yaml").write_text(SITE.replace('":5000"', "nowhere"))
     assert main(["check", "bad.yaml", "none.yaml", "site.yaml", "--node", "home"]) == 78
     output, errors = capsys.readouterr()
@@ -121,7 +129,7 @@ def test_errors_of_all_files(site: Path, pair_key: Path, folder: Path, capsys: C
 @pytest.mark.parametrize(
     ("content", "mode", "code"), [(None, 0, 78), (b"hunter2", 0o600, 78), (b"hunter2", 0o644, 77)]
 )
-def test_secrets_that_this_node_needs(
+def test_check_reads_the_secrets_that_this_node_needs(
     content: bytes | None, mode: int, code: int, site: Path, folder: Path, capsys: Captured
 ) -> None:
     if content is not None:
@@ -133,20 +141,26 @@ def test_secrets_that_this_node_needs(
     assert "hunter2" not in errors
 
 
-def test_a_secret_that_only_another_node_needs(folder: Path, pair_key: Path) -> None:
+def test_check_does_not_read_a_secret_that_only_another_node_needs(
+    folder: Path, pair_key: Path
+) -> None:
     lines = SITE.replace("office, ", "office, secret_file: only-there.key, ")
     (folder / "site.yaml").write_text(lines)
     assert main(["check", "site.yaml", "--node", "home"]) == 0
     assert main(["check", "site.yaml", "--node", "office"]) == 78
 
 
-def test_a_problem_that_control_and_end_share_is_told_once(folder: Path, capsys: Captured) -> None:
+def test_a_problem_that_control_and_end_share_is_reported_once(
+    folder: Path, capsys: Captured
+) -> None:
     (folder / "site.yaml").write_text(SITE.replace("node: vps", "node: home"))
     assert main(["check", "site.yaml", "--node", "home"]) == 78
     assert capsys.readouterr().err.count("there is no file") == 1
 
 
-def test_a_template_that_is_wrong(folder: Path, pair_key: Path, capsys: Captured) -> None:
+def test_check_reports_a_template_that_cannot_be_read(
+    folder: Path, pair_key: Path, capsys: Captured
+) -> None:
     files = '    files: [{template: vpn.in, to: "/run/vpn.conf"}]\n'
     (folder / "site.yaml").write_text(SITE.replace("    a:", files + "    a:"))
     assert main(["check", "site.yaml", "--node", "home"]) == 78
@@ -155,7 +169,7 @@ def test_a_template_that_is_wrong(folder: Path, pair_key: Path, capsys: Captured
     assert "valid otherwise" not in errors
 
 
-def test_a_public_file_with_secrets_is_warned_of(
+def test_check_warns_of_a_readable_file_with_secrets(
     folder: Path, pair_key: Path, capsys: Captured
 ) -> None:
     text = SITE.replace("secret_file: pair.key", f'secret: "{pair_key.read_text().strip()}"')
@@ -166,7 +180,7 @@ def test_a_public_file_with_secrets_is_warned_of(
     assert pair_key.read_text().strip() not in output + errors
 
 
-def test_show_is_yaml(site: Path, pair_key: Path, capsys: Captured) -> None:
+def test_the_output_of_check_show_is_yaml(site: Path, pair_key: Path, capsys: Captured) -> None:
     assert main(["check", "site.yaml", "site.yaml", "--node", "home", "--show"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("---\n# site.yaml: ok, 1 pair, this node (home)")
@@ -175,7 +189,7 @@ def test_show_is_yaml(site: Path, pair_key: Path, capsys: Captured) -> None:
     assert first["pairs"]["home-office"]["a"]["local"] == ":5000"
 
 
-def test_the_host_name_is_the_last_resort(
+def test_the_host_name_names_the_node_of_check_last(
     folder: Path, pair_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "HOME.example.net")
@@ -206,7 +220,7 @@ def test_a_credential_is_not_checked_outside_of_its_service(keys: Path, capsys: 
     assert "--credentials DIR" in line
 
 
-def test_what_else_is_wrong_is_told_without_the_credentials(keys: Path, capsys: Captured) -> None:
+def test_other_errors_are_reported_without_the_credentials(keys: Path, capsys: Captured) -> None:
     other = "  q: {secret_file: none.key, a: {node: home}, b: {node: office}}\n"
     with Path("site.yaml").open("a") as file:
         file.write(other)
@@ -214,7 +228,7 @@ def test_what_else_is_wrong_is_told_without_the_credentials(keys: Path, capsys: 
     assert "pairs.q.secret_file: there is no file" in capsys.readouterr().err
 
 
-def test_the_credentials_in_the_folder_of_a_unit(keys: Path, capsys: Captured) -> None:
+def test_check_reads_the_credentials_in_the_folder_of_a_unit(keys: Path, capsys: Captured) -> None:
     line = ["check", "--credentials", "keys", "site.yaml", "--node", "home"]
     assert main(line) == 0
     assert capsys.readouterr().err == ""
@@ -228,7 +242,7 @@ def test_the_credentials_in_the_folder_of_a_unit(keys: Path, capsys: Captured) -
     assert "there is no file keys/home-office.key" in capsys.readouterr().err
 
 
-def test_the_credentials_that_a_service_has(
+def test_check_reads_the_credentials_of_its_service(
     keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     (keys / "home-office.key").rename(keys / "netpunch_home-office.key")
@@ -237,7 +251,7 @@ def test_the_credentials_that_a_service_has(
     assert capsys.readouterr().err == ""
 
 
-def test_a_credential_that_came_after_the_start_of_its_service(
+def test_check_explains_a_credential_added_after_its_service_started(
     keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     """It is no key that has to be made."""

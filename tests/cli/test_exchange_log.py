@@ -54,7 +54,9 @@ def observe(log: ExchangeLog, *observations: Datagram | Event) -> None:
         log.observer(observation)
 
 
-def test_classic_datagrams(capsys: pytest.CaptureFixture[str]) -> None:
+def test_classic_datagrams_are_logged_as_by_the_go_netpunch(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     log = ExchangeLog(classic_payload(SECRET))
     observe(log, datagram(sign(SECRET, b"i|a|127.0.0.1:5000")))
     observe(log, datagram(sign(SECRET, b"a"), sent=False))
@@ -71,12 +73,14 @@ def test_classic_datagrams(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("content", "shown"), [(as_on_the_wire, r'"\xf2\x00raw"'), (decoded, '"in words"')]
 )
-def test_other_contents(content: Content, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_datagrams_are_logged_raw_or_decoded(
+    content: Content, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     observe(ExchangeLog(content), datagram(b"\xf2\0raw"))
     assert lines(capsys) == [f"[info] write: {shown} -> [2001:db8::1]:5000"]
 
 
-def test_events(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exchange_log_has_a_line_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
     linked = Linked(0, HERE, THERE, PathKind.OBSERVED, None, 1.0, b"session key")
     log = ExchangeLog(decoded)
     observe(log, Waiting(Reason.PARTNER_ABSENT), Introduced(THERE), linked, Finished())
@@ -97,7 +101,9 @@ def test_a_peer_names_its_slot(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys) == ["[a] [info] text"]
 
 
-def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silent_exchange_log_observes_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     log = ExchangeLog(decoded, silent=True)
     log.info("text")
     log.listening([HERE])
@@ -115,5 +121,5 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
         (b"\x00\x1b[31m\x7f\xff", r'"\x00\x1b[31m\x7f\xff"'),
     ],
 )
-def test_quotes(data: bytes, quoted: str) -> None:
+def test_bytes_are_quoted_as_by_go(data: bytes, quoted: str) -> None:
     assert quote(data) == quoted

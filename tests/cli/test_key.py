@@ -20,7 +20,7 @@ from tests.cli.conftest import secret
 Captured = pytest.CaptureFixture[str]
 
 
-def test_a_new_key_alone_on_standard_output(capsys: Captured) -> None:
+def test_key_new_writes_only_the_key_to_standard_output(capsys: Captured) -> None:
     assert main(["key", "new"]) == 0
     first, errors = capsys.readouterr()
     assert parse_key(first).kind == "pair"
@@ -29,13 +29,13 @@ def test_a_new_key_alone_on_standard_output(capsys: Captured) -> None:
     assert capsys.readouterr().out != first
 
 
-def test_a_new_file(pair_key: Path, capsys: Captured) -> None:
+def test_a_new_key_file_has_mode_0600(pair_key: Path, capsys: Captured) -> None:
     assert stat.S_IMODE(pair_key.stat().st_mode) == 0o600
     assert parse_key(pair_key.read_text()).kind == "pair"
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_mode_does_not_depend_on_the_umask(folder: Path) -> None:
+def test_the_mode_of_a_key_file_does_not_depend_on_the_umask(folder: Path) -> None:
     before = os.umask(0)
     try:
         assert main(["key", "new", "-o", "open.key"]) == 0
@@ -44,7 +44,7 @@ def test_the_mode_does_not_depend_on_the_umask(folder: Path) -> None:
     assert stat.S_IMODE((folder / "open.key").stat().st_mode) == 0o600
 
 
-def test_a_file_is_never_overwritten(pair_key: Path, capsys: Captured) -> None:
+def test_a_key_file_is_never_overwritten(pair_key: Path, capsys: Captured) -> None:
     before = pair_key.read_bytes()
     assert main(["key", "new", "-o", "pair.key"]) == 73
     assert pair_key.read_bytes() == before
@@ -54,18 +54,18 @@ def test_a_file_is_never_overwritten(pair_key: Path, capsys: Captured) -> None:
     )
 
 
-def test_nor_what_a_dangling_link_points_at(folder: Path) -> None:
+def test_a_key_is_not_written_through_a_dangling_symlink(folder: Path) -> None:
     (folder / "link.key").symlink_to(folder / "elsewhere.key")
     assert main(["key", "new", "-o", "link.key"]) == 73
     assert not (folder / "elsewhere.key").exists()
 
 
-def test_a_folder_that_does_not_exist(folder: Path, capsys: Captured) -> None:
+def test_a_key_file_in_a_missing_folder_is_an_output_error(folder: Path, capsys: Captured) -> None:
     assert main(["key", "new", "-o", "no/such.key"]) == 73
     assert "no/such.key: cannot be created: No such file" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_nothing_behind(folder: Path) -> None:
+def test_a_full_disk_leaves_no_key_file_behind(folder: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
@@ -112,7 +112,7 @@ def test_keys_of_one_pair_have_one_fingerprint(control_key: Path, capsys: Captur
 
 
 @pytest.mark.parametrize("action", ["control", "id"])
-def test_files_that_are_no_keys(action: str, folder: Path, capsys: Captured) -> None:
+def test_a_file_that_is_not_a_key_is_refused(action: str, folder: Path, capsys: Captured) -> None:
     secret(folder / "word", b"hunter2\n")
     secret(folder / "open", b"hunter2\n", 0o644)
     for file, code in [("word", 78), ("open", 77), ("none", 66), (".", 78)]:

@@ -52,7 +52,7 @@ def check_the_hole(*outputs: str) -> None:
             sock.bind(address)
 
 
-def test_classic(classic_control: str, folder: Path) -> None:
+def test_two_peers_and_a_control_link_in_classic(classic_control: str, folder: Path) -> None:
     common = (*CLASSIC, "--remote", classic_control)
     with (
         started("peer", "a", *common, "--local", "127.0.0.1:0", cwd=folder) as a,
@@ -69,7 +69,7 @@ def test_classic(classic_control: str, folder: Path) -> None:
     assert re.search(rf'\[info\] write: "\S{{40,}} b" -> {classic_control}\n', log_b)
 
 
-def test_v2(v2_control: str, pair_key: Path, folder: Path) -> None:
+def test_two_peers_and_a_control_link_in_v2(v2_control: str, pair_key: Path, folder: Path) -> None:
     common = (*V2, "pair.key", "--remote", v2_control, "--local", "127.0.0.1:0")
     with (
         started("peer", "a", *common, cwd=folder) as a,
@@ -83,7 +83,7 @@ def test_v2(v2_control: str, pair_key: Path, folder: Path) -> None:
     assert pair_key.read_text().strip() not in log_a
 
 
-def test_the_command_has_the_port(classic_control: str, folder: Path) -> None:
+def test_the_command_of_a_peer_can_bind_the_port(classic_control: str, folder: Path) -> None:
     common = (*CLASSIC, "--remote", classic_control, "--local", "127.0.0.1:0", "--silent")
     bind = (
         "import signal, socket, sys; sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
@@ -99,7 +99,7 @@ def test_the_command_has_the_port(classic_control: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_peer_that_is_stopped(
+def test_a_peer_that_is_stopped_leaves_and_exits_as_by_the_signal(
     number: signal.Signals, code: int, v2_control: str, pair_key: Path, folder: Path
 ) -> None:
     options = (*V2, "pair.key", "--remote", v2_control, "--local", "127.0.0.1:0")
@@ -113,7 +113,7 @@ def test_a_peer_that_is_stopped(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_control_that_is_stopped(
+def test_a_control_that_is_stopped_exits_with_0(
     number: signal.Signals, classic_secret: Path, folder: Path
 ) -> None:
     with started("control", *CLASSIC, "--local", "127.0.0.1:0", cwd=folder) as process:
@@ -124,7 +124,9 @@ def test_a_control_that_is_stopped(
     assert log.endswith("[info] Shut down\n")
 
 
-def test_a_partner_who_does_not_come(v2_control: str, pair_key: Path, folder: Path) -> None:
+def test_a_peer_whose_partner_does_not_come_exits_with_75(
+    v2_control: str, pair_key: Path, folder: Path
+) -> None:
     options = (*V2, "pair.key", "--remote", v2_control, "--local", "127.0.0.1:0", "--silent")
     result = netpunch("peer", "a", *options, "--deadline", "300ms", cwd=folder)
     assert (result.returncode, result.stdout) == (75, "")
@@ -132,13 +134,13 @@ def test_a_partner_who_does_not_come(v2_control: str, pair_key: Path, folder: Pa
     assert result.stderr.count("\n") == 1
 
 
-def test_a_port_in_use(classic_control: str, folder: Path) -> None:
+def test_a_control_whose_port_is_in_use_exits_with_75(classic_control: str, folder: Path) -> None:
     result = netpunch("control", *CLASSIC, "--local", classic_control, "--silent", cwd=folder)
     assert result.returncode == 75
     assert result.stderr.startswith(f"netpunch control: {classic_control} is in use ")
 
 
-def test_a_wrong_secret_is_told_at_control(classic_secret: Path, folder: Path) -> None:
+def test_a_wrong_secret_is_logged_by_control(classic_secret: Path, folder: Path) -> None:
     wrong = folder / "wrong.secret"
     wrong.write_bytes(b"wrong")
     wrong.chmod(0o600)

@@ -77,7 +77,7 @@ def test_a_bug_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 @pytest.mark.parametrize("argv", [["--debug", "version"], ["version", "--debug"]])
 @pytest.mark.parametrize("error", [KeyError("lost"), OutputError("full")])
-def test_debug_shows_the_traceback_wherever_it_stands(
+def test_debug_shows_the_traceback_before_and_after_the_command(
     argv: list[str], error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     fail_with(monkeypatch, error)

@@ -66,7 +66,7 @@ def peer(*more: str, slot: str = "a") -> int:
     return main([*LINE.format(slot=slot).split(), *more])
 
 
-def test_the_result_line(library: Library, capsys: Captured) -> None:
+def test_peer_prints_the_result_line(library: Library, capsys: Captured) -> None:
     assert peer() == 0
     assert capsys.readouterr().out == (
         "LADDR/LHOST/LPORT/RADDR/RHOST/RPORT: "
@@ -74,7 +74,7 @@ def test_the_result_line(library: Library, capsys: Captured) -> None:
     )
 
 
-def test_the_result_line_with_ipv6(library: Library, capsys: Captured) -> None:
+def test_peer_prints_the_result_line_with_ipv6(library: Library, capsys: Captured) -> None:
     library.answer = Link(Address("::", 5000), Address("2001:db8::1", 1), "ipv6", None, 1.0)
     assert peer() == 0
     assert capsys.readouterr().out == (
@@ -82,7 +82,7 @@ def test_the_result_line_with_ipv6(library: Library, capsys: Captured) -> None:
     )
 
 
-def test_what_is_asked_in_classic(library: Library) -> None:
+def test_peer_passes_its_classic_options_to_punch(library: Library) -> None:
     assert peer(slot="c") == 0
     assert callable(library.asked.pop("observer"))
     assert library.asked == {
@@ -96,7 +96,7 @@ def test_what_is_asked_in_classic(library: Library) -> None:
     }
 
 
-def test_what_is_asked_in_v2(library: Library, pair_key: Path) -> None:
+def test_peer_passes_its_v2_options_to_punch(library: Library, pair_key: Path) -> None:
     v2 = ("--protocol", "v2", "--pair", "home-office", "--secret-file", "pair.key")
     assert peer(*v2, "--deadline", "2m", "--silent", slot="b") == 0
     assert library.asked["secret"] not in (b"", pair_key.read_bytes())
@@ -112,7 +112,7 @@ def test_what_is_asked_in_v2(library: Library, pair_key: Path) -> None:
     }
 
 
-def test_the_log(library: Library, capsys: Captured) -> None:
+def test_peer_logs_its_start_and_end(library: Library, capsys: Captured) -> None:
     assert peer() == 0
     first, last = capsys.readouterr().err.splitlines()
     assert first.endswith(
@@ -121,7 +121,7 @@ def test_the_log(library: Library, capsys: Captured) -> None:
     assert last.endswith(" [a] [info] close: ok")
 
 
-def test_silence(library: Library, capsys: Captured) -> None:
+def test_a_silent_peer_writes_no_log(library: Library, capsys: Captured) -> None:
     assert peer("--silent", "--template", "x") == 0
     assert capsys.readouterr() == ("x\n", "")
 
@@ -134,7 +134,9 @@ def test_a_classic_pair_is_named_by_its_letters(
     assert capsys.readouterr().out == name + "\n"
 
 
-def test_templates(library: Library, folder: Path, capsys: Captured) -> None:
+def test_peer_prints_a_template_instead_of_the_result_line(
+    library: Library, folder: Path, capsys: Captured
+) -> None:
     assert peer("--template", "{{{raddr}}} {lport}") == 0
     (folder / "vpn.in").write_text("remote {rhost} {rport}\nlport {lport}\n")
     assert peer("--template-file", "vpn.in") == 0
@@ -151,7 +153,7 @@ def test_templates(library: Library, folder: Path, capsys: Captured) -> None:
         ("{", "write `{{` for a brace"),
     ],
 )
-def test_a_wrong_template_is_told_before_punching(
+def test_a_wrong_template_is_refused_before_punching(
     template: str, complaint: str, library: Library, capsys: Captured
 ) -> None:
     assert peer("--template", template) == 64
@@ -168,7 +170,7 @@ def test_a_wrong_template_is_told_before_punching(
         (b"x" * (1024 * 1024 + 1), 78, "vpn.in: is longer than"),
     ],
 )
-def test_a_wrong_template_file(
+def test_a_wrong_template_file_is_refused_before_punching(
     content: bytes | None,
     code: int,
     complaint: str,
@@ -183,12 +185,14 @@ def test_a_wrong_template_file(
     assert library.asked == {}
 
 
-def test_a_template_file_that_cannot_be_read(library: Library, capsys: Captured) -> None:
+def test_an_unreadable_template_file_is_a_permissions_error(
+    library: Library, capsys: Captured
+) -> None:
     assert peer("--template-file", "x" * 5000) == 77
     assert "can't be read: File name too long" in capsys.readouterr().err
 
 
-def test_a_command_takes_over(
+def test_the_command_replaces_the_peer(
     library: Library, executed: list[list[str]], capsys: Captured
 ) -> None:
     assert peer("--command", "echo", "--debug", "--", "-x", "{rhost}:{rport}", "{{}}") == 0
@@ -197,7 +201,7 @@ def test_a_command_takes_over(
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
 
 
-def test_a_template_and_a_command(
+def test_a_template_is_printed_before_the_command(
     library: Library, executed: list[list[str]], capsys: Captured
 ) -> None:
     assert peer("--template", "{raddr}", "--command", "true") == 0
@@ -212,7 +216,7 @@ def test_a_template_and_a_command(
         (["true", "{rhos}"], "--command: '{rhos}': unknown placeholder {rhos}"),
     ],
 )
-def test_a_wrong_command_is_told_before_punching(
+def test_a_wrong_command_is_refused_before_punching(
     command: list[str], complaint: str, library: Library, capsys: Captured
 ) -> None:
     assert peer("--command", *command) == 64
@@ -220,7 +224,7 @@ def test_a_wrong_command_is_told_before_punching(
     assert library.asked == {}
 
 
-def test_a_program_that_cannot_be_run(
+def test_a_command_that_cannot_be_run_is_a_hook_error(
     python_signals: None, library: Library, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def execvp(program: str, argv: Sequence[str]) -> None:
@@ -233,7 +237,7 @@ def test_a_program_that_cannot_be_run(
     )
 
 
-def test_ends_that_do_not_link(library: Library, capsys: Captured) -> None:
+def test_a_peer_that_does_not_link_exits_with_75(library: Library, capsys: Captured) -> None:
     library.answer = NotLinkedError("the partner did not announce itself")
     assert peer("--silent") == 75
     assert capsys.readouterr() == (
@@ -243,23 +247,23 @@ def test_ends_that_do_not_link(library: Library, capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize("slot", ["A", "aa", "", "1", "\u00e9"])
-def test_slots(slot: str, library: Library) -> None:
+def test_an_invalid_slot_is_a_usage_error(slot: str, library: Library) -> None:
     arguments = LINE.split()
     arguments[1] = slot
     assert main(arguments) == 64
     assert library.asked == {}
 
 
-def test_ends_of_v2_are_a_and_b(library: Library, capsys: Captured) -> None:
+def test_a_v2_slot_is_a_or_b(library: Library, capsys: Captured) -> None:
     assert peer("--protocol", "v2", "--pair", "home-office", slot="c") == 64
     assert "SLOT is a or b, not 'c'" in capsys.readouterr().err
 
 
-def test_two_templates(library: Library) -> None:
+def test_two_templates_are_a_usage_error(library: Library) -> None:
     assert peer("--template", "x", "--template-file", "y") == 64
 
 
-def test_a_command_is_not_given_with_an_equals_sign(library: Library, capsys: Captured) -> None:
+def test_a_command_with_an_equals_sign_is_a_usage_error(library: Library, capsys: Captured) -> None:
     assert peer("--command=true") == 64
     assert "write --command PROGRAM ARG..." in capsys.readouterr().err
     assert library.asked == {}

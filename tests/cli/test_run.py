@@ -24,12 +24,12 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunOptions]]:
     return calls
 
 
-def test_a_file_alone(runs: list[tuple[Path, RunOptions]]) -> None:
+def test_run_passes_a_file_alone_with_default_options(runs: list[tuple[Path, RunOptions]]) -> None:
     assert main(["run", "site.yaml"]) == 42
     assert runs == [(Path("site.yaml"), RunOptions())]
 
 
-def test_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
+def test_run_passes_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
     line = "run --once --only keep --pair p --pair q --node n --format json --trace -q"
     assert main([*line.split(), "site.yaml", "--debug"]) == 42
     options = RunOptions(
@@ -45,7 +45,7 @@ def test_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
     assert runs == [(Path("site.yaml"), options)]
 
 
-def test_debug_before_the_command(runs: list[tuple[Path, RunOptions]]) -> None:
+def test_run_passes_debug_from_before_the_command(runs: list[tuple[Path, RunOptions]]) -> None:
     assert main(["--debug", "run", "site.yaml", "--keep"]) == 42
     assert runs == [(Path("site.yaml"), RunOptions(keep=True, debug=True))]
 
@@ -61,11 +61,15 @@ def test_debug_before_the_command(runs: list[tuple[Path, RunOptions]]) -> None:
         "run a --pair",
     ],
 )
-def test_usage(line: str, runs: list[tuple[Path, RunOptions]]) -> None:
+def test_wrong_arguments_of_run_are_usage_errors(
+    line: str, runs: list[tuple[Path, RunOptions]]
+) -> None:
     assert main(line.split()) == 64
     assert runs == []
 
 
-def test_a_file_that_does_not_exist(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_fails_for_a_missing_site_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "none.yaml"]) == 66
     assert capsys.readouterr().err.startswith("netpunch run: none.yaml: ")

@@ -77,14 +77,14 @@ def nothing_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([State.FAILED], 75),
     ],
 )
-def test_the_exit_code_is_for_monitors(
+def test_the_exit_code_of_status_is_0_only_if_all_pairs_are_up(
     states: list[State], code: int, folder: Path, serve: Serve
 ) -> None:
     path = serve(folder / "status.sock", answer(*states))
     assert main(["status", str(path)]) == code
 
 
-def test_people_get_a_table(folder: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_prints_a_table(folder: Path, serve: Serve, capsys: Captured) -> None:
     path = serve(folder / "status.sock", answer(State.UP))
     assert main(["status", str(path)]) == 0
     output, errors = capsys.readouterr()
@@ -95,7 +95,7 @@ def test_people_get_a_table(folder: Path, serve: Serve, capsys: Captured) -> Non
     assert errors == ""
 
 
-def test_programs_get_json(folder: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_json_prints_the_answer(folder: Path, serve: Serve, capsys: Captured) -> None:
     sent = answer(State.FAILED)
     path = serve(folder / "status.sock", sent)
     assert main(["status", "--json", str(path)]) == 75
@@ -103,19 +103,19 @@ def test_programs_get_json(folder: Path, serve: Serve, capsys: Captured) -> None
     assert json.loads(line) == json.loads(sent)
 
 
-def test_the_site_file_says_where(site: Path, serve: Serve, capsys: Captured) -> None:
+def test_the_site_file_sets_the_status_socket(site: Path, serve: Serve, capsys: Captured) -> None:
     with site.open("a") as file:
         file.write("status: run/status.sock\n")
     serve(site.parent / "run" / "status.sock", answer(State.UP))
     assert main(["status", "site.yaml"]) == 0
 
 
-def test_a_site_file_that_does_not_say(site: Path, serve: Serve) -> None:
+def test_status_finds_the_process_of_a_site_file_without_a_socket(site: Path, serve: Serve) -> None:
     serve(site.parent / "netpunch" / "status.sock", answer(State.UP))
     assert main(["status", "site.yaml"]) == 0
 
 
-def test_only_the_processes_of_that_site_file_are_meant(
+def test_status_shows_only_the_processes_of_the_named_site_file(
     site: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     """In units, of root, of this user; several of them."""
@@ -136,14 +136,16 @@ def test_only_the_processes_of_that_site_file_are_meant(
     assert errors == ""
 
 
-def test_no_process_of_that_site_file(site: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_fails_without_a_process_of_the_named_site_file(
+    site: Path, serve: Serve, capsys: Captured
+) -> None:
     other = site.parent / "other.yaml"
     serve(site.parent / "netpunch" / "status.sock", answer(State.UP, file=other))
     assert main(["status", str(site)]) == 75
     assert f"no process runs {site}: looked for sockets in " in capsys.readouterr().err
 
 
-def test_the_runtime_directory_comes_before_what_is_usual(
+def test_the_runtime_directory_comes_before_the_usual_sockets(
     folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(folder / "netpunch" / "status.sock", answer(State.FAILED))
@@ -152,7 +154,7 @@ def test_the_runtime_directory_comes_before_what_is_usual(
     assert main(["status"]) == 0
 
 
-def test_all_processes_of_a_host(folder: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_shows_all_processes_of_a_host(folder: Path, serve: Serve, capsys: Captured) -> None:
     serve(folder / "netpunch" / "status.sock", answer(State.UP))
     serve(folder / "netpunch-control" / "status.sock", answer())
     assert main(["status", "--json"]) == 0
@@ -161,7 +163,9 @@ def test_all_processes_of_a_host(folder: Path, serve: Serve, capsys: Captured) -
     ]
 
 
-def test_one_of_them_was_killed(folder: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_reports_a_socket_whose_process_was_killed(
+    folder: Path, serve: Serve, capsys: Captured
+) -> None:
     serve(folder / "netpunch" / "status.sock", answer(State.UP))
     killed = stale(folder / "netpunch-control" / "status.sock")
     assert main(["status"]) == 75
@@ -179,28 +183,28 @@ def stale(path: Path) -> Path:
     return path
 
 
-def test_nothing_runs(folder: Path, capsys: Captured) -> None:
+def test_status_fails_if_nothing_runs(folder: Path, capsys: Captured) -> None:
     assert main(["status"]) == 75
     output, errors = capsys.readouterr()
     assert output == ""
     assert "no process found" in errors
 
 
-def test_a_socket_that_is_not_there(folder: Path, capsys: Captured) -> None:
+def test_status_fails_for_a_missing_socket(folder: Path, capsys: Captured) -> None:
     assert main(["status", "status.sock"]) == 75
     assert "status.sock: no netpunch process answers there" in capsys.readouterr().err
 
 
-def test_a_site_file_that_is_not_there(folder: Path) -> None:
+def test_status_fails_for_a_missing_site_file(folder: Path) -> None:
     assert main(["status", "site.yaml"]) == 66
 
 
-def test_a_site_file_that_is_wrong(folder: Path) -> None:
+def test_status_fails_for_an_invalid_site_file(folder: Path) -> None:
     (folder / "site.yaml").write_text("version: 2\n")
     assert main(["status", "site.yaml"]) == 78
 
 
-def test_what_runs_is_shown_when_its_site_file_has_become_wrong(
+def test_status_shows_a_process_whose_site_file_became_invalid(
     site: Path, serve: Serve, capsys: Captured
 ) -> None:
     serve(own_socket(site.parent / "netpunch", site, 1), answer(State.UP, file=site))
@@ -211,7 +215,7 @@ def test_what_runs_is_shown_when_its_site_file_has_become_wrong(
     assert errors.startswith("netpunch status: site.yaml:1:1: the file is empty: ")
 
 
-def test_others_run_when_the_site_file_has_become_wrong(
+def test_status_shows_no_other_process_for_an_invalid_site_file(
     site: Path, serve: Serve, capsys: Captured
 ) -> None:
     other = site.parent / "other.yaml"
@@ -226,7 +230,9 @@ def test_others_run_when_the_site_file_has_become_wrong(
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"[]", b"{}", b"\xff", b"hello\n", answer(State.UP)[:-1]]
 )
-def test_somebody_elses_answer(data: bytes, folder: Path, serve: Serve, capsys: Captured) -> None:
+def test_status_refuses_an_answer_that_is_not_netpunchs(
+    data: bytes, folder: Path, serve: Serve, capsys: Captured
+) -> None:
     path = serve(folder / "status.sock", data)
     assert main(["status", str(path)]) == 75
     output, errors = capsys.readouterr()
@@ -234,7 +240,7 @@ def test_somebody_elses_answer(data: bytes, folder: Path, serve: Serve, capsys: 
     assert "invalid answer: not netpunch's, or cut off" in errors
 
 
-def test_an_endless_answer(
+def test_status_bounds_an_endless_answer(
     folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr(status, "MAX_ANSWER_BYTES", 1000)
@@ -243,7 +249,7 @@ def test_an_endless_answer(
     assert "cut off" in capsys.readouterr().err
 
 
-def test_a_process_that_hangs(
+def test_status_gives_up_on_a_process_that_hangs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     """Its queue takes the connection; nobody answers."""
@@ -256,7 +262,7 @@ def test_a_process_that_hangs(
     assert "does not answer" in capsys.readouterr().err
 
 
-def test_a_socket_of_somebody_else(
+def test_status_reports_a_socket_that_this_user_may_not_ask(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def refuse(path: Path) -> bytes:
@@ -268,11 +274,11 @@ def test_a_socket_of_somebody_else(
 
 
 @pytest.mark.parametrize("line", ["status a b", "status --jsn"])
-def test_usage(line: str, folder: Path) -> None:
+def test_wrong_arguments_of_status_are_usage_errors(line: str, folder: Path) -> None:
     assert main(line.split()) == 64
 
 
-def test_a_socket_needs_neither_yaml_nor_asyncio(folder: Path, serve: Serve) -> None:
+def test_status_of_a_socket_imports_neither_yaml_nor_asyncio(folder: Path, serve: Serve) -> None:
     """Monitoring asks every minute, on every host."""
     path = serve(folder / "status.sock", answer(State.UP))
     code = "import sys; from netpunch.cli import main; main(sys.argv[1:]); print(*sys.modules)"

@@ -158,7 +158,7 @@ def wait_for_commands(program: Netpunch, count: int) -> None:
     program.wait_for("hook.output", count, hook="command", text="ready")
 
 
-def test_no_form_is_overlooked() -> None:
+def test_every_form_of_a_secret_is_found_by_the_search() -> None:
     secret = os.urandom(32)
     canaries = Canaries()
     canaries.add("it", secret)
@@ -169,7 +169,7 @@ def test_no_form_is_overlooked() -> None:
     assert not canaries.found_in({"there": os.urandom(1000) + b"npk1:" * 100})
 
 
-def test_a_whole_life(den: Den) -> None:
+def test_no_secret_appears_in_the_whole_life_of_a_site(den: Den) -> None:
     """Linked, looked at while everything runs, reloaded with other secrets, stopped."""
     program = den.run()
     wait_for_commands(program, 2 * len(PAIRS))
@@ -218,7 +218,7 @@ def assert_session_keys_are_gone(den: Den) -> None:
     assert list((den.folder / "run").iterdir()) == []
 
 
-def test_invalid_secrets_at_a_reload(den: Den) -> None:
+def test_no_secret_appears_when_a_reload_finds_invalid_ones(den: Den) -> None:
     program = den.run()
     wait_for_commands(program, 2 * len(PAIRS))
     key = den.new_key("inline")
@@ -298,7 +298,9 @@ sys.exit(main(sys.argv[3:]))
         ("netpunch.core.end.attempt:session_key", True),  # in the loop's callback for a datagram
     ],
 )
-def test_a_crash(den: Den, place: str, goes_on: bool, kind: str) -> None:
+def test_no_secret_appears_when_a_process_crashes(
+    den: Den, place: str, goes_on: bool, kind: str
+) -> None:
     program = den.site.start(
         *("--debug", "run", str(den.site.file), "--trace"),
         env=den.environment,
@@ -313,7 +315,7 @@ def test_a_crash(den: Den, place: str, goes_on: bool, kind: str) -> None:
     print(f"{kind} bug in {place}: {den.canaries}")
 
 
-def test_a_control_with_a_key_of_its_own(site: Site) -> None:
+def test_no_secret_appears_at_a_control_with_its_own_key(site: Site) -> None:
     """It is handed `npc1:`, the ends have the pair's key, and each runs as a process."""
     canaries, value = Canaries(), os.urandom(32)
     canaries.add_pair_key("p", value)

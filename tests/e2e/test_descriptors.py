@@ -51,7 +51,7 @@ def wait_until_rewritten(path: Path, before: int) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def test_a_control_goes_on_serving(site: Site) -> None:
+def test_a_control_without_descriptors_left_goes_on_serving(site: Site) -> None:
     """Who wants its status waits, its metrics stay as they were, and nothing spins meanwhile."""
     status, metrics = site.folder / "status.sock", site.folder / "netpunch.prom"
     site.write_nodes(process={"status": status.name, "metrics": {"textfile": metrics.name}})
@@ -71,7 +71,7 @@ def test_a_control_goes_on_serving(site: Site) -> None:
     assert control.stop() == 0
 
 
-def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
+def test_an_end_without_descriptors_reports_it_and_links_when_it_gets_them(site: Site) -> None:
     """The hook that it cannot run, the port that it cannot bind."""
     site.write_nodes(
         {"a": {"hooks": {"down": site.write_hook()}, "env_file": "a.env"}},
@@ -100,7 +100,7 @@ def test_an_end_says_what_it_lacks_and_links_when_it_has_it(site: Site) -> None:
     assert home.stop() == 0
 
 
-def test_a_link_whose_check_cannot_be_run_stays(site: Site) -> None:
+def test_a_link_whose_check_cannot_start_for_lack_of_descriptors_stays(site: Site) -> None:
     check: Settings = {"check": ["test", "-e", "alive"], "check_every": "50ms"}
     (site.folder / "alive").touch()
     site.write({"p": {"b": {"enabled": False}}}, secret="generate", mode="keep", **check)

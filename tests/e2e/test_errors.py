@@ -47,7 +47,9 @@ ONE_PORT_TWICE = NO_SECRET.replace(
     ],
     ids=["missing", "half", "tab", "unknown key", "missing key", "no secret", "twice"],
 )
-def test_a_wrong_file_stops_all(site: Site, prepare: Prepare, code: int, complaint: str) -> None:
+def test_a_site_file_with_errors_is_refused(
+    site: Site, prepare: Prepare, code: int, complaint: str
+) -> None:
     prepare(site)
     program = site.run()
     assert program.wait_exit() == code, program.transcript()
@@ -64,7 +66,9 @@ def test_a_wrong_file_stops_all(site: Site, prepare: Prepare, code: int, complai
         (["--colour"], 64, "unrecognized arguments: --colour"),
     ],
 )
-def test_wrong_options(site: Site, options: list[str], code: int, complaint: str) -> None:
+def test_wrong_options_of_run_are_usage_errors(
+    site: Site, options: list[str], code: int, complaint: str
+) -> None:
     site.write_nodes()
     program = site.run(*options)
     assert program.wait_exit() == code
@@ -72,7 +76,7 @@ def test_wrong_options(site: Site, options: list[str], code: int, complaint: str
     assert "Traceback" not in program.said
 
 
-def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
+def test_one_unusable_pair_does_not_stop_the_others(site: Site) -> None:
     """Each is told once, with its reason, and the gravest gives the exit code."""
     site.write_file("public.key", site.write_key("good.key"), 0o644)
     site.write_file("password.key", "hunter2\n", 0o600)
@@ -117,7 +121,7 @@ def test_one_unusable_pair_stops_nobody_else(site: Site) -> None:
     assert "hunter2" not in program.transcript()
 
 
-def test_the_port_of_control_is_in_use(site: Site) -> None:
+def test_a_control_whose_port_is_in_use_fails(site: Site) -> None:
     site.write_nodes()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", site.port))
@@ -129,7 +133,7 @@ def test_the_port_of_control_is_in_use(site: Site) -> None:
     assert (failed["control"], failed["reason"]) == ("vps", "port_in_use")
 
 
-def test_the_second_port_of_control_is_in_use(site: Site) -> None:
+def test_a_control_whose_second_port_is_in_use_fails(site: Site) -> None:
     """It only tells how NATs map."""
     site.write({"p": {}}, secret="generate")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -139,7 +143,7 @@ def test_the_second_port_of_control_is_in_use(site: Site) -> None:
     assert "warning: control control: " in program.said
 
 
-def test_a_second_process_displaces_nobody(site: Site) -> None:
+def test_a_second_process_of_an_end_does_not_displace_the_first(site: Site) -> None:
     """It binds before it announces."""
     site.write_nodes({"a": {"local": f"127.0.0.1:{free_port()}"}})
     control, home = site.run_node("vps"), site.run_node("home")
@@ -152,21 +156,21 @@ def test_a_second_process_displaces_nobody(site: Site) -> None:
     assert len(control.events("control.registered", end="a")) == 1
 
 
-def test_only_one_pair_and_once(site: Site) -> None:
+def test_pair_and_once_link_only_that_pair_and_exit(site: Site) -> None:
     site.write({"p": {}, "q": {}}, secret="generate", mode="keep")
     program = site.run("--pair", "q", "--once")
     assert program.wait_exit() == 0
     assert {record["pair"] for record in program.events("pair.up")} == {"q"}
 
 
-def test_keep_instead_of_once(site: Site) -> None:
+def test_keep_on_the_command_line_overrides_mode_once(site: Site) -> None:
     site.write({"p": {}}, secret="generate")
     program = site.run("--keep")
     program.wait_for("pair.up", 2)
     assert program.stop() == 0
 
 
-def test_the_node_of_the_environment(site: Site) -> None:
+def test_the_environment_names_the_node_of_run(site: Site) -> None:
     site.write_nodes()
     control = site.run(env={"NETPUNCH_NODE": "VPS"})
     assert control.wait_for("control.ready")["node"] == "vps"

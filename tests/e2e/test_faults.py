@@ -21,7 +21,7 @@ def classic_secrets(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_wrong_secret_is_told_on_both_sides(site: Site, protocol: str) -> None:
+def test_a_wrong_secret_is_reported_by_end_and_control(site: Site, protocol: str) -> None:
     if protocol == "classic":
         classic_secrets(site)
     else:
@@ -40,7 +40,7 @@ def test_a_wrong_secret_is_told_on_both_sides(site: Site, protocol: str) -> None
     assert not control.events("control.registered")
 
 
-def test_a_double_is_told(site: Site) -> None:
+def test_a_second_machine_with_the_same_end_is_reported(site: Site) -> None:
     """The same end on two machines. Both keep announcing, for their partner hangs."""
     site.write_nodes()
     control = site.run_node("vps")
@@ -58,7 +58,7 @@ def test_a_double_is_told(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_end_is_killed_and_started_again(site: Site, protocol: str) -> None:
+def test_an_end_that_is_killed_and_restarted_links_again(site: Site, protocol: str) -> None:
     """Its partner is introduced to a ghost first."""
     site.write_nodes(PROTOCOLS[protocol])
     control = site.run_node("vps")
@@ -98,7 +98,7 @@ def test_a_control_dies_again_and_again_under_load(site: Site) -> None:
     assert home.stop() == 0
 
 
-def test_an_absent_partner(site: Site) -> None:
+def test_an_absent_partner_is_reported_at_the_deadline(site: Site) -> None:
     site.write_nodes(deadline="400ms")
     site.run_node("vps")
     home = site.run_node("home")
@@ -107,7 +107,7 @@ def test_an_absent_partner(site: Site) -> None:
     assert home.wait_exit() == 75
 
 
-def test_no_control(site: Site) -> None:
+def test_an_end_without_an_answering_control_fails_as_unreachable(site: Site) -> None:
     site.write_nodes(deadline="400ms")
     home = site.run_node("home")
     assert home.wait_for("pair.failed")["reason"] == "secret_rejected_or_silent"
@@ -115,7 +115,7 @@ def test_no_control(site: Site) -> None:
     assert f"127.0.0.1:{site.port}" in home.said
 
 
-def test_a_control_whose_name_does_not_resolve(site: Site) -> None:
+def test_an_end_reports_a_control_whose_name_does_not_resolve(site: Site) -> None:
     """`.invalid` never does: RFC 6761. The pair that has another control goes on."""
     port = site.port
     good, bad = (

@@ -85,7 +85,7 @@ def assert_free(*ports: int) -> None:
             again.bind(("127.0.0.1", port))
 
 
-def test_both_ways(site: Site) -> None:
+def test_forward_passes_datagrams_both_ways(site: Site) -> None:
     with programs(free_port(), free_port()) as (home, office):
         ends = start(site, home, office)
         for size in (1, *OWN_SIZES, 1280, 60_000):
@@ -97,7 +97,7 @@ def test_both_ways(site: Site) -> None:
 
 
 @pytest.mark.parametrize("victim", ["home", "office"])
-def test_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
+def test_forward_goes_on_after_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
     """The programs go on with the sockets they have."""
     with programs(free_port(), free_port()) as (home, office):
         at_home, in_office = start(site, home, office)
@@ -122,7 +122,7 @@ def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:
                 yield data
 
 
-def test_a_reload_of_others_loses_no_datagram(site: Site) -> None:
+def test_a_reload_of_other_pairs_loses_no_forwarded_datagram(site: Site) -> None:
     """Pairs beside it come, change and go, while both programs talk."""
     with programs(free_port(), free_port()) as (home, office):
         pair = pair_of(home, office)
@@ -150,7 +150,7 @@ def test_a_reload_of_others_loses_no_datagram(site: Site) -> None:
         assert program.stop() == 0
 
 
-def test_a_reload_gives_it_other_ports_and_another_program(site: Site) -> None:
+def test_a_reload_gives_forward_other_ports_and_another_program(site: Site) -> None:
     """In one process: the old ports are free, and the old program hears nothing more."""
     with programs(*(free_port() for _ in range(4))) as (home, office, new_home, new_office):
         site.write({"p": pair_of(home, office)}, secret="generate", **QUICK)
@@ -169,7 +169,7 @@ def test_a_reload_gives_it_other_ports_and_another_program(site: Site) -> None:
         assert program.stop() == 0
 
 
-def test_a_reload_of_one_end_leaves_the_partners_program_its_port(site: Site) -> None:
+def test_a_reload_of_one_end_keeps_the_port_of_the_partners_program(site: Site) -> None:
     with programs(free_port(), free_port(), free_port()) as (home, office, new_home):
         at_home, in_office = start(site, home, office)
         home.reaches(office, b"old")
@@ -183,7 +183,7 @@ def test_a_reload_of_one_end_leaves_the_partners_program_its_port(site: Site) ->
         assert [end.stop() for end in (at_home, in_office)] == [0, 0]
 
 
-def test_a_program_that_is_restarted(site: Site) -> None:
+def test_forward_finds_a_program_that_was_restarted(site: Site) -> None:
     """From another port: the end without `to` learns it."""
     with programs(free_port(), free_port()) as (home, office):
         ends = start(site, home, office)
@@ -194,7 +194,7 @@ def test_a_program_that_is_restarted(site: Site) -> None:
         assert [end.stop() for end in ends] == [0, 0]
 
 
-def test_the_port_is_in_use(site: Site) -> None:
+def test_forward_fails_if_its_port_is_in_use(site: Site) -> None:
     """It is told, and tried again until it is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as owner:
         owner.bind(("127.0.0.1", free_port()))
@@ -212,7 +212,7 @@ def test_the_port_is_in_use(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_a_program_s_name_that_does_not_resolve(site: Site) -> None:
+def test_forward_retries_a_program_name_that_does_not_resolve(site: Site) -> None:
     """It is no bug, and says which name it is."""
     to = f"program.invalid:{free_port()}"
     pair: Settings = {

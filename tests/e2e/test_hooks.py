@@ -14,7 +14,7 @@ from tests.node.children import needs_proc
 IGNORE_SIGTERM = "trap '' TERM; "
 
 
-def test_before_then_up(site: Site) -> None:
+def test_hooks_run_before_and_then_up(site: Site) -> None:
     site.write({"p": {}}, secret="generate", hooks=site.hooks())
     program = site.run()
     assert program.wait_exit() == 0, program.said
@@ -25,7 +25,7 @@ def test_before_then_up(site: Site) -> None:
         assert [record["outcome"] for record in done] == ["done", "done"]
 
 
-def test_what_up_is_told(site: Site) -> None:
+def test_the_up_hook_gets_the_link_in_its_environment(site: Site) -> None:
     hook = site.write_hook(then="env > $NETPUNCH_END.env; cat > $NETPUNCH_END.json")
     site.write({"p": {}}, secret="generate", hooks={"up": hook})
     program = site.run(env={"SECRET_OF_THE_SERVICE": "x"})
@@ -53,7 +53,7 @@ def test_what_up_is_told(site: Site) -> None:
         assert "SECRET_OF_THE_SERVICE" not in variables
 
 
-def test_the_deadline_passes(site: Site) -> None:
+def test_the_fail_hook_runs_when_the_deadline_passes(site: Site) -> None:
     site.write_nodes(deadline="400ms", hooks=site.hooks())
     site.run_node("vps")
     home = site.run_node("home")
@@ -62,7 +62,7 @@ def test_the_deadline_passes(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("then", "code"), [("exit 3", 1), ("exit 75", 75)])
-def test_before_fails(site: Site, then: str, code: int) -> None:
+def test_a_failing_before_hook_stops_the_attempt(site: Site, then: str, code: int) -> None:
     site.write({"p": {"b": {"enabled": False}}}, secret="generate", hooks=site.hooks(before=then))
     program = site.run()
     assert program.wait_exit() == code
@@ -71,7 +71,7 @@ def test_before_fails(site: Site, then: str, code: int) -> None:
     assert not program.events("control.registered")
 
 
-def test_up_fails(site: Site) -> None:
+def test_a_failing_up_hook_fails_the_link(site: Site) -> None:
     """Then nobody uses the link: there is no env file that says so."""
     failing = {"a": {"hooks": site.hooks(up="echo no route; exit 3"), "env_file": "a.env"}}
     site.write({"p": failing}, secret="generate")
@@ -95,7 +95,7 @@ def test_a_missing_hook_stops_only_its_pair(site: Site) -> None:
     assert program.said.count("missing: no such program") == 1, "once for both ends"
 
 
-def test_the_session_key(site: Site) -> None:
+def test_the_up_hook_gets_the_session_key_in_a_file(site: Site) -> None:
     """Equal on both ends, for the time of the hook only, for nobody else's eyes."""
     hook = site.write_hook(
         then='echo "$NETPUNCH_SESSION_KEY_FILE" > $NETPUNCH_END.path;'
@@ -115,7 +115,7 @@ def test_the_session_key(site: Site) -> None:
 
 
 @needs_proc
-def test_stopped_during_before(site: Site) -> None:
+def test_a_stop_during_the_before_hook_is_clean(site: Site) -> None:
     pair = f"before-{site.port}"
     then = site.hooks(before="echo begun; sleep 60")
     site.write({pair: {"b": {"enabled": False}}}, secret="generate", hooks=then)
@@ -128,7 +128,7 @@ def test_stopped_during_before(site: Site) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("stubborn", ["", IGNORE_SIGTERM], ids=["polite", "stubborn"])
-def test_stopped_while_punching(site: Site, stubborn: str) -> None:
+def test_a_stop_while_punching_runs_the_fail_hook(site: Site, stubborn: str) -> None:
     pair = f"punch-{site.port}"
     fail = stubborn and stubborn + "sleep 60"
     site.write({pair: {"b": {"enabled": False}}}, secret="generate", hooks=site.hooks(fail=fail))
@@ -140,7 +140,7 @@ def test_stopped_while_punching(site: Site, stubborn: str) -> None:
 
 
 @needs_proc
-def test_stopped_during_up(site: Site) -> None:
+def test_a_stop_during_the_up_hook_is_clean(site: Site) -> None:
     pair = f"up-{site.port}"
     end = {"hooks": site.hooks(up="echo begun; sleep 60"), "env_file": "a.env"}
     site.write({pair: {"a": end}}, secret="generate")
@@ -152,7 +152,7 @@ def test_stopped_during_up(site: Site) -> None:
 
 
 @needs_proc
-def test_stopped_with_more_ends_than_hooks_may_run_at_once(site: Site) -> None:
+def test_a_stop_runs_the_hooks_of_more_ends_than_may_run_at_once(site: Site) -> None:
     pairs = [f"many-{site.port}-{i}" for i in range(12)]
     slow = site.hooks(fail="sleep 1; echo given back >> back.log")
     site.write({pair: {"b": {"enabled": False}} for pair in pairs}, secret="generate", hooks=slow)

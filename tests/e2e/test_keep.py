@@ -15,7 +15,7 @@ COUNTED_CHECK = ["sh", "-c", 'echo "check $NETPUNCH_END" >>hooks.log; test -e al
 """A check that passes is not told, so it tells itself."""
 
 
-def test_a_held_link(site: Site) -> None:
+def test_a_held_link_stays_up(site: Site) -> None:
     """It lasts, the port stays taken, and a stop frees it: the links of a site that is stopped
     are not lost, so `down` does not run."""
     site.write({"p": {}}, secret="generate", hooks=site.hooks(), **QUICK)
@@ -29,7 +29,7 @@ def test_a_held_link(site: Site) -> None:
     assert sorted(site.hook_log()) == ["before p a ", "before p b ", "up p a ", "up p b "]
 
 
-def test_the_partner_of_a_held_link_dies(site: Site) -> None:
+def test_a_held_link_is_lost_when_the_partner_dies(site: Site) -> None:
     """Three silent keepalives later it is lost; when the partner is back, both link anew."""
     site.write_nodes(hooks=site.hooks(), keepalive="200ms", **QUICK)
     site.run_node("vps")
@@ -47,7 +47,7 @@ def test_the_partner_of_a_held_link_dies(site: Site) -> None:
     assert (home.stop(), office.stop()) == (0, 0)
 
 
-def test_the_partner_of_a_held_link_returns(site: Site) -> None:
+def test_a_held_link_is_renewed_when_the_partner_returns(site: Site) -> None:
     """Before anybody notices that it was gone: the standby registration tells."""
     site.write_nodes(keepalive="30s", **QUICK)
     site.run_node("vps")
@@ -75,7 +75,7 @@ def test_a_command_that_ends_at_once_is_backed_off(site: Site, protocol: str) ->
 
 
 @needs_proc
-def test_a_command_in_the_foreground(site: Site) -> None:
+def test_a_command_runs_in_the_foreground_of_its_link(site: Site) -> None:
     """It has the port; a stop ends it and all that it started."""
     pair = f"command-{site.port}"
     server = "import socket, sys, time; socket.socket(2, 2).bind(('', int(sys.argv[1])))"
@@ -89,7 +89,7 @@ def test_a_command_in_the_foreground(site: Site) -> None:
     assert_stops(program, pair, 0)
 
 
-def test_a_check_that_passes_leaves_all_alone(site: Site) -> None:
+def test_a_passing_check_keeps_the_link(site: Site) -> None:
     site.write({"p": {}}, secret="generate", check=["true"], hooks=site.hooks())
     program = site.run()
     assert program.wait_exit() == 0
@@ -98,7 +98,7 @@ def test_a_check_that_passes_leaves_all_alone(site: Site) -> None:
     assert site.hook_log() == []
 
 
-def test_a_check_that_fails_twice(site: Site) -> None:
+def test_a_check_that_fails_twice_ends_the_link(site: Site) -> None:
     site.write(
         {"p": {}},
         secret="generate",

@@ -24,7 +24,7 @@ def test_the_example_file_runs_as_it_is(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_three_processes(site: Site, protocol: str) -> None:
+def test_control_and_two_ends_in_three_processes_link(site: Site, protocol: str) -> None:
     site.write_nodes(PROTOCOLS[protocol])
     control = site.run_node("vps")
     control.wait_for("control.ready")
@@ -37,7 +37,7 @@ def test_three_processes(site: Site, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_control_starts_last(site: Site, protocol: str) -> None:
+def test_ends_link_when_control_starts_last(site: Site, protocol: str) -> None:
     site.write_nodes(PROTOCOLS[protocol])
     home, office = site.run_node("home"), site.run_node("office")
     home.wait_for("run.ready")
@@ -46,7 +46,7 @@ def test_control_starts_last(site: Site, protocol: str) -> None:
     assert_linked(home, office)
 
 
-def test_control_is_restarted_while_an_end_waits(site: Site) -> None:
+def test_an_end_that_waits_survives_a_restart_of_control(site: Site) -> None:
     """Classic, for a waiting v2 end announces every 15 s only."""
     site.write_nodes(PROTOCOLS["classic"])
     control = site.run_node("vps")
@@ -58,7 +58,7 @@ def test_control_is_restarted_while_an_end_waits(site: Site) -> None:
     assert_linked(home, site.run_node("office"))
 
 
-def test_two_pairs_with_the_same_ports(site: Site) -> None:
+def test_two_pairs_link_with_the_same_ports(site: Site) -> None:
     """As on two networks: only the addresses differ."""
     port, other = free_port(), free_port()
     ends = {
@@ -76,7 +76,7 @@ def test_two_pairs_with_the_same_ports(site: Site) -> None:
 
 @needs_ipv6
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_ipv6(site: Site, protocol: str) -> None:
+def test_ends_link_over_ipv6(site: Site, protocol: str) -> None:
     address = f"[::1]:{site.port}"
     control = {"address": address, "listen": address}
     site.write_nodes(
@@ -89,7 +89,7 @@ def test_ipv6(site: Site, protocol: str) -> None:
 
 
 @needs_ipv6
-def test_wildcards_of_both_families(site: Site) -> None:
+def test_ends_on_wildcards_of_both_families_link(site: Site) -> None:
     """The reported local host is the wildcard of the remote's family."""
     site.write_nodes(local=":0")
     site.run_node("vps")

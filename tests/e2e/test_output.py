@@ -26,7 +26,7 @@ SETTLED_LOOKS = 20
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-def test_every_record_is_stamped(site: Site) -> None:
+def test_every_event_record_is_stamped(site: Site) -> None:
     site.write({"p": {}}, secret="generate")
     program = site.run("--trace")
     assert program.wait_exit() == 0
@@ -41,7 +41,7 @@ def test_every_record_is_stamped(site: Site) -> None:
     assert "ANNOUNCE" in announced["text"]
 
 
-def test_text_and_silence(site: Site) -> None:
+def test_text_format_prints_only_templates_and_quiet_prints_no_messages(site: Site) -> None:
     site.write({"p": {}}, secret="generate", template="{end} {{{pair}}} {lport}>{rport}")
     program = site.run("--format", "text", "-q", text=True)
     assert program.wait_exit() == 0
@@ -52,7 +52,7 @@ def test_text_and_silence(site: Site) -> None:
     assert one.groups() == other.groups()[::-1]
 
 
-def test_files_of_a_link(site: Site) -> None:
+def test_the_files_of_a_link_are_written(site: Site) -> None:
     ends = {end: {"local": f"127.0.0.1:{free_port()}"} for end in "ab"}
     site.write_file("vpn.conf.in", "remote {rhost} {rport} # {pair} {{}}\n")
     hook = site.write_hook(then="echo $NETPUNCH_CHANGED $NETPUNCH_PREV_RADDR >> $NETPUNCH_END.told")
@@ -103,7 +103,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_the_disk_is_full(site: Site, full_disk: Path) -> None:
+def test_a_full_disk_is_an_output_error(site: Site, full_disk: Path) -> None:
     """`up` does not run, `fail` gives back what `before` took, and nothing is left half."""
     end = {"env_file": str(full_disk / "p.env"), "hooks": site.hooks()}
     site.write({"p": {"a": end}, "q": {}}, secret="generate")
@@ -119,7 +119,7 @@ def test_the_disk_is_full(site: Site, full_disk: Path) -> None:
     assert [path.name for path in full_disk.iterdir()] == ["filler"]
 
 
-def test_a_reader_that_goes_stops_no_link(site: Site) -> None:
+def test_a_reader_that_closes_standard_output_stops_no_link(site: Site) -> None:
     site.write({"p": {}}, secret="generate", hooks=site.hooks())
     program = site.run(unread=True)
     program.stop_reading()
@@ -138,7 +138,7 @@ def wait_until_full(program: Netpunch) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def test_a_reader_that_stalls_stalls_nobody(site: Site) -> None:
+def test_a_reader_that_stalls_does_not_stall_the_links(site: Site) -> None:
     """Not the link, and not the end of the process."""
     talkative = site.write_hook(then="seq 900")
     site.write_nodes({"a": {"hooks": {"up": talkative}}}, mode="keep", keepalive="300ms")
@@ -157,7 +157,7 @@ def test_a_reader_that_stalls_stalls_nobody(site: Site) -> None:
     assert "standard output: its reader stalls" in home.said
 
 
-def test_secrets_are_nowhere(site: Site) -> None:
+def test_secrets_appear_in_no_output_file_or_argument(site: Site) -> None:
     """Not in events, lines for people, files, or what children see: of keys that are right,
     wrong and misplaced."""
     keys = [site.write_key(name) for name in ("p.key", "wrong.key")]
@@ -209,7 +209,7 @@ def test_closed_standard_descriptors_change_nothing_else(site: Site, closed: str
     ("options", "is_json"),
     [((), False), (("--format", "json"), True), (("--format", "text"), False)],
 )
-def test_a_journal_is_told_everything_once(
+def test_the_journal_gets_each_message_once(
     site: Site, options: tuple[str, ...], is_json: bool
 ) -> None:
     """Standard output and standard error are the same stream, as systemd's journal is."""
@@ -233,7 +233,7 @@ def test_a_journal_is_told_everything_once(
     assert all(line.startswith("{") is is_json for line in told), told
 
 
-def test_what_is_not_the_journal_s_is_as_ever(site: Site) -> None:
+def test_output_that_does_not_go_to_the_journal_is_unchanged(site: Site) -> None:
     """A service whose output was sent elsewhere inherits the variable."""
     site.write({"p": {}}, secret="generate")
     program = site.run(env={"JOURNAL_STREAM": "9:12345"})

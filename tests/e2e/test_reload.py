@@ -17,7 +17,7 @@ def names(records: list[Record]) -> set[tuple[str, str]]:
     return {(record["pair"], record["end"]) for record in records}
 
 
-def test_pairs_come_go_and_change(site: Site) -> None:
+def test_a_reload_adds_removes_and_changes_pairs(site: Site) -> None:
     held: Settings = {"secret": "generate", "mode": "keep"}
     site.write({"stays": {}, "goes": {}, "changes": {}}, **held)
     program = site.run()
@@ -35,7 +35,7 @@ def test_pairs_come_go_and_change(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_an_invalid_file_changes_nothing(site: Site) -> None:
+def test_a_reload_of_an_invalid_file_changes_nothing(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     program = site.run()
     program.wait_for("pair.up", 2)
@@ -53,7 +53,7 @@ def test_an_invalid_file_changes_nothing(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_what_is_mended_no_longer_counts(site: Site) -> None:
+def test_a_failure_that_a_reload_fixed_does_not_count_in_the_exit_code(site: Site) -> None:
     site.write({"p": {"secret_file": "p.key"}, "q": {"secret": "generate"}}, mode="keep")
     program = site.run()
     program.wait_for("run.ready")
@@ -64,7 +64,7 @@ def test_what_is_mended_no_longer_counts(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_a_new_secret_is_a_change(site: Site) -> None:
+def test_a_reload_with_a_new_secret_relinks_the_pair(site: Site) -> None:
     site.write_nodes(mode="keep")
     programs = [site.run_node(node) for node in ("vps", "home", "office")]
     ends = programs[1:]
@@ -78,7 +78,7 @@ def test_a_new_secret_is_a_change(site: Site) -> None:
     assert [program.stop() for program in programs] == [0, 0, 0]
 
 
-def test_control_serves_pairs_that_come_later(site: Site) -> None:
+def test_control_serves_pairs_that_a_reload_adds(site: Site) -> None:
     site.write_nodes({"enabled": False})
     control = site.run_node("vps")
     control.wait_for("control.ready")
@@ -92,7 +92,7 @@ def test_control_serves_pairs_that_come_later(site: Site) -> None:
     assert control.stop() == 0
 
 
-def test_ends_on_other_nodes_see_nothing_of_other_pairs(site: Site) -> None:
+def test_a_reload_does_not_disturb_ends_of_other_pairs_on_other_nodes(site: Site) -> None:
     """Pairs of their control come, change and go. One of these ends is linked, one waits."""
 
     def between(a: str, b: str, name: str) -> Settings:
@@ -126,7 +126,7 @@ def test_ends_on_other_nodes_see_nothing_of_other_pairs(site: Site) -> None:
     assert [each.stop() for each in (control, home, office, away, late)] == [0] * 5
 
 
-def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
+def test_a_reload_applies_another_expiry_to_registered_ends(site: Site) -> None:
     site.write_nodes(mode="keep", control={"expire": "1h"})
     control = site.run_node("vps")
     home = site.run_node("home")
@@ -143,7 +143,7 @@ def test_another_expiry_is_that_of_who_is_registered(site: Site) -> None:
     assert control.stop() == 0
 
 
-def test_another_probe_rate_leaves_held_links_alone(site: Site) -> None:
+def test_a_reload_with_another_probe_rate_keeps_held_links(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep", keepalive="100ms")
     program = site.run()
     program.wait_for("pair.up", 2)
@@ -154,7 +154,7 @@ def test_another_probe_rate_leaves_held_links_alone(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_a_pair_that_is_removed_is_told_to_be_gone(site: Site) -> None:
+def test_a_reload_reports_a_removed_pair_as_gone(site: Site) -> None:
     site.write_nodes(mode="keep")
     control, home = site.run_node("vps"), site.run_node("home")
     control.wait_for("control.registered", end="a")
@@ -164,7 +164,7 @@ def test_a_pair_that_is_removed_is_told_to_be_gone(site: Site) -> None:
     assert [each.stop() for each in (control, home)] == [0, 0]
 
 
-def test_a_hook_is_not_cut(site: Site) -> None:
+def test_a_reload_does_not_cut_a_running_hook(site: Site) -> None:
     gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({"p": gated}, secret="generate")
     program = site.run()
@@ -179,7 +179,7 @@ def test_a_hook_is_not_cut(site: Site) -> None:
     assert program.stop() == 0
 
 
-def test_before_is_given_back_though_it_ends_after_the_reload(site: Site) -> None:
+def test_the_fail_hook_follows_a_before_hook_that_ends_after_the_reload(site: Site) -> None:
     gated = {"a": {"hooks": site.hooks(before=GATED)}, "b": {"enabled": False}}
     site.write({"p": gated, "q": {}}, secret="generate", mode="keep")
     program = site.run()
@@ -195,7 +195,7 @@ def test_before_is_given_back_though_it_ends_after_the_reload(site: Site) -> Non
 
 
 @needs_proc
-def test_stopped_while_a_reload_waits_for_a_hook(site: Site) -> None:
+def test_a_stop_while_a_reload_waits_for_a_hook_is_clean(site: Site) -> None:
     pair = f"gated-{site.port}"
     gated = {"a": {"hooks": site.hooks(up=GATED)}, "mode": "keep"}
     site.write({pair: gated}, secret="generate")
@@ -212,7 +212,7 @@ def test_stopped_while_a_reload_waits_for_a_hook(site: Site) -> None:
 
 
 @needs_proc
-def test_a_stop_does_not_cut_the_fail_that_a_reload_waits_for(site: Site) -> None:
+def test_a_stop_does_not_cut_the_fail_hook_that_a_reload_waits_for(site: Site) -> None:
     pair = f"owes-{site.port}"
     hooks = site.hooks(fail=GATED)
     site.write({pair: {"a": {"hooks": hooks}, "b": {"enabled": False}}}, secret="generate")
@@ -232,7 +232,7 @@ def test_a_stop_does_not_cut_the_fail_that_a_reload_waits_for(site: Site) -> Non
 @needs_proc
 @pytest.mark.parametrize("reloads", [True, False])
 @pytest.mark.parametrize("stubborn", ["", "trap '' TERM; "], ids=["polite", "stubborn"])
-def test_a_stop_does_not_lose_a_fail_that_waits_for_the_partners_hook(
+def test_a_stop_does_not_lose_a_fail_hook_that_waits_for_the_partners_hook(
     site: Site, reloads: bool, stubborn: str
 ) -> None:
     """End a owes it: for it is stopped by a reload, or for its deadline has passed."""

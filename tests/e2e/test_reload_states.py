@@ -202,7 +202,9 @@ def live(folder: Path, name: str, change: Callable[[Life], None]) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("name", STATES)
-def test_reload(tmp_path: Path, name: str) -> None:
+def test_a_reload_in_any_state_of_a_pair_leads_to_the_new_configuration(
+    tmp_path: Path, name: str
+) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         lives = [
             threads.submit(live, tmp_path / change.__name__, name, change) for change in CHANGES

@@ -58,7 +58,9 @@ def kill_with_command(end: Netpunch) -> None:
 
 
 @pytest.mark.parametrize("victim", ["home", "office"])
-def test_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
+def test_an_end_on_standby_links_a_partner_that_was_killed_and_restarted(
+    site: Site, victim: str
+) -> None:
     """The other one stops its command and both are linked anew, long before the VPN notices."""
     home, office = start(site)
     killed, other = (home, office) if victim == "home" else (office, home)
@@ -76,7 +78,7 @@ def test_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
     assert (again.stop(), other.stop()) == (0, 0)
 
 
-def test_a_second_return_is_heard_too(site: Site) -> None:
+def test_an_end_on_standby_notices_a_second_return(site: Site) -> None:
     """Not at once, but after `retry_after`."""
     home, office = start(site)
     for count in (1, 2):
@@ -89,7 +91,7 @@ def test_a_second_return_is_heard_too(site: Site) -> None:
     assert (home.stop(), office.stop()) == (0, 0)
 
 
-def test_nothing_happens_to_a_link_that_works(site: Site) -> None:
+def test_standby_does_not_disturb_a_working_link(site: Site) -> None:
     home, office = start(site)
     time.sleep(QUIET)
     assert is_running(command_pid(home))
@@ -97,7 +99,7 @@ def test_nothing_happens_to_a_link_that_works(site: Site) -> None:
     assert not home.events("pair.down") + office.events("pair.down")
 
 
-def test_without_standby_the_command_goes_on(site: Site) -> None:
+def test_without_standby_a_returning_partner_does_not_end_the_command(site: Site) -> None:
     home, office = start(site, standby="off")
     kill_with_command(office)
     office = site.run_node("office")
@@ -110,7 +112,7 @@ def test_without_standby_the_command_goes_on(site: Site) -> None:
 
 
 @needs_proc
-def test_stopped_on_standby(site: Site) -> None:
+def test_a_stop_on_standby_is_clean(site: Site) -> None:
     """The command ends; control is told, so nobody is introduced to an end that has gone."""
     pair = f"standby-{site.port}"
     site.write({pair: {}}, secret="generate", command=COMMAND, **QUICK)

@@ -94,7 +94,7 @@ def stop_at_random(folder: Path, kind: str, seed: int) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stop_at_any_instant(tmp_path: Path, kind: str) -> None:
+def test_a_stop_at_any_instant_is_clean(tmp_path: Path, kind: str) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         stops = [
             threads.submit(stop_at_random, tmp_path / f"{seed}", kind, seed)

@@ -27,7 +27,7 @@ def mutated(random: Random, seed: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_seeds_and_their_like(name: str) -> None:
+def test_fuzz_targets_accept_their_seeds_and_mutations(name: str) -> None:
     random, target = Random(name), TARGETS[name]
     for seed in target.seeds:
         target.run(seed)

@@ -77,7 +77,9 @@ def assert_linked(home: Program, at_home: Host, office: Program, in_office: Host
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["by its address", "by `public`"])
-def test_control_in_the_network_of_an_end(lab: Lab, sites: Sites, told: bool) -> None:
+def test_ends_link_when_control_is_in_the_network_of_one(
+    lab: Lab, sites: Sites, told: bool
+) -> None:
     router = lab.router("home_router", latency=UPLINK_SECONDS)
     at_home, control = lab.host("home", router), lab.host("vps", router)
     in_office = behind_router(lab, "office")
@@ -96,7 +98,7 @@ def test_control_in_the_network_of_an_end(lab: Lab, sites: Sites, told: bool) ->
     )
 
 
-def test_control_whose_own_name_means_loopback_on_its_host(lab: Lab, sites: Sites) -> None:
+def test_ends_link_when_controls_name_means_loopback_on_its_host(lab: Lab, sites: Sites) -> None:
     """As Debian's /etc/hosts has it: the machine's own name is 127.0.1.1 there."""
     server, in_office = lab.server("vps"), behind_router(lab, "office")
     sites.start("vps", server, "127.0.1.1")
@@ -106,9 +108,7 @@ def test_control_whose_own_name_means_loopback_on_its_host(lab: Lab, sites: Site
     assert_linked(home, server, office, in_office)
 
 
-def test_control_in_a_container_that_hides_the_senders_is_not_believed(
-    lab: Lab, sites: Sites
-) -> None:
+def test_ends_distrust_a_control_whose_container_hides_the_senders(lab: Lab, sites: Sites) -> None:
     vps_host = lab.router("vps_host", latency=UPLINK_SECONDS)
     container = lab.host("vps", vps_host)
     forward_control(vps_host, container, hides_senders=True)

@@ -96,7 +96,7 @@ def wait_until(condition: Any) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def test_an_end_whose_firewall_refuses_everything_fails_with_that(alone: Alone) -> None:
+def test_an_end_whose_firewall_refuses_everything_fails_and_says_so(alone: Alone) -> None:
     alone.write("once")
     alone.refuse(f"dport {CONTROL_PORT}")
     alone.start("vps").wait_for("control.ready")
@@ -107,7 +107,7 @@ def test_an_end_whose_firewall_refuses_everything_fails_with_that(alone: Alone) 
     assert home.wait_exit() == 69
 
 
-def test_ends_link_when_the_rule_has_gone(alone: Alone) -> None:
+def test_ends_link_once_the_firewall_rule_is_gone(alone: Alone) -> None:
     """Until then they say what is wrong, and go on trying."""
     alone.write("keep")
     alone.refuse(f"dport {CONTROL_PORT}")
@@ -121,7 +121,7 @@ def test_ends_link_when_the_rule_has_gone(alone: Alone) -> None:
         end.wait_for("pair.up")
 
 
-def test_a_control_whose_firewall_refuses_its_answers(alone: Alone) -> None:
+def test_a_control_whose_firewall_refuses_its_answers_reports_it(alone: Alone) -> None:
     """It counts them, shows that, and goes on: ends link once they get through."""
     alone.write("keep")
     alone.refuse(f"sport {CONTROL_PORT}")

@@ -53,7 +53,7 @@ def cleanup() -> Iterator[ExitStack]:
         yield cleanup
 
 
-def test_a_late_address_is_waited_for(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_run_waits_for_an_address_that_appears_later(tmp_path: Path, cleanup: ExitStack) -> None:
     host = LateHost(tmp_path, cleanup, "keep")
     programs = {node: host.start(node) for node in ("vps", "home", "office")}
     assert programs["vps"].wait_for("control.failed")["reason"] == "network_not_ready"
@@ -64,7 +64,9 @@ def test_a_late_address_is_waited_for(tmp_path: Path, cleanup: ExitStack) -> Non
     assert programs["vps"].terminate() == 0
 
 
-def test_once_ends_as_for_later(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_once_exits_with_75_if_its_address_does_not_exist_yet(
+    tmp_path: Path, cleanup: ExitStack
+) -> None:
     """A timer tries again, and no unit is kept down for it."""
     home = LateHost(tmp_path, cleanup, "once").start("home")
     assert home.wait_for("pair.failed")["reason"] == "network_not_ready"

@@ -54,12 +54,14 @@ def test_ends_behind_these_nats_link(home: str, office: str, tmp_path: Path, key
     assert run_cell(KINDS[home], KINDS[office], tmp_path, key).linked
 
 
-def test_ends_link_on_lossy_ways(tmp_path: Path, key: Path) -> None:
+def test_ends_link_on_lossy_paths(tmp_path: Path, key: Path) -> None:
     cones = KINDS["port-restricted"], KINDS["random-port"]
     assert run_cell(*cones, tmp_path, key, uplink=replace(UPLINK, loss=LOSS)).linked
 
 
-def test_what_nothing_opens_is_told_long_before_the_deadline(tmp_path: Path, key: Path) -> None:
+def test_an_infeasible_pairing_is_reported_long_before_the_deadline(
+    tmp_path: Path, key: Path
+) -> None:
     begun = time.monotonic()
     run = run_cell(KINDS["hard-random"], KINDS["hard-random"], tmp_path, key)
     assert time.monotonic() - begun < DEADLINE / 2
@@ -68,7 +70,7 @@ def test_what_nothing_opens_is_told_long_before_the_deadline(tmp_path: Path, key
         assert "hard_random" in end.said
 
 
-def test_blocked_udp_is_told_as_such(tmp_path: Path, key: Path) -> None:
+def test_blocked_udp_is_reported_as_the_cause(tmp_path: Path, key: Path) -> None:
     places = KINDS["blocked"], KINDS["port-restricted"]
     run = run_cell(*places, tmp_path, key, deadline=BLOCKED_DEADLINE)
     assert (run.home.exit_code, run.office.exit_code) == (UNREACHABLE, NOT_LINKED)

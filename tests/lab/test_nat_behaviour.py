@@ -85,7 +85,7 @@ def test_neighbours_meet_on_their_lan_but_not_by_the_outside(lab: Lab) -> None:
     assert passes(one, local_address(two), two) == local_address(one)
 
 
-def test_blocked_udp_goes_nowhere(lab: Lab) -> None:
+def test_a_network_that_blocks_udp_passes_no_datagram(lab: Lab) -> None:
     server = lab.udp_socket(lab.server("server"))
     sock = lab.udp_socket(lab.host("host", lab.router("router", Nat(udp_blocked=True))))
     assert is_dropped(sock, local_address(server), server)

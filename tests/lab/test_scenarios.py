@@ -106,7 +106,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_both_behind_home_routers(lab: Lab, site: Site, protocol: str) -> None:
+def test_ends_behind_home_routers_link(lab: Lab, site: Site, protocol: str) -> None:
     site.place(lab.server("vps"), *home_and_office(lab), protocol=protocol)
     control = site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "observed")
@@ -135,14 +135,16 @@ def test_bridges_of_containers_leave_room_for_ipv6(dual_lab: Lab, site: Site) ->
     site.assert_linked(site.start("home"), site.start("office"), "ipv6")
 
 
-def test_one_end_is_public(lab: Lab, site: Site) -> None:
+def test_a_public_end_and_one_behind_a_router_link(lab: Lab, site: Site) -> None:
     site.place(lab.server("vps"), behind_router(lab, "home"), lab.server("office"))
     site.start_control()
     site.assert_linked(site.start("home"), site.start("office"), "host")
 
 
 @pytest.mark.parametrize("internet", ["ipv6_lab", "dual_lab"])
-def test_ipv6_behind_firewalls(internet: str, site: Site, request: pytest.FixtureRequest) -> None:
+def test_ends_behind_ipv6_firewalls_link(
+    internet: str, site: Site, request: pytest.FixtureRequest
+) -> None:
     lab: Lab = request.getfixturevalue(internet)
     site.place(lab.server("vps"), *home_and_office(lab))
     site.start_control()
@@ -188,7 +190,7 @@ def translating(router: Router, prefix: str) -> Iterator[None]:
         process.communicate()
 
 
-def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:
+def test_an_end_behind_two_routers_links(lab: Lab, site: Site) -> None:
     carrier = lab.router("carrier", latency=UPLINK_SECONDS)
     home = lab.host("home", lab.router("home_router", behind=carrier))
     site.place(lab.server("vps"), home, behind_router(lab, "office"))
@@ -196,7 +198,7 @@ def test_one_end_is_behind_two_routers(lab: Lab, site: Site) -> None:
     site.assert_linked(site.start("home"), site.start("office"), "observed")
 
 
-def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
+def test_ends_link_when_the_second_starts_late(lab: Lab, site: Site) -> None:
     site.place(lab.server("vps"), *home_and_office(lab))
     site.start_control()
     early = site.start("home")
@@ -205,7 +207,7 @@ def test_the_second_end_comes_late(lab: Lab, site: Site) -> None:
     site.assert_linked(early, site.start("office"), "observed")
 
 
-def test_routers_that_answer_themselves(lab: Lab, site: Site) -> None:
+def test_ends_link_through_routers_that_answer_datagrams_themselves(lab: Lab, site: Site) -> None:
     """An early datagram would take the port (see test_nat_behaviour): they cross in flight."""
     site.place(lab.server("vps"), *home_and_office(lab, ANSWERING_ROUTER))
     site.start_control()
@@ -222,7 +224,9 @@ def test_a_hard_nat_reaches_a_dmz_host(lab: Lab, site: Site) -> None:
 @pytest.mark.parametrize(
     ("home_nat", "exit_code"), [(Nat(udp_blocked=True), 69), (HOME_ROUTER, 75)]
 )
-def test_an_end_alone_gives_up(lab: Lab, site: Site, home_nat: Nat, exit_code: int) -> None:
+def test_an_end_alone_gives_up_at_its_deadline(
+    lab: Lab, site: Site, home_nat: Nat, exit_code: int
+) -> None:
     home = behind_router(lab, "home", home_nat)
     site.place(lab.server("vps"), home, lab.server("office"), deadline="3s")
     site.start_control()

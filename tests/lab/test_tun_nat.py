@@ -96,7 +96,7 @@ class Bench:
     ("behavior", "distinct"),
     [(RANDOM_CONE, 1), (ADDRESS_HARD_RANDOM, 2), (HARD_RANDOM, 3), (HARD_STEP, 3)],
 )
-def test_mappings_depend_on_the_destination(
+def test_the_tun_nats_mappings_depend_on_the_destination(
     lab: TunLab, behavior: NatBehavior, distinct: int
 ) -> None:
     bench = Bench(lab, behavior)
@@ -114,7 +114,7 @@ def test_mappings_depend_on_the_destination(
         (PORT_RESTRICTED_CONE, [True, False, False]),
     ],
 )
-def test_filters_depend_on_the_source(
+def test_the_tun_nats_filters_depend_on_the_source(
     lab: TunLab, behavior: NatBehavior, admitted: list[bool]
 ) -> None:
     bench = Bench(lab, behavior)
@@ -123,7 +123,7 @@ def test_filters_depend_on_the_source(
     assert bench.admitted(outside) == admitted
 
 
-def test_ports_step(lab: TunLab) -> None:
+def test_the_tun_nats_ports_step_by_a_constant(lab: TunLab) -> None:
     step = 3
     first, second, third = Bench(lab, replace(HARD_STEP, step=step)).mapped()
     range_size = LAST_PORT - FIRST_PORT + 1
@@ -131,7 +131,7 @@ def test_ports_step(lab: TunLab) -> None:
     assert (third.port - second.port) % range_size == step
 
 
-def test_the_seed_decides_about_ports() -> None:
+def test_the_seed_determines_the_tun_nats_random_ports() -> None:
     seen = []
     for seed in (1, 2, 1):
         with TunLab(seed) as lab:
@@ -141,7 +141,7 @@ def test_the_seed_decides_about_ports() -> None:
     assert seen[0] == seen[2] != seen[1]
 
 
-def test_blocked_udp_goes_nowhere(lab: TunLab) -> None:
+def test_a_tun_network_that_blocks_udp_passes_no_datagram(lab: TunLab) -> None:
     bench = Bench(lab, BLOCKS_UDP)
     assert is_dropped(bench.client, local_address(bench.server), bench.server)
 
@@ -165,14 +165,14 @@ def test_neighbours_meet_on_their_lan_but_by_the_outside_only_by_hairpin(
 
 
 @pytest.mark.parametrize("cone", ["port-restricted", "random-port", "double"])
-def test_cones_punch(lab: TunLab, cone: str) -> None:
+def test_two_hosts_behind_cone_nats_punch(lab: TunLab, cone: str) -> None:
     place = CONES[cone]
     server = lab.udp_socket(lab.host("server"))
     home, office = (lab.udp_socket(lab.host_at(label, place)) for label in ("home", "office"))
     assert punched(home, observed(home, server), office, observed(office, server))
 
 
-def test_hard_nats_do_not_punch(lab: TunLab) -> None:
+def test_two_hosts_behind_hard_nats_do_not_punch_without_probing(lab: TunLab) -> None:
     server = lab.udp_socket(lab.host("server"))
     home, office = (
         lab.udp_socket(lab.host_at(label, (HARD_RANDOM,))) for label in ("home", "office")
@@ -181,7 +181,7 @@ def test_hard_nats_do_not_punch(lab: TunLab) -> None:
 
 
 @pytest.mark.parametrize(("up", "down"), [(0.3, 0.0), (0.0, 0.3)])
-def test_each_direction_has_its_delay(lab: TunLab, up: float, down: float) -> None:
+def test_each_direction_of_a_tun_host_has_its_delay(lab: TunLab, up: float, down: float) -> None:
     bench = Bench(lab, FULL_CONE, up=Link(up), down=Link(down))
     begun = time.monotonic()
     outside = passes(bench.client, local_address(bench.server), bench.server)
@@ -193,7 +193,7 @@ def test_each_direction_has_its_delay(lab: TunLab, up: float, down: float) -> No
 
 
 @pytest.mark.parametrize("lossy", ["up", "down"])
-def test_each_direction_has_its_loss(lab: TunLab, lossy: str) -> None:
+def test_each_direction_of_a_tun_host_has_its_loss(lab: TunLab, lossy: str) -> None:
     up, down = (LOSES_ALL, PERFECT) if lossy == "up" else (PERFECT, LOSES_ALL)
     bench = Bench(lab, FULL_CONE, up=up, down=down)
     there = local_address(bench.server)
@@ -234,7 +234,7 @@ def test_a_mapping_dies_of_silence(lab: TunLab) -> None:
     assert observed(bench.client, bench.server).port != outside.port
 
 
-def test_each_router_is_a_hop(lab: TunLab) -> None:
+def test_each_tun_router_decrements_the_ttl(lab: TunLab) -> None:
     server = lab.udp_socket(lab.host("server"))
     home, office = (
         lab.udp_socket(lab.host_at(label, (FULL_CONE,))) for label in ("home", "office")
@@ -257,7 +257,7 @@ def test_a_hole_is_opened_by_what_dies_on_the_way_but_not_at_the_nat(lab: TunLab
     assert opens == [False, True]
 
 
-def test_payloads_arrive_whole(lab: TunLab) -> None:
+def test_payloads_pass_the_tun_network_unchanged(lab: TunLab) -> None:
     """The kernel drops what has a wrong checksum or length."""
     bench = Bench(lab, RANDOM_CONE)
     for length in (0, 1, LONGEST_PAYLOAD - 1, LONGEST_PAYLOAD):
@@ -269,7 +269,7 @@ def test_payloads_arrive_whole(lab: TunLab) -> None:
         assert receive(bench.client, payload, ARRIVAL_SECONDS) == local_address(bench.server)
 
 
-def test_a_spray_arrives(lab: TunLab) -> None:
+def test_a_spray_passes_the_tun_network(lab: TunLab) -> None:
     bench = Bench(lab, FULL_CONE, up=Link(0.02), down=Link(0.02))
     bench.server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SPRAY * SPACE_PER_DATAGRAM)
     for number in range(SPRAY):
@@ -280,7 +280,7 @@ def test_a_spray_arrives(lab: TunLab) -> None:
     assert arrived == list(range(SPRAY))
 
 
-def test_a_lab_that_fails_leaves_nothing() -> None:
+def test_a_tun_lab_that_fails_leaves_nothing_behind() -> None:
     names: list[str] = []
 
     def fail_half_way() -> None:

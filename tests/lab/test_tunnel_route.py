@@ -156,7 +156,7 @@ def test_an_end_keeps_to_its_interface(tunnelled: Tunnelled) -> None:
 
 
 @pytest.mark.parametrize("routes", [BY_MARK, BY_HALVES], ids=["by-mark", "by-halves"])
-def test_the_tunnel_that_swallows_an_end_is_named(
+def test_the_tunnel_that_takes_the_route_to_control_is_named(
     tunnelled: Tunnelled, routes: tuple[str, ...]
 ) -> None:
     tunnelled.home.namespace.configure(*TUNNEL, *routes)

@@ -117,7 +117,7 @@ def move(site: VpnSite) -> None:
     [(HOME_ROUTER, [forget_flows, move]), (ANSWERING_ROUTER, [forget_flows])],
     ids=["home_router", "answering_router"],
 )
-def test_kept_tunnels_come_and_come_back(
+def test_kept_vpn_tunnels_come_up_and_recover(
     site: VpnSite, disturbances: list[Callable[[VpnSite], None]]
 ) -> None:
     OpenVpn(site, "openvpn")
@@ -132,7 +132,7 @@ def test_kept_tunnels_come_and_come_back(
         assert_both_answer(site, disturbed, BACK_SECONDS)
 
 
-def test_wireguard_once_with_the_session_key(site: VpnSite, wireguard: WireGuard) -> None:
+def test_wireguard_links_once_with_the_session_key(site: VpnSite, wireguard: WireGuard) -> None:
     site.write({"wireguard": WIREGUARD_ONCE.format(deadline="20s")})
     site.start_control()
     assert_linked_and_over(*site.start_ends())
@@ -143,7 +143,7 @@ def test_wireguard_once_with_the_session_key(site: VpnSite, wireguard: WireGuard
     assert answers(site.hosts["office"], WireGuard.ADDRESSES["home"], UP_SECONDS)
 
 
-def test_wireguard_gets_its_port_back_when_nobody_comes(
+def test_wireguard_gets_its_port_back_when_no_partner_comes(
     site: VpnSite, wireguard: WireGuard
 ) -> None:
     site.write({"wireguard": WIREGUARD_ONCE.format(deadline="2s")})
@@ -156,7 +156,7 @@ def test_wireguard_gets_its_port_back_when_nobody_comes(
     assert wireguard.show("home", "listen-port") == str(WireGuard.PORT)
 
 
-def test_an_old_handshake_is_checked_by_a_ping(
+def test_the_wireguard_check_pings_after_an_old_handshake(
     site: VpnSite, wireguard: WireGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.write({"wireguard": WIREGUARD_ONCE.format(deadline="20s")})
@@ -176,12 +176,12 @@ def test_an_old_handshake_is_checked_by_a_ping(
 
 
 @pytest.mark.usefixtures("wireguard")
-def test_the_wireguard_hook_knows_its_peer(site: VpnSite) -> None:
+def test_the_wireguard_hook_finds_its_peer(site: VpnSite) -> None:
     with pytest.raises(RuntimeError, match="has no peer AAAA="):
         site.hosts["home"].namespace.run(*WIREGUARD_CHECK, "AAAA=")
 
 
-def test_openvpn_once_as_a_service(
+def test_openvpn_links_once_as_a_service(
     site: VpnSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_systemctl(tmp_path / "bin", "openvpn", "openvpn.env")
@@ -197,7 +197,7 @@ def test_openvpn_once_as_a_service(
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 @pytest.mark.skipif(not DEBIAN_UNIT.exists(), reason="needs Debian's openvpn package")
-def test_systemd_accepts_the_drop_in(tmp_path: Path) -> None:
+def test_systemd_accepts_the_openvpn_drop_in(tmp_path: Path) -> None:
     shutil.copy(DEBIAN_UNIT, tmp_path)
     instance = tmp_path / "openvpn-client@home-office.service"
     drop_ins = Path(f"{instance}.d")
