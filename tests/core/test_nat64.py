@@ -112,11 +112,11 @@ class TestLinking:
         link = bench.event(Linked)
         assert (link.remote, link.path) == (self.B6, PathKind.OBSERVED)
 
-    def test_tactics_look_there_too(self) -> None:
+    def test_traversal_strategies_aim_there_too(self) -> None:
         bench = self.bench()
         puppet = bench.puppet(at=B)
         self.introduce(bench, puppet)
-        assert bench.end._run.peering.partners[puppet.attempt].observed == self.B6
+        assert bench.end._attempt.partners.by_id[puppet.attempt].observed == self.B6
 
     def test_a_prefix_that_is_learned_later_counts_for_later_introductions(self) -> None:
         bench = self.bench(nat64=None)

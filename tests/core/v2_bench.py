@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from struct import pack
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from netpunch.address import Address
-from netpunch.core.end.end import End, State
+from netpunch.core.end.end import End, EndState
+from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names, Reflectors
 from netpunch.core.events import Event, OpenSockets, TurnWanted, Via
 from netpunch.core.nat64 import Nat64
@@ -86,6 +87,28 @@ OWN_PORT = frozenset({"observed", "host"})
 """Candidates of an end for which no other local port may win."""
 
 
+def make_resources(
+    end: EndName,
+    send: Callable[[bytes, Address, Via, int], None] = lambda *_: None,
+    *,
+    controls: Sequence[Address] = (),
+    sockets: Mapping[Via, Address] | None = None,
+    emit: Callable[[Event], None] = lambda _: None,
+    seed: object = "end",
+    now: float = 100.0,
+) -> Resources:
+    """What an attempt under test has of its end."""
+    return Resources(
+        EndSettings(PAIR, end, SECRET),
+        endpoints=ControlEndpoints(tuple(controls)),
+        sockets=sockets or {VIA: LOCAL},
+        send=send,
+        emit=emit,
+        random=seeded(seed),
+        now=now,
+    )
+
+
 class Bench:
     """An end, its clock, and all that it sent and told. With `drives` the bench gives it what it
     asks its driver for: the turn to spray, and sockets, at most `most_sockets` at a time."""
@@ -158,7 +181,7 @@ class Bench:
 
     @property
     def finished(self) -> bool:
-        return self.end.state is State.FINISHED
+        return self.end.state is EndState.FINISHED
 
     def own_card(self) -> Card:
         """The card of the last announcement."""

@@ -35,7 +35,7 @@ CONTROL_PORT = 10001
 UPLINK = Link(delay=0.02)
 """A common one. Without any delay, nothing would ever cross in flight."""
 DEADLINE = 30
-"""Seconds: every rung of the ladder has had its turn by then."""
+"""Seconds: every strategy has had its turn by then."""
 START_SECONDS = 10.0
 """What the start of a process may take on a busy machine."""
 

@@ -312,7 +312,7 @@ def test_host_candidates_are_known_if_a_late_control_is_not_on_loopback(
             a = Punch(asking("a", *both, local=("", 0)))
             await a.open()
             assert isinstance(a._machine, End)
-            assert "192.0.2.9" in {host.host for host in a._machine._context.hosts()}
+            assert "192.0.2.9" in {host.host for host in a._machine._resources.hosts()}
             await a.close()
 
     run(main())

@@ -33,7 +33,7 @@ USUAL = 1.0
 """Seconds; what any of these networks needs at most once both ends are registered."""
 SILENT_SURVEY = 3.5
 """A control that dies between its introduction and the survey: the class stays unknown, and both
-ends begin anew from fresh ports, after FRESH_PORT_AFTER and with a ladder of their own."""
+ends begin anew from fresh ports, after FRESH_PORT_AFTER and with a traversal of their own."""
 LONGEST_SKEW = 12.0
 STANDING_BY = Setup(nat_a=(PORT_RESTRICTED_CONE,), nat_b=(RANDOM_CONE,), controls=2, deadline=None)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from netpunch.core.end.end import End, State
+from netpunch.core.end.end import End, EndState
 from netpunch.core.end.lookups import REVIEW
 from netpunch.core.endpoints import LOOKUP_INTERVAL
 from netpunch.core.events import Event, Finished, Lost, PartnerReturned
@@ -180,7 +180,7 @@ def test_after_any_turmoil_both_ends_hold_one_path_again(loss: float) -> None:
         for side in run.sides:
             machine = side.host.machine
             assert isinstance(machine, End)
-            assert machine.state is State.HOLDING, f"seed {seed}: {side.name}"
+            assert machine.state is EndState.HOLDING, f"seed {seed}: {side.name}"
         assert not list(one_path(run)), f"seed {seed}"
 
 

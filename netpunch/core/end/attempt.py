@@ -1,29 +1,183 @@
-"""The identity of one attempt of an end: fresh for every try, so that nothing recorded in an
-earlier one is valid in it."""
+"""One attempt of an end: its announcements, the partner's attempts, its traversal of hard NATs."""
 
 from __future__ import annotations
 
-from netpunch.core.machine import Random
-from netpunch.wire.envelope import EndName
-from netpunch.wire.keys import KEY_LENGTH, exchange, private_key, session_key
-from netpunch.wire.v2 import ATTEMPT_LENGTH
+from netpunch.address import Address
+from netpunch.core.end.announcing import Announcer, Introduction
+from netpunch.core.end.candidates import reflexive_candidates
+from netpunch.core.end.identity import Identity
+from netpunch.core.end.nomination import Agreement
+from netpunch.core.end.partners import Partners
+from netpunch.core.end.reflexive import OtherFamily
+from netpunch.core.end.resources import Resources
+from netpunch.core.end.standby import standby_announcer
+from netpunch.core.end.verdict import Facts
+from netpunch.core.events import Failed, Linked, Reason, Via
+from netpunch.core.traversal.engine import Traversal
+from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
+from netpunch.wire.drop import Drop
 
 
 class Attempt:
-    """An unguessable id and an X25519 key pair."""
+    """`opener`: pings begin with one that only opens our NAT (not in a first attempt, which it
+    would delay)."""
 
-    def __init__(self, random: Random) -> None:
-        self.id = random(ATTEMPT_LENGTH)
-        self._private = private_key(random(KEY_LENGTH))
-        self.public_key = self._private.public_key().public_bytes_raw()
+    def __init__(self, resources: Resources, *, opener: bool, now: float) -> None:
+        self.resources = resources
+        self.identity = Identity(resources.random)
+        self.datagrams = 0
+        """Sent to the partner, of all kinds."""
+        self._opener = opener
+        self.announcer = Announcer(self, now)
+        self.partners = Partners(self)
+        self.traversal = Traversal(resources, self.announcer)
+        self.other_family = OtherFamily(resources, now)
 
-    def session_key(
-        self, end: EndName, partner: bytes, public_key: bytes, *, pair: str, peer_key: bytes
-    ) -> bytes | None:
-        """The key of a link between this attempt, of `end`, and the partner's attempt and public
-        key; None for a bad public key."""
-        own, their = (self.id, self.public_key), (partner, public_key)
-        a, b = (own, their) if end == "a" else (their, own)
-        shared = exchange(self._private, public_key)
-        context = a[0] + b[0] + a[1] + b[1]
-        return None if shared is None else session_key(shared, peer_key, pair, context)
+    def end(self) -> None:
+        """Ends it at once, for another one."""
+        self.traversal.stop()
+        self.announcer.leave_at_once()
+
+    def controls_found(self, now: float) -> None:
+        """The resources know where the controls are now."""
+        self.announcer.controls_found(now)
+        self.other_family = OtherFamily(self.resources, now)
+
+    def stand_by(self, now: float) -> None:
+        """A path is agreed: only announces that the partner may punch anew."""
+        self.announcer = standby_announcer(self.resources, now)
+
+    def introduce(self, introduction: Introduction, now: float) -> Drop | None:
+        """Control names a partner attempt."""
+        card, observed = introduction.card, introduction.observed
+        drop = self.partners.introduce(
+            introduction.attempt,
+            card,
+            self.resources.candidates(card, observed),
+            now,
+            observed=observed if introduction.knock else self.resources.target(card, observed),
+            knock=introduction.knock,
+            opener=self._opener,
+        )
+        self.traversal.partner_changed(now)
+        self.consider_traversal(now)
+        return drop
+
+    def consider_traversal(self, now: float) -> None:
+        """Ends the traversal once a path is valid; until then, if any port may win, it begins
+        beside the plain pings when a partner is proved."""
+        valid = self.partners.valid_vias
+        if valid:
+            self.traversal.rest(valid, now)
+            return
+        partner = self.partners.proved_partner
+        if partner is not None and self.resources.settings.any_port:
+            self.traversal.begin(partner, now)
+
+    def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
+        """An answer of a reflector, or of a control in the other family."""
+        if source not in self.traversal.asked | self.other_family.asked:
+            return Drop.UNEXPECTED_SOURCE
+        message = self.resources.control.from_control.open(data)
+        if isinstance(message, Drop):
+            return message
+        if not isinstance(message, v2.Observed):
+            return Drop.UNEXPECTED
+        known = (*self.other_family.observed, *self.resources.hosts())
+        if self.other_family.answered(message.echo, source, message.observed):
+            if message.observed not in known:
+                self.announcer.announce_now(now)  # the partner needs to know it, too
+            return None
+        return None if self.traversal.observed(message, now) else Drop.UNEXPECTED
+
+    # For its parts: `Announced` and `AttemptHost`.
+
+    def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
+        resources, traversal = self.resources, self.traversal
+        hosts = resources.hosts()
+        seen = (*observed, *self.other_family.observed)
+        mapped, observed = reflexive_candidates(resources.mapped, seen, hosts)
+        return Card(
+            self.identity.public_key,
+            named,
+            resources.settings.holds,
+            resources.nat.nat_class,
+            *traversal.bracket,
+            hosts=hosts,
+            observed=observed,
+            mapped=mapped,
+            queued=traversal.turns.queued,
+        )
+
+    def is_own(self, address: Address) -> bool:
+        seen = (*self.announcer.observed, *self.other_family.observed)
+        return self.resources.is_own(address) or address in seen
+
+    def send(self, message: v2.PeerMessage, destination: Address, via: Via, ttl: int = 0) -> None:
+        self.datagrams += 1
+        data = self.resources.peer.outgoing.seal(message, self.resources.random(NONCE_LENGTH))
+        self.resources.send(data, destination, via, ttl)
+
+    def no_route(self, via: Via, remote: Address) -> None:
+        """The system could not send a datagram there."""
+        if self.partners.no_route(via, remote):
+            self.datagrams -= 1
+
+    # What is reported about it.
+
+    def report_seen_inside(self) -> None:
+        """Once for each control."""
+        reported = self.resources.seen_inside_by
+        for seen in self.announcer.seen_inside():
+            if seen.control not in reported:
+                reported.add(seen.control)
+                self.resources.emit(seen)
+
+    def linked(self, agreed: Agreement, duration: float, sent_before: int) -> Linked:
+        """`sent_before`: datagrams of earlier attempts."""
+        path = agreed.path
+        return Linked(
+            path.via,
+            (self.resources.sockets | self.traversal.sockets)[path.via],
+            path.remote,
+            agreed.kind,
+            path.rtt,
+            duration,
+            agreed.partner.session_key,
+            sent_before + self.datagrams,
+        )
+
+    def failed(self, reason: Reason, detail: str, duration: float, sent_before: int) -> Failed:
+        ours, theirs = self.nat_classes()
+        return Failed(
+            reason,
+            detail,
+            duration,
+            ours,
+            theirs,
+            sent_before + self.datagrams,
+            self.partners.candidate_reports(),
+        )
+
+    def facts(self) -> Facts:
+        """What a verdict follows from."""
+        resources, partner = self.resources, self.partners.proved_partner
+        reports = self.partners.candidate_reports()
+        return Facts(
+            controls=resources.controls,
+            holds=resources.settings.holds,
+            nats=self.nat_classes(),
+            hosts=(*self.announcer.observed_hosts(), *self.traversal.seen_at),
+            partner_hosts=() if partner is None else partner.seen_at(),
+            reachable=self.partners.has_paths,
+            unsendable=tuple(report.remote for report in reports if report.unsendable),
+            heard=any(report.received for report in reports),
+            asks_gateways=resources.settings.asks_gateways,
+        )
+
+    def nat_classes(self) -> tuple[str, str]:
+        """Ours and the partner's, in words."""
+        partner = self.partners.proved_partner
+        theirs = NatClass.UNKNOWN if partner is None else partner.nat_class
+        return self.resources.nat.nat_class.name.lower(), theirs.name.lower()

@@ -1,50 +1,46 @@
 """Connectivity checks towards one partner attempt (ICE's term): pings, pongs, valid paths.
 
-A path is one of our sockets and one remote address. It is valid once a PONG came back on the
-very socket and address that its PING was sent to. Whether the partner attempt is alive at all,
-and no recording, is its proof: a datagram of it that names our own attempt.
+A path (ICE: a candidate pair) is one of our sockets and one remote address. It is valid once a PONG
+came back on the very socket and address that its PING was sent to. A partner attempt is proved,
+that is alive and no recording, by a datagram of its own that names our attempt.
 
-Who is alive need not be where a datagram seems to come from. So a host gets our full attention
+A live partner need not be where a datagram seems to come from. So a host gets pings without limit
 only if the partner's own card names it, or control, which has seen it receive there; any other
-one, until a pong comes from it, only what `core.allowances` has for strangers.
+host, until a pong comes from it, gets only what `core.allowances` has for strangers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from enum import Enum
 from struct import Struct
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.allowances import Strangers
 from netpunch.core.end.candidates import RANK, Candidate
+from netpunch.core.end.identity import AttemptHost
 from netpunch.core.events import CandidateReport, PathKind, Via
-from netpunch.core.machine import NEVER, Random
-from netpunch.core.pacing import TokenBucket
+from netpunch.core.machine import NEVER
+from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 
 _SEQUENCE = Struct("!I4s")
-"""A rising number, by which recordings are told, and four random bytes."""
+"""A rising number, by which recordings are recognised, and four random bytes."""
 _WINDOW_MASK = (1 << timing.SEQUENCE_WINDOW) - 1
-
-SendPing = Callable[["Path", bytes, int], None]
-"""`send(path, sequence, ttl)` seals and queues a PING."""
 
 
 class _Origin(Enum):
-    """Why a path is tried. Each kind has places of its own, so that none displaces another."""
+    """Why a path is tried. Each origin has places of its own, so that none displaces another."""
 
     NAMED = "named"
     """Control or a card names its address."""
     HEARD = "heard"
     """A ping came on it."""
     AIMED = "aimed"
-    """A tactic of ours opened its socket."""
+    """A traversal strategy opened its socket."""
 
 
 class Path:
-    """A candidate pair; times in seconds."""
+    """One of our sockets and a candidate of the partner; times in seconds."""
 
     def __init__(self, via: Via, remote: Address, kind: PathKind, next_ping: float) -> None:
         self.via = via
@@ -53,7 +49,7 @@ class Path:
         self.next_ping = next_ping
         self.pings = 0
         self.unsent = 0
-        """Pings, or what else was to go there, for which the system had no route."""
+        """Pings and other datagrams to it for which the system had no route."""
         self.received = 0
         """Pings and pongs that came on it."""
         self.first_ping = NEVER
@@ -62,6 +58,8 @@ class Path:
         """The ping that made it valid."""
         self.proved_at = NEVER
         """When that ping was sent."""
+        self.unanswered = 0
+        """Keepalives since the last pong."""
         self.heard = _Heard()
 
     @property
@@ -75,16 +73,16 @@ class Path:
 
 
 class _Heard:
-    """Pings that came on a path: each counts once. Their numbers are the bits of one integer, for
-    they go on coming as long as a link is held. Copies of them that came elsewhere don't count
-    here: who only races the partner silences nobody."""
+    """Pings that came on a path: each counts once. Their numbers are the bits of one integer, as
+    they go on coming while a link is held. Copies on other paths don't count here: an attacker
+    who races the partner silences nobody."""
 
     __slots__ = ("_arrivals", "_bits", "_latest")
 
     def __init__(self) -> None:
         self._latest = -1
         self._bits = 0
-        """Bit n: the ping whose number is n below the latest has come."""
+        """Bit n: the ping n below the latest number has come."""
         self._arrivals: dict[bytes, float] | None = None
 
     def add(self, sequence: bytes) -> bool:
@@ -103,7 +101,7 @@ class _Heard:
         return True
 
     def remember(self, sequence: bytes, now: float) -> None:
-        """When it came, as it may be nominated."""
+        """Notes when it came, as it may be nominated."""
         if self._arrivals is None:
             self._arrivals = {}
         if len(self._arrivals) >= timing.NOMINABLE_PINGS:
@@ -111,25 +109,14 @@ class _Heard:
         self._arrivals[sequence] = now
 
     def arrival(self, sequence: bytes) -> float | None:
-        """When it came, if that is remembered."""
+        """When it came; None if that is not known."""
         return None if self._arrivals is None else self._arrivals.get(sequence)
 
 
 class Checklist:
-    """All paths to one partner attempt.
+    """All paths from our attempt, of `host`, to one attempt of the partner."""
 
-    `bucket` bounds all pings, `strangers` those to hosts that have not proved themselves;
-    `is_own` tells our own addresses, which no partner has."""
-
-    def __init__(
-        self,
-        vias_for: Callable[[int], Iterator[Via]],
-        bucket: TokenBucket,
-        strangers: Strangers,
-        is_own: Callable[[Address], bool],
-        send_ping: SendPing,
-        random: Random,
-    ) -> None:
+    def __init__(self, host: AttemptHost, partner: bytes) -> None:
         self.proved = False
         self.paths: dict[tuple[Via, Address], Path] = {}
         self.valid: list[Path] = []
@@ -137,13 +124,12 @@ class Checklist:
         self.pings = 0
         """Sent in all."""
         self._unsendable: dict[Address, PathKind] = {}
-        """Named addresses of which this end has no socket."""
-        self._vias_for = vias_for
-        self._bucket = bucket
-        self._strangers = strangers
-        self._is_own = is_own
-        self._send_ping = send_ping
-        self._random = random
+        """Named addresses of a family in which this end has no socket."""
+        self._host = host
+        self._partner = partner
+        self._bucket = host.resources.ping_bucket
+        self._strangers = host.resources.strangers
+        self._random = host.resources.random
         self._places = dict.fromkeys(_Origin, timing.MAX_CANDIDATES)
         """How many paths may still be added."""
         self._number = 0
@@ -166,10 +152,10 @@ class Checklist:
 
         `vouched`: the partner's card names it, or control has seen the partner receive there.
         `unproved_pings`: how many its host gets before the partner is proved.
-        `opener`: at first only a ping that dies on the way. It opens our NAT without being seen
-        by the partner's, which may not be open yet and hold it against us."""
+        `opener`: the first ping dies on the way. It opens our NAT unseen by the partner's, which
+        may still be closed and then block our port."""
         host = candidate.address.host
-        vias = list(self._vias_for(candidate.address.family))
+        vias = list(self._host.resources.vias_for(candidate.address.family))
         if not vias and len(self._unsendable) < timing.MAX_CANDIDATES:
             self._unsendable[candidate.address] = candidate.kind
         for via in vias:
@@ -198,28 +184,28 @@ class Checklist:
             path.next_ping = now + timing.PROBED_LEAD
 
     def probe(self, via: Via, candidate: Candidate, ttl: int, now: float) -> None:
-        """One ping, whose pong makes a path. The caller sees to the rate."""
+        """One ping, whose pong makes a path. The caller keeps to the rate."""
         known = self.paths.get((via, candidate.address))
         path = known or Path(via, candidate.address, candidate.kind, next_ping=NEVER)
         self._ping(path, now, ttl)
 
     def forget(self, via: Via) -> None:
-        """A socket is closed: nothing is sent from it any more."""
+        """A socket is closed: nothing more is sent from it."""
         self.paths = {key: path for key, path in self.paths.items() if path.via != via}
 
     def prove(self, now: float) -> None:
-        """The partner attempt is alive: its candidates get full attention."""
+        """The partner attempt is alive: its candidates get pings without limit."""
         if not self.proved:
             self.proved = True
             for path in self.paths.values():
-                if self._has_attention(path):
+                if self._is_unlimited(path):
                     path.next_ping = min(path.next_ping, now)
 
     def ping_received(
         self, sequence: bytes, via: Via, source: Address, kind: PathKind, now: float
     ) -> Path | Drop:
-        """A PING came. A Drop if it does not count; else it earns a PONG, and here, while its
-        path is not valid, one PING back."""
+        """Takes a PING; returns why it does not count, or its path, for which the caller owes a
+        PONG. While the path is not valid, one PING goes back at once."""
         path = self._add_path(via, Candidate(source, kind), _Origin.HEARD, now)
         if path is None:
             return Drop.OVER_LIMIT
@@ -228,14 +214,14 @@ class Checklist:
         if not self.stopped:  # what is nominated later has come before
             path.heard.remember(sequence, now)
         path.received += 1
-        if not self._has_attention(path) and not self._strangers.may_hear(source.host, now):
+        if not self._is_unlimited(path) and not self._strangers.may_hear(source.host, now):
             return Drop.OVER_LIMIT
         if not path.valid and not self.stopped:
             self.ping_now(path, now)
         return path
 
     def pong_received(self, sequence: bytes, via: Via, source: Address, now: float) -> Path | Drop:
-        """A PONG came: its path, or why it does not count."""
+        """Takes a PONG; returns its path, or why it does not count."""
         if sequence not in self._sent:
             return Drop.STALE
         path, sent_at = self._sent[sequence]
@@ -244,19 +230,20 @@ class Checklist:
         del self._sent[sequence]
         path = self.paths.setdefault((via, source), path)
         path.received += 1
+        path.unanswered = 0
         if self.stopped:
-            path.rtt = now - sent_at  # of a keepalive: what is shown of a held link
+            path.rtt = now - sent_at  # the answer to a keepalive
         if not path.valid:
             path.rtt = now - sent_at
             path.sequence = sequence
             path.proved_at = sent_at
             self.valid.append(path)
-            # The partner may need more pings than the one that found it, or forged ones before.
+            # One ping may not be enough for the partner, and earlier ones may have been forged.
             path.next_ping = min(path.next_ping, now + timing.PING_FAST_INTERVAL)
         return path
 
     def keep_only(self, path: Path) -> None:
-        """No more pings: this path is agreed. What comes on others does not matter any more."""
+        """No more pings: this path is agreed, and the others are forgotten."""
         self.stop()
         self.paths = {(path.via, path.remote): path}
         self.valid = [path]
@@ -287,7 +274,7 @@ class Checklist:
 
     def ping_now(self, path: Path, now: float) -> None:
         """One ping out of turn, if the rate and its host's allowance do."""
-        if not self._has_attention(path) and not self._strangers.may_hear(path.remote.host, now):
+        if not self._is_unlimited(path) and not self._strangers.may_hear(path.remote.host, now):
             return
         if self._bucket.take(now):
             self._ping(path, now)
@@ -304,7 +291,7 @@ class Checklist:
     def handle_timer(self, now: float) -> None:
         if self.stopped:
             return
-        # Where the rate does not suffice for all, it goes to those that had the least of it.
+        # Where the rate does not suffice for all, those with the fewest pings come first.
         for path in sorted(self.paths.values(), key=lambda path: path.pings):
             if path.next_ping > now:
                 continue
@@ -312,19 +299,19 @@ class Checklist:
                 self._ping(path, now)
 
     def _allow_unproved(self, host: str, pings: int) -> None:
-        """So many pings go there, be it proved or not."""
+        """So many pings go there before the partner is proved."""
         self._unproved_pings[host] = pings
         if len(self._unproved_pings) > 2 * timing.MAX_CANDIDATES:
             del self._unproved_pings[next(iter(self._unproved_pings))]
 
-    def _has_attention(self, path: Path) -> bool:
-        """Whether it is pinged for as long as it takes."""
+    def _is_unlimited(self, path: Path) -> bool:
+        """Whether its pings don't count as sent to a stranger."""
         return path.valid or (self.proved and path.remote.host in self._vouched)
 
     def _may_ping(self, path: Path, now: float) -> bool:
-        """Whether a ping is due there that the rates allow; else when it may be."""
+        """Whether the rates allow a ping now; if not, its next one is put off."""
         host = path.remote.host
-        if not self._has_attention(path):
+        if not self._is_unlimited(path):
             more = self._unproved_pings.get(host, 0)
             if more == 0 or not self._strangers.may_hear(host, now):
                 path.next_ping = NEVER
@@ -335,11 +322,11 @@ class Checklist:
         return True
 
     def _add_path(self, via: Via, candidate: Candidate, origin: _Origin, now: float) -> Path | None:
-        """The path there, which may be new; None if there must be no more, or not there."""
+        """The path there, known or new; None if all places are taken or it is our own address."""
         path = self.paths.get((via, candidate.address))
         if path is not None:
             return path
-        if self._is_own(candidate.address):
+        if self._host.is_own(candidate.address):
             return None
         is_vouched = origin is not _Origin.HEARD or candidate.address.host in self._vouched
         if not is_vouched:
@@ -353,8 +340,7 @@ class Checklist:
         return path
 
     def _make_room_for_unvouched(self) -> None:
-        """The oldest of those that only a datagram's source names, and that have not answered,
-        makes room for the next."""
+        """Drops the oldest unanswered path to a host that only a datagram's source names."""
         unvouched = [
             key
             for key, path in self.paths.items()
@@ -369,7 +355,7 @@ class Checklist:
         if len(self._sent) >= timing.OUTSTANDING_PINGS:
             del self._sent[next(iter(self._sent))]
         self._sent[sequence] = (path, now)
-        if not self._has_attention(path):
+        if not self._is_unlimited(path):
             host = path.remote.host
             if self._unproved_pings.get(host, 0):
                 self._unproved_pings[host] -= 1
@@ -378,7 +364,9 @@ class Checklist:
         self.pings += 1
         if path.next_ping != NEVER:
             path.next_ping = now + self._gap(path, now)
-        self._send_ping(path, sequence, ttl)
+        probe = v2.PROBE_NUMBERS.get(path.kind, 0)
+        ping = v2.Ping(self._host.identity.id, self._partner, sequence, probe)
+        self._host.send(ping, path.remote, path.via, ttl)
 
     def _gap(self, path: Path, now: float) -> float:
         if now - path.first_ping < timing.PING_FAST_FOR:

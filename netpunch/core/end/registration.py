@@ -1,15 +1,12 @@
-"""An end's dialogue with one control node, in one attempt: when to announce, which answers count.
+"""An end's registration with one control, in one attempt: when to announce, which answers count.
 
-Phases and what moves between them:
+    state        announces
+    UNANSWERED   at 0, 0.1, 0.2, 0.4 to 1.8, then each second
+    REGISTERED   every 15 s, unanswered ones after 1 s
+    INTRODUCED   every 200 ms for 5 s, then each second
 
-    phase        announces                                     leaves it by
-    SEEKING      at 0, 0.1, 0.2, 0.4 to 1.8, then each second  any answer
-    WAITING      every 15 s, unanswered ones after 1 s         an introduction
-    INTRODUCED   every 200 ms for 5 s, then each second        WAITING (the partner has gone)
-
-In any phase, when an answer brings a cookie: as in SEEKING, until one comes without.
-
-In any phase, if it owes an answer for 10 s while another control answers: every 15 s.
+In any state, when an answer brings a cookie: as in UNANSWERED, until one comes without; when the
+control owes an answer for 10 s while another control answers: every 15 s.
 """
 
 from __future__ import annotations
@@ -21,46 +18,57 @@ from netpunch.core import timing
 from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import Via
 from netpunch.core.machine import NEVER
+from netpunch.core.transitions import next_state
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
 
-class Phase(Enum):
-    """What control has told us so far."""
+class RegistrationState(Enum):
+    """What the control has told us so far."""
 
-    SEEKING = "seeking"
-    """Nothing yet."""
-    WAITING = "waiting"
-    """Registered; no partner."""
+    UNANSWERED = "unanswered"
+    REGISTERED = "registered"
+    """It knows this end, and no partner."""
     INTRODUCED = "introduced"
-    """A partner is there."""
+    """It introduces a partner."""
+
+
+TRANSITIONS: dict[tuple[RegistrationState, str], RegistrationState] = {
+    (RegistrationState.UNANSWERED, "WAITING"): RegistrationState.REGISTERED,
+    (RegistrationState.UNANSWERED, "INTRODUCE"): RegistrationState.INTRODUCED,
+    (RegistrationState.REGISTERED, "WAITING"): RegistrationState.REGISTERED,
+    (RegistrationState.REGISTERED, "INTRODUCE"): RegistrationState.INTRODUCED,
+    (RegistrationState.INTRODUCED, "WAITING"): RegistrationState.REGISTERED,
+    (RegistrationState.INTRODUCED, "INTRODUCE"): RegistrationState.INTRODUCED,
+}
+"""By the control's messages."""
 
 
 class Registration:
-    """The state of one dialogue; `next_at` is when to announce next."""
+    """`next_at` is when to announce next."""
 
     def __init__(self, control: Address, via: Via, now: float) -> None:
         self.control = control
         self.via = via
-        self.phase = Phase.SEEKING
+        self.state = RegistrationState.UNANSWERED
         self.counter = 0
         self.heard_at = NEVER_HEARD
         self.cookie = NO_COOKIE
         self.observed: Address | None = None
         self.standby_attempt = NO_ATTEMPT
         self.has_moved = False
-        """Whether the control is to be found elsewhere by now."""
+        """Whether the control is elsewhere by now."""
         self.next_at = now
         self.silent_since = NEVER
-        """When the first announcement went out that nothing has answered since."""
+        """When the first unanswered announcement went out."""
         self._is_proving = False
-        """Whether control wants to see its cookie: nobody is told of us before."""
+        """Whether control wants its cookie back: it introduces nobody to us before."""
         self._announced = 0
         self._answered = 0
         self._partner = NO_ATTEMPT
         self._introduced_at = now
 
     def announcing(self, counter: int, now: float, *, alone: bool = True) -> None:
-        """An announcement goes out, with this counter: schedules the next. `alone`: no other
+        """An announcement with this counter goes out: schedules the next. `alone`: no other
         control answers."""
         self.counter = counter
         self._announced += 1
@@ -69,42 +77,43 @@ class Registration:
         self.next_at = now + (timing.WAITING_INTERVAL if deserted else self._retry_gap(now))
 
     def owes(self, now: float, since: float = 0.0) -> bool:
-        """Whether an announcement, made more than so many seconds ago, is not answered."""
+        """Whether an announcement of more than so many seconds ago is unanswered."""
         return now - self.silent_since > since
 
     def answers(self, now: float) -> bool:
-        """Whether this control is there: it has been heard, and owes no answer for long."""
+        """Whether this control is alive: heard at all, and owing no answer for long."""
         return self.heard_at != NEVER_HEARD and not self.owes(now, timing.DESERTED_AFTER)
 
     def introduces(self, now: float) -> bool:
-        """Whether this control is there, and so is a partner."""
-        return self.phase is Phase.INTRODUCED and self.answers(now)
+        """Whether this control is alive and introduces a partner."""
+        return self.state is RegistrationState.INTRODUCED and self.answers(now)
 
     def no_longer_spared(self, now: float) -> None:
-        """The control that answered instead owes an answer itself."""
+        """The control that answered instead now owes an answer itself."""
         if self.owes(now, timing.DESERTED_AFTER):
             self.next_at = min(self.next_at, now + timing.ANNOUNCE_RETRY)
 
     def is_fresh(self, counter: int) -> bool:
-        """Whether an answer to this counter counts: sent, and above the last answered."""
+        """Whether an answer to this counter counts: it was sent, and is newer than the last
+        answered."""
         return self._answered < counter <= self.counter
 
     def challenged(self, counter: int, cookie: bytes, now: float) -> None:
-        """Control wants to see its cookie: announce again at once."""
+        """Control wants its cookie back: announces again at once."""
         self._answer(counter, now)
         self._take_cookie(cookie, now)
 
     def waiting(
         self, counter: int, observed: Address, standby_attempt: bytes, cookie: bytes, now: float
     ) -> None:
-        """Registered, but there is nobody to be introduced to."""
+        """Registered, without a partner to be introduced to."""
         self._answer(counter, now)
-        self.phase = Phase.WAITING
+        self.state = next_state(TRANSITIONS, self.state, "WAITING")
         self.observed = observed
         newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
         self.standby_attempt = standby_attempt
         if newly_on_standby:
-            self.next_at = now  # the card must name it: that is our proof
+            self.next_at = now  # our card must name it as our proof
         elif standby_attempt != NO_ATTEMPT:
             self.next_at = now + timing.STANDBY_INTERVAL
         else:
@@ -112,10 +121,10 @@ class Registration:
         self._take_cookie(cookie, now)
 
     def nudged(self, standby_attempt: bytes, now: float) -> bool:
-        """Unasked, control says that the partner has come on standby: the card must name it, as
-        our proof. False if that is no news: recordings must not make us announce each time."""
+        """Control says unasked that the partner is on standby: our card must name it, as our
+        proof. False if that is known: recordings must not make us announce each time."""
         news = standby_attempt != NO_ATTEMPT and self.standby_attempt == NO_ATTEMPT
-        if self.phase is not Phase.WAITING or not news:
+        if self.state is not RegistrationState.REGISTERED or not news:
             return False
         self.standby_attempt = standby_attempt
         self.next_at = now
@@ -124,20 +133,20 @@ class Registration:
     def introduced(
         self, counter: int, observed: Address, partner: bytes, cookie: bytes, now: float
     ) -> None:
-        """A partner attempt is there (`counter` 0: pushed). A new one hears from us at once."""
+        """A partner attempt is there (`counter` 0: pushed). A new one is answered at once."""
         self.heard_at = now
         if counter:
             self._answer(counter, now)
             self._take_cookie(cookie, now)
         self.observed = observed
-        if partner != self._partner or self.phase is not Phase.INTRODUCED:
-            self.phase = Phase.INTRODUCED
+        if partner != self._partner or self.state is not RegistrationState.INTRODUCED:
+            self.state = next_state(TRANSITIONS, self.state, "INTRODUCE")
             self._partner = partner
             self._introduced_at = now
             self.next_at = now
 
     def knocked(self, counter: int, observed: Address, cookie: bytes, now: float) -> None:
-        """Somebody may be there; an introduction follows if it is the partner."""
+        """A partner may be there; if so, an introduction follows."""
         self.heard_at = now
         if counter:
             self._answer(counter, now)
@@ -157,10 +166,10 @@ class Registration:
         self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:
-        is_new = self.phase is Phase.SEEKING or self._is_proving
+        is_new = self.state is RegistrationState.UNANSWERED or self._is_proving
         if is_new and self._announced <= len(timing.ANNOUNCE_RETRIES):
             return timing.ANNOUNCE_RETRIES[self._announced - 1]
         fast = now - self._introduced_at < timing.INTRODUCED_FAST
-        if self.phase is Phase.INTRODUCED and fast:
+        if self.state is RegistrationState.INTRODUCED and fast:
             return timing.INTRODUCED_INTERVAL
         return timing.ANNOUNCE_RETRY

@@ -1,8 +1,8 @@
-"""An end that has its link stays registered, so that control can tell it when its partner wants to
-punch anew. It does so as an attempt of its own, begun after the link was agreed: nothing that was
-said before can name it, so no recording of it, however late, looks like the partner's wish.
+"""An end with a link stays registered, so that control can tell it when its partner wants to punch
+anew. It does so as an attempt of its own, begun after the link was agreed: nothing said before can
+name it, so no recording, however late, looks like the partner's wish.
 
-`Standby` is that on a socket of its own, while another program owns the link's port; it sends
+`Standby` does so on a socket of its own, while another program owns the link's port; it sends
 nothing to partners."""
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from netpunch.address import Address
 from netpunch.core.describe import describe
-from netpunch.core.end.announcer import Announcer, Introduction
-from netpunch.core.end.attempt import Attempt
-from netpunch.core.end.context import Context
+from netpunch.core.end.announcing import Announcer, Introduction
+from netpunch.core.end.identity import Identity
+from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, PartnerReturned, Via
 from netpunch.core.machine import NEVER, Machine, Random
@@ -23,16 +23,20 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM
 
 
-def standby_announcer(context: Context, now: float) -> Announcer:
+class _StandbyAttempt:
+    """Is announced only; its card offers nothing."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.identity = Identity(resources.random)
+
+    def card(self, named: bytes, _observed: tuple[Address, ...]) -> Card:
+        return Card(self.identity.public_key, named, self.resources.settings.holds)
+
+
+def standby_announcer(resources: Resources, now: float) -> Announcer:
     """Announces a new attempt of an end that is on standby."""
-    attempt = Attempt(context.random)
-
-    def make_card(named: bytes, _: tuple[Address, ...]) -> Card:
-        return Card(attempt.public_key, named, context.settings.holds)
-
-    announcer = Announcer.of(context, attempt, make_card, now)
-    announcer.stand_by(now)
-    return announcer
+    return Announcer(_StandbyAttempt(resources), now, on_standby=True)
 
 
 class Standby(Machine):
@@ -50,12 +54,10 @@ class Standby(Machine):
         now: float,
     ) -> None:
         super().__init__()
-        self._context = Context(
+        self._resources = Resources(
             settings,
             endpoints=endpoints,
             sockets=sockets,
-            host_addresses=(),
-            probe_bucket=None,
             send=self._send,
             emit=self._emit,
             random=random,
@@ -63,7 +65,7 @@ class Standby(Machine):
         )
         self._returned = False
         self._finished = False
-        self._announcer = standby_announcer(self._context, now)
+        self._announcer = standby_announcer(self._resources, now)
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         del via  # it has one socket a family
@@ -91,12 +93,11 @@ class Standby(Machine):
             self._emit(Finished())
 
     def describe(self, data: bytes) -> str:
-        return describe(data, [self._context.control], self._context.peer)
+        return describe(data, [self._resources.control], self._resources.peer)
 
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
-        """The controls, or some of them, have moved."""
-        self._context.controls_found(endpoints)
-        self._announcer.controls_found(self._context.registrations(now), now)
+        self._resources.controls_found(endpoints)
+        self._announcer.controls_found(now)
 
     def close(self, now: float) -> None:
         """Tells the controls, then emits Finished."""

@@ -1,5 +1,5 @@
-"""Tactics against a NAT that gives every destination a random port: many of them, by the birthday
-paradox. The hard end takes its turn first, and the easy end then sprays in its own."""
+"""Strategies against a NAT that gives every destination a random port: many ports, by the birthday
+paradox. The end behind it takes its turn first, and the easy end then sprays in its own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.partner import Partner
+from netpunch.core.end.partners import Partner
 from netpunch.core.events import PathKind, Turn, Via
 from netpunch.core.traversal import budget
-from netpunch.core.traversal.host import Field
+from netpunch.core.traversal.host import TraversalHost
 from netpunch.core.traversal.strategy import Probe, Strategy
 
 FIRST_PORT = 1024
@@ -18,16 +18,16 @@ FIRST_PORT = 1024
 
 
 class OpenMany(Strategy):
-    """Ours is the hard NAT: many ports of it, all open towards the partner. The pings only open
-    them: a Linux router would not let the partner use a port that was pinged unasked."""
+    """Our NAT is the random one: opens many ports of it towards the partner. The pings die on the
+    way: a Linux router would not let the partner use a port that was pinged unasked."""
 
     budget = budget.OPEN_MANY
     turn = Turn.OPEN
     kind = PathKind.SPRAY
     probe_ttl = timing.OPENER_TTL
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
+        super().__init__(host, partner, now)
         self._sockets: list[Via] = []
         self._asked = False
 
@@ -46,7 +46,7 @@ class OpenMany(Strategy):
         if not self._sockets:
             if not self._asked:
                 self._asked = True
-                self._field.open_sockets(budget.OPEN_MANY.sockets, self._opened)
+                self._host.open_sockets(budget.OPEN_MANY.sockets, self._opened)
             return None
         return self._aim(self._partner.observed)
 
@@ -60,23 +60,22 @@ class OpenMany(Strategy):
 
 
 class SprayPorts(Strategy):
-    """The partner's is: ports of it at random, other ones in every round. A probe is as good in
-    one turn as in another."""
+    """The partner's NAT is the random one: pings ports of it at random, others in every round."""
 
     budget = budget.SPRAY
     turn = Turn.SPRAY
     follows = True
     kind = PathKind.SPRAY
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
+        super().__init__(host, partner, now)
         self._tried: set[int] = set()
 
     def cut(self) -> None:
-        """It goes on with the next probe."""
+        """Goes on with the next probe: a probe is as good in one turn as in another."""
 
     def begin_round(self) -> Iterable[Probe] | None:
-        via, observed = self._field.primary(), self._partner.observed
+        via, observed = self._host.primary(), self._partner.observed
         if via is None or observed is None:
             return None
         return self._aim(via, observed.host)
@@ -84,7 +83,7 @@ class SprayPorts(Strategy):
     def _aim(self, via: Via, host: str) -> Iterable[Probe]:
         wanted = len(self._tried) + budget.SPRAY.probes // budget.SPRAY.rounds
         while len(self._tried) < wanted:
-            port = int.from_bytes(self._field.random(2), "big")
+            port = int.from_bytes(self._host.resources.random(2), "big")
             if port >= FIRST_PORT and port not in self._tried:
                 self._tried.add(port)
                 yield via, Address(host, port)

@@ -1,11 +1,11 @@
-"""What each rung may spend, for one partner attempt, whoever asks for more: the figures of
+"""What each strategy may spend, for one partner attempt, whatever its card asks for: the figures of
 docs/protocol.md, checked in the simulator (`python -m tests.sim.matrix`)."""
 
 from typing import NamedTuple
 
 PLAIN_PATIENCE = 0.25
-"""Seconds from the introduction that plain pings have for themselves: a round trip and a half of
-most of the Internet. Easy pairs are linked by then and never see a ladder."""
+"""Seconds from the introduction for plain pings alone: a round trip and a half of most of the
+Internet. Easy pairs are linked by then, without any strategy."""
 PARTNER_PATIENCE = 1.5
 """Seconds to wait for the partner's NAT class; then it is taken for easy."""
 PROBE_RATE = 200.0

@@ -1,10 +1,7 @@
-"""Which rung is tried when: plain pings alone at first, then the tactic for both NATs' classes,
-in the end the verdict.
+"""Which strategy is tried when: plain pings alone at first, then the one for both NATs' classes,
+in the end the verdict. Plain pings go on all the time.
 
-    PLAIN ── PLAIN_PATIENCE, no path ──> SURVEY ── our class known ──> AGREEING
-    AGREEING ── the partner's class known, or PARTNER_PATIENCE ──> CLIMBING ──> EXHAUSTED
-
-Plain pings go on all the time.
+To add a strategy, write its module and name it in STRATEGIES.
 """
 
 from __future__ import annotations
@@ -13,13 +10,13 @@ from collections.abc import Callable
 from enum import Enum
 
 from netpunch.address import Address
-from netpunch.core.end.partner import Partner
+from netpunch.core.end.partners import Partner
 from netpunch.core.events import Turn
 from netpunch.core.machine import NEVER
+from netpunch.core.transitions import next_state
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.birthday import OpenMany, SprayPorts
-from netpunch.core.traversal.fresh_port import FreshPort, Hopeless
-from netpunch.core.traversal.host import Field
+from netpunch.core.traversal.host import TraversalHost
 from netpunch.core.traversal.nat import EASY_CLASSES
 from netpunch.core.traversal.port_prediction import (
     Diagonal,
@@ -27,11 +24,11 @@ from netpunch.core.traversal.port_prediction import (
     PredictionStrategy,
     ScanBracket,
 )
-from netpunch.core.traversal.strategy import Strategy
+from netpunch.core.traversal.strategy import FreshPort, Hopeless, Strategy
 from netpunch.core.traversal.survey import Survey
 from netpunch.wire.card import NatClass
 
-Make = Callable[[Field, Partner, float], Strategy]
+Make = Callable[[TraversalHost, Partner, float], Strategy]
 
 EASY, STEP, RANDOM = NatClass.EASY, NatClass.HARD_STEP, NatClass.HARD_RANDOM
 STRATEGIES: dict[tuple[NatClass, NatClass], Make] = {
@@ -47,168 +44,179 @@ STRATEGIES: dict[tuple[NatClass, NatClass], Make] = {
 """By our class and the partner's; all that is not hard counts as easy. Easy and easy: FreshPort."""
 
 
-class Stage(Enum):
-    """How far up."""
+class EscalationState(Enum):
+    """What is tried."""
 
-    PLAIN = "plain"
+    PLAIN_PINGS = "plain pings"
     SURVEY = "survey"
-    AGREEING = "agreeing"
-    CLIMBING = "climbing"
+    """Learning our NAT's class."""
+    EXCHANGE = "exchange"
+    """Waiting for the partner's class."""
+    STRATEGY = "strategy"
+
+
+TRANSITIONS: dict[tuple[EscalationState, str], EscalationState] = {
+    (EscalationState.PLAIN_PINGS, "survey needed"): EscalationState.SURVEY,
+    (EscalationState.PLAIN_PINGS, "own class known"): EscalationState.EXCHANGE,
+    (EscalationState.SURVEY, "own class known"): EscalationState.EXCHANGE,
+    (EscalationState.EXCHANGE, "partner's class known"): EscalationState.STRATEGY,
+    (EscalationState.EXCHANGE, "patience over"): EscalationState.STRATEGY,
+}
 
 
 class Escalation:
-    """For one proved partner attempt. `fresh_port_patience`: seconds until a fresh port is tried
-    between easy NATs."""
+    """For one proved partner attempt."""
 
-    def __init__(
-        self, field: Field, partner: Partner, fresh_port_patience: float, now: float
-    ) -> None:
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
         self.partner = partner
-        self.next_timer_at = now + budget.PLAIN_PATIENCE
-        self._field = field
-        self._fresh_port_patience = fresh_port_patience
+        self.state = EscalationState.PLAIN_PINGS
+        self._due_at = now + budget.PLAIN_PATIENCE
+        """When the state's patience is over."""
+        self._host = host
         self._began = now
-        self._stage = Stage.PLAIN
         self._survey: Survey | None = None
-        self._tactic: Strategy | None = None
+        self._strategy: Strategy | None = None
         self._cuts = 0
-        """Turns that were too short for the tactic."""
+        """Turns that were too short for the strategy."""
         self._paused_at: float | None = None
-        """Since when the tactic's clock stands still, for a turn of ours or of the partner's."""
+        """Since when the strategy is paused, for a turn of ours or of the partner's."""
         self._partner_queued_until = partner.queued_until()
         """NEVER if it does not wait for a turn."""
 
     @property
     def infeasible(self) -> bool:
-        """Whether all that could be tried against hard NATs was tried."""
-        tactic = self._tactic
-        return tactic is not None and tactic.exhausted and not isinstance(tactic, FreshPort)
+        """Whether everything against hard NATs was tried."""
+        strategy = self._strategy
+        return strategy is not None and strategy.exhausted and not isinstance(strategy, FreshPort)
 
     def waits(self, now: float) -> bool:
-        """Whether this end or its partner waits for a turn: nobody's patience runs."""
-        return self._field.turns.queued or self._partner_waits(now)
+        """Whether this end or its partner waits for a turn: no patience runs out meanwhile."""
+        return self._host.turns.queued or self._partner_waits(now)
 
     def next_timer(self) -> float:
-        timers = [self.next_timer_at, self._field.turns.next_timer(), self._partner_queued_until]
+        timers = [self._due_at, self._host.turns.next_timer(), self._partner_queued_until]
         if self._survey is not None:
             timers.append(self._survey.next_timer)
-        if self._tactic is not None and self._paused_at is None:
-            timers.append(self._tactic.next_timer)
-            if isinstance(self._tactic, PredictionStrategy):
-                timers.append(self._tactic.survey_timer())
+        if self._strategy is not None and self._paused_at is None:
+            timers.append(self._strategy.next_timer)
+            if isinstance(self._strategy, PredictionStrategy):
+                timers.append(self._strategy.survey_timer())
         return min(timers)
 
     def handle_timer(self, now: float) -> None:
-        self._field.turns.handle_timer(now)
+        self._host.turns.handle_timer(now)
         if now >= self._partner_queued_until:
             self._partner_queued_until = NEVER
         if self._survey is not None:
             self._survey.handle_timer(now)
-        if self._tactic is not None:
-            self._run(self._tactic, now)
-        if now < self.next_timer_at:
+        if self._strategy is not None:
+            self._run(self._strategy, now)
+        if now < self._due_at:
             return
-        self.next_timer_at = NEVER
-        if self._stage is Stage.PLAIN:
+        self._due_at = NEVER
+        if self.state is EscalationState.PLAIN_PINGS:
             self._learn_class(now)
         elif self._partner_waits(now):
-            self.next_timer_at = now + budget.PARTNER_PATIENCE
+            self._due_at = now + budget.PARTNER_PATIENCE
         else:
-            self._climb(now)
+            self._begin_strategy("patience over", now)
 
     def observed(self, echo: bytes, address: Address, now: float) -> bool:
-        """An observer's answer; False if it was not asked for."""
+        """Takes a reflector's answer; False if it was not asked for."""
         if self._survey is not None and self._survey.observed(echo, address, now):
             return True
-        tactic = self._tactic
-        return isinstance(tactic, PredictionStrategy) and tactic.observed(echo, address, now)
+        strategy = self._strategy
+        return isinstance(strategy, PredictionStrategy) and strategy.observed(echo, address, now)
 
     def partner_changed(self, now: float) -> None:
         """The partner has a later card, or is still there."""
         self._partner_queued_until = self.partner.queued_until()
-        if self._stage is Stage.AGREEING and self.partner.nat_class is not NatClass.UNKNOWN:
-            self._climb(now)
-        elif self._tactic is not None:
-            self._take_turns(self._tactic, now)
+        known = self.partner.nat_class is not NatClass.UNKNOWN
+        if self.state is EscalationState.EXCHANGE and known:
+            self._begin_strategy("partner's class known", now)
+        elif self._strategy is not None:
+            self._take_turns(self._strategy, now)
             if self._paused_at is None:
-                self._tactic.something_changed(now)
+                self._strategy.something_changed(now)
 
     def _learn_class(self, now: float) -> None:
-        known = self._field.report.nat_class
-        if self._field.observers() and known not in (NatClass.OPEN, NatClass.EASY, RANDOM):
-            self._stage = Stage.SURVEY
-            self._field.turns.want(Turn.SURVEY, self._survey_nat, now)
+        known = self._host.resources.nat.nat_class
+        if self._host.reflectors() and known not in (NatClass.OPEN, NatClass.EASY, RANDOM):
+            self._move("survey needed")
+            self._host.turns.want(Turn.SURVEY, self._survey_nat, now)
         else:
-            self._agree(now)
+            self._exchange_classes(now)
 
     def _survey_nat(self, _: float) -> None:
-        self._survey = Survey(self._field, self.partner, 1, self._agree)
+        self._survey = Survey(self._host, self.partner, 1, self._exchange_classes)
 
-    def _agree(self, now: float) -> None:
+    def _exchange_classes(self, now: float) -> None:
         self._survey = None
-        self._field.turns.over(now)
-        self._stage = Stage.AGREEING
-        self._field.share(now)
+        self._host.turns.over(now)
+        self._move("own class known")
+        self._host.share_card(now)
         if self.partner.nat_class is not NatClass.UNKNOWN:
-            self._climb(now)
+            self._begin_strategy("partner's class known", now)
         else:
-            self.next_timer_at = now + budget.PARTNER_PATIENCE
+            self._due_at = now + budget.PARTNER_PATIENCE
 
-    def _climb(self, now: float) -> None:
-        self._stage = Stage.CLIMBING
-        self.next_timer_at = NEVER
-        make = STRATEGIES.get(
-            (_hardness(self._field.report.nat_class), _hardness(self.partner.nat_class))
-        )
+    def _begin_strategy(self, event: str, now: float) -> None:
+        self._move(event)
+        self._due_at = NEVER
+        resources = self._host.resources
+        classes = (_hardness(resources.nat.nat_class), _hardness(self.partner.nat_class))
+        make = STRATEGIES.get(classes)
         if make is not None:
-            self._tactic = make(self._field, self.partner, now)
+            self._strategy = make(self._host, self.partner, now)
         else:
-            waited = now - self._began
-            patience = max(0.0, self._fresh_port_patience - waited)
-            self._tactic = FreshPort(self._field, self.partner, now, patience)
-        self._run(self._tactic, now)
+            patience = max(0.0, resources.fresh_port_patience - (now - self._began))
+            self._strategy = FreshPort(self._host, self.partner, now, patience)
+        self._run(self._strategy, now)
 
-    def _run(self, tactic: Strategy, now: float) -> None:
-        self._take_turns(tactic, now)
+    def _move(self, event: str) -> None:
+        self.state = next_state(TRANSITIONS, self.state, event)
+
+    def _run(self, strategy: Strategy, now: float) -> None:
+        self._take_turns(strategy, now)
         if self._paused_at is None:
-            tactic.handle_timer(now)
+            strategy.handle_timer(now)
 
     # Turns.
 
     def _partner_waits(self, now: float) -> bool:
         return self._partner_queued_until != NEVER and now < self._partner_queued_until
 
-    def _take_turns(self, tactic: Strategy, now: float) -> None:
-        """The tactic runs while it is our turn, and the partner does not wait for its own."""
-        turns, waits = self._field.turns, self._partner_waits(now)
-        must_wait = tactic.follows and waits
-        if turns.has_turn and (turns.is_up or must_wait or tactic.exhausted):
-            self._give_back(tactic, now)
-        if tactic.turn is not None and not tactic.exhausted:
-            turns.want(tactic.turn, self._turn_is_there, now, ready=not must_wait)
-        running = tactic.turn is None or turns.has_turn or tactic.exhausted
+    def _take_turns(self, strategy: Strategy, now: float) -> None:
+        """The strategy runs during our turn, while the partner does not wait for its own."""
+        turns, waits = self._host.turns, self._partner_waits(now)
+        must_wait = strategy.follows and waits
+        if turns.has_turn and (turns.is_up or must_wait or strategy.exhausted):
+            self._give_back(strategy, now)
+        if strategy.turn is not None and not strategy.exhausted:
+            turns.want(strategy.turn, self._turn_is_there, now, ready=not must_wait)
+        running = strategy.turn is None or turns.has_turn or strategy.exhausted
         if running and not waits:
-            self._resume(tactic, now)
+            self._resume(strategy, now)
         else:
             self._paused_at = now if self._paused_at is None else self._paused_at
-            if tactic.meets and waits:
+            if strategy.meets and waits:
                 turns.hurry(now)
 
     def _turn_is_there(self, now: float) -> None:
-        if self._tactic is not None:
-            self._run(self._tactic, now)
+        if self._strategy is not None:
+            self._run(self._strategy, now)
 
-    def _give_back(self, tactic: Strategy, now: float) -> None:
-        if not tactic.exhausted:
+    def _give_back(self, strategy: Strategy, now: float) -> None:
+        if not strategy.exhausted:
             self._cuts += self._paused_at is None
-            tactic.cut()
-            tactic.exhausted = self._cuts > budget.MOST_CUTS
-        self._field.close_all(self.partner)
-        self._field.turns.over(now)
+            strategy.cut()
+            strategy.exhausted = self._cuts > budget.MOST_CUTS
+        self._host.close_all(self.partner)
+        self._host.turns.over(now)
 
-    def _resume(self, tactic: Strategy, now: float) -> None:
+    def _resume(self, strategy: Strategy, now: float) -> None:
         if self._paused_at is not None:
-            tactic.resume(now - self._paused_at, now)
+            strategy.resume(now - self._paused_at, now)
             self._paused_at = None
 
 

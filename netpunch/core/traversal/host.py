@@ -1,69 +1,53 @@
-"""What tactics work with: sockets, probes, questions to observers, our card. One per attempt."""
+"""What a traversal strategy may do, beside sending pings through `partner.checks`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from netpunch.address import Address
-from netpunch.core.end.partner import Partner
+from netpunch.core.end.partners import Partner
+from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import Reflectors
-from netpunch.core.events import PathKind, Via
-from netpunch.core.machine import Random
-from netpunch.core.pacing import TokenBucket
-from netpunch.core.traversal.bracket import Bracket
-from netpunch.core.traversal.nat import NatReport
+from netpunch.core.events import Via
+from netpunch.core.traversal.nat import Bracket
 from netpunch.core.traversal.turns import Turns
 
 Opened = Callable[[Mapping[Via, Address], float], None]
 """`then(sockets, now)`: those that could be had, maybe none."""
 
 
-class Field:
-    """The callables are the end's: `observers()` gives two ports of a control that is alive, or
-    none; `open_sockets(count, then)`, `close_socket(via)`, `observe(via, observer, echo)`,
-    `probe(partner, via, address, kind, ttl, now)` sends one ping; `keep_pinging` begins with one
-    that only opens our NAT, and goes on with full ones;
-    `share(now)` sends our changed card, `close_all(partner)` closes what was opened for it, and
-    `fresh_port()` begins a new attempt. `leads`: of two ends that both need a turn, this one takes
-    its own first."""
+class TraversalHost(Protocol):
+    """Implemented by `Traversal`, one per attempt."""
 
-    def __init__(
-        self,
-        *,
-        observers: Callable[[], Reflectors | None],
-        own_hosts: Sequence[str],
-        bucket: TokenBucket,
-        random: Random,
-        open_sockets: Callable[[int, Opened], None],
-        close_socket: Callable[[Via], None],
-        observe: Callable[[Via, Address, bytes], None],
-        probe: Callable[[Partner, Via, Address, PathKind, int, float], None],
-        keep_pinging: Callable[[Partner, Via, Address, PathKind, float], None],
-        primary: Callable[[], Via | None],
-        share: Callable[[float], None],
-        close_all: Callable[[Partner], None],
-        fresh_port: Callable[[], None],
-        turns: Turns,
-        leads: bool,
-        report: NatReport,
-    ) -> None:
-        self.observers = observers
-        self.own_hosts = own_hosts
-        self.bucket = bucket
-        self.random = random
-        self.open_sockets = open_sockets
-        self.close_socket = close_socket
-        self.observe = observe
-        self.probe = probe
-        self.keep_pinging = keep_pinging
-        self.primary = primary
-        self.share = share
-        self.close_all = close_all
-        self.fresh_port = fresh_port
-        self.turns = turns
-        self.leads = leads
-        self.report = report
-        self.bracket = Bracket()
-        """These two are in our card."""
-        self.seen_at: tuple[str, ...] = ()
-        """Our public addresses in the latest survey."""
+    resources: Resources
+    """The rate of probes (`probe_bucket`), randomness, and what is known of our NAT (`nat`)."""
+    turns: Turns
+    bracket: Bracket
+    """Of the latest survey; our card tells it to the partner."""
+    seen_at: tuple[str, ...]
+    """Our public addresses in the latest survey."""
+
+    def reflectors(self) -> Reflectors | None:
+        """Two ports of controls that are alive, to ask where they see us; None if there are
+        none."""
+
+    def primary(self) -> Via | None:
+        """The end's first socket, of the reflectors' family."""
+
+    def open_sockets(self, count: int, then: Opened) -> None:
+        """Asks the driver for sockets on fresh ports, and calls `then` with them."""
+
+    def close_socket(self, via: Via) -> None: ...
+
+    def close_all(self, partner: Partner) -> None:
+        """Closes what was opened for a partner attempt."""
+
+    def observe(self, via: Via, reflector: Address, echo: bytes) -> None:
+        """Asks a reflector where it sees socket `via`."""
+
+    def share_card(self, now: float) -> None:
+        """Sends our changed card to the partner, by way of the controls."""
+
+    def take_fresh_port(self) -> None:
+        """Begins a new attempt from a fresh port."""

@@ -1,6 +1,6 @@
-"""How a NAT maps, judged from what control's two ports saw of a few throw-away sockets.
+"""How a NAT maps (RFC 4787), judged from where control's two ports saw a few throw-away sockets.
 
-A NAT class orders tactics; it never rules a candidate out: NATs are misjudged now and then.
+A NAT class chooses the strategy; it never rules a candidate out: NATs are misjudged now and then.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ MAX_STEP = 32
 allocations in between."""
 MAX_UNEVENNESS = 16
 """Largest gap over smallest: so many foreign allocations between two of ours still look like
-steps; of random ports fewer than one in 10^9 sets does."""
+steps; of random ports fewer than one set in 10^9 does."""
 
 EASY_CLASSES = frozenset({NatClass.UNKNOWN, NatClass.OPEN, NatClass.EASY})
-"""Plain pings can do it; a firewall looks open and is easy."""
+"""Plain pings suffice; a firewall looks open and is easy."""
 
 
 class Sample(NamedTuple):
-    """One socket: its local port, and where each observer saw it (None: no answer)."""
+    """One socket: its local port, and where each reflector saw it (None: no answer)."""
 
     local_port: int
     seen: tuple[Address | None, ...]
@@ -36,20 +36,36 @@ class NatReport(NamedTuple):
     step: int = 0
 
 
+class Bracket(NamedTuple):
+    """A NAT that allocates ports in steps has put the ping of this `round` between `port` and
+    `span` steps further on."""
+
+    port: int = 0
+    step: int = 0
+    span: int = 0
+    round: int = 0
+
+    def port_at(self, steps: int) -> int:
+        """The port so many steps after the bracket's begin, around the end of the port range."""
+        return (self.port + steps * self.step - 1) % 65535 + 1
+
+
 def classify(
-    samples: Sequence[Sample], own_hosts: Collection[str], observers: Sequence[Address]
+    samples: Sequence[Sample], own_hosts: Collection[str], reflectors: Sequence[Address]
 ) -> NatReport:
     """The class that the samples, in the order of their allocation, speak for.
 
-    UNKNOWN where the `observers` tell of another translation than ours: a public one that sees a
-    private address stands behind one that hides us (a container's published port), and so does
-    one of two that disagree about this. UNKNOWN, too, where they see our own private address:
-    they are in our network and know nothing of the NAT at its border."""
+    UNKNOWN where the `reflectors` show another translation than ours: a public one that sees a
+    private address is behind one that hides us (a container's published port), and so is one of
+    two that disagree about this. UNKNOWN, too, where they see our own private address: they are
+    in our network and don't see the NAT at its border."""
     answered = [tuple(seen for seen in sample.seen if seen) for sample in samples]
     if not any(len(seen) > 1 for seen in answered):
         return NatReport()
     inside = {is_private(address.host) for seen in answered for address in seen}
-    if inside != {False} and (len(inside) > 1 or not all(is_private(o.host) for o in observers)):
+    if inside != {False} and (
+        len(inside) > 1 or not all(is_private(each.host) for each in reflectors)
+    ):
         return NatReport()
     if all(len(set(seen)) == 1 for seen in answered if seen):
         local = all(
@@ -71,7 +87,7 @@ def classify(
 
 def _step(ports: Sequence[int]) -> int | None:
     """The signed step between allocations, of two ports at least; None if there is none. A lost
-    and repeated question may have swapped two of them, so only the direction goes by order."""
+    and repeated question may have swapped two ports, so the order shows only the direction."""
     gaps = [high - low for low, high in pairwise(sorted(set(ports)))]
     smallest = min(gaps)
     if smallest > MAX_STEP or max(gaps) > MAX_UNEVENNESS * smallest:

@@ -1,28 +1,28 @@
-"""Tactics against a NAT that gives every destination another port, a steady step further on."""
+"""Strategies against a NAT that gives every destination another port, a steady step further on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address
-from netpunch.core.end.partner import Partner
+from netpunch.core.end.partners import Partner
 from netpunch.core.events import Turn, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal import budget
-from netpunch.core.traversal.bracket import Bracket
-from netpunch.core.traversal.host import Field
+from netpunch.core.traversal.host import TraversalHost
+from netpunch.core.traversal.nat import Bracket
 from netpunch.core.traversal.strategy import Probe, Strategy
 from netpunch.core.traversal.survey import LATER_QUESTIONS, Survey
 
 
 class PredictionStrategy(Strategy):
-    """Makes our own brackets, round by round. The first may be there from the class's survey.
-    One end of a process at a time: their NAT is the same, and each would disturb the others'."""
+    """Makes our own brackets, round by round. The first may come from the survey of the NAT's
+    class. One end of a process at a time: they share the NAT, and would disturb each other."""
 
     turn = Turn.OPEN
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
+        super().__init__(host, partner, now)
         self._survey: Survey | None = None
 
     def cut(self) -> None:
@@ -41,21 +41,21 @@ class PredictionStrategy(Strategy):
         super().handle_timer(now)
 
     def _has_bracket(self, number: int) -> bool:
-        """Whether ours is of this round; if not, and none is under way, begins one."""
-        if self._field.bracket.round >= number:
+        """Whether ours is of this round; if not, and no survey is under way, begins one."""
+        if self._host.bracket.round >= number:
             return True
         if self._survey is None:
-            self._survey = Survey(self._field, self._partner, number, self._surveyed)
+            self._survey = Survey(self._host, self._partner, number, self._surveyed)
         return False
 
     def _surveyed(self, now: float) -> None:
         self._survey = None
-        self._field.share(now)
+        self._host.share_card(now)
         self.something_changed(now)
 
 
 class OfferBracket(PredictionStrategy):
-    """Ours is the hard NAT: the partner scans where our ping must be."""
+    """Our NAT steps: the partner scans where our ping must be."""
 
     budget = budget.OFFER_BRACKET
 
@@ -64,17 +64,17 @@ class OfferBracket(PredictionStrategy):
 
 
 class ScanBracket(Strategy):
-    """The partner's is: pings every port where its ping may be, a few times a bracket."""
+    """The partner's NAT steps: pings each port where its ping may be, a few times a bracket."""
 
     budget = budget.SCAN_BRACKET
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
+        super().__init__(host, partner, now)
         self._scanned = 0
         self._passes = 0
 
     def begin_round(self) -> Iterable[Probe] | None:
-        partner, via = self._partner, self._field.primary()
+        partner, via = self._partner, self._host.primary()
         bracket, observed = partner.bracket, partner.observed
         if bracket.round == 0 or observed is None or via is None:
             return None
@@ -89,15 +89,15 @@ class ScanBracket(Strategy):
 
 
 class Diagonal(PredictionStrategy):
-    """Both are: each opens a row of sockets, the first to the partner's next port, the second to
-    the one after that. Where nobody else allocates, both rows are what the other one aims at."""
+    """Both NATs step: each end opens a row of sockets, the first to the partner's next port, the
+    second to the one after that, and so on. If nobody else allocates ports, the rows meet."""
 
     budget = budget.DIAGONAL
     meets = True
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
-        super().__init__(field, partner, now)
-        self.follows = not field.leads
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
+        super().__init__(host, partner, now)
+        self.follows = host.resources.settings.end == "b"
         self._row: list[Via] = []
         self._asked_for_row = False
 
@@ -119,7 +119,7 @@ class Diagonal(PredictionStrategy):
     def _ask_for_row(self) -> None:
         if not self._asked_for_row:
             self._asked_for_row = True
-            self._field.open_sockets(budget.DIAGONAL_WIDTH, self._opened)
+            self._host.open_sockets(budget.DIAGONAL_WIDTH, self._opened)
 
     def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
         self._asked_for_row = False
@@ -127,7 +127,7 @@ class Diagonal(PredictionStrategy):
         self.something_changed(now)
 
     def _aim(self, row: Sequence[Via], host: str, bracket: Bracket) -> Iterator[Probe]:
-        """Several times over: the partner begins later, or earlier."""
+        """Several times over, as the partner begins earlier or later."""
         for _ in range(budget.DIAGONAL_PASSES):
             for place, via in enumerate(row):
                 port = bracket.port_at(bracket.span + LATER_QUESTIONS + 1 + place)

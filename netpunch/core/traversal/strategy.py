@@ -1,4 +1,4 @@
-"""The one small interface of every rung above plain pings."""
+"""The interface of every traversal strategy, and the two that send nothing of their own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from netpunch.address import Address
-from netpunch.core.end.partner import Partner
+from netpunch.core.end.candidates import Candidate
+from netpunch.core.end.partners import Partner
 from netpunch.core.events import PathKind, Turn, Via
 from netpunch.core.machine import NEVER
+from netpunch.core.traversal import budget
 from netpunch.core.traversal.budget import Budget
-from netpunch.core.traversal.host import Field
+from netpunch.core.traversal.host import TraversalHost
 
 Probe = tuple[Via, Address]
+"""From where to where."""
 
 
 class Strategy(ABC):
-    """Runs in rounds until a path is valid (then it is simply dropped) or it is `exhausted`.
+    """Runs in rounds until a path is valid, when it is dropped, or until it is `exhausted`.
 
     A round's probes go out as fast as the rate allows; `patience` after the last one the next
-    round begins. A round that can't begin (something of ours or of the partner is missing) is
-    tried again when something changes, and counts as one after its patience."""
+    round begins. A round that can't begin, as something of ours or of the partner is missing, is
+    tried again when something changes, and counts as a round after its patience."""
 
     budget: Budget
     turn: Turn | None = None
-    """What it may do only in turn."""
+    """What it may do only while it has this turn."""
     follows = False
     """Whether it takes its turn only once the partner has its own."""
     meets = False
@@ -33,10 +36,10 @@ class Strategy(ABC):
     probe_ttl = 0
     """Hops; 0 for the system's default."""
 
-    def __init__(self, field: Field, partner: Partner, now: float) -> None:
+    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
         self.exhausted = False
         self.next_timer = now
-        self._field = field
+        self._host = host
         self._partner = partner
         self._rounds = 0
         self._stalls = 0
@@ -52,20 +55,20 @@ class Strategy(ABC):
         """The probes of the next round; None if it can't begin yet."""
 
     def something_changed(self, now: float) -> None:
-        """The partner has a later card, or something we waited for is there."""
+        """The partner has a later card, or what a round waited for is there."""
         if self._stalled:
             self._begin(now)
 
     def resume(self, pause: float, now: float) -> None:
-        """Goes on after so many seconds in which its clock stood still."""
+        """Goes on after a pause of so many seconds."""
         self.next_timer = max(now, self.next_timer + pause)
 
     def cut(self) -> None:
-        """The turn is over too soon, and all sockets are closed. The next turn makes up for it."""
+        """The turn ends too soon, and all sockets are closed: the next turn makes up for it."""
         self._begin_round_anew()
 
     def _begin_round_anew(self) -> None:
-        """The current one does not count. Whoever calls it bounds how often."""
+        """The current one does not count. The caller bounds how often."""
         if self._rounds and not self._stalled:
             self._rounds -= 1
             self._spent = self._spent_before
@@ -102,15 +105,41 @@ class Strategy(ABC):
     def _send_probes(self, now: float) -> None:
         """Sends what rate and budget allow."""
         assert self._probes is not None
+        bucket = self._host.resources.probe_bucket
         while self._spent < self.budget.probes:
             self._unsent = self._unsent or next(self._probes, None)
             if self._unsent is None:
                 break
-            if not self._field.bucket.take(now):
-                self.next_timer = now + self._field.bucket.refill
+            if not bucket.take(now):
+                self.next_timer = now + bucket.refill
                 return
             self._spent += 1
-            self._field.probe(self._partner, *self._unsent, self.kind, self.probe_ttl, now)
+            via, address = self._unsent
+            self._partner.checks.probe(via, Candidate(address, self.kind), self.probe_ttl, now)
             self._unsent = None
         self._probes = None
         self.next_timer = now + self.budget.patience
+
+
+class FreshPort(Strategy):
+    """Both NATs are easy, and yet nothing passes: a NAT may have given the port away, as Linux
+    does when a ping comes before ours went out. Both ends begin anew, each from a fresh port."""
+
+    budget = budget.FRESH_PORT
+
+    def __init__(self, host: TraversalHost, partner: Partner, now: float, patience: float) -> None:
+        super().__init__(host, partner, now)
+        self.next_timer = now + patience
+
+    def begin_round(self) -> Iterable[Probe] | None:
+        self._host.take_fresh_port()
+        return ()
+
+
+class Hopeless(Strategy):
+    """No strategy opens this pairing of NATs; plain pings get a while, as classes can be wrong."""
+
+    budget = budget.HOPELESS
+
+    def begin_round(self) -> Iterable[Probe] | None:
+        return ()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netpunch.address import Address, is_loopback, parse_address
 from netpunch.core import timing
-from netpunch.core.end.end import State
+from netpunch.core.end.end import EndState
 from netpunch.core.events import Introduced, Linked
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -271,4 +271,4 @@ class TestRates:
         sent = [each.sent for each in bench.run(5.0)]
         receivers = {ping.receiver for ping in only(v2.Ping, sent)}
         assert len(receivers) <= timing.MAX_PARTNER_ATTEMPTS
-        assert bench.end.state is State.PUNCHING
+        assert bench.end.state is EndState.PUNCHING

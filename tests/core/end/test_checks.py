@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from struct import pack
 
@@ -14,13 +13,17 @@ from netpunch.core import timing
 from netpunch.core.allowances import TO_STRANGER, Strangers
 from netpunch.core.end.candidates import Candidate
 from netpunch.core.end.checks import Checklist, Path
+from netpunch.core.end.identity import Identity
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.pacing import TokenBucket
+from netpunch.wire import v2
 from netpunch.wire.drop import Drop
+from tests.core.v2_bench import make_resources
 from tests.core.v2_pair import ELSEWHERE, B, seeded
 
 V4, V6 = 0, 1
+SOCKETS = {V4: Address("0.0.0.0", 5000), V6: Address("::", 5000)}
 OBSERVED = Candidate(B, PathKind.OBSERVED)
 HOST = Candidate(Address("10.0.0.9", 6000), PathKind.HOST)
 IPV6 = Candidate(Address("2001:db8::9", 6000), PathKind.IPV6)
@@ -49,17 +52,19 @@ class Bench:
     strangers: Strangers = field(default_factory=lambda: Strangers(seeded("strangers")))
 
     def __post_init__(self) -> None:
-        bucket = TokenBucket(self.rate, self.burst)
-        random = seeded("checks")
-        self.checks = Checklist(
-            self._vias_for, bucket, self.strangers, OWN.__eq__, self._send, random
-        )
+        self.resources = make_resources("a", sockets=SOCKETS, seed="checks")
+        self.resources.ping_bucket = TokenBucket(self.rate, self.burst)
+        self.resources.strangers = self.strangers
+        self.identity = Identity(seeded("attempt"))
+        self.checks = Checklist(self, b"partner1")
 
-    def _vias_for(self, family: int) -> Iterator[Via]:
-        return iter([V6 if family == 6 else V4])
+    def is_own(self, address: Address) -> bool:
+        return address == OWN
 
-    def _send(self, path: Path, sequence: bytes, ttl: int) -> None:
-        self.sent.append(Ping(path, sequence, ttl, self.now))
+    def send(self, message: v2.PeerMessage, destination: Address, via: Via, ttl: int = 0) -> None:
+        assert isinstance(message, v2.Ping)
+        path, _ = self.checks._sent[message.sequence]
+        self.sent.append(Ping(path, message.sequence, ttl, self.now))
 
     def add(self, *candidates: Candidate, opener: bool = False) -> None:
         for candidate in candidates:
@@ -174,7 +179,7 @@ class TestPace:
         proved.add(*[Candidate(Address("10.0.0.9", n), PathKind.HOST) for n in range(1, 50)])
         assert len({ping.path.remote for ping in proved.run(3.0)}) == timing.MAX_CANDIDATES
 
-    def test_useless_candidates_displace_neither_pings_that_came_nor_our_own_tactics(
+    def test_useless_candidates_displace_neither_pings_that_came_nor_those_of_traversal(
         self, proved: Bench
     ) -> None:
         proved.add(*[Candidate(Address("10.0.0.9", n), PathKind.HOST) for n in range(1, 50)])

@@ -6,7 +6,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.end import State
+from netpunch.core.end.end import EndState
 from netpunch.core.events import (
     Failed,
     Finished,
@@ -151,7 +151,7 @@ class TestDeadline:
         bench.run(0.9)
         bench.validate(puppet)
         bench.run(0.5)
-        assert bench.end.state is State.PUNCHING
+        assert bench.end.state is EndState.PUNCHING
         bench.accept(puppet)
         assert bench.events(Linked)
 
@@ -164,18 +164,18 @@ class TestDeadline:
         bench = Bench(deadline=None)
         bench.introduce(bench.puppet())
         bench.run(1000.0)
-        assert bench.end.state is State.PUNCHING
+        assert bench.end.state is EndState.PUNCHING
 
     def test_from_the_partners_proof_on(self) -> None:
         bench = Bench(deadline=20.0, deadline_from_start=False)
         bench.wait()
         bench.introduce(bench.puppet(b"ghost..."), proof=False)
         bench.run(500.0)
-        assert bench.end.state is State.PUNCHING, "a recording begins nothing"
+        assert bench.end.state is EndState.PUNCHING, "a recording begins nothing"
         proved_at = bench.now
         bench.introduce(bench.puppet())
         bench.run(19.0)
-        assert bench.end.state is State.PUNCHING
+        assert bench.end.state is EndState.PUNCHING
         assert self.failure(bench).reason is Reason.BLOCKED
         assert bench.event(Failed).duration == pytest.approx(proved_at - 1000.0 + 20.0)
 
@@ -282,7 +282,7 @@ class TestModes:
         bench = Bench("a")
         bench.introduce(bench.puppet(holds=True), proof=False)
         bench.run(2.0)
-        assert bench.end.state is State.PUNCHING
+        assert bench.end.state is EndState.PUNCHING
 
 
 class TestStopping:
@@ -319,7 +319,7 @@ class TestStopping:
     def test_a_link_that_is_being_handed_over_is_handed_over(self, end: EndName) -> None:
         bench, _ = linked(end)
         bench.close()
-        assert bench.end.state is State.LINKED
+        assert bench.end.state is EndState.HANDING_OVER
         bench.run(5.0)
         assert bench.finished
 

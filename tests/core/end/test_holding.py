@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.core import timing
-from netpunch.core.end.end import State
+from netpunch.core.end.end import EndState
 from netpunch.core.events import Finished, Lost, PartnerReturned, Reason, Waiting
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -33,7 +33,7 @@ class TestHolding:
     @pytest.mark.parametrize("end", ENDS)
     def test_it_stays_registered_on_standby(self, end: EndName) -> None:
         bench, _ = self.held(end)
-        assert bench.end.state is State.HOLDING
+        assert bench.end.state is EndState.HOLDING
         assert bench.all(v2.Announce)[-1].purpose == v2.Purpose.STANDBY
         assert not bench.all(v2.Leave)
 
@@ -43,7 +43,7 @@ class TestHolding:
         before = len(bench.all(v2.Ping))
         self.keep_answering(bench, puppet, 20)
         assert len(bench.all(v2.Ping)) - before == 20
-        assert bench.end.state is State.HOLDING
+        assert bench.end.state is EndState.HOLDING
 
     @pytest.mark.parametrize("end", ENDS)
     def test_its_round_trip_is_that_of_the_last_keepalive(self, end: EndName) -> None:
@@ -98,7 +98,7 @@ class TestHolding:
         assert bench.drops(Drop.UNEXPECTED) == 1
         assert bench.introduce(anew) == []
         assert bench.event(PartnerReturned) == PartnerReturned()
-        assert bench.end.state is State.HOLDING, "what to do about it is not the end's decision"
+        assert bench.end.state is EndState.HOLDING, "what to do about it is not the end's decision"
 
     def test_nobody_returns_who_was_introduced_before(self) -> None:
         """However many partner attempts were proof once, and whether or not they arrived then."""
@@ -179,4 +179,4 @@ class TestHolding:
         bench.run(1.0)
         assert only(v2.Accept, bench.nominate(puppet))
         bench.run(5.0)
-        assert bench.end.state is State.HOLDING
+        assert bench.end.state is EndState.HOLDING

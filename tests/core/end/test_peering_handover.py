@@ -8,7 +8,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.end import State
+from netpunch.core.end.end import EndState
 from netpunch.core.events import Finished, Linked
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -161,7 +161,7 @@ class TestHandingOver:
         a.run_until(lambda: a.attempt != first)
         assert a.now - begin >= timing.NOMINATE_FOR
         assert len(a.all(v2.Nominate)) >= timing.NOMINATE_COUNT
-        assert a.end.state is State.PUNCHING
+        assert a.end.state is EndState.PUNCHING
         leaves = [leave for leave in a.all(v2.Leave) if leave.attempt == first]
         assert len(leaves) == timing.LEAVE_COUNT
 

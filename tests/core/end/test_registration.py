@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from netpunch.core.end.registration import Phase, Registration
+from netpunch.core.end.registration import Registration, RegistrationState
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 from tests.core.v2_pair import CONTROL, A
 
@@ -37,7 +37,7 @@ def announcements(
 def test_an_unheard_end_announces_often_at_first(registration: Registration) -> None:
     times = announcements(registration, 5.0)
     assert times == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 2.8, 3.8, 4.8])
-    assert registration.phase is Phase.SEEKING
+    assert registration.state is RegistrationState.UNANSWERED
 
 
 def test_a_waiting_end_announces_every_15_s(registration: Registration) -> None:
@@ -45,7 +45,7 @@ def test_a_waiting_end_announces_every_15_s(registration: Registration) -> None:
         registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, now)
 
     assert announcements(registration, 50.0, answer) == pytest.approx([0.0, 15.0, 30.0, 45.0])
-    assert registration.phase is Phase.WAITING
+    assert registration.state is RegistrationState.REGISTERED
     assert registration.observed == A
 
 
@@ -85,7 +85,7 @@ def test_an_introduced_end_announces_every_200_ms_for_5_s(registration: Registra
     fast = [time for time in times if time < 5.0]
     assert len(fast) == pytest.approx(26, abs=1)
     assert times[-4:] == pytest.approx([times[-4] + n for n in range(4)])
-    assert registration.phase is Phase.INTRODUCED
+    assert registration.state is RegistrationState.INTRODUCED
 
 
 def test_a_push_begins_it_too(registration: Registration) -> None:
@@ -177,5 +177,5 @@ def test_a_knock_is_no_introduction(registration: Registration) -> None:
     registration.announcing(1, BEGAN)
     registration.waiting(1, A, NO_ATTEMPT, NO_COOKIE, BEGAN)
     registration.knocked(0, A, NO_COOKIE, BEGAN + 1.0)
-    assert registration.phase is Phase.WAITING
+    assert registration.state is RegistrationState.REGISTERED
     assert registration.next_at == BEGAN + 15.0

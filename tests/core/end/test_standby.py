@@ -6,7 +6,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.end import State
+from netpunch.core.end.end import EndState
 from netpunch.core.end.standby import Standby
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, PartnerReturned, Payload
@@ -257,7 +257,7 @@ class TestPayload:
         assert bench.receive(data, puppet.at) == []
         assert bench.event(Payload) == Payload(data)
         assert bench.end.drops.total() == before
-        assert bench.end.state is State.HOLDING
+        assert bench.end.state is EndState.HOLDING
 
     @pytest.mark.parametrize("data", PROGRAMS_SAY.values(), ids=PROGRAMS_SAY)
     def test_what_strangers_say_is_dropped(self, data: bytes) -> None:
@@ -309,7 +309,7 @@ class TestPayload:
 
     def test_nothing_passes_on_a_link_that_is_handed_over(self) -> None:
         bench, puppet = linked("b")
-        assert bench.end.state is State.LINKED
+        assert bench.end.state is EndState.HANDING_OVER
         bench.end.send_payload(b"hello")
         assert bench.end.datagrams_to_send() == []
         bench.receive(b"hello", puppet.at)

@@ -1,4 +1,4 @@
-"""Beyond plain pings: the tactic for each pairing of NATs, what it may spend, how it ends."""
+"""Beyond plain pings: the strategy for each pairing of NATs, what it may spend, how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.core.traversal import budget
-from netpunch.core.traversal.bracket import Bracket
+from netpunch.core.traversal.nat import Bracket
 from netpunch.wire import v2
 from netpunch.wire.card import NatClass
 from tests.core.v2_bench import Bench, Timed
@@ -338,7 +338,7 @@ class TestQueue:
 
     def test_waiting_has_an_end_and_the_failure_names_it(self) -> None:
         climb = Climb(EASY, NatClass.HARD_RANDOM)
-        climb.bench.end._may_wait = 50.0
+        climb.bench.end._deadline._may_queue = 50.0
         self.run(climb, 160.0, waits=True)
         failed = climb.bench.event(Failed)
         assert failed.reason is Reason.SPRAY_QUEUE

@@ -6,18 +6,15 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.announcer import Announcer, Introduction
-from netpunch.core.end.attempt import Attempt
-from netpunch.core.end.lookups import Lookups
-from netpunch.core.end.registration import Registration
-from netpunch.core.endpoints import NO_NAMES
-from netpunch.core.events import Via
+from netpunch.core.end.announcing import Announcer, Introduction
+from netpunch.core.end.identity import Identity
+from netpunch.core.events import Event, Reason, Via, Waiting
 from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import Direction
-from tests.core.v2_bench import Puppet
+from tests.core.v2_bench import Puppet, make_resources
 from tests.core.v2_pair import (
     CONTROL,
     CONTROL_CHANNELS,
@@ -25,7 +22,6 @@ from tests.core.v2_pair import (
     PEER_CHANNELS,
     A,
     B,
-    nonces,
     read,
     seal,
     seeded,
@@ -42,27 +38,18 @@ class Bench:
     def __init__(self, *controls: Address) -> None:
         self.now = 100.0
         self.sent: list[tuple[v2.Message, Address]] = []
-        self.attempt = Attempt(seeded("attempt"))
+        self.told: list[Event] = []
         self.holds = False
-        self.conflicts: list[float] = []
-        """When it told of one."""
-        registrations = [Registration(control, 0, self.now) for control in controls]
-        self.announcer = Announcer(
-            self.attempt,
-            registrations,
-            lookups=Lookups(NO_NAMES, lambda _: None, nonces.randbytes, self.now),
-            control=CONTROL_CHANNELS["a"],
-            peer=PEER_CHANNELS["a"],
-            make_card=self._make_card,
-            send=self._send,
-            tell_conflict=self.conflicts.append,
-            random=nonces.randbytes,
+        self.resources = make_resources(
+            "a", self._send, controls=controls, emit=self.told.append, now=self.now
         )
+        self.identity = Identity(seeded("attempt"))
+        self.announcer = Announcer(self, self.now)
 
-    def _make_card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
-        return Card(self.attempt.public_key, named, self.holds, observed=observed)
+    def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
+        return Card(self.identity.public_key, named, self.holds, observed=observed)
 
-    def _send(self, data: bytes, destination: Address, via: Via) -> None:
+    def _send(self, data: bytes, destination: Address, via: Via, ttl: int) -> None:
         self.sent.append((read(data), destination))
 
     def run(self, seconds: float = 0.0) -> list[tuple[v2.Message, Address]]:
@@ -80,19 +67,19 @@ class Bench:
         return self.announcer.receive(seal(direction, message), source, self.now)
 
     def waiting(self, counter: int, standby: bytes = v2.NO_ATTEMPT) -> v2.Waiting:
-        return v2.Waiting(self.attempt.id, counter, A, 0, standby)
+        return v2.Waiting(self.identity.id, counter, A, 0, standby)
 
     def introduce(
         self, puppet: Puppet, counter: int = 0, named: bytes = v2.NO_ATTEMPT
     ) -> v2.Introduce:
         sealed = puppet.seal_card(puppet.card(named))
-        return v2.Introduce(self.attempt.id, counter, A, puppet.attempt, puppet.at, sealed)
+        return v2.Introduce(self.identity.id, counter, A, puppet.attempt, puppet.at, sealed)
 
     def last_announcement(self) -> v2.Announce:
         return [message for message, _ in self.sent if isinstance(message, v2.Announce)][-1]
 
     def last_card(self) -> Card:
-        card = PEER_CHANNELS["a"].own_card.open(self.last_announcement().card, self.attempt.id)
+        card = PEER_CHANNELS["a"].own_card.open(self.last_announcement().card, self.identity.id)
         assert isinstance(card, Card)
         return card
 
@@ -112,8 +99,8 @@ def puppet() -> Puppet:
 class TestAnnouncing:
     def test_the_first_announcement(self, bench: Bench) -> None:
         announce = bench.last_announcement()
-        assert announce[:4] == (bench.attempt.id, 1, v2.NO_COOKIE, v2.Purpose.PUNCH)
-        assert bench.last_card() == Card(bench.attempt.public_key, v2.NO_ATTEMPT, False)
+        assert announce[:4] == (bench.identity.id, 1, v2.NO_COOKIE, v2.Purpose.PUNCH)
+        assert bench.last_card() == Card(bench.identity.public_key, v2.NO_ATTEMPT, False)
 
     def test_all_controls_are_told(self) -> None:
         bench = Bench(CONTROL, SECOND)
@@ -149,7 +136,7 @@ class TestAnnouncing:
         assert counters == sorted(set(counters))
 
     def test_a_challenge_is_met_at_once_with_its_cookie(self, bench: Bench) -> None:
-        challenge = v2.Challenge(bench.attempt.id, 1, b"c" * v2.COOKIE_LENGTH)
+        challenge = v2.Challenge(bench.identity.id, 1, b"c" * v2.COOKIE_LENGTH)
         assert bench.hear(challenge) is None
         ((announce, _),) = bench.run()
         assert isinstance(announce, v2.Announce)
@@ -158,7 +145,7 @@ class TestAnnouncing:
     def test_a_cookie_is_kept_per_control(self) -> None:
         bench = Bench(CONTROL, SECOND)
         bench.run()
-        bench.hear(v2.Challenge(bench.attempt.id, 1, b"c" * v2.COOKIE_LENGTH))
+        bench.hear(v2.Challenge(bench.identity.id, 1, b"c" * v2.COOKIE_LENGTH))
         cookies = {
             destination: m.cookie for m, destination in bench.run(1.0) if isinstance(m, v2.Announce)
         }
@@ -168,7 +155,7 @@ class TestAnnouncing:
         bench = Bench(CONTROL, SECOND)
         bench.run()
         bench.hear(bench.waiting(1))
-        bench.hear(v2.Waiting(bench.attempt.id, 2, ELSEWHERE, 0, v2.NO_ATTEMPT), SECOND)
+        bench.hear(v2.Waiting(bench.identity.id, 2, ELSEWHERE, 0, v2.NO_ATTEMPT), SECOND)
         bench.run(15.0)
         assert bench.last_card().observed == (A, ELSEWHERE)
 
@@ -252,13 +239,13 @@ class TestAnswers:
         answers: dict[str, v2.Waiting | v2.Introduce | v2.Challenge] = {
             "waiting": bench.waiting(1),
             "introduction": bench.introduce(puppet, 1),
-            "challenge": v2.Challenge(bench.attempt.id, 1, b"k" * 15),
+            "challenge": v2.Challenge(bench.identity.id, 1, b"k" * 15),
         }
         bench.hear(answers[answer]._replace(conflict=1))
-        assert bench.conflicts == [bench.now]
+        assert bench.told == [Waiting(Reason.ROLE_CONFLICT)]
 
     def test_a_card_that_names_our_attempt_is_proof(self, bench: Bench, puppet: Puppet) -> None:
-        answer = bench.hear(bench.introduce(puppet, named=bench.attempt.id))
+        answer = bench.hear(bench.introduce(puppet, named=bench.identity.id))
         assert isinstance(answer, Introduction)
         assert answer.proof
         other = bench.hear(bench.introduce(puppet, named=b"attempt0"))
@@ -308,12 +295,12 @@ class TestUnbelievable:
     @pytest.mark.parametrize("counter", [2, 2**64 - 1])
     def test_an_answer_to_nothing_we_said(self, bench: Bench, counter: int) -> None:
         assert bench.hear(bench.waiting(counter)) is Drop.STALE
-        challenge = v2.Challenge(bench.attempt.id, counter, b"c" * v2.COOKIE_LENGTH)
+        challenge = v2.Challenge(bench.identity.id, counter, b"c" * v2.COOKIE_LENGTH)
         assert bench.hear(challenge) is Drop.STALE
 
     def test_a_message_that_is_none_for_an_announcer(self, bench: Bench) -> None:
         assert bench.hear(v2.Observed(b"echoecho", A)) is Drop.UNEXPECTED
-        leave = v2.Leave(bench.attempt.id, 1)
+        leave = v2.Leave(bench.identity.id, 1)
         assert bench.hear(leave) is Drop.UNEXPECTED
 
     def test_a_card_of_another_attempt(self, bench: Bench, puppet: Puppet) -> None:
@@ -323,7 +310,7 @@ class TestUnbelievable:
 
     def test_our_own_card_as_the_partners(self, bench: Bench) -> None:
         own = bench.last_announcement()
-        introduce = v2.Introduce(bench.attempt.id, 0, A, bench.attempt.id, B, own.card)
+        introduce = v2.Introduce(bench.identity.id, 0, A, bench.identity.id, B, own.card)
         assert bench.hear(introduce) is Drop.BAD_MAC
 
 
@@ -331,7 +318,7 @@ class TestStandby:
     @pytest.fixture
     def standing_by(self, bench: Bench) -> Bench:
         bench.hear(bench.waiting(1))
-        bench.announcer.stand_by(bench.now)
+        bench.announcer = Announcer(bench, bench.now, on_standby=True)
         bench.run()
         return bench
 
@@ -339,14 +326,14 @@ class TestStandby:
         assert standing_by.last_announcement().purpose == v2.Purpose.STANDBY
 
     def test_two_on_standby_leave_each_other_in_peace(self, standing_by: Bench) -> None:
-        standing_by.hear(standing_by.waiting(2, standby=b"standby!"))
+        standing_by.hear(standing_by.waiting(1, standby=b"standby!"))
         assert standing_by.announcer.next_timer() == standing_by.now + 15.0
 
     def test_an_introduction_is_heard_but_not_answered(
         self, standing_by: Bench, puppet: Puppet
     ) -> None:
-        standing_by.hear(standing_by.waiting(2))
-        answer = standing_by.hear(standing_by.introduce(puppet, named=standing_by.attempt.id))
+        standing_by.hear(standing_by.waiting(1))
+        answer = standing_by.hear(standing_by.introduce(puppet, named=standing_by.identity.id))
         assert isinstance(answer, Introduction)
         assert answer.proof
         assert standing_by.announcer.next_timer() == standing_by.now + 15.0

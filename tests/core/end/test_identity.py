@@ -6,19 +6,19 @@ import hmac
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from netpunch.core.end.attempt import Attempt
+from netpunch.core.end.identity import Identity
 from netpunch.wire.envelope import EndName
 from netpunch.wire.v2 import ATTEMPT_LENGTH
 from tests.core.v2_pair import PAIR, PEER_KEY, seeded
 
 
-def session_key(attempt: Attempt, end: EndName, partner: Attempt) -> bytes | None:
-    return attempt.session_key(end, partner.id, partner.public_key, pair=PAIR, peer_key=PEER_KEY)
+def session_key(identity: Identity, end: EndName, partner: Identity) -> bytes | None:
+    return identity.session_key(end, partner.id, partner.public_key, pair=PAIR, peer_key=PEER_KEY)
 
 
-def test_each_attempt_is_another() -> None:
+def test_each_attempt_has_another_identity() -> None:
     random = seeded(1)
-    attempts = [Attempt(random) for _ in range(10)]
+    attempts = [Identity(random) for _ in range(10)]
     assert len({attempt.id for attempt in attempts}) == 10
     assert len({attempt.public_key for attempt in attempts}) == 10
     assert {len(attempt.id) for attempt in attempts} == {ATTEMPT_LENGTH}
@@ -26,7 +26,7 @@ def test_each_attempt_is_another() -> None:
 
 def test_both_ends_of_a_link_have_the_same_key() -> None:
     random = seeded(1)
-    a, b = Attempt(random), Attempt(random)
+    a, b = Identity(random), Identity(random)
     key = session_key(a, "a", b)
     assert key is not None
     assert len(key) == 32
@@ -35,7 +35,7 @@ def test_both_ends_of_a_link_have_the_same_key() -> None:
 
 def test_the_key_belongs_to_this_link_alone() -> None:
     random = seeded(1)
-    a, b, later = Attempt(random), Attempt(random), Attempt(random)
+    a, b, later = Identity(random), Identity(random), Identity(random)
     keys = [session_key(a, "a", b), session_key(a, "a", later), session_key(a, "b", b)]
     assert len(set(keys)) == 3
 
@@ -48,7 +48,7 @@ def test_the_key_is_that_of_the_protocol() -> None:
         privates.append(seeded(len(privates))(count))
         return privates[-1]
 
-    a, b = Attempt(remembering), Attempt(remembering)
+    a, b = Identity(remembering), Identity(remembering)
     shared = X25519PrivateKey.from_private_bytes(privates[1]).exchange(
         X25519PublicKey.from_public_bytes(b.public_key)
     )
@@ -58,6 +58,6 @@ def test_the_key_is_that_of_the_protocol() -> None:
 
 
 def test_a_bad_public_key_gives_none() -> None:
-    attempt = Attempt(seeded(1))
+    attempt = Identity(seeded(1))
     key = attempt.session_key("a", b"attempt2", bytes(32), pair=PAIR, peer_key=PEER_KEY)
     assert key is None

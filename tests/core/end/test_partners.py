@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from netpunch.core.allowances import Strangers
+from netpunch.address import Address
 from netpunch.core.end.checks import Checklist, Path
-from netpunch.core.end.handoff import Nomination
-from netpunch.core.end.partner import Partner
-from netpunch.core.events import PathKind
+from netpunch.core.end.identity import Identity
+from netpunch.core.end.nomination import Nomination
+from netpunch.core.end.partners import Partner
+from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER
-from netpunch.core.pacing import TokenBucket
-from netpunch.core.traversal.bracket import Bracket
+from netpunch.core.traversal.nat import Bracket
+from netpunch.wire import v2
 from netpunch.wire.card import Card, NatClass
 from netpunch.wire.v2 import NO_ATTEMPT
+from tests.core.v2_bench import make_resources
 from tests.core.v2_pair import B, seeded
+
+
+class Attempt:
+    """One that sends nothing."""
+
+    def __init__(self) -> None:
+        self.resources = make_resources("a")
+        self.identity = Identity(seeded(1))
+
+    def is_own(self, address: Address) -> bool:
+        return False
+
+    def send(self, message: v2.PeerMessage, destination: Address, via: Via, ttl: int = 0) -> None:
+        raise AssertionError("nothing is to be sent")
 
 
 @pytest.fixture
 def partner() -> Partner:
-    random = seeded(1)
-    checks = Checklist(
-        lambda family: iter([0]),
-        TokenBucket(400.0, 64.0),
-        Strangers(random),
-        lambda address: False,
-        lambda *_: None,
-        random,
-    )
-    return Partner(b"partner1", checks)
+    return Partner(b"partner1", Checklist(Attempt(), b"partner1"))
 
 
 def test_nothing_is_known_without_a_card(partner: Partner) -> None:

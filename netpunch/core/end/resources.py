@@ -1,8 +1,8 @@
-"""What an end is and has over all its attempts."""
+"""What all attempts of an end share: settings, keys, sockets, budgets, and what it has learned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
@@ -20,22 +20,23 @@ from netpunch.core.end.candidates import (
 from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
 from netpunch.core.endpoints import ControlEndpoints
-from netpunch.core.events import Event, PathKind, Reason, Via, Waiting
+from netpunch.core.events import CloseSocket, Event, PathKind, Reason, Via, Waiting
 from netpunch.core.machine import NEVER, Random
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.traversal.nat import NatReport
-from netpunch.wire.card import Card
+from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.envelope import ControlChannel, PeerChannel
 from netpunch.wire.keys import control_key, peer_key
+from netpunch.wire.v2 import Observe
 
 Send = Callable[[bytes, Address, Via, int], None]
 """`send(data, destination, via, ttl)` queues a datagram; ttl 0 is the system's default."""
 
 
-class Context:
-    """See `End` for the parameters. `nat` is what has been learned of our NAT."""
+class Resources:
+    """See `End` for the parameters; `send` and `emit` are the machine's."""
 
     def __init__(
         self,
@@ -43,8 +44,8 @@ class Context:
         *,
         endpoints: ControlEndpoints,
         sockets: Mapping[Via, Address],
-        host_addresses: Sequence[str],
-        probe_bucket: TokenBucket | None,
+        host_addresses: Sequence[str] = (),
+        probe_bucket: TokenBucket | None = None,
         send: Send,
         emit: Callable[[Event], None],
         random: Random,
@@ -54,18 +55,15 @@ class Context:
         self.endpoints = endpoints
         self.lookups = Lookups(endpoints.names, emit, random, now)
         self.sockets = dict(sockets)
+        """The first sockets, one per family; those of the traversal are not among them."""
         self.host_addresses = tuple(host_addresses)
-        self._conflict_told = -NEVER
-        self._requests = 0
-        self.seen_inside_by: set[Address] = set()
-        """Controls of which SeenInside was told."""
-        self._best_hosts = best_hosts(host_addresses)
         self.mapped: tuple[Address, ...] = ()
         """External addresses that our gateways map to us."""
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
         self.nat = NatReport()
+        self.fresh_port_patience = timing.FRESH_PORT_AFTER
         self.send = send
         self.emit = emit
         self.random = random
@@ -73,28 +71,33 @@ class Context:
         self.peer_key = peer_key(settings.secret, pair)
         self.peer = PeerChannel(self.peer_key, pair, end)
         self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
+        self.seen_inside_by: set[Address] = set()
+        """Controls about which SeenInside was emitted."""
+        self._best_hosts = best_hosts(host_addresses)
+        self._conflict_reported = -NEVER
+        self._requests = 0
 
     def new_request(self) -> int:
-        """A number for a request to the driver that no other one has."""
+        """A number for a request to the driver, never used before."""
         self._requests += 1
         return self._requests
 
-    def tell_conflict(self, now: float) -> None:
+    def report_conflict(self, now: float) -> None:
         """Control says that another machine announces this end, too."""
-        if now - self._conflict_told >= timing.CONFLICT_NOTICE:
-            self._conflict_told = now
+        if now - self._conflict_reported >= timing.CONFLICT_NOTICE:
+            self._conflict_reported = now
             self.emit(Waiting(Reason.ROLE_CONFLICT))
+
+    def observe(self, via: Via, control: Address, echo: bytes) -> None:
+        """Asks a control's port where it sees socket `via`."""
+        data = self.control.to_control.seal(Observe(echo), self.random(NONCE_LENGTH))
+        self.send(data, control, via, 0)
+
+    # Where the controls are.
 
     @property
     def controls(self) -> tuple[Address, ...]:
         return self.endpoints.controls
-
-    def other_family(self) -> list[tuple[Address, Via]]:
-        """Controls' addresses of a family in which none is announced to, if we have a socket."""
-        announced = {control.family for control in self.controls}
-        others = (a for a in self.endpoints.other_family if a.family not in announced)
-        vias = ((control, next(self.vias_for(control.family), None)) for control in others)
-        return [(control, via) for control, via in vias if via is not None]
 
     @property
     def loopback(self) -> bool:
@@ -102,18 +105,41 @@ class Context:
         return any(is_loopback(control.host) for control in self.controls)
 
     def controls_found(self, endpoints: ControlEndpoints) -> None:
-        """For all dialogues that begin from now on."""
+        """Applies to all registrations that begin from now on."""
         self.endpoints = endpoints
         self.lookups.names = endpoints.names
 
+    def registrations(self, now: float) -> list[Registration]:
+        """New ones with all controls that there is a socket for."""
+        vias = self._with_vias(self.controls)
+        return [Registration(control, via, now) for control, via in vias]
+
+    def other_family(self) -> list[tuple[Address, Via]]:
+        """Controls' addresses of a family in which none is announced to, if we have a socket."""
+        announced = {control.family for control in self.controls}
+        return self._with_vias(
+            each for each in self.endpoints.other_family if each.family not in announced
+        )
+
+    def _with_vias(self, controls: Iterable[Address]) -> list[tuple[Address, Via]]:
+        vias = ((control, next(self.vias_for(control.family), None)) for control in controls)
+        return [(control, via) for control, via in vias if via is not None]
+
+    # Sockets and candidates.
+
     def vias_for(self, family: int) -> Iterator[Via]:
-        """The end's own sockets of a family."""
+        """The first sockets of a family."""
         return (via for via, local in self.sockets.items() if local.family == family)
 
-    def registrations(self, now: float) -> list[Registration]:
-        """New dialogues with all controls that there is a socket for."""
-        vias = [(control, next(self.vias_for(control.family), None)) for control in self.controls]
-        return [Registration(control, via, now) for control, via in vias if via is not None]
+    def replace_socket(self, via: Via, local: Address) -> list[Via]:
+        """Socket `via` takes the place of the first one of its family, which is closed. Returns
+        the closed ones."""
+        replaced = list(self.vias_for(local.family))
+        for old in replaced:
+            del self.sockets[old]
+            self.emit(CloseSocket(old))
+        self.sockets[via] = local
+        return replaced
 
     def hosts(self) -> tuple[Address, ...]:
         """The host candidates that our card offers."""
@@ -132,21 +158,19 @@ class Context:
         return is_local or address in self.mapped
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
-        """Those of a partner's that are tried."""
-        candidates = [
-            candidate
-            for candidate in partner_candidates(card, observed, loopback=self.loopback)
-            if self.settings.try_observed or candidate.kind is not PathKind.OBSERVED
-        ]
+        """The partner's candidates that are tried."""
         nat64 = self.endpoints.nat64
-        return candidates if nat64 is None else list(with_translated(nat64, candidates))
+        candidates = (
+            each
+            for each in partner_candidates(card, observed, loopback=self.loopback)
+            if self.settings.try_observed or each.kind is not PathKind.OBSERVED
+        )
+        return list(candidates if nat64 is None else with_translated(nat64, candidates))
 
     def target(self, card: Card, observed: Address) -> Address | None:
-        """Where tactics look for a partner."""
-        target, nat64 = (
-            reflexive_target(card, observed, loopback=self.loopback),
-            self.endpoints.nat64,
-        )
+        """Where traversal strategies aim: at the partner's server-reflexive address."""
+        target = reflexive_target(card, observed, loopback=self.loopback)
+        nat64 = self.endpoints.nat64
         if target is None or nat64 is None or target.family == 6 or is_private(target.host):
             return target
         return nat64.translated(target)
