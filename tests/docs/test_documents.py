@@ -15,6 +15,7 @@ from netpunch.config.model import Site
 from netpunch.errors import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
+TOPS = (ROOT, ROOT / "netpunch")
 SITE = ROOT / "configs" / "site.yaml"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,6 +55,14 @@ def test_every_relative_link_of_a_document_leads_to_a_file_and_a_heading(documen
         if not target.exists() or (fragment and fragment not in anchors(target)):
             broken.append(f"{path}#{fragment}")
     assert not broken
+
+
+@by_document
+def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
+    """Below the repository or, for short, below netpunch/."""
+    named = set(re.findall(r"`([\w/.-]+/[a-z_]+\.(?:py|sh|txt))`", prose(document)))
+    missing = {path for path in named if not any((top / path).exists() for top in TOPS)}
+    assert not missing
 
 
 @by_document
