@@ -28,7 +28,7 @@ from netpunch.template import render
 from netpunch.wire.classic import parse_introduction
 from netpunch.wire.v2 import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
 from tests.hostile import TEXTS, meddled, nothing_ran, texts
-from tests.node.told import end_with
+from tests.node.recorder import end_with
 
 VALUE = re.compile(r"[A-Za-z0-9_.:/@%+,\-\[\]]*", re.ASCII)
 """What an env file may hold, as documented."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
-from netpunch.errors import NetpunchError, OutputError, ResourcesError, lacks_told
+from netpunch.errors import NetpunchError, lacks_told
 from netpunch.net.loop import in_thread
 from netpunch.node.preload import PAUSE
 from netpunch.node.services import Services
@@ -97,7 +97,8 @@ class Monitoring:
             self._open_server(socket)
         elif self._server is None and self._fallback is not None:
             # Not configured, so it may not delay the first datagram.
-            self._later = asyncio.get_running_loop().call_later(PAUSE, self._open_fallback)
+            open_later = partial(self._open_server, self._fallback, fallback=True)
+            self._later = asyncio.get_running_loop().call_later(PAUSE, open_later)
         if textfile is not None:
             # Now: later there may be no descriptors left to import them with.
             import netpunch.output.atomic
@@ -122,29 +123,19 @@ class Monitoring:
             refusal=model.refusal,
         )
 
-    def _open_server(self, path: Path) -> None:
-        try:
-            with lacks_told():
-                from netpunch.output.status_socket import StatusServer
-
-                server = StatusServer(path, self._answer)
-                server.open()
-        except NetpunchError as error:
-            self._services.console.warn(f"no status socket: {error}")
-        else:
-            self._server = server
-
-    def _open_fallback(self) -> None:
-        assert self._fallback is not None
+    def _open_server(self, path: Path, *, fallback: bool = False) -> None:
+        """A failure of the fallback needs no warning, as it is not configured."""
         try:
             with lacks_told():
                 from netpunch.output.status_socket import StatusServer, prepare_folder
 
-                prepare_folder(self._fallback.parent)
-                server = StatusServer(self._fallback, self._answer)
+                if fallback:
+                    prepare_folder(path.parent)
+                server = StatusServer(path, self._answer)
                 server.open()
-        except (OutputError, ResourcesError) as error:
-            self._services.console.say(f"no status socket: {error}")
+        except NetpunchError as error:
+            report = self._services.console.say if fallback else self._services.console.warn
+            report(f"no status socket: {error}")
         else:
             self._server = server
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netpunch.config.rules import FILES, HELD, NOTHING, surely_unused, unused_links
-from tests.node.told import site_with
+from tests.node.recorder import site_with
 
 CHECK = {"mode": "keep", "check": ["true"]}
 FORWARD = {"forward": {"listen": "127.0.0.1:51821", "to": "127.0.0.1:51820"}}

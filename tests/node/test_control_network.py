@@ -1,4 +1,4 @@
-"""Where the world sees a control's network, and what is told of ends inside it."""
+"""Where the world sees a control's network, and what is reported of ends inside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from netpunch.net.routes import Gateway
 from netpunch.node import control_network
 from netpunch.node.control_network import MOST_REPORTED, ControlNetwork
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told
+from tests.node.recorder import Recorder
 
 pytestmark = on_both_loops
 
@@ -30,12 +30,12 @@ Names = dict[str, list[str]]
 
 
 class Bench:
-    """A network, the machine that it informs, and what was told."""
+    """A network, the machine that it informs, and what was reported."""
 
     def __init__(self) -> None:
-        self.told = Told()
+        self.recorder = Recorder()
         self.machine = ControlV2({}, random=urandom)
-        self.network = ControlNetwork("vps", self.machine, self.told.services)
+        self.network = ControlNetwork("vps", self.machine, self.recorder.services)
 
     async def learn(self, address: str, *public: str) -> None:
         place = HostPort(address, 1)
@@ -90,7 +90,7 @@ class TestWhereTheWorldSeesIt:
             ("unknown", (), {}),
         ],
     )
-    def test_is_what_its_name_or_public_resolves_to_but_nothing_private(
+    def test_a_control_is_seen_where_its_name_or_public_resolves_to_a_public_address(
         self,
         run: Run[Any],
         names: Names,
@@ -112,7 +112,7 @@ class TestWhereTheWorldSeesIt:
 
         trial(run, test)
 
-    def test_a_name_is_looked_up_again_and_what_was_known_outlives_silence(
+    def test_a_controls_name_is_looked_up_again_and_known_addresses_outlive_failures(
         self, run: Run[Any], names: Names, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(control_network, "REVIEW", 0.0)
@@ -137,7 +137,7 @@ class TestWhereTheWorldSeesIt:
 
 
 class TestEndsInside:
-    def test_partners_elsewhere_are_told_where_the_world_sees_them(
+    def test_an_end_inside_is_reported_with_the_public_address_that_partners_are_given(
         self, run: Run[Any], names: Names
     ) -> None:
         names["home"] = ["198.51.100.7"]
@@ -145,29 +145,29 @@ class TestEndsInside:
         async def test(bench: Bench) -> None:
             await bench.learn("home")
             bench.sees(INSIDE, INSIDE._replace(port=7), OUTSIDE)
-            (record,) = bench.told.of("control.end_inside")
+            (record,) = bench.recorder.of("control.end_inside")
             assert record["raddr"] == "192.168.1.10:5000"
             assert (record["public"], record["from_gateway"]) == ("198.51.100.7", False)
-            (line,) = bench.told.said
+            (line,) = bench.recorder.said
             assert line.startswith("control vps: p a at 192.168.1.10:5000 is in this control's")
             assert "198.51.100.7" in line
 
         trial(run, test)
 
     @pytest.mark.parametrize("order", [(INSIDE, OUTSIDE), (OUTSIDE, INSIDE)])
-    def test_where_that_is_unknown_it_warns_once_somebody_is_elsewhere(
+    def test_an_unknown_public_address_is_warned_of_once_an_end_is_elsewhere(
         self, run: Run[Any], names: Names, order: tuple[Address, Address]
     ) -> None:
         async def test(bench: Bench) -> None:
             await bench.learn("unknown")
             bench.sees(*order)
-            (line,) = bench.told.said
+            (line,) = bench.recorder.said
             assert line.startswith("warning: control vps: p a at 192.168.1.10:5000")
             assert "set `public`" in line
 
         trial(run, test)
 
-    def test_a_control_of_private_networks_has_nothing_to_tell(
+    def test_a_control_of_private_networks_reports_no_end_inside(
         self, run: Run[Any], names: Names
     ) -> None:
         names["split"] = ["192.168.1.20"]
@@ -175,30 +175,34 @@ class TestEndsInside:
         async def test(bench: Bench) -> None:
             await bench.learn("split")
             bench.sees(INSIDE, Address("10.0.0.1", 1), Address("127.0.0.1", 1))
-            assert bench.told.records == []
-            assert bench.told.said == []
+            assert bench.recorder.records == []
+            assert bench.recorder.said == []
 
         trial(run, test)
 
-    def test_its_own_gateway_hides_who_sends(self, run: Run[Any], names: Names) -> None:
+    def test_an_end_behind_the_hosts_own_gateway_is_warned_of(
+        self, run: Run[Any], names: Names
+    ) -> None:
         names["vps"] = ["198.51.100.10"]
 
         async def test(bench: Bench) -> None:
             bench.sees(GATEWAY)
-            assert bench.told.said == [], "it does not know yet where the world sees it"
+            assert bench.recorder.said == [], "it does not know yet where the world sees it"
             await bench.learn("vps")
-            (line,) = bench.told.said
+            (line,) = bench.recorder.said
             assert line.startswith("warning: control vps: p a comes from 192.168.1.1:40000")
             assert "container" in line
-            assert bench.told.of("control.end_inside")[0]["from_gateway"] is True
+            assert bench.recorder.of("control.end_inside")[0]["from_gateway"] is True
 
         trial(run, test)
 
-    def test_of_a_large_network_only_some_are_told(self, run: Run[Any], names: Names) -> None:
+    def test_of_a_large_network_only_some_ends_are_reported(
+        self, run: Run[Any], names: Names
+    ) -> None:
         async def test(bench: Bench) -> None:
             await bench.learn("unknown")
             bench.sees(*(Address(f"192.168.2.{n}", 1) for n in range(100)), OUTSIDE)
             bench.sees(*(Address(f"192.168.3.{n}", 1) for n in range(100)))
-            assert len(bench.told.said) == MOST_REPORTED
+            assert len(bench.recorder.said) == MOST_REPORTED
 
         trial(run, test)

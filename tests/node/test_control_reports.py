@@ -17,7 +17,7 @@ from netpunch.net.driver import Datagram
 from netpunch.node import control_reports as control_reports_module
 from netpunch.node.control_reports import ControlReports
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told
+from tests.node.recorder import Recorder
 
 HERE, THERE = Address("192.0.2.1", 1), Address("2001:db8::1", 2)
 AT_THERE = {"raddr": "[2001:db8::1]:2", "rhost": "2001:db8::1", "rport": 2}
@@ -75,60 +75,63 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("event", "name", "fields", "lines"), CONTROL_REPORTS)
-def test_what_a_control_sees(
+def test_what_a_control_sees_becomes_an_event_and_a_line(
     event: Event, name: str, fields: dict[str, Any], lines: list[str]
 ) -> None:
-    told = Told()
-    ControlReports("vps", told.services).observe(event)
-    assert told.of(name) == [fields | {"control": "vps"}]
-    assert told.said == lines
+    recorder = Recorder()
+    ControlReports("vps", recorder.services).observe(event)
+    assert recorder.of(name) == [fields | {"control": "vps"}]
+    assert recorder.said == lines
 
 
 def at(host: str, port: int) -> Registered:
     return Registered("p", "a", Address(host, port))
 
 
-def test_a_port_that_changes_is_no_news_a_host_is() -> None:
-    told = Told()
-    observe = ControlReports("vps", told.services).observe
+def test_an_end_is_reported_when_its_host_changes_not_its_port() -> None:
+    recorder = Recorder()
+    observe = ControlReports("vps", recorder.services).observe
     for seen in (at("192.0.2.1", 1), at("192.0.2.1", 2), at("192.0.2.9", 2)):
         observe(seen)
-    assert [each["rhost"] for each in told.of("control.registered")] == ["192.0.2.1", "192.0.2.9"]
-    assert len(told.said) == 2
+    assert [each["rhost"] for each in recorder.of("control.registered")] == [
+        "192.0.2.1",
+        "192.0.2.9",
+    ]
+    assert len(recorder.said) == 2
 
 
 @on_both_loops
-def test_who_comes_and_goes_is_told_of_when_it_stays_away(
+def test_an_end_that_comes_and_goes_is_reported_once_it_stays_away(
     run: Run[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control_reports_module, "RESTLESS", 0.05)
 
     async def main() -> None:
-        told = Told()
-        reports = ControlReports("vps", told.services)
+        recorder = Recorder()
+        reports = ControlReports("vps", recorder.services)
         for port in range(100):
             reports.observe(at("192.0.2.1", port))
             reports.observe(Expired("p", "a", left=True))
         before = ["control.registered", "control.expired", "control.registered"]
-        assert told.events() == before
-        assert (await told.wait_for("control.expired", 2))["reason"] == "left"
+        assert recorder.events() == before
+        assert (await recorder.wait_for("control.expired", 2))["reason"] == "left"
         reports.observe(at("192.0.2.1", 1))
-        assert len(told.of("control.registered")) == 3
+        assert len(recorder.of("control.registered")) == 3
         reports.close()
 
     run(main())
 
 
-def test_what_is_nobodys_business() -> None:
-    told = Told()
-    ControlReports("vps", told.services).observe(Finished())
-    assert (told.records, told.said) == ([], [])
+def test_other_events_are_not_reported_by_a_control() -> None:
+    recorder = Recorder()
+    ControlReports("vps", recorder.services).observe(Finished())
+    assert (recorder.records, recorder.said) == ([], [])
 
 
-def test_datagrams() -> None:
-    told = Told()
-    ControlReports("vps", told.services).observe(Datagram(False, HERE, THERE, b"", "nothing"))
-    [received] = told.of("datagram")
+def test_a_datagram_of_a_control_is_traced() -> None:
+    recorder = Recorder()
+    ControlReports("vps", recorder.services).observe(Datagram(False, HERE, THERE, b"", "nothing"))
+    [received] = recorder.of("datagram")
     laddr = {"laddr": "192.0.2.1:1", "lhost": "192.0.2.1", "lport": 1}
     assert received == laddr | AT_THERE | {
         "direction": "received",
@@ -136,4 +139,4 @@ def test_datagrams() -> None:
         "text": "nothing",
         "control": "vps",
     }
-    assert told.said == []
+    assert recorder.said == []

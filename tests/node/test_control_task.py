@@ -19,7 +19,7 @@ from netpunch.wire.keys import control_key
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import spec
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told, site_with
+from tests.node.recorder import Recorder, site_with
 
 pytestmark = on_both_loops
 
@@ -45,16 +45,16 @@ def free_port() -> int:
         return one.address.port
 
 
-def test_it_listens_and_says_where(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_listens_and_reports_where(run: Run[Any], tmp_path: Path) -> None:
     planned = plan(tmp_path)
     [listen] = planned.control.listen
 
     async def main() -> None:
-        told = Told()
-        control = ControlTask(planned, told.services)
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
         await control.start()
-        assert told.of("control.ready") == [{"control": "vps", "addresses": [str(listen)]}]
-        assert told.said == [f"control vps: listening on {listen}"]
+        assert recorder.of("control.ready") == [{"control": "vps", "addresses": [str(listen)]}]
+        assert recorder.said == [f"control vps: listening on {listen}"]
         assert not port_is_free(listen.port)
         await control.stop()
         assert port_is_free(listen.port)
@@ -62,24 +62,24 @@ def test_it_listens_and_says_where(run: Run[Any], tmp_path: Path) -> None:
     run(main())
 
 
-def test_its_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_whose_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         with client() as taken:
             planned = plan(tmp_path, listen=str(taken.address))
-            control = ControlTask(planned, told.services)
+            control = ControlTask(planned, recorder.services)
             with pytest.raises(PortInUseError):
                 await control.start()
             await control.stop()
-        assert (told.records, told.said) == ([], [])
+        assert (recorder.records, recorder.said) == ([], [])
 
     run(main())
 
 
-def test_its_address_is_late(
+def test_a_control_whose_address_is_late_binds_it_later(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It listens once the address is there; until then that is told once, with why."""
+    """Until then that is reported once, with the reason."""
     monkeypatch.setattr(control_task, "BIND_RETRY", 0.01)
     planned = plan(tmp_path)
     [listen] = planned.control.listen
@@ -93,14 +93,14 @@ def test_its_address_is_late(
         return bind(*arguments)
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         monkeypatch.setattr("netpunch.net.listener.bind", late_bind)
-        control = ControlTask(planned, told.services)
+        control = ControlTask(planned, recorder.services)
         await control.start()
         assert control.status().addresses == ()
         assert control._binding is not None
         await control._binding
-        [failed] = told.of("control.failed")
+        [failed] = recorder.of("control.failed")
         assert failed["reason"] == "network_not_ready"
         assert control.status().addresses == (str(listen),)
         await control.stop()
@@ -109,37 +109,43 @@ def test_its_address_is_late(
     run(main())
 
 
-def test_it_stops_while_its_address_is_late(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_is_stopped_while_its_address_is_late(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
-        control = ControlTask(plan(tmp_path, listen="203.0.113.1:10001"), told.services)
+        recorder = Recorder()
+        control = ControlTask(plan(tmp_path, listen="203.0.113.1:10001"), recorder.services)
         await control.start()
         await asyncio.sleep(0)
         await control.stop()
-        assert len(told.of("control.failed")) == 1
+        assert len(recorder.of("control.failed")) == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 
 
-def test_its_second_port_is_in_use(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_without_its_second_port_warns_of_no_nat_classes(
+    run: Run[Any], tmp_path: Path
+) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         with client() as taken:
-            control = ControlTask(plan(tmp_path, observe=str(taken.address)), told.services)
+            control = ControlTask(plan(tmp_path, observe=str(taken.address)), recorder.services)
             await control.start()
-            assert told.said[0].startswith(f"warning: control vps: no NAT classes: {taken.address}")
+            assert recorder.said[0].startswith(
+                f"warning: control vps: no NAT classes: {taken.address}"
+            )
             await control.stop()
 
     run(main())
 
 
-def test_other_pairs_are_taken_over(run: Run[Any], tmp_path: Path) -> None:
-    """Without a new socket; and what that changes is told at once."""
+def test_a_reload_gives_a_control_other_pairs_on_the_same_socket(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    """What that changes is sent at once."""
 
     async def main() -> None:
-        told = Told()
-        control = ControlTask(plan(tmp_path), told.services)
+        recorder = Recorder()
+        control = ControlTask(plan(tmp_path), recorder.services)
         await control.start()
         pumped: list[str] = []
         assert control._listener is not None
@@ -149,43 +155,45 @@ def test_other_pairs_are_taken_over(run: Run[Any], tmp_path: Path) -> None:
         assert control.update(changed)
         assert control.plan is changed
         assert pumped == ["pumped"]
-        assert len(told.of("control.ready")) == 1
+        assert len(recorder.of("control.ready")) == 1
         await control.stop()
 
     run(main())
 
 
-def test_another_expiry_is_taken_over(run: Run[Any], tmp_path: Path) -> None:
-    """Without a new socket, and by who is registered, too."""
+def test_a_reload_gives_a_control_another_expiry_on_the_same_socket(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    """It also applies to ends that are registered already."""
     planned = plan(tmp_path, expire="1h")
     [listen] = planned.control.listen
     secret = bytes(32)
     planned.keys["p"] = control_key(secret, "p")
 
     async def main() -> None:
-        told = Told()
-        control = ControlTask(planned, told.services)
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
         await control.start()
         attempt = Punch(spec("a", Address(listen.host, listen.port))._replace(secret=secret))
         await attempt.open()
-        await told.wait_for("control.registered")
+        await recorder.wait_for("control.registered")
         for seconds in (7200.0, SOON):
-            assert not told.of("control.expired")
+            assert not recorder.of("control.expired")
             changed = planned._replace(control=planned.control._replace(expire=seconds))
             assert control.update(changed)
             assert control.plan is changed
             assert control.status().registered == 1
-        assert (await told.wait_for("control.expired"))["reason"] == "silent"
-        assert len(told.of("control.ready")) == 1
+        assert (await recorder.wait_for("control.expired"))["reason"] == "silent"
+        assert len(recorder.of("control.ready")) == 1
         await attempt.close()
         await control.stop()
 
     run(main())
 
 
-def test_another_address_is_more_than_pairs(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_with_another_address_cannot_be_updated(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        control = ControlTask(plan(tmp_path), Told().services)
+        control = ControlTask(plan(tmp_path), Recorder().services)
         before = control.plan
         assert not control.update(plan(tmp_path))
         assert control.plan is before
@@ -194,37 +202,37 @@ def test_another_address_is_more_than_pairs(run: Run[Any], tmp_path: Path) -> No
     run(main())
 
 
-def test_another_public_address_needs_no_new_control(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_with_another_public_address_is_updated(run: Run[Any], tmp_path: Path) -> None:
     planned = plan(tmp_path, public="192.0.2.1")
 
     async def main() -> None:
-        told = Told()
-        control = ControlTask(planned, told.services)
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
         await control.start()
         moved = planned.control._replace(public=("192.0.2.2",))
         assert control.update(planned._replace(control=moved))
         await asyncio.sleep(0)
         assert control._machine.v2.own_hosts == {4: "192.0.2.2"}
-        assert len(told.of("control.ready")) == 1
+        assert len(recorder.of("control.ready")) == 1
         await control.stop()
 
     run(main())
 
 
-def test_it_tells_what_it_sees(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_reports_rejections_and_traces_datagrams(run: Run[Any], tmp_path: Path) -> None:
     planned = plan(tmp_path)
 
     async def main() -> None:
-        told = Told(trace=True)
-        control = ControlTask(planned, told.services)
+        recorder = Recorder(trace=True)
+        control = ControlTask(planned, recorder.services)
         await control.start()
         [listen] = planned.control.listen
         attempt = Punch(spec("a", Address(listen.host, listen.port)))
         await attempt.open()  # with another key
-        rejected = await told.wait_for("auth.rejected")
+        rejected = await recorder.wait_for("auth.rejected")
         assert (rejected["control"], rejected["pair"]) == ("vps", "p")
-        assert told.of("datagram")[0]["control"] == "vps"
-        assert not told.of(Registered.__name__)
+        assert recorder.of("datagram")[0]["control"] == "vps"
+        assert not recorder.of(Registered.__name__)
         await attempt.close()
         await control.stop()
 

@@ -1,4 +1,4 @@
-"""What an end tells: each change once, and again and again that it still waits."""
+"""An end reports each change once, and again and again that it still waits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from netpunch.net.driver import Datagram
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.end_reports import EndReports
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told, end_with, named
+from tests.node.recorder import Recorder, end_with, named
 
 pytestmark = on_both_loops
 
@@ -100,46 +100,44 @@ SEEN: list[tuple[Event, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("event", "name", "fields", "line"), SEEN)
-def test_what_an_end_sees(
+def test_what_an_end_sees_is_reported_once(
     run: Run[Any], tmp_path: Path, event: Event, name: str, fields: dict[str, Any], line: str
 ) -> None:
     async def main() -> None:
-        told = Told()
-        reports = EndReports(end_with(tmp_path), told.services)
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
         for _ in range(3):
             reports.observe(event)
         reports.observe(Finished())
-        assert told.of(name) == [P_A | fields]
-        assert told.said == [line]
+        assert recorder.of(name) == [P_A | fields]
+        assert recorder.said == [line]
 
     run(main())
 
 
-def test_another_machine_with_our_place_is_told_as_often_as_it_is_noticed(
-    run: Run[Any], tmp_path: Path
-) -> None:
+def test_a_role_conflict_is_reported_each_time(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
-        reports = EndReports(end_with(tmp_path), told.services)
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
         for _ in range(2):
             reports.observe(Waiting(Reason.ROLE_CONFLICT))
-        assert told.of("pair.waiting") == [P_A | {"reason": "role_conflict"}] * 2
-        assert [line.partition(",")[0] for line in told.said] == [
+        assert recorder.of("pair.waiting") == [P_A | {"reason": "role_conflict"}] * 2
+        assert [line.partition(",")[0] for line in recorder.said] == [
             "warning: p a: another machine announces itself as this end"
         ] * 2
 
     run(main())
 
 
-def test_datagrams(run: Run[Any], tmp_path: Path) -> None:
+def test_a_datagram_of_an_end_is_traced(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
-        reports = EndReports(end_with(tmp_path), told.services)
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
         reports.observe(Datagram(True, HERE, THERE, b"xyz", "PING"))
         laddr = {"laddr": "192.0.2.1:1", "lhost": "192.0.2.1", "lport": 1}
         sent = P_A | laddr | AT_THERE | {"direction": "sent", "bytes": 3, "text": "PING"}
-        assert told.of("datagram") == [sent]
-        assert told.said == []
+        assert recorder.of("datagram") == [sent]
+        assert recorder.said == []
 
     run(main())
 
@@ -156,15 +154,15 @@ class Waits:
     """Ends that wait, over a time that passes when the test says so."""
 
     def __init__(self, folder: Path) -> None:
-        self.told = Told()
-        self.clock = self.told.services.reminders._clock = Clock()
+        self.recorder = Recorder()
+        self.clock = self.recorder.services.reminders._clock = Clock()
         self._folder = folder
 
     def end(self, **settings: Any) -> EndReports:
-        return EndReports(end_with(self._folder, **settings), self.told.services)
+        return EndReports(end_with(self._folder, **settings), self.recorder.services)
 
     def pass_until(self, end: float, then: Callable[[], None] = lambda: None) -> None:
-        reminders = self.told.services.reminders
+        reminders = self.recorder.services.reminders
         while (at := reminders.next_timer()) <= end:
             self.clock.now = at
             reminders.handle_timer()
@@ -172,7 +170,7 @@ class Waits:
         self.clock.now = end
 
     def lines(self) -> list[str]:
-        said, self.told.said = self.told.said, []
+        said, self.recorder.said = self.recorder.said, []
         return said
 
 
@@ -190,7 +188,7 @@ def test_nothing_is_silent_for_longer_than_a_minute(run: Run[Any], tmp_path: Pat
         lines = waits.lines()
         assert [line for line in lines if advice in line] == in_full
         assert next(line for line in lines if advice not in line) == f"{silent} 2 min"
-        events = waits.told.of("pair.waiting")
+        events = waits.recorder.of("pair.waiting")
         assert [event.get("waited_s") for event in events] == [None, 15.0, 60.0, 300.0, 600.0]
         assert {event["err"] for event in events} == {SILENT}
 
@@ -201,7 +199,7 @@ def test_an_absent_partner_is_named_with_its_node(run: Run[Any], tmp_path: Path)
     async def main() -> None:
         waits = Waits(tmp_path)
         end = end_with(tmp_path)._replace(partner_node="laptop")
-        reports = EndReports(end, waits.told.services)
+        reports = EndReports(end, waits.recorder.services)
         reports.observe(Waiting(Reason.PARTNER_ABSENT, HERE))
         waits.pass_until(240)
         assert waits.lines()[-1] == "p a: waiting for end b (node laptop) for 4 min"
@@ -213,13 +211,13 @@ def test_an_absent_partner_is_named_with_its_node(run: Run[Any], tmp_path: Path)
     run(main())
 
 
-def test_what_many_wait_for_is_one_line(run: Run[Any], tmp_path: Path) -> None:
+def test_ends_that_wait_for_the_same_share_a_reminder(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         waits = Waits(tmp_path)
         end = end_with(tmp_path)
         for number in range(50):
             waits.pass_until(number * 0.5)
-            reports = EndReports(named(end, f"p{number}"), waits.told.services)
+            reports = EndReports(named(end, f"p{number}"), waits.recorder.services)
             reports.observe(Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT))
         waits.pass_until(120)
         waits.lines()
@@ -247,7 +245,7 @@ def test_a_blocked_pair_fills_no_log(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         waits = Waits(tmp_path)
         reports = waits.end(mode="keep")
-        control = Told()
+        control = Recorder()
         at_control = ControlReports("vps", control.services)
         for attempt in range(day // cycle):
             begin = attempt * cycle
@@ -259,11 +257,11 @@ def test_a_blocked_pair_fills_no_log(run: Run[Any], tmp_path: Path) -> None:
             reports.failed(failure.reason, failure.detail, failure)
             reports.retries_in(30, failure.reason)
             waits.pass_until(begin + cycle)
-        failed = waits.told.of("pair.failed")
+        failed = waits.recorder.of("pair.failed")
         assert len(failed) == day // cycle, "each is counted"
         assert [len(each.get("candidates", ())) for each in failed[:3]] == [8, 0, 0]
-        assert written(waits.told) < 700_000
-        assert len(waits.told.said) < 1500
+        assert written(waits.recorder) < 700_000
+        assert len(waits.recorder.said) < 1500
         assert "no link for 1 d, the last attempt failed: nothing gets through" in waits.lines()[-1]
         for attempt in range(day // cycle):
             for port in range(4):
@@ -280,7 +278,7 @@ def registered(port: int) -> Registered:
     return Registered("p", "b", Address("203.0.113.7", port % 60_000))
 
 
-def written(told: Told) -> int:
+def written(recorder: Recorder) -> int:
     """Bytes of both streams."""
-    records = sum(len(json.dumps(record, separators=(",", ":"))) + 1 for record in told.records)
-    return records + sum(len(line) + 1 for line in told.said)
+    records = sum(len(json.dumps(record, separators=(",", ":"))) + 1 for record in recorder.records)
+    return records + sum(len(line) + 1 for line in recorder.said)

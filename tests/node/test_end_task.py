@@ -27,7 +27,7 @@ from netpunch.reasons import Reason
 from tests.net.machines import client, port_is_free
 from tests.net.nodes import SECRET, Watcher, control, spec
 from tests.node.children import GATED, Run, needs_proc, nobody_left, on_both_loops, script
-from tests.node.told import Told, end_with
+from tests.node.recorder import Recorder, end_with
 
 pytestmark = on_both_loops
 
@@ -45,10 +45,10 @@ def reaching(end: EndConfig, *controls: ControlAt) -> EndConfig:
     return end._replace(settings=settings)
 
 
-def made(folder: Path, told: Told, address: Address, **settings: Any) -> EndTask:
+def made(folder: Path, recorder: Recorder, address: Address, **settings: Any) -> EndTask:
     """End a of the pair that `control` serves."""
     end = end_with(folder, **settings)
-    return EndTask(reaching(end, ControlAt(*address)), told.services)
+    return EndTask(reaching(end, ControlAt(*address)), recorder.services)
 
 
 def logging_hooks(folder: Path, **then: str) -> dict[str, list[str]]:
@@ -108,67 +108,69 @@ async def partners_for_ever(address: Address) -> AsyncIterator[None]:
         await asyncio.wait([again])
 
 
-def test_once(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_in_once_links_and_runs_its_hooks(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
-            end = made(tmp_path, told, address, hooks=logging_hooks(tmp_path), env_file="a.env")
+            end = made(tmp_path, recorder, address, hooks=logging_hooks(tmp_path), env_file="a.env")
             assert end.exit_code == 75, "until it is linked"
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 0
         assert log(tmp_path) == ["before", "up"]
-        events = told.events()
+        events = recorder.events()
         assert (
             events.index("pair.introduced") < events.index("pair.up") < events.index("env.written")
         )
-        up = told.of("pair.up")[0]
+        up = recorder.of("pair.up")[0]
         assert (up["pair"], up["end"], up["changed"], up["path"]) == ("p", "a", True, "host")
-        assert f"p a: linked {up['laddr']} -> {up['raddr']} (host, " in told.said[-1]
+        assert f"p a: linked {up['laddr']} -> {up['raddr']} (host, " in recorder.said[-1]
         assert port_is_free(up["lport"])
 
     run(main())
 
 
-def test_pair_up_is_told_as_soon_as_the_path_is_agreed(
+def test_pair_up_is_emitted_before_the_port_is_free(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not when the port is free and the files are written: that may take a second."""
 
     async def main() -> None:
-        told, seen = Told(), list[list[str]]()
+        recorder, seen = Recorder(), list[list[str]]()
         release = Punch.released
 
         async def released(attempt: Punch) -> None:
-            seen.append(told.events())
+            seen.append(recorder.events())
             await release(attempt)
 
         monkeypatch.setattr(Punch, "released", released)
         async with control() as address, partner(address):
-            end = made(tmp_path, told, address, env_file="a.env")
+            end = made(tmp_path, recorder, address, env_file="a.env")
             await asyncio.wait_for(end.start(), TIMEOUT)
         [before_the_release] = seen
         assert before_the_release[-1] == "pair.up"
-        assert told.events()[-1] == "env.written"
+        assert recorder.events()[-1] == "env.written"
 
     run(main())
 
 
-def test_what_up_is_told_is_true_when_it_is_told(run: Run[Any], tmp_path: Path) -> None:
+def test_the_port_is_free_and_files_are_written_before_the_link_is_shown(
+    run: Run[Any], tmp_path: Path
+) -> None:
     """The port is free, and the files are there."""
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
-            end = made(tmp_path, told, address, env_file="a.env")
+            end = made(tmp_path, recorder, address, env_file="a.env")
             seen: list[tuple[bool, bool]] = []
-            show_link = told.services.journal.show_link
+            show_link = recorder.services.journal.show_link
 
             def check(text: str) -> None:
                 port = int(text.split()[1].rpartition(":")[2])
                 seen.append((port_is_free(port), (tmp_path / "a.env").exists()))
                 show_link(text)
 
-            told.services.journal.show_link = check  # type: ignore[method-assign]
+            recorder.services.journal.show_link = check  # type: ignore[method-assign]
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert seen == [(True, True)]
 
@@ -184,54 +186,54 @@ def test_what_up_is_told_is_true_when_it_is_told(run: Run[Any], tmp_path: Path) 
         ({"env_file": "missing/a.env"}, 73, "output"),
     ],
 )
-def test_once_in_vain(
+def test_an_end_in_once_that_fails_has_its_exit_code_and_reason(
     run: Run[Any], tmp_path: Path, settings: dict[str, Any], code: int, reason: str
 ) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, contextlib.AsyncExitStack() as stack:
             if reason == "output":
                 await stack.enter_async_context(partner(address))
             hooks = logging_hooks(tmp_path)
-            end = made(tmp_path, told, address, hooks=hooks, **settings)
+            end = made(tmp_path, recorder, address, hooks=hooks, **settings)
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == code
-        [failed] = told.of("pair.failed")
-        assert (failed["reason"], f"error: p a: {failed['err']}" in told.said) == (reason, True)
+        [failed] = recorder.of("pair.failed")
+        assert (failed["reason"], f"error: p a: {failed['err']}" in recorder.said) == (reason, True)
         assert log(tmp_path) == ["before", "fail"]
 
     run(main())
 
 
-def test_nobody_answers(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_without_an_answer_of_control_exits_with_69(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         with client() as silent:
-            end = made(tmp_path, told, silent.address, deadline="50ms")
+            end = made(tmp_path, recorder, silent.address, deadline="50ms")
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 69
-        assert told.of("pair.failed")[0]["reason"] == "secret_rejected_or_silent"
+        assert recorder.of("pair.failed")[0]["reason"] == "secret_rejected_or_silent"
 
     run(main())
 
 
-def test_alive_already(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_whose_check_passes_does_nothing(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told, watcher = Told(), Watcher()
+        recorder, watcher = Recorder(), Watcher()
         async with control(observer=watcher) as address:
-            end = made(tmp_path, told, address, check=["true"], hooks=logging_hooks(tmp_path))
+            end = made(tmp_path, recorder, address, check=["true"], hooks=logging_hooks(tmp_path))
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 0
-        assert told.of("pair.alive") == [{"pair": "p", "end": "a"}]
+        assert recorder.of("pair.alive") == [{"pair": "p", "end": "a"}]
         assert (watcher.datagrams, log(tmp_path)) == ([], [])
 
     run(main())
 
 
-def test_a_failed_up_takes_the_env_file_along(
+def test_a_failed_up_removes_the_env_file(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it cannot, that is told, and the hook's failure stays what it was."""
+    """If that fails, it is reported, and the failure of the hook stays the reason."""
 
     def withdraw(published: object) -> None:
         raise OutputError("a.env: Read-only file system")
@@ -239,52 +241,52 @@ def test_a_failed_up_takes_the_env_file_along(
     monkeypatch.setattr(Published, "withdraw", withdraw)
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
             hooks = logging_hooks(tmp_path, up="exit 3")
-            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            end = made(tmp_path, recorder, address, hooks=hooks, env_file="a.env")
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 1
         assert log(tmp_path) == ["before", "up"]
-        assert "error: p a: a.env: Read-only file system" in told.said
-        failed = told.of("pair.failed")[0]
+        assert "error: p a: a.env: Read-only file system" in recorder.said
+        failed = recorder.of("pair.failed")[0]
         assert (failed["reason"], failed["err"]) == (
             "hook",
             f"hook up: {tmp_path}/./up: exit status 3",
         )
-        assert f"error: p a: {failed['err']}" in told.said
+        assert f"error: p a: {failed['err']}" in recorder.said
 
     run(main())
 
 
-def test_an_up_that_cannot_be_started_answers_no_before(run: Run[Any], tmp_path: Path) -> None:
+def test_an_up_that_cannot_be_started_is_followed_by_fail(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
             hooks = logging_hooks(tmp_path, before=f"rm {tmp_path}/up")
-            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            end = made(tmp_path, recorder, address, hooks=hooks, env_file="a.env")
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 1
         assert log(tmp_path) == ["before", "fail"]
-        assert told.of("pair.failed")[0]["err"] == f"hook up: {tmp_path}/up: no such program"
+        assert recorder.of("pair.failed")[0]["err"] == f"hook up: {tmp_path}/up: no such program"
         assert not (tmp_path / "a.env").exists()
 
     run(main())
 
 
 @pytest.mark.parametrize("hook", ["before", "up"])
-def test_a_hook_that_lacks_resources_is_for_later(
+def test_a_hook_that_lacks_resources_exits_with_75(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
 ) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         script(tmp_path / hook, LOG)
         async with control() as address, partner(address):
             monkeypatch.setattr(subprocess, "Popen", refusing(errno.EMFILE))
-            end = made(tmp_path, told, address, hooks={hook: [f"./{hook}"]})
+            end = made(tmp_path, recorder, address, hooks={hook: [f"./{hook}"]})
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 75
-        failed = told.of("pair.failed")[0]
+        failed = recorder.of("pair.failed")[0]
         assert failed["reason"] == "resources"
         assert failed["err"].startswith(f"hook {hook}: ")
         assert "LimitNOFILE=" in failed["err"]
@@ -294,32 +296,32 @@ def test_a_hook_that_lacks_resources_is_for_later(
 
 
 @pytest.mark.parametrize("gently", [True, False])
-def test_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
+def test_an_end_stopped_during_up(run: Run[Any], tmp_path: Path, gently: bool) -> None:
     """Gently, `up` finishes, and the env file stays: the link is in use."""
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
             hooks = logging_hooks(tmp_path, up=GATED)
-            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            end = made(tmp_path, recorder, address, hooks=hooks, env_file="a.env")
             async with running(end):
-                await told.wait_for("hook.output")
+                await recorder.wait_for("hook.output")
                 stopping = asyncio.create_task(end.stop(gently=gently))
                 await asyncio.sleep(0.02)
                 (tmp_path / "open").touch()
                 await stopping
         assert (tmp_path / "a.env").exists() is gently
         assert log(tmp_path) == ["before", "up"]
-        assert told.of("hook.end")[-1]["outcome"] == ("done" if gently else "stopped")
+        assert recorder.of("hook.end")[-1]["outcome"] == ("done" if gently else "stopped")
 
     run(main())
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_stopped_while_files_are_written(
+def test_an_end_stopped_while_files_are_written_withdraws_them(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    """It waits for them, then withdraws what nobody will use."""
+    """It waits until they are written."""
     begun, go_on = threading.Event(), threading.Event()
 
     write = Published.write
@@ -334,10 +336,10 @@ def test_stopped_while_files_are_written(
     monkeypatch.setattr(Published, "write", slow_write)
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
             hooks = logging_hooks(tmp_path)
-            end = made(tmp_path, told, address, hooks=hooks, env_file="a.env")
+            end = made(tmp_path, recorder, address, hooks=hooks, env_file="a.env")
             async with running(end):
                 await asyncio.to_thread(begun.wait, TIMEOUT)
                 stopping = asyncio.create_task(end.stop())
@@ -347,7 +349,7 @@ def test_stopped_while_files_are_written(
                 await stopping
         assert not (tmp_path / "a.env").exists()
         assert log(tmp_path) == ["before", "fail"]
-        assert told.of("pair.failed")[0]["reason"] == "stopped"
+        assert recorder.of("pair.failed")[0]["reason"] == "stopped"
 
     run(main())
 
@@ -360,22 +362,24 @@ def test_a_link_needs_a_thread_only_to_write_files(
         raise RuntimeError("can't start new thread")
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
-            end = made(tmp_path, told, address, env_file=env_file)
+            end = made(tmp_path, recorder, address, env_file=env_file)
             monkeypatch.setattr(threading.Thread, "start", refuse)
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == code
-        assert len(told.of("pair.up")) == 1
-        assert [each["reason"] for each in told.of("pair.failed")] == ["resources"] * (code != 0)
+        assert len(recorder.of("pair.up")) == 1
+        assert [each["reason"] for each in recorder.of("pair.failed")] == ["resources"] * (
+            code != 0
+        )
 
     run(main())
 
 
-def test_stopped_before_it_began(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_stopped_before_it_has_started(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         for mode, code in (("once", 75), ("keep", 0)):
-            end = made(tmp_path, Told(), Address("127.0.0.1", 9), mode=mode)
+            end = made(tmp_path, Recorder(), Address("127.0.0.1", 9), mode=mode)
             await end.stop()
             end.start()
             await end.stop()
@@ -384,7 +388,7 @@ def test_stopped_before_it_began(run: Run[Any], tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_bug_does_not_disturb_who_stops_it(
+def test_a_bug_in_an_end_does_not_raise_in_stop(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(_: Published) -> None:
@@ -394,7 +398,7 @@ def test_a_bug_does_not_disturb_who_stops_it(
 
     async def main() -> None:
         async with control() as address, partner(address):
-            end = made(tmp_path, Told(), address, env_file="a.env")
+            end = made(tmp_path, Recorder(), address, env_file="a.env")
             task = end.start()
             await asyncio.wait([task])
             await end.stop()
@@ -404,20 +408,22 @@ def test_a_bug_does_not_disturb_who_stops_it(
 
 
 @needs_proc
-def test_stopped_at_any_moment_what_was_taken_is_given_back(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_stopped_at_any_moment_runs_up_or_fail_after_before(
+    run: Run[Any], tmp_path: Path
+) -> None:
     moments = random.Random(7)
 
     async def live_and_stop(folder: Path, address: Address) -> None:
-        told = Told()
-        end = made(folder, told, address, hooks=logging_hooks(folder), env_file="a.env")
+        recorder = Recorder()
+        end = made(folder, recorder, address, hooks=logging_hooks(folder), env_file="a.env")
         task = end.start()
         await asyncio.sleep(moments.uniform(0, LONGEST_LIFE))
         await end.stop(gently=moments.random() < 0.5)
         assert task.done()
-        done = [record["hook"] for record in told.of("hook.end") if record["outcome"] == "done"]
-        begun = [record["hook"] for record in told.of("hook.start")]
+        done = [record["hook"] for record in recorder.of("hook.end") if record["outcome"] == "done"]
+        begun = [record["hook"] for record in recorder.of("hook.start")]
         answers = begun.count("up") + begun.count("fail")
-        assert answers == done.count("before"), told.records
+        assert answers == done.count("before"), recorder.records
         assert (folder / "a.env").exists() is ("up" in done)
 
     async def main() -> None:
@@ -431,15 +437,15 @@ def test_stopped_at_any_moment_what_was_taken_is_given_back(run: Run[Any], tmp_p
     run(main())
 
 
-def test_controls_that_do_not_resolve_are_told(run: Run[Any], tmp_path: Path) -> None:
+def test_controls_that_do_not_resolve_are_warned_of(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partner(address):
             controls = (ControlAt("nowhere.invalid", 9), ControlAt(*address))
-            end = EndTask(reaching(end_with(tmp_path), *controls), told.services)
+            end = EndTask(reaching(end_with(tmp_path), *controls), recorder.services)
             await asyncio.wait_for(end.start(), TIMEOUT)
         assert end.exit_code == 0
-        assert told.said[0].startswith("warning: p a: cannot resolve 'nowhere.invalid'")
+        assert recorder.said[0].startswith("warning: p a: cannot resolve 'nowhere.invalid'")
 
     run(main())
 
@@ -447,7 +453,7 @@ def test_controls_that_do_not_resolve_are_told(run: Run[Any], tmp_path: Path) ->
 # keep
 
 
-def test_failures_are_backed_off(
+def test_an_end_pauses_after_a_failure(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spreads: list[tuple[float, float]] = []
@@ -459,61 +465,63 @@ def test_failures_are_backed_off(
     monkeypatch.setattr(random, "uniform", uniform)
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         with client() as taken:
             local = str(taken.address)
             settings = {"mode": "keep", "retry_after": "20ms", "local": local}
-            async with running(made(tmp_path, told, taken.address, **settings)) as task:
-                await told.wait_for("pair.failed", 3)
+            async with running(made(tmp_path, recorder, taken.address, **settings)) as task:
+                await recorder.wait_for("pair.failed", 3)
                 assert not task.done()
-        assert {record["reason"] for record in told.of("pair.failed")} == {"port_in_use"}
+        assert {record["reason"] for record in recorder.of("pair.failed")} == {"port_in_use"}
         assert set(spreads) == {(1 - JITTER, 1 + JITTER)}
-        assert "p a: the next attempt is in 0 s" in told.said
+        assert "p a: the next attempt is in 0 s" in recorder.said
 
     run(main())
 
 
-def test_a_held_link_is_lost_and_made_anew(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_whose_held_link_is_lost_links_again(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         settings = {"mode": "keep", "keepalive": "20ms", "hooks": logging_hooks(tmp_path)}
-        async with control() as address, running(made(tmp_path, told, address, **settings)):
+        async with control() as address, running(made(tmp_path, recorder, address, **settings)):
             async with partner(address, holds=True) as other:
-                up = await told.wait_for("pair.up")
+                up = await recorder.wait_for("pair.up")
                 assert not port_is_free(up["lport"], up["lhost"])
                 dies(other)
-            down = await told.wait_for("pair.down")
+            down = await recorder.wait_for("pair.down")
             assert (down["reason"], down["err"]) == ("silent", "3 keepalives without an answer")
             async with partner(address, holds=True):
-                await told.wait_for("pair.up", 2)
+                await recorder.wait_for("pair.up", 2)
         assert log(tmp_path)[:5] == ["before", "up", "down", "before", "up"]
 
     run(main())
 
 
-def test_the_partner_of_a_held_link_comes_back(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_links_again_when_the_partner_of_a_held_link_returns(
+    run: Run[Any], tmp_path: Path
+) -> None:
     async def main() -> None:
-        told = Told()
-        async with control() as address, running(made(tmp_path, told, address, mode="keep")):
+        recorder = Recorder()
+        async with control() as address, running(made(tmp_path, recorder, address, mode="keep")):
             async with partner(address, holds=True) as other:
-                await told.wait_for("pair.up")
+                await recorder.wait_for("pair.up")
                 dies(other)
             async with partner(address, holds=True):
-                down = await told.wait_for("pair.down")
+                down = await recorder.wait_for("pair.down")
                 assert down["reason"] == "partner_returned"
-                await told.wait_for("pair.up", 2)
+                await recorder.wait_for("pair.up", 2)
 
     run(main())
 
 
-def test_an_end_that_is_configured_twice_begins_nothing_at_once(
+def test_an_end_with_a_role_conflict_pauses_before_it_links_again(
     run: Run[Any], tmp_path: Path
 ) -> None:
     """Else the two would end each other's links as fast as these can be made."""
 
     async def main() -> None:
-        told = Told()
-        end = made(tmp_path, told, Address("192.0.2.1", 1), mode="keep", retry_after="1h")
+        recorder = Recorder()
+        end = made(tmp_path, recorder, Address("192.0.2.1", 1), mode="keep", retry_after="1h")
         rounds = []
 
         async def link() -> Loss:
@@ -523,22 +531,24 @@ def test_an_end_that_is_configured_twice_begins_nothing_at_once(
 
         end._link = link  # type: ignore[method-assign]
         async with running(end):
-            await told.wait_for("pair.waiting")
+            await recorder.wait_for("pair.waiting")
             for _ in range(100):
                 await asyncio.sleep(0)
         assert rounds == [1]
-        assert any("the next attempt is in" in line for line in told.said)
+        assert any("the next attempt is in" in line for line in recorder.said)
 
     run(main())
 
 
-def test_the_partner_of_a_held_link_says_that_it_stops(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_notices_that_the_partner_of_a_held_link_stops(
+    run: Run[Any], tmp_path: Path
+) -> None:
     async def main() -> None:
-        told = Told()
-        async with control() as address, running(made(tmp_path, told, address, mode="keep")):
+        recorder = Recorder()
+        async with control() as address, running(made(tmp_path, recorder, address, mode="keep")):
             async with partner(address, holds=True):
-                await told.wait_for("pair.up")
-            down = await told.wait_for("pair.down")
+                await recorder.wait_for("pair.up")
+            down = await recorder.wait_for("pair.down")
             assert (down["reason"], down["err"]) == ("partner_stopped", "the partner has ended it")
 
     run(main())
@@ -549,50 +559,50 @@ def test_the_partner_of_a_held_link_says_that_it_stops(run: Run[Any], tmp_path: 
     [{"command": ["sleep", "60"]}, {"check": ["test", "-e", "alive"]}],
     ids=["command", "check"],
 )
-def test_a_partner_comes_back_while_another_program_owns_the_port(
+def test_an_end_on_standby_links_again_when_its_partner_returns(
     run: Run[Any], tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """It is heard on standby, and no check that passes keeps it waiting."""
 
     async def main() -> None:
-        told, watcher = Told(), Watcher()
+        recorder, watcher = Recorder(), Watcher()
         hooks = logging_hooks(tmp_path, up="touch alive")
         end_settings = {"mode": "keep", "retry_after": "50ms", "hooks": hooks} | settings
         async with (
             control(observer=watcher) as address,
-            running(made(tmp_path, told, address, **end_settings)),
+            running(made(tmp_path, recorder, address, **end_settings)),
         ):
             for count in (1, 2, 3):
                 async with partner(address) as attempt:
                     await attempt.linked()
-                    await told.wait_for("pair.up", count)
+                    await recorder.wait_for("pair.up", count)
                 await watcher.wait_for(Registered, 2 * count, end="a")  # to punch, to stand by
-        assert [record["reason"] for record in told.of("pair.down")] == ["partner_returned"] * 2
+        assert [record["reason"] for record in recorder.of("pair.down")] == ["partner_returned"] * 2
         assert log(tmp_path) == ["before", "up", "down", "before", "up", "down", "before", "up"]
-        assert not told.of("pair.alive")
+        assert not recorder.of("pair.alive")
 
     run(main())
 
 
-def test_without_standby_the_program_is_left_alone(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_without_standby_does_not_disturb_the_program(run: Run[Any], tmp_path: Path) -> None:
     settings = {"mode": "keep", "command": ["sleep", "60"], "standby": False}
 
     async def main() -> None:
-        told = Told()
-        async with control() as address, running(made(tmp_path, told, address, **settings)):
+        recorder = Recorder()
+        async with control() as address, running(made(tmp_path, recorder, address, **settings)):
             async with partner(address) as attempt:
                 await attempt.linked()
-                await told.wait_for("pair.up")
+                await recorder.wait_for("pair.up")
             async with partner(address, deadline=0.2) as again:
                 with pytest.raises(NotLinkedError):
                     await again.linked()
-        assert not told.of("pair.down")
+        assert not recorder.of("pair.down")
 
     run(main())
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_a_command_that_ends(
+def test_an_end_whose_command_ends_links_again(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
 ) -> None:
     """One that ran for long is replaced at once."""
@@ -600,37 +610,37 @@ def test_a_command_that_ends(
     retry_after = "10ms" if quick else "60s"
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with control() as address, partners_for_ever(address):
             settings = {"mode": "keep", "retry_after": retry_after, "command": ["echo", "{raddr}"]}
-            async with running(made(tmp_path, told, address, **settings)):
-                up = await told.wait_for("pair.up")
-                down = await told.wait_for("pair.down")
+            async with running(made(tmp_path, recorder, address, **settings)):
+                up = await recorder.wait_for("pair.up")
+                down = await recorder.wait_for("pair.down")
                 assert (down["reason"], down["err"]) == ("command", "echo: exit status 0")
-                assert told.of("hook.output")[0]["text"] == up["raddr"]
-                await told.wait_for("pair.up", 2)
-        assert any("next attempt" in line for line in told.said) is quick
+                assert recorder.of("hook.output")[0]["text"] == up["raddr"]
+                await recorder.wait_for("pair.up", 2)
+        assert any("next attempt" in line for line in recorder.said) is quick
 
     run(main())
 
 
-def test_a_command_that_is_gone(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_whose_command_is_missing_fails(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         settings = {"mode": "keep", "retry_after": "60s", "command": ["./vpn"]}
         async with (
             control() as address,
             partner(address),
-            running(made(tmp_path, told, address, **settings)),
+            running(made(tmp_path, recorder, address, **settings)),
         ):
-            down = await told.wait_for("pair.down")
+            down = await recorder.wait_for("pair.down")
         assert "vpn: no such program" in down["err"]
 
     run(main())
 
 
 COUNTED_CHECK = ["sh", "-c", "echo >>checks; test -e alive"]
-"""A check that passes is not told, so it tells itself."""
+"""A check that passes is not reported, so it leaves a trace itself."""
 
 
 POLL = 0.005
@@ -656,27 +666,27 @@ def test_a_check_that_fails_twice_ends_the_command(run: Run[Any], tmp_path: Path
     }
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         async with (
             control() as address,
             partner(address),
-            running(made(tmp_path, told, address, **settings)),
+            running(made(tmp_path, recorder, address, **settings)),
         ):
-            up = await told.wait_for("pair.up")
+            up = await recorder.wait_for("pair.up")
             await checked(tmp_path, 4)
-            assert not told.of("pair.down")
+            assert not recorder.of("pair.down")
             (tmp_path / "alive").unlink()
-            down = await told.wait_for("pair.down")
+            down = await recorder.wait_for("pair.down")
             assert down["reason"] == "check"
             assert nobody_left("NETPUNCH_RADDR", up["raddr"])
-        outcomes = [r["outcome"] for r in told.of("hook.end") if r["hook"] == "check"]
+        outcomes = [r["outcome"] for r in recorder.of("hook.end") if r["hook"] == "check"]
         wanted = ["failed", "done", "failed", "failed"]
         assert outcomes == wanted, "one before punching, the first that passes, two that count"
 
     run(main())
 
 
-def test_a_link_of_an_earlier_process_is_watched(run: Run[Any], tmp_path: Path) -> None:
+def test_an_end_watches_the_link_of_an_earlier_process(run: Run[Any], tmp_path: Path) -> None:
     (tmp_path / "alive").touch()
     settings = {
         "mode": "keep",
@@ -686,17 +696,17 @@ def test_a_link_of_an_earlier_process_is_watched(run: Run[Any], tmp_path: Path) 
     }
 
     async def main() -> None:
-        told, watcher = Told(), Watcher()
+        recorder, watcher = Recorder(), Watcher()
         async with (
             control(observer=watcher) as address,
-            running(made(tmp_path, told, address, **settings)),
+            running(made(tmp_path, recorder, address, **settings)),
         ):
-            await told.wait_for("pair.alive")
+            await recorder.wait_for("pair.alive")
             await checked(tmp_path, 3)
             await watcher.wait_for(Registered)
             assert not any("purpose=0" in seen.text for seen in watcher.datagrams), "on standby"
             (tmp_path / "alive").unlink()
-            assert (await told.wait_for("pair.down"))["reason"] == "check"
+            assert (await recorder.wait_for("pair.down"))["reason"] == "check"
             await watcher.wait_for(Registered, 2)
         assert log(tmp_path)[:2] == ["down", "before"]
 
@@ -716,29 +726,29 @@ def refusing(number: int) -> Callable[..., NoReturn]:
 def test_a_check_that_cannot_be_run_says_nothing_about_the_link(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """People are told once each time that it begins."""
+    """People get one warning each time that it begins."""
     alive = tmp_path / "alive"
     alive.touch()
     argv = ["sh", "-c", f"test -e {alive} || {{ echo no route; exit 3; }}"]
     settings = {"mode": "keep", "check": argv, "check_every": "20ms"}
 
     async def main() -> None:
-        told = Told()
-        async with control() as address, running(made(tmp_path, told, address, **settings)):
-            await told.wait_for("pair.alive")
+        recorder = Recorder()
+        async with control() as address, running(made(tmp_path, recorder, address, **settings)):
+            await recorder.wait_for("pair.alive")
             for _ in range(2):
-                count = len(told.of("hook.end"))
+                count = len(recorder.of("hook.end"))
                 with monkeypatch.context() as patch:
                     patch.setattr(subprocess, "Popen", refusing(number))
-                    await told.wait_for("hook.end", count + 5)
-                await told.wait_for("hook.end", len(told.of("hook.end")) + 1)
-                assert told.of("hook.end")[-1]["outcome"] == "done"
-            assert not told.of("pair.down")
-            warnings = [line for line in told.said if "cannot check the link" in line]
+                    await recorder.wait_for("hook.end", count + 5)
+                await recorder.wait_for("hook.end", len(recorder.of("hook.end")) + 1)
+                assert recorder.of("hook.end")[-1]["outcome"] == "done"
+            assert not recorder.of("pair.down")
+            warnings = [line for line in recorder.said if "cannot check the link" in line]
             assert len(warnings) == 2
             assert warnings[0].startswith("warning: p a: cannot check the link: /")
             alive.unlink()
-            down = await told.wait_for("pair.down")
+            down = await recorder.wait_for("pair.down")
             assert down["reason"] == "check"
             failed = "exit status 3; it printed: no route"
             assert down["err"] == f"check failed 2 times: `{' '.join(argv)}`: {failed}"
@@ -754,20 +764,20 @@ def test_a_first_check_that_cannot_be_run_is_repeated_later(
     settings = {"mode": mode, "check": ["true"], "retry_after": "20ms"}
 
     async def main() -> None:
-        told = Told()
+        recorder = Recorder()
         hooks = logging_hooks(tmp_path)
-        end = made(tmp_path, told, Address("127.0.0.1", 9), hooks=hooks, **settings)
+        end = made(tmp_path, recorder, Address("127.0.0.1", 9), hooks=hooks, **settings)
         with monkeypatch.context() as patch:
             patch.setattr(subprocess, "Popen", refusing(errno.EAGAIN))
             async with running(end) as task:
-                failed = await told.wait_for("pair.failed")
+                failed = await recorder.wait_for("pair.failed")
                 patch.undo()
                 assert failed["reason"] == "resources"
                 if mode == "once":
                     await task
                     assert end.exit_code == 75
                 else:
-                    await told.wait_for("pair.alive")
+                    await recorder.wait_for("pair.alive")
         assert log(tmp_path) == []
 
     run(main())
@@ -778,16 +788,16 @@ def test_a_check_whose_program_is_gone_fails(run: Run[Any], tmp_path: Path) -> N
     settings = {"mode": "keep", "check": ["./check"], "check_every": "20ms"}
 
     async def main() -> None:
-        told = Told()
-        async with control() as address, running(made(tmp_path, told, address, **settings)):
-            await told.wait_for("pair.alive")
+        recorder = Recorder()
+        async with control() as address, running(made(tmp_path, recorder, address, **settings)):
+            await recorder.wait_for("pair.alive")
             (tmp_path / "check").unlink()
-            assert (await told.wait_for("pair.down"))["reason"] == "check"
+            assert (await recorder.wait_for("pair.down"))["reason"] == "check"
 
     run(main())
 
 
-def test_outlast_gives_the_result(run: Run[Any]) -> None:
+def test_outlast_returns_the_result(run: Run[Any]) -> None:
     async def main() -> None:
         assert await outlast(asyncio.ensure_future(asyncio.sleep(0, "slept"))) == "slept"
 
@@ -795,7 +805,7 @@ def test_outlast_gives_the_result(run: Run[Any]) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_what_is_outlasted_fails(run: Run[Any], cancelled: bool) -> None:
+def test_outlast_raises_what_the_future_raises(run: Run[Any], cancelled: bool) -> None:
     async def main() -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         outlasting = asyncio.create_task(outlast(future))
@@ -811,7 +821,7 @@ def test_what_is_outlasted_fails(run: Run[Any], cancelled: bool) -> None:
     run(main())
 
 
-def test_outlast_cancelled_again_and_again(run: Run[Any]) -> None:
+def test_outlast_waits_on_however_often_it_is_cancelled(run: Run[Any]) -> None:
     async def main() -> None:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         outlasting = asyncio.create_task(outlast(future))
@@ -828,7 +838,7 @@ def test_outlast_cancelled_again_and_again(run: Run[Any]) -> None:
     run(main())
 
 
-def test_the_first_ends_the_others(run: Run[Any]) -> None:
+def test_first_cancels_the_other_coroutines(run: Run[Any]) -> None:
     ended: list[str] = []
 
     async def for_ever() -> str:

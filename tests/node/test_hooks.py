@@ -47,7 +47,7 @@ async def run_quietly(hook: Hook) -> tuple[HookResult, Output]:
         ("kill -KILL $$", Outcome.FAILED, Exit(None, "SIGKILL")),
     ],
 )
-def test_the_exit_status_decides(
+def test_the_exit_status_of_a_hook_is_its_outcome(
     run: Run[Any], tmp_path: Path, text: str, outcome: Outcome, ended: Exit
 ) -> None:
     result, _ = run(run_quietly(shell(text, tmp_path)))
@@ -56,7 +56,7 @@ def test_the_exit_status_decides(
     assert 0 < result.duration < 10
 
 
-def test_arguments_are_never_interpreted(run: Run[Any], tmp_path: Path) -> None:
+def test_arguments_of_a_hook_are_never_interpreted(run: Run[Any], tmp_path: Path) -> None:
     hostile = [
         "$(touch pwned)",
         "; touch pwned",
@@ -74,7 +74,7 @@ def test_arguments_are_never_interpreted(run: Run[Any], tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["hook"]
 
 
-def test_the_environment_is_what_the_contract_says(
+def test_a_hook_has_only_the_environment_of_the_contract(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "leaked")
@@ -87,37 +87,37 @@ def test_the_environment_is_what_the_contract_says(
     )
 
 
-def test_it_runs_in_the_folder_of_the_file(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_runs_in_the_folder_of_the_site_file(run: Run[Any], tmp_path: Path) -> None:
     _, output = run(run_quietly(shell("pwd", tmp_path)))
     assert output.lines == [("stdout", str(tmp_path.resolve()))]
 
 
-def test_the_event_comes_as_one_line_of_json(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_gets_the_event_on_standard_input(run: Run[Any], tmp_path: Path) -> None:
     event = b'{"v":1,"event":"pair.up","pair":"p\\n"}'
     _, output = run(run_quietly(shell("cat", tmp_path, event=event + b"\n")))
     assert output.of("stdout") == [event.decode()]
 
 
-def test_without_an_event_there_is_no_input(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_without_an_event_has_no_input(run: Run[Any], tmp_path: Path) -> None:
     result, output = run(run_quietly(shell("cat", tmp_path)))
     assert (result.outcome, output.lines) == (Outcome.DONE, [])
 
 
 @pytest.mark.parametrize("text", ["exit 0", "exec <&-; exit 0"])
-def test_the_event_need_not_be_read(run: Run[Any], tmp_path: Path, text: str) -> None:
+def test_a_hook_need_not_read_the_event(run: Run[Any], tmp_path: Path, text: str) -> None:
     event = b"x" * MAX_LINE_BYTES
     result, _ = run(run_quietly(shell(text, tmp_path, event=event)))
     assert result.outcome is Outcome.DONE
 
 
-def test_output_becomes_lines(run: Run[Any], tmp_path: Path) -> None:
+def test_output_of_a_hook_becomes_lines(run: Run[Any], tmp_path: Path) -> None:
     text = "printf 'one\\ntwo'; printf 'oops \\033[2J\\377\\n' >&2"
     _, output = run(run_quietly(shell(text, tmp_path)))
     assert output.of("stdout") == ["one", "two"]
     assert output.of("stderr") == ["oops \\x1b[2J\ufffd"]
 
 
-def test_endless_output_is_cut_and_never_blocks(run: Run[Any], tmp_path: Path) -> None:
+def test_endless_output_of_a_hook_is_cut_and_never_blocks(run: Run[Any], tmp_path: Path) -> None:
     text = "head -c 3000000 /dev/zero; yes | head -c 3000000 >&2; exit 7"
     result, output = run(run_quietly(shell(text, tmp_path)))
     assert result.exit == Exit(7)
@@ -127,7 +127,7 @@ def test_endless_output_is_cut_and_never_blocks(run: Run[Any], tmp_path: Path) -
 
 
 @needs_proc
-def test_a_timeout_ends_the_whole_group(run: Run[Any], tmp_path: Path) -> None:
+def test_a_timeout_terminates_all_processes_of_a_hook(run: Run[Any], tmp_path: Path) -> None:
     marked = {"NETPUNCH_TEST": str(tmp_path)}
     hook = shell("sleep 60 & echo begun; sleep 60", tmp_path, timeout=0.3, variables=marked)
     result, output = run(run_quietly(hook))
@@ -154,7 +154,7 @@ def test_a_hook_may_clean_up_after_its_timeout(run: Run[Any], tmp_path: Path) ->
     ],
     ids=["hook", "grandchild"],
 )
-def test_who_ignores_sigterm_is_killed(run: Run[Any], tmp_path: Path, text: str) -> None:
+def test_a_hook_that_ignores_sigterm_is_killed(run: Run[Any], tmp_path: Path, text: str) -> None:
     marked = {"NETPUNCH_TEST": str(tmp_path)}
     hook = shell(text, tmp_path, timeout=0.3, grace=0.3, variables=marked)
     started = time.monotonic()
@@ -165,14 +165,18 @@ def test_who_ignores_sigterm_is_killed(run: Run[Any], tmp_path: Path, text: str)
 
 
 @needs_proc
-def test_the_group_has_its_grace_when_the_hook_ends_at_once(run: Run[Any], tmp_path: Path) -> None:
+def test_processes_of_a_hook_have_their_grace_when_it_ends_at_once(
+    run: Run[Any], tmp_path: Path
+) -> None:
     grandchild = "(trap 'sleep 0.2; echo cleaned; exit' TERM; sleep 60 & wait) &"
     hook = shell(f"{grandchild} sleep 60", tmp_path, timeout=0.3)
     _, output = run(run_quietly(hook))
     assert output.of("stdout") == ["cleaned"]
 
 
-def test_what_a_hook_leaves_in_the_background_does_not_hang(run: Run[Any], tmp_path: Path) -> None:
+def test_a_process_that_a_hook_leaves_in_the_background_delays_nothing(
+    run: Run[Any], tmp_path: Path
+) -> None:
     marked = {"NETPUNCH_TEST": str(tmp_path)}
     hook = shell("echo begun; sleep 60 & echo ended", tmp_path, variables=marked)
     started = time.monotonic()
@@ -189,7 +193,7 @@ def test_what_a_hook_leaves_in_the_background_does_not_hang(run: Run[Any], tmp_p
     ("name", "complaint"),
     [("./missing", "missing: no such program"), ("no-such-program", "no such program in PATH")],
 )
-def test_a_missing_program_is_a_failure(
+def test_a_hook_whose_program_is_missing_fails(
     run: Run[Any], tmp_path: Path, name: str, complaint: str
 ) -> None:
     result, _ = run(run_quietly(Hook((name,), tmp_path, 1)))
@@ -198,7 +202,7 @@ def test_a_missing_program_is_a_failure(
 
 
 @needs_proc
-def test_cancelled_at_any_moment_it_leaves_nobody(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_cancelled_at_any_moment_leaves_no_process(run: Run[Any], tmp_path: Path) -> None:
     moments = random.Random(20)
     marked = {"NETPUNCH_TEST": str(tmp_path)}
     hook = shell("sleep 60 & sleep 60", tmp_path, variables=marked)
@@ -218,7 +222,7 @@ def test_cancelled_at_any_moment_it_leaves_nobody(run: Run[Any], tmp_path: Path)
 
 
 @needs_proc
-def test_cancelled_twice_it_kills_at_once(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_cancelled_twice_is_killed_at_once(run: Run[Any], tmp_path: Path) -> None:
     marked = {"NETPUNCH_TEST": str(tmp_path)}
     hook = shell("trap '' TERM; echo begun; sleep 60", tmp_path, variables=marked)
 
@@ -239,7 +243,7 @@ def test_cancelled_twice_it_kills_at_once(run: Run[Any], tmp_path: Path) -> None
     run(main())
 
 
-def test_no_descriptor_is_lost_or_inherited(run: Run[Any], tmp_path: Path) -> None:
+def test_a_hook_inherits_no_descriptor_and_loses_none(run: Run[Any], tmp_path: Path) -> None:
     hooks = [
         shell("ls /proc/self/fd", tmp_path),
         Hook(("./missing",), tmp_path, 1),
@@ -291,7 +295,9 @@ async def run_in_turn(pool: HookPool, pair: str, hook: Hook, output: Output) -> 
 @pytest.mark.parametrize(
     ("pairs", "at_once"), [("aaa", 1), ("abcdef", 4), ("aaabbb", 2)], ids=["pair", "all", "mixed"]
 )
-def test_how_many_run_at_once(run: Run[Any], tmp_path: Path, pairs: str, at_once: int) -> None:
+def test_the_pool_limits_how_many_hooks_run_at_once(
+    run: Run[Any], tmp_path: Path, pairs: str, at_once: int
+) -> None:
     gate = Gate(tmp_path)
 
     async def main() -> None:
@@ -312,7 +318,7 @@ def test_how_many_run_at_once(run: Run[Any], tmp_path: Path, pairs: str, at_once
     run(main())
 
 
-def test_what_is_urgent_waits_for_its_pair_only(run: Run[Any]) -> None:
+def test_an_urgent_hook_waits_only_for_its_pair(run: Run[Any]) -> None:
     async def main() -> None:
         pool = HookPool(at_once=1)
         async with pool.turn("a"):

@@ -25,7 +25,7 @@ from netpunch.output.sink import Sink
 from netpunch.template import escape, render
 from tests.hostile import TEXTS, is_shown_as_one_line, lines_of, nothing_ran, texts
 from tests.node.children import Output, on_both_loops, run_on_uvloop, script
-from tests.node.told import end_with
+from tests.node.recorder import end_with
 
 LONGEST_LINE = 7000
 """Bytes on standard error: a hook's line has a thousand, each escaped to four or so."""

@@ -1,4 +1,4 @@
-"""netpunch.node.monitoring: the socket, the metrics file and systemd are told what changes."""
+"""The status reaches the socket, the metrics file and systemd when it changes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Statuses(Notifier):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.recorder: list[str] = []
 
     def status(self, text: str) -> None:
-        self.told.append(text)
+        self.recorder.append(text)
 
 
 class Watched:
@@ -100,7 +100,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_both_loops
-def test_changes_are_told_at_once(run: Run[None], tmp_path: Path) -> None:
+def test_changes_are_published_at_once(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)
         site.services.status.add_end("p", "a")
@@ -109,13 +109,13 @@ def test_changes_are_told_at_once(run: Run[None], tmp_path: Path) -> None:
         await site.metrics(UP + "1")
 
     site = watched(run, tmp_path, main)
-    assert site.notifier.told[0] == "0 of 1 pair up"
-    assert site.notifier.told[-1] == "1 of 1 pair up"
+    assert site.notifier.recorder[0] == "0 of 1 pair up"
+    assert site.notifier.recorder[-1] == "1 of 1 pair up"
     assert stat.S_IMODE(site.textfile.stat().st_mode) == 0o644
 
 
 @on_both_loops
-def test_metrics_are_renewed_though_nothing_happens(run: Run[None], tmp_path: Path) -> None:
+def test_metrics_are_written_again_though_nothing_happens(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)
         await site.metrics("netpunch_info")
@@ -126,7 +126,7 @@ def test_metrics_are_renewed_though_nothing_happens(run: Run[None], tmp_path: Pa
 
 
 @on_both_loops
-def test_many_changes_are_one_piece_of_news(
+def test_many_changes_are_published_together(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring_module, "SHORTEST_PAUSE", 30.0)
@@ -137,11 +137,11 @@ def test_many_changes_are_one_piece_of_news(
             site.tell_alive()
             await asyncio.sleep(0)
 
-    assert len(watched(run, tmp_path, main).notifier.told) == 1
+    assert len(watched(run, tmp_path, main).notifier.recorder) == 1
 
 
 @on_both_loops
-def test_the_last_metrics_stay(run: Run[None], tmp_path: Path) -> None:
+def test_the_last_metrics_stay_after_the_run(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(None, site.textfile)
         site.services.status.add_end("p", "a")
@@ -152,7 +152,7 @@ def test_the_last_metrics_stay(run: Run[None], tmp_path: Path) -> None:
 
 
 @on_both_loops
-def test_the_end_does_not_overtake_a_write(
+def test_the_last_metrics_wait_for_a_write_in_progress(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, writers = threading.Event(), list[Path]()
@@ -175,14 +175,14 @@ def test_the_end_does_not_overtake_a_write(
 
 
 @on_both_loops
-def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: Path) -> None:
+def test_metrics_that_cannot_be_written_are_warned_of_once(run: Run[None], tmp_path: Path) -> None:
     missing = tmp_path / "later"
 
     async def main(site: Watched) -> None:
         site.textfile = missing / "netpunch.prom"
         site.monitoring.use(None, site.textfile)
         site.services.status.add_end("p", "a")
-        while len(site.notifier.told) < 3:
+        while len(site.notifier.recorder) < 3:
             site.tell_alive()
             await asyncio.sleep(0.01)
         missing.mkdir()
@@ -194,7 +194,7 @@ def test_metrics_that_cannot_be_written_are_told_once(run: Run[None], tmp_path: 
 
 
 @on_both_loops
-def test_the_socket_tells_what_is_true_now(run: Run[None], tmp_path: Path) -> None:
+def test_the_status_socket_sends_the_present_status(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.monitoring.use(site.socket, None)
         site.services.status.add_end("p", "a")
@@ -216,7 +216,7 @@ async def asked(path: Path) -> dict[str, object]:
 
 
 @on_both_loops
-def test_a_reload_may_move_everything(run: Run[None], tmp_path: Path) -> None:
+def test_a_reload_may_move_the_socket_and_the_metrics(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         other = site.socket.with_name("other.sock")
         site.monitoring.use(site.socket, site.textfile)
@@ -237,7 +237,7 @@ def is_there(path: Path) -> bool:
 
 
 @on_both_loops
-def test_a_socket_that_cannot_be_had_is_told(run: Run[None], tmp_path: Path) -> None:
+def test_a_status_socket_that_cannot_be_opened_is_warned_of(run: Run[None], tmp_path: Path) -> None:
     async def main(site: Watched) -> None:
         site.socket.write_text("precious")
         site.monitoring.use(site.socket, None)
@@ -257,11 +257,11 @@ def metrics_of(site: Site, wanted: str) -> str:
 
 def write_site(site: Site, mode: str) -> None:
     site.write({"p": {}}, secret="generate", mode=mode)
-    told = {"status": "status.sock", "metrics": {"textfile": "netpunch.prom"}}
-    site.file.write_text(json.dumps(json.loads(site.file.read_text()) | told))
+    recorder = {"status": "status.sock", "metrics": {"textfile": "netpunch.prom"}}
+    site.file.write_text(json.dumps(json.loads(site.file.read_text()) | recorder))
 
 
-def test_a_link_that_is_kept(site: Site) -> None:
+def test_metrics_and_status_of_a_link_in_keep(site: Site) -> None:
     write_site(site, "keep")
     program = site.run()
     text = metrics_of(site, UP + "1")
@@ -273,14 +273,14 @@ def test_a_link_that_is_kept(site: Site) -> None:
     assert netpunch("status", str(site.file)).returncode == 75
 
 
-def test_a_link_that_was_handed_over(site: Site) -> None:
+def test_metrics_of_a_link_in_once(site: Site) -> None:
     """A timer's run has ended; what it has found stays true."""
     write_site(site, "once")
     assert site.run().wait_exit() == 0
     assert UP + "1" in metrics_of(site, "")
 
 
-def test_what_a_control_tells(site: Site) -> None:
+def test_metrics_and_status_of_a_control(site: Site) -> None:
     """The pair's other end never comes."""
     site.write({"p": {"b": {"enabled": False}}}, secret="generate", mode="keep")
     program = site.run(env={"RUNTIME_DIRECTORY": str(site.folder)})
@@ -296,7 +296,7 @@ def test_what_a_control_tells(site: Site) -> None:
     assert (end["state"], end["reason"]) == ("waiting", "partner_absent")
 
 
-def test_a_port_that_is_taken(site: Site) -> None:
+def test_metrics_and_status_of_a_control_whose_port_is_in_use(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     site.run().wait_for("pair.up", 2)
     second = site.run(env={"RUNTIME_DIRECTORY": str(site.folder)})

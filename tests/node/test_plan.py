@@ -11,7 +11,7 @@ from netpunch.errors import ConfigurationError, HookError, PermissionsError, Usa
 from netpunch.node import RunOptions
 from netpunch.node.plan import Failure, Plan, Planner
 from netpunch.wire.keys import control_key
-from tests.node.told import CONTROL, site_with
+from tests.node.recorder import CONTROL, site_with
 
 EMPTY: dict[str, Any] = {"a": {}, "b": {}}
 NODES: dict[str, Any] = {"a": {"node": "home"}, "b": {"node": "office"}}
@@ -33,7 +33,7 @@ def write_key(folder: Path, name: str = "p.key", kind: str = "pair", mode: int =
     return value
 
 
-def test_all_in_one_process(tmp_path: Path) -> None:
+def test_one_process_plans_all_ends_and_controls(tmp_path: Path) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY})
     assert list(found.ends) == [("p", "a"), ("p", "b")]
     a, b = (each.settings for each in found.ends.values())
@@ -49,7 +49,7 @@ def test_a_control_without_second_port(tmp_path: Path) -> None:
     assert found.ends["p", "a"].settings.controls[0].observe is None
 
 
-def test_what_is_generated_stays_over_reloads(tmp_path: Path) -> None:
+def test_generated_secrets_stay_the_same_over_reloads(tmp_path: Path) -> None:
     planner = Planner(RunOptions())
     site, part = site_with(tmp_path, {"p": GENERATED | EMPTY, "q": GENERATED | EMPTY})
     first, second = planner.plan(site, part), planner.plan(site, part)
@@ -66,7 +66,7 @@ def test_a_control_alone_serves_for_ever(tmp_path: Path) -> None:
     assert found.controls["vps"].keys == {"p": key}
 
 
-def test_a_control_of_disabled_pairs_waits_for_better_times(tmp_path: Path) -> None:
+def test_a_control_of_disabled_pairs_keeps_running(tmp_path: Path) -> None:
     pairs = {"p": {"secret_file": "p.key", "enabled": False} | NODES}
     found = plan(tmp_path, pairs, node="vps", control=AT_VPS)
     assert (found.endless, found.failures) == (True, ())
@@ -93,7 +93,7 @@ def test_a_control_none_of_whose_pairs_has_a_key_is_refused(tmp_path: Path) -> N
     assert [str(failure) for failure in found.failures] == ["control vps: p"]
 
 
-def test_what_is_wrong_with_many_keys_is_told_once(tmp_path: Path) -> None:
+def test_a_problem_of_many_keys_is_warned_of_once(tmp_path: Path) -> None:
     names = [f"p{number}" for number in range(60)]
     for name in names:
         write_key(tmp_path, f"{name}.key")
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_many_keys_is_told_once(tmp_path: Path) -> None:
     )
 
 
-def test_classic_pairs(tmp_path: Path) -> None:
+def test_a_classic_pair_is_planned_with_its_slots(tmp_path: Path) -> None:
     (tmp_path / "p.secret").write_text("correct horse")
     (tmp_path / "p.secret").chmod(0o600)
     classic = {"protocol": "classic", "slots": "c-d", "secret_file": "p.secret"}
@@ -117,7 +117,7 @@ def test_classic_pairs(tmp_path: Path) -> None:
     assert found.ends["p", "a"].settings.slot == "c"
 
 
-def test_only_the_pairs_that_are_asked_for(tmp_path: Path) -> None:
+def test_only_pairs_named_on_the_command_line_are_planned(tmp_path: Path) -> None:
     pairs = {"p": GENERATED | EMPTY, "q": GENERATED | EMPTY}
     found = plan(tmp_path, pairs, RunOptions(pairs=("q",)))
     assert {pair for pair, _ in found.ends} == {"q"}
@@ -149,7 +149,7 @@ def test_the_command_line_overrides_the_mode(
         ({"protocol": "classic", "slots": "a-b"}, RunOptions(keep=True), "classic cannot hold"),
     ],
 )
-def test_a_mode_that_the_pair_cannot_have(
+def test_a_mode_that_a_pair_cannot_have_is_refused(
     tmp_path: Path, settings: dict[str, Any], options: RunOptions, complaint: str
 ) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY | settings}, options)
@@ -188,7 +188,7 @@ def test_a_control_that_cannot_serve_a_pair(tmp_path: Path) -> None:
         ({"mode": "keep", "command": ["./{pair}-vpn"]}, "command: .*/p-vpn: no such program"),
     ],
 )
-def test_missing_programs_are_found_at_start(
+def test_missing_programs_fail_the_plan(
     tmp_path: Path, settings: dict[str, Any], complaint: str
 ) -> None:
     found = plan(tmp_path, {"p": GENERATED | EMPTY | settings})
@@ -199,7 +199,7 @@ def test_missing_programs_are_found_at_start(
             raise failure.error
 
 
-def test_programs_that_are_there(tmp_path: Path) -> None:
+def test_existing_programs_pass_the_plan(tmp_path: Path) -> None:
     """One may depend on the link."""
     settings = {"mode": "keep", "command": ["./vpn-{rport}"], "hooks": {"up": ["true"]}}
     assert plan(tmp_path, {"p": GENERATED | EMPTY | settings}).failures == ()
@@ -213,7 +213,7 @@ def test_programs_that_are_there(tmp_path: Path) -> None:
         (Failure(HookError(), "p", control="vps"), "control vps: p"),
     ],
 )
-def test_whose_failure_it_is(failure: Failure, whose: str) -> None:
+def test_a_failure_names_its_end_or_control(failure: Failure, whose: str) -> None:
     assert str(failure) == whose
 
 

@@ -29,14 +29,14 @@ from netpunch.output.console import printable
 from tests.node.children import Output, Run, needs_proc, nobody_left, on_both_loops, script
 
 
-def test_exits_in_words() -> None:
+def test_an_exit_as_text() -> None:
     assert str(Exit.from_returncode(3)) == "exit status 3"
     assert str(Exit.from_returncode(-9)) == "ended by SIGKILL"
     assert str(Exit.from_returncode(-40)) == "ended by signal 40"
     assert Exit.from_returncode(-15) == Exit(None, "SIGTERM")
 
 
-def test_the_environment_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_has_a_cleared_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         os, "environ", {"PATH": "/bin", "HOME": "/h", "LD_PRELOAD": "x", "NETPUNCH_NODE": "n"}
     )
@@ -47,7 +47,9 @@ def test_the_environment_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_finding_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_are_found_in_path_or_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hooks").mkdir()
     path = script(tmp_path / "hooks" / "up", "true")
     assert find_program("hooks/up", tmp_path) == path
@@ -73,7 +75,7 @@ def test_finding_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("./" + "x" * 300, "File name too long"),
     ],
 )
-def test_programs_that_cannot_run(tmp_path: Path, name: str, complaint: str) -> None:
+def test_programs_that_cannot_run_are_refused(tmp_path: Path, name: str, complaint: str) -> None:
     (tmp_path / "plain").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(HookError, match=complaint):
@@ -88,7 +90,7 @@ def test_programs_that_cannot_run(tmp_path: Path, name: str, complaint: str) -> 
         (b"\x7fnot an ELF", "broken: it is neither a binary for this machine nor a script"),
     ],
 )
-def test_programs_that_the_kernel_refuses(
+def test_programs_that_the_kernel_refuses_have_advice(
     run: Run[None], tmp_path: Path, first_line: bytes, complaint: str
 ) -> None:
     (tmp_path / "broken").write_bytes(first_line)
@@ -102,7 +104,7 @@ def test_programs_that_the_kernel_refuses(
 
 
 @on_both_loops
-def test_a_folder_that_is_gone(run: Run[None], tmp_path: Path) -> None:
+def test_a_child_in_a_folder_that_is_gone(run: Run[None], tmp_path: Path) -> None:
     async def main() -> None:
         with pytest.raises(HookError, match="gone: cannot run there: No such file"):
             ProcessGroup(["true"], tmp_path / "gone", {}, OutputLines(Output()))
@@ -111,7 +113,7 @@ def test_a_folder_that_is_gone(run: Run[None], tmp_path: Path) -> None:
 
 
 @on_both_loops
-def test_an_argument_with_a_nul_byte(run: Run[None], tmp_path: Path) -> None:
+def test_an_argument_with_a_nul_byte_is_refused(run: Run[None], tmp_path: Path) -> None:
     async def main() -> None:
         with pytest.raises(HookError, match="true: embedded null byte"):
             ProcessGroup(["true", "a\0b"], tmp_path, {}, OutputLines(Output()))
@@ -120,7 +122,7 @@ def test_an_argument_with_a_nul_byte(run: Run[None], tmp_path: Path) -> None:
 
 
 @on_both_loops
-def test_no_thread_left_to_wait_with(
+def test_a_child_without_a_thread_to_watch_it_is_killed(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
@@ -137,7 +139,7 @@ def test_no_thread_left_to_wait_with(
 
 
 @on_both_loops
-def test_an_empty_group_is_never_signalled_again(
+def test_an_empty_process_group_is_never_signalled_again(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -154,7 +156,7 @@ def test_an_empty_group_is_never_signalled_again(
 
 
 @on_both_loops
-def test_a_group_of_another_user_is_left_alone(
+def test_a_process_group_of_another_user_is_left_alone(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killpg = os.killpg
@@ -312,7 +314,7 @@ class Collected:
 
 
 @given(st.lists(st.binary(max_size=20)))
-def test_how_the_bytes_are_cut_up_does_not_matter(pieces: list[bytes]) -> None:
+def test_output_lines_do_not_depend_on_how_bytes_arrive(pieces: list[bytes]) -> None:
     piecewise, whole = Collected(), Collected()
     for piece in pieces:
         piecewise.output.feed("stdout", piece)
@@ -322,7 +324,7 @@ def test_how_the_bytes_are_cut_up_does_not_matter(pieces: list[bytes]) -> None:
     assert piecewise.lines == whole.lines
 
 
-def test_streams_are_kept_apart() -> None:
+def test_output_lines_keep_streams_apart() -> None:
     collected = Collected()
     collected.output.feed("stdout", b"one ")
     collected.output.feed("stderr", b"warn")
@@ -347,7 +349,7 @@ def test_a_long_line_is_cut_and_its_end_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"y", b"z" * 900])
-def test_truncation_is_told_once(line: bytes) -> None:
+def test_truncation_of_output_is_reported_once(line: bytes) -> None:
     collected = Collected()
     for _ in range(MAX_OUTPUT_BYTES // LINE_OVERHEAD * 3):
         collected.output.feed("stdout", line + b"\n")
@@ -360,7 +362,7 @@ def test_truncation_is_told_once(line: bytes) -> None:
     assert collected.output.dropped > 0
 
 
-def test_the_last_piece_can_be_too_much() -> None:
+def test_the_rest_of_output_without_a_newline_is_limited_too() -> None:
     collected = Collected()
     collected.output.feed("stdout", b"\n" * (MAX_OUTPUT_BYTES // LINE_OVERHEAD) + b"last")
     collected.output.feed("stderr", b"error")
@@ -386,7 +388,7 @@ def test_a_new_period_lets_output_through_again() -> None:
     assert collected.texts.count(TRUNCATED) == 2
 
 
-def test_binary_output_is_replaced() -> None:
+def test_binary_output_becomes_replacement_characters() -> None:
     collected = Collected()
     collected.output.feed("stdout", b"\xff\xfe caf\xc3\xa9\n")
     assert collected.texts == ["\ufffd\ufffd café"]
@@ -402,5 +404,5 @@ def test_binary_output_is_replaced() -> None:
         ("\u202eevil\u2028", "\\u202eevil\\u2028"),
     ],
 )
-def test_what_could_steer_a_terminal_is_escaped(text: str, escaped: str) -> None:
+def test_output_that_could_steer_a_terminal_is_escaped(text: str, escaped: str) -> None:
     assert printable(text) == escaped

@@ -11,7 +11,7 @@ from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, PathKind
 from netpunch.errors import OutputError
 from netpunch.node.publish import Published, describe
-from tests.node.told import end_with
+from tests.node.recorder import end_with
 
 AT = 1_000_000_000.25
 LOCAL, REMOTE = Address("::", 5000), Address("2001:db8::1", 5001)
@@ -38,7 +38,7 @@ def test_a_link_is_described_before_anything_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("p.*"))
 
 
-def test_without_files(tmp_path: Path) -> None:
+def test_a_link_without_files_is_only_described(tmp_path: Path) -> None:
     published = published_by(end_with(tmp_path), linked(), AT)
     assert (published.env_file, published.changed, published.previous_remote) == (None, True, None)
     assert published.text == "p [::]:5000 [2001:db8::1]:5001"
@@ -48,13 +48,13 @@ def test_without_files(tmp_path: Path) -> None:
     published.withdraw()
 
 
-def test_the_template_of_the_end(tmp_path: Path) -> None:
+def test_a_link_is_shown_by_the_template_of_its_end(tmp_path: Path) -> None:
     end = end_with(tmp_path, template="{pair}.{end} {lhost} {lport} {rhost} {rport} {{{laddr}}}")
     published = published_by(end, linked(), AT)
     assert published.text == "p.a :: 5000 2001:db8::1 5001 {[::]:5000}"
 
 
-def test_the_env_file_tells_what_changed(tmp_path: Path) -> None:
+def test_a_link_knows_whether_it_differs_from_the_env_file(tmp_path: Path) -> None:
     end = end_with(tmp_path, env_file="{pair}.{end}.env")
     first = published_by(end, linked(), AT)
     assert (first.changed, first.previous_remote) == (True, None)
@@ -66,7 +66,7 @@ def test_the_env_file_tells_what_changed(tmp_path: Path) -> None:
     assert (moved.changed, moved.previous_remote) == (True, REMOTE)
 
 
-def test_rendered_files(tmp_path: Path) -> None:
+def test_rendered_files_have_content_and_mode(tmp_path: Path) -> None:
     published_by(end_with(tmp_path, **files(tmp_path)), linked(), AT)
     assert (tmp_path / "p.conf").read_text() == "2001:db8::1 5001 {}"
     assert stat.S_IMODE((tmp_path / "p.conf").stat().st_mode) == 0o600
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_written_leaves_no_env_file(tmp_path: Path) -> Non
     assert not (tmp_path / "p.env").exists()
 
 
-def test_withdrawn(tmp_path: Path) -> None:
+def test_a_withdrawn_link_has_no_env_file(tmp_path: Path) -> None:
     published = published_by(end_with(tmp_path, env_file="p.env"), linked(), AT)
     published.withdraw()
     assert not (tmp_path / "p.env").exists()

@@ -19,7 +19,7 @@ from netpunch.node import run as run_module
 from netpunch.node.plan import Plan
 from netpunch.node.supervisor import MakePlan
 from netpunch.output.sink import Sink
-from tests.node.told import CONTROL, site_with
+from tests.node.recorder import CONTROL, site_with
 
 Run = Callable[["FakeSupervisor"], Any]
 
@@ -74,13 +74,15 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site.yaml"
 
 
-def test_a_file_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_site_file_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MissingFileError):
         run_site(tmp_path / "site.yaml", RunOptions())
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_pair_that_does_not_exist(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_pair_on_the_command_line_that_does_not_exist(
+    site: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UsageError):
         run_site(site, RunOptions(pairs=("q",)))
     first, *_ = capfd.readouterr().out.splitlines()
@@ -89,7 +91,7 @@ def test_a_pair_that_does_not_exist(site: Path, capfd: pytest.CaptureFixture[str
 
 @pytest.mark.usefixtures("_fake")
 @pytest.mark.parametrize("code", [0, 75])
-def test_the_exit_code(site: Path, capfd: pytest.CaptureFixture[str], code: int) -> None:
+def test_the_exit_code_of_a_run(site: Path, capfd: pytest.CaptureFixture[str], code: int) -> None:
     FakeSupervisor.code = code
     assert run_site(site, RunOptions()) == code
     record = json.loads(capfd.readouterr().out)
@@ -122,7 +124,7 @@ def test_garbage_is_collected_after_the_start(site: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("_fake")
 @pytest.mark.parametrize(("code", "expected"), [(0, 73), (75, 73), (78, 78)])
-def test_output_that_cannot_be_written(
+def test_standard_output_that_cannot_be_written_exits_with_73(
     site: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -145,7 +147,7 @@ def test_output_that_cannot_be_written(
     ("terminal", "format_", "shown"),
     [(True, None, "the link\n"), (False, None, "{"), (True, "json", "{"), (False, "text", "the")],
 )
-def test_what_standard_output_carries(
+def test_the_style_of_standard_output(
     site: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -163,7 +165,7 @@ def test_what_standard_output_carries(
 
 
 @pytest.mark.usefixtures("_fake")
-def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) -> None:
+def test_the_site_file_is_read_once_at_the_start_and_again_for_a_reload(site: Path) -> None:
     plans: list[Plan] = []
 
     def rename_pair() -> None:
@@ -180,7 +182,9 @@ def test_the_file_is_read_once_at_the_start_and_anew_for_a_reload(site: Path) ->
 
 
 @pytest.mark.usefixtures("_fake")
-def test_warnings_are_told(site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_the_site_file_are_shown(
+    site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def life(supervisor: FakeSupervisor) -> None:
         await supervisor.make_plan()
 
@@ -199,7 +203,9 @@ def test_warnings_are_told(site: Path, tmp_path: Path, capfd: pytest.CaptureFixt
 
 @pytest.mark.usefixtures("_fake")
 @pytest.mark.parametrize("debug", [True, False])
-def test_a_bug_in_a_callback(site: Path, capfd: pytest.CaptureFixture[str], debug: bool) -> None:
+def test_a_bug_in_a_callback_is_reported_and_exits_with_70(
+    site: Path, capfd: pytest.CaptureFixture[str], debug: bool
+) -> None:
     def bug() -> None:
         raise ZeroDivisionError("mine")
 
@@ -225,7 +231,7 @@ def test_a_bug_in_a_callback(site: Path, capfd: pytest.CaptureFixture[str], debu
         (signal.SIGHUP, True, "stop SIGHUP"),
     ],
 )
-def test_signals(
+def test_signals_stop_and_reload(
     site: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,

@@ -16,7 +16,7 @@ from netpunch.node import supervisor as supervisor_module
 from netpunch.node.plan import Failure, Plan, Planner
 from netpunch.node.supervisor import Supervisor
 from tests.node.children import Run, on_both_loops
-from tests.node.told import Told, site_with
+from tests.node.recorder import Recorder, site_with
 
 pytestmark = on_both_loops
 
@@ -92,8 +92,8 @@ class Site:
     """Plans of a file whose pairs change, and a supervisor that runs them."""
 
     def __init__(self, folder: Path, *pairs: str, node: str | None = None) -> None:
-        self.told = Told()
-        self.supervisor = Supervisor(self.told.services)
+        self.recorder = Recorder()
+        self.supervisor = Supervisor(self.recorder.services)
         self.pairs: dict[str, Any] = {name: {} for name in pairs}
         self.failures: tuple[Failure, ...] = ()
         self.error: ConfigurationError | None = None
@@ -122,9 +122,9 @@ class Site:
 
     async def reload(self) -> str:
         """What became of it."""
-        count = len(self.told.of("run.reload"))
+        count = len(self.recorder.of("run.reload"))
         self.supervisor.reload()
-        return str((await self.told.wait_for("run.reload", count + 1))["reason"])
+        return str((await self.recorder.wait_for("run.reload", count + 1))["reason"])
 
 
 def always(plan: Plan) -> Callable[[], Awaitable[Plan]]:
@@ -138,30 +138,30 @@ def named(ends: list[FakeEnd]) -> list[str]:
     return [str(end) for end in ends]
 
 
-def test_all_is_done(run: Run[Any], tmp_path: Path) -> None:
+def test_a_run_ends_when_all_ends_are_done(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         FakeEnd.life = at_once
         site = Site(tmp_path, "p", "q")
         assert await site.start() == 0
         assert named(FakeEnd.made) == ["p a", "q a"]
         assert [control.log for control in FakeControl.made] == [["started", "stopped"]]
-        assert site.told.of("run.stop") == [{"reason": "done", "exit_code": 0}]
-        assert site.told.events() == ["run.ready", "run.stop"]
+        assert site.recorder.of("run.stop") == [{"reason": "done", "exit_code": 0}]
+        assert site.recorder.events() == ["run.ready", "run.stop"]
 
     run(main())
 
 
-def test_stopped_by_a_signal(run: Run[Any], tmp_path: Path) -> None:
+def test_a_run_is_stopped_by_a_signal(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         site = Site(tmp_path, "p")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.supervisor.stop("SIGTERM")
         site.supervisor.stop("SIGINT")
         assert await running == 0
         assert FakeEnd.made[0].stops == ["stopped"]
-        assert site.told.of("run.stop")[0]["reason"] == "SIGTERM"
-        assert site.told.said == ["SIGTERM: stopping"]
+        assert site.recorder.of("run.stop")[0]["reason"] == "SIGTERM"
+        assert site.recorder.said == ["SIGTERM: stopping"]
 
     run(main())
 
@@ -175,7 +175,7 @@ def test_stopped_by_a_signal(run: Run[Any], tmp_path: Path) -> None:
         ([1, 0], [Failure(HookError("x"), "r", "a"), Failure(ConfigurationError("y"), "s")], 78),
     ],
 )
-def test_the_gravest_exit_code(
+def test_a_run_has_the_gravest_exit_code(
     run: Run[Any], tmp_path: Path, codes: list[int], failures: list[Failure], expected: int
 ) -> None:
     async def end(end: FakeEnd) -> None:
@@ -190,7 +190,7 @@ def test_the_gravest_exit_code(
     run(main())
 
 
-def test_failures_are_told_once_for_all_whom_they_concern(run: Run[Any], tmp_path: Path) -> None:
+def test_an_error_of_several_parts_is_shown_once(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         FakeEnd.life = at_once
         site = Site(tmp_path, "p")
@@ -201,33 +201,35 @@ def test_failures_are_told_once_for_all_whom_they_concern(run: Run[Any], tmp_pat
             Failure(ConfigurationError("no key"), "r", control="vps"),
         )
         await site.start()
-        assert site.told.said == [
+        assert site.recorder.said == [
             "error: q a, q b: others may read it",
             "error: control vps: r: no key",
         ]
-        assert site.told.of("pair.failed") == [
+        assert site.recorder.of("pair.failed") == [
             {"pair": "q", "end": "a", "reason": "permissions", "err": "others may read it"},
             {"pair": "q", "end": "b", "reason": "permissions", "err": "others may read it"},
         ]
-        assert site.told.of("control.failed") == [
+        assert site.recorder.of("control.failed") == [
             {"pair": "r", "reason": "configuration", "err": "no key", "control": "vps"},
         ]
 
     run(main())
 
 
-def test_a_reload_runs_the_difference(run: Run[Any], tmp_path: Path) -> None:
+def test_a_reload_applies_only_what_has_changed(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         site = Site(tmp_path, "stays", "goes", "changes")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         stays, goes, changes = FakeEnd.made
         del site.pairs["goes"]
         site.pairs |= {"changes": {"deadline": "1s"}, "comes": {}}
         assert await site.reload() == "done"
         changed = {"started": ["comes a"], "changed": ["changes a"], "stopped": ["goes a"]}
-        assert site.told.of("run.reload") == [{"reason": "done"} | changed]
-        assert site.told.said == ["reloaded: started comes a; changed changes a; stopped goes a"]
+        assert site.recorder.of("run.reload") == [{"reason": "done"} | changed]
+        assert site.recorder.said == [
+            "reloaded: started comes a; changed changes a; stopped goes a"
+        ]
         assert [stays.stops, goes.stops, changes.stops] == [[], ["gently"], ["gently"]]
         assert named(FakeEnd.made[3:]) == ["changes a", "comes a"]
         assert [control.log for control in FakeControl.made] == [["started", "updated"]]
@@ -238,7 +240,7 @@ def test_a_reload_runs_the_difference(run: Run[Any], tmp_path: Path) -> None:
     run(main())
 
 
-def test_another_probe_rate_holds_at_once_and_disturbs_no_end(
+def test_a_reload_changes_the_probe_rate_without_touching_ends(
     run: Run[Any], tmp_path: Path
 ) -> None:
     """In a second, a bucket gives as many as its rate."""
@@ -250,8 +252,8 @@ def test_another_probe_rate_holds_at_once_and_disturbs_no_end(
         site = Site(tmp_path, "p", "q")
         site.pairs["q"] = {"probe_rate": "40/s"}
         running = site.start()
-        await site.told.wait_for("run.ready")
-        bucket = site.told.services.probing.bucket
+        await site.recorder.wait_for("run.ready")
+        bucket = site.recorder.services.probing.bucket
         assert in_a_second(bucket, 1e3) == pytest.approx(40, abs=1)
         site.pairs["q"] = {"probe_rate": "100/s"}
         assert await site.reload() == "done"
@@ -264,15 +266,15 @@ def test_another_probe_rate_holds_at_once_and_disturbs_no_end(
     run(main())
 
 
-def test_an_invalid_file_changes_nothing(run: Run[Any], tmp_path: Path) -> None:
+def test_a_reload_of_an_invalid_file_changes_nothing(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         site = Site(tmp_path, "p")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.error = ConfigurationError("site.yaml:1:1: no")
         assert await site.reload() == "invalid"
-        assert site.told.of("run.reload")[0]["err"] == "site.yaml:1:1: no"
-        assert site.told.said == [
+        assert site.recorder.of("run.reload")[0]["err"] == "site.yaml:1:1: no"
+        assert site.recorder.said == [
             "error: reload failed; keeping the running configuration: site.yaml:1:1: no"
         ]
         assert FakeEnd.made[0].stops == []
@@ -282,23 +284,23 @@ def test_an_invalid_file_changes_nothing(run: Run[Any], tmp_path: Path) -> None:
     run(main())
 
 
-def test_an_invalid_file_at_the_start(run: Run[Any], tmp_path: Path) -> None:
+def test_an_invalid_file_at_the_start_is_raised(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         site = Site(tmp_path)
         site.error = ConfigurationError("no")
         with pytest.raises(ConfigurationError):
             await site.start()
-        assert site.told.events() == []
+        assert site.recorder.events() == []
 
     run(main())
 
 
-def test_what_was_mended_no_longer_counts(run: Run[Any], tmp_path: Path) -> None:
+def test_a_failure_that_a_reload_corrects_no_longer_counts(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         site = Site(tmp_path, "p")
         site.failures = (Failure(PermissionsError("x"), "q", "a"),)
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.failures = ()
         await site.reload()
         site.supervisor.stop("SIGTERM")
@@ -307,7 +309,7 @@ def test_what_was_mended_no_longer_counts(run: Run[Any], tmp_path: Path) -> None
     run(main())
 
 
-def test_an_end_that_is_done_is_not_begun_again(run: Run[Any], tmp_path: Path) -> None:
+def test_a_reload_does_not_restart_an_end_that_is_done(run: Run[Any], tmp_path: Path) -> None:
     async def life(end: FakeEnd) -> None:
         if end.end.pair == "lasts":
             await for_ever(end)
@@ -316,7 +318,7 @@ def test_an_end_that_is_done_is_not_begun_again(run: Run[Any], tmp_path: Path) -
         FakeEnd.life = life
         site = Site(tmp_path, "lasts", "done")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         await site.reload()
         assert named(FakeEnd.made) == ["lasts a", "done a"]
         site.supervisor.stop("SIGTERM")
@@ -330,10 +332,10 @@ def test_a_control_that_cannot_bind_is_tried_again_on_reload(run: Run[Any], tmp_
         FakeControl.refusal = PortInUseError("127.0.0.1:1 is in use")
         site = Site(tmp_path, "p")
         running = site.start()
-        await site.told.wait_for("run.ready")
-        assert site.told.said == ["error: control control: 127.0.0.1:1 is in use"]
-        assert site.told.of("control.failed")[0]["reason"] == "port_in_use"
-        assert not site.told.of("pair.failed")
+        await site.recorder.wait_for("run.ready")
+        assert site.recorder.said == ["error: control control: 127.0.0.1:1 is in use"]
+        assert site.recorder.of("control.failed")[0]["reason"] == "port_in_use"
+        assert not site.recorder.of("pair.failed")
         FakeControl.refusal = None
         await site.reload()
         assert FakeControl.made[-1].log == ["started"]
@@ -343,14 +345,14 @@ def test_a_control_that_cannot_bind_is_tried_again_on_reload(run: Run[Any], tmp_
     run(main())
 
 
-def test_a_control_alone_waits_for_ever(run: Run[Any], tmp_path: Path) -> None:
+def test_a_control_without_ends_runs_until_it_is_stopped(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         FakeEnd.life = at_once
         site = Site(tmp_path, "p")
         plan = site.plan()
         endless = Plan(plan.ends, plan.controls, endless=True)
         running = asyncio.create_task(site.supervisor.run(always(endless)))
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         await asyncio.sleep(0.02)
         assert not running.done()
         site.supervisor.stop("SIGTERM")
@@ -359,7 +361,7 @@ def test_a_control_alone_waits_for_ever(run: Run[Any], tmp_path: Path) -> None:
     run(main())
 
 
-def test_nothing_to_wait_for_when_no_control_could_bind(run: Run[Any], tmp_path: Path) -> None:
+def test_a_run_ends_when_no_control_can_bind(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         FakeEnd.life = at_once
         FakeControl.refusal = PortInUseError("in use")
@@ -371,8 +373,8 @@ def test_nothing_to_wait_for_when_no_control_could_bind(run: Run[Any], tmp_path:
     run(main())
 
 
-def test_a_bug_in_one_end(run: Run[Any], tmp_path: Path) -> None:
-    """The others go on, and the loop's exception handler is told."""
+def test_a_bug_in_one_end_leaves_the_others_running(run: Run[Any], tmp_path: Path) -> None:
+    """The loop's exception handler gets it."""
 
     async def life(end: FakeEnd) -> None:
         if end.end.pair == "buggy":
@@ -408,7 +410,7 @@ class Stubborn:
         await for_ever(end)
 
 
-def test_who_does_not_stop_in_time_is_cut(
+def test_an_end_that_does_not_stop_in_time_is_terminated(
     run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module, "STOP_PATIENCE", 0.05)
@@ -417,7 +419,7 @@ def test_who_does_not_stop_in_time_is_cut(
         FakeEnd.life = Stubborn()
         site = Site(tmp_path, "stubborn", "polite")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.supervisor.stop("SIGTERM")
         assert await running == 0
         stubborn, polite = FakeEnd.made
@@ -432,7 +434,7 @@ def test_a_reload_that_waits_does_not_delay_a_stop(run: Run[Any], tmp_path: Path
         stubborn = FakeEnd.life = Stubborn()
         site = Site(tmp_path, "stubborn", "polite")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.pairs = {"polite": {}, "comes": {}}
         site.supervisor.reload()
         await stubborn.resisting.wait()
@@ -442,43 +444,45 @@ def test_a_reload_that_waits_does_not_delay_a_stop(run: Run[Any], tmp_path: Path
         assert time.monotonic() - begun < 1
         assert named(FakeEnd.made) == ["stubborn a", "polite a"], "nobody new is begun"
         assert FakeEnd.made[0].stops == ["gently", "stopped"]
-        assert not site.told.of("run.reload")
+        assert not site.recorder.of("run.reload")
 
     run(main())
 
 
-def test_reading_a_file_anew_delays_neither_ends_nor_a_stop(run: Run[Any], tmp_path: Path) -> None:
+def test_reading_the_file_for_a_reload_delays_neither_ends_nor_a_stop(
+    run: Run[Any], tmp_path: Path
+) -> None:
     async def main() -> None:
         FakeEnd.life = for_ever
         site = Site(tmp_path, "p")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.reading = asyncio.Event()
         site.supervisor.reload()
         await asyncio.sleep(0.01)
         assert not FakeEnd.made[0].task.done()
-        assert not site.told.of("run.reload")
+        assert not site.recorder.of("run.reload")
         site.supervisor.stop("SIGTERM")
         assert await asyncio.wait_for(running, 10) == 0
-        assert not site.told.of("run.reload")
+        assert not site.recorder.of("run.reload")
 
     run(main())
 
 
-def test_what_comes_while_a_file_is_read_is_read_once_more(run: Run[Any], tmp_path: Path) -> None:
+def test_a_reload_during_a_reload_reads_the_file_once_more(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
         FakeEnd.life = for_ever
         site = Site(tmp_path, "p")
         running = site.start()
-        await site.told.wait_for("run.ready")
+        await site.recorder.wait_for("run.ready")
         site.reading = asyncio.Event()
         for _ in range(3):
             site.supervisor.reload()
             await asyncio.sleep(0)
         site.reading.set()
-        await site.told.wait_for("run.reload", 2)
+        await site.recorder.wait_for("run.reload", 2)
         site.supervisor.stop("SIGTERM")
         await running
-        assert len(site.told.of("run.reload")) == 2
+        assert len(site.recorder.of("run.reload")) == 2
 
     run(main())

@@ -75,7 +75,7 @@ def test_a_missing_folder_comes_with_advice(tmp_path: Path) -> None:
         replace_file(tmp_path / "missing" / "file", b"", 0o600)
 
 
-def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_comes_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/below: Not a directory"):
         replace_file(tmp_path / "file" / "below", b"", 0o600)
@@ -88,14 +88,14 @@ def test_a_folder_without_permission_comes_with_advice(tmp_path: Path) -> None:
         replace_file(tmp_path / "file", b"", 0o600)
 
 
-def test_a_temporary_name_that_cannot_be_freed(tmp_path: Path) -> None:
+def test_a_temporary_name_that_cannot_be_freed_is_an_error(tmp_path: Path) -> None:
     (tmp_path / ".file.tmp").mkdir()
     with pytest.raises(OutputError, match=r"^.*/file: "):
         replace_file(tmp_path / "file", b"", 0o600)
     assert names(tmp_path) == [".file.tmp"]
 
 
-def test_a_broken_disk_leaves_all_as_it_was(
+def test_a_broken_disk_leaves_the_earlier_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(descriptor: int) -> None:
@@ -129,7 +129,9 @@ def test_a_second_writer_never_gets_its_half_file_published(
     assert temporary.read_text() == "half"
 
 
-def test_a_second_writer_that_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_that_has_finished_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, temporary = tmp_path / "file", tmp_path / ".file.tmp"
     monkeypatch.setattr("netpunch.output.atomic.os.fsync", lambda _: temporary.rename(path))
     with pytest.raises(OutputError, match="another process writes this file"):
@@ -164,7 +166,7 @@ print(path.read_text(), [entry.name for entry in path.parent.iterdir()])
 """
 
 
-def test_a_limit_on_file_size_leaves_all_as_it_was(tmp_path: Path) -> None:
+def test_a_limit_on_file_size_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("earlier")
     done = subprocess.run(
@@ -183,7 +185,7 @@ def _can_mount() -> bool:
 
 
 @pytest.mark.skipif(not _can_mount(), reason="needs root to mount a tiny disk")
-def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=64k none "$1" && exec "$2" -c "$3" "$1/file"'
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", tmp_path, sys.executable, DISK_FULL],
@@ -202,7 +204,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     assert kills.contents > 1
 
 
-def test_removing(tmp_path: Path) -> None:
+def test_removing_a_file_may_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     remove_file(tmp_path / "file")
     remove_file(tmp_path / "file")

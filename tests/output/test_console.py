@@ -21,7 +21,7 @@ def written() -> tuple[list[bytes], Callable[[bytes], bool]]:
     ("quiet", "expected"),
     [(False, b"linked\nwarning: odd\nerror: wrong\n"), (True, b"error: wrong\n")],
 )
-def test_what_is_said(quiet: bool, expected: bytes) -> None:
+def test_quiet_suppresses_all_lines_but_errors(quiet: bool, expected: bytes) -> None:
     lines, write = written()
     console = Console(write, quiet=quiet)
     console.say("linked")
@@ -30,7 +30,7 @@ def test_what_is_said(quiet: bool, expected: bytes) -> None:
     assert b"".join(lines) == expected
 
 
-def test_nothing_steers_the_terminal() -> None:
+def test_a_line_for_people_cannot_steer_the_terminal() -> None:
     lines, write = written()
     console = Console(write)
     console.say("from \x1b[2J a hook\n  caret\n  ^")

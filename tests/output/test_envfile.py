@@ -38,7 +38,7 @@ def replaced(path: Path, told: dict[str, str]) -> EnvFileChange:
     return change
 
 
-def test_what_the_file_says(path: Path) -> None:
+def test_the_content_of_an_env_file(path: Path) -> None:
     write_env_file(path, variables())
     assert path.read_text() == (
         "NETPUNCH_PAIR=home-office\n"
@@ -55,7 +55,7 @@ def test_what_the_file_says(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_ipv6_is_bracketed_in_addresses_only() -> None:
+def test_an_env_file_brackets_ipv6_only_in_addresses() -> None:
     told = variables(Address("2001:db8::1", 1))
     assert told["NETPUNCH_RADDR"] == "[2001:db8::1]:1"
     assert told["NETPUNCH_RHOST"] == "2001:db8::1"
@@ -63,7 +63,7 @@ def test_ipv6_is_bracketed_in_addresses_only() -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_shells_read_it_back(path: Path, shell: str) -> None:
+def test_shells_read_an_env_file_back(path: Path, shell: str) -> None:
     written = variables(Address("2001:db8::1", 1))
     write_env_file(path, written)
     script = f'set -eu; cd /; . "{path}"; ' + "; ".join(f'echo "${name}"' for name in written)
@@ -74,7 +74,7 @@ def test_shells_read_it_back(path: Path, shell: str) -> None:
 @pytest.mark.parametrize(
     "value", ["a b", "$(id)", "`id`", "a\nB=c", 'a"', "a'", "é", "a\\", "#", ""]
 )
-def test_only_harmless_values_are_written(path: Path, value: str) -> None:
+def test_an_env_file_has_only_values_that_need_no_quoting(path: Path, value: str) -> None:
     told = variables() | {"NETPUNCH_PAIR": value}
     if value == "":
         write_env_file(path, told)
@@ -84,12 +84,12 @@ def test_only_harmless_values_are_written(path: Path, value: str) -> None:
     assert not path.exists()
 
 
-def test_only_our_names_are_written(path: Path) -> None:
+def test_an_env_file_has_only_names_of_netpunch(path: Path) -> None:
     with pytest.raises(OutputError, match="PATH would need quoting"):
         write_env_file(path, {"PATH": "x"})
 
 
-def test_changed_compares_all_but_the_time(path: Path) -> None:
+def test_an_env_file_is_compared_except_its_time(path: Path) -> None:
     moved = Address("198.51.100.7", 40001)
     later = "2026-01-02T00:00:00.000000Z"
     assert replaced(path, variables()) == EnvFileChange(True, None)
@@ -110,12 +110,12 @@ def test_changed_compares_all_but_the_time(path: Path) -> None:
     ],
     ids=["empty", "binary", "hostile", "long", "huge"],
 )
-def test_an_earlier_file_that_is_not_ours(path: Path, earlier: bytes) -> None:
+def test_an_earlier_env_file_that_is_not_ours(path: Path, earlier: bytes) -> None:
     path.write_bytes(earlier)
     assert replaced(path, variables()) == EnvFileChange(True, None)
 
 
-def test_an_earlier_file_that_is_no_file(path: Path) -> None:
+def test_an_earlier_env_file_that_is_not_a_regular_file(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(OutputError, match="not a regular file"):
         write_env_file(path, variables())
@@ -125,7 +125,9 @@ def test_an_earlier_file_that_is_no_file(path: Path) -> None:
         write_env_file(path, variables())
 
 
-def test_an_earlier_file_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_earlier_env_file_that_cannot_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(descriptor: int, size: int) -> bytes:
         raise OSError(5, "Input/output error")
 

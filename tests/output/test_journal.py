@@ -22,7 +22,7 @@ AT = 1767225600.25
 
 
 class Lines:
-    """A sink that can be told to refuse."""
+    """A sink that refuses lines while it is `full`."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -48,7 +48,7 @@ def journal(lines: Lines) -> Journal:
     return Journal(lines.put, node="home", clock=lambda: AT)
 
 
-def test_a_whole_record(journal: Journal, lines: Lines) -> None:
+def test_an_event_becomes_one_line_of_json(journal: Journal, lines: Lines) -> None:
     local, remote = Address("0.0.0.0", 5000), Address("2001:db8::1", 6000)
     line = journal.emit(
         events.PairUp("home-office", "a", local, remote, "ipv6", 12.34567, 0.5, False, 9)
@@ -63,14 +63,14 @@ def test_a_whole_record(journal: Journal, lines: Lines) -> None:
     )
 
 
-def test_what_does_not_apply_is_left_out(journal: Journal, lines: Lines) -> None:
+def test_fields_that_do_not_apply_are_left_out(journal: Journal, lines: Lines) -> None:
     journal.emit(events.PairWaiting("p", "a", "blocked", waited_s=float("inf")))
     [record] = lines.records
     stamp = {"v", "ts", "seq", "run", "event", "node"}
     assert set(record) == stamp | {"pair", "end", "reason"}
 
 
-def test_without_a_node_there_is_no_node_field(lines: Lines) -> None:
+def test_an_event_without_a_node_has_no_node_field(lines: Lines) -> None:
     assert "node" not in json.loads(Journal(lines.put).emit(events.RunReady()))
 
 
@@ -82,7 +82,7 @@ def test_sequence_numbers_rise_and_the_run_stays(journal: Journal, lines: Lines)
     assert journal.run != Journal(lines.put).run
 
 
-def test_dropped_lines_are_told_by_the_next_one(journal: Journal, lines: Lines) -> None:
+def test_the_next_line_counts_dropped_ones(journal: Journal, lines: Lines) -> None:
     journal.emit(events.RunReady())
     lines.full = True
     journal.emit(events.RunReady())
@@ -113,13 +113,13 @@ def test_lone_surrogates_never_reach_a_parser(journal: Journal, lines: Lines) ->
     assert lines.records[0]["argv"] == ["caf\\udce9", "\N{SNOWMAN}"]
 
 
-def test_a_long_text_is_cut(journal: Journal, lines: Lines) -> None:
+def test_a_long_text_of_an_event_is_cut(journal: Journal, lines: Lines) -> None:
     journal.emit(events.PairDown("p", "a", "silent", "x" * 1_000_000))
     assert lines.records[0]["err"] == "x" * 1000 + "…"
     assert lines.records[0]["pair"] == "p"
 
 
-def test_where_cutting_is_not_enough_the_stamp_remains() -> None:
+def test_an_event_that_is_too_long_keeps_its_stamp() -> None:
     record: dict[str, object] = {"v": 1, "event": "datagram"}
     record |= {f"field{number}": "\N{SNOWMAN}" * 100 for number in range(50)}
     assert json.loads(encode(record)) == {"v": 1, "event": "datagram", "cut": True}

@@ -1,4 +1,4 @@
-"""netpunch.output.metrics: Prometheus reads it, and it says what the status says."""
+"""The metrics are Prometheus text, and agree with the status."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def samples(status: ProcessStatus) -> dict[str, float]:
     return found
 
 
-def test_everything() -> None:
+def test_the_metrics_of_a_site() -> None:
     home, lab, vps = 'pair="home-office",end="a"', 'pair="lab",end="b"', 'control="vps"'
     assert samples(STATUS) == {
         'netpunch_info{version="1.2",node="home"}': 1,
@@ -89,12 +89,12 @@ def test_everything() -> None:
     }
 
 
-def test_a_control_with_a_problem_is_not_up() -> None:
+def test_the_metric_of_a_control_with_a_problem_is_0() -> None:
     broken = STATUS._replace(controls=(ControlStatus("vps", problems=("taken",)),))
     assert samples(broken)['netpunch_control_up{control="vps"}'] == 0
 
 
-def test_without_ends_and_controls_nothing_is_said_of_them() -> None:
+def test_metrics_without_samples_are_left_out() -> None:
     bare = STATUS._replace(ends=(), controls=())
     assert set(samples(bare)) == {
         'netpunch_info{version="1.2",node="home"}',
@@ -107,19 +107,19 @@ def test_without_ends_and_controls_nothing_is_said_of_them() -> None:
 @pytest.mark.parametrize(
     ("value", "escaped"), [('a"b', r"a\"b"), ("a\\b", r"a\\b"), ("a\nb", r"a\nb")]
 )
-def test_labels_are_escaped(value: str, escaped: str) -> None:
+def test_labels_of_metrics_are_escaped(value: str, escaped: str) -> None:
     named = STATUS._replace(node=value)
     assert f'netpunch_info{{version="1.2",node="{escaped}"}}' in samples(named)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=[metric.name for metric in METRICS])
-def test_names_keep_the_conventions(metric: Metric) -> None:
+def test_names_of_metrics_keep_the_conventions(metric: Metric) -> None:
     assert (metric.kind == "counter") == metric.name.endswith("_total")
     assert "\n" not in metric.help
     assert metric.help.endswith(".")
 
 
-def test_a_refused_reload() -> None:
+def test_the_metric_of_a_failed_reload_is_0() -> None:
     name = "netpunch_config_last_reload_successful"
     assert samples(STATUS)[name] == 1
     assert samples(STATUS._replace(refusal=Refusal("wrong", SINCE)))[name] == 0

@@ -71,7 +71,7 @@ def test_a_line_longer_than_the_pipe_arrives_whole(pipe: tuple[int, int]) -> Non
     assert sink.failure is None
 
 
-def test_a_stalled_reader_delays_nobody_and_tears_no_line(pipe: tuple[int, int]) -> None:
+def test_a_stalled_reader_blocks_nothing_and_tears_no_line(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     sink = Sink(writing, max_lines=50)
     os.close(writing)
@@ -101,7 +101,7 @@ def test_a_stalled_reader_delays_nobody_and_tears_no_line(pipe: tuple[int, int])
     assert told == journal.dropped == sequence[-1] - len(records)
 
 
-def test_the_queue_is_bounded_in_bytes(pipe: tuple[int, int]) -> None:
+def test_the_queue_of_a_sink_is_bounded_in_bytes(pipe: tuple[int, int]) -> None:
     sink = Sink(pipe[1], max_bytes=1000)
     assert not sink.put(b"z" * 1001)
     wait_until_stalled(sink)
@@ -110,7 +110,7 @@ def test_the_queue_is_bounded_in_bytes(pipe: tuple[int, int]) -> None:
     sink.close()
 
 
-def test_closing_does_not_wait_for_ever(pipe: tuple[int, int]) -> None:
+def test_closing_a_sink_does_not_wait_for_ever(pipe: tuple[int, int]) -> None:
     sink = Sink(pipe[1], "events.pipe", max_lines=50)
     wait_until_stalled(sink)
     started = time.monotonic()
@@ -144,7 +144,7 @@ def test_the_descriptor_of_the_caller_stays_open(pipe: tuple[int, int]) -> None:
     assert not sink.put(LINE)
 
 
-def test_a_closed_descriptor_is_told_at_once(pipe: tuple[int, int]) -> None:
+def test_a_closed_descriptor_is_an_error_at_once(pipe: tuple[int, int]) -> None:
     os.close(pipe[1])
     with pytest.raises(Exception, match="standard output is closed; to discard it"):
         Sink(pipe[1])

@@ -1,4 +1,4 @@
-"""netpunch.output.status: what is counted as up, and what is told as JSON."""
+"""The status of a process: what counts as up, and its JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def process(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> Proce
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
-def test_only_up_is_up(state: State) -> None:
+def test_only_an_end_in_state_up_is_up(state: State) -> None:
     assert process(end("one")).is_ok
     assert not process(end("one"), end("two", state=state)).is_ok
 
@@ -47,18 +47,18 @@ def test_a_pair_is_up_if_both_of_its_ends_here_are() -> None:
 @pytest.mark.parametrize(
     ("registered", "summary"), [(0, "0 ends registered"), (1, "1 end registered")]
 )
-def test_a_control_tells_who_is_registered(registered: int, summary: str) -> None:
+def test_the_summary_counts_registered_ends(registered: int, summary: str) -> None:
     status = process(controls=(ControlStatus("vps", registered=registered),))
     assert status.summary == summary
     assert status.is_ok
 
 
-def test_both_are_told() -> None:
+def test_the_summary_has_pairs_and_ends() -> None:
     controls = (ControlStatus("one", registered=2), ControlStatus("two", registered=3))
     assert process(end("p"), controls=controls).summary == "1 of 1 pair up, 5 ends registered"
 
 
-def test_a_refused_reload_comes_first_and_changes_nothing_else() -> None:
+def test_a_failed_reload_comes_first_in_the_summary() -> None:
     error = "site.yaml:3:1: pairs: wrong\n  pairs:\n  ^\nsite.yaml:4:1: more"
     status = process(end("p"))._replace(refusal=Refusal(error, AT))
     assert status.summary == "reload refused: site.yaml:3:1: pairs: wrong; 1 of 1 pair up"
@@ -68,16 +68,16 @@ def test_a_refused_reload_comes_first_and_changes_nothing_else() -> None:
     assert "reload_err" not in process().as_record()
 
 
-def test_nothing_at_all() -> None:
+def test_the_summary_of_nothing() -> None:
     assert process().summary == "nothing to do"
     assert process().is_ok
 
 
-def test_a_control_that_does_not_serve_is_not_ok() -> None:
+def test_a_status_with_a_control_that_does_not_serve_is_not_ok() -> None:
     assert not process(end("p"), controls=(ControlStatus("vps", problems=("taken",)),)).is_ok
 
 
-def test_the_record_leaves_out_what_is_not_known() -> None:
+def test_the_status_leaves_out_what_is_not_known() -> None:
     assert process(end("p", state=State.STARTING)).as_record()["pairs"] == [
         {
             "pair": "p",
@@ -91,7 +91,7 @@ def test_the_record_leaves_out_what_is_not_known() -> None:
     ]
 
 
-def test_the_record_of_everything_is_json() -> None:
+def test_the_status_of_a_site_as_json() -> None:
     full = EndStatus(
         pair="p",
         end="b",
@@ -166,7 +166,9 @@ def test_the_record_of_everything_is_json() -> None:
         ("/run/netpunch:/run/other", "/run/netpunch/status.sock"),
     ],
 )
-def test_the_default_socket(folders: str, expected: str | None) -> None:
+def test_the_default_socket_is_in_the_units_runtime_directory(
+    folders: str, expected: str | None
+) -> None:
     found = default_socket({"RUNTIME_DIRECTORY": folders})
     assert found == (Path(expected) if expected else None)
 

@@ -1,4 +1,4 @@
-"""netpunch.output.status_model: how events change the status of ends and controls."""
+"""Events change the status of ends and controls."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def run() -> Run:
     return run
 
 
-def test_an_end_starts(run: Run) -> None:
+def test_the_status_of_an_end_that_starts(run: Run) -> None:
     assert run.model.ends == (EndStatus("p", "a", State.STARTING, since=0.0),)
 
 
-def test_the_way_to_a_link(run: Run) -> None:
+def test_the_states_on_the_way_to_a_link(run: Run) -> None:
     silent = run.tell(events.PairWaiting(*P_A, "secret_rejected_or_silent"))
     assert (silent.state, silent.reason, silent.since) == (
         *(State.WAITING, "secret_rejected_or_silent"),
@@ -79,7 +79,7 @@ def test_a_held_link_shows_its_latest_round_trip(run: Run) -> None:
     assert run.model.ends[0].rtt_ms == 12.5
 
 
-def test_a_loss_takes_the_addresses_and_leaves_the_error(run: Run) -> None:
+def test_a_loss_removes_the_addresses_and_keeps_the_error(run: Run) -> None:
     run.tell_up()
     down = run.tell(events.PairDown(*P_A, "silent", "3 silent keepalives"))
     assert (down.state, down.reason, down.err, down.err_at) == (
@@ -116,7 +116,7 @@ def test_an_end_that_is_up_stays_so_whatever_control_says(run: Run) -> None:
     assert run.tell(events.PairIntroduced(*P_A, REMOTE)) == up
 
 
-def test_a_failing_up_hook_ends_it(run: Run) -> None:
+def test_a_failed_up_hook_makes_an_end_failed(run: Run) -> None:
     run.tell_up()
     assert run.tell(events.PairFailed(*P_A, None, "hook", "exit 3")).state is State.FAILED
 
@@ -124,7 +124,7 @@ def test_a_failing_up_hook_ends_it(run: Run) -> None:
 @pytest.mark.parametrize(
     "event", [events.HookStart(*P_A, "up", ["./up"]), events.EnvWritten(*P_A, "p.env")]
 )
-def test_other_events_change_nothing(run: Run, event: events.Event) -> None:
+def test_other_events_do_not_change_the_status(run: Run, event: events.Event) -> None:
     changes: list[None] = []
     run.model.watch(lambda: changes.append(None))
     assert run.tell(event).state is State.STARTING
@@ -155,7 +155,7 @@ def test_an_end_that_is_restarted_begins_anew(run: Run) -> None:
     assert run.model.ends == (EndStatus("p", "a", State.STARTING, since=1.0),)
 
 
-def test_an_end_that_nobody_looks_after(run: Run) -> None:
+def test_the_status_of_an_end_whose_task_has_ended(run: Run) -> None:
     run.tell_up()
     run.model.end_stopped("p", "a")
     (stopped,) = run.model.ends
@@ -170,7 +170,7 @@ def test_an_end_that_nobody_looks_after(run: Run) -> None:
     assert len(run.model.ends) == 1, "it was forgotten before"
 
 
-def test_controls_are_read_when_somebody_asks(run: Run) -> None:
+def test_the_status_of_a_control_is_read_on_demand(run: Run) -> None:
     registered = 0
     run.model.add_control("vps", lambda: ControlStatus("vps", registered=registered))
     registered = 3
@@ -179,7 +179,7 @@ def test_controls_are_read_when_somebody_asks(run: Run) -> None:
     assert len(run.model.controls) == 0
 
 
-def test_why_a_control_does_not_serve(run: Run) -> None:
+def test_the_status_says_why_a_control_does_not_serve(run: Run) -> None:
     run.model.add_control("vps", lambda: ControlStatus("vps", ("0.0.0.0:10001",)))
     run.journal.emit(events.ControlFailed(None, "port_in_use", "taken", "other"))
     run.journal.emit(events.ControlFailed("q", "output", "no such file", "vps"))
@@ -190,7 +190,7 @@ def test_why_a_control_does_not_serve(run: Run) -> None:
     assert [status.pair for status in run.model.ends] == ["p"]
 
 
-def test_every_change_is_told(run: Run) -> None:
+def test_watchers_are_called_after_each_change(run: Run) -> None:
     changes: list[str] = []
     run.model.watch(lambda: changes.append("!"))
 
@@ -212,7 +212,7 @@ def test_every_change_is_told(run: Run) -> None:
     assert is_told(3)
 
 
-def test_the_text_style_feeds_it_as_well() -> None:
+def test_events_update_the_status_in_text_style_too() -> None:
     model = StatusModel()
     journal = Journal(lambda _: True, style=Style.TEXT, observer=model.take)
     journal.emit(events.PairAlive(*P_A))

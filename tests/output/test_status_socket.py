@@ -1,4 +1,4 @@
-"""netpunch.output.status_socket: a socket that answers whoever asks, and never waits for them."""
+"""The status socket answers each client, and never waits for one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def path(tmp_path: Path) -> Path:
 
 @on_both_loops
 @pytest.mark.parametrize("answer", [ANSWER, LARGE], ids=["small", "large"])
-def test_whoever_asks_is_answered(run: Run[None], path: Path, answer: bytes) -> None:
+def test_each_client_gets_the_status(run: Run[None], path: Path, answer: bytes) -> None:
     async def use(_: StatusServer) -> None:
         assert await ask(path) == answer
         assert await asyncio.gather(*(ask(path) for _ in range(3))) == 3 * [answer]
@@ -81,7 +81,7 @@ def test_whoever_asks_is_answered(run: Run[None], path: Path, answer: bytes) -> 
 
 
 @on_both_loops
-def test_the_path_is_free_afterwards(run: Run[None], path: Path) -> None:
+def test_closing_removes_the_socket(run: Run[None], path: Path) -> None:
     async def use(server: StatusServer) -> None:
         assert server.path.is_socket()
 
@@ -91,7 +91,7 @@ def test_the_path_is_free_afterwards(run: Run[None], path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_owner_and_group_may_ask_and_nobody_else(path: Path, umask: int) -> None:
+def test_owner_and_group_may_connect_and_no_other_user(path: Path, umask: int) -> None:
     async def use(server: StatusServer) -> None:
         assert stat.S_IMODE(server.path.stat().st_mode) == 0o660
 
@@ -103,7 +103,7 @@ def test_owner_and_group_may_ask_and_nobody_else(path: Path, umask: int) -> None
 
 
 @on_both_loops
-def test_nobody_waits_for_a_client_that_does_not_read(
+def test_a_client_that_does_not_read_delays_no_other(
     run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_module, "CLIENT_TIMEOUT", 0.05)
@@ -118,7 +118,7 @@ def test_nobody_waits_for_a_client_that_does_not_read(
 
 
 @on_both_loops
-def test_a_crowd_is_served_in_turn(
+def test_many_clients_are_served_in_turn(
     run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients that do not read take all places; they are thrown out, then the next get theirs."""
@@ -149,7 +149,7 @@ async def connected(path: Path) -> socket.socket:
 
 
 @on_both_loops
-def test_a_client_that_goes_away_harms_nobody(run: Run[None], path: Path) -> None:
+def test_a_client_that_goes_away_disturbs_no_other(run: Run[None], path: Path) -> None:
     async def use(_: StatusServer) -> None:
         (await connected(path)).close()
         assert await ask(path) == LARGE
@@ -158,7 +158,7 @@ def test_a_client_that_goes_away_harms_nobody(run: Run[None], path: Path) -> Non
 
 
 @on_both_loops
-def test_clients_are_let_go_at_the_end(run: Run[None], path: Path) -> None:
+def test_closing_disconnects_clients(run: Run[None], path: Path) -> None:
     """However slow they are."""
 
     async def use(server: StatusServer) -> None:
@@ -170,7 +170,7 @@ def test_clients_are_let_go_at_the_end(run: Run[None], path: Path) -> None:
 
 
 @on_both_loops
-def test_it_recovers_when_descriptors_run_out(
+def test_the_status_socket_recovers_when_descriptors_run_out(
     run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_module, "RETRY_PAUSE", 0.02)
@@ -220,7 +220,7 @@ def test_the_socket_of_a_process_that_was_killed_is_replaced(run: Run[None], pat
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_living_process_keeps_its_socket(path: Path, busy: bool) -> None:
+def test_the_socket_of_a_running_process_is_not_replaced(path: Path, busy: bool) -> None:
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as living,
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client,
@@ -234,7 +234,7 @@ def test_a_living_process_keeps_its_socket(path: Path, busy: bool) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_socket_that_somebody_else_put_there_stays(path: Path) -> None:
+def test_closing_keeps_a_socket_of_another_process(path: Path) -> None:
     async def use(server: StatusServer) -> None:
         server.path.unlink()
         server.path.write_text("theirs")
@@ -243,7 +243,7 @@ def test_a_socket_that_somebody_else_put_there_stays(path: Path) -> None:
     assert path.read_text() == "theirs"
 
 
-def test_what_is_no_socket_is_never_replaced(path: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_never_replaced(path: Path, tmp_path: Path) -> None:
     path.write_text("precious")
     assert refusal(path).endswith(": not a socket; remove it or choose another path")
     assert path.read_text() == "precious"
@@ -252,7 +252,7 @@ def test_what_is_no_socket_is_never_replaced(path: Path, tmp_path: Path) -> None
     assert "not a socket" in refusal(path)
 
 
-def test_a_folder_that_is_missing(path: Path) -> None:
+def test_a_status_socket_in_a_missing_folder_comes_with_advice(path: Path) -> None:
     missing = path.parent / "none" / path.name
     assert refusal(missing) == (
         f"{missing}: No such file or directory; create its folder "
@@ -265,7 +265,7 @@ def test_a_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(path: Path) -> None:
+def test_a_status_socket_in_a_folder_without_permission_comes_with_advice(path: Path) -> None:
     path.parent.chmod(0o500)
     assert refusal(path) == f"{path}: give this user write permission on its folder"
 
@@ -283,10 +283,10 @@ def refusal(path: Path) -> str:
     return asyncio.run(main())
 
 
-def test_no_mode_is_set_on_what_somebody_else_put_there(
+def test_no_mode_is_set_through_a_symbolic_link(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may write in the folder swaps the new socket for a link to a file of ours."""
+    """A user who may write in the folder replaces the new socket by a link to a file of ours."""
     victim = path.parent / "private.key"
     victim.write_text("secret")
     victim.chmod(0o600)
@@ -326,6 +326,6 @@ def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
         assert {path.name for path in folder.iterdir()} == {"a-2.sock", "note-1.sock"}
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_of_sockets_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file or directory"):
         prepare_folder(tmp_path / "no" / "netpunch")

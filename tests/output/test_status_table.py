@@ -1,4 +1,4 @@
-"""netpunch.output.status_table: a table for people, of whatever a socket has answered."""
+"""A table for people, of the answers of status sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def answer(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> dict[s
     return status.as_record()
 
 
-def test_a_site() -> None:
+def test_the_table_of_a_site() -> None:
     up = EndStatus(
         "home-office",
         "a",
@@ -56,7 +56,7 @@ def test_a_site() -> None:
     )
 
 
-def test_only_a_control() -> None:
+def test_the_table_of_a_control() -> None:
     table = status_table([answer(controls=(ControlStatus("vps", ("0.0.0.0:1",)),))])
     assert table.splitlines() == [
         "node home, process 42: 0 ends registered",
@@ -74,19 +74,19 @@ def test_several_processes_share_the_table() -> None:
     ]
 
 
-def test_an_answer_of_another_version() -> None:
+def test_the_table_of_an_answer_of_another_version() -> None:
     """Fields are missing, others are new."""
     table = status_table([{"pairs": [{"pair": "p", "colour": "red"}], "controls": [{}]}])
     assert table.splitlines()[3].split() == ["p", *8 * ["-"]]
 
 
-def test_nothing_steers_the_terminal() -> None:
+def test_the_table_cannot_steer_the_terminal() -> None:
     end = EndStatus("p", "a", State.FAILED, since=AT, err="\x1b[2J\r\u202eevil", err_at=AT)
     table = status_table([answer(end)])
     assert table.splitlines()[-1].endswith("?[2J??evil")
 
 
-def test_a_refused_reload() -> None:
+def test_the_table_after_a_failed_reload() -> None:
     status = ProcessStatus(AT, AT, "1", "abc", 42, refusal=Refusal("site.yaml:1:1: no", AT))
     assert status_table([status.as_record()]).splitlines() == [
         "process 42: reload refused: site.yaml:1:1: no; nothing to do",
@@ -95,7 +95,7 @@ def test_a_refused_reload() -> None:
     ]
 
 
-def test_an_error_takes_one_line() -> None:
+def test_an_error_takes_one_line_of_the_table() -> None:
     end = EndStatus("p", "a", State.FAILED, err="site.yaml:1:1: no\n  key: x\n  ^", err_at=AT)
     control = ControlStatus("vps", problems=("site.yaml:1:1: no\n  key: x\n  ^",))
     table = status_table([answer(end, controls=(control,))])

@@ -1,4 +1,4 @@
-"""netpunch.output.systemd: what systemd gets to know, and when."""
+"""Which messages systemd gets, and when."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def told(run: Run[None], notifier: Notifier, manager: Manager) -> list[str]:
 
 
 @on_both_loops
-def test_what_is_sent(run: Run[None], manager: Manager) -> None:
+def test_the_messages_to_systemd(run: Run[None], manager: Manager) -> None:
     expected = ["READY=1", "STATUS=1 of 2 pairs up", "STATUS=2 of 2 pairs up", "STOPPING=1"]
     assert told(run, Notifier(manager.address), manager) == expected
 
 
 @on_both_loops
-def test_an_abstract_address(run: Run[None]) -> None:
+def test_systemd_at_an_abstract_address(run: Run[None]) -> None:
     manager = Manager(f"@netpunch-test-{secrets.token_hex(8)}")
     environ = {"NOTIFY_SOCKET": manager.address}
     assert "READY=1" in told(run, Notifier.from_environment(environ), manager)
@@ -94,7 +94,7 @@ def test_an_abstract_address(run: Run[None]) -> None:
 
 
 @on_both_loops
-def test_a_reload_tells_its_time(run: Run[None], manager: Manager) -> None:
+def test_a_reload_is_notified_with_its_time(run: Run[None], manager: Manager) -> None:
     async def main() -> None:
         notifier = Notifier(manager.address)
         notifier.open()
@@ -111,7 +111,7 @@ def test_a_reload_tells_its_time(run: Run[None], manager: Manager) -> None:
 
 
 @on_both_loops
-def test_signs_of_life_come_twice_as_often_as_wanted(run: Run[float], manager: Manager) -> None:
+def test_the_watchdog_is_notified_twice_per_interval(run: Run[float], manager: Manager) -> None:
     async def main() -> float:
         notifier = Notifier(manager.address, watchdog=0.2)
         notifier.open()
@@ -125,7 +125,7 @@ def test_signs_of_life_come_twice_as_often_as_wanted(run: Run[float], manager: M
     assert run(main()) > 0.29, "three pauses of 0.1 s, give or take a clock's tick"
 
 
-def test_there_are_none_while_the_loop_hangs(manager: Manager) -> None:
+def test_the_watchdog_is_not_notified_while_the_loop_hangs(manager: Manager) -> None:
     async def main() -> None:
         notifier = Notifier(manager.address, watchdog=0.02)
         notifier.open()
@@ -140,7 +140,7 @@ def test_there_are_none_while_the_loop_hangs(manager: Manager) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative/path"])
-def test_nobody_wants_to_know(address: str) -> None:
+def test_without_an_address_nothing_is_sent(address: str) -> None:
     async def main() -> None:
         notifier = Notifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000"})
         notifier.open()
@@ -152,7 +152,7 @@ def test_nobody_wants_to_know(address: str) -> None:
     asyncio.run(main())
 
 
-def test_a_manager_that_is_gone_stops_nothing(manager: Manager) -> None:
+def test_a_service_manager_that_is_gone_stops_nothing(manager: Manager) -> None:
     manager.close()
     Path(manager.address).unlink()
 
@@ -166,7 +166,7 @@ def test_a_manager_that_is_gone_stops_nothing(manager: Manager) -> None:
 
 
 @on_both_loops
-def test_a_full_queue_loses_nothing_that_matters(run: Run[None], manager: Manager) -> None:
+def test_messages_to_a_full_queue_come_later_in_order(run: Run[None], manager: Manager) -> None:
     """Linux queues some 10 datagrams, or 512; more come later, in order."""
 
     async def main() -> None:
@@ -201,7 +201,7 @@ def test_a_full_queue_loses_nothing_that_matters(run: Run[None], manager: Manage
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_that_systemd_wants(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_interval_of_the_watchdog(environ: dict[str, str], seconds: float | None) -> None:
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": "/run/systemd/notify"} | environ)
     assert notifier._watchdog == seconds
 
@@ -209,7 +209,7 @@ def test_the_watchdog_that_systemd_wants(environ: dict[str, str], seconds: float
 # The whole program.
 
 
-def test_the_life_of_a_service(site: Site, manager: Manager) -> None:
+def test_systemd_is_notified_of_the_life_of_a_service(site: Site, manager: Manager) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000"}
     program = site.run(env=environ)
@@ -236,7 +236,7 @@ def test_ends_are_bound_when_the_service_is_ready(site: Site, manager: Manager) 
     assert not is_free(port, "127.0.0.1")
 
 
-def test_an_invalid_reload_ends_as_well(site: Site, manager: Manager) -> None:
+def test_systemd_is_notified_of_the_end_of_a_failed_reload(site: Site, manager: Manager) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     program = site.run(env={"NOTIFY_SOCKET": manager.address})
     manager.wait_for("READY=1")
@@ -247,7 +247,7 @@ def test_an_invalid_reload_ends_as_well(site: Site, manager: Manager) -> None:
     program.wait_for("run.reload", reason="invalid")
 
 
-def test_a_refused_reload_is_shown_until_the_file_is_mended(site: Site, manager: Manager) -> None:
+def test_a_failed_reload_is_in_the_status_until_one_succeeds(site: Site, manager: Manager) -> None:
     site.write({"p": {}}, secret="generate", mode="keep", process={"status": "status.sock"})
     good = site.file.read_text()
     program = site.run(env={"NOTIFY_SOCKET": manager.address})
@@ -264,7 +264,7 @@ def test_a_refused_reload_is_shown_until_the_file_is_mended(site: Site, manager:
     manager.wait_for("STATUS=1 of 1 pair up")
 
 
-def test_children_do_not_learn_of_it(site: Site, manager: Manager) -> None:
+def test_children_do_not_get_the_address_of_systemd(site: Site, manager: Manager) -> None:
     hook = site.write_hook(then="env > $NETPUNCH_END.env")
     site.write({"p": {}}, secret="generate", hooks={"up": hook})
     program = site.run(env={"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"})

@@ -40,7 +40,7 @@ MOST_RINGS_AT_ONCE = 1000
 E = TypeVar("E", bound=Event)
 
 
-class Told(NamedTuple):
+class Recorder(NamedTuple):
     """An event and when the machine told it (network time)."""
 
     time: float
@@ -74,7 +74,7 @@ class SimHost:
         self.probing = probing or TurnQueue()
         """Shared by the hosts whose machines are to be of one process."""
         self.machine: Machine | None = None
-        self.told: list[Told] = []
+        self.told: list[Recorder] = []
         self.answers: list[Answer] = []
         self.sockets: dict[Via, Address] = {}
         """Local addresses by via, as the machine is told: the wildcard and a port."""
@@ -236,7 +236,7 @@ class SimHost:
                 if isinstance(event, Finished):
                     self.finished = True
                     self._leave_probing()
-                self.told.append(Told(self.network.now, event))
+                self.told.append(Recorder(self.network.now, event))
                 if self.on_event is not None:
                     self.on_event(event)
 

@@ -1,4 +1,4 @@
-"""What parts of a process tell, in memory."""
+"""Services that record in memory what parts of a process report."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Record = dict[str, Any]
 CONTROL = {"address": "127.0.0.1:20001", "listen": "127.0.0.1:20001"}
 
 
-class Told:
-    """The records and the lines for people of `services`."""
+class Recorder:
+    """The events (as JSON objects) and the lines for people of `services`."""
 
     def __init__(self, *, trace: bool = False) -> None:
         self.records: list[Record] = []
