@@ -1,7 +1,7 @@
-"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), which Python has no names for.
+"""Receives and sends many datagrams in one system call: recvmmsg(2) and sendmmsg(2), by ctypes.
 
-Linux only. For one datagram alone such a call costs more than Python's own; from a handful on it
-spares what each call costs, and most of what Python makes of an address.
+Linux only. For a single datagram such a call costs more than Python's own; from a handful on it
+saves system calls, and most of the work that Python does for each address.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from netpunch.core.events import Via
 from netpunch.net.driver import Driver, Endpoint, clock
 
 SIZE = 64
-"""Datagrams a call: by then what it costs is shared by enough."""
+"""Datagrams a call: larger batches hardly lower the cost of each."""
 
 ADDRESSES_KEPT = 1024
-"""Peers whose addresses are at hand in both forms: making one from the other costs as much as
-receiving a datagram."""
+"""Peers whose addresses are cached in both forms: converting one costs as much as receiving a
+datagram."""
 
-CROWD = 4
-"""Datagrams: fewer cost less one by one."""
+BATCH = 4
+"""Datagrams that are worth a batch: fewer cost less one by one."""
 
-LOOK_EVERY = 0.01
-"""Seconds: so often it is looked whether there is a crowd. To look for a second datagram after each
-one would make answering those who ask one by one a third more expensive; not to look for long would
-let a crowd wait where many other sockets share the loop."""
+CHECK_INTERVAL = 0.01
+"""Seconds between two checks for a batch. A check after each datagram would make answers to single
+ends a third more expensive; with rare checks a batch would wait where many sockets share a loop."""
 
 _NAMES: dict[int, Struct] = {
     socket.AF_INET: Struct("!2xH4s8x"),
     socket.AF_INET6: Struct("!2xH4x16s4x"),
 }
-"""struct sockaddr_in and sockaddr_in6, ip(7) and ipv6(7), but for the family: port and IP."""
+"""Port and IP of struct sockaddr_in and sockaddr_in6, ip(7) and ipv6(7); the family is skipped."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _RECEIVE, _SEND = _LIBC.recvmmsg, _LIBC.sendmmsg
@@ -67,13 +66,13 @@ class _Header(ctypes.Structure):
 
 
 class _Message(ctypes.Structure):
-    """struct mmsghdr, recvmmsg(2): `length` is of the datagram that came or went."""
+    """struct mmsghdr, recvmmsg(2): `length` is that of the datagram received or sent."""
 
     _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
 class _Batch:
-    """Room for `SIZE` datagrams of up to `capacity` bytes, with their addresses of one family."""
+    """Buffers for `SIZE` datagrams of up to `capacity` bytes, and their addresses of one family."""
 
     def __init__(self, family: int, capacity: int) -> None:
         self.layout = _NAMES[family]
@@ -91,7 +90,7 @@ class _Batch:
         self.names = memoryview(self._names).cast("B")
 
     def lay_out(self, lengths: Sequence[int]) -> None:
-        """Makes room for datagrams of these lengths, one after the other."""
+        """Lays out buffers for datagrams of these lengths, one after the other."""
         start = ctypes.addressof(self._data)
         for part, length, offset in zip(
             self._parts, lengths, accumulate(lengths, initial=0), strict=False
@@ -100,14 +99,14 @@ class _Batch:
 
     @property
     def lengths(self) -> memoryview:
-        """How long each datagram is."""
+        """The length of each datagram."""
         entry = ctypes.sizeof(_Message)
         words = memoryview(self._messages).cast("B").cast("I")
         return words[_Message.length.offset // words.itemsize :: entry // words.itemsize]
 
 
 class Receiver:
-    """Receives from the sockets of one family, up to `capacity` bytes of each datagram."""
+    """Receives up to `capacity` bytes of each datagram from sockets of one family."""
 
     def __init__(self, family: int, capacity: int) -> None:
         self._family = family
@@ -119,9 +118,9 @@ class Receiver:
         self._known: dict[bytes, Address] = {}
 
     def receive(self, sock: socket.socket) -> list[tuple[bytes, Address]]:
-        """Up to `SIZE` datagrams that have arrived and where they came from, at least one.
+        """Returns up to `SIZE` datagrams with their sources, at least one.
 
-        Raises OSError; BlockingIOError if there is none."""
+        Raises OSError, which is BlockingIOError if there is none."""
         count = _RECEIVE(sock.fileno(), self._batch.address, SIZE, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
@@ -148,7 +147,7 @@ class Receiver:
 
 
 class Sender:
-    """Sends from the sockets of one family datagrams of up to `capacity` bytes."""
+    """Sends datagrams of up to `capacity` bytes from sockets of one family."""
 
     def __init__(self, family: int, capacity: int) -> None:
         self._batch = _Batch(family, capacity)
@@ -162,7 +161,7 @@ class Sender:
         destinations: Sequence[Address],
         refused: Callable[[OSError], None],
     ) -> None:
-        """Sends each at once or not at all; `refused` is told why one was not sent."""
+        """Sends each at once or not at all; `refused` gets the error of each that was not sent."""
         for start in range(0, len(datagrams), SIZE):
             chosen = slice(start, start + SIZE)
             count = self._load(datagrams[chosen], destinations[chosen])
@@ -172,7 +171,7 @@ class Sender:
                 sent = _SEND(sock.fileno(), rest, count - done, socket.MSG_DONTWAIT)
                 if sent < 0:
                     refused(_error())
-                done += max(sent, 1)  # only why the first one was not sent is ever told
+                done += max(sent, 1)  # the system reports an error of the first one only
 
     def _load(self, datagrams: Sequence[bytes], destinations: Sequence[Address]) -> int:
         batch = self._batch
@@ -187,32 +186,32 @@ class Sender:
 
 
 class BatchEndpoint(Endpoint):
-    """Reads one by one what comes one by one, and a crowd in batches."""
+    """Reads single datagrams one by one, and many in batches."""
 
-    __slots__ = ("_in_crowd", "_look_at", "_receiver", "_sender")
+    __slots__ = ("_batching", "_check_at", "_receiver", "_sender")
 
     def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
         super().__init__(driver, via, sock)
         self._receiver = Receiver(sock.family, driver.max_datagram)
         self._sender = Sender(sock.family, driver.max_datagram)
-        self._in_crowd = False
-        self._look_at = clock()
+        self._batching = False
+        self._check_at = clock()
 
     def read(self) -> None:
         now = clock()
-        if self._in_crowd or now >= self._look_at:
-            self._in_crowd = self._read_batch(now) >= CROWD
-            self._look_at = now + LOOK_EVERY
+        if self._batching or now >= self._check_at:
+            self._batching = self._read_batch(now) >= BATCH
+            self._check_at = now + CHECK_INTERVAL
         else:
-            self._read_one()  # the loop calls again if there are more
+            self._read_one()  # the loop calls again if more have arrived
         self._driver.pump()
 
-    def send_together(self, datagrams: Sequence[bytes], destinations: Sequence[Address], /) -> bool:
+    def send_batch(self, datagrams: Sequence[bytes], destinations: Sequence[Address], /) -> bool:
         self._sender.send(self._sock, datagrams, destinations, self._driver.count_error)
         return True
 
     def _read_batch(self, now: float) -> int:
-        """How many there were."""
+        """Returns how many there were."""
         try:
             arrived = self._receiver.receive(self._sock)
         except OSError as error:

@@ -1,16 +1,16 @@
-"""Where an end's controls are, and what it needs to know of them."""
+"""Finds an end's controls: resolves their names, and keeps doing so while the end runs."""
 
 import asyncio
 import contextlib
 import ipaddress
-import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain, combinations, count
-from typing import Any, Protocol
+from typing import Any
 
 from netpunch.address import Address, is_loopback, is_nat64, is_private
 from netpunch.core.endpoints import ControlEndpoints, Names, Reflectors
+from netpunch.core.machine import Machine
 from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
 from netpunch.core.settings import ControlAt
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
@@ -20,38 +20,32 @@ from netpunch.net.sockets import Bind, bind, has_route
 from netpunch.reasons import Reason
 
 GRACE = 0.3
-"""Seconds that the other names get when the first one has resolved. Nearly all answers that come at
-all are there by then; a name whose servers are dead takes half a minute."""
+"""Seconds that the other names get once the first one has resolved. Nearly all answers are there by
+then; a name whose servers are dead takes half a minute."""
 MOST_ADDRESSES = 4
-"""Addresses of one name that an end announces to. Any of them may be a control of its own, so the
-ends of a pair meet only where both announce to all; each costs an announcement every 15 s."""
+"""Addresses of one name that an end announces to. Each may be another control, so the ends of a
+pair meet only if both announce to all; each costs an announcement every 15 s."""
 MOST_IN_ALL = 8
-"""Addresses of all names together, unless there are more names: each name keeps one."""
+"""Addresses of all names together. Each name keeps at least one."""
 FIRST_RETRY = 1.0
-"""Seconds until a name that did not resolve is looked up again: at boot, name servers are late."""
+"""Seconds until a name that did not resolve is looked up again: name servers may start later."""
 RETRY_PART = 0.1
-"""Later that pause is this part of the time that the name has been looked up for, so that a name
-that is late costs a tenth more at most."""
+"""The pause grows to this part of the time spent so far, so that a name which resolves late is
+found at most a tenth later."""
 LONGEST_RETRY = 30.0
-"""Seconds: a misspelt name must be no burden to name servers."""
+"""Seconds: a misspelt name must not burden name servers."""
 FIRST_NOTICE = 3.0
-"""Seconds: name servers that have not answered by then are told of. People read logs."""
+"""Seconds until the first message that name servers have not answered."""
 REMINDERS = (15.0, 60.0, 300.0)
-"""Seconds after which an end that has found no control says so again; then each time the last."""
+"""Seconds until further messages that no control is found; the last one repeats."""
 
 ANY_IPV4 = Address(DISCOVERY_HOSTS[0], 9)
-"""A public address that nobody has: whether there is a route to it, is whether there is IPv4."""
-
-
-class Follower(Protocol):
-    """An end, which wants to know where its controls are."""
-
-    def controls_found(self, endpoints: ControlEndpoints, now: float) -> None: ...
+"""A public address without a host: a route to it shows that this host has IPv4."""
 
 
 class Controls:
-    """Where an end's controls are: looked up at first, and again whenever that is wanted. A name
-    that does not resolve is looked up until it does."""
+    """Resolves an end's controls, at first and on request. A name that does not resolve is looked
+    up until it does."""
 
     __slots__ = (
         "_began",
@@ -79,41 +73,40 @@ class Controls:
         *,
         bind: Bind = bind,
     ) -> None:
-        """`families` are those (4, 6) that the end has a socket of; `bind` gives more such sockets,
-        which show where this host has a route to. `on_unresolved` is told why a control was not
-        found at first, one sentence each, if another one was."""
+        """`families` (4, 6) are those of the end's sockets; `bind` makes more such sockets, which
+        show whether this host has a route. `on_unresolved` gets a sentence for each control that
+        is not found at first while another one is."""
         self._bind = bind
         self._nat64: Nat64 | None = None
-        """The translator, where this host has no way to IPv4 addresses but that."""
+        """The translator, if this host reaches IPv4 addresses by that only."""
         self._discovery: asyncio.Task[Nat64 | None] | None = None
         self._wayless: set[ControlAt] = set()
-        """Those that this host has no way to now. At boot there soon is one."""
+        """The controls that this host has no route to now. After boot it soon has one."""
         self._families = families
         self._on_unresolved = on_unresolved
         self._places: dict[ControlAt, tuple[Address, ...]] = dict.fromkeys(controls, ())
         self._other_family: dict[ControlAt, Address | None] = {}
-        """Where they are in the family in which they are not announced to."""
+        """Their addresses in the family in which the end does not announce itself."""
         self._most = max(1, min(MOST_ADDRESSES, MOST_IN_ALL // max(1, len(self._places))))
         self._lookups: dict[ControlAt, asyncio.Task[str | None]] = {}
-        """Those that go on."""
+        """The running lookups."""
         self._retries: dict[ControlAt, asyncio.TimerHandle] = {}
-        """The next look-up of each name that has not resolved yet."""
+        """The next lookup of each name that has not resolved yet."""
         self._problems: dict[ControlAt, str] = {}
         """Why a control has not been found yet, one sentence each."""
         self._news = asyncio.Event()
-        """A look-up has ended."""
+        """A lookup has ended."""
         self._began = asyncio.get_running_loop().time()
-        self._follower: tuple[Follower, Driver] | None = None
+        self._follower: tuple[Machine, Driver] | None = None
 
     async def find(
         self, deadline: float | None = None, on_waiting: Callable[[str], None] | None = None
     ) -> ControlEndpoints:
-        """The addresses of each control whose name resolves, IPv4 where possible; once there is
-        one, the others are waited for no longer than GRACE. `on_waiting` is told what is waited
-        for, and since when, as long as there is none.
+        """Returns the addresses of each control whose name resolves, IPv4 if possible. Once there
+        is one, the others get GRACE. Until then `on_waiting` gets messages about the wait.
 
-        Raises ControlUnreachableError if nothing resolves for `deadline` seconds (None: it may
-        take as long as it takes), or nothing ever will, as only addresses are given."""
+        Raises ControlUnreachableError if nothing resolves within `deadline` seconds (None: no
+        limit), or if nothing ever will because no control has a name."""
         first = self._look_up(frozenset())
         try:
             async with asyncio.timeout(deadline):
@@ -132,21 +125,21 @@ class Controls:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where they are, as far as is known."""
+        """The addresses that are known."""
         return self._endpoints().controls
 
-    def follow(self, end: Follower, driver: Driver) -> None:
-        """From now on the end is told whenever some control is found, or is elsewhere. To be
-        called in one go with `find`."""
+    def follow(self, end: Machine, driver: Driver) -> None:
+        """Reports to the end from now on whenever a control is found or has moved. Call it right
+        after `find`, without awaiting anything in between."""
         self._follower = end, driver
 
     def find_again(self, silent: Collection[Address]) -> None:
-        """Looks all names up in the background, but those that are being looked up already.
-        `silent` are addresses where none answers."""
+        """Looks all names up again in the background. No control answers at the addresses
+        `silent`."""
         self._look_up(silent)
 
     async def close(self) -> None:
-        """Looks nothing up any more."""
+        """Ends all lookups."""
         lookups: list[asyncio.Task[Any]] = list(self._lookups.values())
         if self._discovery is not None:
             lookups.append(self._discovery)
@@ -159,7 +152,7 @@ class Controls:
         self._retries.clear()
 
     def _look_up(self, silent: Collection[Address]) -> list[asyncio.Task[str | None]]:
-        """The look-ups of all names: each goes on by itself, as one that no server answers takes
+        """Starts the lookups of all names, each in its own task: one that no server answers takes
         half a minute."""
         if self._discovery is not None and self._discovery.done():
             self._discovery = None
@@ -178,12 +171,13 @@ class Controls:
         self._lookups[control] = lookup
 
     async def _find(self, control: ControlAt, silent: Collection[Address]) -> str | None:
-        """What went wrong, in a sentence; then the control stays where it was."""
+        """Returns what went wrong, in a sentence; then the control's addresses stay as they
+        were."""
         answer = await self._addresses(control)
         if isinstance(answer, str):
             return answer
         before = self._places[control]
-        if has_route(answer[0], self._bind):  # else the network is down, which tells nothing
+        if has_route(answer[0], self._bind):  # else the network is down, and routes say nothing
             silent = {*silent, *(each for each in before if not has_route(each, self._bind))}
         self._places[control] = places = _chosen(answer, before, silent, self._most)
         other_before = self._other_family.get(control)
@@ -220,8 +214,8 @@ class Controls:
         first: Collection[asyncio.Task[str | None]],
         on_waiting: Callable[[str], None] | None,
     ) -> None:
-        """Until there is any control. Says what is waited for when the first look-ups are over or
-        take long, and after each of REMINDERS."""
+        """Waits for any control, with a message when the first lookups have ended or take long, and
+        after each of REMINDERS."""
         await self._news_until(FIRST_NOTICE, lambda: all(lookup.done() for lookup in first))
         if not self._anywhere and not self._lookups and not self._retries:
             raise self._not_found()
@@ -234,8 +228,8 @@ class Controls:
             await self._news_until(due)
 
     async def _news_until(self, due: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Waits until a control is found, or it is `enough`, or `due` seconds have passed since
-        the beginning."""
+        """Waits until a control is found, `enough` holds, or `due` seconds have passed since the
+        start."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._began + due):
                 while not self._anywhere and not enough():
@@ -250,7 +244,7 @@ class Controls:
         return ControlUnreachableError(self._problem(), Reason.NO_CONTROL)
 
     def _problem(self) -> str:
-        """Why there is no control at all."""
+        """Why no control is found."""
         unanswered = (
             f"no name server has answered for {control.host!r} yet"
             for control in self._lookups
@@ -268,24 +262,24 @@ class Controls:
             self._on_unresolved(problem)
 
     async def _addresses(self, control: ControlAt) -> list[Address] | str:
-        """A control's addresses of our families, at least one, or what is wrong."""
+        """A control's addresses of the end's families, at least one, or what is wrong."""
         try:
             addresses = await resolve(control.host, control.port)
         except (ControlUnreachableError, ResourcesError) as error:
             return str(error)
         ways = await self._ways(control, addresses)
         usable = [address for address in addresses if address.family in self._families]
-        return ways or usable or f"{control.host} has no address of the family of the local address"
+        return ways or usable or f"{control.host} has no address of the local address's family"
 
     async def _ways(self, control: ControlAt, addresses: Sequence[Address]) -> list[Address]:
-        """Those of a control's addresses that this host has a way to now, maybe by a translator."""
+        """A control's addresses that this host has a route to now, perhaps by a translator."""
         usable = [address for address in addresses if address.family in self._families]
         routed = [address for address in usable if has_route(address, self._bind)]
         self._wayless.discard(control)
         direct = any(each.family == 4 or is_loopback(each.host) for each in routed)
         if direct or 6 not in self._families or (routed and has_route(ANY_IPV4, self._bind)):
             return routed
-        if routed:  # and IPv4 only by a translator: partners may have nothing else
+        if routed:  # find the translator, if any: partners may have IPv4 only
             if any(is_nat64(address.host) for address in routed):
                 self._nat64 = WELL_KNOWN
             else:
@@ -301,7 +295,7 @@ class Controls:
         return translated
 
     async def _translated(self, addresses: Sequence[Address]) -> list[Address]:
-        """IPv4 addresses as this network's translator knows them; none without one."""
+        """IPv4 addresses as this network's translator maps them; none without a translator."""
         if not has_route(WELL_KNOWN.translated(ANY_IPV4), self._bind):
             return []
         nat64 = await asyncio.shield(self._discover())
@@ -318,7 +312,7 @@ class Controls:
             return
         error = discovery.exception()
         if error is not None:
-            self._discovery = None  # for the next one who needs it
+            self._discovery = None  # the next lookup tries again
             if not isinstance(error, NetpunchError):
                 raise error
         elif discovery.result() != self._nat64:
@@ -347,13 +341,13 @@ def _chosen(
     silent: Collection[Address],
     most: int,
 ) -> tuple[Address, ...]:
-    """Those to ask: all of one family, `most` of them, in one order everywhere, as resolvers order
-    differently and the ends of a pair must meet; where we have not met silence just now first.
+    """The addresses to announce to: at most `most`, of one family, those that answer first. The
+    order is the same on every host, though resolvers differ: the ends of a pair must meet.
 
-    The family is the first one's, at which all ends that have it meet (control takes one that
-    comes by both for one that moves to and fro). The current one's is kept while any of it
-    answers: an answer without it is rather half an answer than a move. IPv6 is no way out of
-    IPv4's silence: a host that has no route would wait there while the control comes back."""
+    All ends use the first address's family if they have it; to a control, an end that used both
+    would seem to move to and fro. The current family stays while any of its addresses answers: if a
+    resolver leaves it out, it probably gave half an answer. IPv6 does not stand in for silent IPv4:
+    a host without a route would wait there while the control returns."""
     family = addresses[0].family
     if any(address not in silent for address in current):
         family = current[0].family
@@ -364,14 +358,14 @@ def _chosen(
 
 
 def _in_order(addresses: Sequence[Address]) -> list[Address]:
-    """By family and number."""
+    """By number."""
     return sorted(addresses, key=lambda each: ipaddress.ip_address(each.host).packed)
 
 
 def reflectors(found: Mapping[Address, int | None]) -> list[Reflectors]:
-    """Who can tell how our NAT maps, the best first: both ports of a control, else two controls;
-    those that are in our own network last. All are of one family. None on loopback: there is no
-    NAT."""
+    """Pairs of addresses that show how our NAT maps, the best first: both ports of a control, else
+    two controls; those in our own network last. All are of one family. None on loopback, where
+    there is no NAT."""
     apart = [control for control in found if not is_loopback(control.host)]
     apart.sort(key=lambda control: is_private(control.host))
     ports = ((control, found[control]) for control in apart)
@@ -380,9 +374,3 @@ def reflectors(found: Mapping[Address, int | None]) -> list[Reflectors]:
     families = [{one.family, other.family} for one, other in choices]
     first = next((each for each in families if len(each) == 1), None)
     return [choice for choice, each in zip(choices, families, strict=True) if each == first]
-
-
-def local_address(sock: socket.socket) -> Address:
-    """What a bound socket is bound to."""
-    host, port = sock.getsockname()[:2]
-    return Address(host.partition("%")[0], port)

@@ -19,25 +19,24 @@ CAUSES = {
     "ENETDOWN": "is there a network, and a route?",
 }
 ABSENT_NETWORK = {"ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EADDRNOTAVAIL"}
-"""Usual for some of a partner's addresses: few hosts reach all of them."""
+"""Errors that are usual for some of a partner's addresses: few hosts reach all of them."""
 
 
 def refusals(errors: Counter[str], *, to_control: bool) -> str:
-    """One clause about a driver's `send_errors`, empty if there is nothing to tell. `to_control`:
-    the end's controls are what it cannot reach."""
-    told = {name: n for name, n in errors.items() if to_control or name not in ABSENT_NETWORK}
-    if not told:
+    """A clause about a driver's `send_errors`; empty if none of them matters. `to_control`: the
+    end can't reach its controls."""
+    relevant = {name: n for name, n in errors.items() if to_control or name not in ABSENT_NETWORK}
+    if not relevant:
         return ""
-    name = max(told, key=told.__getitem__)
+    name = max(relevant, key=relevant.__getitem__)
     cause = f": {CAUSES[name]}" if name in CAUSES else ""
-    return f"the system refuses to send ({told[name]} x {name}){cause}"
+    return f"the system refuses to send ({relevant[name]} x {name}){cause}"
 
 
 def tunnel_towards(
     destinations: Iterable[Address], *, port: int = 0, options: SocketOptions = DEFAULT_OPTIONS
 ) -> str:
-    """A sentence for people if the way to one of these leads into a tunnel of this host; else
-    empty."""
+    """A sentence if the route to one of these leads into a tunnel of this host; else empty."""
     for destination in destinations:
         route = route_to(destination, port=port, options=options)
         if route is not None and is_tunnel(route.interface):

@@ -1,9 +1,9 @@
-"""The one driver of all core objects: sockets, a timer, and nothing that decides anything.
+"""Drives a machine: sockets and a timer, but no decisions.
 
-Datagrams are read straight from the sockets (`loop.add_reader`, then until nothing is left)
-instead of through asyncio's datagram transports: that is as fast as uvloop's and faster than
-asyncio's, the same on every loop, opens and closes at once, and has no queue of its own. What
-the system's send buffer can't take is lost, as anything may be that UDP carries.
+The driver reads the sockets directly (`loop.add_reader`, until nothing is left) instead of through
+asyncio's datagram transports. That is as fast as uvloop's and faster than asyncio's, behaves the
+same on every loop, opens and closes at once, and has no queue of its own. What the system's send
+buffer can't take is lost, as any UDP datagram may be.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from netpunch.net.sockets import Ancillary, Bind, bind, queue_drops, send_from
 T = TypeVar("T")
 
 clock = time.monotonic
-"""The time that machines are told, in seconds. `loop.time()` of uvloop has whole milliseconds
-and stands still while a callback runs: too coarse for a round trip within a LAN."""
+"""The time that machines get, in seconds. uvloop's `loop.time()` has whole milliseconds and stands
+still while a callback runs: too coarse for a round trip within a LAN."""
 
 MAX_DATAGRAM = 2048
-"""Bytes to read. More than any netpunch datagram, so what is cut off can't be authentic."""
+"""Bytes to read: more than any netpunch datagram, so what is cut off can't be authentic."""
 
 MAX_PAYLOAD = 65535
-"""Bytes to read where programs' datagrams pass, too: any UDP datagram."""
+"""Bytes to read where programs' datagrams arrive, too: any UDP datagram."""
 
 DATAGRAMS_PER_WAKEUP = 64
-"""A flood on one socket gets so many before the timer and the other sockets get their turn."""
+"""Datagrams to read from one socket before the timer and the other sockets get their turn."""
 
 FEW = 8
-"""Datagrams to send that are not worth looking at them all first."""
+"""With fewer datagrams to send, checking whether they fit into a batch costs more than it saves."""
 
 HOP_LIMIT = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -47,7 +47,7 @@ HOP_LIMIT = {
 }
 
 ADDRESS_GONE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
-"""What Linux answers when it is to send from an address that this host does not have now."""
+"""What Linux answers if it is to send from an address that this host does not have now."""
 NO_ROUTE = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
@@ -55,11 +55,11 @@ NO_ROUTE = {
     errno.EADDRNOTAVAIL,
     errno.EAFNOSUPPORT,
 }
-"""How the system says that it has no way to an address now: no route, or no address of its own to
-send from."""
+"""What the system answers if it can't reach an address now: it has no route, or no address of its
+own to send from."""
 
 TIMER_ROUNDING = 0.0005
-"""uvloop rounds to milliseconds. Half of one more makes that up, so no timer is early."""
+"""Seconds. uvloop rounds to milliseconds; adding half of one keeps timers from ringing early."""
 
 
 class Datagram(NamedTuple):
@@ -91,26 +91,24 @@ class Endpoint:
         self._source: Ancillary = []
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to read."""
+        """Starts to read."""
         loop.add_reader(self._sock, self.read)
 
     def read(self) -> None:
-        """Feeds the driver what has arrived; the loop calls it."""
+        """The loop calls it when datagrams have arrived: passes them to the machine."""
         for _ in range(DATAGRAMS_PER_WAKEUP):
             if not self._read_one():
                 break
             self._driver.drain()
         self._driver.arm()
 
-    def send_together(
-        self, _datagrams: Sequence[bytes], _destinations: Sequence[Address], /
-    ) -> bool:
-        """Sends all of them at the cost of few, if it can; returns whether it did."""
+    def send_batch(self, _datagrams: Sequence[bytes], _destinations: Sequence[Address], /) -> bool:
+        """Sends all of them in one system call if it can; returns whether it did."""
         return False
 
     def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
-        """Sends at once or not at all; a failure is counted. Returns whether it was sent.
-        `ttl` is in hops, 0 the system's default."""
+        """Sends at once or not at all, and counts a failure. `ttl` is in hops, 0 for the system's
+        default. Returns whether it was sent."""
         if ttl:
             return self._send_near(data, destination, ttl)
         try:
@@ -124,8 +122,8 @@ class Endpoint:
         return True
 
     def pin(self, destination: Address, host: str) -> None:
-        """From now on datagrams to `destination` leave from this own address, whenever this host
-        has it. For wildcard sockets on Linux."""
+        """Sends datagrams to `destination` from this address of the host from now on, whenever the
+        host has it. For wildcard sockets on Linux."""
         self._pinned, self._source = destination, send_from(host)
 
     def _send_pinned(self, data: bytes, destination: Address) -> None:
@@ -155,7 +153,7 @@ class Endpoint:
         self._sock.close()
 
     def _read_one(self) -> bool:
-        """Whether there was one."""
+        """Returns whether there was a datagram."""
         driver = self._driver
         try:
             data, source = self._sock.recvfrom(driver.max_datagram)
@@ -166,7 +164,7 @@ class Endpoint:
         return True
 
     def _count(self, error: OSError) -> None:
-        """Counts why reading ended, unless there was nothing left, or a callback closed us."""
+        """Counts why reading ended, unless nothing was left or a callback closed the socket."""
         if not isinstance(error, BlockingIOError) and self._sock.fileno() != -1:
             self._driver.count_error(error)
 
@@ -176,11 +174,11 @@ EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
 
 
 class Driver:
-    """Feeds a machine and carries out what it asks for. Made and used within a running loop.
+    """Drives one machine. Make and use it within a running loop.
 
-    `on_event` gets the machine's events, except the requests for sockets, which `bind` makes;
-    `observer` every datagram. What events and datagrams make them raise goes to the loop's
-    exception handler and stops nothing here.
+    `bind` makes the sockets that the machine asks for; `on_event` gets its other events; `observer`
+    gets every datagram. What these two raise goes to the loop's exception handler and stops nothing
+    here.
     """
 
     def __init__(
@@ -194,9 +192,9 @@ class Driver:
     ) -> None:
         self.max_datagram = max_datagram
         self.send_errors: Counter[str] = Counter()
-        """Datagrams the system refused to send, by errno name (ENETUNREACH, EPERM...)."""
+        """How many datagrams the system refused to send, by errno name (ENETUNREACH, EPERM...)."""
         self.take: Take = machine.receive_datagram if observer is None else self._take_observed
-        """Feeds the machine one datagram; `pump()` is to follow when there are no more."""
+        """Passes the machine one datagram. Call `pump()` after the last one."""
         self._machine = machine
         self._on_event = on_event
         self._bind = bind
@@ -212,16 +210,16 @@ class Driver:
     def open(
         self, sockets: Mapping[Via, socket.socket], *, endpoint: EndpointFactory = Endpoint
     ) -> None:
-        """Takes over the sockets that the machine was told of, and sets it going. They are
-        closed by `close()`."""
+        """Takes over the sockets that the machine was made with, and sets it going. `close()`
+        closes them."""
         for via, sock in sockets.items():
-            self._attach(endpoint(self, via, sock))
+            self._watch(endpoint(self, via, sock))
         self._hosts = [self._endpoints[via].local.host for via in sockets]
         self.pump()
 
     def attach(self, sock: socket.socket, *, endpoint: EndpointFactory = Endpoint) -> Endpoint:
-        """Takes over one more socket, under a number of its own."""
-        return self._attach(endpoint(self, self._next_via, sock))
+        """Takes over one more socket, with the next number."""
+        return self._watch(endpoint(self, self._next_via, sock))
 
     def pin(self, via: Via, destination: Address, host: str) -> None:
         """See `Endpoint.pin`."""
@@ -229,17 +227,17 @@ class Driver:
 
     @property
     def queue_drops(self) -> int:
-        """Datagrams that the system threw away because its queues, of the sockets open now, were
+        """How many datagrams the system dropped because the queues of the sockets open now were
         full."""
         return sum(endpoint.queue_drops for endpoint in self._endpoints.values())
 
     def pump(self) -> None:
-        """Carries out what the machine wants; to be called after calling one of its methods."""
+        """Does what the machine asks for. Call it after calling one of the machine's methods."""
         self.drain()
         self.arm()
 
     def close(self) -> None:
-        """Closes every socket and stops the timer; the ports are free when it returns. The
+        """Closes every socket and stops the timer: the ports are free when it returns, and the
         machine is not called any more. May be repeated."""
         self._closed = True
         if self._timer is not None:
@@ -252,8 +250,8 @@ class Driver:
     # For endpoints.
 
     def arm(self) -> None:
-        """Sets the timer, unless it rings early enough anyway: a machine's next time moves with
-        almost every datagram, mostly to later."""
+        """Sets the timer, unless it rings early enough anyway: almost every datagram moves a
+        machine's next time, mostly to later."""
         due = self._machine.next_timer()
         if due >= self._timer_at or self._closed:
             return
@@ -263,12 +261,12 @@ class Driver:
         self._timer = self._loop.call_later(max(0.0, due - clock()) + TIMER_ROUNDING, self._ring)
 
     def drain(self) -> None:
-        """Carries out what the machine wants by now. Datagrams before events: what was said before
-        a socket is closed still leaves it."""
+        """Sends the machine's datagrams and handles its events. Datagrams first: what it sent
+        before it closes a socket still leaves that socket."""
         machine = self._machine
         while not self._closed:
             transmits = machine.datagrams_to_send()
-            if len(transmits) < FEW or not self._send_together(transmits):
+            if len(transmits) < FEW or not self._send_batch(transmits):
                 self._send_each(transmits)
             event = machine.next_event()
             if event is None:
@@ -276,12 +274,13 @@ class Driver:
             self._handle(event)
 
     def count_error(self, error: OSError) -> None:
-        """Counts a datagram that was not sent (the system may tell so at the next read)."""
+        """Counts a datagram that was not sent; the system may report that at the next read."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         self.send_errors[name] += 1
 
     def refused(self, error: OSError, via: Via, destination: Address) -> None:
-        """Counts a datagram that the system did not take."""
+        """Counts a datagram that the system did not take, and tells the machine if it has no
+        route."""
         self.count_error(error)
         if error.errno in NO_ROUTE:
             self._machine.no_route(via, destination)
@@ -297,19 +296,20 @@ class Driver:
             if self._observer is not None:
                 self._observe(True, via, destination, data)
 
-    def _send_together(self, transmits: Sequence[Transmit]) -> bool:
-        """Whether they were sent: all from one socket, to whom they reach in the usual way."""
+    def _send_batch(self, transmits: Sequence[Transmit]) -> bool:
+        """Sends them if all leave from one socket with the usual hop limit; returns whether it
+        did."""
         datagrams, destinations, vias, ttls = zip(*transmits, strict=True)
         if self._observer is not None or len(set(vias)) > 1 or any(ttls):
             return False
         endpoint = self._endpoints.get(vias[0])
-        return endpoint is not None and endpoint.send_together(datagrams, destinations)
+        return endpoint is not None and endpoint.send_batch(datagrams, destinations)
 
     def _take_observed(self, data: bytes, source: Address, now: float, via: Via) -> None:
         self._observe(False, via, source, data)
         self._machine.receive_datagram(data, source, now, via)
 
-    def _attach(self, endpoint: Endpoint) -> Endpoint:
+    def _watch(self, endpoint: Endpoint) -> Endpoint:
         self._endpoints[endpoint.via] = endpoint
         self._next_via = max(self._next_via, endpoint.via + 1)
         endpoint.start(self._loop)
@@ -331,11 +331,11 @@ class Driver:
                 if endpoint is not None:
                     endpoint.close(self._loop)
             case _:
-                self._tell(self._on_event, event)
+                self._call(self._on_event, event)
 
     def _open_fresh_ports(self, request: int, count: int, family: int) -> None:
-        """On the host of the first socket of that family. As many as the system gives: a partner
-        may still be reached from fewer."""
+        """Binds them to the address of the first socket of that family, as many as the system has:
+        fewer may still reach a partner."""
         opened: dict[Via, Address] = {}
         host = next((host for host in self._hosts if Address(host, 0).family == family), None)
         try:
@@ -350,9 +350,9 @@ class Driver:
     def _observe(self, sent: bool, via: Via, remote: Address, data: bytes) -> None:
         assert self._observer is not None
         local, text = self._endpoints[via].local, self._machine.describe(data)
-        self._tell(self._observer, Datagram(sent, local, remote, data, text))
+        self._call(self._observer, Datagram(sent, local, remote, data, text))
 
-    def _tell(self, callback: Callable[[T], None], value: T) -> None:
+    def _call(self, callback: Callable[[T], None], value: T) -> None:
         try:
             callback(value)
         except Exception as error:
@@ -361,9 +361,9 @@ class Driver:
 
 
 _ipv4_address: Callable[[tuple[Any, ...]], Address] = partial(tuple.__new__, Address)
-"""As `Address(*raw)`, in two thirds of the time: each datagram has one."""
+"""As `Address(*raw)` in two thirds of the time: it is called for each datagram."""
 
 
 def _ipv6_address(raw: tuple[Any, ...]) -> Address:
-    """Without scope and flow: an `Address` has none."""
+    """Without scope and flow label, which an `Address` doesn't have."""
     return Address(raw[0].partition("%")[0], raw[1])

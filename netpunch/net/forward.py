@@ -1,5 +1,5 @@
-"""Relaying between the punched socket, which stays in netpunch, and a local UDP program, which
-talks to a fixed local port and does not notice when the link is made anew."""
+"""Relays between a held link and a local UDP program, which talks to a fixed local port and does
+not notice when the link is punched anew."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
 
 DATAGRAMS_PER_WAKEUP = 64
-"""A busy program gets so many before the other sockets get their turn."""
+"""Datagrams to read from a busy program before the other sockets get their turn."""
 MAX_UNFRAGMENTED = 1472
-"""Bytes that fit into one packet of Ethernet's 1,500: IPv4 and UDP take 28."""
+"""Bytes that fit into one Ethernet packet of 1,500: IPv4 and UDP take 28."""
 BUFFER = 1024 * 1024
-"""Bytes of receive buffer to ask for: a burst of a tunnel at line speed."""
+"""Bytes of receive buffer to ask for: they hold a burst of a tunnel at line speed."""
 
-LOOK_EVERY = 1.0
-"""Seconds between two datagrams that also show whether the program listens: it costs 2 µs."""
-REFUSED_EVERY = 300.0
+CHECK_INTERVAL = 1.0
+"""Seconds between two checks whether the program listens: each costs 2 µs."""
+WARNING_INTERVAL = 300.0
 """Seconds between two warnings that it does not: a partner's tunnel sends all the time."""
 RECEIVE_ERRORS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
 }
-"""IP_RECVERR (linux/in.h) and IPV6_RECVERR (linux/in6.h), which Python does not name."""
+"""IP_RECVERR (linux/in.h) and IPV6_RECVERR (linux/in6.h), which Python has no names for."""
 
 
 class Forwarder:
-    """The program's side: what it sends to `listen` goes to whoever is attached; what is
-    delivered goes to `to`, by default to where the program last sent from. (host, port) each."""
+    """The program's side. What the program sends to `listen` goes to the attached link; what the
+    link delivers goes to `to`, by default to where the program last sent from. Both are (host,
+    port)."""
 
     def __init__(
         self,
@@ -44,16 +45,16 @@ class Forwarder:
         to: tuple[str, int] | None,
         on_warning: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_warning` is told, once, that the program's datagrams need to be fragmented, and
-        again and again that none listens on this host."""
+        """`on_warning` gets a warning, once, if the program's datagrams need to be fragmented, and
+        repeatedly if no program listens on this host."""
         self.dropped = 0
-        """Datagrams that nobody took: there was no link, or no program."""
+        """How many datagrams were lost because there was no link, or no program."""
         self._listen = listen
         self._to = to
         self._on_warning = on_warning
         self._warn_above = MAX_UNFRAGMENTED
-        self._look_at = self._tell_refusal_at = 0.0
-        """When to see next whether a program listens, and when to say again that none does."""
+        self._check_at = self._warn_at = 0.0
+        """When to check next whether a program listens, and when to warn again that none does."""
         self._sock: socket.socket | None = None
         self._program: tuple[str, int] | None = None
         self._send: Callable[[bytes], None] | None = None
@@ -72,25 +73,25 @@ class Forwarder:
         asyncio.get_running_loop().add_reader(sock, self._read)
 
     def attach(self, send: Callable[[bytes], None]) -> None:
-        """From now on there is a link: `send` takes what the program sends."""
+        """A link is up: `send` takes what the program sends from now on."""
         self._send = send
 
     def detach(self) -> None:
-        """The link is over."""
+        """The link has ended."""
         self._send = None
 
     def deliver(self, data: bytes) -> None:
-        """Passes on what came from the partner."""
+        """Sends the program what has come from the partner."""
         if self._sock is None or self._program is None:
             self.dropped += 1
             return
         now = time.monotonic()
         try:
-            if now < self._look_at:
+            if now < self._check_at:
                 self._sock.sendto(data, self._program)
             else:
-                self._look_at = now + LOOK_EVERY
-                self._send_and_look(data, self._sock, self._program, now)
+                self._check_at = now + CHECK_INTERVAL
+                self._send_and_check(data, self._sock, self._program, now)
         except OSError:
             self.dropped += 1
 
@@ -120,12 +121,12 @@ class Forwarder:
             else:
                 self._send(data)
 
-    def _send_and_look(
+    def _send_and_check(
         self, data: bytes, sock: socket.socket, program: tuple[str, int], now: float
     ) -> None:
-        """Sends, and sees whether somebody listens: if the program is on this host, the system
-        knows before it returns. It tells a socket that is not connected only when asked to, and
-        an error that stays in the socket's queue would end uvloop's watch over it."""
+        """Sends, and checks whether a program listens: if it is on this host, the system knows
+        before it returns. A socket that is not connected learns that only if it asks, and an error
+        left in the socket's queue would end uvloop's watch over it."""
         option = RECEIVE_ERRORS.get(sock.family) if sys.platform == "linux" else None
         if option is None:
             sock.sendto(data, program)
@@ -139,8 +140,8 @@ class Forwarder:
         if error != errno.ECONNREFUSED:
             return
         self.dropped += 1
-        if now >= self._tell_refusal_at and self._on_warning is not None:
-            self._tell_refusal_at = now + REFUSED_EVERY
+        if now >= self._warn_at and self._on_warning is not None:
+            self._warn_at = now + WARNING_INTERVAL
             where = "" if self._to is None else " (forward.to)"
             self._on_warning(
                 f"no program listens at {Address(*program)}{where}: what the partner sends is "

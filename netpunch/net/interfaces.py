@@ -33,9 +33,9 @@ IP_IN_SOCKADDR = {int(socket.AF_INET): (4, 4), int(socket.AF_INET6): (8, 16)}
 SOMEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Documentation addresses, never sent to: connect() only asks the routing table."""
 
-LOOK_LASTS = 1.0
-"""Seconds for which one look at the interfaces serves every attempt of the process: with thousands
-of addresses a look takes tens of milliseconds, and many pairs begin at the same moment."""
+CACHE_SECONDS = 1.0
+"""Seconds for which the attempts of a process share what was found: with thousands of addresses
+reading the interfaces takes tens of milliseconds, and many pairs start at the same moment."""
 
 UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
@@ -48,34 +48,34 @@ class InterfaceAddress(NamedTuple):
     host: str
 
 
-_last_look: tuple[float, tuple[str, ...]] | None = None
-"""When the interfaces were last looked at (monotonic()), and what was found."""
+_cached: tuple[float, tuple[str, ...]] | None = None
+"""When the interfaces were read (monotonic()), and what was found."""
 
 
 def host_addresses() -> tuple[str, ...]:
-    """The canonical IPs that a partner in the same network may reach this host at, at most
-    LOOK_LASTS seconds old.
+    """The canonical IPs at which a partner in the same network may reach this host, at most
+    CACHE_SECONDS old; none where the system can't tell.
 
-    Of interfaces that are up; no loopback, no link-local, no deprecated ones, none of
-    point-to-point, tun or tap interfaces: a path through the VPN that is to be built would cut
-    itself off. IPv4 first, then IPv6; in each family those of interfaces with a default route
-    first and those of bridges (of containers and virtual machines) last, then IPv6 global before
-    unique local and stable before temporary. Empty where the system can't tell."""
-    global _last_look
+    Left out: interfaces that are down; loopback, link-local and deprecated addresses; those of
+    point-to-point, tun and tap interfaces, as a path through the VPN that the link is to carry
+    would cut itself off. Order: IPv4, then IPv6; in each family interfaces with a default route
+    first and bridges (of containers and virtual machines) last; then IPv6 global before unique
+    local and stable before temporary addresses."""
+    global _cached
     now = monotonic()
-    if _last_look is None or now - _last_look[0] >= LOOK_LASTS:
-        _last_look = now, _look()
-    return _last_look[1]
+    if _cached is None or now - _cached[0] >= CACHE_SECONDS:
+        _cached = now, _read()
+    return _cached[1]
 
 
-def _look() -> tuple[str, ...]:
+def _read() -> tuple[str, ...]:
     try:
         found = _getifaddrs()
     except (OSError, AttributeError, ImportError):
         return ()
     preferred = _preferred_hosts()
     uplinks = {interface for interface, _, host in found if host in preferred}
-    uplinks.update(gateway.interface for gateway in default_gateways())  # also beneath a VPN
+    uplinks.update(gateway.interface for gateway in default_gateways())  # a VPN may hide those
     hosts = candidate_hosts(found, ipv6_flags=_ipv6_flags(), preferred=preferred, uplinks=uplinks)
     return tuple(hosts)
 
@@ -87,9 +87,9 @@ def candidate_hosts(
     preferred: Collection[str] = (),
     uplinks: Collection[str] = (),
 ) -> list[str]:
-    """The rules of `host_addresses`. `ipv6_flags`: IFA_ flags by host, where known;
-    `preferred`: the sources that the system would choose towards the Internet; `uplinks`: the
-    interfaces that have a default route."""
+    """Selects and sorts by the rules of `host_addresses`. `ipv6_flags`: IFA_ flags by host, where
+    known; `preferred`: the addresses that the system would send from to the Internet; `uplinks`:
+    the interfaces with a default route."""
     is_tap, is_bridge = cache(_is_tap), cache(_is_bridge)
 
     def order(candidate: InterfaceAddress) -> tuple[bool, ...]:
@@ -179,7 +179,7 @@ def _getifaddrs() -> list[InterfaceAddress]:
 
 
 def _host_at(sockaddr: int) -> str | None:
-    """The IP of the struct sockaddr at this place in memory, None when it has none."""
+    """The IP of the struct sockaddr at this place in memory, or None."""
     from ctypes import string_at
 
     start = string_at(sockaddr, 2)  # BSD: a length and the family, a byte each

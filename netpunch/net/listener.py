@@ -1,10 +1,9 @@
 """A control node on real sockets, which answers from the address that was asked.
 
-An end takes an answer only from the address it asked, and so does its NAT. From a wildcard
-socket the system answers with whatever address its routes prefer, on a host with several the
-wrong one. So the first datagram to an address gets that address a socket of its own, which the
-kernel then prefers to the wildcard. Addresses that come later work by themselves, and after its
-first datagram each is served by a socket that knows its address.
+An end accepts an answer only from the address that it asked, and so does its NAT. From a wildcard
+socket the system answers with the address that its routes prefer: on a host with several, the wrong
+one. So on the first datagram to an address the listener binds a socket to that address, which the
+kernel then prefers to the wildcard. Addresses that the host gets later work in the same way.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ else:
     PlainEndpoint = Endpoint
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes: at 384 a datagram some 5,000 (with the kernel's overhead), so that a hook's fork or a
-burst of a whole fleet drops nothing. The system may give less."""
+"""Bytes: enough for 5,000 datagrams of 384 (with the kernel's overhead), so that a hook's fork or a
+burst of a whole fleet drops nothing. The system may grant less."""
 
 MAX_ADDRESSES = 64
-"""Sockets per wildcard: whoever asks on all addresses of a routed /64 gets no more."""
+"""Sockets for each wildcard, even if ends ask on all addresses of a routed /64."""
 
 ANCILLARY_SIZE = 64
-"""Bytes: more than the header and one of these structures take."""
+"""Bytes: more than the header and one structure of IP_PKTINFO take."""
 
 
 class Listener:
-    """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`;
-    those of `observe` only if that can be had: without them only the NAT class is lost.
+    """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`. It
+    binds those of `observe` if it can: without them ends don't learn how their NAT maps.
 
     `observer` sees every event and, with `trace`, every datagram."""
 
@@ -62,9 +61,9 @@ class Listener:
         trace: bool = True,
     ) -> None:
         self.addresses: list[Address] = []
-        """What is bound: `listen`, then `observe`."""
+        """The bound addresses: `listen`, then `observe`."""
         self.refused: list[NetpunchError] = []
-        """Why addresses of `observe` are not bound."""
+        """Why some addresses of `observe` are not bound."""
         self._machine = machine
         self._listen = listen
         self._observe = observe
@@ -73,8 +72,8 @@ class Listener:
         self._driver: Driver | None = None
 
     def open(self) -> None:
-        """Binds; the machine serves from now on. Raises PortInUseError, PermissionsError or
-        ConfigurationError, and then nothing is bound."""
+        """Binds and serves from now on. Raises what `net.sockets.bind` raises; then nothing is
+        bound."""
         sockets: list[socket.socket] = []
         try:
             for host, port in self._listen:
@@ -93,28 +92,28 @@ class Listener:
             self._machine,
             on_event=self._take_event,
             observer=self._observer if self._trace else None,
-            max_datagram=CONTROL_DATAGRAM + 1,  # what is longer is nobody's, and known by that
+            max_datagram=CONTROL_DATAGRAM + 1,  # one more byte shows that a datagram is too long
         )
         open_listener(self._driver, dict(enumerate(sockets)))
 
     def close(self) -> None:
-        """The ports are free when it returns."""
+        """Closes the sockets: the ports are free when it returns."""
         if self._driver is not None:
             self._driver.close()
 
     def pump(self) -> None:
-        """To be called after calling one of the machine's methods."""
+        """Call it after calling one of the machine's methods."""
         assert self._driver is not None
         self._driver.pump()
 
     @property
     def send_errors(self) -> Counter[str]:
-        """Datagrams that the system did not send, by errno name."""
+        """How many datagrams the system refused to send, by errno name."""
         return self._driver.send_errors if self._driver is not None else Counter()
 
     @property
     def queue_drops(self) -> int:
-        """Datagrams that the system threw away because nobody read them in time."""
+        """How many datagrams the system dropped because they were not read in time."""
         return self._driver.queue_drops if self._driver is not None else 0
 
     def _take_event(self, event: Event) -> None:
@@ -123,9 +122,7 @@ class Listener:
 
 
 def open_listener(driver: Driver, sockets: Mapping[Via, socket.socket]) -> None:
-    """`driver.open()` for a control: its wildcard sockets answer from the address asked.
-
-    Linux only; elsewhere they are opened as they are."""
+    """As `driver.open()`, but wildcard sockets answer from the address that was asked, on Linux."""
     driver.open(sockets, endpoint=_endpoint)
 
 
@@ -171,8 +168,8 @@ class WildcardEndpoint(Endpoint):
         return self._via_of[asked]
 
     def _open_beside(self, host: str) -> None:
-        """A socket for `host`; if there can't be one, the wildcard goes on answering for it: for
-        good, unless it was only for now that the system had none left."""
+        """Opens a socket for `host`. If that fails, the wildcard goes on answering for it: for
+        good, unless the system only lacked resources."""
         try:
             self._via_of[host] = self._driver.attach(
                 _bind_beside(self._sock, host), endpoint=PlainEndpoint
@@ -183,7 +180,7 @@ class WildcardEndpoint(Endpoint):
 
 
 def _bind_beside(wildcard: socket.socket, host: str) -> socket.socket:
-    """A socket on the wildcard's port, and its like in all but the address."""
+    """A socket on the wildcard's port, like it in all but the address."""
     doubled = wildcard.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # by Linux: socket(7)
     sock = open_socket(wildcard.family, SocketOptions(receive_buffer=doubled // 2))
     try:
@@ -197,8 +194,8 @@ def _bind_beside(wildcard: socket.socket, host: str) -> socket.socket:
 
 @contextlib.contextmanager
 def _sharing_allowed(*sockets: socket.socket) -> Iterator[None]:
-    """Linux compares the flags of both sockets as they are at bind(): these may share a port,
-    and nobody else may afterwards."""
+    """Lets these sockets share a port, and no other ones afterwards: Linux compares the flags that
+    sockets have at bind()."""
     try:
         for sock in sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Mappings of one local UDP port at this host's gateways, for as long as they are wanted."""
+"""Asks this host's gateways to map a local UDP port, and keeps the mappings alive."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from netpunch.net.sockets import WILDCARDS, Bind, bind
 from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 
 RELEASE_TIMEOUT = 1.0
-"""Seconds that gateways get to confirm the end: they need milliseconds, and the mappings run
-out by themselves."""
+"""Seconds that gateways get to confirm a release: they need milliseconds, and mappings expire
+anyway."""
 
 
 class PortMapping:
-    """Asks the default gateways to forward a port to this host, and keeps it so. Made and used
-    within a running loop: `open()`, then `await close()`, whatever happened in between.
+    """Asks the default gateways to forward a port to this host. Make and use it within a running
+    loop: `open()`, then `await close()`, whatever happens in between.
 
-    Where there is no gateway, or none that maps ports, nothing happens: no error is raised and
-    `on_change` is not called."""
+    If no gateway maps ports, `on_change` is never called; that is no error."""
 
     def __init__(
         self,
@@ -39,12 +38,12 @@ class PortMapping:
         bind: Bind = bind,
         interface: str = "",
     ) -> None:
-        """`on_change` gets `externals` each time they change, until `close()`; `observer` every
-        datagram to and from gateways, and `Mapped`, `MappingLost`, `Unmapped`. With a `secret`,
-        a mapping that was left to run out is taken over when the same port is asked for again:
-        PCP refuses it to whoever doesn't know its nonce, which is then derived from the secret
-        (RFC 6887 section 11.2). `bind` makes the sockets that ask; `interface` is where to look
-        for gateways, empty for all."""
+        """`on_change` gets `externals` each time they change, until `close()`; `observer` gets
+        every datagram to and from gateways, and `Mapped`, `MappingLost` and `Unmapped`.
+
+        A `secret` lets a later request for the same port take over a mapping that was left to
+        expire: PCP wants the mapping's nonce (RFC 6887 section 11.2), which is derived from the
+        secret. `bind` makes the sockets that ask; `interface` limits the gateways to its own."""
         self._on_change = on_change
         self._observer = observer
         self._secret = secret
@@ -54,13 +53,13 @@ class PortMapping:
 
     @property
     def externals(self) -> tuple[Address, ...]:
-        """Where others reach the port now: at most one address for each family."""
+        """The addresses at which others reach the port now, at most one for each family."""
         found = (request.external for request in self._requests)
         return tuple(external for external in found if external is not None)
 
     def open(self, local: Iterable[Address]) -> None:
-        """Asks for the port of each of these bound addresses, at the gateway that forwards to
-        it: of its family and, unless it is a wildcard, by way of its IP."""
+        """Asks for the port of each bound address at the gateways that can forward to it: those of
+        its family and, unless it is a wildcard, those that know this host by its IP."""
         gateways = default_gateways(self._interface)
         for address in local:
             for gateway in gateways:
@@ -68,10 +67,10 @@ class PortMapping:
                     self._ask(gateway, address.port)
 
     async def close(self, *, release: bool = True) -> None:
-        """Ends the mappings, within RELEASE_TIMEOUT. May be repeated.
+        """Releases the mappings, within RELEASE_TIMEOUT. May be repeated.
 
-        Without `release` they run out by themselves within the hour: for a port that another
-        program has taken over, which would lose its path."""
+        Without `release` they expire by themselves within the hour: another program that has taken
+        over the port keeps its path."""
         try:
             if release:
                 async with asyncio.timeout(RELEASE_TIMEOUT):
@@ -88,7 +87,7 @@ class PortMapping:
 
     def _ask(self, gateway: Gateway, port: int) -> None:
         nonce = None if self._secret is None else _nonce(self._secret, gateway, port)
-        with contextlib.suppress(NetpunchError):  # the own address is gone: so is the gateway
+        with contextlib.suppress(NetpunchError):  # the address is gone, and so is the gateway
             [sock] = self._bind(gateway.source, 0)
             self._requests.append(_Request(gateway, port, nonce, sock, self._note, self._observer))
 
@@ -97,7 +96,7 @@ class PortMapping:
 
 
 class _Request:
-    """The port's mapping at one gateway, asked for from `sock`, which it closes."""
+    """The port's mapping at one gateway. Asks from `sock`, and closes it."""
 
     def __init__(
         self,
@@ -125,7 +124,8 @@ class _Request:
         self._driver.open({VIA: sock})
 
     def release(self) -> None:
-        """Tells the gateway; `released` is set once it has answered or is given up."""
+        """Asks the gateway to release the mapping; sets `released` once it has answered, or doesn't
+        in time."""
         self._machine.close(clock())
         self._driver.pump()
 
@@ -143,7 +143,7 @@ class _Request:
 
 
 def _nonce(secret: bytes, gateway: Gateway, port: int) -> bytes:
-    """The same for the same mapping; it tells nothing of the secret."""
+    """Always the same for a mapping. It reveals nothing about the secret."""
     mapping = f"netpunch/2 port mapping|{gateway.host}|{gateway.source}|{port}"
     return hmac.digest(secret, mapping.encode(), "sha256")[:NONCE_LENGTH]
 

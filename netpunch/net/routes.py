@@ -23,7 +23,7 @@ RTF_UP = 0x1
 RTF_GATEWAY = 0x2
 
 SOMEWHERE = "2001:db8::1"
-"""A documentation address, never sent to: connect() only asks the routing table."""
+"""A documentation address. Nothing is sent to it: connect() only asks the routing table."""
 
 # Of linux/netlink.h and linux/rtnetlink.h.
 NLM_F_REQUEST = 1
@@ -49,16 +49,16 @@ MAX_ANSWER = 4096
 
 
 class Route(NamedTuple):
-    """The interface that datagrams leave by, and the own address (canonical) that they come from
-    unless they have one; empty if the system doesn't tell."""
+    """The interface that datagrams leave by, and the address of this host (canonical) that an
+    unbound socket sends from; empty if the system doesn't say."""
 
     interface: str
     source: str
 
 
 class Gateway(NamedTuple):
-    """A router on the link of `interface`. `host` and `source`, the own address that it knows
-    this host by, are canonical IPs of one family."""
+    """A router on the network of `interface`. `source` is the address by which it knows this host.
+    Both are canonical IPs of one family."""
 
     host: str
     source: str
@@ -74,9 +74,9 @@ class _DefaultRoute(NamedTuple):
 def route_to(
     destination: Address, *, port: int = 0, options: SocketOptions = DEFAULT_OPTIONS
 ) -> Route | None:
-    """How UDP datagrams get to `destination` from a wildcard socket on `port` with these options,
-    rules of policy routing included. None if they don't, or the system doesn't tell: anywhere but
-    on Linux."""
+    """The route of UDP datagrams to `destination` from a wildcard socket on `port` with these
+    options, by the rules of policy routing, too. None if there is none, or on other systems than
+    Linux."""
     if sys.platform != "linux":
         return None
     try:
@@ -92,11 +92,10 @@ def route_to(
 
 
 def default_gateways(interface: str = "") -> list[Gateway]:
-    """The gateway of the best default route that has one, for each family: IPv4 first. With an
-    `interface`, of its routes.
+    """The gateway of the best default route of each family, IPv4 first, or of an `interface`'s
+    best.
 
-    A default route without gateway (a VPN) is passed over: the router behind it is asked. Empty
-    where the system doesn't tell: anywhere but on Linux."""
+    Default routes without a gateway (VPNs) don't count. None on other systems than Linux."""
     families = (
         _ipv4_default_routes(_lines(IPV4_ROUTES)),
         _ipv6_default_routes(_lines(IPV6_ROUTES)),
@@ -107,9 +106,9 @@ def default_gateways(interface: str = "") -> list[Gateway]:
 
 
 def bind_to_interface(sock: socket.socket, interface: str) -> None:
-    """Lets a socket send to link-local addresses of the interface without naming their scope,
-    and hear nothing from elsewhere. Linux before 5.7 keeps that for root: it then stays as it is,
-    and only a gateway with a link-local address is out of reach."""
+    """Lets a socket send to link-local addresses of the interface without their scope, and receive
+    from nowhere else. Linux before 5.7 allows that to root only; otherwise nothing changes, and
+    just gateways with link-local addresses are out of reach."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
 
@@ -140,7 +139,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _ask(question: bytes) -> dict[int, bytes]:
-    """The attributes of the answer, none if it is an error. The kernel answers within send()."""
+    """The attributes of the answer, none if it is an error. The kernel answers during send()."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.send(question)
         answer = sock.recv(MAX_ANSWER)
@@ -193,9 +192,8 @@ def _leads_to_gateway(flags: str) -> bool:
 
 
 def _gateway_of(route: _DefaultRoute) -> Gateway | None:
-    """None if the gateway can know this host by no address.
-
-    In IPv6 that must be a global one, while the gateway's own is mostly link-local."""
+    """None if this host has no address that the gateway can know it by: in IPv6 that is a global
+    one, while the gateway's own is mostly link-local."""
     ipv6 = ":" in route.host
     destination = SOMEWHERE if ipv6 else route.host
     try:

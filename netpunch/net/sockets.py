@@ -24,16 +24,16 @@ from netpunch.errors import (
 WILDCARDS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
 
 FRESH_PORT_ATTEMPTS = 16
-"""A port that the system chose for IPv4 is seldom taken in IPv6; 16 times in a row it is not."""
+"""A port that the system chooses for IPv4 is seldom taken in IPv6, and not 16 times in a row."""
 
 MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
-"""How a host without IPv6 (or without IPv4) answers to its wildcard."""
+"""What binding a wildcard answers on a host without IPv6 (or without IPv4)."""
 
 NOT_READY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.ENETDOWN}
-"""The host's network isn't as it is needed now; at boot it soon is."""
+"""The address or the interface is not there now; at boot it soon is."""
 
 SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
-"""The command that tells who has a port."""
+"""The command that shows whose a port is."""
 
 IP_MTU_DISCOVER = 10
 IPV6_MTU_DISCOVER = 23
@@ -79,26 +79,26 @@ Bind = Callable[[str, int], list[socket.socket]]
 
 
 def options_of(settings: EndSettings) -> SocketOptions:
-    """Those of every socket that an end opens."""
+    """The options of every socket that an end opens."""
     return SocketOptions(settings.mark, settings.interface)
 
 
 def binder(settings: EndSettings) -> Bind:
-    """`bind` with the options of an end. Every socket of the end, whatever its purpose, is bound by
-    this: without them it would leave the host by another way than the others."""
+    """`bind` with the options of an end. It binds every socket of the end, whatever its purpose:
+    without the options, datagrams would leave the host by another route than the others."""
     options = options_of(settings)
     return lambda host, port: bind(host, port, options)
 
 
 def bind(host: str, port: int, options: SocketOptions = DEFAULT_OPTIONS) -> list[socket.socket]:
-    """Bound, non-blocking UDP sockets; all or none.
+    """Returns bound, non-blocking UDP sockets.
 
-    `host` is an IP literal (one socket), or empty: every address of the families this host has,
-    one socket each, on the same port. Port 0: a fresh one.
+    `host` is an IP address (one socket) or empty: all addresses, one socket for each family that
+    this host has, on the same port. Port 0 is a free one. No other socket can share the port.
 
-    The port is never shared. Raises PortInUseError, PermissionsError, ConfigurationError,
-    NetworkNotReadyError when the address or the interface is not there now, and ResourcesError
-    when the system has no socket left."""
+    Raises PortInUseError, PermissionsError, ConfigurationError,
+    NetworkNotReadyError if the address or the interface is not there now, and ResourcesError
+    if the system has no sockets left; then none is bound."""
     if host:
         return [_bind_literal(host, port, options)]
     attempts = 1 if port else FRESH_PORT_ATTEMPTS
@@ -111,9 +111,15 @@ def bind(host: str, port: int, options: SocketOptions = DEFAULT_OPTIONS) -> list
                 raise
 
 
+def local_address(sock: socket.socket) -> Address:
+    """The address that a socket is bound to."""
+    host, port = sock.getsockname()[:2]
+    return Address(host.partition("%")[0], port)
+
+
 def queue_drops(sock: socket.socket) -> int:
-    """How many datagrams the system threw away because the receive queue was full. Linux only;
-    elsewhere, and where it is not known, 0."""
+    """How many datagrams the system dropped because the receive queue was full; 0 if that is not
+    known, as on other systems than Linux."""
     if sys.platform != "linux":
         return 0
     try:
@@ -126,7 +132,7 @@ def queue_drops(sock: socket.socket) -> int:
 
 
 def has_route(address: Address, bind: Bind) -> bool:
-    """Whether the system would send to an address now. Nothing is sent."""
+    """Whether the system has a route to an address now. Nothing is sent."""
     wildcard = next(host for host in WILDCARDS.values() if (":" in host) == (address.family == 6))
     try:
         sockets = bind(wildcard, 0)
@@ -144,7 +150,8 @@ def has_route(address: Address, bind: Bind) -> bool:
 
 
 def send_from(host: str) -> Ancillary:
-    """Lets sendmsg() on a wildcard socket send from this own address. Linux only."""
+    """Ancillary data with which sendmsg() on a wildcard socket sends from this address of the host.
+    Linux only."""
     if ":" in host:
         packed = PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, host), 0)
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)]
@@ -153,7 +160,7 @@ def send_from(host: str) -> Ancillary:
 
 
 def asked_address(ancillary: list[tuple[int, int, bytes]]) -> str | None:
-    """The unicast address a datagram was sent to, None when it was none."""
+    """The address that a datagram was sent to; None if that was no unicast address."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
             _interface, answer_from, destination = PKTINFO.unpack_from(data)
@@ -195,8 +202,8 @@ def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket
         found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_DGRAM, flags=numeric)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigurationError(
-            f"{host!r} is no IP address: a local address is given as one, like 192.0.2.1:5000, "
-            "or as :5000 for all addresses of this host"
+            "expected an IP address as the local address, such as 192.0.2.1:5000, or :5000 for all "
+            f"addresses of this host, got {host!r}"
         ) from error
     family, *_, sockaddr = found[0]
     try:
@@ -218,7 +225,7 @@ def _bind(
 
 
 def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket.socket:
-    """A UDP socket as `bind` makes them, not bound yet. Raises OSError, and what `bind` raises
+    """A UDP socket as `bind` makes them, but not bound. Raises OSError, and what `bind` raises
     about the options."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -234,8 +241,8 @@ def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket
 
 
 def _allow_fragments(sock: socket.socket) -> None:
-    """What programs send by `forward` gets through wherever it would without: by default Linux
-    sets DF, and where the ICMP that answers this is filtered, long datagrams vanish."""
+    """Lets long datagrams of `forward` be fragmented, as they would be without netpunch. By default
+    Linux sets DF, and where a filter drops the ICMP answers, long datagrams vanish."""
     if sys.platform != "linux":
         return
     if sock.family == socket.AF_INET6:
@@ -263,7 +270,7 @@ def _mark(sock: socket.socket, mark: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("@I", mark))
     except OSError as error:
         raise PermissionsError(
-            f"mark {mark} cannot be set: {error.strerror}; it needs root or CAP_NET_ADMIN"
+            f"cannot set mark {mark}: {error.strerror}; it needs root or CAP_NET_ADMIN"
         ) from error
 
 
@@ -276,14 +283,14 @@ def _bind_to_interface(sock: socket.socket, interface: str) -> None:
                 f"this host has no interface {interface} now: `ip link` shows those that it has"
             ) from error
         raise PermissionsError(
-            f"interface {interface} cannot be chosen: {error.strerror}; "
+            f"cannot bind to interface {interface}: {error.strerror}; "
             "it needs root or CAP_NET_RAW on Linux before 5.7"
         ) from error
 
 
 def _explained(error: OSError, host: str, port: int) -> NetpunchError:
     address = Address(host, port)
-    if lack := lack_behind(error, f"{address} cannot be bound"):
+    if lack := lack_behind(error, f"cannot bind {address}"):
         return lack
     match error.errno:
         case errno.EADDRINUSE if port:
@@ -295,12 +302,12 @@ def _explained(error: OSError, host: str, port: int) -> NetpunchError:
             return PortInUseError(f"{host} has no free port left")
         case errno.EACCES | errno.EPERM:
             return PermissionsError(
-                f"{address} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE"
+                f"cannot bind {address}: ports below 1024 need root or CAP_NET_BIND_SERVICE"
             )
         case number if number in NOT_READY:
             return NetworkNotReadyError(
-                f"{address} cannot be bound: {host} is no address of this host now; wait until "
-                f"it is, choose one of its own, or :{port} for all of them"
+                f"cannot bind {address}: this host does not have the address {host} now; wait "
+                f"until it has, choose another one, or :{port} for all of them"
             )
         case _:
-            return ConfigurationError(f"{address} cannot be bound: {error.strerror}")
+            return ConfigurationError(f"cannot bind {address}: {error.strerror}")

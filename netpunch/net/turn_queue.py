@@ -1,4 +1,4 @@
-"""What hard NATs cost a host, shared by all ends of a process: one rate of probes, and turns."""
+"""All ends of a process share what symmetric NATs cost the host: a rate of probes, and turns."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class _Waiting(NamedTuple):
 
 
 class TurnQueue:
-    """`rate` is in probes a second."""
+    """Gives turns in the order in which ends ask for them. `rate` is in probes a second."""
 
     def __init__(self, rate: float = PROBE_RATE) -> None:
         self.bucket = TokenBucket(rate, _burst(rate))
         self.first_sockets: dict[object, int] = {}
-        """How many each end of the process has in any case; ends come and go."""
+        """How many sockets each end of the process opens at first; ends come and go."""
         self._having: dict[object, Turn] = {}
         self._waiting: dict[object, _Waiting] = {}
-        """In the order in which they came."""
+        """In the order in which they asked."""
 
     def allow(self, rate: float) -> None:
-        """Another rate from now on, for ends that are probing, too."""
+        """Sets another rate, which applies to ends that are probing, too."""
         self.bucket.allow(rate, _burst(rate))
 
     @property
     def sockets(self) -> int:
-        """How many more an end may open in its turn."""
+        """How many more sockets an end may open during its turn."""
         surveys = min(len(self.first_sockets), SURVEYS_AT_ONCE) * SURVEY_SOCKETS
         left = MOST_SOCKETS - SPARE_SOCKETS - surveys - sum(self.first_sockets.values())
         return min(max(left, TURN_LEAST_SOCKETS), OPEN_MANY.sockets)
@@ -56,11 +56,11 @@ class TurnQueue:
     def want(
         self, owner: object, granted: Granted, turn: Turn = Turn.OPEN, ready: bool = True
     ) -> bool:
-        """Asks for a turn, or for another one like the caller's own.
+        """Asks for a turn, or to keep the one that `owner` has.
 
-        True: it is the caller's (still). Else `granted` is called when it is, except that an owner
-        who is to make room for others gives back its own first. Who asks again while it waits
-        keeps its place; one that is not `ready` keeps it, too, but lets others pass."""
+        Returns True if the owner has the turn now. Otherwise it waits, and `granted` is called when
+        it is given one; an owner whose turn is not prolonged must call `over`. Asking again keeps
+        the place in the queue, and so does an owner that is not `ready`, but others pass it."""
         if owner in self._having:
             return self._next(turn) is None
         self._waiting[owner] = _Waiting(turn, granted, ready)
@@ -70,7 +70,7 @@ class TurnQueue:
         return True
 
     def over(self, owner: object) -> None:
-        """Gives the turn back, or no longer wants it. May be repeated."""
+        """Gives the turn back, or leaves the queue. May be repeated."""
         self._waiting.pop(owner, None)
         turn = self._having.pop(owner, None)
         if turn is None or not self._is_free(turn):

@@ -167,7 +167,7 @@ class EndTask:
             self.end.settings,
             self._observe,
             trace=services.trace,
-            probing=services.probing,
+            turns=services.turns,
             on_payload=None if forwarder is None else forwarder.deliver,
             on_unresolved=self._console.warn,
         )

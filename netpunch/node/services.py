@@ -33,7 +33,7 @@ class Services:
         self.notifier = notifier or Notifier()
         self.hooks = HookPool()
         """Limits how many hooks run at the same time."""
-        self.probing = TurnQueue()
+        self.turns = TurnQueue()
         """Limits what all ends together may do to traverse hard NATs."""
         self.reminders = Reminders(journal, console)
 

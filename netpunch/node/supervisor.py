@@ -101,7 +101,7 @@ class Supervisor:
         """Stops what is gone or changed, then starts what is new or changed. Unchanged ends and
         controls are not touched."""
         self._endless = plan.endless
-        self._services.probing.allow(plan.probe_rate)
+        self._services.turns.allow(plan.probe_rate)
         gone = [key for key, end in self._ends.items() if plan.ends.get(key) != end.end]
         leaving = [self._ends.pop(key) for key in gone]
         await self._stop_gently(leaving)

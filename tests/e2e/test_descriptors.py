@@ -91,7 +91,7 @@ def test_an_end_without_descriptors_reports_it_and_links_when_it_gets_them(site:
         failed = home.wait_for("pair.failed")
         home.wait_for("pair.failed", 2)
         assert failed["reason"] == "resources"
-        assert failed["err"] == f"127.0.0.1:0 cannot be bound: Too many open files; {ADVICE}"
+        assert failed["err"] == f"cannot bind 127.0.0.1:0: Too many open files; {ADVICE}"
     office = site.run_node("office")
     up = home.wait_for("pair.up", 2)
     assert_same_path(up, office.wait_for("pair.up"))

@@ -25,7 +25,7 @@ from tests.net.machines import EchoMachine, client, has_ipv6, local_address
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)]
-CROWD = 3 * SIZE
+MANY = 3 * SIZE
 
 
 @pytest.fixture
@@ -88,18 +88,18 @@ def test_a_crowd_is_answered_together(run: Run, calls: Counter[str], host: str) 
             client(host) as one,
             client(host) as other,
         ):
-            for number in range(0, CROWD, 2):
+            for number in range(0, MANY, 2):
                 one.send(b"%d" % number, address)
                 other.send(b"%d" % (number + 1), address)
-            for number in range(0, CROWD, 2):
+            for number in range(0, MANY, 2):
                 assert await one.receive() == (b"%d" % number, address)
                 assert await other.receive() == (b"%d" % (number + 1), address)
-            assert len(machine.received) == CROWD
+            assert len(machine.received) == MANY
             assert not driver.send_errors
 
     run(main())
-    assert 0 < calls["_RECEIVE"] <= CROWD // SIZE + 1
-    assert 0 < calls["_SEND"] <= CROWD // SIZE + 1
+    assert 0 < calls["_RECEIVE"] <= MANY // SIZE + 1
+    assert 0 < calls["_SEND"] <= MANY // SIZE + 1
 
 
 def test_it_is_not_looked_for_a_crowd_each_time(
@@ -107,16 +107,16 @@ def test_it_is_not_looked_for_a_crowd_each_time(
 ) -> None:
     async def main() -> None:
         with driven(EchoMachine(), "127.0.0.1") as (_, [address]), client() as peer:
-            for _ in range(CROWD):
+            for _ in range(MANY):
                 peer.send(b"crowd", address)
-            for _ in range(CROWD):
+            for _ in range(MANY):
                 await peer.receive()
             await peer.ask(b"the first alone", address)
             calls.clear()
             for _ in range(10):
                 assert await peer.ask(b"alone", address) == (b"alone", address)
 
-    monkeypatch.setattr(batch, "LOOK_EVERY", 1e6)
+    monkeypatch.setattr(batch, "CHECK_INTERVAL", 1e6)
     run(main())
     assert not calls
 
@@ -163,10 +163,10 @@ def test_an_observer_sees_a_crowd(run: Run) -> None:
             driven(EchoMachine(), "127.0.0.1", observer=seen.append) as (_, [address]),
             client() as peer,
         ):
-            for _ in range(CROWD):
+            for _ in range(MANY):
                 peer.send(b"!", address)
-            for _ in range(CROWD):
+            for _ in range(MANY):
                 await peer.receive()
-        assert Counter(datagram.sent for datagram in seen) == {True: CROWD, False: CROWD}
+        assert Counter(datagram.sent for datagram in seen) == {True: MANY, False: MANY}
 
     run(main())

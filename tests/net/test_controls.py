@@ -18,6 +18,7 @@ from netpunch.net import controls as controls_module
 from netpunch.net.controls import Controls, reflectors
 from netpunch.net.driver import Driver
 from tests.net.conftest import Run
+from tests.net.machines import EchoMachine
 from tests.net.names import NameServer
 
 BOTH = {4, 6}
@@ -37,10 +38,11 @@ def second(control: Address) -> Address:
     return Address(control.host, 10002)
 
 
-class Follower:
-    """An end, and its driver: both only write down what they are told."""
+class Follower(EchoMachine):
+    """An end, and its driver: both only record what they are told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: list[ControlEndpoints] = []
         self.pumped = 0
         self._was_told = asyncio.Event()

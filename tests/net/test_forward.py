@@ -60,7 +60,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_a_program_that_does_not_listen_is_told_of(
     run: Run, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    monkeypatch.setattr(forward_module, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(forward_module, "CHECK_INTERVAL", 0.0)
 
     async def main() -> None:
         with client(host) as finder, client(host) as gone:

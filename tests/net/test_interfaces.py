@@ -26,7 +26,7 @@ from tests.net.conftest import open_descriptors
 
 @pytest.fixture(autouse=True)
 def nothing_seen_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interfaces, "_last_look", None)
+    monkeypatch.setattr(interfaces, "_cached", None)
 
 
 def up(host: str, interface: str = "test0", flags: int = 0) -> InterfaceAddress:

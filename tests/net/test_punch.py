@@ -26,7 +26,8 @@ from netpunch.core.events import (
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.errors import ControlUnreachableError, NotLinkedError, PortInUseError, ResourcesError
 from netpunch.net.driver import clock
-from netpunch.net.punch import FAREWELL, Punch
+from netpunch.net.end import FAREWELL
+from netpunch.net.punch import Punch
 from netpunch.net.sockets import SocketOptions, bind
 from netpunch.net.turn_queue import TurnQueue
 from tests.net.conftest import TIMEOUT, Run
@@ -295,7 +296,7 @@ def test_no_control_has_an_address_of_the_family(run: Run, monkeypatch: pytest.M
 
     async def main() -> None:
         attempt = Punch(spec("a", Address("vps", 9), deadline=0.05))
-        with pytest.raises(ControlUnreachableError, match="vps has no address of the family"):
+        with pytest.raises(ControlUnreachableError, match="vps has no address of the local"):
             await attempt.open()
         await attempt.close()
 
@@ -328,11 +329,9 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     async def main() -> None:
         granted: list[Punch] = []
         monkeypatch.setattr(Punch, "_grant_turn", lambda self: granted.append(self))
-        probing, watcher = TurnQueue(), Watcher()
+        turns, watcher = TurnQueue(), Watcher()
         with client() as silent:
-            first, second = (
-                Punch(spec(end, silent.address), watcher, probing=probing) for end in "ab"
-            )
+            first, second = (Punch(spec(end, silent.address), watcher, turns=turns) for end in "ab")
             await first.open()
             await second.open()
             first._take_event(TurnWanted(Turn.SPRAY))
@@ -344,7 +343,7 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
             assert granted == [first, second]
             await first.close()
             await second.close()
-        assert probing.want(object(), lambda: None), "an end that is closed gives its turn back"
+        assert turns.want(object(), lambda: None), "an end that is closed gives its turn back"
 
     run(main())
 

@@ -8,7 +8,8 @@ from netpunch.address import Address
 from netpunch.core.events import Expired, Introduced, PartnerReturned, Registered
 from netpunch.errors import ControlUnreachableError
 from netpunch.net import controls, standby
-from netpunch.net.punch import FAREWELL, Punch
+from netpunch.net.end import FAREWELL
+from netpunch.net.punch import Punch
 from netpunch.net.standby import StandbyWatch
 from tests.net.conftest import Run
 from tests.net.machines import client, port_is_free

@@ -13,11 +13,11 @@ class Queue:
     """Ends by name, and who was granted a turn, in order."""
 
     def __init__(self) -> None:
-        self.probing = TurnQueue()
+        self.turns = TurnQueue()
         self.granted: list[str] = []
 
     def want(self, name: str, turn: Turn = Turn.SPRAY, *, ready: bool = True) -> bool:
-        return self.probing.want(name, lambda: self.granted.append(name), turn, ready)
+        return self.turns.want(name, lambda: self.granted.append(name), turn, ready)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def queue() -> Queue:
 
 def test_one_at_a_time_in_the_order_of_asking(queue: Queue) -> None:
     assert [queue.want(name) for name in "abc"] == [True, False, False]
-    queue.probing.over("a")
-    queue.probing.over("b")
+    queue.turns.over("a")
+    queue.turns.over("b")
     assert queue.granted == ["b", "c"]
 
 
@@ -48,7 +48,7 @@ def test_a_turn_goes_on_until_somebody_else_wants_it(queue: Queue) -> None:
     assert queue.want("a")
     queue.want("b")
     assert not queue.want("a")
-    queue.probing.over("a")
+    queue.turns.over("a")
     assert not queue.want("a"), "it is at the end of the queue"
     assert queue.granted == ["b"]
 
@@ -58,9 +58,9 @@ def test_who_is_not_ready_lets_others_pass_and_keeps_its_place(queue: Queue) -> 
     queue.want("b", ready=False)
     queue.want("c")
     queue.want("d")
-    queue.probing.over("a")
+    queue.turns.over("a")
     queue.want("b")
-    queue.probing.over("c")
+    queue.turns.over("c")
     assert queue.granted == ["c", "b"]
 
 
@@ -72,22 +72,22 @@ def test_nobody_ready_leaves_the_turn_free(queue: Queue) -> None:
 def test_who_no_longer_wants_it_is_passed_over(queue: Queue) -> None:
     for name in "abc":
         queue.want(name)
-    queue.probing.over("b")
-    queue.probing.over("b")
-    queue.probing.over("a")
+    queue.turns.over("b")
+    queue.turns.over("b")
+    queue.turns.over("a")
     assert queue.granted == ["c"]
-    assert queue.probing.has_turn("c")
+    assert queue.turns.has_turn("c")
 
 
 @pytest.mark.parametrize("ends", [1, 30, 100])
 def test_all_sockets_of_a_process_are_within_the_bound(ends: int) -> None:
-    probing = TurnQueue()
-    probing.first_sockets = dict.fromkeys(range(ends), 1)
+    turns = TurnQueue()
+    turns.first_sockets = dict.fromkeys(range(ends), 1)
     surveys = min(ends, budget.SURVEYS_AT_ONCE) * budget.SURVEY_SOCKETS
-    assert ends + surveys + probing.sockets <= budget.MOST_SOCKETS
+    assert ends + surveys + turns.sockets <= budget.MOST_SOCKETS
 
 
 def test_a_turn_has_a_least_of_sockets_however_many_ends_there_are() -> None:
-    probing = TurnQueue()
-    probing.first_sockets = {0: 1000}
-    assert probing.sockets == budget.TURN_LEAST_SOCKETS
+    turns = TurnQueue()
+    turns.first_sockets = {0: 1000}
+    assert turns.sockets == budget.TURN_LEAST_SOCKETS

@@ -253,7 +253,7 @@ def test_a_reload_changes_the_probe_rate_without_touching_ends(
         site.pairs["q"] = {"probe_rate": "40/s"}
         running = site.start()
         await site.recorder.wait_for("run.ready")
-        bucket = site.recorder.services.probing.bucket
+        bucket = site.recorder.services.turns.bucket
         assert in_a_second(bucket, 1e3) == pytest.approx(40, abs=1)
         site.pairs["q"] = {"probe_rate": "100/s"}
         assert await site.reload() == "done"
