@@ -1,1 +1,1 @@
-"""Sockets, timers, event loop: one generic driver feeds a core object."""
+"""Sockets, event loop, resolver and interfaces; one driver for every machine of the core."""

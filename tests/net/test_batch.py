@@ -50,7 +50,7 @@ def send(sock: socket.socket, *parcels: tuple[bytes, Address]) -> list[OSError]:
 
 
 class TestReceiver:
-    def test_gives_what_arrived_and_whence(self, pair: Sockets) -> None:
+    def test_receiver_returns_datagrams_with_their_sources(self, pair: Sockets) -> None:
         one, other = pair
         sent = [b"a" * length for length in (0, 1, CAPACITY, 7)]
         with bound(one.getsockname()[0]) as third:
@@ -62,14 +62,14 @@ class TestReceiver:
             ]
             assert Receiver(other.family, CAPACITY).receive(other) == expected
 
-    def test_cuts_off_what_is_too_long(self, pair: Sockets) -> None:
+    def test_receiver_cuts_off_long_datagrams(self, pair: Sockets) -> None:
         one, other = pair
         one.sendto(b"a" * (CAPACITY + 1), other.getsockname())
         one.sendto(b"b", other.getsockname())
         received = Receiver(other.family, CAPACITY).receive(other)
         assert [data for data, _ in received] == [b"a" * CAPACITY, b"b"]
 
-    def test_gives_no_more_than_a_batch(self, pair: Sockets) -> None:
+    def test_receiver_returns_one_batch_at_most(self, pair: Sockets) -> None:
         one, other = pair
         receiver = Receiver(other.family, CAPACITY)
         for number in range(SIZE + 3):
@@ -79,14 +79,14 @@ class TestReceiver:
         with pytest.raises(BlockingIOError):
             receiver.receive(other)
 
-    def test_tells_what_the_system_says(self, pair: Sockets) -> None:
+    def test_receiver_raises_the_error_of_the_system(self, pair: Sockets) -> None:
         one, other = pair
         other.close()
         with pytest.raises(OSError, match="Bad file descriptor") as caught:
             Receiver(one.family, CAPACITY).receive(other)
         assert caught.value.errno == errno.EBADF
 
-    def test_keeps_only_so_many_addresses(
+    def test_receiver_caches_a_bounded_number_of_addresses(
         self, pair: Sockets, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(batch, "ADDRESSES_KEPT", 2)
@@ -100,7 +100,7 @@ class TestReceiver:
 
 
 class TestSender:
-    def test_sends_each_to_whom_it_is_for(self, pair: Sockets) -> None:
+    def test_sender_sends_each_datagram_to_its_destination(self, pair: Sockets) -> None:
         one, other = pair
         with bound(one.getsockname()[0]) as third:
             to_other, to_third = local_address(other), local_address(third)
@@ -111,7 +111,7 @@ class TestSender:
             ]
             assert third.recv(CAPACITY) == b"bb" * 9
 
-    def test_lengths_change_from_batch_to_batch(self, pair: Sockets) -> None:
+    def test_sender_takes_other_lengths_in_each_batch(self, pair: Sockets) -> None:
         one, other = pair
         sender, destination = Sender(one.family, CAPACITY), local_address(other)
         for lengths in ([3, 5], [5, 3], [CAPACITY] * 3, [1]):
@@ -119,13 +119,13 @@ class TestSender:
             sender.send(one, sent, [destination] * len(sent), raising)
             assert [other.recv(CAPACITY) for _ in sent] == sent
 
-    def test_more_than_a_batch(self, pair: Sockets) -> None:
+    def test_sender_sends_more_than_a_batch(self, pair: Sockets) -> None:
         one, other = pair
         sent = [b"%d" % number for number in range(2 * SIZE + 1)]
         assert send(one, *((data, local_address(other)) for data in sent)) == []
         assert [other.recv(CAPACITY) for _ in sent] == sent
 
-    def test_what_is_refused_is_told_and_the_others_go(self, pair: Sockets) -> None:
+    def test_sender_reports_refused_datagrams_and_sends_the_others(self, pair: Sockets) -> None:
         one, other = pair
         good, bad = local_address(other), Address(local_address(other).host, 0)
         errors = send(one, (b"1", bad), (b"2", good), (b"3", bad), (b"4", bad), (b"5", good))
@@ -133,7 +133,7 @@ class TestSender:
         assert [other.recv(CAPACITY) for _ in range(2)] == [b"2", b"5"]
 
 
-def test_many_addresses_can_be_kept() -> None:
+def test_the_address_cache_is_larger_than_a_batch() -> None:
     """As many as ends whose ciphers are kept."""
     from netpunch.core.control.ciphers import CIPHERS_KEPT
 

@@ -67,9 +67,7 @@ def driven(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_who_asks_one_by_one_is_answered_one_by_one(
-    run: Run, calls: Counter[str], host: str
-) -> None:
+def test_single_datagrams_are_answered_one_by_one(run: Run, calls: Counter[str], host: str) -> None:
     async def main() -> None:
         with driven(EchoMachine(), host) as (_, [address]), client(host) as peer:
             for _ in range(10):
@@ -80,7 +78,7 @@ def test_who_asks_one_by_one_is_answered_one_by_one(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_crowd_is_answered_together(run: Run, calls: Counter[str], host: str) -> None:
+def test_many_datagrams_are_answered_in_batches(run: Run, calls: Counter[str], host: str) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with (
@@ -102,7 +100,7 @@ def test_a_crowd_is_answered_together(run: Run, calls: Counter[str], host: str) 
     assert 0 < calls["_SEND"] <= MANY // SIZE + 1
 
 
-def test_it_is_not_looked_for_a_crowd_each_time(
+def test_a_batch_is_checked_for_at_intervals_only(
     run: Run, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -121,7 +119,7 @@ def test_it_is_not_looked_for_a_crowd_each_time(
     assert not calls
 
 
-def test_a_crowd_that_is_refused_is_counted(run: Run, calls: Counter[str]) -> None:
+def test_a_refused_batch_is_counted(run: Run, calls: Counter[str]) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine, "127.0.0.1") as (driver, _), client() as peer:
@@ -138,7 +136,9 @@ def test_a_crowd_that_is_refused_is_counted(run: Run, calls: Counter[str]) -> No
 
 
 @pytest.mark.parametrize("ttl", [0, 3])
-def test_what_goes_no_common_way_goes_one_by_one(run: Run, calls: Counter[str], ttl: int) -> None:
+def test_datagrams_of_several_sockets_or_hop_limits_leave_one_by_one(
+    run: Run, calls: Counter[str], ttl: int
+) -> None:
     """From two sockets, or not as far as usual."""
 
     async def main() -> None:
@@ -156,7 +156,7 @@ def test_what_goes_no_common_way_goes_one_by_one(run: Run, calls: Counter[str], 
     assert not calls
 
 
-def test_an_observer_sees_a_crowd(run: Run) -> None:
+def test_an_observer_sees_each_datagram_of_a_batch(run: Run) -> None:
     async def main() -> None:
         seen: list[Datagram] = []
         with (

@@ -75,7 +75,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     return NameServer(monkeypatch)
 
 
-def test_all_addresses_of_one_family_ipv4_where_possible(run: Run, names: NameServer) -> None:
+def test_an_end_announces_to_all_addresses_of_one_family_ipv4_if_possible(
+    run: Run, names: NameServer
+) -> None:
     async def main() -> None:
         names.know(VPS.host, IPV6, ONE, OTHER)
         names.know(SPARE.host, IPV6)
@@ -87,7 +89,7 @@ def test_all_addresses_of_one_family_ipv4_where_possible(run: Run, names: NameSe
     run(main())
 
 
-def test_what_a_name_has_in_the_other_family_is_known_and_news(run: Run, names: NameServer) -> None:
+def test_a_change_of_addresses_in_the_other_family_is_reported(run: Run, names: NameServer) -> None:
     """An end asks there how it is seen, without announcing to it."""
 
     async def main() -> None:
@@ -110,7 +112,7 @@ MANY = [at(f"192.0.2.{number}") for number in (100, 20, 3, 40, 5, 6)]
     ("controls", "expected"),
     [(1, ["3", "5", "6", "20"]), (2, ["3", "5", "6", "20"]), (3, ["3", "5"]), (9, ["3"])],
 )
-def test_of_many_addresses_all_ends_choose_the_same(
+def test_all_ends_choose_the_same_of_many_addresses(
     run: Run, names: NameServer, controls: int, expected: list[str]
 ) -> None:
     """Resolvers tell them in any order. In all there are eight, or one for each name."""
@@ -127,7 +129,7 @@ def test_of_many_addresses_all_ends_choose_the_same(
     run(main())
 
 
-def test_addresses_are_no_names(run: Run, names: NameServer) -> None:
+def test_a_control_given_by_address_is_not_looked_up_again(run: Run, names: NameServer) -> None:
     async def main() -> None:
         assert (await Controls([LITERAL], BOTH).find()).names == NO_NAMES
         assert names.asked == []
@@ -135,7 +137,9 @@ def test_addresses_are_no_names(run: Run, names: NameServer) -> None:
     run(main())
 
 
-def test_what_does_not_resolve_gets_its_chance_later(run: Run, names: NameServer) -> None:
+def test_a_name_that_does_not_resolve_is_looked_up_on_the_next_request(
+    run: Run, names: NameServer
+) -> None:
     async def main() -> None:
         names.know(SPARE.host, OTHER)
         problems: list[str] = []
@@ -204,7 +208,7 @@ def test_without_any_control_names_are_looked_up_until_one_resolves(
     run(main())
 
 
-def test_pauses_grow_with_the_time_that_it_takes(
+def test_pauses_between_lookups_grow_with_the_time_spent(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each second at first, later a tenth of the time so far, half a minute at most."""
@@ -228,7 +232,7 @@ def test_pauses_grow_with_the_time_that_it_takes(
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_until_the_deadline(run: Run, names: NameServer) -> None:
+def test_find_raises_at_the_deadline(run: Run, names: NameServer) -> None:
     async def main() -> None:
         controls = Controls([VPS, SPARE], BOTH)
         with pytest.raises(ControlUnreachableError, match=r"vps\..*; .*spare\."):
@@ -239,7 +243,7 @@ def test_until_the_deadline(run: Run, names: NameServer) -> None:
     run(main())
 
 
-def test_name_servers_that_say_nothing_are_told_of(
+def test_silent_name_servers_are_reported(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controls_module, "FIRST_NOTICE", 0.01)
@@ -257,13 +261,15 @@ def test_name_servers_that_say_nothing_are_told_of(
     run(main())
 
 
-def test_an_address_of_another_family_never_resolves(run: Run, names: NameServer) -> None:
+def test_find_raises_at_once_if_no_address_is_of_the_end_s_family(
+    run: Run, names: NameServer
+) -> None:
     """Nothing is waited for, where there is no translator."""
 
     async def main() -> None:
         names.unrouted = {4}
         names.know(DISCOVERY_NAME, *map(at, DISCOVERY_HOSTS))
-        with pytest.raises(ControlUnreachableError, match="no address of the family"):
+        with pytest.raises(ControlUnreachableError, match="no address of the local address"):
             await Controls([LITERAL], {6}).find()
 
     run(main())
@@ -283,7 +289,9 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("first", [SPARE, ControlAt("192.0.2.2", 10001)], ids=["name", "literal"])
-def test_a_name_that_hangs_holds_up_nobody(run: Run, names: NameServer, first: ControlAt) -> None:
+def test_a_lookup_that_hangs_does_not_delay_find(
+    run: Run, names: NameServer, first: ControlAt
+) -> None:
     """It joins when it answers, in its place."""
 
     async def main() -> None:
@@ -306,7 +314,7 @@ def test_a_name_that_hangs_holds_up_nobody(run: Run, names: NameServer, first: C
 
 
 @pytest.mark.usefixtures("impatience")
-def test_a_late_failure_is_told(run: Run, names: NameServer) -> None:
+def test_a_lookup_that_fails_late_is_reported(run: Run, names: NameServer) -> None:
     async def main() -> None:
         told: asyncio.Queue[str] = asyncio.Queue()
         names.know(SPARE.host, OTHER)
@@ -323,7 +331,7 @@ def test_a_late_failure_is_told(run: Run, names: NameServer) -> None:
 
 
 @pytest.mark.usefixtures("patience")
-def test_answers_of_a_moment_later_are_waited_for(run: Run, names: NameServer) -> None:
+def test_find_waits_a_moment_for_other_names(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, ONE)
         names.hold(VPS.host)
@@ -338,7 +346,7 @@ def test_answers_of_a_moment_later_are_waited_for(run: Run, names: NameServer) -
 
 
 @pytest.mark.usefixtures("impatience")
-def test_without_any_address_all_answers_are_waited_for(run: Run, names: NameServer) -> None:
+def test_find_waits_for_all_names_while_none_resolves(run: Run, names: NameServer) -> None:
     """One that fails at once is no answer."""
 
     async def main() -> None:
@@ -356,9 +364,7 @@ def test_without_any_address_all_answers_are_waited_for(run: Run, names: NameSer
 
 
 @pytest.mark.usefixtures("impatience")
-def test_a_name_that_hangs_does_not_keep_others_from_being_looked_up(
-    run: Run, names: NameServer
-) -> None:
+def test_a_lookup_that_hangs_does_not_delay_other_lookups(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(SPARE.host, OTHER)
         names.hold(VPS.host)
@@ -405,7 +411,7 @@ FIVE = [at(f"192.0.2.{number}") for number in range(1, 6)]
         ([], [ONE], [ONE]),  # a name server's failure moves nobody
     ],
 )
-def test_where_it_is_now(
+def test_an_end_follows_a_control_that_moves(
     run: Run,
     names: NameServer,
     later: list[Address],
@@ -418,7 +424,7 @@ def test_where_it_is_now(
     run(main())
 
 
-def test_only_addresses_of_our_families_are_moved_to(run: Run, names: NameServer) -> None:
+def test_an_end_follows_a_control_within_its_own_families_only(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, ONE)
         controls = Controls([VPS], {4})
@@ -429,7 +435,7 @@ def test_only_addresses_of_our_families_are_moved_to(run: Run, names: NameServer
     run(main())
 
 
-def test_one_lookup_at_a_time(run: Run, names: NameServer) -> None:
+def test_a_name_is_looked_up_once_at_a_time(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, ONE)
         controls = Controls([VPS], BOTH)
@@ -449,7 +455,7 @@ def test_one_lookup_at_a_time(run: Run, names: NameServer) -> None:
     run(main())
 
 
-def test_closing_ends_a_lookup(run: Run, names: NameServer) -> None:
+def test_closing_controls_ends_a_lookup(run: Run, names: NameServer) -> None:
     """`run` looks for tasks that are left."""
 
     async def main() -> None:
@@ -476,7 +482,7 @@ TRANSLATOR = at("2001:db8:64::c000:aa")  # what its DNS64 says of ipv4only.arpa
 AT_TRANSLATOR = at("2001:db8:64::c000:201")
 
 
-def test_the_family_that_there_is_a_route_of(run: Run, names: NameServer) -> None:
+def test_find_chooses_the_family_that_has_a_route(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, ONE, IPV6)
         names.unrouted = {4}
@@ -487,7 +493,7 @@ def test_the_family_that_there_is_a_route_of(run: Run, names: NameServer) -> Non
     run(main())
 
 
-def test_without_any_route_ipv4_is_waited_for(
+def test_find_chooses_ipv4_while_there_is_no_route(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At boot; routes are looked at again, like names. No name server is asked for a translator."""
@@ -509,7 +515,7 @@ def test_without_any_route_ipv4_is_waited_for(
     run(main())
 
 
-def test_the_translator_is_known_by_a_name_that_it_serves(run: Run, names: NameServer) -> None:
+def test_a_nat64_is_recognized_by_a_translated_name(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, ONE, NAT64_ONE)
         names.unrouted = {4}
@@ -522,7 +528,7 @@ def test_the_translator_is_known_by_a_name_that_it_serves(run: Run, names: NameS
 
 
 @pytest.mark.parametrize("families", [BOTH, {6}], ids=["both", "ipv6"])
-def test_a_control_given_by_its_ipv4_address_is_translated(
+def test_a_control_given_by_ipv4_address_is_reached_by_nat64(
     run: Run, names: NameServer, families: set[int]
 ) -> None:
     async def main() -> None:
@@ -535,7 +541,7 @@ def test_a_control_given_by_its_ipv4_address_is_translated(
     run(main())
 
 
-def test_a_translator_of_which_name_servers_tell_late(
+def test_a_nat64_that_is_discovered_late_is_used(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controls_module, "FIRST_RETRY", 0.01)
@@ -554,9 +560,7 @@ def test_a_translator_of_which_name_servers_tell_late(
     run(main())
 
 
-def test_beside_a_control_with_ipv6_the_translator_is_told_of_later(
-    run: Run, names: NameServer
-) -> None:
+def test_a_nat64_beside_a_control_with_ipv6_is_reported_later(run: Run, names: NameServer) -> None:
     """Partners may have nothing but IPv4. It delays nothing."""
 
     async def main() -> None:
@@ -576,7 +580,7 @@ def test_beside_a_control_with_ipv6_the_translator_is_told_of_later(
     run(main())
 
 
-def test_a_host_with_ipv4_asks_for_no_translator(run: Run, names: NameServer) -> None:
+def test_a_host_with_ipv4_does_not_look_for_a_nat64(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.know(VPS.host, IPV6)
         controls = Controls([VPS], BOTH)
@@ -600,30 +604,30 @@ def test_an_end_leaves_ipv4_when_its_route_is_gone(run: Run, names: NameServer) 
     run(main())
 
 
-def test_both_ports_of_each_control_that_has_two() -> None:
+def test_reflectors_are_both_ports_of_each_control_that_has_two() -> None:
     found = {ONE: 10002, OTHER: None, THIRD: 10002}
     assert reflectors(found) == [(ONE, second(ONE)), (THIRD, second(THIRD))]
 
 
-def test_any_two_controls_where_none_has_two_ports() -> None:
+def test_reflectors_are_any_two_controls_if_none_has_two_ports() -> None:
     found = dict.fromkeys([ONE, OTHER, THIRD])
     assert reflectors(found) == [(ONE, OTHER), (ONE, THIRD), (OTHER, THIRD)]
     assert reflectors({ONE: None}) == []
 
 
-def test_all_of_one_family() -> None:
+def test_reflectors_are_of_one_family() -> None:
     assert reflectors({ONE: 10002, IPV6: 10002}) == [(ONE, second(ONE))]
     assert reflectors({IPV6: 10002, ONE: 10002}) == [(IPV6, second(IPV6))]
     assert reflectors(dict.fromkeys([ONE, IPV6, OTHER])) == [(ONE, OTHER)]
     assert reflectors(dict.fromkeys([ONE, IPV6])) == []
 
 
-def test_none_on_loopback() -> None:
+def test_there_are_no_reflectors_on_loopback() -> None:
     assert reflectors({LOOPBACK: 10002, ONE: 10002}) == [(ONE, second(ONE))]
     assert reflectors({LOOPBACK: 10002}) == []
 
 
-def test_a_control_in_our_own_network_is_the_last_to_tell() -> None:
+def test_reflectors_in_the_own_network_come_last() -> None:
     """It knows nothing of the NAT at its border."""
     inside = at("192.168.1.20")
     found = {inside: 10002, ONE: 10002}

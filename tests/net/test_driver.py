@@ -72,7 +72,9 @@ def exceptions_caught() -> Iterator[ExceptionContexts]:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_feeds_the_machine_and_sends_its_answers(run: Run, host: str) -> None:
+def test_the_driver_passes_datagrams_to_the_machine_and_sends_its_answers(
+    run: Run, host: str
+) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine, host=host) as (_, address), client(host) as peer:
@@ -83,7 +85,7 @@ def test_feeds_the_machine_and_sends_its_answers(run: Run, host: str) -> None:
     run(main())
 
 
-def test_reads_empty_and_cut_off_datagrams(run: Run) -> None:
+def test_the_driver_reads_empty_and_cut_off_datagrams(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine) as (_, address), client() as peer:
@@ -96,11 +98,11 @@ def test_reads_empty_and_cut_off_datagrams(run: Run) -> None:
     run(main())
 
 
-def test_source_of_a_link_local_datagram_has_no_scope() -> None:
+def test_the_source_of_a_link_local_datagram_has_no_scope() -> None:
     assert driver_module._ipv6_address(("fe80::1%eth0", 5000, 7, 2)) == Address("fe80::1", 5000)
 
 
-def test_each_socket_has_its_number(run: Run) -> None:
+def test_the_machine_learns_the_number_of_the_socket_of_a_datagram(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         sockets = {3: bind("127.0.0.1", 0)[0], 5: bind("127.0.0.1", 0)[0]}
@@ -116,7 +118,7 @@ def test_each_socket_has_its_number(run: Run) -> None:
     run(main())
 
 
-def test_opening_sends_what_the_machine_already_wants_to_say(run: Run) -> None:
+def test_opening_a_driver_sends_the_first_datagrams_of_the_machine(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with client() as peer:
@@ -148,7 +150,7 @@ def test_a_flood_is_answered_completely(run: Run) -> None:
     run(main())
 
 
-def test_a_flood_lets_others_have_their_turn(run: Run) -> None:
+def test_a_flood_on_one_socket_does_not_starve_the_others(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         [sock] = bind("127.0.0.1", 0)
@@ -175,7 +177,7 @@ def test_a_flood_lets_others_have_their_turn(run: Run) -> None:
 # Time.
 
 
-def test_timers_ring_in_turn_and_never_early(run: Run) -> None:
+def test_timers_ring_in_order_and_never_early(run: Run) -> None:
     async def main() -> None:
         now = clock()
         due = [now - 1.0, now + 0.0101, now + 0.0102, now + 0.0307]
@@ -188,7 +190,7 @@ def test_timers_ring_in_turn_and_never_early(run: Run) -> None:
     run(main())
 
 
-def test_a_timer_may_move_to_earlier(run: Run) -> None:
+def test_a_timer_that_moved_to_earlier_rings_then(run: Run) -> None:
     async def main() -> None:
         machine = TimerMachine(clock() + 3600)
         with driven(machine) as (driver, _):
@@ -211,7 +213,7 @@ def test_a_timer_that_moved_to_later_does_not_ring_before(run: Run) -> None:
     run(main())
 
 
-def test_a_timer_that_is_wanted_no_more_rings_nothing(run: Run) -> None:
+def test_a_timer_that_is_no_longer_needed_does_not_ring(run: Run) -> None:
     async def main() -> None:
         machine = TimerMachine(clock() + 0.005)
         with driven(machine) as (driver, _):
@@ -226,7 +228,7 @@ def test_a_timer_that_is_wanted_no_more_rings_nothing(run: Run) -> None:
 # Sockets that the machine asks for.
 
 
-def test_opens_sockets_with_fresh_ports(run: Run) -> None:
+def test_the_driver_opens_sockets_on_fresh_ports(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine) as (driver, address), client() as peer:
@@ -244,7 +246,7 @@ def test_opens_sockets_with_fresh_ports(run: Run) -> None:
 
 
 @needs_ipv6
-def test_opens_sockets_of_the_family_that_is_asked_for(run: Run) -> None:
+def test_the_driver_opens_sockets_of_the_requested_family(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         driver = Driver(machine, on_event=ignore)
@@ -258,7 +260,7 @@ def test_opens_sockets_of_the_family_that_is_asked_for(run: Run) -> None:
     run(main())
 
 
-def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
+def test_the_answer_to_new_sockets_is_sent_at_once(run: Run) -> None:
     class Greeter(EchoMachine):
         def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
             super().sockets_opened(request, opened, now)
@@ -277,7 +279,7 @@ def test_what_is_said_to_a_new_socket_leaves_it_at_once(run: Run) -> None:
 
 
 @linux_only
-def test_a_pinned_destination_is_sent_to_from_the_address_it_knows(run: Run) -> None:
+def test_datagrams_to_a_pinned_destination_leave_from_the_pinned_address(run: Run) -> None:
     """As long as this host has that address; others get what the system chooses."""
 
     async def main() -> None:
@@ -306,7 +308,7 @@ def test_a_pinned_destination_is_sent_to_from_the_address_it_knows(run: Run) -> 
 
 @linux_only
 @needs_ipv6
-def test_a_pinned_address_of_ipv6_that_has_gone_is_given_up(run: Run) -> None:
+def test_datagrams_leave_from_another_address_once_the_pinned_one_is_gone(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine, host="::") as (driver, address), client("::1") as partner:
@@ -320,7 +322,7 @@ def test_a_pinned_address_of_ipv6_that_has_gone_is_given_up(run: Run) -> None:
     run(main())
 
 
-def test_a_system_without_sockets_left_gives_fewer(run: Run) -> None:
+def test_the_machine_gets_fewer_sockets_if_the_system_has_none_left(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         budget = iter(range(2))
@@ -339,7 +341,7 @@ def test_a_system_without_sockets_left_gives_fewer(run: Run) -> None:
     run(main())
 
 
-def test_closes_a_socket_after_its_last_datagram(run: Run) -> None:
+def test_the_driver_closes_a_socket_after_its_last_datagram(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine) as (driver, _), client() as peer:
@@ -403,7 +405,7 @@ def test_refused_datagrams_are_counted_by_errno(run: Run) -> None:
     run(main())
 
 
-def test_an_error_told_at_reading_is_counted(run: Run) -> None:
+def test_an_error_reported_when_reading_is_counted(run: Run) -> None:
     class Refused(Endpoint):
         def start(self, loop: asyncio.AbstractEventLoop) -> None:
             self._count(ConnectionRefusedError(111, "Connection refused"))
@@ -445,7 +447,7 @@ def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
     run(main())
 
 
-def test_no_route_is_told_and_no_other_refusal(run: Run) -> None:
+def test_the_machine_learns_of_missing_routes_and_no_other_refusal(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         sock = FaultySocket(bind("127.0.0.1", 0)[0])
@@ -484,7 +486,7 @@ def test_sending_goes_on_after_refusals(run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_closed_port_at_the_other_end_does_no_harm(run: Run, host: str) -> None:
+def test_a_closed_port_at_the_destination_does_no_harm(run: Run, host: str) -> None:
     """The system is told by ICMP, and tells nobody: the socket is not connected."""
 
     async def main() -> None:
@@ -501,7 +503,7 @@ def test_a_closed_port_at_the_other_end_does_no_harm(run: Run, host: str) -> Non
     run(main())
 
 
-def test_as_many_fresh_ports_as_there_are_descriptors(run: Run) -> None:
+def test_the_driver_opens_as_many_fresh_ports_as_there_are_descriptors(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with driven(machine) as (driver, _), descriptors_left(3):
@@ -512,7 +514,7 @@ def test_as_many_fresh_ports_as_there_are_descriptors(run: Run) -> None:
     run(main())
 
 
-def test_a_failing_listener_stops_nothing(run: Run) -> None:
+def test_an_event_callback_that_raises_stops_nothing(run: Run) -> None:
     told: list[Event] = []
 
     def fail(event: Event) -> None:
@@ -534,7 +536,7 @@ def test_a_failing_listener_stops_nothing(run: Run) -> None:
     run(main())
 
 
-def test_a_failing_observer_stops_nothing(run: Run) -> None:
+def test_an_observer_that_raises_stops_nothing(run: Run) -> None:
     def fail(datagram: Datagram) -> None:
         raise RuntimeError("observer")
 
@@ -552,7 +554,7 @@ def test_a_failing_observer_stops_nothing(run: Run) -> None:
     run(main())
 
 
-def test_a_bug_of_the_machine_is_told_and_the_next_datagram_is_read(run: Run) -> None:
+def test_an_exception_of_the_machine_is_reported_and_the_next_datagram_is_read(run: Run) -> None:
     class Faulty(EchoMachine):
         def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
             if data == b"bad":
@@ -575,7 +577,7 @@ def test_a_bug_of_the_machine_is_told_and_the_next_datagram_is_read(run: Run) ->
 # Observing.
 
 
-def test_the_observer_sees_both_directions_in_words(run: Run) -> None:
+def test_the_observer_sees_both_directions_described(run: Run) -> None:
     async def main() -> None:
         observed: list[Datagram] = []
         with driven(EchoMachine(), observer=observed.append) as (_, address), client() as peer:
@@ -591,7 +593,7 @@ def test_the_observer_sees_both_directions_in_words(run: Run) -> None:
 # The end.
 
 
-def test_close_frees_the_ports_at_once_and_may_be_repeated(run: Run) -> None:
+def test_closing_a_driver_frees_the_ports_at_once_and_may_be_repeated(run: Run) -> None:
     async def main() -> None:
         before = open_descriptors()
         machine = TimerMachine(clock() + 0.005)
@@ -619,7 +621,7 @@ def test_close_frees_the_ports_at_once_and_may_be_repeated(run: Run) -> None:
     run(main())
 
 
-def test_a_listener_may_close_the_driver(run: Run) -> None:
+def test_an_event_callback_may_close_the_driver(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         told: list[Event] = []
@@ -658,7 +660,7 @@ def test_an_observer_may_close_the_driver(run: Run) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_left_after_cancellation_at_any_moment(run: Run, seed: int) -> None:
+def test_a_driver_cancelled_at_any_moment_leaves_nothing_open(run: Run, seed: int) -> None:
     moments = random.Random(seed)
 
     async def converse(peer: Client) -> None:

@@ -66,7 +66,7 @@ async def outcomes(*attempts: Punch) -> list[Linked | BaseException]:
         (V6, BOTH, 6, "v2"),
     ],
 )
-def test_ends_with_a_common_family(
+def test_ends_with_a_common_family_link(
     run: Run, names: NameServer, one: str, other: str, family: int, protocol: str
 ) -> None:
     """One that has both is asked by IPv4; in v2 its card has its IPv6, too."""
@@ -82,7 +82,7 @@ def test_ends_with_a_common_family(
     run(main())
 
 
-def test_two_ends_with_both(run: Run, names: NameServer) -> None:
+def test_two_ends_with_both_families_link(run: Run, names: NameServer) -> None:
     async def main() -> None:
         async with control(":0") as address:
             a, b = await outcomes(*ends(BOTH, BOTH, address.port, **PROTOCOLS["v2"]))
@@ -103,7 +103,7 @@ def test_two_ends_with_both(run: Run, names: NameServer) -> None:
         (BOTH, V6, "classic"),  # its slot has room for one address, and that is IPv4
     ],
 )
-def test_ends_that_cannot_meet_say_why(
+def test_ends_without_a_common_family_report_why_they_cannot_link(
     run: Run, names: NameServer, one: str, other: str, protocol: str
 ) -> None:
     """Though control serves both of them."""

@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_program_that_does_not_listen_is_told_of(
+def test_forward_warns_if_no_program_listens(
     run: Run, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setattr(forward_module, "CHECK_INTERVAL", 0.0)
@@ -89,7 +89,7 @@ def test_a_program_that_does_not_listen_is_told_of(
     run(main())
 
 
-def test_to_where_the_program_last_sent_from(run: Run) -> None:
+def test_forward_delivers_to_where_the_program_last_sent_from(run: Run) -> None:
     async def main() -> None:
         with client() as first, client() as second:
             async with forwarding() as (forwarder, address):
@@ -106,7 +106,7 @@ def test_to_where_the_program_last_sent_from(run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_to_a_given_address(run: Run, host: str) -> None:
+def test_forward_delivers_to_a_given_address(run: Run, host: str) -> None:
     """Even to a program that only listens; where others send from doesn't matter."""
 
     async def main() -> None:
@@ -123,7 +123,7 @@ def test_to_a_given_address(run: Run, host: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1280, BIG])
-def test_datagrams_of_any_size_pass_whole(run: Run, size: int) -> None:
+def test_forward_relays_datagrams_of_any_size(run: Run, size: int) -> None:
     async def main() -> None:
         data = bytes(index % 251 for index in range(size))
         with client() as program:
@@ -138,7 +138,7 @@ def test_datagrams_of_any_size_pass_whole(run: Run, size: int) -> None:
     run(main())
 
 
-def test_a_burst_passes_in_order(run: Run) -> None:
+def test_forward_relays_a_burst_in_order(run: Run) -> None:
     async def main() -> None:
         burst = [b"%d" % number for number in range(BURST)]
         with client() as program:
@@ -152,7 +152,7 @@ def test_a_burst_passes_in_order(run: Run) -> None:
     run(main())
 
 
-def test_what_nobody_takes_is_counted(run: Run) -> None:
+def test_forward_counts_datagrams_without_a_link_or_a_program(run: Run) -> None:
     async def main() -> None:
         with client() as program:
             async with forwarding() as (forwarder, address):
@@ -173,7 +173,7 @@ def test_what_nobody_takes_is_counted(run: Run) -> None:
     run(main())
 
 
-def test_what_cannot_be_sent_is_counted(run: Run) -> None:
+def test_forward_counts_datagrams_that_cannot_be_sent(run: Run) -> None:
     """More than UDP carries."""
 
     async def main() -> None:
@@ -187,7 +187,7 @@ def test_what_cannot_be_sent_is_counted(run: Run) -> None:
     run(main())
 
 
-def test_a_program_that_is_restarted(run: Run) -> None:
+def test_forward_goes_on_with_a_restarted_program(run: Run) -> None:
     """The system reports that nobody is there; that must not stop what follows."""
 
     async def main() -> None:
@@ -206,7 +206,7 @@ def test_a_program_that_is_restarted(run: Run) -> None:
     run(main())
 
 
-def test_a_port_in_use(run: Run) -> None:
+def test_forward_raises_if_its_port_is_in_use(run: Run) -> None:
     async def main() -> None:
         with client() as owner:
             forwarder = Forwarder(owner.address, None)
@@ -219,7 +219,7 @@ def test_a_port_in_use(run: Run) -> None:
     run(main())
 
 
-def test_no_address_to_listen_on(run: Run) -> None:
+def test_forward_raises_if_its_address_is_not_there(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(ConfigurationError):
             await Forwarder(("localhost.", 0), None).open()
@@ -227,7 +227,7 @@ def test_no_address_to_listen_on(run: Run) -> None:
     run(main())
 
 
-def test_opening_and_closing_may_be_repeated(run: Run) -> None:
+def test_opening_and_closing_a_forwarder_may_be_repeated(run: Run) -> None:
     async def main() -> None:
         async with forwarding() as (forwarder, address):
             await forwarder.open()
@@ -241,7 +241,7 @@ def test_opening_and_closing_may_be_repeated(run: Run) -> None:
     run(main())
 
 
-def test_over_a_held_link(run: Run) -> None:
+def test_forward_relays_over_a_held_link(run: Run) -> None:
     """In at one end's port, out at the other's, and back; sizes that our own datagrams have,
     too."""
 
@@ -271,7 +271,7 @@ async def held(end: str, address: Address, forwarder: Forwarder) -> Punch:
     return attempt
 
 
-def test_long_datagrams_are_warned_of_once(run: Run) -> None:
+def test_forward_warns_of_long_datagrams_once(run: Run) -> None:
     async def main() -> None:
         with client() as program:
             listen = program.address._replace(host="127.0.0.2")

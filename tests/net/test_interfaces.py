@@ -70,7 +70,7 @@ def test_which_addresses_are_candidates() -> None:
     assert candidate_hosts(found, ipv6_flags=flags) == ["192.0.2.1", "2001:db8::1"]
 
 
-def test_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for bridge in ("br-1", "br-2", "uplink0"):
         (tmp_path / bridge / "bridge").mkdir(parents=True)
     monkeypatch.setattr(interfaces, "INTERFACES", tmp_path)
@@ -130,11 +130,11 @@ class TestManyPairs:
         self.clock = clock
         return looks
 
-    def test_one_look_serves_them_all(self, looks: list[float]) -> None:
+    def test_attempts_share_what_was_read_of_the_interfaces(self, looks: list[float]) -> None:
         assert len({host_addresses() for _ in range(40)}) == 1
         assert len(looks) == 1
 
-    def test_after_a_second_there_may_be_other_addresses(self, looks: list[float]) -> None:
+    def test_interfaces_are_read_again_after_a_second(self, looks: list[float]) -> None:
         for _ in range(40):
             host_addresses()
             self.clock[0] += 0.1
@@ -151,7 +151,7 @@ def test_tun_and_tap_interfaces_are_left_out(
     assert candidate_hosts(found, ipv6_flags={}) == ["192.0.2.1"]
 
 
-def test_ipv6_flags_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ipv6_flags_are_read_from_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "if_inet6"
     table.write_text(
         "20010db8000000000000000000000001 02 40 00 a0     eth0\n"
@@ -161,13 +161,13 @@ def test_ipv6_flags_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert interfaces._ipv6_flags() == {"2001:db8::1": 0xA0, "fe80::fc:ff:fe00:1": 0x80}
 
 
-def test_ipv6_flags_are_unknown_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ipv6_flags_are_empty_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interfaces, "IN6_ADDRESSES", tmp_path / "none")
     assert interfaces._ipv6_flags() == {}
 
 
 @pytest.mark.parametrize("error", [OSError("no netlink"), AttributeError("getifaddrs")])
-def test_a_system_that_can_not_tell_gives_none(
+def test_a_system_without_getifaddrs_has_no_candidates(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail() -> list[InterfaceAddress]:
@@ -190,17 +190,17 @@ def test_sockaddr_layouts(monkeypatch: pytest.MonkeyPatch, platform: str, host: 
     assert interfaces._host_at(ctypes.addressof(buffer)) == host
 
 
-def test_other_families_have_no_host() -> None:
+def test_a_sockaddr_of_another_family_has_no_host() -> None:
     buffer = ctypes.create_string_buffer(b"\x11\x11", 32)
     assert interfaces._host_at(ctypes.addressof(buffer)) is None
 
 
-def test_windows_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_has_no_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert interfaces._getifaddrs() == []
 
 
-def test_a_failing_getifaddrs_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_getifaddrs_raises_its_errno(monkeypatch: pytest.MonkeyPatch) -> None:
     class Libc:
         class freeifaddrs:  # noqa: N801
             pass

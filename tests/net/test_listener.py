@@ -32,7 +32,7 @@ def opened(machine: ControlNode | None = None, **how: Any) -> Listener:
     return listener
 
 
-def test_serves_from_open_to_close(run: Run) -> None:
+def test_a_listener_serves_from_open_to_close(run: Run) -> None:
     async def main() -> None:
         watcher = Watcher()
         listener = opened(observer=watcher)
@@ -51,7 +51,7 @@ def test_serves_from_open_to_close(run: Run) -> None:
     run(main())
 
 
-def test_every_address_and_the_second_ports(run: Run) -> None:
+def test_a_listener_binds_every_address_and_the_second_ports(run: Run) -> None:
     async def main() -> None:
         listener = Listener(node(), [ANY, ("127.0.0.2", 0)], observe=[("127.0.0.3", 0)])
         listener.open()
@@ -68,7 +68,7 @@ def test_every_address_and_the_second_ports(run: Run) -> None:
     run(main())
 
 
-def test_one_port_of_several_is_in_use(run: Run) -> None:
+def test_a_listener_with_one_port_in_use_binds_none(run: Run) -> None:
     """Then none is bound."""
 
     async def main() -> None:
@@ -82,7 +82,7 @@ def test_one_port_of_several_is_in_use(run: Run) -> None:
     run(main())
 
 
-def test_a_second_port_that_is_in_use_is_done_without(run: Run) -> None:
+def test_a_listener_serves_without_a_second_port_that_is_in_use(run: Run) -> None:
     async def main() -> None:
         with client() as taken:
             listener = opened(observe=[taken.address])
@@ -94,7 +94,7 @@ def test_a_second_port_that_is_in_use_is_done_without(run: Run) -> None:
 
 
 @pytest.mark.parametrize("trace", [True, False])
-def test_datagrams_are_shown_only_to_those_who_trace(run: Run, trace: bool) -> None:
+def test_a_listener_shows_datagrams_only_with_trace(run: Run, trace: bool) -> None:
     async def main() -> None:
         watcher = Watcher()
         listener = opened(observer=watcher, trace=trace)
@@ -107,7 +107,7 @@ def test_datagrams_are_shown_only_to_those_who_trace(run: Run, trace: bool) -> N
     run(main())
 
 
-def test_events_of_a_change_are_told_at_once(run: Run) -> None:
+def test_a_listener_reports_the_events_of_a_change_at_once(run: Run) -> None:
     async def main() -> None:
         watcher, machine = Watcher(), node()
         listener = opened(machine, observer=watcher)
@@ -122,7 +122,7 @@ def test_events_of_a_change_are_told_at_once(run: Run) -> None:
     run(main())
 
 
-def test_closed_before_it_was_opened(run: Run) -> None:
+def test_a_listener_may_be_closed_before_it_was_opened(run: Run) -> None:
     async def main() -> None:
         Listener(node(), [ANY]).close()
 

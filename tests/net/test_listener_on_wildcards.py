@@ -51,7 +51,7 @@ def vias(machine: EchoMachine) -> list[int]:
     return [datagram.via for datagram in machine.received]
 
 
-def test_answers_from_the_address_that_was_asked(run: Run) -> None:
+def test_a_wildcard_listener_answers_from_the_address_that_was_asked(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with listening(machine) as (_, port), client("127.0.0.1") as peer:
@@ -68,7 +68,7 @@ def test_answers_from_the_address_that_was_asked(run: Run) -> None:
 
 
 @needs_ipv6
-def test_answers_in_ipv6_too(run: Run) -> None:
+def test_a_wildcard_listener_answers_from_the_asked_address_in_ipv6(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with listening(machine) as (_, port), client("::1") as peer:
@@ -81,7 +81,7 @@ def test_answers_in_ipv6_too(run: Run) -> None:
     run(main())
 
 
-def test_what_is_said_later_leaves_from_the_address_that_was_asked(run: Run) -> None:
+def test_later_datagrams_leave_from_the_address_that_was_asked(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         with listening(machine) as (driver, port), client() as peer:
@@ -94,7 +94,7 @@ def test_what_is_said_later_leaves_from_the_address_that_was_asked(run: Run) -> 
     run(main())
 
 
-def test_datagrams_that_were_queued_before_the_socket_belong_to_it(run: Run) -> None:
+def test_datagrams_queued_before_the_new_socket_are_answered_from_it(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()
         sockets = bind("", 0)
@@ -115,7 +115,7 @@ def test_datagrams_that_were_queued_before_the_socket_belong_to_it(run: Run) -> 
 
 
 @pytest.mark.parametrize("reuse", [0, 1])
-def test_the_port_is_still_shared_with_nobody(run: Run, reuse: int) -> None:
+def test_no_other_socket_can_share_the_wildcard_s_port(run: Run, reuse: int) -> None:
     async def main() -> None:
         with listening(EchoMachine()) as (_, port), client() as peer:
             await peer.ask(b"?", Address("127.0.0.2", port))
@@ -130,7 +130,7 @@ def test_the_port_is_still_shared_with_nobody(run: Run, reuse: int) -> None:
     run(main())
 
 
-def test_closing_frees_the_port_everywhere(run: Run) -> None:
+def test_closing_a_wildcard_listener_frees_the_port_on_every_address(run: Run) -> None:
     async def main() -> None:
         before = open_descriptors()
         with client() as peer:
@@ -143,7 +143,7 @@ def test_closing_frees_the_port_everywhere(run: Run) -> None:
     run(main())
 
 
-def test_the_number_of_sockets_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sockets_of_a_wildcard_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MAX_ADDRESSES", 2)
 
     async def main() -> None:
@@ -156,7 +156,7 @@ def test_the_number_of_sockets_is_bounded(run: Run, monkeypatch: pytest.MonkeyPa
     run(main())
 
 
-def test_the_wildcard_answers_where_no_socket_can_be_had(
+def test_the_wildcard_answers_if_no_socket_can_be_bound(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -215,7 +215,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
     sock.close()
 
 
-def test_the_new_socket_has_the_same_receive_buffer() -> None:
+def test_the_new_socket_has_the_wildcard_s_receive_buffer() -> None:
     [sock] = bind("0.0.0.0", 0, SocketOptions(receive_buffer=50_000))
     beside = listener._bind_beside(sock, "127.0.0.1")
     sizes = {s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (sock, beside)}
@@ -245,7 +245,7 @@ def test_a_listener_on_one_address_is_a_plain_socket(run: Run) -> None:
     run(main())
 
 
-def test_other_systems_open_the_wildcard_as_it_is(
+def test_other_systems_use_a_plain_wildcard_socket(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -281,5 +281,7 @@ def ipv6_info(destination: str) -> tuple[int, int, bytes]:
         ([ipv6_info("ff02::1")], None),
     ],
 )
-def test_asked_address(ancillary: list[tuple[int, int, bytes]], asked: str | None) -> None:
+def test_the_asked_address_is_read_from_ancillary_data(
+    ancillary: list[tuple[int, int, bytes]], asked: str | None
+) -> None:
     assert asked_address(ancillary) == asked

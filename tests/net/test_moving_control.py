@@ -74,7 +74,9 @@ def test_an_end_that_waits_is_linked_at_the_new_place(
     run(main())
 
 
-def test_a_held_link_hears_there_of_its_partners_return(run: Run, names: NameServer) -> None:
+def test_a_held_link_hears_of_its_partner_s_return_at_the_new_place(
+    run: Run, names: NameServer
+) -> None:
     async def main() -> None:
         new = Watcher()
         async with control() as address:
@@ -102,7 +104,7 @@ def reviewed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("reviewed_soon")
 @pytest.mark.parametrize("protocol", ["v2", "classic"])
-def test_an_end_that_waits_goes_over_while_the_old_one_still_answers(
+def test_an_end_that_waits_moves_while_the_old_control_still_answers(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     monkeypatch.setattr(lookups, "SILENCE", 1000.0)
@@ -128,7 +130,7 @@ def test_an_end_that_waits_goes_over_while_the_old_one_still_answers(
 
 
 @pytest.mark.usefixtures("reviewed_soon")
-def test_a_held_link_follows_and_is_not_disturbed(
+def test_a_held_link_follows_its_control_undisturbed(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookups, "SILENCE", 1000.0)
@@ -152,7 +154,9 @@ def test_a_held_link_follows_and_is_not_disturbed(
 
 
 @pytest.mark.usefixtures("reviewed_soon")
-def test_an_address_more_changes_nothing_at_the_others(run: Run, names: NameServer) -> None:
+def test_another_address_of_a_control_does_not_disturb_the_others(
+    run: Run, names: NameServer
+) -> None:
     async def main() -> None:
         old, new = Watcher(), Watcher()
         async with (
@@ -200,7 +204,9 @@ def test_ends_whose_resolvers_order_differently_meet(
     run(main())
 
 
-def test_an_end_on_standby_hears_there_of_its_partners_return(run: Run, names: NameServer) -> None:
+def test_an_end_on_standby_hears_of_its_partner_s_return_at_the_new_place(
+    run: Run, names: NameServer
+) -> None:
     async def main() -> None:
         old, new = Watcher(), Watcher()
         async with control(observer=old) as address:
@@ -219,7 +225,7 @@ def test_an_end_on_standby_hears_there_of_its_partners_return(run: Run, names: N
     run(main())
 
 
-def test_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> None:
+def test_ends_link_by_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> None:
     """One control was found, so the end waits there; its partner reaches only the other one."""
 
     async def main() -> None:
@@ -244,9 +250,7 @@ def test_a_name_that_did_not_resolve_at_first(run: Run, names: NameServer) -> No
 
 
 @pytest.mark.parametrize("protocol", ["v2", "classic"])
-def test_a_link_is_made_while_another_name_hangs(
-    run: Run, names: NameServer, protocol: str
-) -> None:
+def test_ends_link_while_another_lookup_hangs(run: Run, names: NameServer, protocol: str) -> None:
     async def main() -> None:
         names.hold(NAME)
         async with control() as address:
@@ -261,7 +265,9 @@ def test_a_link_is_made_while_another_name_hangs(
     run(main())
 
 
-def test_a_control_whose_name_answers_late_introduces_there(run: Run, names: NameServer) -> None:
+def test_a_control_whose_name_resolves_late_introduces_the_ends(
+    run: Run, names: NameServer
+) -> None:
     """The partner reaches only that one."""
 
     async def main() -> None:
@@ -283,7 +289,7 @@ def test_a_control_whose_name_answers_late_introduces_there(run: Run, names: Nam
     run(main())
 
 
-def test_an_end_on_standby_begins_while_a_name_hangs(run: Run, names: NameServer) -> None:
+def test_an_end_on_standby_starts_while_a_lookup_hangs(run: Run, names: NameServer) -> None:
     async def main() -> None:
         names.hold(NAME)
         registered = Watcher()
@@ -318,7 +324,7 @@ def test_host_candidates_are_known_if_a_late_control_is_not_on_loopback(
     run(main())
 
 
-def test_closing_while_a_name_is_looked_up_again(run: Run, names: NameServer) -> None:
+def test_an_end_closes_while_a_name_is_looked_up_again(run: Run, names: NameServer) -> None:
     """`run` looks for tasks that are left."""
 
     async def main() -> None:

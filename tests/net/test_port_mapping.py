@@ -137,7 +137,7 @@ def default_gateways(
 
 @pytest.mark.parametrize("pcp", [True, False])
 @pytest.mark.parametrize("local", [Address("0.0.0.0", 5000), Address("127.0.0.1", 5000)])
-def test_maps_and_releases(
+def test_a_port_is_mapped_and_released(
     run: Run, monkeypatch: pytest.MonkeyPatch, pcp: bool, local: Address
 ) -> None:
     async def main() -> None:
@@ -230,7 +230,7 @@ def test_a_gateway_that_this_host_has_left_is_passed_over(
     run(main())
 
 
-def test_an_unanswering_gateway_holds_up_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_gateway_delays_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         fake = FakeGateway(silent=True)
         with default_gateways(monkeypatch, fake):
@@ -248,7 +248,7 @@ def test_an_unanswering_gateway_holds_up_nothing(run: Run, monkeypatch: pytest.M
     run(main())
 
 
-def test_a_gateway_that_falls_silent_is_told_the_end_three_times(
+def test_a_gateway_that_falls_silent_gets_three_releases(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -266,7 +266,7 @@ def test_a_gateway_that_falls_silent_is_told_the_end_three_times(
     run(main())
 
 
-def test_the_end_has_a_limit_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releasing_a_mapping_has_a_time_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_mapping_module, "RELEASE_TIMEOUT", 0.01)
 
     async def main() -> None:
@@ -282,7 +282,7 @@ def test_the_end_has_a_limit_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatc
     run(main())
 
 
-def test_a_mapping_may_be_left_to_run_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapping_may_be_left_to_expire(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         fake, changes = FakeGateway(), Changes()
         with default_gateways(monkeypatch, fake):
@@ -300,7 +300,7 @@ def test_a_mapping_may_be_left_to_run_out(run: Run, monkeypatch: pytest.MonkeyPa
     ("secrets", "same"),
     [((b"one", b"one"), True), ((b"one", b"other"), False), ((None, None), False)],
 )
-def test_with_the_same_secret_a_mapping_is_known_again(
+def test_the_same_secret_takes_over_a_mapping(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     secrets: tuple[bytes | None, bytes | None],
@@ -336,7 +336,7 @@ def test_each_port_has_a_nonce_of_its_own(run: Run, monkeypatch: pytest.MonkeyPa
     run(main())
 
 
-def test_cancelling_the_end_leaves_nothing_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_release_leaves_nothing_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         fake, changes = FakeGateway(), Changes()
         with default_gateways(monkeypatch, fake):
@@ -353,7 +353,7 @@ def test_cancelling_the_end_leaves_nothing_open(run: Run, monkeypatch: pytest.Mo
     run(main())  # it counts descriptors
 
 
-def test_a_lost_mapping_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_mapping_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         fake, changes = FakeGateway(), Changes()
         with default_gateways(monkeypatch, fake):
@@ -372,7 +372,9 @@ def test_a_lost_mapping_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     run(main())
 
 
-def test_an_observer_sees_datagrams_and_events(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_observer_of_a_mapping_sees_datagrams_and_events(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         fake, changes = FakeGateway(), Changes()
         seen: list[Datagram | Event] = []

@@ -52,7 +52,7 @@ async def both(*specs: EndSettings) -> list[Punch]:
     return attempts
 
 
-def test_from_open_to_released(run: Run) -> None:
+def test_punch_links_from_open_to_released(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(spec("a", address), spec("b", address))
@@ -66,7 +66,7 @@ def test_from_open_to_released(run: Run) -> None:
     run(main())
 
 
-def test_a_closed_end_leaves(run: Run) -> None:
+def test_closing_an_end_tells_control_that_it_leaves(run: Run) -> None:
     """Nobody is introduced to it any more, and its port is free."""
 
     async def main() -> None:
@@ -83,14 +83,14 @@ def test_a_closed_end_leaves(run: Run) -> None:
     run(main())
 
 
-def test_closing_before_opening(run: Run) -> None:
+def test_an_end_may_be_closed_before_it_was_opened(run: Run) -> None:
     async def main() -> None:
         await Punch(spec("a", Address("127.0.0.1", 9))).close()
 
     run(main())
 
 
-def test_closing_does_not_wait_for_a_silent_control(run: Run) -> None:
+def test_closing_an_end_does_not_wait_for_a_silent_control(run: Run) -> None:
     async def main() -> None:
         with client() as silent:
             attempt = Punch(spec("a", silent.address))
@@ -102,7 +102,7 @@ def test_closing_does_not_wait_for_a_silent_control(run: Run) -> None:
     run(main())
 
 
-def test_closing_waits_only_so_long_for_a_partner(run: Run) -> None:
+def test_closing_an_end_waits_a_limited_time_for_the_partner(run: Run) -> None:
     """A classic end lingers longer than that."""
 
     async def main() -> None:
@@ -121,7 +121,7 @@ def test_closing_waits_only_so_long_for_a_partner(run: Run) -> None:
     run(main())
 
 
-def test_a_held_link_is_closed(run: Run) -> None:
+def test_closing_a_held_link_ends_it_at_the_partner(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
@@ -136,7 +136,7 @@ def test_a_held_link_is_closed(run: Run) -> None:
     run(main())
 
 
-def test_a_held_link_falls_silent(run: Run) -> None:
+def test_a_held_link_that_falls_silent_is_lost(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(
@@ -151,7 +151,7 @@ def test_a_held_link_falls_silent(run: Run) -> None:
     run(main())
 
 
-def test_a_partner_comes_back(run: Run) -> None:
+def test_a_held_link_ends_when_the_partner_returns(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
@@ -166,7 +166,7 @@ def test_a_partner_comes_back(run: Run) -> None:
     run(main())
 
 
-def test_one_holds_and_the_other_does_not(run: Run) -> None:
+def test_ends_fail_if_only_one_of_them_holds(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             attempts = [Punch(spec("a", address, holds=True)), Punch(spec("b", address))]
@@ -183,7 +183,7 @@ def test_one_holds_and_the_other_does_not(run: Run) -> None:
     run(main())
 
 
-def test_the_deadline_counts_from_the_introduction(run: Run) -> None:
+def test_a_deadline_may_count_from_the_introduction(run: Run) -> None:
     """Where an end may wait for its partner as long as it takes."""
 
     async def main() -> None:
@@ -215,7 +215,7 @@ def test_the_port_is_bound_before_control_hears_of_it(run: Run) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENETUNREACH])
-def test_an_end_that_may_not_send_says_so(
+def test_an_end_that_may_not_send_reports_the_refusal(
     run: Run, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Both while it waits and in the end: it looks as if control were silent."""
@@ -251,7 +251,7 @@ def refusing(number: int) -> Callable[[str, int, SocketOptions], list[socket.soc
     return bind_refusing
 
 
-def test_an_end_without_a_descriptor_says_what_to_do(run: Run) -> None:
+def test_an_end_without_descriptors_reports_what_to_do(run: Run) -> None:
     async def main() -> None:
         attempt = Punch(spec("a", Address("127.0.0.1", 9)))
         with descriptors_left(0), pytest.raises(ResourcesError, match="LimitNOFILE="):
@@ -265,7 +265,9 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, lookup: Lookup) -> None:
     monkeypatch.setattr("netpunch.net.controls.resolve", lookup)
 
 
-def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_controls_are_looked_up_in_parallel(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And one that does not resolve is told, but stops nothing while there is another."""
 
     async def main() -> None:
@@ -290,7 +292,9 @@ def test_names_are_looked_up_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) 
     run(main())
 
 
-def test_no_control_has_an_address_of_the_family(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_fails_if_no_control_has_an_address_of_its_family(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def lookup(host: str, port: int) -> list[Address]:
         return [Address("2001:db8::1", port)]
 
@@ -304,7 +308,9 @@ def test_no_control_has_an_address_of_the_family(run: Run, monkeypatch: pytest.M
     run(main())
 
 
-def test_cancelled_while_a_name_is_looked_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_cancelled_during_a_lookup_leaves_nothing_open(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         asked = asyncio.Event()
 
@@ -325,7 +331,9 @@ def test_cancelled_while_a_name_is_looked_up(run: Run, monkeypatch: pytest.Monke
     run(main())
 
 
-def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_of_a_process_take_turns_at_spraying(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         granted: list[Punch] = []
         monkeypatch.setattr(Punch, "_grant_turn", lambda self: granted.append(self))
@@ -348,7 +356,7 @@ def test_one_end_at_a_time_sprays(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     run(main())
 
 
-def test_events_are_observed_and_datagrams_only_if_asked(run: Run) -> None:
+def test_an_end_shows_datagrams_only_with_trace(run: Run) -> None:
     async def main() -> None:
         watcher = Watcher()
         async with control() as address:
@@ -364,7 +372,7 @@ def test_events_are_observed_and_datagrams_only_if_asked(run: Run) -> None:
     run(main())
 
 
-def test_a_name_that_is_late_is_waited_for_in_the_same_attempt(
+def test_an_end_waits_for_a_name_that_resolves_late(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at boot. What that takes is part of the time until the deadline."""
@@ -390,7 +398,7 @@ def test_a_name_that_is_late_is_waited_for_in_the_same_attempt(
     run(main())
 
 
-def test_an_end_without_a_deadline_waits_for_a_name(
+def test_an_end_without_a_deadline_waits_for_a_name_for_ever(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`keep`: its deadline counts once there is a partner."""

@@ -27,7 +27,7 @@ def flood(address: tuple[str, int]) -> None:
             sender.sendto(bytes(384), address)
 
 
-def test_a_full_queue_is_counted() -> None:
+def test_datagrams_dropped_by_a_full_queue_are_counted() -> None:
     (sock,) = bind("127.0.0.1", 0, SocketOptions(receive_buffer=SMALL))
     with sock:
         assert queue_drops(sock) == 0
@@ -43,13 +43,13 @@ def test_a_full_queue_is_counted() -> None:
         assert queue_drops(sock) == DATAGRAMS - received
 
 
-def test_a_closed_socket_has_none() -> None:
+def test_a_closed_socket_has_no_queue_drops() -> None:
     (sock,) = bind("127.0.0.1", 0)
     sock.close()
     assert queue_drops(sock) == 0
 
 
-def test_a_listener_adds_up_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listener_adds_up_the_queue_drops_of_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netpunch.net.listener.RECEIVE_BUFFER", SMALL)
 
     async def main() -> None:

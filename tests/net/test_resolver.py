@@ -37,7 +37,7 @@ def found(family: int, *sockaddr: Any) -> tuple[Any, ...]:
         ("::ffff:192.0.2.1", "192.0.2.1"),
     ],
 )
-def test_literals_are_not_looked_up(
+def test_ip_addresses_are_not_looked_up(
     run: Run, monkeypatch: pytest.MonkeyPatch, host: str, canonical: str
 ) -> None:
     system_answers(monkeypatch, AssertionError("looked up"))
@@ -48,7 +48,7 @@ def test_literals_are_not_looked_up(
     run(main())
 
 
-def test_a_name_gives_all_its_addresses_ipv4_first(
+def test_a_name_resolves_to_all_its_addresses_ipv4_first(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = [
@@ -79,7 +79,7 @@ def test_a_name_gives_all_its_addresses_ipv4_first(
         ([], "no address"),
     ],
 )
-def test_a_failure_names_the_name_and_the_cause(
+def test_a_failed_lookup_reports_the_name_and_the_cause(
     run: Run, monkeypatch: pytest.MonkeyPatch, answer: list[Any] | Exception, cause: str
 ) -> None:
     system_answers(monkeypatch, answer)
@@ -92,7 +92,7 @@ def test_a_failure_names_the_name_and_the_cause(
     run(main())
 
 
-def test_the_system_knows_localhost(run: Run) -> None:
+def test_localhost_resolves_to_loopback(run: Run) -> None:
     async def main() -> None:
         addresses = await resolve("localhost", 10001)
         assert {address.host for address in addresses} <= {"127.0.0.1", "::1"}
@@ -100,7 +100,7 @@ def test_the_system_knows_localhost(run: Run) -> None:
     run(main())
 
 
-def test_a_name_that_can_be_none_fails(run: Run) -> None:
+def test_an_invalid_name_does_not_resolve(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(ControlUnreachableError, match="cannot resolve"):
             await resolve("a" * 70 + ".invalid", 10001)
@@ -137,7 +137,9 @@ class SlowSystem:
             await task
 
 
-def test_an_answer_after_cancellation_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_to_a_cancelled_lookup_is_dropped(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         system = SlowSystem(monkeypatch)
         await system.cancelled_lookup()
@@ -147,7 +149,7 @@ def test_an_answer_after_cancellation_is_dropped(run: Run, monkeypatch: pytest.M
     run(main())
 
 
-def test_the_loop_ends_while_the_system_still_looks_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_ends_while_a_lookup_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     system = SlowSystem(monkeypatch)
     run_for_users(system.cancelled_lookup())
     assert not system.may_answer.is_set()

@@ -81,7 +81,7 @@ def test_the_gateway_of_the_default_route_and_the_own_address_there(tables: Tabl
 
 
 @needs_ipv6
-def test_both_families_ipv4_first(tables: Tables) -> None:
+def test_gateways_of_both_families_come_ipv4_first(tables: Tables) -> None:
     tables.write(ipv4=[ipv4_route("127.0.0.2")], ipv6=[ipv6_route("fe80::1")])
     assert default_gateways() == [
         Gateway("127.0.0.2", "127.0.0.1", "lo"),
@@ -89,7 +89,7 @@ def test_both_families_ipv4_first(tables: Tables) -> None:
     ]
 
 
-def test_the_lowest_metric_wins(tables: Tables) -> None:
+def test_the_ipv4_gateway_with_the_lowest_metric_wins(tables: Tables) -> None:
     tables.write(
         ipv4=[
             ipv4_route("127.0.0.2", metric=600),
@@ -100,7 +100,7 @@ def test_the_lowest_metric_wins(tables: Tables) -> None:
     assert [gateway.host for gateway in default_gateways()] == ["127.0.0.3"]
 
 
-def test_a_given_interface_has_a_gateway_of_its_own(tables: Tables) -> None:
+def test_an_interface_has_a_gateway_of_its_own(tables: Tables) -> None:
     tables.write(
         ipv4=[
             ipv4_route("127.0.0.2", interface="elsewhere", metric=100),
@@ -112,7 +112,7 @@ def test_a_given_interface_has_a_gateway_of_its_own(tables: Tables) -> None:
 
 
 @needs_ipv6
-def test_the_lowest_metric_wins_in_hex(tables: Tables) -> None:
+def test_the_ipv6_gateway_with_the_lowest_metric_wins(tables: Tables) -> None:
     tables.write(
         ipv6=[ipv6_route("fe80::a", metric=0x400), ipv6_route("fe80::b", metric=0xFF)],
     )
@@ -120,7 +120,7 @@ def test_the_lowest_metric_wins_in_hex(tables: Tables) -> None:
 
 
 @needs_ipv6
-def test_other_routes_are_passed_over(tables: Tables) -> None:
+def test_routes_that_are_no_default_routes_have_no_gateway(tables: Tables) -> None:
     tables.write(
         ipv4=[
             ipv4_route("0.0.0.0", flags=UP),  # a VPN's
@@ -156,12 +156,12 @@ def test_a_system_without_these_tables_has_no_gateway(
     assert default_gateways() == []
 
 
-def test_a_gateway_without_a_way_there_is_none(tables: Tables) -> None:
+def test_a_gateway_without_a_route_to_it_does_not_count(tables: Tables) -> None:
     tables.write(ipv4=[ipv4_route("255.255.255.255")])  # connect() refuses broadcast
     assert default_gateways() == []
 
 
-def test_without_a_global_address_an_ipv6_gateway_is_none(
+def test_an_ipv6_gateway_does_not_count_without_a_global_address(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class LinkLocalOnly(socket.socket):
@@ -177,7 +177,7 @@ def test_without_a_global_address_an_ipv6_gateway_is_none(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the tables of Linux")
-def test_the_tables_of_this_host_are_understood() -> None:
+def test_the_routing_tables_of_this_host_can_be_read() -> None:
     for gateway in default_gateways():
         host, source = ipaddress.ip_address(gateway.host), ipaddress.ip_address(gateway.source)
         assert host.version == source.version
@@ -185,7 +185,7 @@ def test_the_tables_of_this_host_are_understood() -> None:
         assert gateway.interface in {name for _, name in socket.if_nameindex()}
 
 
-def test_an_interface_that_is_gone_is_no_error() -> None:
+def test_binding_to_an_interface_that_is_gone_is_no_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         bind_to_interface(sock, "gone0")
         sock.bind(("127.0.0.1", 0))

@@ -52,7 +52,7 @@ def fail_to_bind(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
-def test_a_literal_gives_one_socket(host: str) -> None:
+def test_binding_an_ip_address_makes_one_socket(host: str) -> None:
     [sock] = bind(host, 0)
     with sock:
         address = local_address(sock)
@@ -64,7 +64,7 @@ def test_a_literal_gives_one_socket(host: str) -> None:
 
 
 @needs_ipv6
-def test_no_host_gives_both_families_on_one_fresh_port() -> None:
+def test_binding_no_host_makes_sockets_of_both_families_on_one_fresh_port() -> None:
     opened = bind("", 0)
     first, second = (local_address(sock) for sock in opened)
     assert (first.host, second.host) == ("0.0.0.0", "::")
@@ -73,7 +73,7 @@ def test_no_host_gives_both_families_on_one_fresh_port() -> None:
 
 
 @needs_ipv6
-def test_no_host_gives_both_families_on_a_given_port() -> None:
+def test_binding_no_host_makes_sockets_of_both_families_on_a_given_port() -> None:
     opened = bind("", 0)
     port = local_address(opened[0]).port
     close(opened)
@@ -89,7 +89,7 @@ def test_no_host_gives_both_families_on_a_given_port() -> None:
     ("missing", "left"), [(socket.AF_INET6, "0.0.0.0"), (socket.AF_INET, "::")]
 )
 @pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-def test_a_host_may_lack_a_family(
+def test_binding_no_host_works_on_a_host_with_one_family(
     monkeypatch: pytest.MonkeyPatch, missing: int, left: str, number: int
 ) -> None:
     fail_to_bind(monkeypatch, number, family=missing)
@@ -98,7 +98,9 @@ def test_a_host_may_lack_a_family(
     sock.close()
 
 
-def test_a_host_without_any_family_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binding_no_host_fails_on_a_host_without_any_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fail_to_bind(monkeypatch, errno.EAFNOSUPPORT)
     with pytest.raises(NetworkNotReadyError, match="neither IPv4 nor IPv6"):
         bind("", 0)
@@ -117,7 +119,7 @@ def test_a_fresh_port_that_is_taken_in_the_other_family_is_replaced(
 
 
 @needs_ipv6
-def test_the_search_for_a_fresh_port_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_a_port_free_in_both_families_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     before = open_descriptors()
     failed = fail_to_bind(monkeypatch, errno.EADDRINUSE, family=socket.AF_INET6)
     with pytest.raises(PortInUseError):
@@ -127,7 +129,7 @@ def test_the_search_for_a_fresh_port_ends(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
-def test_a_port_in_use_is_told_with_how_to_find_its_owner(host: str) -> None:
+def test_the_error_for_a_port_in_use_shows_how_to_find_its_owner(host: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))
@@ -141,7 +143,7 @@ def test_a_port_in_use_is_told_with_how_to_find_its_owner(host: str) -> None:
 
 
 @needs_ipv6
-def test_one_taken_family_leaves_nothing_open() -> None:
+def test_a_port_taken_in_one_family_leaves_no_socket_open() -> None:
     [other] = bind("::", 0)
     port = local_address(other).port
     before = open_descriptors()
@@ -162,7 +164,7 @@ def test_one_taken_family_leaves_nothing_open() -> None:
         (errno.EIO, 500, ConfigurationError, "cannot bind 127.0.0.1:500: the system says no$"),
     ],
 )
-def test_other_refusals(
+def test_each_error_of_bind_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     number: int,
     port: int,
@@ -196,12 +198,12 @@ def test_no_descriptor_is_left_for_the_first_bind_of_a_process(host: str) -> Non
     assert ": Too many open files; raise LimitNOFILE=" in told.stdout, told.stderr
 
 
-def test_an_address_that_is_not_there_may_come_yet() -> None:
+def test_binding_a_missing_address_is_network_not_ready() -> None:
     with pytest.raises(NetworkNotReadyError, match=r"does not have the address 203\.0\.113\.1 now"):
         bind("203.0.113.1", 5000)
 
 
-def test_an_interface_that_is_not_there_may_come_yet() -> None:
+def test_binding_to_a_missing_interface_is_network_not_ready() -> None:
     before = open_descriptors()
     with pytest.raises(NetworkNotReadyError, match="no interface nowhere0 now"):
         bind("", 0, SocketOptions(interface="nowhere0"))
@@ -215,7 +217,7 @@ def test_a_socket_is_bound_to_its_interface() -> None:
 
 
 @needs_root
-def test_datagrams_are_marked() -> None:
+def test_a_socket_has_the_mark_of_its_options() -> None:
     opened = bind("", 0, SocketOptions(mark=0xFFFFFFFF))
     marks = {sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for sock in opened}
     assert marks == {0xFFFFFFFF}
@@ -229,7 +231,7 @@ def test_datagrams_are_marked() -> None:
         (SocketOptions(interface="lo"), "cannot bind to interface lo: .*CAP_NET_RAW"),
     ],
 )
-def test_options_that_need_a_privilege(
+def test_options_that_need_a_privilege_raise_permissions_errors(
     monkeypatch: pytest.MonkeyPatch, options: SocketOptions, told: str
 ) -> None:
     class Unprivileged(socket.socket):
@@ -246,12 +248,12 @@ def test_options_that_need_a_privilege(
 
 
 @pytest.mark.parametrize("host", ["localhost", "[::1]", "127.0.0.1:5000", "a" * 70 + ".b"])
-def test_only_literals_are_taken(host: str) -> None:
+def test_binding_a_host_name_is_a_configuration_error(host: str) -> None:
     with pytest.raises(ConfigurationError, match="expected an IP address as the local address"):
         bind(host, 5000)
 
 
-def test_a_receive_buffer_is_asked_for() -> None:
+def test_a_socket_asks_for_its_receive_buffer() -> None:
     [small], [large] = (
         bind("127.0.0.1", 0, SocketOptions(receive_buffer=8192)),
         bind("127.0.0.1", 0),

@@ -19,7 +19,7 @@ QUIET = 0.3
 """Seconds in which a wish that should not come would have come several times."""
 
 
-def test_the_partner_wants_to_punch(run: Run) -> None:
+def test_standby_ends_when_the_partner_punches(run: Run) -> None:
     async def main() -> None:
         registered, seen = Watcher(), Watcher()
         async with control(observer=registered) as address:
@@ -41,7 +41,7 @@ def test_the_partner_wants_to_punch(run: Run) -> None:
     run(main())
 
 
-def test_the_wish_ends_in_a_link(run: Run) -> None:
+def test_an_end_links_after_its_standby(run: Run) -> None:
     """What a node does: it leaves standby, and punches anew."""
 
     async def main() -> None:
@@ -63,7 +63,7 @@ def test_the_wish_ends_in_a_link(run: Run) -> None:
     run(main())
 
 
-def test_two_on_standby_leave_each_other_alone(run: Run) -> None:
+def test_two_ends_on_standby_do_not_wake_each_other(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             watches = [StandbyWatch(spec(end, address)) for end in "ab"]
@@ -79,7 +79,7 @@ def test_two_on_standby_leave_each_other_alone(run: Run) -> None:
     run(main())
 
 
-def test_closing_leaves_and_may_be_repeated(run: Run) -> None:
+def test_closing_standby_tells_control_and_may_be_repeated(run: Run) -> None:
     async def main() -> None:
         watcher = Watcher()
         async with control(observer=watcher) as address:
@@ -97,14 +97,14 @@ def test_closing_leaves_and_may_be_repeated(run: Run) -> None:
     run(main())
 
 
-def test_closing_before_it_waits(run: Run) -> None:
+def test_standby_may_be_closed_before_it_waits(run: Run) -> None:
     async def main() -> None:
         await StandbyWatch(spec("a", Address("127.0.0.1", 9))).close()
 
     run(main())
 
 
-def test_closing_does_not_wait_for_a_silent_control(run: Run) -> None:
+def test_closing_standby_does_not_wait_for_a_silent_control(run: Run) -> None:
     async def main() -> None:
         with client() as silent:
             watch = StandbyWatch(spec("a", silent.address))
@@ -118,7 +118,7 @@ def test_closing_does_not_wait_for_a_silent_control(run: Run) -> None:
     run(main())
 
 
-def test_without_trace_nothing_is_observed(run: Run) -> None:
+def test_standby_shows_datagrams_only_with_trace(run: Run) -> None:
     async def main() -> None:
         registered, seen = Watcher(), Watcher()
         async with control(observer=registered) as address:
@@ -133,7 +133,7 @@ def test_without_trace_nothing_is_observed(run: Run) -> None:
     run(main())
 
 
-def test_a_name_that_does_not_resolve_is_tried_again(
+def test_standby_retries_a_name_that_does_not_resolve(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The link itself works: nothing fails because of it."""
@@ -166,7 +166,7 @@ def test_a_name_that_does_not_resolve_is_tried_again(
     run(main())
 
 
-def test_it_is_stopped_while_a_name_is_looked_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standby_stops_during_a_lookup(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """No socket is left: `run` counts them."""
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_it_is_stopped_while_a_name_is_looked_up(run: Run, monkeypatch: pytest.M
     run(main())
 
 
-def test_every_control_is_told_of(run: Run) -> None:
+def test_standby_announces_to_every_control(run: Run) -> None:
     """The partner may reach only one of them."""
 
     async def main() -> None:
