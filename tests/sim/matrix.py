@@ -78,7 +78,7 @@ class Tally:
 
     def __str__(self) -> str:
         if not self.times:
-            return f"0 %, told in {max(self.verdicts):.1f} s" if self.verdicts else "0 %"
+            return f"0 %, reported in {max(self.verdicts):.1f} s" if self.verdicts else "0 %"
         quick, slow = self.percentile(0.5) * 1000, self.percentile(0.95) * 1000
         return f"{100 * self.share:.4g} % {quick:.0f}/{slow:.0f}"
 
