@@ -1,4 +1,4 @@
-"""The card: what an end tells its partner through control, which relays it unread."""
+"""The card: what an end sends its partner through control, which can't read it."""
 
 from enum import IntEnum
 from struct import Struct
@@ -12,17 +12,17 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.v2 import ADDRESS_LENGTH, Malformed, pack_address, unpack_address
 
 CARD_LENGTH = 240
-"""Every card has this length, so that its size tells nothing."""
+"""Every card has this length, so that its size reveals nothing."""
 MAX_HOSTS = 6
 MAX_OBSERVED = 4
 NONCE_LENGTH = 12
 LAYOUT = Struct("!32s8sBBHhBBBB190s")
 QUEUED = 0x80
-"""In the byte of the NAT class. To an end that does not know this bit the class is unknown."""
+"""In the byte of the NAT class. An end that does not know this bit takes the class for unknown."""
 
 
 class NatClass(IntEnum):
-    """How an end's NAT maps, as far as it knows: it orders tactics and forbids none."""
+    """How an end's NAT maps, as far as it knows: it orders strategies and forbids none."""
 
     UNKNOWN = 0
     OPEN = 1
@@ -32,12 +32,12 @@ class NatClass(IntEnum):
 
 
 class Card(NamedTuple):
-    """What an end tells its partner through control, which can't read it.
+    """The content of a card.
 
     `holds`: netpunch keeps the socket after the link. `bracket_port`/`bracket_step`: where a
     NAT of class HARD_STEP will map next (0 when unknown). `partner_attempt`: the partner's
-    attempt last heard of, or NO_ATTEMPT; it proves that this card is no recording. `queued`: the
-    end waits for its turn in a queue of its process, so its partner's patience does not run."""
+    latest attempt, or NO_ATTEMPT; it proves that this card is no recording. `queued`: the end
+    waits for its turn in a queue of its process, so the deadline of its partner stands still."""
 
     public_key: bytes
     partner_attempt: bytes
@@ -54,7 +54,7 @@ class Card(NamedTuple):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All that it names."""
+        """All addresses in it."""
         return self.hosts + self.mapped + self.observed
 
     def pack(self) -> bytes:
@@ -102,8 +102,8 @@ class CardSeal:
     """Seals and opens the cards of one end (`a` or `b`) with the key `card a`/`card b`.
 
     The end and its attempt are authenticated with it: control can't attach a card to another.
-    A cipher is made for each card: there are few, and the ends of a process that hold their links
-    would keep 5 KB each for them."""
+    A cipher is made for each card: cards are few, and keeping the ciphers would take 5 KB for each
+    end that holds its link."""
 
     def __init__(self, key: bytes, end: str) -> None:
         self._key = key
@@ -114,7 +114,7 @@ class CardSeal:
         return nonce + AESGCM(self._key).encrypt(nonce, card.pack(), self._end + attempt)
 
     def open(self, sealed: bytes, attempt: bytes) -> Card | Drop:
-        """The card, or why it is none."""
+        """The card, or why it is dropped."""
         nonce, ciphertext = sealed[:NONCE_LENGTH], sealed[NONCE_LENGTH:]
         try:
             return Card.unpack(AESGCM(self._key).decrypt(nonce, ciphertext, self._end + attempt))

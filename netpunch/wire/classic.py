@@ -24,23 +24,23 @@ from netpunch.wire.drop import Drop
 SIGNATURE_SIZE = 40
 """32 bytes of SHA-256 in ASCII85: five characters for every four bytes."""
 SEPARATOR = b" "
-"""What is sent at position 40. Go's reader takes any byte there, and so does ours."""
+"""Sent at position 40. Go's reader takes any byte there, and so does ours."""
 PAYLOAD_OFFSET = SIGNATURE_SIZE + len(SEPARATOR)
 FIXED_SIZE = PAYLOAD_OFFSET + 1
 """The size of every announcement, ping, pong and close. Nothing shorter is a datagram."""
 LARGEST_SIZE = PAYLOAD_OFFSET + 1024
-"""Go reads no more than this; a longer one isn't worth hashing."""
+"""Go reads no more than this; a longer datagram isn't worth hashing."""
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class PeerMessage(StrEnum):
-    """What ends say to each other."""
+    """The messages between ends."""
 
     PING = "x"
     """Answered by a pong to where it came from."""
     PONG = "y"
-    """Its receiver has got an answer to its ping, and closes."""
+    """Answers a ping. Its receiver closes."""
     CLOSE = "z"
     """Its receiver's pong has arrived: both directions are proved."""
 
@@ -71,13 +71,13 @@ def end_of(letter: str) -> Literal["a", "b"]:
 
 
 def pair_of(letter: str) -> str:
-    """The name of a slot's pair where the configuration gives none: `a-b` for a and for b."""
+    """The default name of a slot's pair: `a-b` for a and for b."""
     return "-".join(sorted((letter, partner_letter(letter))))
 
 
 def _index(letter: str) -> int:
     if len(letter) != 1 or letter not in LETTERS:
-        raise ValueError(f"a classic slot is one letter, a to z, not {letter!r}")
+        raise ValueError(f"expected a slot letter, a to z, got {letter!r}")
     return LETTERS.index(letter)
 
 
@@ -90,7 +90,7 @@ def sign(secret: bytes, payload: bytes) -> bytes:
 
 
 def verify(secret: bytes, datagram: bytes) -> bytes | Drop:
-    """The payload of an authentic datagram, or why it is none. Never raises."""
+    """The payload of an authentic datagram, or why it is dropped. Never raises."""
     if not FIXED_SIZE <= len(datagram) <= LARGEST_SIZE:
         return Drop.MALFORMED
     payload = bytes(datagram[PAYLOAD_OFFSET:])
@@ -136,7 +136,7 @@ class Codec:
         return sign(self._secret, payload)
 
     def verify(self, datagram: bytes) -> bytes | Drop:
-        """The payload of an authentic datagram, or why it is none. Never raises."""
+        """The payload of an authentic datagram, or why it is dropped. Never raises."""
         if len(datagram) != FIXED_SIZE or datagram[PAYLOAD_OFFSET] not in self._fixed:
             return verify(self._secret, datagram)
         expected = self._fixed[datagram[PAYLOAD_OFFSET]]
@@ -158,7 +158,7 @@ def introduction_payload(letter: str, address: Address) -> bytes:
 
 
 def parse_introduction(payload: bytes) -> Introduction | None:
-    """The content of `i|LETTER|IP:PORT`, or None. A host name is none: it is never looked up."""
+    """The content of `i|LETTER|IP:PORT`, else None. A host name is never looked up."""
     try:
         kind, letter, address = payload.decode("ascii").split("|")
         partner_letter(letter)
@@ -179,6 +179,6 @@ def describe(payload: bytes) -> str:
 
 
 def describe_peer_message(payload: bytes) -> str | None:
-    """`ping`, `pong` or `close`; None for what ends don't say to each other."""
+    """`ping`, `pong` or `close`; None for any other payload."""
     words = {message.encode(): message.name.lower() for message in PeerMessage}
     return words.get(payload)

@@ -1,4 +1,4 @@
-"""Why a datagram was dropped. Dropping is silent towards the network and counted by reason."""
+"""Why a datagram is dropped: silently towards the network, and counted by reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Drop(StrEnum):
     UNKNOWN_PAIR = "unknown_pair"
     """Well formed, for a pair (tag, slot letter) that is not configured here."""
     BAD_MAC = "bad_mac"
-    """A known pair, but it does not authenticate: wrong secret, or forged."""
+    """Of a known pair, but it does not authenticate: wrong secret, or forged."""
     UNEXPECTED_SOURCE = "unexpected_source"
     """Authentic, but not from an address that may say this."""
     WRONG_ATTEMPT = "wrong_attempt"
@@ -21,7 +21,7 @@ class Drop(StrEnum):
     STALE = "stale"
     """Authentic, but its counter or sequence was already used: a recording, or duplicated."""
     UNEXPECTED = "unexpected"
-    """Authentic, but nothing that this state takes."""
+    """Authentic, but this state takes no such message."""
     HOSTILE_ADDRESS = "hostile_address"
     """Names an address that is never pinged."""
     OVER_LIMIT = "over_limit"

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH as NONCE_LENGTH
 from netpunch.wire.card import CardSeal
 from netpunch.wire.drop import Drop
 from netpunch.wire.keys import (
@@ -30,7 +31,6 @@ from netpunch.wire.keys import (
 VERSION = 0xF2
 END_B = 0x80
 """The bit of the kind byte that says that the datagram is from, or for, end b."""
-NONCE_LENGTH = 12
 CONTROL_DATAGRAM = 384
 """Bytes between an end and control: room for the largest message, an introduction. One length
 for all, so that no answer is longer than its question."""

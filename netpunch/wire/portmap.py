@@ -1,9 +1,9 @@
 """Asking a gateway for a port mapping: PCP (RFC 6887, MAP for UDP) and NAT-PMP (RFC 6886).
 
 A message is a NamedTuple; the table LAYOUTS says how its fields become bytes. Both protocols
-use the same port and begin with version and opcode, which is how they are told apart. Neither
-authenticates anything: what a gateway says is believed as far as its address and, in PCP, the
-nonce go. Times are in seconds; hosts are canonical IP literals.
+use the same port and begin with version and opcode, which tell them apart. Neither authenticates
+anything: only the gateway's address and, in PCP, the nonce speak for an answer. Times are in
+seconds; hosts are canonical IP literals.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PCP_VERSION = 2
 NAT_PMP_VERSION = 0
 NONCE_LENGTH = 12
 MAX_PCP_LENGTH = 1100
-"""RFC 6887 section 7: longer ones are ignored, as are those that are no multiple of 4."""
+"""RFC 6887 section 7: longer datagrams are ignored, as are those that are no multiple of 4."""
 HEADER_LENGTH = 2
 """Version and opcode, in both protocols."""
 SHORTEST_RESPONSE = 8
-"""Of NAT-PMP, where it tells of a failure: version, opcode, result, epoch."""
+"""Of NAT-PMP, for a failure: version, opcode, result, epoch."""
 IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
 RESPONSE = 0x80
@@ -84,8 +84,8 @@ class PcpRequest(NamedTuple):
 
 
 class PcpResponse(NamedTuple):
-    """Gateway to client. `lifetime` is how long the mapping lasts or, where `result` is no
-    success, how soon asking again makes sense; `epoch` the age of the gateway's state."""
+    """Gateway to client. `lifetime` is how long the mapping lasts or, if `result` is a failure,
+    how soon asking again makes sense; `epoch` is the age of the gateway's state."""
 
     result: int
     lifetime: int
@@ -102,7 +102,7 @@ class AddressRequest(NamedTuple):
 
 
 class AddressResponse(NamedTuple):
-    """NAT-PMP: this. `host` means nothing where `result` is no success."""
+    """NAT-PMP: this. `host` means nothing if `result` is a failure."""
 
     result: int
     epoch: int
@@ -119,7 +119,7 @@ class PortRequest(NamedTuple):
 
 
 class PortResponse(NamedTuple):
-    """NAT-PMP: mapped. Only `result` and `epoch` mean something where `result` is no success."""
+    """NAT-PMP: mapped. Only `result` and `epoch` mean something if `result` is a failure."""
 
     result: int
     epoch: int
@@ -129,7 +129,7 @@ class PortResponse(NamedTuple):
 
 
 class VersionRefused(NamedTuple):
-    """The gateway does not speak PCP as we do, but `version`, if that. Carries no nonce."""
+    """The gateway does not speak this version of PCP but, maybe, `version`. Carries no nonce."""
 
     version: int
 
@@ -140,8 +140,8 @@ Message = Request | Response | VersionRefused
 
 
 class Layout(NamedTuple):
-    """How a message's fields stand after version and opcode; `hosts` are the indexes of those
-    that are IPs, each of `host_length` bytes."""
+    """The fields of a message after version and opcode; `hosts` are the indexes of the IPs, each
+    of `host_length` bytes."""
 
     version: int
     opcode: int
@@ -214,16 +214,16 @@ def _has_sound_length(data: bytes) -> bool:
 
 
 def _refuses_version(data: bytes) -> bool:
-    """Whether this is what who doesn't speak our PCP answers to it, in his own format: version,
-    opcode and result stand at the same place in all (RFC 6887 section 9, RFC 6886 section 3.5)."""
+    """Whether a gateway that doesn't speak our PCP answers so, in its own format: version, opcode
+    and result stand at the same place in all (RFC 6887 section 9, RFC 6886 section 3.5)."""
     if data[0] == PCP_VERSION or len(data) < SHORTEST_RESPONSE:
         return False
     return bool(data[1] & RESPONSE) and data[3] == PcpResult.UNSUPP_VERSION
 
 
 def _body(data: bytes, size: int) -> bytes:
-    """What follows the header. A NAT-PMP response that tells of a failure may end after its
-    epoch: the missing fields are zero."""
+    """The bytes after the header. A NAT-PMP response of a failure may end after its epoch: the
+    missing fields are zero."""
     version, opcode, body = data[0], data[1], data[HEADER_LENGTH:]
     if version == NAT_PMP_VERSION and opcode & RESPONSE and len(data) >= SHORTEST_RESPONSE:
         failed = body[:2] != bytes(2)

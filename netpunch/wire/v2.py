@@ -69,7 +69,7 @@ class Purpose(IntEnum):
     PUNCH = 0
     """It wants to be introduced."""
     STANDBY = 1
-    """It has a link and only wants to know when its partner punches anew."""
+    """It holds a link and only wants to know when its partner punches anew."""
 
 
 class Announce(NamedTuple):
@@ -83,7 +83,7 @@ class Announce(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Control to end: you are registered, the partner is not there to be introduced.
+    """Control to end: you are registered, the partner is absent or not punching.
 
     `partner_age` is milliseconds since the partner was last heard (NEVER_HEARD: never);
     `standby_attempt` is the partner's attempt if it is on standby, else NO_ATTEMPT. With a
@@ -100,9 +100,10 @@ class Waiting(NamedTuple):
 
 
 class Introduce(NamedTuple):
-    """Control to end: here is your partner, at an address where it has shown to receive.
+    """Control to end: here is your partner, at an address where it has proved to receive.
 
-    `counter` is 0 when nobody asked (pushed); `cookie` and `conflict` as in WAITING."""
+    `counter` is 0 if it is pushed, without an announcement; `cookie` and `conflict` as in
+    WAITING."""
 
     attempt: bytes
     counter: int
@@ -115,8 +116,8 @@ class Introduce(NamedTuple):
 
 
 class Knock(Introduce):
-    """Like an introduction, but the partner's address is not proved: somebody who may be the
-    partner, or a recording of it sent from anywhere, is there."""
+    """Like an introduction, but the partner's address is not proved: the announcement came from
+    the partner, or is a recording, sent from anywhere."""
 
     __slots__ = ()
 
@@ -133,7 +134,7 @@ class Challenge(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """End to control: introduce nobody to me any more."""
+    """End to control: introduce me to no partner any more."""
 
     attempt: bytes
     counter: int
@@ -213,8 +214,7 @@ Message = ToControl | FromControl | PeerMessage
 
 
 class Layout(NamedTuple):
-    """How a message's fields stand in the body; `addresses` are the indexes of those that are
-    an Address."""
+    """The fields of a message in its body; `addresses` are the indexes of the addresses."""
 
     kind: Kind
     struct: Struct

@@ -28,13 +28,13 @@ CARD = Card(bytes(32), NO_ATTEMPT, False, hosts=(Address("10.0.0.1", 5000),))
 
 
 @given(cards)
-def test_a_card_comes_back_as_it_went(card: Card) -> None:
+def test_unpacking_a_packed_card_gives_the_card(card: Card) -> None:
     body = card.pack()
     assert len(body) == CARD_LENGTH
     assert Card.unpack(body) == card
 
 
-def test_surplus_addresses_are_left_out() -> None:
+def test_surplus_addresses_of_a_card_are_left_out() -> None:
     many = tuple(Address("192.0.2.1", port) for port in range(1, 20))
     card = Card.unpack(CARD._replace(hosts=many, observed=many, mapped=many[:1]).pack())
     assert card.hosts == many[:MAX_HOSTS]
@@ -64,13 +64,13 @@ def test_more_addresses_than_a_card_holds_are_malformed(counts: tuple[int, int])
         Card.unpack(bytes(body))
 
 
-def test_an_unknown_nat_class_is_kept_as_a_number() -> None:
+def test_unknown_nat_class_of_a_card_stays_a_number() -> None:
     assert Card.unpack(CARD._replace(nat_class=100).pack()).nat_class == 100
     assert CARD.nat_class is NatClass.UNKNOWN
 
 
 @given(cards, attempts, st.binary(min_size=NONCE_LENGTH, max_size=NONCE_LENGTH))
-def test_a_sealed_card_opens_for_its_attempt(card: Card, attempt: bytes, nonce: bytes) -> None:
+def test_sealed_card_opens_for_its_attempt(card: Card, attempt: bytes, nonce: bytes) -> None:
     sealed = SEAL.seal(card, attempt, nonce)
     assert len(sealed) == SEALED_CARD_LENGTH
     assert sealed[:NONCE_LENGTH] == nonce
@@ -85,18 +85,18 @@ def test_control_cannot_attach_a_card_to_another_attempt_or_end() -> None:
 
 
 @given(st.integers(0, 8 * SEALED_CARD_LENGTH - 1))
-def test_a_flipped_bit_is_noticed(bit: int) -> None:
+def test_sealed_card_with_a_flipped_bit_does_not_open(bit: int) -> None:
     sealed = bytearray(SEAL.seal(CARD, ATTEMPT, NONCE))
     sealed[bit // 8] ^= 1 << bit % 8
     assert SEAL.open(bytes(sealed), ATTEMPT) is Drop.BAD_MAC
 
 
 @given(sealed_cards)
-def test_arbitrary_bytes_are_no_card(sealed: bytes) -> None:
+def test_arbitrary_bytes_do_not_open_as_a_card(sealed: bytes) -> None:
     assert SEAL.open(sealed, ATTEMPT) is Drop.BAD_MAC
 
 
-def test_an_authentic_card_may_be_malformed() -> None:
+def test_authentic_card_of_no_format_is_malformed() -> None:
     class TooMany(Card):
         def pack(self) -> bytes:
             return b"\xff" * CARD_LENGTH
@@ -106,12 +106,12 @@ def test_an_authentic_card_may_be_malformed() -> None:
 
 
 @pytest.mark.parametrize("queued", [False, True])
-def test_whether_its_end_waits_for_a_turn_is_told_beside_the_class(queued: bool) -> None:
+def test_card_carries_the_queued_bit_beside_the_nat_class(queued: bool) -> None:
     card = CARD._replace(nat_class=NatClass.HARD_RANDOM, queued=queued)
     assert Card.unpack(card.pack()) == card
 
 
-def test_to_an_end_that_knows_no_queues_the_class_is_unknown() -> None:
+def test_queued_nat_class_is_unknown_to_an_end_without_queues() -> None:
     """Its byte is none that such an end knows, and the rest is as it was."""
     queued, not_queued = (
         CARD._replace(nat_class=NatClass.HARD_RANDOM, queued=queued).pack()

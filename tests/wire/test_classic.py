@@ -45,30 +45,30 @@ def codec() -> Codec:
 
 class TestGolden:
     @pytest.mark.parametrize(("secret", "payload", "datagram"), GOLDEN)
-    def test_signing_gives_what_go_sends(
+    def test_signed_datagram_equals_that_of_go(
         self, secret: bytes, payload: bytes, datagram: bytes
     ) -> None:
         assert classic.sign(secret, payload) == datagram
 
     @pytest.mark.parametrize(("secret", "payload", "datagram"), GOLDEN)
-    def test_what_go_sends_is_authentic(
+    def test_datagram_of_go_is_authentic(
         self, secret: bytes, payload: bytes, datagram: bytes
     ) -> None:
         assert classic.verify(secret, datagram) == payload
 
     @pytest.mark.parametrize(("secret", "payload", "datagram"), GOLDEN[:-1])
-    def test_a_codec_agrees(
+    def test_codec_signs_and_verifies_like_go(
         self, codec: Codec, secret: bytes, payload: bytes, datagram: bytes
     ) -> None:
         assert codec.sign(payload) == datagram
         assert codec.verify(datagram) == payload
 
-    def test_a_codecs_letters_are_ready(self, codec: Codec) -> None:
+    def test_codec_has_its_letters_signed(self, codec: Codec) -> None:
         assert codec.fixed("a") == GOLDEN[0][2]
 
     @pytest.mark.parametrize("separator", [b"\x00", b"|", b"\xff"])
     @pytest.mark.parametrize(("secret", "payload", "datagram"), GOLDEN[:-1])
-    def test_any_separator_is_taken(
+    def test_any_separator_is_accepted(
         self, codec: Codec, separator: bytes, secret: bytes, payload: bytes, datagram: bytes
     ) -> None:
         odd = datagram[:40] + separator + datagram[41:]
@@ -78,11 +78,13 @@ class TestGolden:
 
 class TestRefusals:
     @given(SECRETS, PAYLOADS)
-    def test_round_trip(self, secret: bytes, payload: bytes) -> None:
+    def test_verifying_a_signed_payload_gives_the_payload(
+        self, secret: bytes, payload: bytes
+    ) -> None:
         assert classic.verify(secret, classic.sign(secret, payload)) == payload
 
     @given(SECRETS, PAYLOADS, st.data())
-    def test_a_flipped_bit_is_refused(
+    def test_datagram_with_a_flipped_bit_is_refused(
         self, secret: bytes, payload: bytes, data: st.DataObject
     ) -> None:
         datagram = bytearray(classic.sign(secret, payload))
@@ -92,7 +94,7 @@ class TestRefusals:
         assert Codec(secret, "axyz").verify(bytes(datagram)) is Drop.BAD_MAC
 
     @given(SECRETS, PAYLOADS, st.data())
-    def test_a_truncated_datagram_is_refused(
+    def test_truncated_datagram_is_refused(
         self, secret: bytes, payload: bytes, data: st.DataObject
     ) -> None:
         datagram = classic.sign(secret, payload)
@@ -107,55 +109,55 @@ class TestRefusals:
         assert classic.verify(SECRET, data) is codec.verify(data)
 
     @given(SECRETS, SECRETS)
-    def test_another_secret_is_refused(self, ours: bytes, theirs: bytes) -> None:
+    def test_datagram_of_another_secret_is_refused(self, ours: bytes, theirs: bytes) -> None:
         # HMAC pads keys with zero bytes: those that differ by them alone are one.
         assume(ours.rstrip(b"\x00") != theirs.rstrip(b"\x00"))
         assert Codec(ours, "a").verify(classic.sign(theirs, b"a")) is Drop.BAD_MAC
 
-    def test_more_than_go_reads_is_refused_unhashed(self) -> None:
+    def test_datagram_longer_than_go_reads_is_refused_unhashed(self) -> None:
         largest = classic.sign(SECRET, b"#" * 1024)
         assert classic.verify(SECRET, largest) == b"#" * 1024
         assert classic.verify(SECRET, classic.sign(SECRET, b"#" * 1025)) is Drop.MALFORMED
 
-    def test_the_shortened_form_of_a_zero_word_is_no_signature(self) -> None:
+    def test_signature_with_a_shortened_zero_word_is_refused(self) -> None:
         # What a careless ASCII85 decoder would take for the right digest.
         shortened = classic.sign(SECRET, b"a").replace(b"R<-[F", b"z!!!!", 1)
         assert classic.verify(SECRET, shortened) is Drop.BAD_MAC
 
 
 class TestUnsignable:
-    def test_signing_says_so(self) -> None:
+    def test_signing_an_unsignable_payload_raises(self) -> None:
         with pytest.raises(UnsignableError):
             classic.sign(SECRET, ZERO_WORD_PAYLOAD)
 
-    def test_reading_takes_it_for_a_bad_signature(self) -> None:
+    def test_verifying_an_unsignable_payload_is_a_bad_signature(self) -> None:
         # The datagram that ends Go's control process.
         assert classic.verify(SECRET, b"!" * 41 + ZERO_WORD_PAYLOAD) is Drop.BAD_MAC
 
-    def test_a_secret_that_cannot_sign_a_letter_is_a_configuration_error(self) -> None:
+    def test_secret_that_cannot_sign_a_letter_is_a_configuration_error(self) -> None:
         with pytest.raises(ConfigurationError, match="choose another") as caught:
             Codec(ZERO_WORD_SECRET, "op")
         assert "4515748" not in str(caught.value)
 
-    def test_it_will_do_for_letters_that_it_can_sign(self) -> None:
+    def test_secret_that_cannot_sign_one_letter_signs_the_others(self) -> None:
         assert Codec(ZERO_WORD_SECRET, "axyz").fixed("a").endswith(b" a")
 
-    def test_an_empty_secret_is_a_configuration_error(self) -> None:
+    def test_empty_classic_secret_is_a_configuration_error(self) -> None:
         with pytest.raises(ConfigurationError, match="empty"):
             Codec(b"", "a")
 
 
 class TestSecrecy:
-    def test_a_codec_does_not_show_its_secret(self, codec: Codec) -> None:
+    def test_repr_of_a_codec_hides_its_secret(self, codec: Codec) -> None:
         assert "horse" not in repr(codec)
 
-    def test_comparing_secrets(self, codec: Codec) -> None:
+    def test_codec_knows_its_own_secret(self, codec: Codec) -> None:
         assert codec.same_secret(SECRET)
         assert not codec.same_secret(SECRET + b"\n")
 
 
 class TestSlots:
-    def test_partners_are_adjacent(self) -> None:
+    def test_partner_letters_are_adjacent(self) -> None:
         partners = "".join(map(classic.partner_letter, classic.LETTERS))
         assert partners == "badcfehgjilknmporqtsvuxwzy"
 
@@ -163,12 +165,12 @@ class TestSlots:
         ("letter", "end", "pair"),
         [("a", "a", "a-b"), ("b", "b", "a-b"), ("y", "a", "y-z"), ("z", "b", "y-z")],
     )
-    def test_ends_and_pairs(self, letter: str, end: str, pair: str) -> None:
+    def test_slot_letter_names_its_end_and_pair(self, letter: str, end: str, pair: str) -> None:
         assert (classic.end_of(letter), classic.pair_of(letter)) == (end, pair)
 
     @pytest.mark.parametrize("letter", ["", "A", "1", "ab", "ä", "{", "`"])
-    def test_nothing_else_is_a_slot(self, letter: str) -> None:
-        with pytest.raises(ValueError, match="one letter, a to z"):
+    def test_other_strings_are_no_slot_letters(self, letter: str) -> None:
+        with pytest.raises(ValueError, match="expected a slot letter, a to z"):
             classic.partner_letter(letter)
 
 
@@ -182,7 +184,7 @@ class TestPayloads:
             (b"i|c|[fe80::1%eth0]:5000", Address("fe80::1", 5000)),
         ],
     )
-    def test_introductions(self, payload: bytes, address: Address) -> None:
+    def test_introduction_is_packed_and_parsed(self, payload: bytes, address: Address) -> None:
         assert classic.parse_introduction(payload) == Introduction("c", address)
 
     @pytest.mark.parametrize(
@@ -206,11 +208,11 @@ class TestPayloads:
             "i|a|192.0.2.1:٣".encode(),
         ],
     )
-    def test_what_is_no_introduction(self, payload: bytes) -> None:
+    def test_payload_that_is_no_introduction_is_not_parsed(self, payload: bytes) -> None:
         assert classic.parse_introduction(payload) is None
 
     @given(st.binary(max_size=60))
-    def test_parsing_any_bytes_raises_nothing(self, payload: bytes) -> None:
+    def test_parsing_any_bytes_as_an_introduction_raises_nothing(self, payload: bytes) -> None:
         for address in (payload, b"192.0.2.1:" + payload):
             introduction = classic.parse_introduction(b"i|a|" + address)
             assert introduction is None or introduction.letter == "a"
@@ -220,7 +222,9 @@ class TestPayloads:
         st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)),
         st.integers(0, 65535),
     )
-    def test_an_introduction_comes_back(self, letter: str, ip: object, port: int) -> None:
+    def test_parsing_a_packed_introduction_gives_its_content(
+        self, letter: str, ip: object, port: int
+    ) -> None:
         payload = classic.introduction_payload(letter, Address(str(ip), port))
         expected = Introduction(letter, Address(canonical_host(str(ip)), port))
         assert classic.parse_introduction(payload) == expected
@@ -236,11 +240,11 @@ class TestPayloads:
             (b"\x1b[31mred", "unknown message of 8 bytes"),
         ],
     )
-    def test_in_words(self, payload: bytes, words: str) -> None:
+    def test_classic_payload_is_described(self, payload: bytes, words: str) -> None:
         assert classic.describe(payload) == words
 
     @pytest.mark.parametrize(
         ("payload", "words"), [(b"x", "ping"), (b"y", "pong"), (b"z", "close"), (b"a", None)]
     )
-    def test_peer_messages_in_words(self, payload: bytes, words: str | None) -> None:
+    def test_classic_peer_message_is_described(self, payload: bytes, words: str | None) -> None:
         assert classic.describe_peer_message(payload) == words

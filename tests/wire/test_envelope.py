@@ -49,21 +49,21 @@ nonces = st.binary(min_size=12, max_size=12)
 
 
 @given(to_control, nonces, st.sampled_from(ENDS))
-def test_what_an_end_tells_control_arrives(message: v2.Message, nonce: bytes, end: EndName) -> None:
+def test_control_opens_what_an_end_seals(message: v2.Message, nonce: bytes, end: EndName) -> None:
     datagram = CONTROLS[end].to_control.seal(message, nonce)
     assert len(datagram) == 384
     assert CONTROLS[end].to_control.open(datagram) == message
 
 
 @given(from_control, nonces, st.sampled_from(ENDS))
-def test_what_control_tells_an_end_arrives(message: v2.Message, nonce: bytes, end: EndName) -> None:
+def test_end_opens_what_control_seals(message: v2.Message, nonce: bytes, end: EndName) -> None:
     datagram = CONTROLS[end].from_control.seal(message, nonce)
     assert len(datagram) == 384
     assert CONTROLS[end].from_control.open(datagram) == message
 
 
 @given(between_ends, nonces, st.sampled_from([("a", "b"), ("b", "a")]))
-def test_what_an_end_tells_the_other_arrives(
+def test_end_opens_what_its_partner_seals(
     message: v2.Message, nonce: bytes, ends: tuple[EndName, EndName]
 ) -> None:
     sender, receiver = ends
@@ -72,7 +72,7 @@ def test_what_an_end_tells_the_other_arrives(
     assert PEERS[receiver].incoming.open(datagram) == message
 
 
-def test_the_layout() -> None:
+def test_layout_of_the_envelope_is_fixed() -> None:
     datagram = CONTROLS["b"].to_control.seal(LEAVE, NONCE)
     assert datagram[0] == 0xF2
     assert datagram[1] == v2.Kind.LEAVE | 0x80  # the high bit: of b
@@ -84,14 +84,14 @@ def test_the_layout() -> None:
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)
-def test_each_direction_has_the_key_of_its_name(name: str) -> None:
+def test_each_direction_has_the_key_of_its_label(name: str) -> None:
     parent = CONTROL_KEY if "control" in name else PEER_KEY
     datagram = DIRECTIONS[name].seal(SAMPLES[name], NONCE)
     assert AESGCM(derive(parent, name)).decrypt(NONCE, datagram[22:], datagram[:10])
 
 
 @pytest.mark.parametrize(("sent", "taken"), [*permutations(DIRECTIONS, 2)])
-def test_no_direction_passes_for_another(sent: str, taken: str) -> None:
+def test_datagram_of_one_direction_does_not_open_in_another(sent: str, taken: str) -> None:
     """Reflected, relayed to the other end, or shown to control as if from the other end."""
     datagram = DIRECTIONS[sent].seal(SAMPLES[sent], NONCE)
     assert DIRECTIONS[taken].open(datagram) in (Drop.MALFORMED, Drop.BAD_MAC)
@@ -101,7 +101,7 @@ def test_no_direction_passes_for_another(sent: str, taken: str) -> None:
 
 @pytest.mark.parametrize("name", DIRECTIONS)
 @given(data=st.data())
-def test_a_flipped_bit_is_noticed(name: str, data: st.DataObject) -> None:
+def test_datagram_with_a_flipped_bit_does_not_open(name: str, data: st.DataObject) -> None:
     direction = DIRECTIONS[name]
     datagram = bytearray(direction.seal(SAMPLES[name], NONCE))
     bit = data.draw(st.integers(0, 8 * len(datagram) - 1))
@@ -114,33 +114,33 @@ def test_a_flipped_bit_is_noticed(name: str, data: st.DataObject) -> None:
     [(0, Drop.MALFORMED), (1, Drop.BAD_MAC), (2, Drop.UNKNOWN_PAIR), (9, Drop.UNKNOWN_PAIR)]
     + [(position, Drop.BAD_MAC) for position in (10, 21, 22, 111, 127)],
 )
-def test_a_damaged_byte_is_told_as_what_it_looks_like(position: int, drop: Drop) -> None:
+def test_drop_reason_of_a_damaged_byte(position: int, drop: Drop) -> None:
     datagram = bytearray(PEERS["a"].outgoing.seal(PING, NONCE))
     datagram[position] ^= 0x03  # of the kind: PONG instead of PING
     assert PEERS["b"].incoming.open(bytes(datagram)) is drop
 
 
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_are_dropped(data: bytes) -> None:
+def test_arbitrary_bytes_are_malformed_in_every_direction(data: bytes) -> None:
     for direction in DIRECTIONS.values():
         assert direction.open(data) is Drop.MALFORMED
 
 
 @given(st.binary(min_size=384, max_size=384), st.booleans())
-def test_bytes_with_a_good_header_are_dropped(data: bytes, for_b: bool) -> None:
+def test_arbitrary_bytes_with_a_good_header_do_not_authenticate(data: bytes, for_b: bool) -> None:
     end = ENDS[for_b]
     header = bytes([0xF2, v2.Kind.ANNOUNCE | 0x80 * for_b]) + pair_tag(NAME)
     assert CONTROLS[end].to_control.open(header + data[10:]) is Drop.BAD_MAC
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 22, 127, 129, 383, 385])
-def test_another_length_is_malformed(length: int) -> None:
+def test_datagram_of_another_length_is_malformed(length: int) -> None:
     for name, direction in DIRECTIONS.items():
         datagram = direction.seal(SAMPLES[name], NONCE)
         assert direction.open(datagram.ljust(length, b"\0")[:length]) is Drop.MALFORMED
 
 
-def test_another_pair_is_unknown_and_another_secret_does_not_authenticate() -> None:
+def test_other_pair_is_unknown_and_other_secret_does_not_authenticate() -> None:
     datagram = CONTROLS["a"].to_control.seal(LEAVE, NONCE)
     other_pair = ControlChannel(CONTROL_KEY, "other", "a")
     assert other_pair.to_control.open(datagram) is Drop.UNKNOWN_PAIR
@@ -148,7 +148,7 @@ def test_another_pair_is_unknown_and_another_secret_does_not_authenticate() -> N
     assert other_secret.to_control.open(datagram) is Drop.BAD_MAC
 
 
-def test_an_unknown_kind_is_malformed() -> None:
+def test_datagram_of_an_unknown_kind_is_malformed() -> None:
     datagram = PEERS["a"].outgoing.seal(PING, NONCE)
     for kind in range(0x80):
         if kind not in set(v2.Kind):
@@ -158,7 +158,7 @@ def test_an_unknown_kind_is_malformed() -> None:
             )
 
 
-def test_an_authentic_body_may_be_malformed() -> None:
+def test_authentic_body_of_no_message_is_malformed() -> None:
     """Both of a partner that holds the key: an address of no family, and a message for control,
     which is longer than a datagram between ends."""
     pong = bytearray(v2.pack(v2.Pong(b"attempt1", b"attempt2", b"sequence", ANY)))
@@ -170,7 +170,7 @@ def test_an_authentic_body_may_be_malformed() -> None:
         assert PEERS["b"].incoming.open(header + NONCE + sealed) is Drop.MALFORMED
 
 
-def test_the_cards_of_both_ends_have_keys_of_their_own() -> None:
+def test_cards_of_both_ends_have_different_keys() -> None:
     card = Card(bytes(32), v2.NO_ATTEMPT, False)
     sealed = PEERS["a"].own_card.seal(card, b"attempt1", NONCE)
     assert PEERS["b"].partner_card.open(sealed, b"attempt1") == card
@@ -179,7 +179,7 @@ def test_the_cards_of_both_ends_have_keys_of_their_own() -> None:
     assert body == card.pack()
 
 
-def test_a_key_is_not_in_a_repr() -> None:
+def test_repr_of_a_direction_hides_its_key() -> None:
     direction = Direction(CONTROL_KEY, pair_tag(NAME), "a", 384)
     assert CONTROL_KEY.hex() not in repr(direction)
     assert repr(CONTROL_KEY) not in repr(direction)

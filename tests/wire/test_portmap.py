@@ -72,33 +72,35 @@ Packable = portmap.Request | portmap.Response
 
 
 @pytest.mark.parametrize(("datagram", "message"), GOLDEN)
-def test_bytes_are_those_of_the_rfcs(datagram: str, message: Packable) -> None:
+def test_packed_messages_equal_the_bytes_of_the_rfcs(datagram: str, message: Packable) -> None:
     assert pack(message) == bytes.fromhex(datagram)
     assert parse(bytes.fromhex(datagram)) == message
 
 
 @given(MESSAGES)
-def test_what_is_packed_is_parsed(message: Packable) -> None:
+def test_parsing_a_packed_message_gives_the_message(message: Packable) -> None:
     parsed = parse(pack(message))
     assert type(parsed) is type(message)
     assert parsed == message
 
 
 @given(MESSAGES, st.data())
-def test_a_truncated_message_is_malformed(message: Packable, data: st.DataObject) -> None:
+def test_truncated_port_mapping_message_is_malformed(
+    message: Packable, data: st.DataObject
+) -> None:
     datagram = pack(message)
     cut = datagram[: data.draw(st.integers(0, len(datagram) - 1))]
     assert parse(cut) is Drop.MALFORMED
 
 
 @given(MESSAGES, st.binary(max_size=64))
-def test_more_bytes_are_ignored(message: Packable, more: bytes) -> None:
+def test_bytes_after_a_port_mapping_message_are_ignored(message: Packable, more: bytes) -> None:
     padded = more.ljust(-(-len(more) // 4) * 4, b"\0")  # PCP's options: a multiple of 4
     assert parse(pack(message) + padded) == message
 
 
 @given(st.binary(max_size=1200))
-def test_no_bytes_raise(data: bytes) -> None:
+def test_parsing_any_bytes_as_port_mapping_raises_nothing(data: bytes) -> None:
     assert isinstance(parse(data), tuple | Drop)
     assert describe(data)
 
@@ -107,7 +109,7 @@ HEADERS = st.sampled_from([bytes([0, 128]), bytes([0, 129]), bytes([2, 129]), by
 
 
 @given(HEADERS, st.binary(max_size=80))
-def test_no_bytes_after_a_true_header_raise(header: bytes, body: bytes) -> None:
+def test_parsing_any_bytes_after_a_true_header_raises_nothing(header: bytes, body: bytes) -> None:
     parsed = parse(header + body)
     if isinstance(parsed, PcpRequest | PcpResponse | AddressResponse):
         hosts = [value for value in parsed if isinstance(value, str)]
@@ -131,7 +133,7 @@ def test_no_bytes_after_a_true_header_raise(header: bytes, body: bytes) -> None:
         "00 80 0000 0000abcd",
     ],
 )
-def test_other_bytes_are_malformed(datagram: str) -> None:
+def test_bytes_of_no_port_mapping_message_are_malformed(datagram: str) -> None:
     assert parse(bytes.fromhex(datagram)) is Drop.MALFORMED
 
 
@@ -143,7 +145,7 @@ def test_other_bytes_are_malformed(datagram: str) -> None:
         ("00 81 0004 0000abcd 1388", PortResponse(4, 0xABCD, 5000, 0, 0)),
     ],
 )
-def test_a_failure_of_nat_pmp_may_be_short(datagram: str, message: portmap.Message) -> None:
+def test_nat_pmp_failure_may_end_after_its_epoch(datagram: str, message: portmap.Message) -> None:
     assert parse(bytes.fromhex(datagram)) == message
 
 
@@ -155,7 +157,7 @@ def test_a_failure_of_nat_pmp_may_be_short(datagram: str, message: portmap.Messa
         ("03 80 00 01 00000000 0000abcd 000000000000000000000000", 3),
     ],
 )
-def test_a_refused_version_is_told_in_the_refusers_format(datagram: str, version: int) -> None:
+def test_refusal_of_a_version_is_parsed_in_any_format(datagram: str, version: int) -> None:
     assert parse(bytes.fromhex(datagram)) == VersionRefused(version)
 
 
@@ -166,29 +168,29 @@ def test_a_refused_version_is_told_in_the_refusers_format(datagram: str, version
         "01 01 00 01 00000000 0000abcd 000000000000000000000000",  # a request
     ],
 )
-def test_what_is_no_refusal_of_a_version(datagram: str) -> None:
+def test_other_result_is_no_refusal_of_a_version(datagram: str) -> None:
     assert parse(bytes.fromhex(datagram)) is Drop.MALFORMED
 
 
-def test_our_own_version_is_not_refused_without_the_nonce() -> None:
+def test_refusal_in_our_own_version_needs_the_nonce() -> None:
     refusal = PcpResponse(PcpResult.UNSUPP_VERSION, 0, 1, NONCE, 17, 5000, 0, "::")
     assert parse(pack(refusal)) == refusal
     assert parse(pack(refusal)[:24]) is Drop.MALFORMED
 
 
-def test_a_mapped_address_is_told_as_ipv4() -> None:
+def test_ipv4_mapped_external_address_is_parsed_as_ipv4() -> None:
     parsed = parse(bytes.fromhex(PCP_RESPONSE))
     assert isinstance(parsed, PcpResponse)
     assert parsed.external_host == "203.0.113.9"
 
 
-def test_results_are_named() -> None:
+def test_result_codes_have_the_names_of_the_rfcs() -> None:
     assert result_name(PcpResult, 12) == "ADDRESS_MISMATCH"
     assert result_name(NatPmpResult, 4) == "OUT_OF_RESOURCES"
     assert result_name(NatPmpResult, 12) == "result 12"
 
 
-def test_datagrams_are_described() -> None:
+def test_port_mapping_datagrams_are_described() -> None:
     words = describe(bytes.fromhex(PCP_REQUEST))
     assert words.startswith("PcpRequest lifetime=3600 client=192.168.1.23 nonce=000102030405")
     assert describe(b"\0\0") == "AddressRequest"

@@ -37,7 +37,7 @@ def test_any_body_is_a_message_or_malformed(kind: v2.Kind, body: bytes) -> None:
 
 
 @given(messages, st.data())
-def test_a_truncated_body_is_malformed(message: v2.Message, data: st.DataObject) -> None:
+def test_truncated_body_is_malformed(message: v2.Message, data: st.DataObject) -> None:
     body = v2.pack(message)
     length = data.draw(st.integers(0, len(body) - 1))
     with pytest.raises(Malformed):

@@ -62,7 +62,7 @@ class _Slot:
         self.via: Via = 0
         self.heard = 0.0
         self.burst = 0
-        """Announcements lately, less ANNOUNCE_RATE for each second."""
+        """Announcements so far, less ANNOUNCE_RATE for each second."""
         self.push_at = NEVER
         """When to send the answer unasked."""
         self.answer: Transmit | None = None

@@ -63,7 +63,7 @@ from netpunch.wire.envelope import (
 from netpunch.wire.v2 import NO_COOKIE, pack_address
 
 CONFLICT_INTERVAL = 60.0
-"""A role conflict is told once a minute: it goes on until somebody acts."""
+"""A role conflict is reported once a minute: it lasts until an administrator acts."""
 
 Fields = tuple[Any, ...]
 """The fields of a message, in the order of its class in `wire.v2`, addresses as 19 bytes."""
@@ -191,7 +191,7 @@ class ControlV2(Machine):
             if own.standing is PROVED:
                 self._introduce(record, source, now)
                 if purpose != was:
-                    self._tell_standby(record, now)
+                    self._push_standby(record, now)
             elif self._proof.is_good(cookie, record, attempt, source, now):
                 self._register(own, record, source, now)
             else:
@@ -261,9 +261,9 @@ class ControlV2(Machine):
         if displaced is None or displaced.source != heard.source:
             self._emit(Registered(record.pair.name, record.end, source))
         if displaced and was_here:  # it was displaced itself: neither gives way
-            self._tell_conflict(record, displaced.address, source, now)
+            self._report_conflict(record, displaced.address, source, now)
         self._introduce(record, source, now, self._in_conflict(record, now))
-        self._tell_standby(record, now)
+        self._push_standby(record, now)
 
     def _await_expiries(self) -> None:
         """Counts and times all registrations anew."""
@@ -287,19 +287,19 @@ class ControlV2(Machine):
             self.registered -= 1
             self._emit(Expired(record.pair.name, record.end, left=cause is Cause.LEAVE))
 
-    def _tell_conflict(self, record: EndRecord, one: Address, other: Address, now: float) -> None:
+    def _report_conflict(self, record: EndRecord, one: Address, other: Address, now: float) -> None:
         if not self._in_conflict(record, now):
-            record.conflict_told = now
+            record.conflict_at = now
             self._emit(RoleConflict(record.pair.name, record.end, (one, other)))
 
     def _in_conflict(self, record: EndRecord, now: float) -> bool:
         """Whether two machines announced this end in turn lately."""
-        return record.conflict_told is not None and now - record.conflict_told < CONFLICT_INTERVAL
+        return record.conflict_at is not None and now - record.conflict_at < CONFLICT_INTERVAL
 
     # Answers to the registered attempt of a record, which is at `source`; `other` is its partner's.
 
     def _introduce(self, record: EndRecord, source: Address, now: float, conflict: int = 0) -> None:
-        """Answers the announcement of a proved end, and tells the partner if that is proved."""
+        """Answers the announcement of a proved end; introduces it to a proved partner."""
         own, other = record.registration, record.partner.registration
         assert own is not None
         if other is None or other.standing is not PROVED or own.purpose != _PUNCH:
@@ -337,8 +337,7 @@ class ControlV2(Machine):
             and (other.standing, Cause.KNOCK) in TRANSITIONS
             and self._proof.may_answer(record.partner, other.source, now)
         ):
-            # Both have just begun: each is told of the other, or the link would be later by a
-            # round trip.
+            # Both have just begun: without a knock to each, the link would take a round trip more.
             other.standing = TRANSITIONS[other.standing, Cause.KNOCK]
             at = other.address
             self._send_introduction(_KNOCK, record, source, at, own.counter, cookie)
@@ -346,9 +345,9 @@ class ControlV2(Machine):
         else:
             self._send_waiting(record, source, own.counter, now, cookie)
 
-    def _tell_standby(self, record: EndRecord, now: float) -> None:
-        """An end has come on standby while its partner waits already: the partner is to announce
-        itself at once, with the proof that it is there, instead of when its time comes."""
+    def _push_standby(self, record: EndRecord, now: float) -> None:
+        """Makes a partner that waits already announce itself at once, with its proof, to an end
+        that has come on standby."""
         own, other = record.registration, record.partner.registration
         if own is None or own.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
             return
@@ -365,7 +364,7 @@ class ControlV2(Machine):
         cookie: bytes = NO_COOKIE,
         conflict: int = 0,
     ) -> None:
-        """Tells of the partner, which is at `at`. `counter` is 0 if the end has not asked."""
+        """Introduces the partner, which is at `at`. `counter` is 0 if the end has not asked."""
         own, other = record.registration, record.partner.registration
         assert own is not None
         assert other is not None

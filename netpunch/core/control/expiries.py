@@ -1,8 +1,8 @@
-"""When to look at which registration again, at no cost for one that is heard in time.
+"""When to look at which registration again, at no cost for one that is refreshed in time.
 
-Registrations are put down under the second in which they would expire. When that second comes,
-those that were heard meanwhile are put down anew. So a datagram that keeps a registration alive
-touches nothing here, however many there are.
+Registrations are filed under the second in which they would expire. When that second comes, those
+that were heard meanwhile are filed anew. So a datagram that refreshes a registration touches
+nothing here, however many there are.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Expiries(Generic[T]):
-    """Things by the second in which they are to be looked at."""
+    """Things by the second in which they are due."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, list[T]] = {}
         self._first = NEVER
 
     def add(self, thing: T, due: float) -> None:
-        """It is given back at `due`, rounded up to seconds, or later."""
+        """`take` returns it at `due`, rounded up to seconds, or later."""
         second = ceil(due)
         self._seconds.setdefault(second, []).append(thing)
         self._first = min(self._first, second)
@@ -33,8 +33,8 @@ class Expiries(Generic[T]):
         return self._first
 
     def take(self, now: float) -> list[T]:
-        """Removes and returns, the earliest first, all of this second and of those before; they
-        may be due a little later, then they are to be added again."""
+        """Removes and returns all things of this second and of those before, the earliest first.
+        One may be due within this second: add it again."""
         this_second = ceil(now)
         passed = sorted(second for second in self._seconds if second <= this_second)
         taken = [thing for second in passed for thing in self._seconds.pop(second)]

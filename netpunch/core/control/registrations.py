@@ -39,7 +39,7 @@ class Standing(Enum):
     UNPROVED = "unproved"
     """Its address may be forged."""
     KNOCKED = "knocked"
-    """Likewise, and it was told of its partner unasked, which happens once."""
+    """Likewise, and it got a KNOCK, which happens once."""
     PROVED = "proved"
     """It has returned a cookie: it receives at its address."""
 
@@ -110,7 +110,7 @@ class Registration:
     card: bytes
     heard: float
     burst: int = 0
-    """Announcements lately, less ANNOUNCE_RATE for each second."""
+    """Announcements so far, less ANNOUNCE_RATE for each second."""
     standing: Standing = UNPROVED
 
     @property
@@ -141,7 +141,8 @@ class EndRecord:
     registration: Registration | None = None
     last_heard: float | None = None
     """Of an end that is no longer registered."""
-    conflict_told: float | None = None
+    conflict_at: float | None = None
+    """When a role conflict was last reported."""
     awaits_expiry: bool = False
     keys: bytes | None = None
     """Of its ciphers; see `core.control.ciphers`."""

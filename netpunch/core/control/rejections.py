@@ -1,4 +1,4 @@
-"""Datagrams that did not authenticate, told in a way that a flood of them cannot exploit."""
+"""Reports datagrams that do not authenticate, in a way that a flood of them cannot exploit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Window:
 
 
 class Rejections:
-    """Aggregates rejected datagrams by pair and reason: the first is told at once, the others
+    """Aggregates rejected datagrams by pair and reason: the first is reported at once, the others
     once a minute, for as long as they keep coming.
 
     Memory is bounded by the number of pairs, because `pair` is only ever a configured one."""
@@ -31,11 +31,11 @@ class Rejections:
     def __init__(self, emit: Callable[[AuthRejected], None]) -> None:
         self._emit = emit
         self._windows: OrderedDict[tuple[str | None, Drop], _Window] = OrderedDict()
-        """All windows are equally long, so the first is always the first to end."""
+        """All windows are equally long, so the first one ends first."""
         self._next_end = NEVER
 
     def add(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
-        """Counts one datagram; tells at once if it is the first of its kind."""
+        """Counts one datagram; reports it at once if it is the first of its kind."""
         if now >= self._next_end:
             self.handle_timer(now)
         window = self._windows.get((pair, reason))
@@ -43,7 +43,8 @@ class Rejections:
             window.count += 1
             window.source = source
             return
-        self._open(reason, pair, source, now)
+        self._windows[pair, reason] = _Window(now + WINDOW, source)
+        self._next_end = self._first_end()
         self._emit(AuthRejected(reason.value, 1, pair, source))
 
     def next_timer(self) -> float:
@@ -51,17 +52,13 @@ class Rejections:
         return self._next_end
 
     def handle_timer(self, now: float) -> None:
-        """Tells what the windows that have ended counted, and forgets the empty ones."""
+        """Reports the counts of the windows that have ended, and forgets the empty ones."""
         while self._next_end <= now:
             (pair, reason), window = self._windows.popitem(last=False)
             if window.count:
                 self._emit(AuthRejected(reason.value, window.count, pair, window.source))
                 self._windows[pair, reason] = _Window(now + WINDOW, window.source)
             self._next_end = self._first_end()
-
-    def _open(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
-        self._windows[pair, reason] = _Window(now + WINDOW, source)
-        self._next_end = self._first_end()
 
     def _first_end(self) -> float:
         return next(iter(self._windows.values())).ends_at if self._windows else NEVER

@@ -49,7 +49,9 @@ END_BURST = 2 * classic_paths.BURST
 @pytest.mark.parametrize("filtered", [True, False], ids=["nobody to link with", "linking"])
 @pytest.mark.parametrize("payload", [b"x", b"y", b"z", f"i|b|{VICTIM}:9".encode()])
 @pytest.mark.parametrize(("count", "gap"), [(1, 1.0), (60, 1.0), (600, 0.1), (3000, 0.001)])
-def test_one_kind_of_datagram(filtered: bool, payload: bytes, count: int, gap: float) -> None:
+def test_replays_of_one_kind_cost_a_victim_few_datagrams(
+    filtered: bool, payload: bytes, count: int, gap: float
+) -> None:
     """From one address, from several ports of it, while nobody else is there and while a link is
     being made."""
     link = Link()
@@ -61,7 +63,7 @@ def test_one_kind_of_datagram(filtered: bool, payload: bytes, count: int, gap: f
     assert_cheap(to(link, VICTIM), [payload] * count, count * gap + 60.0, END_BURST)
 
 
-def test_all_kinds_in_turn_and_for_long() -> None:
+def test_replays_of_all_kinds_for_long_cost_a_victim_few_datagrams() -> None:
     link, replayed = Link(), list[bytes]()
     begin(link, "ours", "ours", "ours", starts=(0.0, 1e6))
     for number in range(3000):
@@ -85,7 +87,9 @@ REPLAYS = st.lists(
 
 @given(REPLAYS)
 @settings(deadline=None, max_examples=200)
-def test_any_mix_of_them(replays: list[tuple[bytes, int, float]]) -> None:
+def test_any_mix_of_replays_costs_a_victim_few_datagrams(
+    replays: list[tuple[bytes, int, float]],
+) -> None:
     """Whatever state they drive the end into: also one that is linked to the forged address."""
     link, now, replayed = Link(), BEGIN, list[bytes]()
     begin(link, "ours", "ours", "ours", starts=(0.0, 1e6))
@@ -99,7 +103,7 @@ def test_any_mix_of_them(replays: list[tuple[bytes, int, float]]) -> None:
     assert_cheap(to(link, VICTIM), replayed, now + 30.0 - BEGIN, END_BURST)
 
 
-def test_a_flood_does_not_take_what_the_partner_needs() -> None:
+def test_flood_of_replays_leaves_the_partner_its_budget() -> None:
     link = Link()
     begin(link, "ours", "ours", "ours", starts=(0.0, BEGIN + 5.0))
     for number in range(2000):
@@ -114,7 +118,7 @@ ANSWER_BURST = classic_control.ANNOUNCE_BURST
 
 @pytest.mark.parametrize(("count", "gap"), [(1, 1.0), (60, 1.0), (2000, 0.01), (20_000, 0.0)])
 @pytest.mark.parametrize("ports", [1, 7])
-def test_announcements_are_answered_one_for_one_and_few_in_the_long_run(
+def test_replayed_announcements_are_answered_one_for_one_and_few_in_the_long_run(
     count: int, gap: float, ports: int
 ) -> None:
     """The partner's address is an IPv6 one, of the longest kind."""
@@ -144,7 +148,7 @@ def test_announcements_are_answered_one_for_one_and_few_in_the_long_run(
         assert control.drops[Drop.OVER_LIMIT] > 0
 
 
-def test_an_end_that_starts_is_never_over_the_limit() -> None:
+def test_starting_end_is_never_over_the_announcement_limit() -> None:
     """Ours and Go's."""
     makers: tuple[Maker, Maker] = ("ours", "go")
     for maker in makers:
@@ -155,7 +159,7 @@ def test_an_end_that_starts_is_never_over_the_limit() -> None:
 
 
 @pytest.mark.parametrize(("a_stays", "most"), [(True, 1 + 3 * 3), (False, 1 + 3 * 23)])
-def test_a_slot_that_was_taken_over_costs_its_new_address_little(a_stays: bool, most: int) -> None:
+def test_slot_moved_by_a_replay_costs_its_new_address_little(a_stays: bool, most: int) -> None:
     """Go's wire makes this unavoidable: control believes a replayed announcement and tells the
     partner, which sends three pings for the push and for each answer to its own announcements, one
     in 5 s, until the true end announces again (5 s) or the slot expires (95 s)."""

@@ -59,10 +59,10 @@ def control() -> ClassicControl:
 
 
 class TestAnswers:
-    def test_nobody_is_introduced_to_nobody(self, control: ClassicControl) -> None:
+    def test_first_end_of_a_pair_gets_no_answer(self, control: ClassicControl) -> None:
         assert announce(control, "a", A, 0.0) == []
 
-    def test_the_golden_answer(self, control: ClassicControl) -> None:
+    def test_introduction_equals_the_golden_datagram(self, control: ClassicControl) -> None:
         announce(control, "a", Address("127.0.0.1", 15000), 0.0)
         (answer,) = announce(control, "b", Address("127.0.0.1", 15001), 0.0, via=3)
         assert answer == Transmit(
@@ -76,30 +76,30 @@ class TestAnswers:
         for now in (0.1, 0.2, 0.3):
             assert announce(control, "b", B, now) == [Transmit(introduction("a", A), B, 0)]
 
-    def test_an_answer_names_the_partners_newest_address(self, control: ClassicControl) -> None:
+    def test_answer_names_the_partners_newest_address(self, control: ClassicControl) -> None:
         announce(control, "b", B, 0.0)
         announce(control, "a", A, 0.0)
         announce(control, "b", B_MOVED, 1.0)
         assert announce(control, "a", A, 1.1) == [Transmit(introduction("b", B_MOVED), A, 0)]
 
-    def test_an_answer_leaves_by_the_socket_of_its_question(self, control: ClassicControl) -> None:
+    def test_answer_leaves_by_the_socket_of_the_announcement(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0, via=1)
         announce(control, "b", B, 0.0, via=2)
         assert [sent.via for sent in announce(control, "b", B, 0.1, via=5)] == [5]
         assert [sent.via for sent in announce(control, "b", B, 0.1, via=5)] == [5]
 
-    def test_ipv6_stands_in_brackets(self, control: ClassicControl) -> None:
+    def test_ipv6_address_of_an_introduction_is_in_brackets(self, control: ClassicControl) -> None:
         announce(control, "a", A_V6, 0.0)
         (answer,) = announce(control, "b", Address("2001:db8::2", 6000), 0.0)
         assert answer.data.endswith(b" i|a|[2001:db8::1]:5000")
 
-    def test_pairs_do_not_meet_each_other(self, control: ClassicControl) -> None:
+    def test_classic_pairs_are_kept_apart(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         assert announce(control, "c", B, 0.0) == []
         assert announce(control, "y", B, 0.0) == []
         assert len(announce(control, "d", A, 0.0)) == 1
 
-    def test_each_letter_has_its_own_secret(self) -> None:
+    def test_each_slot_letter_has_its_own_secret(self) -> None:
         control = ClassicControl({"a": SECRET, "b": SECRET, "c": OTHER_SECRET, "d": OTHER_SECRET})
         announce(control, "c", A, 0.0, secret=OTHER_SECRET)
         (answer,) = announce(control, "d", B, 0.0, secret=OTHER_SECRET)
@@ -107,7 +107,7 @@ class TestAnswers:
         assert announce(control, "d", B, 0.0, secret=SECRET) == []
         assert control.drops == {Drop.BAD_MAC: 1}
 
-    def test_a_letter_without_its_partner_is_never_answered(self) -> None:
+    def test_letter_without_its_partner_is_never_answered(self) -> None:
         control = ClassicControl({"a": SECRET})
         assert announce(control, "a", A, 0.0) == []
         assert events(control) == [Registered("a-b", "a", A)]
@@ -118,7 +118,7 @@ class TestAnswers:
 class TestAddresses:
     """An address that cannot be sent to ends a Go process."""
 
-    def test_families_do_not_mix(self, control: ClassicControl) -> None:
+    def test_ends_of_different_families_are_not_introduced(self, control: ClassicControl) -> None:
         announce(control, "a", A_V6, 0.0)
         assert announce(control, "b", B, 0.0) == []
         assert at(control, PUSH_DELAY) == []
@@ -133,7 +133,7 @@ class TestAddresses:
             Address("fe80::1", 5000),
         ],
     )
-    def test_a_source_that_nobody_could_ping_fills_no_slot(
+    def test_unpingable_source_fills_no_slot(
         self, control: ClassicControl, source: Address
     ) -> None:
         announce(control, "a", A, 0.0)
@@ -141,13 +141,13 @@ class TestAddresses:
         assert control.drops == {Drop.HOSTILE_ADDRESS: 1}
         assert announce(control, "b", B, 2.0) == [Transmit(introduction("a", A), B, 0)]
 
-    def test_loopback_is_told_on_loopback_only(self, control: ClassicControl) -> None:
+    def test_loopback_address_is_introduced_on_loopback_only(self, control: ClassicControl) -> None:
         local = Address("127.0.0.1", 5000)
         announce(control, "a", local, 0.0)
         assert announce(control, "b", B, 0.0) == []
         assert announce(control, "a", local, 0.0) == [Transmit(introduction("b", B), local, 0)]
 
-    def test_elsewhere_an_end_on_this_host_is_at_this_hosts_address(self) -> None:
+    def test_end_on_this_host_is_introduced_elsewhere_at_the_own_host(self) -> None:
         control = ClassicControl(ALL, own_host="::ffff:203.0.113.1")
         announce(control, "a", Address("127.0.0.1", 5000), 0.0)
         (answer,) = announce(control, "b", B, 0.0)
@@ -155,12 +155,12 @@ class TestAddresses:
         (answer,) = announce(control, "b", Address("127.0.0.1", 6000), 0.0)
         assert answer.data == introduction("a", Address("127.0.0.1", 5000))
 
-    def test_this_hosts_address_is_of_one_family(self) -> None:
+    def test_own_host_is_used_for_its_family_only(self) -> None:
         control = ClassicControl(ALL, own_host="203.0.113.1")
         announce(control, "a", Address("::1", 5000), 0.0)
         assert announce(control, "b", A_V6, 0.0) == []
 
-    def test_an_unsignable_answer_is_left_out(self, control: ClassicControl) -> None:
+    def test_unsignable_answer_is_left_out(self, control: ClassicControl) -> None:
         # The digest of `i|b|203.0.157.95:39689` has a zero word; Go's control would end here.
         announce(control, "b", Address("203.0.157.95", 39689), 0.0)
         assert announce(control, "a", A, 0.0) == []
@@ -169,7 +169,7 @@ class TestAddresses:
 
 
 class TestPush:
-    def test_who_came_first_is_told_400_ms_after_the_partner_came(
+    def test_first_end_gets_a_push_400_ms_after_its_partner_came(
         self, control: ClassicControl
     ) -> None:
         announce(control, "a", A, 0.0, via=7)
@@ -179,7 +179,7 @@ class TestPush:
         assert at(control, due - 0.001) == []
         assert at(control, due) == [Transmit(introduction("b", B), A, 7)]
 
-    def test_only_once(self, control: ClassicControl) -> None:
+    def test_push_is_sent_once(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 10.0)
         announce(control, "b", B, 10.1)
@@ -187,32 +187,32 @@ class TestPush:
         announce(control, "b", B, 11.0)
         assert at(control, 20.0) == []
 
-    def test_also_when_both_came_at_the_same_instant(self, control: ClassicControl) -> None:
+    def test_push_is_sent_when_both_ends_came_at_once(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 0.0)
         assert at(control, PUSH_DELAY) == [Transmit(introduction("b", B), A, 0)]
 
-    def test_a_move_is_pushed(self, control: ClassicControl) -> None:
+    def test_move_of_an_end_is_pushed(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 0.0)
         at(control, 1.0)
         announce(control, "b", B_MOVED, 5.0)
         assert at(control, 5.0 + PUSH_DELAY) == [Transmit(introduction("b", B_MOVED), A, 0)]
 
-    def test_the_last_of_several_moves_counts(self, control: ClassicControl) -> None:
+    def test_push_names_the_last_of_several_addresses(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 1.0)
         announce(control, "b", B_MOVED, 1.25)
         assert at(control, 1.5) == []
         assert at(control, 1.75) == [Transmit(introduction("b", B_MOVED), A, 0)]
 
-    def test_whoever_has_been_answered_needs_no_push(self, control: ClassicControl) -> None:
+    def test_end_that_was_answered_gets_no_push(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 0.1)
         assert len(announce(control, "a", A, 0.2)) == 1
         assert at(control, 1.0) == []
 
-    def test_another_socket_of_control_is_no_move(self, control: ClassicControl) -> None:
+    def test_announcement_at_another_socket_is_no_move(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 0.0)
         at(control, 1.0)
@@ -221,14 +221,14 @@ class TestPush:
         assert at(control, 3.0) == []
         assert events(control) == []
 
-    def test_who_has_gone_before_is_not_pushed(self, control: ClassicControl) -> None:
+    def test_expired_end_gets_no_push(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, EXPIRE - 0.1)
         assert at(control, EXPIRE + 1.0) == []
 
 
 class TestExpiry:
-    def test_a_slot_is_emptied_95_s_after_its_last_announcement(
+    def test_slot_is_emptied_95_s_after_its_last_announcement(
         self, control: ClassicControl
     ) -> None:
         announce(control, "a", A, 0.0)
@@ -240,19 +240,19 @@ class TestExpiry:
         assert events(control) == [Expired("a-b", "a")]
         assert announce(control, "b", B, 146.0) == []
 
-    def test_the_partner_is_no_longer_answered(self, control: ClassicControl) -> None:
+    def test_partner_of_an_expired_end_gets_no_answer(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         assert len(announce(control, "b", B, 90.0)) == 1
         at(control, EXPIRE)
         assert announce(control, "b", B, 100.0) == []
 
-    def test_it_holds_for_a_datagram_that_overtakes_the_timer(
+    def test_slot_expires_when_a_datagram_overtakes_the_timer(
         self, control: ClassicControl
     ) -> None:
         announce(control, "a", A, 0.0)
         assert announce(control, "b", B, EXPIRE) == []
 
-    def test_the_timer_is_never_later_than_what_is_due(self, control: ClassicControl) -> None:
+    def test_timer_is_never_later_than_what_is_due(self, control: ClassicControl) -> None:
         assert control.next_timer() == NEVER
         announce(control, "a", A, 0.0)
         at(control, PUSH_DELAY)
@@ -263,7 +263,7 @@ class TestExpiry:
         at(control, control.next_timer())
         assert control.next_timer() == NEVER
 
-    def test_another_time_can_be_set(self) -> None:
+    def test_expiry_time_can_be_set(self) -> None:
         control = ClassicControl(ALL, expire=40.0)
         announce(control, "a", A, 0.0)
         at(control, 40.0)
@@ -271,7 +271,7 @@ class TestExpiry:
 
 
 class TestEvents:
-    def test_new_and_moved_ends_are_told_alive_ones_are_not(self) -> None:
+    def test_new_and_moved_ends_are_reported_refreshed_ones_are_not(self) -> None:
         control = ClassicControl(ALL, names={"c": "home-office", "d": "home-office"})
         announce(control, "c", A, 0.0)
         announce(control, "c", A, 0.1)
@@ -283,7 +283,7 @@ class TestEvents:
             Registered("home-office", "b", B_MOVED),
         ]
 
-    def test_secrets_do_not_show(self, control: ClassicControl) -> None:
+    def test_repr_of_a_classic_control_hides_secrets(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         assert "horse" not in repr(control) + repr(vars(control)) + repr(events(control))
 
@@ -304,7 +304,7 @@ class TestRejected:
             (classic.sign(SECRET, b"i|a|192.0.2.1:5000"), Drop.MALFORMED, None),
         ],
     )
-    def test_dropped_counted_told_and_not_answered(
+    def test_rejected_datagram_is_counted_reported_and_not_answered(
         self, data: bytes, reason: Drop, pair: str | None
     ) -> None:
         control = ClassicControl({"a": SECRET, "b": SECRET})
@@ -316,7 +316,7 @@ class TestRejected:
         assert events(control) == [AuthRejected(reason.value, 1, pair, B)]
         assert announce(control, "a", A, 2.0) == []
 
-    def test_a_flood_is_told_once_a_minute(self, control: ClassicControl) -> None:
+    def test_flood_of_forgeries_is_reported_once_a_minute(self, control: ClassicControl) -> None:
         for _ in range(1000):
             control.receive_datagram(b"junk", B, 1.0, 0)
         assert len(events(control)) == 1
@@ -339,7 +339,7 @@ class TestRejected:
             max_size=20,
         )
     )
-    def test_whatever_arrives_nothing_raises_and_nothing_multiplies(
+    def test_any_datagrams_raise_nothing_and_get_one_answer_at_most(
         self, datagrams: Sequence[tuple[bytes, Address, float]]
     ) -> None:
         control, now = ClassicControl(ALL), 0.0
@@ -354,7 +354,7 @@ class TestRejected:
 
 
 class TestReload:
-    def test_unchanged_letters_keep_their_slots(self, control: ClassicControl) -> None:
+    def test_unchanged_letters_keep_their_slots_at_a_reload(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         events(control)
         control.replace_secrets(ALL, names={"a": "home-office", "b": "home-office"})
@@ -362,7 +362,7 @@ class TestReload:
         assert announce(control, "b", B, 1.0) == [Transmit(introduction("a", A), B, 0)]
         assert events(control) == [Registered("home-office", "b", B)]
 
-    def test_a_changed_secret_empties_the_slot(self, control: ClassicControl) -> None:
+    def test_changed_secret_empties_the_slot(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         announce(control, "b", B, 0.0)
         events(control)
@@ -372,30 +372,32 @@ class TestReload:
         (answer,) = announce(control, "a", A, 2.0, secret=OTHER_SECRET)
         assert answer.data == introduction("b", B, OTHER_SECRET)
 
-    def test_a_removed_letter_is_unknown(self, control: ClassicControl) -> None:
+    def test_removed_letter_is_unknown(self, control: ClassicControl) -> None:
         control.replace_secrets({"a": SECRET, "b": SECRET})
         announce(control, "c", A, 0.0)
         assert control.drops == {Drop.UNKNOWN_PAIR: 1}
 
-    def test_a_bad_secret_changes_nothing(self, control: ClassicControl) -> None:
+    def test_reload_with_a_bad_secret_changes_nothing(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)
         with pytest.raises(ConfigurationError):
             control.replace_secrets({"a": OTHER_SECRET, "p": b"zero-4515748"})
         assert announce(control, "b", B, 1.0) == [Transmit(introduction("a", A), B, 0)]
 
-    def test_what_is_no_letter_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="one letter"):
+    def test_invalid_slot_letter_of_a_control_raises(self) -> None:
+        with pytest.raises(ValueError, match="slot letter"):
             ClassicControl({"ab": SECRET})
 
 
 class TestDescribe:
-    def test_announcements_and_answers(self) -> None:
+    def test_classic_announcements_and_answers_are_described(self) -> None:
         control = ClassicControl({"a": SECRET, "b": SECRET, "x": OTHER_SECRET})
         assert control.describe(classic.sign(SECRET, b"b")) == "announce b"
         assert control.describe(classic.sign(OTHER_SECRET, b"x")) == "announce x"
         assert control.describe(introduction("a", A)) == "introduce a 192.0.2.1:5000"
 
-    def test_what_is_not_authentic(self, control: ClassicControl) -> None:
+    def test_forgery_at_a_classic_control_is_described_as_not_authentic(
+        self, control: ClassicControl
+    ) -> None:
         assert control.describe(classic.sign(OTHER_SECRET, b"b")) == "not authentic"
 
 

@@ -117,17 +117,17 @@ def lingering(now: float = 0.0) -> ClassicEnd:
 
 
 class TestAnnouncing:
-    def test_the_gaps_double_up_to_5_s(self) -> None:
+    def test_announcement_gaps_double_up_to_5_s(self) -> None:
         times = [time for time, _, _ in run(make_end(), 25.0)]
         assert times == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 11.4, 16.4, 21.4]
 
-    def test_jitter_only_ever_shortens_the_longest_gap(self) -> None:
+    def test_jitter_only_shortens_the_longest_announcement_gap(self) -> None:
         end = make_end(random=lambda count: b"\xff" * count)
         times = [time for time, _, _ in run(end, 25.0)]
         assert times[:8] == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
         assert all(4.5 < later - earlier < 5.0 for earlier, later in pairwise(times[7:]))
 
-    def test_every_control_gets_them_from_a_socket_of_its_family(self) -> None:
+    def test_every_control_is_announced_to_from_a_socket_of_its_family(self) -> None:
         end = make_end(endpoints=ControlEndpoints((CONTROL, CONTROL_V6)))
         end.handle_timer(0.0)
         announcement = classic.sign(SECRET, b"a")
@@ -136,11 +136,11 @@ class TestAnnouncing:
             Transmit(announcement, CONTROL_V6, V6),
         ]
 
-    def test_a_control_without_a_socket_of_its_family_is_left_out(self) -> None:
+    def test_control_without_a_socket_of_its_family_is_left_out(self) -> None:
         end = make_end(endpoints=ControlEndpoints((CONTROL_V6, CONTROL)), sockets={V4: LOCAL})
         assert run(end, 0.0) == [(0.0, "a", CONTROL)]
 
-    def test_without_any_control_the_end_fails_at_once(self) -> None:
+    def test_end_without_controls_fails_at_once(self) -> None:
         end = make_end(
             endpoints=ControlEndpoints((CONTROL_V6,)), sockets={V4: LOCAL}, deadline=60.0
         )
@@ -150,7 +150,7 @@ class TestAnnouncing:
         assert finished == Finished()
         assert end.next_timer() == NEVER
 
-    def test_they_go_on_while_pinging_and_ponging_and_end_with_the_link(self) -> None:
+    def test_announcements_go_on_until_the_link(self) -> None:
         end = make_end()
         run(end, 0.0)
         introduce(end, 0.05)
@@ -165,7 +165,7 @@ class TestMoving:
     """A control behind a name may be elsewhere; that it is silent tells nothing."""
 
     @pytest.mark.parametrize("names", [Names(frozenset((CONTROL,))), Names(unresolved=True)])
-    def test_an_end_wants_a_lookup_each_minute_until_it_is_linked(self, names: Names) -> None:
+    def test_unlinked_end_wants_a_lookup_each_minute(self, names: Names) -> None:
         end = make_end(endpoints=ControlEndpoints((CONTROL,), names=names))
         run(end, 2.5 * LOOKUP_INTERVAL)
         assert events(end).count(LookupWanted()) == 2
@@ -174,12 +174,12 @@ class TestMoving:
         run(end, 5 * LOOKUP_INTERVAL)
         assert LookupWanted() not in events(end)
 
-    def test_an_address_is_not_looked_up(self) -> None:
+    def test_control_given_by_address_is_not_looked_up(self) -> None:
         end = make_end()
         run(end, 5 * LOOKUP_INTERVAL)
         assert LookupWanted() not in events(end)
 
-    def test_the_new_one_is_asked_as_often_as_at_first_and_alone_is_believed(self) -> None:
+    def test_moved_control_is_announced_to_anew_and_alone_believed(self) -> None:
         end = make_end()
         run(end, 100.0)
         end.controls_found(ControlEndpoints((CONTROL_V6,)), 100.0)
@@ -189,7 +189,7 @@ class TestMoving:
         assert end.drops == {Drop.UNEXPECTED_SOURCE: 1}
         assert give(end, f"i|b|{PARTNER}", CONTROL_V6, 101.0) == [("x", PARTNER)]
 
-    def test_a_linked_end_does_not_care(self) -> None:
+    def test_linked_end_ignores_a_moved_control(self) -> None:
         end = closing()
         run(end, 0.05)
         end.controls_found(ControlEndpoints((CONTROL_V6,)), 0.05)
@@ -197,20 +197,20 @@ class TestMoving:
 
 
 class TestIntroduction:
-    def test_starts_pinging_ten_times_a_second(self) -> None:
+    def test_introduction_starts_pings_ten_times_a_second(self) -> None:
         end = make_end()
         assert introduce(end, 1.0) == [("x", PARTNER)]
         assert events(end) == [Introduced(PARTNER)]
         assert peer_log(end, 1.25) == [(1.1, "x", PARTNER), (1.2, "x", PARTNER)]
 
-    def test_repeated_ones_change_nothing(self) -> None:
+    def test_repeated_introduction_changes_nothing(self) -> None:
         end = pinging(0.0)
         events(end)
         assert introduce(end, 0.05) == []
         assert peer_log(end, 0.25) == [(0.1, "x", PARTNER), (0.2, "x", PARTNER)]
         assert events(end) == []
 
-    def test_a_partner_that_moved_is_pinged_in_both_places(self) -> None:
+    def test_moved_partner_is_pinged_at_both_addresses(self) -> None:
         moved = Address("198.51.100.1", 6001)
         end = pinging(0.0)
         assert introduce(end, 0.05, moved) == [("x", moved)]
@@ -221,7 +221,7 @@ class TestIntroduction:
         end = make_end(endpoints=ControlEndpoints((CONTROL, CONTROL_V6)))
         assert give(end, f"i|b|{PARTNER}", CONTROL_V6, 0.0, V6) == [("x", PARTNER)]
 
-    def test_the_family_of_the_partner_decides_on_the_socket(self) -> None:
+    def test_introduced_partner_is_pinged_from_a_socket_of_its_family(self) -> None:
         end = make_end()
         end.receive_datagram(classic.sign(SECRET, b"i|b|[2001:db8::1]:6000"), CONTROL, 0.0, V4)
         (ping,) = end.datagrams_to_send()
@@ -250,54 +250,54 @@ class TestIntroduction:
             (f"i|b|{CONTROL}", CONTROL, Drop.HOSTILE_ADDRESS),
         ],
     )
-    def test_what_is_refused(self, payload: str, source: Address, drop: Drop) -> None:
+    def test_bad_introduction_is_dropped(self, payload: str, source: Address, drop: Drop) -> None:
         end = make_end()
         assert give(end, payload, source, 0.0) == []
         assert end.drops == {drop: 1}
         assert end.state is State.WAITING
         assert events(end) == []
 
-    def test_a_partner_of_a_family_without_a_socket_is_refused(self) -> None:
+    def test_introduction_of_a_family_without_a_socket_is_dropped(self) -> None:
         end = make_end(sockets={V4: LOCAL})
         assert introduce(end, 0.0, Address("2001:db8::1", 6000)) == []
         assert end.drops == {Drop.HOSTILE_ADDRESS: 1}
 
-    def test_loopback_is_taken_from_a_control_on_loopback(self) -> None:
+    def test_loopback_introduction_is_accepted_from_a_control_on_loopback(self) -> None:
         control = Address("127.0.0.1", 7777)
         end = make_end(endpoints=ControlEndpoints((control,)))
         assert give(end, "i|b|127.0.0.1:6000", control, 0.0) == [("x", Address("127.0.0.1", 6000))]
 
-    def test_none_is_taken_once_ponging_or_linked(self) -> None:
+    def test_introduction_is_dropped_while_ponging_or_linked(self) -> None:
         for end in (ponging(), closing(), lingering()):
             assert introduce(end, 0.0, Address("198.51.100.9", 6000)) == []
             assert end.drops == {Drop.UNEXPECTED: 1}
 
 
 class TestPing:
-    def test_is_answered_where_it_came_from_and_pinged_before(self) -> None:
+    def test_ping_from_a_new_address_is_pinged_and_ponged(self) -> None:
         end = make_end()
         assert give(end, "x", PARTNER, 0.0) == [("x", PARTNER), ("y", PARTNER)]
         assert events(end) == [Introduced(PARTNER)]
 
-    def test_from_the_introduced_address_only_a_pong_is_missing(self) -> None:
+    def test_ping_from_the_introduced_address_is_ponged(self) -> None:
         assert give(pinging(), "x", PARTNER, 0.0) == [("y", PARTNER)]
 
-    def test_after_the_first_pong_nothing_is_pinged(self) -> None:
+    def test_ponging_end_sends_no_pings(self) -> None:
         end = ponging()
         assert give(end, "x", GHOST, 0.0) == [("y", GHOST)]
         assert {payload for _, payload, _ in peer_log(end, 0.95)} == {"y"}
 
-    def test_each_one_is_answered_and_pongs_are_repeated(self) -> None:
+    def test_each_ping_is_ponged_and_pongs_are_repeated(self) -> None:
         end = ponging()
         assert give(end, "x", PARTNER, 0.05) == [("y", PARTNER)]
         assert peer_log(end, 0.2) == [(0.1, "y", PARTNER), (0.2, "y", PARTNER)]
 
-    def test_only_who_has_pinged_gets_pongs(self) -> None:
+    def test_pongs_go_only_to_addresses_that_pinged(self) -> None:
         end = pinging()
         give(end, "x", GHOST, 0.0)
         assert peer_log(end, 0.1) == [(0.1, "y", GHOST)]
 
-    def test_it_leaves_by_the_socket_it_came_by(self) -> None:
+    def test_pong_leaves_by_the_socket_of_the_ping(self) -> None:
         end = make_end()
         end.receive_datagram(classic.sign(SECRET, b"x"), PARTNER, 0.0, V6)
         assert [transmit.via for transmit in end.datagrams_to_send()] == [V6, V6]
@@ -310,15 +310,15 @@ class TestPing:
             (Address("fe80::1", 6000), Drop.HOSTILE_ADDRESS),
         ],
     )
-    def test_from_where_it_is_refused(self, source: Address, drop: Drop) -> None:
+    def test_ping_from_a_forbidden_source_is_dropped(self, source: Address, drop: Drop) -> None:
         end = make_end()
         assert give(end, "x", source, 0.0) == []
         assert end.drops == {drop: 1}
 
-    def test_a_partner_on_the_same_host_is_answered(self) -> None:
+    def test_ping_from_loopback_is_ponged(self) -> None:
         assert give(make_end(), "x", Address("127.0.0.1", 6000), 0.0) != []
 
-    def test_it_is_ignored_once_linked(self) -> None:
+    def test_ping_is_dropped_once_linked(self) -> None:
         for end in (closing(), lingering()):
             assert give(end, "x", PARTNER, 0.0) == []
             assert end.drops == {Drop.UNEXPECTED: 1}
@@ -333,7 +333,7 @@ class TestGhost:
         assert peer_log(end, 30.0) == [(10.1, "y", GHOST)]  # after a ping and a pong at once
         assert end.state is State.WAITING
 
-    def test_every_ping_extends_it(self) -> None:
+    def test_every_ping_extends_ponging(self) -> None:
         end = make_end()
         give(end, "x", PARTNER, 10.0)
         run(end, 10.5)
@@ -341,7 +341,7 @@ class TestGhost:
         run(end, 11.45)
         assert end.state is State.PONGING
 
-    def test_then_the_end_starts_over(self) -> None:
+    def test_end_that_ponged_in_vain_starts_over(self) -> None:
         end = make_end()
         run(end, 10.0)
         give(end, "x", GHOST, 10.0)
@@ -350,7 +350,7 @@ class TestGhost:
         assert introduce(end, 11.45) == [("x", PARTNER)]
         assert {to for _, _, to in peer_log(end, 12.0)} == {PARTNER}
 
-    def test_what_was_sent_before_no_longer_counts(self) -> None:
+    def test_pong_to_a_ping_from_before_starting_over_is_dropped(self) -> None:
         end = make_end()
         give(end, "x", GHOST, 0.0)
         run(end, 2.0)
@@ -358,7 +358,7 @@ class TestGhost:
         give(end, "z", GHOST, 2.0)
         assert end.drops == {Drop.UNEXPECTED_SOURCE: 2}
 
-    def test_few_addresses_are_talked_to_the_newest_ones(self) -> None:
+    def test_only_the_newest_few_addresses_are_pinged(self) -> None:
         end = pinging()
         ghosts = [Address("192.0.2.66", port) for port in range(1, int(BURST) - 2 * MOST_PATHS)]
         for ghost in ghosts:
@@ -366,14 +366,14 @@ class TestGhost:
         pongs = peer_log(end, 0.1)
         assert [to for _, _, to in pongs] == ghosts[-MOST_PATHS:]
 
-    def test_a_partner_that_is_heard_of_is_kept(self) -> None:
+    def test_partner_that_is_heard_is_not_displaced(self) -> None:
         end = pinging()
         for port in range(1, 2 * MOST_PATHS):
             assert introduce(end, 0.0) == []
             introduce(end, 0.0, Address("192.0.2.66", port))
         assert (0.1, "x", PARTNER) in peer_log(end, 0.1)
 
-    def test_few_addresses_are_told(self) -> None:
+    def test_few_addresses_are_reported(self) -> None:
         end = make_end()
         for port in range(1, 40):
             introduce(end, 0.0, Address("192.0.2.66", port))
@@ -381,7 +381,7 @@ class TestGhost:
 
 
 class TestPong:
-    def test_links_and_is_answered_by_a_close(self) -> None:
+    def test_pong_links_and_is_answered_by_a_close(self) -> None:
         end = pinging(2.0)
         events(end)
         assert give(end, "y", PARTNER, 2.03) == [("z", PARTNER)]
@@ -392,11 +392,11 @@ class TestPong:
         assert linked.rtt == pytest.approx(0.03)
         assert linked.duration == pytest.approx(2.03)
 
-    def test_five_closes_20_ms_apart(self) -> None:
+    def test_five_closes_are_sent_20_ms_apart(self) -> None:
         end = closing(1.0)
         assert [time for time, _, _ in run(end, 5.0)] == [1.02, 1.04, 1.06, 1.08]
 
-    def test_every_further_one_gets_a_close_until_the_end(self) -> None:
+    def test_every_further_pong_gets_a_close(self) -> None:
         end = closing(1.0)
         run(end, 1.05)
         assert give(end, "y", PARTNER, 1.05) == [("z", PARTNER)]
@@ -406,7 +406,7 @@ class TestPong:
         assert give(end, "y", PARTNER, 3.0) == []
         assert end.drops == {Drop.UNEXPECTED: 1}
 
-    def test_it_finishes_1200_ms_after_its_last_close(self) -> None:
+    def test_closing_end_finishes_1200_ms_after_its_last_close(self) -> None:
         end = closing(1.0)
         run(end, 2.279)
         assert Finished() not in events(end)
@@ -414,7 +414,7 @@ class TestPong:
         assert events(end) == [Finished()]
         assert end.next_timer() == NEVER
 
-    def test_from_two_paths_the_first_one_is_the_link(self) -> None:
+    def test_first_path_with_a_pong_is_the_link(self) -> None:
         end = pinging()
         introduce(end, 0.0, GHOST)
         give(end, "y", PARTNER, 0.01)
@@ -423,23 +423,25 @@ class TestPong:
         assert {to for _, _, to in run(end, 5.0)} == {PARTNER}
 
     @pytest.mark.parametrize(("source", "via"), [(GHOST, V4), (PARTNER, V6), (CONTROL, V4)])
-    def test_only_from_where_a_ping_went(self, source: Address, via: int) -> None:
+    def test_pong_from_an_address_that_was_not_pinged_is_dropped(
+        self, source: Address, via: int
+    ) -> None:
         end = pinging()
         assert give(end, "y", source, 0.0, via) == []
         assert end.drops == {Drop.UNEXPECTED_SOURCE: 1}
 
-    def test_a_pong_is_no_ping(self) -> None:
+    def test_address_that_was_only_ponged_cannot_pong(self) -> None:
         end = ponging()
         give(end, "x", GHOST, 0.0)  # gets a pong only
         assert give(end, "y", GHOST, 0.0) == []
         assert end.drops == {Drop.UNEXPECTED_SOURCE: 1}
 
-    def test_while_ponging_it_links_as_well(self) -> None:
+    def test_pong_links_a_ponging_end(self) -> None:
         end = ponging()
         assert give(end, "y", PARTNER, 0.0) == [("z", PARTNER)]
         assert end.state is State.CLOSING
 
-    def test_the_round_trip_is_unknown_when_two_pings_were_out(self) -> None:
+    def test_round_trip_is_unknown_when_two_pings_were_out(self) -> None:
         end = pinging()
         run(end, 0.1)
         give(end, "y", PARTNER, 0.15)
@@ -448,13 +450,13 @@ class TestPong:
 
 
 class TestClose:
-    def test_links_the_end_that_ponged(self) -> None:
+    def test_close_links_the_end_that_ponged(self) -> None:
         end = ponging(1.0)
         events(end)
         assert give(end, "z", PARTNER, 1.5) == []
         assert events(end) == [Linked(V4, LOCAL, PARTNER, PathKind.OBSERVED, None, 1.5)]
 
-    def test_then_pongs_are_answered_for_1200_ms(self) -> None:
+    def test_end_linked_by_a_close_answers_pongs_for_1200_ms(self) -> None:
         end = lingering(1.0)
         assert give(end, "y", PARTNER, 2.1) == [("z", PARTNER)]
         events(end)
@@ -463,12 +465,12 @@ class TestClose:
         assert run(end, 2.2) == []
         assert events(end) == [Finished()]
 
-    def test_the_others_of_the_five_are_no_surprise(self) -> None:
+    def test_further_closes_are_accepted(self) -> None:
         end = lingering()
         give(end, "z", PARTNER, 0.02)
         assert end.drops == {}
 
-    def test_it_ends_closing(self) -> None:
+    def test_close_ends_closing(self) -> None:
         end = ponging()
         give(end, "y", PARTNER, 0.0)
         give(end, "z", PARTNER, 0.01)
@@ -476,18 +478,18 @@ class TestClose:
         assert len([event for event in events(end) if isinstance(event, Linked)]) == 1
 
     @pytest.mark.parametrize("source", [PARTNER, GHOST])
-    def test_only_from_where_a_pong_went(self, source: Address) -> None:
+    def test_close_from_an_address_that_was_not_ponged_is_dropped(self, source: Address) -> None:
         end = pinging()
         give(end, "z", source, 0.0)
         assert end.drops == {Drop.UNEXPECTED_SOURCE: 1}
 
-    def test_after_the_end_it_is_dropped(self) -> None:
+    def test_close_after_the_end_is_dropped(self) -> None:
         end = lingering()
         run(end, 5.0)
         give(end, "z", PARTNER, 5.0)
         assert end.drops == {Drop.UNEXPECTED: 1}
 
-    def test_the_local_address_is_that_of_the_socket(self) -> None:
+    def test_local_address_of_the_link_is_that_of_the_socket(self) -> None:
         end = make_end()
         remote = Address("2001:db8::1", 6000)
         for payload in ("x", "z"):
@@ -497,7 +499,7 @@ class TestClose:
 
 
 class TestFailing:
-    def test_silence_is_told_once_after_3_s(self) -> None:
+    def test_silence_of_controls_is_reported_once_after_3_s(self) -> None:
         end = make_end()
         run(end, 2.99)
         assert events(end) == []
@@ -507,12 +509,12 @@ class TestFailing:
         assert waiting.reason is Reason.SECRET_REJECTED_OR_SILENT
         assert "no control answered" in waiting.detail
 
-    def test_no_silence_is_told_once_there_is_a_partner(self) -> None:
+    def test_silence_is_not_reported_after_an_introduction(self) -> None:
         end = pinging(1.0)
         run(end, 60.0)
         assert events(end) == [Introduced(PARTNER)]
 
-    def test_nobody_there(self) -> None:
+    def test_end_without_answers_fails_at_the_deadline(self) -> None:
         end = make_end(deadline=10.0)
         run(end, 9.99)
         events(end)
@@ -525,13 +527,13 @@ class TestFailing:
         assert finished == Finished()
         assert end.next_timer() == NEVER
 
-    def test_nothing_got_through(self) -> None:
+    def test_introduced_end_without_datagrams_is_blocked(self) -> None:
         end = pinging(1.0, deadline=10.0)
         run(end, 10.0)
         (failed,) = [event for event in events(end) if isinstance(event, Failed)]
         assert failed.reason is Reason.BLOCKED
 
-    def test_only_one_direction_works(self) -> None:
+    def test_pinged_end_without_pongs_has_not_agreed(self) -> None:
         end = pinging(1.0, deadline=10.0)
         give(end, "x", PARTNER, 2.0)
         run(end, 3.5)
@@ -540,7 +542,7 @@ class TestFailing:
         (failed,) = [event for event in events(end) if isinstance(event, Failed)]
         assert failed.reason is Reason.NOT_AGREED
 
-    def test_the_deadline_can_count_from_the_first_introduction(self) -> None:
+    def test_deadline_can_count_from_the_first_introduction(self) -> None:
         end = make_end(deadline=10.0, deadline_from_start=False)
         run(end, 100.0)
         introduce(end, 100.0)
@@ -551,13 +553,13 @@ class TestFailing:
         run(end, 110.0)
         assert Finished() in events(end)
 
-    def test_a_linked_end_has_no_deadline(self) -> None:
+    def test_linked_end_has_no_deadline(self) -> None:
         end = pinging(1.0, deadline=1.5)
         give(end, "y", PARTNER, 1.4)
         run(end, 60.0)
         assert not [event for event in events(end) if isinstance(event, Failed)]
 
-    def test_closed_before_the_link_it_finishes_at_once(self) -> None:
+    def test_end_closed_before_the_link_finishes_at_once(self) -> None:
         for end in (make_end(), pinging(), ponging()):
             end.close(0.5)
             assert events(end)[-1] == Finished()
@@ -565,7 +567,7 @@ class TestFailing:
             assert events(end) == []
             assert end.next_timer() == NEVER
 
-    def test_closed_while_handing_over_it_goes_on(self) -> None:
+    def test_end_closed_while_handing_over_goes_on(self) -> None:
         for end in (closing(), lingering()):
             events(end)
             end.close(0.01)
@@ -575,20 +577,20 @@ class TestFailing:
 
 
 class TestConfiguration:
-    def test_a_secret_that_cannot_sign(self) -> None:
+    def test_secret_that_cannot_sign_raises(self) -> None:
         with pytest.raises(ConfigurationError, match="choose another"):
             make_end(letter="p", secret=b"zero-4515748")
 
-    def test_what_is_no_slot(self) -> None:
-        with pytest.raises(ValueError, match="one letter"):
+    def test_invalid_slot_letter_of_an_end_raises(self) -> None:
+        with pytest.raises(ValueError, match="slot letter"):
             make_end(letter="1")
 
-    def test_a_slot_that_is_a_peer_message_too(self) -> None:
+    def test_slot_with_the_letter_of_a_peer_message_works(self) -> None:
         end = make_end(letter="x")
         assert run(end, 0.0) == [(0.0, "x", CONTROL)]
         assert give(end, f"i|w|{PARTNER}", CONTROL, 0.0) == [("x", PARTNER)]
 
-    def test_secrets_do_not_show(self) -> None:
+    def test_repr_of_a_classic_end_hides_its_secret(self) -> None:
         end = make_end(deadline=1.0)
         run(end, 2.0)
         assert "horse" not in repr(end) + repr(vars(end)) + repr(events(end))
@@ -605,14 +607,14 @@ class TestDescribe:
             (f"i|b|{PARTNER}", f"introduce b {PARTNER}"),
         ],
     )
-    def test_messages(self, payload: str, words: str) -> None:
+    def test_classic_messages_are_described(self, payload: str, words: str) -> None:
         assert make_end().describe(classic.sign(SECRET, payload.encode())) == words
 
-    def test_what_is_not_authentic(self) -> None:
+    def test_forgery_at_a_classic_end_is_described_as_not_authentic(self) -> None:
         assert make_end().describe(classic.sign(b"other", b"x")) == "not authentic"
 
 
-def test_every_state_can_be_reached_and_left() -> None:
+def test_every_state_of_a_classic_end_is_reached_and_left() -> None:
     reached = {State.WAITING} | set(TRANSITIONS.values())
     assert reached == set(State)
     assert {state for state, _ in TRANSITIONS} == set(State) - {State.FINISHED}
@@ -636,7 +638,7 @@ AUTHENTIC = ["a", "x", "y", "z", f"i|b|{PARTNER}", f"i|b|{GHOST}", "i|b|198.51.1
         max_size=30,
     )
 )
-def test_whatever_arrives_nothing_raises_and_answers_are_few(
+def test_any_datagrams_raise_nothing_and_get_few_answers(
     datagrams: Sequence[tuple[bytes, Address, int, float]],
 ) -> None:
     end, now, told = make_end(deadline=30.0), 0.0, []

@@ -89,7 +89,7 @@ def is_linked(link: Link) -> bool:
 @pytest.mark.parametrize(("a", "b"), MIXES)
 @pytest.mark.parametrize("delay", [0.001, 0.02, 0.15, 0.4])
 @pytest.mark.parametrize("late", [0.0, 0.05, 0.3, 0.7, 3.0, 15.0, 29.0, 31.0, 62.0])
-def test_every_mix_links_whoever_starts_late(
+def test_every_mix_of_ends_links_for_any_late_start(
     control: Maker, a: Maker, b: Maker, delay: float, late: float
 ) -> None:
     for starts in ((0.0, late), (late, 0.0)):
@@ -100,7 +100,7 @@ def test_every_mix_links_whoever_starts_late(
 
 
 @pytest.mark.parametrize("late", [0.0, 0.3, 0.7, 3.0, 29.0])
-def test_our_push_links_two_go_ends_at_once(late: float) -> None:
+def test_push_of_our_control_links_two_go_ends_at_once(late: float) -> None:
     link = Link()
     begin(link, "ours", "go", "go", starts=(0.0, late))
     link.run(late + 2.0)
@@ -108,7 +108,7 @@ def test_our_push_links_two_go_ends_at_once(late: float) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0113, 0.0217, 0.0531, 0.0973, 0.127, 0.153, 0.23, 0.41])
-def test_our_push_strands_no_go_pair_that_gos_control_links(delay: float) -> None:
+def test_push_of_our_control_strands_no_go_pair(delay: float) -> None:
     # Go strands some open pairs by itself, when a pong and a ping cross; a push adds none.
     for late in (0.0, 0.052, 0.103, 0.155, 0.31, 0.46, 0.78, 1.6):
         outcomes: dict[Maker, bool] = {}
@@ -120,14 +120,14 @@ def test_our_push_strands_no_go_pair_that_gos_control_links(delay: float) -> Non
         assert outcomes["ours"] >= outcomes["go"], late
 
 
-def test_with_gos_control_a_late_partner_costs_ours_5_s_at_most() -> None:
+def test_late_partner_costs_our_end_5_s_at_most_with_gos_control() -> None:
     link = Link()
     begin(link, "go", "ours", "ours", starts=(0.0, 20.0))
     link.run(26.0)
     assert is_linked(link)
 
 
-def test_with_our_control_a_late_partner_costs_half_a_second() -> None:
+def test_late_partner_costs_half_a_second_with_our_control() -> None:
     link = Link()
     begin(link, "ours", "ours", "ours", starts=(0.0, 20.0))
     link.run(20.6)
@@ -143,7 +143,7 @@ def test_open_ends_link_within_two_and_a_half_round_trips_of_the_later_start() -
     assert times == [pytest.approx(1.1), pytest.approx(1.08)]
 
 
-def test_our_ends_free_their_ports_soon() -> None:
+def test_our_classic_ends_free_their_ports_soon() -> None:
     link = Link()
     begin(link, "ours", "ours", "ours")
     link.run(5.0)
@@ -154,7 +154,7 @@ def test_our_ends_free_their_ports_soon() -> None:
         assert finished - linked <= 1.3
 
 
-def test_a_partner_that_moved_is_found() -> None:
+def test_moved_classic_partner_is_found() -> None:
     moved = Address("198.51.100.1", 6001)
     link = Link(lose=lambda sent: B in (sent.source, sent.destination) and sent.payload in b"xyz")
     begin(link, "ours", "ours", "ours")
@@ -183,7 +183,7 @@ class LoseByNumber:
 
 
 @pytest.mark.parametrize("filtered", [True, False])
-def test_ours_link_whichever_of_the_first_nine_datagrams_are_lost(filtered: bool) -> None:
+def test_our_ends_link_with_any_of_the_first_nine_datagrams_lost(filtered: bool) -> None:
     for pattern in product((False, True), repeat=9):
         lost = tuple(number for number, is_lost in enumerate(pattern) if is_lost)
         link = Link(lose=LoseByNumber(lost))
@@ -193,7 +193,7 @@ def test_ours_link_whichever_of_the_first_nine_datagrams_are_lost(filtered: bool
 
 
 @pytest.mark.parametrize(("a", "b"), [("ours", "go"), ("go", "ours")])
-def test_a_mixed_pair_links_whichever_three_datagrams_are_lost(a: Maker, b: Maker) -> None:
+def test_mixed_pair_links_with_any_three_datagrams_lost(a: Maker, b: Maker) -> None:
     for lost in combinations(range(10), 3):
         link = Link(lose=LoseByNumber(lost))
         begin(link, "go", a, b)
@@ -203,7 +203,9 @@ def test_a_mixed_pair_links_whichever_three_datagrams_are_lost(a: Maker, b: Make
 
 @pytest.mark.parametrize("payload", ["x", "y", "z"])
 @pytest.mark.parametrize(("a", "b"), MIXES)
-def test_the_first_three_of_a_kind_may_be_lost(a: Maker, b: Maker, payload: str) -> None:
+def test_pair_links_with_the_first_three_datagrams_of_a_kind_lost(
+    a: Maker, b: Maker, payload: str
+) -> None:
     seen = 0
 
     def lose(sent: Sent) -> bool:
@@ -221,7 +223,7 @@ def test_the_first_three_of_a_kind_may_be_lost(a: Maker, b: Maker, payload: str)
 
 
 @pytest.mark.parametrize(("a", "b"), MIXES)
-def test_no_ping_of_ours_follows_a_pong_of_ours(a: Maker, b: Maker) -> None:
+def test_our_classic_end_sends_no_ping_after_a_pong(a: Maker, b: Maker) -> None:
     link = Link()
     begin(link, "ours", a, b)
     link.run(5.0)
@@ -233,7 +235,7 @@ def test_no_ping_of_ours_follows_a_pong_of_ours(a: Maker, b: Maker) -> None:
             assert b"x" not in said.partition(b"y")[2]
 
 
-def test_the_same_run_twice_is_the_same() -> None:
+def test_classic_link_is_deterministic() -> None:
     runs = []
     for _ in range(2):
         link = Link()

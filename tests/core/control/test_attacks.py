@@ -99,7 +99,7 @@ def partner_of_b(control: ControlV2, b: Voice, now: float) -> tuple[bytes, Addre
 class TestReplays:
     @pytest.mark.parametrize("later", [0.0, 20.0, 40.0])
     @pytest.mark.parametrize("source", SOURCES)
-    def test_no_recording_displaces_a_live_registration(
+    def test_no_recording_displaces_a_proved_registration(
         self, control: ControlV2, source: Address, later: float
     ) -> None:
         recording = conversation(control)
@@ -112,7 +112,7 @@ class TestReplays:
             assert live == (recording.a.attempt, A_MOVED)
 
     @pytest.mark.parametrize("source", SOURCES)
-    def test_no_recording_registers_an_end_that_has_gone(
+    def test_no_recording_registers_an_end_that_has_left(
         self, control: ControlV2, source: Address
     ) -> None:
         recording = conversation(control)
@@ -128,7 +128,7 @@ class TestReplays:
             say(control, data, ELSEWHERE, 5.0 + EXPIRE)
             assert partner_of_b(control, recording.b, 5.0 + EXPIRE) is None
 
-    def test_a_control_that_forgot_everything_takes_a_ghost_until_the_end_is_heard(self) -> None:
+    def test_restarted_control_takes_a_ghost_until_the_end_is_heard(self) -> None:
         """The one thing a recording does: direct answers to where it seems to come from, and a
         knock at the partner."""
         recording = conversation(make_control("first boot"))
@@ -151,7 +151,7 @@ class TestReplays:
             say(control, data, ELSEWHERE, 102.0)
             assert partner_of_b(control, recording.b, 102.0) == (recording.a.attempt, A_MOVED)
 
-    def test_a_recorded_departure_ends_nothing(self, control: ControlV2) -> None:
+    def test_recorded_leave_ends_no_registration(self, control: ControlV2) -> None:
         old, new = Voice("a", A, b"attempt1"), Voice("a", A, b"attempt2")
         old.announce(control, 0.0)
         departure = old.leave()
@@ -162,7 +162,9 @@ class TestReplays:
         assert told_by(control) == []
 
     @pytest.mark.parametrize("newer", [REMEMBERED_ATTEMPTS - 1, REMEMBERED_ATTEMPTS])
-    def test_so_many_attempts_are_remembered(self, control: ControlV2, newer: int) -> None:
+    def test_bounded_number_of_earlier_attempts_is_remembered(
+        self, control: ControlV2, newer: int
+    ) -> None:
         first = Voice("a", A, b"attempt!")
         recorded = first.announcement()
         first.take_cookie(say(control, recorded, A, 0.0))
@@ -177,7 +179,9 @@ class TestReplays:
         remembered = newer < REMEMBERED_ATTEMPTS
         assert len(only(v2.Waiting, answers)) == (0 if remembered else 1)
 
-    def test_ghosts_are_not_remembered_instead_of_who_was_proved(self, control: ControlV2) -> None:
+    def test_ghosts_do_not_crowd_out_the_memory_of_proved_attempts(
+        self, control: ControlV2
+    ) -> None:
         first = Voice("a", A, b"attempt!")
         recorded = [first.announcement() for _ in range(3)]
         first.register(control, 0.0)
@@ -200,7 +204,7 @@ class TestAllowances:
         for number in count():
             yield Voice("a", A, b"%08d" % number).announcement()
 
-    def test_a_host_is_told_little_whatever_is_replayed(self, control: ControlV2) -> None:
+    def test_unproved_host_gets_few_datagrams_from_any_replays(self, control: ControlV2) -> None:
         Voice("b", B, b"attempt2").register(control, 0.0)
         sent = []
         for number, data in enumerate(islice(self.ghosts(), 20_000)):
@@ -211,9 +215,7 @@ class TestAllowances:
         knocks = only(v2.Knock, (each for each in sent if each.destination == B))
         assert len(knocks) <= NEWCOMERS.burst + 200 / NEWCOMERS.interval
 
-    def test_one_that_is_attacked_with_its_address_is_proved_all_the_same(
-        self, control: ControlV2
-    ) -> None:
+    def test_end_whose_address_is_forged_is_proved_all_the_same(self, control: ControlV2) -> None:
         """Its own host's allowance may be spent: seconds later there is some again."""
         for data in islice(self.ghosts(), 1000):
             say(control, data, A, 0.0)
@@ -222,7 +224,7 @@ class TestAllowances:
         assert [len(each) for each in answers].count(1) >= 2
         assert told_by(control) == [Registered(PAIR, "a", A)]
 
-    def test_who_has_recorded_little_spends_nobodys_allowance(self, control: ControlV2) -> None:
+    def test_few_recordings_replayed_often_spend_no_allowance(self, control: ControlV2) -> None:
         recorded = list(islice(self.ghosts(), TO_STRANGER.burst // 2))
         for _ in range(1000):
             for data in recorded:
@@ -231,7 +233,7 @@ class TestAllowances:
         assert len(voice.register(control, 1.0)) == 1
         assert told_by(control) == [Registered(PAIR, "a", A)]
 
-    def test_who_is_there_is_not_kept_from_starting_again(self, control: ControlV2) -> None:
+    def test_registered_end_may_start_again_during_an_attack(self, control: ControlV2) -> None:
         """Its own host is proved, whoever uses that for what."""
         Voice("a", A, b"attempt0").register(control, 0.0)
         for number, data in enumerate(islice(self.ghosts(), 1000)):
@@ -241,9 +243,7 @@ class TestAllowances:
         assert only(v2.Waiting, voice.announce(control, 27.0))
         assert told_by(control) == [Registered(PAIR, "a", A)], "it is where it was"
 
-    def test_an_honest_end_among_many_ghosts_needs_a_cookie_and_no_more(
-        self, control: ControlV2
-    ) -> None:
+    def test_honest_end_among_many_ghosts_needs_only_a_cookie(self, control: ControlV2) -> None:
         for number, data in enumerate(islice(self.ghosts(), 5000)):
             source = Address(f"10.0.{number // 250}.{number % 250}", 53)
             say(control, data, source, number / 2000)
@@ -253,7 +253,7 @@ class TestAllowances:
         voice.announce(control, 2.6)
         assert told_by(control) == [Registered(PAIR, "a", A)]
 
-    def test_who_asks_to_be_observed_is_answered_as_seldom(self, control: ControlV2) -> None:
+    def test_observe_from_an_unproved_host_is_answered_as_seldom(self, control: ControlV2) -> None:
         question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"an echo!"))
         sent = []
         for number in range(20_000):
@@ -262,7 +262,9 @@ class TestAllowances:
         assert len(sent) <= TO_STRANGER.burst + 200 / TO_STRANGER.interval
         assert control.drops == {Drop.OVER_LIMIT: 20_000 - len(sent)}
 
-    def test_but_an_end_that_is_there_often_enough_for_a_survey(self, control: ControlV2) -> None:
+    def test_observe_from_a_proved_host_is_answered_often_enough_for_a_survey(
+        self, control: ControlV2
+    ) -> None:
         Voice("a", A, b"attempt1").register(control, 0.0)
         question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"an echo!"))
         for survey in range(8):
@@ -270,7 +272,7 @@ class TestAllowances:
                 now = 1.0 + survey * 1.5 + number / 60
                 assert say(control, question, Address(A.host, 1000 + number), now)
 
-    def test_ends_of_other_pairs_have_allowances_of_their_own(self) -> None:
+    def test_each_pair_has_its_own_allowance(self) -> None:
         names = [f"pair-{number}" for number in range(1000)]
         control = ControlV2(dict.fromkeys(names, CONTROL_KEY), random=seeded("many"))
         answered = 0
@@ -302,38 +304,34 @@ class TestCookies:
             (2 * COOKIE_BUCKET, False),
         ],
     )
-    def test_a_cookie_lives_for_this_and_the_next_bucket(
+    def test_cookie_lives_for_this_and_the_next_bucket(
         self, control: ControlV2, now: float, accepted: bool
     ) -> None:
         voice = self.disputed(control)
         answer = voice.announce(control, now)[0].message
         assert isinstance(answer, v2.Waiting if accepted else v2.Challenge)
 
-    def test_a_cookie_is_of_no_use_from_another_address(self, control: ControlV2) -> None:
+    def test_cookie_is_of_no_use_from_another_address(self, control: ControlV2) -> None:
         voice = self.disputed(control)
         voice.source = ELSEWHERE
         assert only(v2.Challenge, voice.announce(control, 1.0))
 
-    def test_a_cookie_is_of_no_use_to_another_attempt(self, control: ControlV2) -> None:
+    def test_cookie_is_of_no_use_to_another_attempt(self, control: ControlV2) -> None:
         stolen = self.disputed(control).cookie
         thief = Voice("a", A_MOVED, b"attempt4", cookie=stolen)
         assert only(v2.Challenge, thief.announce(control, 1.0))
 
-    def test_a_cookie_is_of_no_use_to_the_other_end(self, control: ControlV2) -> None:
+    def test_cookie_is_of_no_use_to_the_other_end(self, control: ControlV2) -> None:
         cookie = self.disputed(control).cookie
         Voice("b", B, b"attempt2").register(control, 1.0)
         other = Voice("b", A_MOVED, b"attempt3", cookie=cookie)
         assert only(v2.Challenge, other.announce(control, 1.0))
 
-    def test_an_unknown_cookie_changes_nothing_where_none_is_needed(
-        self, control: ControlV2
-    ) -> None:
+    def test_unknown_cookie_changes_nothing_where_none_is_needed(self, control: ControlV2) -> None:
         voice = Voice("a", A, b"attempt1", cookie=b"of another boot")
         assert only(v2.Waiting, voice.announce(control, 0.0))
 
-    def test_challenges_can_be_asked_for_without_end_and_cost_no_memory(
-        self, control: ControlV2
-    ) -> None:
+    def test_challenges_without_end_cost_no_memory(self, control: ControlV2) -> None:
         Voice("a", A, b"attempt1").register(control, 0.0)
         for number in range(1000):
             voice = Voice("a", Address(f"10.0.0.{number % 250}", 53), b"%08d" % number)
@@ -372,7 +370,7 @@ def forgeries() -> dict[str, bytes]:
 
 class TestSilence:
     @pytest.mark.parametrize("forgery", forgeries().values(), ids=forgeries().keys())
-    def test_nothing_that_fails_authentication_is_answered(
+    def test_datagram_that_fails_authentication_is_not_answered(
         self, control: ControlV2, forgery: bytes
     ) -> None:
         assert say(control, forgery, ELSEWHERE, 0.0) == []
@@ -381,19 +379,19 @@ class TestSilence:
         assert isinstance(told, AuthRejected)
 
     @given(st.binary(max_size=500))
-    def test_arbitrary_bytes_are_not_answered(self, data: bytes) -> None:
+    def test_control_does_not_answer_arbitrary_bytes(self, data: bytes) -> None:
         control = make_control()
         assert say(control, data, ELSEWHERE, 0.0) == []
         assert control.describe(data)
 
-    def test_a_message_that_only_control_may_say_is_not_answered(self, control: ControlV2) -> None:
+    def test_message_of_a_control_is_not_answered(self, control: ControlV2) -> None:
         """Not even opened, though it is authentic: sealed by who holds the control key."""
         challenge = v2.Challenge(b"attempt1", 1, bytes(16))
         data = seal(CONTROL_CHANNELS["a"].to_control, challenge)
         assert say(control, data, ELSEWHERE, 0.0) == []
         assert control.drops == {Drop.MALFORMED: 1}
 
-    def test_a_wrong_secret_is_told_once_a_minute(self, control: ControlV2) -> None:
+    def test_wrong_secret_is_reported_once_a_minute(self, control: ControlV2) -> None:
         wrong = forgeries()["wrong secret"]
         for second in range(130):
             say(control, wrong, ELSEWHERE, float(second))
@@ -419,7 +417,7 @@ class TestSilence:
 
 
 class TestRate:
-    def test_an_end_can_not_flood_its_partner(self, control: ControlV2) -> None:
+    def test_end_cannot_flood_its_partner_through_control(self, control: ControlV2) -> None:
         a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
         a.register(control, -1.0)
         b.register(control, -1.0)
@@ -429,13 +427,13 @@ class TestRate:
         assert ANNOUNCE_RATE < pushed <= 2 * ANNOUNCE_RATE + 1
         assert control.drops == {Drop.OVER_LIMIT: 1000 - pushed}
 
-    def test_what_is_over_the_limit_of_one_is_not_of_the_other(self, control: ControlV2) -> None:
+    def test_each_end_has_its_own_rate_limit(self, control: ControlV2) -> None:
         a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
         for _ in range(100):
             b.announce(control, 0.0)
         assert only(v2.Introduce, a.announce(control, 0.0))
 
-    def test_no_forger_and_no_recording_uses_it_up(self, control: ControlV2) -> None:
+    def test_forgeries_and_recordings_use_up_no_rate_limit(self, control: ControlV2) -> None:
         voice = Voice("a", A, b"attempt1")
         recorded = voice.announcement()
         say(control, recorded, A, 0.0)
@@ -446,7 +444,9 @@ class TestRate:
 
 
 class TestDoubles:
-    def test_both_are_told_with_each_registration(self, control: ControlV2) -> None:
+    def test_both_machines_learn_of_a_conflict_with_each_registration(
+        self, control: ControlV2
+    ) -> None:
         Voice("b", B, b"attempt2").register(control, 0.0)
         one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
         told = []
@@ -459,7 +459,7 @@ class TestDoubles:
         answers = one.announce(control, 3.0)
         assert [each.conflict for each in only(v2.Introduce, answers)] == [1, 0], "not b"
 
-    def test_both_are_told_when_they_are_challenged(self, control: ControlV2) -> None:
+    def test_both_machines_learn_of_a_conflict_when_challenged(self, control: ControlV2) -> None:
         one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
         told = []
         for second in range(3):
@@ -473,9 +473,7 @@ class TestDoubles:
     def conflicts(self, events: list[Event]) -> list[RoleConflict]:
         return [event for event in events if isinstance(event, RoleConflict)]
 
-    def test_two_machines_that_displace_each_other_are_told_once_a_minute(
-        self, control: ControlV2
-    ) -> None:
+    def test_role_conflict_is_reported_once_a_minute(self, control: ControlV2) -> None:
         one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
         told = []
         for second in range(int(2 * CONFLICT_INTERVAL)):
@@ -485,12 +483,12 @@ class TestDoubles:
         assert [second for second, _ in told] == [1, 61]
         assert {event.addresses for _, event in told} == {(ELSEWHERE, A)}
 
-    def test_a_restarted_end_is_no_conflict(self, control: ControlV2) -> None:
+    def test_restarted_end_is_no_role_conflict(self, control: ControlV2) -> None:
         for number in range(20):
             Voice("a", A, b"%08d" % number).register(control, float(number))
         assert not self.conflicts(told_by(control))
 
-    def test_a_moving_end_is_no_conflict(self, control: ControlV2) -> None:
+    def test_moving_end_is_no_role_conflict(self, control: ControlV2) -> None:
         voice = Voice("a", A, b"attempt1")
         for number in range(20):
             voice.source = SOURCES[number % 2]
@@ -499,7 +497,7 @@ class TestDoubles:
         assert not self.conflicts(events)
         assert len(events) == 20
 
-    def test_neither_machine_is_expired_by_the_conflict(self, control: ControlV2) -> None:
+    def test_role_conflict_expires_neither_machine(self, control: ControlV2) -> None:
         one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
         for second in range(30):
             one.register(control, float(second))

@@ -50,9 +50,7 @@ def b() -> Voice:
 
 
 class TestRegistering:
-    def test_a_first_end_waits_and_is_given_a_cookie_to_prove_its_address_with(
-        self, control: ControlV2, a: Voice
-    ) -> None:
+    def test_first_end_waits_and_gets_a_cookie(self, control: ControlV2, a: Voice) -> None:
         (answer,) = a.announce(control, 0.0)
         waiting = v2.Waiting(a.attempt, 1, A, v2.NEVER_HEARD, v2.NO_ATTEMPT, a.cookie)
         assert a.cookie != v2.NO_COOKIE
@@ -62,7 +60,7 @@ class TestRegistering:
         assert answer.message == waiting._replace(counter=2, cookie=v2.NO_COOKIE)
         assert told_by(control) == [Registered(PAIR, "a", A)]
 
-    def test_the_second_is_introduced_and_knocks_at_the_first_which_waits(
+    def test_second_end_is_introduced_and_knocks_at_the_first(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.register(control, 0.0)
@@ -72,7 +70,7 @@ class TestRegistering:
         knock = v2.Knock(a.attempt, 0, A, b.attempt, B, b.card)
         assert (type(to_a.message), *to_a[:2]) == (v2.Knock, knock, A)
 
-    def test_with_its_cookie_it_is_introduced_to_the_first(
+    def test_proved_end_is_introduced_to_its_partner(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         for voice, via in ((a, 3), (b, 5)):
@@ -83,7 +81,7 @@ class TestRegistering:
         assert to_a[:3] == (v2.Introduce(a.attempt, 0, A, b.attempt, B, b.card), A, 3)
         assert {type(each.message) for each in (to_a, to_b)} == {v2.Introduce}
 
-    def test_two_that_have_just_begun_knock_at_each_other_once(
+    def test_two_unproved_ends_knock_at_each_other_once(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.announce(control, 0.0)
@@ -97,7 +95,7 @@ class TestRegistering:
             (answer,) = voice.announce(control, 0.02)
             assert isinstance(answer.message, v2.Waiting)
 
-    def test_nobody_is_introduced_to_an_end_that_has_not_proved_its_address(
+    def test_no_end_is_introduced_to_an_unproved_partner(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.announce(control, 0.0)
@@ -118,16 +116,14 @@ class TestRegistering:
             answers = b.register(control, now)
             assert [each.destination for each in answers] == [B, A]
 
-    def test_a_counter_counts_once(self, control: ControlV2, a: Voice) -> None:
+    def test_announcement_counter_is_accepted_once(self, control: ControlV2, a: Voice) -> None:
         a.announce(control, 0.0, counter=5)
         for counter in (5, 4, 0):
             assert a.announce(control, 0.1, counter=counter) == []
         assert control.drops == {Drop.STALE: 3}
         assert a.announce(control, 0.2, counter=6)
 
-    def test_an_end_whose_address_changed_shows_that_it_is_there(
-        self, control: ControlV2, a: Voice, b: Voice
-    ) -> None:
+    def test_moved_end_proves_its_new_address(self, control: ControlV2, a: Voice, b: Voice) -> None:
         b.register(control, 0.0)
         a.register(control, 0.0)
         told_by(control)
@@ -142,7 +138,7 @@ class TestRegistering:
         assert pushed.partner_observed == ELSEWHERE
         assert told_by(control) == [Registered(PAIR, "a", ELSEWHERE)]
 
-    def test_a_new_attempt_displaces_the_old_one_with_a_cookie(
+    def test_new_attempt_displaces_the_old_one_with_a_cookie(
         self, control: ControlV2, a: Voice
     ) -> None:
         a.register(control, 0.0)
@@ -152,7 +148,7 @@ class TestRegistering:
         a.cookie = v2.NO_COOKIE
         assert only(v2.Challenge, a.announce(control, 2.0)), "the old one is now the disputed one"
 
-    def test_waiting_tells_when_the_partner_was_last_heard(
+    def test_waiting_says_when_the_partner_was_last_heard(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         b.register(control, 0.0)
@@ -164,7 +160,7 @@ class TestRegistering:
 
 
 class TestLeaving:
-    def test_nobody_is_introduced_to_an_end_that_has_gone(
+    def test_no_end_is_introduced_to_a_partner_that_has_left(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.register(control, 0.0)
@@ -173,18 +169,20 @@ class TestLeaving:
         assert told_by(control) == [Expired(PAIR, "a", left=True)]
         assert only(v2.Waiting, b.register(control, 2.0))
 
-    def test_leaving_is_said_three_times_and_heard_once(self, control: ControlV2, a: Voice) -> None:
+    def test_leave_is_sent_three_times_and_accepted_once(
+        self, control: ControlV2, a: Voice
+    ) -> None:
         a.register(control, 0.0)
         for _ in range(3):
             say(control, a.leave(), A, 1.0)
         assert control.drops == {Drop.STALE: 2}
 
-    def test_one_may_leave_from_another_address(self, control: ControlV2, a: Voice) -> None:
+    def test_leave_from_another_address_is_accepted(self, control: ControlV2, a: Voice) -> None:
         a.register(control, 0.0)
         say(control, a.leave(), ELSEWHERE, 1.0)
         assert told_by(control)[1:] == [Expired(PAIR, "a", left=True)]
 
-    def test_who_left_comes_back_with_a_cookie(self, control: ControlV2, a: Voice) -> None:
+    def test_end_that_left_returns_with_a_cookie(self, control: ControlV2, a: Voice) -> None:
         a.register(control, 0.0)
         say(control, a.leave(), A, 1.0)
         a.cookie = v2.NO_COOKIE
@@ -192,7 +190,7 @@ class TestLeaving:
         assert only(v2.Waiting, a.announce(control, 2.0))
 
 
-def test_ends_whose_partners_are_there_are_awaited() -> None:
+def test_absent_ends_of_present_partners_are_awaited() -> None:
     control = make_control()
     assert control.awaited() == []
     Voice("a", A, b"attempt1").register(control, 0.0)
@@ -202,7 +200,7 @@ def test_ends_whose_partners_are_there_are_awaited() -> None:
 
 
 class TestExpiry:
-    def test_an_end_that_fell_silent_expires(self, control: ControlV2, a: Voice, b: Voice) -> None:
+    def test_silent_end_expires(self, control: ControlV2, a: Voice, b: Voice) -> None:
         a.register(control, 10.0)
         told_by(control)
         assert control.next_timer() == 10.0 + EXPIRE
@@ -213,7 +211,7 @@ class TestExpiry:
         assert control.next_timer() == NEVER
         assert only(v2.Waiting, b.register(control, 80.0))
 
-    def test_an_announcement_begins_its_time_anew(
+    def test_announcement_restarts_the_expiry_time(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.register(control, 0.0)
@@ -227,7 +225,7 @@ class TestExpiry:
         assert control.next_timer() == 20.0 + EXPIRE
 
     @pytest.mark.parametrize("seconds", [5.0, 200.0], ids=["sooner", "later"])
-    def test_another_time_is_that_of_who_is_there_too(
+    def test_new_expiry_time_holds_for_present_registrations(
         self, control: ControlV2, a: Voice, b: Voice, seconds: float
     ) -> None:
         a.register(control, 10.0)
@@ -242,14 +240,16 @@ class TestExpiry:
         assert told_by(control) == [Expired(PAIR, "a")]
         assert control.next_timer() == 11.0 + seconds
 
-    def test_a_time_that_is_over_already(self, control: ControlV2, a: Voice) -> None:
+    def test_shorter_expiry_time_expires_a_registration_at_once(
+        self, control: ControlV2, a: Voice
+    ) -> None:
         a.register(control, 10.0)
         control.expire_after(5.0)
         told_by(control)
         control.handle_timer(20.0)
         assert told_by(control) == [Expired(PAIR, "a")]
 
-    def test_both_may_expire_at_once(self, a: Voice, b: Voice) -> None:
+    def test_both_ends_may_expire_at_once(self, a: Voice, b: Voice) -> None:
         control = make_control(expire=5.0)
         a.register(control, 0.0)
         b.register(control, 1.0)
@@ -257,9 +257,7 @@ class TestExpiry:
         control.handle_timer(100.0)
         assert told_by(control) == [Expired(PAIR, "a"), Expired(PAIR, "b")]
 
-    def test_one_that_left_and_came_back_is_looked_at_once(
-        self, control: ControlV2, a: Voice
-    ) -> None:
+    def test_end_that_left_and_returned_has_one_expiry(self, control: ControlV2, a: Voice) -> None:
         for now in (0.0, 10.0, 20.0):
             a.register(control, now)
             say(control, a.leave(), A, now + 1.0)
@@ -270,7 +268,7 @@ class TestExpiry:
         assert control.registered == 0
         assert control.next_timer() == NEVER
 
-    def test_who_left_is_not_expired(self, control: ControlV2, a: Voice) -> None:
+    def test_end_that_left_does_not_expire(self, control: ControlV2, a: Voice) -> None:
         a.register(control, 0.0)
         say(control, a.leave(), A, 1.0)
         told_by(control)
@@ -279,7 +277,7 @@ class TestExpiry:
 
 
 class TestRegistered:
-    def test_ends_are_counted(self, control: ControlV2, a: Voice, b: Voice) -> None:
+    def test_registered_ends_are_counted(self, control: ControlV2, a: Voice, b: Voice) -> None:
         a.register(control, 0.0)
         a.register(control, 1.0)
         b.register(control, 1.0)
@@ -301,27 +299,29 @@ class TestStandby:
         b.register(control, 0.0)
         return b
 
-    def test_it_is_never_offered_as_a_partner(
+    def test_end_on_standby_is_never_introduced(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:
         to_a, _ = a.register(control, 1.0)
         assert to_a.message == v2.Waiting(a.attempt, 2, A, 1000, standing_by.attempt)
 
-    def test_it_hears_of_a_partner_that_wants_to_punch(
+    def test_end_on_standby_hears_of_a_partner_that_punches(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:
         _, to_b = a.register(control, 1.0)
         assert to_b.destination == B
         assert to_b.message == v2.Introduce(standing_by.attempt, 0, B, a.attempt, A, a.card)
 
-    def test_its_own_announcements_disturb_nobody(
+    def test_announcement_on_standby_causes_no_push(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:
         a.register(control, 1.0)
         (answer,) = standing_by.register(control, 2.0)
         assert answer.message == v2.Waiting(standing_by.attempt, 3, B, 1000, v2.NO_ATTEMPT)
 
-    def test_who_waits_already_is_told_who_has_come_on_standby(self, control: ControlV2) -> None:
+    def test_waiting_end_learns_of_a_partner_that_comes_on_standby(
+        self, control: ControlV2
+    ) -> None:
         a, b = Voice("a", A, b"attempt1"), Voice("b", B, b"attempt2")
         a.register(control, 1.0)
         b.purpose = v2.Purpose.STANDBY
@@ -330,7 +330,7 @@ class TestStandby:
         assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
         assert len(b.register(control, 3.0)) == 1, "once"
 
-    def test_the_same_when_it_goes_on_standby_in_the_attempt_it_has(
+    def test_waiting_end_learns_of_a_partner_that_goes_on_standby_in_its_attempt(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.register(control, 1.0)
@@ -339,7 +339,7 @@ class TestStandby:
         _, to_a = b.register(control, 3.0)
         assert to_a.message == v2.Waiting(a.attempt, 0, A, 0, b.attempt)
 
-    def test_two_on_standby_are_not_introduced(
+    def test_two_ends_on_standby_are_not_introduced(
         self, control: ControlV2, a: Voice, standing_by: Voice
     ) -> None:
         a.purpose = v2.Purpose.STANDBY
@@ -359,46 +359,46 @@ class TestOwnHosts:
         ((for_b,), (for_a,)) = (only(v2.Introduce, [each]) for each in (to_b, to_a))
         return for_a.partner_observed, for_b.partner_observed
 
-    def test_an_end_on_controls_own_host_is_given_controls_address(self) -> None:
+    def test_end_on_controls_host_is_introduced_at_controls_address(self) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         assert self.introduced(control, A, self.LOCAL) == (Address("192.0.2.1", 5000), A)
 
-    def test_unless_both_are_there(self) -> None:
+    def test_two_ends_on_controls_host_are_introduced_on_loopback(self) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         other = Address("127.0.0.1", 6000)
         assert self.introduced(control, self.LOCAL, other) == (other, self.LOCAL)
 
-    def test_by_family(self) -> None:
+    def test_own_host_is_chosen_by_family(self) -> None:
         control = make_control(own_hosts={4: "192.0.2.1", 6: "2001:db8::9"})
         for_a, _ = self.introduced(control, A_V6, Address("::1", 5000))
         assert for_a == Address("2001:db8::9", 5000)
 
-    def test_without_one_the_address_stays_and_is_refused_by_the_partner(
-        self, control: ControlV2
-    ) -> None:
+    def test_without_an_own_host_the_loopback_address_stays(self, control: ControlV2) -> None:
         assert self.introduced(control, A, self.LOCAL)[0] == self.LOCAL
 
     LAN = Address("192.168.1.10", 5000)
 
-    def test_an_end_in_controls_network_is_given_the_address_at_which_the_world_sees_it(
+    def test_end_in_controls_network_is_introduced_at_its_public_address(
         self,
     ) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         assert self.introduced(control, A, self.LAN) == (Address("192.0.2.1", 5000), A)
 
     @pytest.mark.parametrize("neighbour", [Address("192.168.1.11", 7), Address("127.0.0.1", 7)])
-    def test_but_to_its_neighbours_the_private_one(self, neighbour: Address) -> None:
+    def test_neighbours_of_control_are_introduced_at_the_private_address(
+        self, neighbour: Address
+    ) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         assert self.introduced(control, neighbour, self.LAN) == (self.LAN, neighbour)
 
-    def test_what_an_end_is_told_of_itself_is_what_control_saw(self) -> None:
+    def test_end_is_told_its_own_address_as_control_sees_it(self) -> None:
         control = make_control(own_hosts={4: "192.0.2.1"})
         (waiting,) = only(v2.Waiting, Voice("a", self.LOCAL, b"attempt1").register(control, 0.0))
         assert waiting.observed == self.LOCAL
 
 
 class TestObserving:
-    def test_an_address_is_told_and_nothing_is_registered(self, control: ControlV2) -> None:
+    def test_observe_is_answered_and_registers_nothing(self, control: ControlV2) -> None:
         observe = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"echoecho"))
         (answer,) = say(control, observe, A, 0.0, via=7)
         assert answer[:3] == (v2.Observed(b"echoecho", A), A, 7)
@@ -409,7 +409,7 @@ class TestObserving:
 class TestReplacingPairs:
     OTHER_KEY = control_key(bytes(32), PAIR)
 
-    def test_a_pair_that_stays_keeps_its_registrations(
+    def test_unchanged_pair_keeps_its_registrations_at_a_reload(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         a.register(control, 0.0)
@@ -417,7 +417,7 @@ class TestReplacingPairs:
         assert control.next_timer() == EXPIRE
         assert only(v2.Introduce, b.register(control, 1.0))
 
-    def test_a_pair_that_goes_is_forgotten(self, control: ControlV2, a: Voice) -> None:
+    def test_removed_pair_is_forgotten(self, control: ControlV2, a: Voice) -> None:
         a.register(control, 0.0)
         control.replace_pairs({})
         assert control.next_timer() == NEVER
@@ -426,7 +426,7 @@ class TestReplacingPairs:
         control.replace_pairs({PAIR: CONTROL_KEY})
         assert only(v2.Waiting, a.register(control, 2.0))
 
-    def test_whoever_was_there_is_told_to_be_gone(
+    def test_registered_ends_of_a_removed_pair_expire(
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         for voice in (a, b):
@@ -442,7 +442,7 @@ class TestReplacingPairs:
         control.replace_pairs({})
         assert told_by(control) == [], "nobody was there any more"
 
-    def test_a_pair_whose_key_changed_begins_anew(self, control: ControlV2, a: Voice) -> None:
+    def test_pair_with_a_changed_key_begins_anew(self, control: ControlV2, a: Voice) -> None:
         a.register(control, 0.0)
         control.replace_pairs({PAIR: self.OTHER_KEY})
         assert control.next_timer() == NEVER
@@ -453,7 +453,7 @@ class TestReplacingPairs:
         control.receive_datagram(seal(channel.to_control, announce), A, 2.0, 0)
         assert len(control.datagrams_to_send()) == 1
 
-    def test_pairs_do_not_mix(self) -> None:
+    def test_pairs_are_kept_apart(self) -> None:
         other = control_key(SECRET, "other")
         control = ControlV2({PAIR: CONTROL_KEY, "other": other}, random=seeded(1))
         Voice("a", A, b"attempt1").register(control, 0.0)
@@ -464,7 +464,7 @@ class TestReplacingPairs:
         assert isinstance(channel.from_control.open(transmit.data), v2.Waiting)
 
 
-def test_a_datagram_in_words(control: ControlV2, a: Voice) -> None:
+def test_control_datagram_is_described(control: ControlV2, a: Voice) -> None:
     said = control.describe(a.announcement())
     assert said == f"ANNOUNCE attempt={a.attempt.hex()} counter=1 purpose=0"
     answer = a.register(control, 0.0)[0]

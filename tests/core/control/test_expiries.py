@@ -9,13 +9,13 @@ from netpunch.core.control.expiries import Expiries
 from netpunch.core.machine import NEVER
 
 
-def test_nothing_is_due_of_nothing() -> None:
+def test_empty_expiries_have_no_timer() -> None:
     expiries: Expiries[str] = Expiries()
     assert expiries.next_timer() == NEVER
     assert expiries.take(1e9) == []
 
 
-def test_the_timer_is_that_of_the_earliest() -> None:
+def test_timer_of_expiries_is_that_of_the_earliest() -> None:
     expiries: Expiries[str] = Expiries()
     expiries.add("late", 70.0)
     expiries.add("early", 60.2)
@@ -28,7 +28,7 @@ def test_the_timer_is_that_of_the_earliest() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=30), st.lists(st.floats(-1e6, 1e6), max_size=10))
-def test_all_come_back_in_time_and_once(dues: list[float], looks: list[float]) -> None:
+def test_expiries_return_each_thing_in_time_and_once(dues: list[float], looks: list[float]) -> None:
     expiries: Expiries[int] = Expiries()
     for thing, due in enumerate(dues):
         expiries.add(thing, due)

@@ -24,13 +24,15 @@ def rejections(told: list[AuthRejected]) -> Rejections:
     return Rejections(told.append)
 
 
-def test_the_first_is_told_at_once(rejections: Rejections, told: list[AuthRejected]) -> None:
+def test_first_rejection_is_reported_at_once(
+    rejections: Rejections, told: list[AuthRejected]
+) -> None:
     rejections.add(Drop.BAD_MAC, "home", HERE, 10.0)
     assert told == [AuthRejected("bad_mac", 1, "home", HERE)]
     assert rejections.next_timer() == 10.0 + WINDOW
 
 
-def test_the_others_are_told_after_a_minute(
+def test_further_rejections_are_reported_after_a_minute(
     rejections: Rejections, told: list[AuthRejected]
 ) -> None:
     for second in range(30):
@@ -40,7 +42,7 @@ def test_the_others_are_told_after_a_minute(
     assert told[1:] == [AuthRejected("bad_mac", 29, "home", THERE)]
 
 
-def test_a_lasting_flood_is_told_once_a_minute(
+def test_lasting_flood_of_rejections_is_reported_once_a_minute(
     rejections: Rejections, told: list[AuthRejected]
 ) -> None:
     for second in range(300):
@@ -48,7 +50,9 @@ def test_a_lasting_flood_is_told_once_a_minute(
     assert [event.count for event in told] == [1, 59, 60, 60, 60]
 
 
-def test_an_empty_minute_ends_it(rejections: Rejections, told: list[AuthRejected]) -> None:
+def test_minute_without_rejections_ends_the_reports(
+    rejections: Rejections, told: list[AuthRejected]
+) -> None:
     rejections.add(Drop.MALFORMED, None, HERE, 0.0)
     rejections.handle_timer(WINDOW)
     assert rejections.next_timer() == NEVER
@@ -56,7 +60,9 @@ def test_an_empty_minute_ends_it(rejections: Rejections, told: list[AuthRejected
     assert [event.count for event in told] == [1, 1]
 
 
-def test_kinds_are_told_apart(rejections: Rejections, told: list[AuthRejected]) -> None:
+def test_rejections_are_counted_by_pair_and_reason(
+    rejections: Rejections, told: list[AuthRejected]
+) -> None:
     rejections.add(Drop.BAD_MAC, "home", HERE, 0.0)
     rejections.add(Drop.BAD_MAC, "office", HERE, 1.0)
     rejections.add(Drop.UNKNOWN_PAIR, None, HERE, 2.0)
@@ -72,7 +78,9 @@ def test_kinds_are_told_apart(rejections: Rejections, told: list[AuthRejected]) 
     assert rejections.next_timer() == WINDOW + 2.0
 
 
-def test_nothing_is_due_before_the_minute(rejections: Rejections, told: list[AuthRejected]) -> None:
+def test_rejections_have_no_timer_before_the_minute(
+    rejections: Rejections, told: list[AuthRejected]
+) -> None:
     rejections.add(Drop.MALFORMED, None, HERE, 0.0)
     rejections.add(Drop.MALFORMED, None, HERE, 1.0)
     rejections.handle_timer(WINDOW - 0.001)

@@ -152,7 +152,7 @@ Setup = Callable[[], Talk]
 # Mapping.
 
 
-def test_each_mapper_has_a_nonce_of_its_own() -> None:
+def test_each_port_mapper_has_its_own_nonce() -> None:
     nonces = set()
     for seed in range(3):
         mapper = PortMapper(
@@ -169,7 +169,7 @@ def test_each_mapper_has_a_nonce_of_its_own() -> None:
     ("gateway", "client", "any_host"),
     [(GATEWAY, CLIENT, "0.0.0.0"), (GATEWAY6, CLIENT6, "::")],
 )
-def test_a_request_names_client_port_and_no_preferred_host(
+def test_pcp_request_names_client_port_and_no_preferred_host(
     gateway: Address, client: str, any_host: str
 ) -> None:
     mapper = PortMapper(
@@ -182,7 +182,7 @@ def test_a_request_names_client_port_and_no_preferred_host(
     assert mapper.describe(sent.data) == portmap.describe(sent.data)
 
 
-def test_a_mapping_that_already_exists_is_renewed_with_its_nonce() -> None:
+def test_existing_mapping_is_renewed_with_its_nonce() -> None:
     mapper = PortMapper(
         GATEWAY, client=CLIENT, internal_port=PORT, random=bytes, now=0.0, nonce=b"a dozen long"
     )
@@ -192,23 +192,23 @@ def test_a_mapping_that_already_exists_is_renewed_with_its_nonce() -> None:
     assert request.nonce == b"a dozen long"
 
 
-def test_the_external_address_may_have_another_port() -> None:
+def test_external_address_may_have_another_port() -> None:
     talk = Talk()
     talk.answer_pcp(OTHER)
     assert talk.events() == [Mapped(OTHER, LIFETIME)]
 
 
-def test_ipv6_opens_a_pinhole() -> None:
+def test_pcp_over_ipv6_opens_a_pinhole() -> None:
     talk = Talk(GATEWAY6, CLIENT6)
     talk.answer_pcp(Address(CLIENT6, PORT))
     assert talk.events() == [Mapped(Address(CLIENT6, PORT), LIFETIME)]
 
 
-def test_a_refused_version_leads_to_nat_pmp() -> None:
+def test_refused_version_of_pcp_leads_to_nat_pmp() -> None:
     mapped_by_nat_pmp()
 
 
-def test_a_second_refusal_of_the_same_request_is_ignored() -> None:
+def test_second_refusal_of_the_same_request_is_ignored() -> None:
     talk = Talk()
     talk.ring()
     talk.hear(VERSION_REFUSED)
@@ -220,7 +220,7 @@ def test_a_second_refusal_of_the_same_request_is_ignored() -> None:
     assert talk.mapper.drops == {Drop.UNEXPECTED: 2}
 
 
-def test_silence_leads_to_nat_pmp() -> None:
+def test_silence_to_pcp_leads_to_nat_pmp() -> None:
     talk = Talk()
     requests: list[portmap.Message | Drop] = []
     while requests != [AddressRequest()]:
@@ -233,7 +233,7 @@ def test_silence_leads_to_nat_pmp() -> None:
 
 
 @pytest.mark.parametrize("rings", range(3, 6))
-def test_a_slow_gateways_late_answer_still_counts(rings: int) -> None:
+def test_late_answer_of_a_slow_gateway_counts(rings: int) -> None:
     talk = Talk()
     for _ in range(rings):
         talk.ring()
@@ -244,7 +244,7 @@ def test_a_slow_gateways_late_answer_still_counts(rings: int) -> None:
     assert talk.pcp_request().lifetime == 0
 
 
-def test_an_answer_after_it_was_given_up_still_counts() -> None:
+def test_pcp_answer_after_giving_up_counts() -> None:
     talk = Talk()
     talk.ring_until_silent()
     talk.answer_pcp()
@@ -254,7 +254,7 @@ def test_an_answer_after_it_was_given_up_still_counts() -> None:
 # Retransmission.
 
 
-def test_a_request_is_repeated_after_growing_gaps() -> None:
+def test_port_mapping_request_is_repeated_after_growing_gaps() -> None:
     talk = Talk()
     gaps = [talk.ring() for _ in range(3)]
     for gap, expected in zip(gaps, [0.25, 0.5, 1.0], strict=True):
@@ -265,7 +265,7 @@ def test_a_request_is_repeated_after_growing_gaps() -> None:
     assert last == AddressRequest()
 
 
-def test_a_gateway_without_server_costs_six_datagrams_and_one_event() -> None:
+def test_gateway_without_server_costs_six_datagrams_and_one_event() -> None:
     talk = Talk()
     assert talk.ring_until_silent() == 5  # the first was taken by the constructor of Talk
     assert talk.now <= BUDGET
@@ -275,7 +275,7 @@ def test_a_gateway_without_server_costs_six_datagrams_and_one_event() -> None:
     )
 
 
-def test_an_ipv6_gateway_is_not_asked_in_nat_pmp() -> None:
+def test_ipv6_gateway_is_not_asked_by_nat_pmp() -> None:
     for refuse in (False, True):
         talk = Talk(GATEWAY6, CLIENT6)
         if refuse:
@@ -284,7 +284,7 @@ def test_an_ipv6_gateway_is_not_asked_in_nat_pmp() -> None:
         assert [type(event) for event in talk.events()] == [MappingLost]
 
 
-def test_it_is_tried_again_much_later_and_not_told_again() -> None:
+def test_failed_mapping_is_retried_much_later_and_reported_once() -> None:
     talk = Talk()
     talk.ring_until_silent()
     assert len(talk.events()) == 1
@@ -304,7 +304,7 @@ def test_it_is_tried_again_much_later_and_not_told_again() -> None:
 @pytest.mark.parametrize(
     ("told", "waits"), [(0, RETRY_AFTER), (1, timing.SHORTEST_RETRY), (200, 200), (10**9, 86400)]
 )
-def test_a_refusal_of_pcp_says_when_to_ask_again(told: int, waits: float) -> None:
+def test_refusal_of_pcp_says_when_to_ask_again(told: int, waits: float) -> None:
     talk = Talk()
     talk.answer_pcp(lifetime=told, result=portmap.PcpResult.NO_RESOURCES)
     assert talk.events() == [MappingLost("the gateway 192.168.1.1 maps no port: PCP NO_RESOURCES")]
@@ -312,7 +312,7 @@ def test_a_refusal_of_pcp_says_when_to_ask_again(told: int, waits: float) -> Non
     assert talk.pcp_request().lifetime == LIFETIME
 
 
-def test_nat_pmp_may_refuse_its_address() -> None:
+def test_nat_pmp_may_refuse_the_address() -> None:
     talk = Talk()
     talk.hear(VERSION_REFUSED)
     talk.answer_address(result=portmap.NatPmpResult.NETWORK_FAILURE)
@@ -345,7 +345,7 @@ def test_nat_pmp_may_refuse_the_port() -> None:
         Address(WAN, 0),
     ],
 )
-def test_an_address_that_may_not_be_pinged_is_no_mapping(external: Address) -> None:
+def test_external_address_that_may_not_be_pinged_is_no_mapping(external: Address) -> None:
     talk = Talk()
     talk.answer_pcp(external)
     assert [type(event) for event in talk.events()] == [MappingLost]
@@ -357,7 +357,7 @@ def test_an_address_that_may_not_be_pinged_is_no_mapping(external: Address) -> N
 
 
 @MAPPED
-def test_a_lease_is_renewed_around_its_half_for_what_it_was(mapped: Setup) -> None:
+def test_lease_is_renewed_around_its_half_with_the_same_address(mapped: Setup) -> None:
     talk = mapped()
     for _ in range(5):
         assert LIFETIME / 2 <= talk.ring() <= LIFETIME * 5 / 8
@@ -373,7 +373,7 @@ def test_a_lease_is_renewed_around_its_half_for_what_it_was(mapped: Setup) -> No
     assert talk.events() == []
 
 
-def test_clients_that_were_mapped_together_are_not_renewed_together() -> None:
+def test_clients_mapped_together_renew_at_different_times() -> None:
     times = set()
     for seed in range(8):
         mapper = PortMapper(
@@ -387,7 +387,7 @@ def test_clients_that_were_mapped_together_are_not_renewed_together() -> None:
     assert len(times) > 4
 
 
-def test_a_changed_address_is_told_and_kept() -> None:
+def test_changed_external_address_is_reported_and_kept() -> None:
     talk = mapped_by_pcp()
     talk.ring()
     talk.requests()
@@ -406,7 +406,7 @@ def test_nat_pmp_notices_a_changed_external_address() -> None:
 
 
 @pytest.mark.parametrize(("granted", "believed"), [(5, 30.0), (120, 120.0), (10**9, 86400.0)])
-def test_a_granted_lifetime_is_bounded(granted: int, believed: float) -> None:
+def test_granted_lifetime_is_bounded(granted: int, believed: float) -> None:
     talk = Talk()
     talk.answer_pcp(lifetime=granted)
     assert talk.events() == [Mapped(EXTERNAL, believed)]
@@ -414,7 +414,7 @@ def test_a_granted_lifetime_is_bounded(granted: int, believed: float) -> None:
 
 
 @MAPPED
-def test_a_silent_gateway_is_asked_again_until_the_lease_has_run_out(mapped: Setup) -> None:
+def test_silent_gateway_is_asked_until_the_lease_has_run_out(mapped: Setup) -> None:
     talk = mapped()
     tries, times = 0, [talk.now]
     while not (events := talk.events()):
@@ -436,7 +436,7 @@ def test_a_silent_gateway_is_asked_again_until_the_lease_has_run_out(mapped: Set
     assert talk.events() == [Mapped(EXTERNAL, LIFETIME)]
 
 
-def test_a_renewal_that_is_refused_is_tried_again_as_well() -> None:
+def test_refused_renewal_is_tried_again() -> None:
     talk = mapped_by_pcp()
     talk.ring()
     talk.answer_pcp(result=portmap.PcpResult.NETWORK_FAILURE, lifetime=5)
@@ -450,7 +450,7 @@ def test_a_renewal_that_is_refused_is_tried_again_as_well() -> None:
     assert talk.events() == []
 
 
-def test_a_lease_that_runs_out_during_a_renewal_is_lost_and_mapped_anew() -> None:
+def test_lease_that_runs_out_during_a_renewal_is_mapped_anew() -> None:
     talk = Talk()
     talk.answer_pcp(lifetime=30)
     talk.ring()
@@ -465,7 +465,7 @@ def test_a_lease_that_runs_out_during_a_renewal_is_lost_and_mapped_anew() -> Non
     assert [type(event) for event in talk.events()][-1] is Mapped
 
 
-def test_a_gateway_that_was_replaced_may_speak_nat_pmp() -> None:
+def test_replaced_gateway_may_speak_nat_pmp() -> None:
     talk = mapped_by_pcp()
     talk.ring()
     talk.hear(VERSION_REFUSED)
@@ -480,7 +480,7 @@ def test_a_gateway_that_was_replaced_may_speak_nat_pmp() -> None:
 # News that nobody asked for.
 
 
-def test_a_duplicated_answer_changes_nothing() -> None:
+def test_duplicated_pcp_answer_changes_nothing() -> None:
     talk = mapped_by_pcp()
     renewal = talk.mapper.next_timer()
     talk.answer_pcp()
@@ -489,7 +489,7 @@ def test_a_duplicated_answer_changes_nothing() -> None:
     assert talk.mapper.next_timer() == pytest.approx(renewal, abs=LIFETIME / 8)
 
 
-def test_a_gateway_may_tell_of_a_changed_mapping() -> None:
+def test_gateway_may_report_a_changed_mapping_unasked() -> None:
     talk = mapped_by_pcp()
     talk.now = 60.0
     talk.answer_pcp(OTHER)
@@ -497,7 +497,7 @@ def test_a_gateway_may_tell_of_a_changed_mapping() -> None:
     assert talk.requests() == []
 
 
-def test_a_gateway_that_restarted_is_asked_anew_at_once() -> None:
+def test_restarted_gateway_is_asked_anew_at_once() -> None:
     talk = mapped_by_pcp()
     talk.now = 60.0
     talk.restarted_at = 50.0
@@ -508,7 +508,7 @@ def test_a_gateway_that_restarted_is_asked_anew_at_once() -> None:
     assert talk.events() == [Mapped(OTHER, LIFETIME)]
 
 
-def test_bad_news_that_nobody_asked_for_are_dropped() -> None:
+def test_unasked_failure_of_pcp_is_dropped() -> None:
     talk = mapped_by_pcp()
     talk.answer_pcp(result=portmap.PcpResult.NOT_AUTHORIZED)
     talk.answer_pcp(lifetime=0)
@@ -519,7 +519,7 @@ def test_bad_news_that_nobody_asked_for_are_dropped() -> None:
     assert talk.mapper.drops == {Drop.STALE: 2, Drop.UNEXPECTED: 3}
 
 
-def test_pcp_has_no_news_for_a_client_of_nat_pmp() -> None:
+def test_unasked_pcp_grant_is_dropped_after_a_nat_pmp_mapping() -> None:
     talk = mapped_by_nat_pmp()
     talk.answer_pcp(OTHER)
     assert talk.events() == []
@@ -529,7 +529,7 @@ def test_pcp_has_no_news_for_a_client_of_nat_pmp() -> None:
 # Who is believed.
 
 
-def test_only_the_gateway_is_heard() -> None:
+def test_datagram_from_elsewhere_than_the_gateway_is_dropped() -> None:
     talk = Talk()
     answer = portmap.pack(PcpResponse(0, LIFETIME, 1, talk.nonce, UDP, PORT, PORT, WAN))
     for source in (Address("192.168.1.66", GATEWAY.port), Address(GATEWAY.host, 5350)):
@@ -540,7 +540,7 @@ def test_only_the_gateway_is_heard() -> None:
     assert talk.requests() == []
 
 
-def test_only_an_answer_to_this_request_is_believed() -> None:
+def test_answer_to_another_request_is_dropped() -> None:
     talk = Talk()
     talk.answer_pcp(nonce=bytes(12))
     talk.answer_pcp(port=PORT + 1)
@@ -555,13 +555,13 @@ def test_only_an_answer_to_this_request_is_believed() -> None:
 
 
 @pytest.mark.parametrize("message", [AddressRequest(), PortRequest(PORT, PORT, LIFETIME)])
-def test_requests_are_not_for_us(message: portmap.Request) -> None:
+def test_port_mapper_drops_requests(message: portmap.Request) -> None:
     talk = Talk()
     talk.hear(portmap.pack(message))
     assert talk.mapper.drops == {Drop.UNEXPECTED: 1}
 
 
-def test_a_success_without_lifetime_is_none() -> None:
+def test_success_without_a_lifetime_is_dropped() -> None:
     talk = Talk()
     talk.answer_pcp(lifetime=0)
     talk.hear(VERSION_REFUSED)
@@ -595,7 +595,7 @@ def test_nat_pmp_is_released_without_an_external_port() -> None:
 
 
 @MAPPED
-def test_a_release_is_repeated_but_not_for_long(mapped: Setup) -> None:
+def test_release_is_repeated_but_not_for_long(mapped: Setup) -> None:
     talk = mapped()
     talk.mapper.close(talk.now)
     count = 0
@@ -607,7 +607,7 @@ def test_a_release_is_repeated_but_not_for_long(mapped: Setup) -> None:
     assert talk.events() == [Unmapped()]
 
 
-def test_an_answer_to_an_earlier_request_is_no_answer_to_the_release() -> None:
+def test_answer_to_an_earlier_request_does_not_end_the_release() -> None:
     talk = mapped_by_pcp()
     talk.ring()
     talk.mapper.close(talk.now)
@@ -624,7 +624,7 @@ def test_an_answer_to_an_earlier_request_is_no_answer_to_the_release() -> None:
     assert talk.events() == [Unmapped()]
 
 
-def test_a_renewal_underway_is_dropped_for_the_release() -> None:
+def test_release_replaces_a_renewal_underway() -> None:
     talk = mapped_by_pcp()
     talk.ring()
     talk.requests()
@@ -632,7 +632,7 @@ def test_a_renewal_underway_is_dropped_for_the_release() -> None:
     assert talk.pcp_request().lifetime == 0
 
 
-def test_what_an_unanswering_gateway_may_have_mapped_is_released_without_waiting() -> None:
+def test_mapping_at_a_silent_gateway_is_released_without_waiting() -> None:
     talk = Talk()
     talk.mapper.close(talk.now)
     assert talk.pcp_request().lifetime == 0
@@ -658,7 +658,7 @@ def test_nothing_is_released_by_pcp_at_a_gateway_without_it() -> None:
     assert talk.events() == [Unmapped()]
 
 
-def test_nothing_moves_it_after_the_end() -> None:
+def test_released_port_mapper_does_nothing() -> None:
     talk = mapped_by_pcp()
     talk.mapper.close(talk.now)
     talk.answer_pcp(lifetime=0)
@@ -685,7 +685,9 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.booleans())
-def test_no_order_of_answers_breaks_the_contract(steps: list[object], ipv6: bool) -> None:
+def test_no_order_of_answers_breaks_the_contract_of_a_port_mapper(
+    steps: list[object], ipv6: bool
+) -> None:
     talk = Talk(GATEWAY6, CLIENT6) if ipv6 else Talk()
     told: list[Event] = []
     for step in steps:
