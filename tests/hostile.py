@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 TEXTS = 5000
-"""What each promise is tried with."""
+"""How many texts each promise is tried with."""
 
 CANARY = "pwned"
-"""The file that appears as soon as anything is interpreted."""
+"""A file that appears if any text is executed."""
 
 _SHELL = [
     *(
@@ -37,7 +37,7 @@ _LANGUAGES = [
     *("--config=pwned", "-o", "../../pwned", "/", "//", "..", "=", "@", ",", "\\N{SNOWMAN}"),
 ]
 _LOOKALIKES = ["A", "\u0430", "\u0131", "\u017f", "\u212a", "\uff41", "\u0661", "\u00b2", "_", "."]
-"""What some think of as a letter of a to z, or a digit, when case is folded."""
+"""Characters that case folding turns into a letter from a to z or a digit."""
 
 _PIECES = [*_SHELL, *_CONTROLS, *_LANGUAGES, *_LOOKALIKES]
 _LONG = 3000
@@ -45,13 +45,13 @@ _SELDOM = 0.01
 
 
 def texts(seed: str, count: int = TEXTS) -> Iterator[str]:
-    """Among them lone surrogates: encode them as it suits."""
+    """Lone surrogates among them: the caller chooses how to encode them."""
     random = Random(seed)
     return ("".join(_pieces(random)) for _ in range(count))
 
 
 def meddled(seed: str, harmless: list[str], count: int = TEXTS) -> Iterator[str]:
-    """Harmless texts, with something nasty before, within, behind or instead of a part of them."""
+    """Harmless texts with something nasty before, within or after them, or replacing a part."""
     random = Random(seed)
     for nasty in texts(seed, count):
         text = random.choice(harmless)
@@ -61,14 +61,14 @@ def meddled(seed: str, harmless: list[str], count: int = TEXTS) -> Iterator[str]
 
 
 def lines_of(data: bytes) -> list[bytes]:
-    """As a reader of a pipe sees them; all of them must be ended."""
+    """The lines that the reader of a pipe sees; each must end with a newline."""
     *lines, rest = data.split(b"\n")
     assert rest == b"", rest
     return lines
 
 
 def is_shown_as_one_line(text: str) -> bool:
-    """Whether a terminal shows it as it is, in one line."""
+    """Whether a terminal shows the text unchanged, on one line."""
     return text.replace("\t", " ").isprintable()
 
 

@@ -82,7 +82,7 @@ class Client:
         self._sock.close()
 
     def register(self, voices: Iterable[Announcer]) -> None:
-        """They prove their addresses: what else they say from here is answered as usual."""
+        """They prove their addresses, so that their later announcements are answered as usual."""
         for voice in voices:
             for _ in range(2):  # the second one brings the cookie
                 self._sock.send(voice.announcement())
@@ -99,7 +99,7 @@ class Client:
         return self._measure(len(datagrams), lambda: self._fill_queue(datagrams))
 
     def _stream(self, datagrams: Datagrams, window: int) -> None:
-        """In batches: a generator that is slower than the server measures its idleness."""
+        """In batches: otherwise the generator is slower than the server, which then idles."""
         sent = min(window, len(datagrams))
         missing = len(datagrams)
         self._send(datagrams[:sent])
@@ -129,7 +129,7 @@ class Client:
             self._sender.send(self._sock, datagrams, to, _fail)
 
     def _receive(self) -> int:
-        """How many answers are there, at least one."""
+        """The number of answers that have arrived, at least one."""
         self._sock.recv(MAX_DATAGRAM)
         try:
             return 1 + len(self._receiver.receive(self._sock))
@@ -154,7 +154,7 @@ def _fail(error: OSError) -> None:
 
 @contextmanager
 def classic_partner(port: int) -> Iterator[None]:
-    """The end `b` at a control: only then is `a` answered. What control tells it goes here."""
+    """Register end `b` at a control, which answers `a` only then; it is introduced to `a` here."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(classic.sign(CLASSIC_SECRET, b"b"), ("127.0.0.1", port))
         yield
@@ -178,7 +178,7 @@ def whole_windows(count: int) -> int:
 
 
 def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
-    """Every round measures everything once, one after the other."""
+    """Each round measures everything once, one after the other."""
     costs: dict[str, list[Cost]] = {}
     voices = [Announcer(pair) for pair in PAIRS]
     v2_questions, classic_questions = announcements(voices), classic_announcements()

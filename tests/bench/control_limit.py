@@ -45,7 +45,7 @@ ENDS: tuple[EndName, EndName] = ("a", "b")
 WINDOW = 256
 """Announcements without an answer at a time: a control then finds many at each wakeup."""
 BATCH = 16
-"""Announcements between two looks at the clock."""
+"""Announcements between two readings of the clock."""
 LISTEN = ":0"
 """As a real one does: the wildcard of both families."""
 MAX_DATAGRAM = 2048
@@ -111,7 +111,7 @@ def all_ends(pairs: Mapping[str, bytes]) -> Iterator[End]:
 
 
 def questions(ends: Sequence[End]) -> list[Question]:
-    """The next of each end, sealed beforehand: what is measured only sends them."""
+    """The next announcement of each end, sealed before the measurement."""
     return [(source, voice.announcement()) for source, voice in ends]
 
 

@@ -64,7 +64,7 @@ class Waiter(asyncio.DatagramProtocol):
     def __init__(self, names: list[str]) -> None:
         self.voices = {pair_tag(name): Announcer(name) for name in names}
         self.due: set[bytes] = set()
-        """Whose announcement is not answered yet."""
+        """Ends whose announcement is not answered yet."""
         self.announced = self.answered = self.longest = 0
 
     def datagram_received(self, data: bytes, addr: object) -> None:
@@ -75,7 +75,7 @@ class Waiter(asyncio.DatagramProtocol):
             self.answered += 1
 
     async def announce(self, transport: asyncio.DatagramTransport) -> None:
-        """All of them once; returns when it is time for the next time."""
+        """Announce all of them once; returns when the next round is due."""
         self.due = set(self.voices)
         self.announced += len(self.due)
         for _ in range(round(INTERVAL / RETRY)):
@@ -114,7 +114,7 @@ async def link_all(names: list[str], address: str) -> float | None:
 
 
 async def honest(waiter: Waiter, target: Server, seconds: float, linking: int) -> float | None:
-    """What goes on during the flood: how long linking took."""
+    """Link new pairs during the flood; how long that took."""
     loop = asyncio.get_running_loop()
     remote = ("127.0.0.1", target.port)
     transport, _ = await loop.create_datagram_endpoint(lambda: waiter, remote_addr=remote)
@@ -129,7 +129,7 @@ async def honest(waiter: Waiter, target: Server, seconds: float, linking: int) -
 
 @contextlib.contextmanager
 def stray_answers() -> Iterator[socket.socket]:
-    """Gets what is sent to the port of the forged sources, whatever their address."""
+    """Receives what is sent to the port of the forged sources, at any address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("0.0.0.0", 0))
         sock.setblocking(False)

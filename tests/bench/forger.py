@@ -15,9 +15,9 @@ from tests.bench.subjects import GENERATOR_CORE, pin
 
 SOURCES = 1_000_000
 BATCH = 50
-"""Datagrams between two looks at the clock."""
+"""Datagrams between two readings of the clock."""
 PREPARED = 4096
-"""Different forgeries; their sources differ all the same."""
+"""Different forgeries; their sources differ anyway."""
 
 IP_HEADER = struct.Struct("!BBHHHBBH4s4s")
 UDP_HEADER = struct.Struct("!HHHH")
@@ -28,7 +28,7 @@ FIRST_HOST = 1 << 16
 
 
 def may_forge() -> bool:
-    """Whether this process may write IP headers of its own."""
+    """Whether this process may write its own IP headers."""
     try:
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
     except OSError:

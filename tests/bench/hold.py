@@ -37,7 +37,7 @@ from tests.node.children import descendants
 NODES = {"a": "home", "b": "office"}
 SAMPLE_SECONDS = 1.0
 DISTURBED_EVERY = 2.0
-"""Seconds. A link that is lost is back within some, so most are up at any time."""
+"""Seconds. A lost link is back within a few, so most are up at any time."""
 DATAGRAMS = 20
 """That each program says between two samples."""
 SETTLE_SECONDS = 3.0
@@ -84,7 +84,7 @@ class Fleet:
 
     @property
     def programs(self) -> dict[str, Netpunch]:
-        """By what they run."""
+        """Named by what they run."""
         return {f"ends {end}": program for end, program in self.ends.items()} | {
             "control": self.control
         }
@@ -178,7 +178,7 @@ class Fleet:
         return time.monotonic() - begun
 
     def settled(self) -> dict[str, Sample]:
-        """The least that they hold once all links are up: checks come and go meanwhile."""
+        """The least that they hold once all links are up: checks start and end meanwhile."""
         self.wait_until_up()
         taken = []
         for _ in range(SETTLED_SAMPLES):
@@ -190,7 +190,7 @@ class Fleet:
         }
 
     def stop(self) -> None:
-        """Cleanly, and nobody is left behind."""
+        """Stop them cleanly, with no child left behind."""
         programs = [*self.ends.values(), self.control]
         below = [pid for program in programs for pid in descendants(program.pid)]
         codes = [program.stop() for program in programs]

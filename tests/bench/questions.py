@@ -1,4 +1,4 @@
-"""What ends and strangers say to a control, sealed beforehand: a benchmark only sends it."""
+"""Datagrams from ends and strangers to a control, sealed before a benchmark sends them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Announcer:
         return self.channel.to_control.seal(announce, os.urandom(NONCE_LENGTH))
 
     def take(self, answer: bytes) -> v2.Message | None:
-        """What control says, if that is what this is; a cookie is kept."""
+        """Control's answer, or None for anything else; keeps a cookie from it."""
         message = self.channel.from_control.open(answer)
         if isinstance(message, v2.Waiting | v2.Introduce | v2.Challenge):
             self.cookie = message.cookie if message.cookie != v2.NO_COOKIE else self.cookie
@@ -64,5 +64,5 @@ def classic_announcements() -> Iterator[bytes]:
 
 
 def forged(datagram: bytes) -> bytes:
-    """The same under a wrong key: it fails where an attacker's fails."""
+    """The datagram with a wrong signature: it fails where an attacker's fails."""
     return datagram[:-1] + bytes([datagram[-1] ^ 1])

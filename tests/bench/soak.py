@@ -38,7 +38,7 @@ RETRY_AFTER = 30.0
 JITTER = 0.2
 """Of RETRY_AFTER."""
 PROGRAM_INTERVAL = 10.0
-"""Seconds between what a program sends: less than any NAT's patience, as VPNs do it."""
+"""Seconds between a program's datagrams: shorter than any NAT's timeout, as with VPNs."""
 DISTURBED_EVERY = 1_800.0
 """Seconds, on average."""
 CONTROL_DOWN = 60.0
@@ -123,7 +123,7 @@ class Soak:
             side.host.ask(lambda end, now: end.close(now))
 
     def _try_anew(self, side: Side, incarnation: object) -> None:
-        """Unless it was restarted by somebody else in the meantime."""
+        """Unless it has been restarted in the meantime."""
         if side.host.machine is incarnation:
             self._start(side)
 
@@ -134,7 +134,7 @@ class Soak:
         self._run.restart_end(side)
 
     def _speak(self, side: Side) -> None:
-        """The program at this end: it doesn't know whether there is a link."""
+        """The program at this end, which does not know whether there is a link."""
         network = self._run.network
         if isinstance(side.host.machine, End):
             side.host.ask(lambda end, _: end.send_payload(b"still there"))

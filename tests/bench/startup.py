@@ -1,4 +1,4 @@
-"""How fast commands start, beside Python alone and beside the imports they can't do without.
+"""How fast commands start, beside Python alone and beside the imports that they need.
 
     python -m tests.bench startup [--rounds N]
 
@@ -86,7 +86,7 @@ def until_it_ends(folder: Path, arguments: list[str], checkout: Path = ROOT) -> 
 
 
 def until_its_first_datagram(folder: Path, checkout: Path = ROOT) -> float:
-    """CPU seconds of `netpunch run` until its control, which is us, hears of it."""
+    """CPU seconds of `netpunch run` until its control, this process, gets a datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         control.bind(("127.0.0.1", 0))
         control.settimeout(PATIENCE)

@@ -1,4 +1,4 @@
-"""The comparison with another checkout runs; what it finds is no test's business."""
+"""The comparison with another checkout runs; no test judges its ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short flood in every test run: nobody is answered, and memory stays."""
+"""A short flood in every test run: no forgery is answered, and memory stays level."""
 
 from __future__ import annotations
 

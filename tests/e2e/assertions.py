@@ -1,4 +1,4 @@
-"""What has to be true of links and of processes that end."""
+"""What must hold for links, and for processes when they end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.e2e.harness import Netpunch, Record
 from tests.node.children import nobody_left
 
 STOP_SECONDS = 10.0
-"""By promise."""
+"""Promised to users."""
 LOOPBACK_SECONDS = 5.0
 """For a datagram that arrives at once."""
 
@@ -21,7 +21,7 @@ def assert_same_path(one: Record, other: Record) -> None:
 
 
 def assert_linked(home: Netpunch, office: Netpunch, **fields: Any) -> tuple[Record, Record]:
-    """Both report the link, end well, and the hole passes datagrams in both directions."""
+    """Both ends report the link and exit with 0, and the path passes datagrams both ways."""
     ups = home.wait_for("pair.up", **fields), office.wait_for("pair.up", **fields)
     assert_same_path(*ups)
     assert (home.wait_exit(), office.wait_exit()) == (0, 0)

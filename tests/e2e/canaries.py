@@ -11,7 +11,7 @@ from netpunch.wire import keys
 from netpunch.wire.envelope import EndName
 
 FRAGMENT = 16
-"""Bytes of a form in a row: that many are found by nobody by chance, and are worth something."""
+"""Consecutive bytes of a secret's form: so many are no coincidence, and worth something."""
 
 ENDS: tuple[EndName, EndName] = ("a", "b")
 
@@ -46,7 +46,7 @@ class Canaries:
                 self.add(f"{pair}: {info}", keys.derive(peer, info))
 
     def found_in(self, sources: Mapping[str, bytes]) -> list[str]:
-        """Whose secret is where."""
+        """Which secrets are where."""
         found = {}
         for where, data in sources.items():
             self.searched += len(data)

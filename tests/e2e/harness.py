@@ -23,7 +23,7 @@ Record = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
 NETPUNCH = (sys.executable, "-W", "error", "-m", "netpunch")
 EVENT_SECONDS = 30.0
-"""For what comes at once when all is well, on the slowest machine."""
+"""For what happens at once if all is well, even on the slowest machine."""
 EXIT_SECONDS = 15.0
 """A stop ends within 10 s, by promise."""
 BELOW_EPHEMERAL = range(10_000, 32_000, 2)
@@ -46,7 +46,7 @@ class Netpunch:
         unread: bool = False,
         program: Sequence[str] = NETPUNCH,
     ) -> None:
-        """`unread`: nobody reads its standard output, a pipe, until `close`."""
+        """`unread`: its standard output is a pipe that is not read until `close`."""
         self.lines: list[str] = []
         self.said = ""
         self._records: list[Record] = []
@@ -89,7 +89,7 @@ class Netpunch:
         return found[count - 1]
 
     def wait_said(self, text: str, seconds: float = EVENT_SECONDS) -> None:
-        """Until it has said this to people."""
+        """Wait until it has written this to standard error."""
         with self._changed:
             self._wait(lambda: text in self.said, seconds)
         assert text in self.said, f"not said: {text!r}\n{self.transcript()}"
@@ -98,7 +98,7 @@ class Netpunch:
         self._process.send_signal(number)
 
     def wait_exit(self, seconds: float = EXIT_SECONDS) -> int:
-        """The exit code, once it has ended by itself, all its output read."""
+        """Wait until it has ended by itself and all its output is read; returns the exit code."""
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -108,24 +108,24 @@ class Netpunch:
         return code
 
     def stop(self) -> int:
-        """SIGTERM; gives the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait_exit()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End it by force if it still runs."""
+        """Kill it if it still runs."""
         self.kill()
         self.stop_reading()
         for reader in self._readers:
             reader.join()
 
     def stop_reading(self) -> None:
-        """Close the pipe that nobody reads."""
+        """Close the unread pipe."""
         if self._unread:
             self._unread.close()
 
@@ -139,7 +139,7 @@ class Netpunch:
         return f"-- stdout:\n{''.join(self.lines)}\n-- stderr:\n{self.said}"
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Until it holds, or nothing more will come."""
+        """Wait until it holds, or no more output will come."""
         self._changed.wait_for(lambda: not self._reading or condition(), seconds)
 
     def _matching(self, event: str | None, fields: Mapping[str, object]) -> list[Record]:

@@ -18,13 +18,13 @@ Settings = dict[str, Any]
 PROTOCOLS: dict[str, Settings] = {"v2": {}, "classic": {"protocol": "classic", "slots": "c-d"}}
 
 POLL_SECONDS = 0.01
-"""Between looks at a file that hooks write: nothing tells when it changes."""
+"""Between reads of a file that hooks write, whose changes cannot be awaited."""
 
 OCCASIONS = ("before", "up", "down", "fail")
 LOGGING_HOOK = """#!/bin/sh
 echo "$NETPUNCH_EVENT $NETPUNCH_PAIR $NETPUNCH_END $NETPUNCH_REASON" >> hooks.log
 """
-"""A hook that writes down its occasion; what follows is up to the test."""
+"""A hook that logs which hook it is; the test adds what follows."""
 
 
 class Site:
@@ -75,7 +75,7 @@ class Site:
         self.write(pairs, control={"node": "vps"} | (control or {}), **defaults)
 
     def write_key(self, name: str) -> str:
-        """A new pair key in a file; gives its text."""
+        """Write a new pair key to a file; returns its text."""
         text = format_key(Secret("pair", os.urandom(32)))
         self.write_file(name, text + "\n", 0o600)
         return text
@@ -87,41 +87,41 @@ class Site:
         path.chmod(mode)
 
     def write_hook(self, name: str = "hook", then: str = "") -> list[str]:
-        """A hook that logs its occasion, then does what `then` says; gives its argv."""
+        """A hook that logs which hook it is, then runs `then`; returns its argv."""
         self.write_file(name, LOGGING_HOOK + then + "\n", 0o755)
         return [f"./{name}"]
 
     def hooks(self, **then: str) -> dict[str, list[str]]:
-        """A hook for every occasion; what some of them do besides."""
+        """All hooks; `then` of some of them."""
         return {name: self.write_hook(f"hook-{name}", then.get(name, "")) for name in OCCASIONS}
 
     def hook_log(self) -> list[str]:
-        """What the hooks have written down, an occasion a line."""
+        """The hooks that ran, one a line."""
         path = self.folder / "hooks.log"
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_for_hooks(self, *wanted: str, count: int = 1) -> None:
-        """Until the log has all of these lines, each so often."""
+        """Wait until the log has all of these lines, each so many times."""
         deadline = time.monotonic() + EVENT_SECONDS
         while any(self.hook_log().count(line) < count for line in wanted):
             assert time.monotonic() < deadline, f"no {wanted}, but {self.hook_log()}"
             time.sleep(POLL_SECONDS)
 
     def run(self, *options: str, **how: Any) -> Netpunch:
-        """`netpunch run` of the file; it is ended with the test."""
+        """Start `netpunch run` with the file; it is ended with the test."""
         return self.start("run", str(self.file), *options, **how)
 
     def run_node(self, node: str, *options: str, **how: Any) -> Netpunch:
         return self.run("--node", node, *options, **how)
 
     def start(self, *arguments: str, **how: Any) -> Netpunch:
-        """Any command of netpunch."""
+        """Run any command of netpunch."""
         program = Netpunch(*arguments, **how)
         self._programs.callback(program.close)
         return program
 
     def reload(self, program: Netpunch) -> None:
-        """SIGHUP, and wait until it is done with it."""
+        """Send SIGHUP and wait until the reload is done."""
         count = len(program.events("run.reload"))
         program.signal(signal.SIGHUP)
         program.wait_for("run.reload", count + 1)

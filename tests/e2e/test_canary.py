@@ -44,14 +44,14 @@ case $1 in
   command) echo ready; exec sleep 600 ;;
 esac
 """
-"""Writes down what it was given, and keeps the session key for the search."""
+"""A child that logs what it got, and keeps the session key for the search."""
 
 HARMLESS = ("site.yaml", "secrets/", "session/")
-"""What holds secrets by its nature."""
+"""Files that hold secrets by nature."""
 
 
 class Den:
-    """A site whose pairs have their secrets from everywhere, and what became of it."""
+    """A site whose pairs take their secrets from every source, and what it left behind."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -72,7 +72,7 @@ class Den:
         self.renew()
 
     def new_key(self, pair: str) -> str:
-        """Of a pair, watched for from now on."""
+        """A pair's secret, searched for from now on."""
         value = os.urandom(32)
         text = format_key(Secret("pair", value))
         self.canaries.add_pair_key(pair, value)
@@ -113,14 +113,14 @@ class Den:
         return self.site.start(*arguments, env=self.environment)
 
     def take_session_keys(self) -> int:
-        """Watches for them, too; gives how many there were."""
+        """Search for them from now on, too; returns how many there were."""
         found = list((self.folder / "session").glob("*.key"))
         for file in found:
             self.canaries.add(f"session key {file.stem}", base64.b64decode(file.read_bytes()))
         return len(found)
 
     def files(self) -> dict[str, bytes]:
-        """All that was left in the folder but for what holds secrets."""
+        """All files left in the folder, without those that hold secrets."""
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
         named = {str(path.relative_to(self.folder)): path for path in paths}
         return {
@@ -142,13 +142,13 @@ def output(*programs: Netpunch) -> dict[str, bytes]:
 
 
 def processes(pids: Iterable[int]) -> dict[str, bytes]:
-    """What `ps` shows of them."""
+    """What `ps` shows of these processes."""
     paths = (Path(f"/proc/{pid}/{what}") for pid in pids for what in ("cmdline", "environ"))
     return {str(path): path.read_bytes() for path in paths}
 
 
 def answer(path: Path) -> bytes:
-    """Of a status socket, to its end."""
+    """The whole answer of a status socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         return b"".join(iter(lambda: client.recv(65536), b""))
@@ -170,7 +170,7 @@ def test_every_form_of_a_secret_is_found_by_the_search() -> None:
 
 
 def test_no_secret_appears_in_the_whole_life_of_a_site(den: Den) -> None:
-    """Linked, looked at while everything runs, reloaded with other secrets, stopped."""
+    """Link, look at everything while it runs, reload with other secrets, stop."""
     program = den.run()
     wait_for_commands(program, 2 * len(PAIRS))
     children = descendants(program.pid)
@@ -197,7 +197,7 @@ def test_no_secret_appears_in_the_whole_life_of_a_site(den: Den) -> None:
 
 
 def assert_all_was_seen(seen: dict[str, bytes], program: Netpunch) -> None:
-    """The search would mean nothing if it did not look where things are."""
+    """The search proves nothing unless it finds what is there."""
     for pair in PAIRS:
         for name in (f"{pair}.a.env", f"{pair}.b.conf"):
             assert pair.encode() in seen[name]
@@ -316,7 +316,7 @@ def test_no_secret_appears_when_a_process_crashes(
 
 
 def test_no_secret_appears_at_a_control_with_its_own_key(site: Site) -> None:
-    """It is handed `npc1:`, the ends have the pair's key, and each runs as a process."""
+    """Control has `npc1:`, the ends have the pair's key, and each runs as a process."""
     canaries, value = Canaries(), os.urandom(32)
     canaries.add_pair_key("p", value)
     keys = {

@@ -1,4 +1,4 @@
-"""The clock of the host is set, back and forth: nothing but time stamps may follow it."""
+"""The host's clock is set back and forth: only time stamps may follow it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.e2e.site import Settings, Site
 
 DAY = timedelta(days=1)
 JUMPS = (timedelta(0), DAY, -DAY, timedelta(0))
-"""The first one only waits until the process has put down everything that it told before."""
+"""The first only waits until the process has written all earlier events."""
 
 CLOCK_THAT_IS_SET = """\
 import time
@@ -36,7 +36,7 @@ class Clock:
         self.env = {"PYTHONPATH": str(site.folder)}
 
     def set(self, offset: timedelta) -> None:
-        """To so much off the true time. Replaced as a whole: it is read at any moment."""
+        """So many seconds off the true time. Replaced atomically: it is read at any moment."""
         new = Path(f"{self._offset}.new")
         new.write_text(str(offset.total_seconds()))
         new.rename(self._offset)
@@ -96,7 +96,7 @@ def assert_is_off_by(offset: timedelta, stamp: str) -> None:
 
 
 def assert_status_is_sane(site: Site, program: Netpunch, offset: timedelta) -> None:
-    """Its own time is the clock's; what has not changed since keeps the time that it had then."""
+    """The status has the clock's time; what has not changed since keeps its earlier time."""
     asked = site.start("status", str(site.file), "--json", text=True)
     asked.wait_exit()
     answer: Record = json.loads("".join(asked.lines))

@@ -28,7 +28,7 @@ of which one that waits uses 0.01)."""
 
 @contextlib.contextmanager
 def no_descriptors(program: Netpunch) -> Iterator[None]:
-    """The process keeps what it has open, and can open nothing more."""
+    """The process keeps its open descriptors and can open no more."""
     limits = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
@@ -39,7 +39,7 @@ def no_descriptors(program: Netpunch) -> Iterator[None]:
 
 
 def cpu_seconds(program: Netpunch) -> float:
-    """What it has used so far, proc(5)."""
+    """CPU time that it has used so far, proc(5)."""
     fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -52,7 +52,7 @@ def wait_until_rewritten(path: Path, before: int) -> None:
 
 
 def test_a_control_without_descriptors_left_goes_on_serving(site: Site) -> None:
-    """Who wants its status waits, its metrics stay as they were, and nothing spins meanwhile."""
+    """`netpunch status` waits, the metrics stay as they were, and nothing spins meanwhile."""
     status, metrics = site.folder / "status.sock", site.folder / "netpunch.prom"
     site.write_nodes(process={"status": status.name, "metrics": {"textfile": metrics.name}})
     control = site.run_node("vps")
@@ -72,7 +72,7 @@ def test_a_control_without_descriptors_left_goes_on_serving(site: Site) -> None:
 
 
 def test_an_end_without_descriptors_reports_it_and_links_when_it_gets_them(site: Site) -> None:
-    """The hook that it cannot run, the port that it cannot bind."""
+    """It reports the hook that it cannot run and the port that it cannot bind."""
     site.write_nodes(
         {"a": {"hooks": {"down": site.write_hook()}, "env_file": "a.env"}},
         mode="keep",

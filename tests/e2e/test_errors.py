@@ -1,4 +1,4 @@
-"""Bad input: one clear error each, the right exit code, and whoever can goes on."""
+"""Bad input: one clear error each, the right exit code, and the other pairs go on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Prepare = Callable[[Site], None]
 
 
 def broken(text: str) -> Prepare:
-    """A file with something in it that is wrong."""
+    """A site file with an error."""
     return lambda site: site.write_file("site.yaml", text)
 
 
@@ -77,7 +77,7 @@ def test_wrong_options_of_run_are_usage_errors(
 
 
 def test_one_unusable_pair_does_not_stop_the_others(site: Site) -> None:
-    """Each is told once, with its reason, and the gravest gives the exit code."""
+    """Each failure is reported once, with its reason; the gravest determines the exit code."""
     site.write_file("public.key", site.write_key("good.key"), 0o644)
     site.write_file("password.key", "hunter2\n", 0o600)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -134,7 +134,7 @@ def test_a_control_whose_port_is_in_use_fails(site: Site) -> None:
 
 
 def test_a_control_whose_second_port_is_in_use_fails(site: Site) -> None:
-    """It only tells how NATs map."""
+    """That port only serves to detect how NATs map."""
     site.write({"p": {}}, secret="generate")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", site.port + 1))
@@ -144,7 +144,7 @@ def test_a_control_whose_second_port_is_in_use_fails(site: Site) -> None:
 
 
 def test_a_second_process_of_an_end_does_not_displace_the_first(site: Site) -> None:
-    """It binds before it announces."""
+    """It binds its port before it announces itself."""
     site.write_nodes({"a": {"local": f"127.0.0.1:{free_port()}"}})
     control, home = site.run_node("vps"), site.run_node("home")
     control.wait_for("control.registered")

@@ -1,4 +1,4 @@
-"""What goes wrong between processes: wrong secrets, doubles, deaths."""
+"""Faults between processes: wrong secrets, duplicate ends, killed processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_wrong_secret_is_reported_by_end_and_control(site: Site, protocol: str
 
 
 def test_a_second_machine_with_the_same_end_is_reported(site: Site) -> None:
-    """The same end on two machines. Both keep announcing, for their partner hangs."""
+    """The same end on two machines. Both keep announcing, because their partner hangs."""
     site.write_nodes()
     control = site.run_node("vps")
     office = site.run_node("office")
@@ -59,7 +59,7 @@ def test_a_second_machine_with_the_same_end_is_reported(site: Site) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_end_that_is_killed_and_restarted_links_again(site: Site, protocol: str) -> None:
-    """Its partner is introduced to a ghost first."""
+    """Its partner is first introduced to the killed attempt."""
     site.write_nodes(PROTOCOLS[protocol])
     control = site.run_node("vps")
     office = site.run_node("office")
@@ -116,7 +116,7 @@ def test_an_end_without_an_answering_control_fails_as_unreachable(site: Site) ->
 
 
 def test_an_end_reports_a_control_whose_name_does_not_resolve(site: Site) -> None:
-    """`.invalid` never does: RFC 6761. The pair that has another control goes on."""
+    """`.invalid` never resolves (RFC 6761). The pair that has another control goes on."""
     port = site.port
     good, bad = (
         {"name": name, "node": node, "address": f"{host}:{port}", "listen": f"127.0.0.1:{port}"}

@@ -1,4 +1,4 @@
-"""`forward`: the program at each end keeps its socket, whatever becomes of the link beneath."""
+"""`forward`: the program at each end keeps its socket, whatever happens to the link."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.e2e.site import Settings, Site
 
 QUICK: Settings = {"mode": "keep", "retry_after": "100ms", "keepalive": "100ms"}
 REPEAT_SECONDS = 0.05
-"""Programs over UDP say again what is not answered."""
+"""Programs over UDP repeat what is not answered."""
 RELOADS = 9
 PACE_SECONDS = 0.001
-"""Between two datagrams of a program that talks steadily."""
+"""Between two datagrams of a program that sends steadily."""
 OWN_SIZES = (128, 384)
 """Datagrams of these lengths could be netpunch's own."""
 
@@ -35,7 +35,7 @@ class Program:
         self.sock.sendto(data, self.forward)
 
     def reaches(self, other: Program, data: bytes) -> None:
-        """Sends until it has arrived."""
+        """Send until it has arrived."""
         deadline = time.monotonic() + EVENT_SECONDS
         while time.monotonic() < deadline:
             self.send(data)
@@ -60,7 +60,7 @@ def programs(*forward_ports: int) -> Iterator[list[Program]]:
 
 
 def pair_of(home: Program, office: Program) -> Settings:
-    """The home program speaks first; the one in the office only listens, at a given port."""
+    """The home program sends first; the one in the office only listens, at a given port."""
     to = f"127.0.0.1:{office.sock.getsockname()[1]}"
     listen = [f"127.0.0.1:{program.forward[1]}" for program in (home, office)]
     return {
@@ -79,7 +79,7 @@ def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunc
 
 
 def assert_free(*ports: int) -> None:
-    """netpunch holds none of these any more."""
+    """netpunch no longer holds any of these ports."""
     for port in ports:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
             again.bind(("127.0.0.1", port))
@@ -98,7 +98,7 @@ def test_forward_passes_datagrams_both_ways(site: Site) -> None:
 
 @pytest.mark.parametrize("victim", ["home", "office"])
 def test_forward_goes_on_after_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
-    """The programs go on with the sockets they have."""
+    """The programs keep their sockets."""
     with programs(free_port(), free_port()) as (home, office):
         at_home, in_office = start(site, home, office)
         home.reaches(office, b"before")
@@ -114,7 +114,7 @@ def test_forward_goes_on_after_an_end_is_killed_and_restarted(site: Site, victim
 
 
 def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:
-    """The numbers that have come, until nothing more does; with MSG_DONTWAIT those of now."""
+    """The numbers received, until no more arrive; with MSG_DONTWAIT only those already there."""
     with contextlib.suppress(TimeoutError, BlockingIOError):
         while True:
             data = program.sock.recv(100, flags)
@@ -123,7 +123,7 @@ def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:
 
 
 def test_a_reload_of_other_pairs_loses_no_forwarded_datagram(site: Site) -> None:
-    """Pairs beside it come, change and go, while both programs talk."""
+    """Other pairs are added, changed and removed while both programs send."""
     with programs(free_port(), free_port()) as (home, office):
         pair = pair_of(home, office)
         site.write({"p": pair}, secret="generate", **QUICK)
@@ -151,7 +151,7 @@ def test_a_reload_of_other_pairs_loses_no_forwarded_datagram(site: Site) -> None
 
 
 def test_a_reload_gives_forward_other_ports_and_another_program(site: Site) -> None:
-    """In one process: the old ports are free, and the old program hears nothing more."""
+    """In one process: the old ports are free, and the old program receives nothing more."""
     with programs(*(free_port() for _ in range(4))) as (home, office, new_home, new_office):
         site.write({"p": pair_of(home, office)}, secret="generate", **QUICK)
         program = site.run()
@@ -184,7 +184,7 @@ def test_a_reload_of_one_end_keeps_the_port_of_the_partners_program(site: Site) 
 
 
 def test_forward_finds_a_program_that_was_restarted(site: Site) -> None:
-    """From another port: the end without `to` learns it."""
+    """The end without `to` learns the program's new port."""
     with programs(free_port(), free_port()) as (home, office):
         ends = start(site, home, office)
         home.reaches(office, b"first")
@@ -195,7 +195,7 @@ def test_forward_finds_a_program_that_was_restarted(site: Site) -> None:
 
 
 def test_forward_fails_if_its_port_is_in_use(site: Site) -> None:
-    """It is told, and tried again until it is free."""
+    """It is reported, and retried until the port is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as owner:
         owner.bind(("127.0.0.1", free_port()))
         port = owner.getsockname()[1]
@@ -213,7 +213,7 @@ def test_forward_fails_if_its_port_is_in_use(site: Site) -> None:
 
 
 def test_forward_retries_a_program_name_that_does_not_resolve(site: Site) -> None:
-    """It is no bug, and says which name it is."""
+    """It is not reported as a bug, and the message has the name."""
     to = f"program.invalid:{free_port()}"
     pair: Settings = {
         "a": {"forward": {"listen": f"127.0.0.1:{free_port()}", "to": to}},

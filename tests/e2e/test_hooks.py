@@ -1,4 +1,4 @@
-"""Hooks: when they run and in which order, what they are told, and what follows from them."""
+"""Hooks: when they run, in which order, with which environment, and what follows from them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_failing_before_hook_stops_the_attempt(site: Site, then: str, code: in
 
 
 def test_a_failing_up_hook_fails_the_link(site: Site) -> None:
-    """Then nobody uses the link: there is no env file that says so."""
+    """No program uses the link then: there is no env file."""
     failing = {"a": {"hooks": site.hooks(up="echo no route; exit 3"), "env_file": "a.env"}}
     site.write({"p": failing}, secret="generate")
     program = site.run()
@@ -96,7 +96,7 @@ def test_a_missing_hook_stops_only_its_pair(site: Site) -> None:
 
 
 def test_the_up_hook_gets_the_session_key_in_a_file(site: Site) -> None:
-    """Equal on both ends, for the time of the hook only, for nobody else's eyes."""
+    """Equal at both ends, only while the hook runs, and readable by no one else."""
     hook = site.write_hook(
         then='echo "$NETPUNCH_SESSION_KEY_FILE" > $NETPUNCH_END.path;'
         ' stat -c %a "$NETPUNCH_SESSION_KEY_FILE" > $NETPUNCH_END.mode;'

@@ -1,4 +1,4 @@
-"""`mode: keep`: who owns the port after the link, when a link counts as lost, what follows."""
+"""`mode: keep`: what owns the port after the link, when a link counts as lost, what follows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.node.children import needs_proc
 QUICK: Settings = {"mode": "keep", "retry_after": "100ms"}
 ALIVE_FILE = ["test", "-e", "alive"]
 COUNTED_CHECK = ["sh", "-c", 'echo "check $NETPUNCH_END" >>hooks.log; test -e alive']
-"""A check that passes is not told, so it tells itself."""
+"""A passing check emits no event, so it logs itself."""
 
 
 def test_a_held_link_stays_up(site: Site) -> None:
@@ -30,7 +30,7 @@ def test_a_held_link_stays_up(site: Site) -> None:
 
 
 def test_a_held_link_is_lost_when_the_partner_dies(site: Site) -> None:
-    """Three silent keepalives later it is lost; when the partner is back, both link anew."""
+    """It is lost after three unanswered keepalives; when the partner is back, both link again."""
     site.write_nodes(hooks=site.hooks(), keepalive="200ms", **QUICK)
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office")
@@ -48,7 +48,7 @@ def test_a_held_link_is_lost_when_the_partner_dies(site: Site) -> None:
 
 
 def test_a_held_link_is_renewed_when_the_partner_returns(site: Site) -> None:
-    """Before anybody notices that it was gone: the standby registration tells."""
+    """Before the loss is noticed: the standby registration reveals it."""
     site.write_nodes(keepalive="30s", **QUICK)
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office")
@@ -76,7 +76,7 @@ def test_a_command_that_ends_at_once_is_backed_off(site: Site, protocol: str) ->
 
 @needs_proc
 def test_a_command_runs_in_the_foreground_of_its_link(site: Site) -> None:
-    """It has the port; a stop ends it and all that it started."""
+    """The command has the port; a stop ends it and all that it started."""
     pair = f"command-{site.port}"
     server = "import socket, sys, time; socket.socket(2, 2).bind(('', int(sys.argv[1])))"
     script = 'sleep 60 & python3 -c "$0" "$1" && echo bound; wait'
@@ -138,7 +138,7 @@ def test_a_link_of_an_earlier_process_is_lost(site: Site) -> None:
 
 
 def test_one_end_holds_and_the_other_hands_over(site: Site) -> None:
-    """The file forbids it, but an option can still bring it about."""
+    """A file cannot set this, but an option can."""
     site.write_nodes(hooks=site.hooks(), mode="keep", retry_after="60s")
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office", "--once")

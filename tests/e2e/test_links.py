@@ -47,7 +47,7 @@ def test_ends_link_when_control_starts_last(site: Site, protocol: str) -> None:
 
 
 def test_an_end_that_waits_survives_a_restart_of_control(site: Site) -> None:
-    """Classic, for a waiting v2 end announces every 15 s only."""
+    """Classic, because a waiting v2 end announces itself only every 15 s."""
     site.write_nodes(PROTOCOLS["classic"])
     control = site.run_node("vps")
     home = site.run_node("home")
@@ -59,7 +59,7 @@ def test_an_end_that_waits_survives_a_restart_of_control(site: Site) -> None:
 
 
 def test_two_pairs_link_with_the_same_ports(site: Site) -> None:
-    """As on two networks: only the addresses differ."""
+    """As on two networks; only the addresses differ."""
     port, other = free_port(), free_port()
     ends = {
         "one": {"a": {"local": f"127.0.1.1:{port}"}, "b": {"local": f"127.0.1.2:{other}"}},
@@ -112,7 +112,7 @@ def test_a_control_on_every_address_answers_from_the_one_asked(site: Site, proto
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_port_is_free_when_the_env_file_is_there(site: Site, protocol: str) -> None:
-    """`pair.up` tells the address earlier, when the path is agreed."""
+    """`pair.up` has the address earlier, when the path is agreed."""
     site.write({"p": PROTOCOLS[protocol]}, secret="generate", env_file="{pair}.{end}.env")
     program = site.run()
     for end in "ab":

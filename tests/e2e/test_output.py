@@ -1,4 +1,4 @@
-"""What a run leaves behind: events, texts, files; and readers and disks that don't play along."""
+"""What a run writes: events, texts, files; and what happens when readers or disks fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.e2e.harness import EVENT_SECONDS, NETPUNCH, REPOSITORY, Netpunch, fre
 from tests.e2e.site import POLL_SECONDS, Site
 
 SETTLED_LOOKS = 20
-"""After so many looks at a pipe that show no more in it, it is full."""
+"""A pipe that has not grown in so many looks is full."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -104,7 +104,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_an_output_error(site: Site, full_disk: Path) -> None:
-    """`up` does not run, `fail` gives back what `before` took, and nothing is left half."""
+    """`up` does not run, `fail` undoes `before`, and no half-written file is left."""
     end = {"env_file": str(full_disk / "p.env"), "hooks": site.hooks()}
     site.write({"p": {"a": end}, "q": {}}, secret="generate")
     program = site.run()
@@ -129,7 +129,7 @@ def test_a_reader_that_closes_standard_output_stops_no_link(site: Site) -> None:
 
 
 def wait_until_full(program: Netpunch) -> None:
-    """The pipe that its standard output is."""
+    """The pipe of its standard output."""
     looks: list[int] = []
     deadline = time.monotonic() + EVENT_SECONDS
     while len(looks) < SETTLED_LOOKS or looks[0] == 0 or len(set(looks)) > 1:
@@ -139,7 +139,7 @@ def wait_until_full(program: Netpunch) -> None:
 
 
 def test_a_reader_that_stalls_does_not_stall_the_links(site: Site) -> None:
-    """Not the link, and not the end of the process."""
+    """Neither the link nor the process's end is delayed."""
     talkative = site.write_hook(then="seq 900")
     site.write_nodes({"a": {"hooks": {"up": talkative}}}, mode="keep", keepalive="300ms")
     site.run_node("vps")

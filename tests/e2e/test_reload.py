@@ -1,4 +1,4 @@
-"""SIGHUP: the difference is run, the rest sees nothing."""
+"""SIGHUP applies the difference and does not disturb the rest."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_control_serves_pairs_that_a_reload_adds(site: Site) -> None:
 
 
 def test_a_reload_does_not_disturb_ends_of_other_pairs_on_other_nodes(site: Site) -> None:
-    """Pairs of their control come, change and go. One of these ends is linked, one waits."""
+    """Other pairs of their control are added, changed and removed. One end is linked, one waits."""
 
     def between(a: str, b: str, name: str) -> Settings:
         return {name: {"secret_file": f"{name}.key", "a": {"node": a}, "b": {"node": b}}}
@@ -235,7 +235,7 @@ def test_a_stop_does_not_cut_the_fail_hook_that_a_reload_waits_for(site: Site) -
 def test_a_stop_does_not_lose_a_fail_hook_that_waits_for_the_partners_hook(
     site: Site, reloads: bool, stubborn: str
 ) -> None:
-    """End a owes it: for it is stopped by a reload, or for its deadline has passed."""
+    """End a owes it because a reload stops it, or because its deadline has passed."""
     pair = f"owes-{site.port}"
     ends = {
         "a": {"hooks": site.hooks()},

@@ -19,7 +19,7 @@ from tests.node.children import GATED, children, needs_proc, processes_with
 
 AT_ONCE = 4
 LATER = "60s"
-"""More than a test takes."""
+"""Longer than a test takes."""
 FOREGROUND = ["sh", "-c", "echo begun; sleep 60 & wait"]
 
 
@@ -37,7 +37,7 @@ class State:
 
     @property
     def runs(self) -> bool:
-        """Whether a hook or the command runs in it."""
+        """Whether a hook or the command runs in this state."""
         return GATED in self.hooks.values() or self.settings.get("command") == FOREGROUND
 
 
@@ -75,7 +75,7 @@ STATES = {
 
 
 class Life:
-    """A pair in one of these states, beside another one that is held."""
+    """A pair in one of these states, and another one that is held."""
 
     def __init__(self, folder: Path, programs: ExitStack, name: str) -> None:
         folder.mkdir()
@@ -132,14 +132,14 @@ class Life:
         return set(children(self.program.pid)) & set(own) & set(processes_with("NETPUNCH_END", "a"))
 
     def wait_for(self, event: str, count: int = 1, **fields: Any) -> None:
-        """Until end a has told this."""
+        """Wait until end a has emitted this."""
         self.program.wait_for(event, count, pair=self.pair, end="a", **fields)
 
     def open_gate(self) -> None:
         (self.site.folder / "open").touch()
 
     def reload(self) -> None:
-        """The gate is opened while the reload waits for the hook behind it, if it does."""
+        """Open the gate while the reload waits for the hook behind it, if it does."""
         self.program.signal(signal.SIGHUP)
         self.open_gate()
         self.program.wait_for("run.reload", reason="done")

@@ -1,4 +1,4 @@
-"""`standby`: while a command owns the port, the partner can still say that it wants a new link."""
+"""`standby`: while a command owns the port, the partner can still ask for a new link."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.node.children import needs_proc, nobody_left, processes_with
 
 QUICK: Settings = {"mode": "keep", "retry_after": "1s"}
 COMMAND = ["sh", "-c", "echo run by $$; exec sleep 60"]
-"""A VPN that would notice nothing for a minute."""
+"""A VPN that would notice a dead link only after a minute."""
 SECONDS = 8.0
 """An end that is back is linked within so many: standby's registration, its proof, and an
 attempt."""
 QUIET = 2.0
-"""In so many seconds standby would have noticed."""
+"""Seconds within which standby would have noticed."""
 
 
 def start(site: Site, **more: Any) -> tuple[Netpunch, Netpunch]:
@@ -51,7 +51,7 @@ def is_running(pid: int) -> bool:
 
 
 def kill_with_command(end: Netpunch) -> None:
-    """As a host that loses power: `netpunch run` and what it runs, without a word."""
+    """Like a power loss: kill `netpunch run` and all that it runs."""
     pid = command_pid(end)
     end.kill()
     os.kill(pid, 9)
@@ -61,7 +61,7 @@ def kill_with_command(end: Netpunch) -> None:
 def test_an_end_on_standby_links_a_partner_that_was_killed_and_restarted(
     site: Site, victim: str
 ) -> None:
-    """The other one stops its command and both are linked anew, long before the VPN notices."""
+    """The other end stops its command, and both link again long before the VPN notices."""
     home, office = start(site)
     killed, other = (home, office) if victim == "home" else (office, home)
     first = command_pid(other)
@@ -79,7 +79,7 @@ def test_an_end_on_standby_links_a_partner_that_was_killed_and_restarted(
 
 
 def test_an_end_on_standby_notices_a_second_return(site: Site) -> None:
-    """Not at once, but after `retry_after`."""
+    """It links again only after `retry_after`."""
     home, office = start(site)
     for count in (1, 2):
         kill_with_command(office)
@@ -113,7 +113,7 @@ def test_without_standby_a_returning_partner_does_not_end_the_command(site: Site
 
 @needs_proc
 def test_a_stop_on_standby_is_clean(site: Site) -> None:
-    """The command ends; control is told, so nobody is introduced to an end that has gone."""
+    """The command ends, and the end leaves control: no partner is introduced to it any more."""
     pair = f"standby-{site.port}"
     site.write({pair: {}}, secret="generate", command=COMMAND, **QUICK)
     program = site.run()

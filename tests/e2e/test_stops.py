@@ -24,10 +24,10 @@ STOPS = int(os.environ.get("NETPUNCH_STOPS", "24"))
 AT_ONCE = 4
 STUBBORN_PART = 0.25
 LIFE_SECONDS = 0.8
-"""From its first event on: longer than `before`, the link, files and `up` take together."""
+"""After its first event: longer than `before`, the link, files and `up` take together."""
 HOOK = "sleep 0.1; echo done"
 STUBBORN = "trap '' TERM; sleep 0.1 & wait; sleep 0.1"
-"""A hook that doesn't listen to SIGTERM ends when it is done."""
+"""A hook that ignores SIGTERM ends when it is done."""
 LAST_VARIABLE = "NETPUNCH_AT="
 KINDS: dict[str, Settings] = {
     "once": {"mode": "once"},
@@ -56,7 +56,7 @@ def write(site: Site, pair: str, kind: str, *, stubborn: bool) -> None:
 
 
 def assert_whole(site: Site) -> None:
-    """Neither temporary nor half-written files; whoever gets `fail` has no env file."""
+    """No temporary or half-written files are left, and no env file after `fail`."""
     files = {path.name for path in site.folder.iterdir()}
     assert not [name for name in files if name.startswith(".") or name.endswith(".tmp")]
     for end in "ab":

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["netpunch"]):
 MAX_LENGTH = 4096
 """Bytes: more than a datagram, and room for a site file that breaks things."""
 TIMEOUT = 10
-"""Seconds for one input: a reader that takes longer can be stopped from afar."""
+"""Seconds for one input: a slower reader would let an attacker stall it."""
 
 
 def main() -> None:

@@ -39,11 +39,11 @@ CONTROL = Address("192.0.2.1", 10001)
 SOURCES = [Address("198.51.100.1", 5000), Address("2001:db8::1", 6000), CONTROL]
 NONCE = bytes(NONCE_LENGTH)
 MACHINE_LIFE = 1000
-"""Datagrams to one machine: deep states are reached, and what was found can be found again."""
+"""Datagrams to one machine: enough for deep states, few enough to reproduce a finding."""
 
 
 class Target(NamedTuple):
-    """`seeds` are what a fuzzer begins with."""
+    """`seeds` are a fuzzer's first inputs."""
 
     run: Callable[[bytes], None]
     seeds: list[bytes]
@@ -63,7 +63,7 @@ def directions() -> list[Direction]:
 
 
 class Listeners:
-    """Machines that are fed; all are made anew from time to time."""
+    """The machines that get the input; all are replaced from time to time."""
 
     def __init__(self, make: Callable[[], list[Machine]]) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""Every target for a moment: its seeds and their like always, and atheris where it is installed."""
+"""Each target for a moment: its seeds and mutations of them, and atheris where it is installed."""
 
 from __future__ import annotations
 

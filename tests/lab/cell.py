@@ -33,11 +33,11 @@ KINDS: dict[str, Place] = {
 
 CONTROL_PORT = 10001
 UPLINK = Link(delay=0.02)
-"""A common one. Without any delay, nothing would ever cross in flight."""
+"""A common delay. Without any, datagrams would never cross in flight."""
 DEADLINE = 30
 """Seconds: every strategy has had its turn by then."""
 START_SECONDS = 10.0
-"""What the start of a process may take on a busy machine."""
+"""Time for the start of a process on a busy machine."""
 
 SITE = """
 version: 1
@@ -74,7 +74,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How both ends ended: linked, or neither."""
+    """How both ends ended: both linked, or neither."""
 
     home: Ended
     office: Ended

@@ -18,12 +18,12 @@ PROBE_RULES = """
         chain postrouting { type nat hook postrouting priority srcnat; masquerade; }
     }
 """
-"""Not the lab's own rules: an error in those has to fail tests, not to skip them."""
+"""The lab's own rules are not among them: an error in those must fail tests, not skip them."""
 
 
 @pytest.fixture(scope="session")
 def _namespaces() -> None:
-    """Skips what can't run here; removes what a killed run left behind."""
+    """Skip what cannot run here; remove what a killed run left behind."""
     if reason := _missing():
         pytest.skip(f"the lab needs {reason}")
     remove_stale_namespaces()

@@ -9,7 +9,7 @@ import time
 from netpunch.address import Address, canonical_host
 
 ARRIVAL_SECONDS = 5.0
-"""A datagram that does arrive does so in microseconds; this is for a busy machine."""
+"""A datagram takes microseconds; this is for a busy machine."""
 SILENCE_SECONDS = 0.3
 """How long to listen before saying that a datagram was dropped."""
 
@@ -20,7 +20,7 @@ def local_address(sock: socket.socket) -> Address:
 
 
 def receive(sock: socket.socket, payload: bytes, seconds: float) -> Address | None:
-    """The source of `payload`, or None if it doesn't come; anything else is skipped."""
+    """The source of `payload`, or None if it does not arrive; anything else is skipped."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         sock.settimeout(left)
@@ -36,7 +36,7 @@ def receive(sock: socket.socket, payload: bytes, seconds: float) -> Address | No
 
 
 def passes(sender: socket.socket, destination: Address, receiver: socket.socket) -> Address:
-    """Send a nonce that must arrive; gives the source that the receiver sees."""
+    """Send a nonce that must arrive; returns the source that the receiver sees."""
     payload = _send_nonce(sender, destination)
     source = receive(receiver, payload, ARRIVAL_SECONDS)
     assert source is not None, f"nothing from {local_address(sender)} came by {destination}"
@@ -44,7 +44,7 @@ def passes(sender: socket.socket, destination: Address, receiver: socket.socket)
 
 
 def is_dropped(sender: socket.socket, destination: Address, receiver: socket.socket) -> bool:
-    """Send a nonce; whether it fails to arrive."""
+    """Send a nonce; returns whether it fails to arrive."""
     payload = _send_nonce(sender, destination)
     return receive(receiver, payload, SILENCE_SECONDS) is None
 

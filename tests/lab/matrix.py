@@ -22,13 +22,13 @@ from tests.lab.program import write_key
 from tests.sim.network import Link
 
 BLOCKED_DEADLINE = 3
-"""Seconds: where UDP is blocked there is nothing to wait for."""
+"""Seconds, where UDP is blocked: no link is possible."""
 NAME_WIDTH = max(map(len, KINDS))
 CELL_WIDTH = len("100/100 10.00 10.00")
 
 
 class Matrix:
-    """Runs cells, and keeps what they broke."""
+    """Runs cells and collects the promises that they broke."""
 
     def __init__(self, directory: Path, rounds: int, uplink: Link) -> None:
         self.broken: list[str] = []
@@ -69,7 +69,7 @@ class Matrix:
 
 
 def _quantile(ordered: list[float], part: float) -> float:
-    """The smallest value that so many are not above."""
+    """The smallest value that at least this share does not exceed."""
     return ordered[math.ceil(part * len(ordered)) - 1]
 
 

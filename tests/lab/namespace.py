@@ -1,4 +1,4 @@
-"""A network namespace: a host of its own as far as the kernel's network is concerned."""
+"""A network namespace: a separate host, as far as the kernel's network is concerned."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Namespace:
 
     @contextmanager
     def hosts_file(self, line: str) -> Iterator[None]:
-        """All the names that programs in it resolve, besides localhost: one line of /etc/hosts."""
+        """Set the names that programs in it resolve besides localhost: one line of /etc/hosts."""
         folder = NETNS_FILES / self.name
         folder.mkdir(parents=True)
         try:
@@ -89,7 +89,7 @@ class Namespace:
             shutil.rmtree(folder)
 
     def delete(self) -> None:
-        """Remove it with everything in it; what still runs there is killed."""
+        """Remove it with everything in it, killing what still runs there."""
         remove_namespace(self.name)
 
     def _inside(self, action: Callable[[], T]) -> T:
@@ -114,7 +114,7 @@ def remove_namespace(name: str) -> None:
 
 
 def remove_stale_namespaces() -> list[str]:
-    """Remove the namespaces of runs that are no more; gives their names."""
+    """Remove the namespaces of runs that have ended; returns their names."""
     if not NETNS_DIRECTORY.is_dir():
         return []
     stale = [path.name for path in NETNS_DIRECTORY.iterdir() if _is_stale(path.name)]

@@ -22,7 +22,7 @@ from tests.lab.namespace import Namespace
 FIRST_MEMBER = 10
 """The last byte of a segment's first member; its gateway is 1."""
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-"""The internet loses what is sent there, silently, as providers do."""
+"""The internet silently drops what is sent there, as providers do."""
 SEQUENTIAL_PORTS = range(40000, 41000)
 _COUNTER = (
     # Through a map: the bare number would be taken in the wrong byte order.
@@ -106,7 +106,7 @@ class Host:
 
     @property
     def address(self) -> str:
-        """Its IPv4 address, or the IPv6 one where there is no other."""
+        """Its IPv4 address, or else its IPv6 address."""
         return self.address4 or self.address6
 
 
@@ -245,13 +245,13 @@ class Lab:
         return router.lan.join(self._namespace(label))
 
     def udp_socket(self, host: Host, port: int = 0) -> socket.socket:
-        """A socket of the test's own, on a host's address; closed with the lab."""
+        """A socket for the test itself, on a host's address; closed with the lab."""
         sock = host.namespace.udp_socket(host.address, port)
         self._cleanup.callback(sock.close)
         return sock
 
     def close(self) -> None:
-        """Remove everything, as far as it was built."""
+        """Remove everything that was built so far."""
         self._cleanup.close()
 
     def _namespace(self, label: str) -> Namespace:

@@ -19,9 +19,9 @@ Record = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
 NETPUNCH = (sys.executable, "-m", "netpunch")
 EVENT_SECONDS = 20.0
-"""An event that comes does so within seconds, on a busy machine, too."""
+"""Enough for an event, even on a busy machine."""
 EXIT_SECONDS = 15.0
-"""Stopping may take 10 s by promise."""
+"""A stop is promised to take at most 10 s."""
 KEY_SECONDS = 20
 
 
@@ -58,12 +58,12 @@ class Program:
         return record
 
     def keeps_from(self, event: str, seconds: float) -> bool:
-        """Whether it runs on for that long without such an event."""
+        """Whether it runs for that long without such an event."""
         with self._changed:
             return not self._changed.wait_for(lambda: self._ended or self._find(event), seconds)
 
     def wait_exit(self) -> int:
-        """The exit code, once it has ended by itself."""
+        """Wait until it has ended by itself; returns the exit code."""
         try:
             code = self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -72,12 +72,12 @@ class Program:
         return code
 
     def terminate(self) -> int:
-        """SIGTERM; gives the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait_exit()
 
     def close(self) -> None:
-        """End it by force if it still runs."""
+        """Kill it if it still runs."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
@@ -121,5 +121,5 @@ def write_key(path: Path) -> None:
 
 
 def remote_of(record: Record) -> Address:
-    """The partner's address as a `pair.up` tells it."""
+    """The partner's address in a `pair.up`."""
     return Address(record["rhost"], record["rport"])

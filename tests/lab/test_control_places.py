@@ -99,7 +99,7 @@ def test_ends_link_when_control_is_in_the_network_of_one(
 
 
 def test_ends_link_when_controls_name_means_loopback_on_its_host(lab: Lab, sites: Sites) -> None:
-    """As Debian's /etc/hosts has it: the machine's own name is 127.0.1.1 there."""
+    """As in Debian's /etc/hosts, where the machine's own name is 127.0.1.1."""
     server, in_office = lab.server("vps"), behind_router(lab, "office")
     sites.start("vps", server, "127.0.1.1")
     home = sites.start("home", server, "127.0.1.1")

@@ -36,7 +36,7 @@ WATCHED = """
 status: status.sock
 metrics: {textfile: netpunch.prom}
 """
-"""Of the control only: each process would need files of its own."""
+"""Only control has one: each process would need its own files."""
 RULES = """
 table inet netpunch {
     chain output { type filter hook output priority filter; udp %s drop; }
@@ -45,7 +45,7 @@ table inet netpunch {
 
 
 class Alone:
-    """A host that all three nodes are on, and its firewall."""
+    """One host with all three nodes, and its firewall."""
 
     def __init__(self, folder: Path, cleanup: ExitStack) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Alone:
         return program
 
     def refuse(self, what: str) -> None:
-        """Datagrams that match, such as `dport 1`, do not leave."""
+        """Refuse outgoing datagrams that match, such as `dport 1`."""
         self._namespace.run("nft", "-f", "-", stdin=RULES % what)
 
     def allow_all(self) -> None:
@@ -89,7 +89,7 @@ def alone(_namespaces: None, tmp_path: Path) -> Iterator[Alone]:
 
 
 def wait_until(condition: Any) -> None:
-    """For what nothing tells of."""
+    """For what emits no event."""
     deadline = time.monotonic() + EVENT_SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -108,7 +108,7 @@ def test_an_end_whose_firewall_refuses_everything_fails_and_says_so(alone: Alone
 
 
 def test_ends_link_once_the_firewall_rule_is_gone(alone: Alone) -> None:
-    """Until then they say what is wrong, and go on trying."""
+    """Until then they report the error and keep trying."""
     alone.write("keep")
     alone.refuse(f"dport {CONTROL_PORT}")
     alone.start("vps").wait_for("control.ready")
@@ -122,7 +122,7 @@ def test_ends_link_once_the_firewall_rule_is_gone(alone: Alone) -> None:
 
 
 def test_a_control_whose_firewall_refuses_its_answers_reports_it(alone: Alone) -> None:
-    """It counts them, shows that, and goes on: ends link once they get through."""
+    """It counts them, shows the count, and goes on: ends link once answers get through."""
     alone.write("keep")
     alone.refuse(f"sport {CONTROL_PORT}")
     control = alone.start("vps")

@@ -1,4 +1,4 @@
-"""What a held link's path has to bear: own addresses that come and go, and packets too long."""
+"""A held link's path survives own addresses that come and go, and packets that are too long."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def cleanup() -> Iterator[ExitStack]:
 def test_a_fresh_address_of_ipv6_does_not_move_a_link(
     ipv6_lab: Lab, tmp_path: Path, cleanup: ExitStack
 ) -> None:
-    """As temporary ones come each day, while the former are valid for another week."""
+    """As with temporary addresses: a new one each day, the old ones valid for another week."""
     linked = Linked(tmp_path, ipv6_lab, cleanup)
     home, old = linked.hosts["home"].namespace, linked.hosts["home"].address6
     fresh = old.rpartition(":")[0] + ":f00d"

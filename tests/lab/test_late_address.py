@@ -67,7 +67,7 @@ def test_run_waits_for_an_address_that_appears_later(tmp_path: Path, cleanup: Ex
 def test_once_exits_with_75_if_its_address_does_not_exist_yet(
     tmp_path: Path, cleanup: ExitStack
 ) -> None:
-    """A timer tries again, and no unit is kept down for it."""
+    """A timer tries again, and no unit is kept from starting."""
     home = LateHost(tmp_path, cleanup, "once").start("home")
     assert home.wait_for("pair.failed")["reason"] == "network_not_ready"
     assert home.wait_exit() == 75

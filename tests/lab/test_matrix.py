@@ -37,7 +37,7 @@ LOSS = 0.1
 """Of each uplink, each way: a datagram to the partner passes two, and a third of the round
 trips fail."""
 BLOCKED_DEADLINE = 2
-"""Seconds; there is nothing to wait for."""
+"""Seconds: no link is possible."""
 UNREACHABLE, NOT_LINKED = 69, 75
 """Exit codes."""
 

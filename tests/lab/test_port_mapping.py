@@ -88,12 +88,12 @@ PCP_LOST = f"""
         }}
     }}
 """
-"""A gateway that ignores versions of the protocol that it doesn't know: PCP begins with a 2."""
+"""A gateway that ignores unknown protocol versions: PCP begins with a 2."""
 
 LONG_ENOUGH = 20.0
 """An answer takes milliseconds; this is for a busy machine."""
 QUIET = 60.0
-"""Nothing due for so many seconds: the mapper has what it wants, or has given up."""
+"""If nothing is due for so many seconds, the mapper has its mapping or has given up."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("_namespaces")]
 
@@ -197,7 +197,7 @@ class Home:
 
 
 class Client:
-    """A mapper on a host's socket; its time can be moved on."""
+    """A mapper on a host's socket, whose clock the test can advance."""
 
     def __init__(self, home: Home, host: Host, nonce: bytes | None = None) -> None:
         self._skipped = 0.0
@@ -273,7 +273,7 @@ class Program:
         home.cleanup.callback(self._stop)
 
     def next_line(self) -> str:
-        """What it says next; empty when it has ended, if need be by force."""
+        """Its next line; empty once it has ended, if need be by force."""
         assert self._process.stdout is not None
         watchdog = Timer(LONG_ENOUGH, self._process.kill)
         watchdog.start()
@@ -408,7 +408,7 @@ def test_a_gateway_without_server_is_given_up_within_its_budget(tmp_path: Path) 
 
 
 def _use_link_local_gateway(home: Home) -> None:
-    """As router advertisements have it."""
+    """As router advertisements set it."""
     shown = home.router.run("ip", "-6", "-o", "address", "show", "dev", "lan", "scope", "link")
     link_local = shown.split()[3].partition("/")[0]
     home.host.namespace.configure(f"route replace default via {link_local} dev eth0")

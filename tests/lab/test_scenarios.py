@@ -25,7 +25,7 @@ pytestmark = pytest.mark.lab
 CONTROL_PORT = 10001
 ANSWERING_ROUTER = Nat(input_drop=False)
 UPLINK_SECONDS = 0.02
-"""The latency of a common uplink. Without any, whose datagram comes first is left to chance."""
+"""The latency of a common uplink. Without any, chance decides which datagram arrives first."""
 LATE_SECONDS = 5.0
 """How much later the second end starts, in one scenario."""
 
@@ -121,7 +121,7 @@ def test_neighbours_link_on_their_lan(lab: Lab, site: Site) -> None:
 
 
 def test_bridges_of_containers_leave_room_for_ipv6(dual_lab: Lab, site: Site) -> None:
-    """Nothing else can link these two."""
+    """No other path can link these two."""
     home, office = home_and_office(dual_lab, Nat(Ports.RANDOM))
     for host in (home, office):
         for number in range(7):

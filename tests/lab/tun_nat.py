@@ -33,7 +33,7 @@ ANY_NAME = b"tun%d"
 """The kernel puts a number in."""
 PACKET_BYTES = 65536
 PACKETS_AT_ONCE = 64
-"""Of one device, until the others and the clock have their turn."""
+"""Packets of one device in a row, before the others and the clock get their turn."""
 
 
 class RealTimeNetwork(Network):
@@ -74,7 +74,7 @@ class Tun:
         os.write(self._descriptor, ipv4.build(datagram))
 
     def carry_packets(self) -> None:
-        """Takes what the host has sent; all but UDP over IPv4 goes nowhere."""
+        """Takes what the host has sent; all but UDP over IPv4 is dropped."""
         for _ in range(PACKETS_AT_ONCE):
             try:
                 packet = os.read(self._descriptor, PACKET_BYTES)

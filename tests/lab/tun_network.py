@@ -35,12 +35,12 @@ STOP_SECONDS = 5.0
 
 
 def missing_for_tun() -> str:
-    """What this machine lacks besides what the lab needs anyway; empty if nothing."""
+    """What this machine lacks, beyond the lab's own needs; empty if nothing."""
     return "" if Path(TUN_DEVICE).exists() else TUN_DEVICE
 
 
 class TunProcess:
-    """The process that carries the packets, in a namespace where its devices come to be."""
+    """The process that carries the packets, in the namespace where its devices are created."""
 
     def __init__(self, namespace: Namespace, seed: int) -> None:
         self._connection, theirs = Pipe()
@@ -190,7 +190,7 @@ class TunLab:
 
     @contextmanager
     def faultless(self) -> Iterator[None]:
-        """Suspends all loss, for what a test itself has to learn for certain."""
+        """Suspends all loss while a test itself exchanges datagrams."""
         self._process.call("set_faultless", True)
         try:
             yield
@@ -198,7 +198,7 @@ class TunLab:
             self._process.call("set_faultless", False)
 
     def udp_socket(self, host: Host, port: int = 0) -> socket.socket:
-        """A socket of the test's own, on a host's address; closed with the lab."""
+        """A socket for the test itself, on a host's address; closed with the lab."""
         sock = host.namespace.udp_socket(host.address, port)
         self._cleanup.callback(sock.close)
         return sock

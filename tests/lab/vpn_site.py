@@ -1,4 +1,4 @@
-"""Two hosts behind routers and their control, each with a folder of its own, as real hosts have."""
+"""Two hosts behind routers and their control, each with its own folder, like real hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTROL_PORT = 10001
 UPLINK_SECONDS = 0.02
 """The latency of a common uplink."""
 PING_SECONDS = 30
-"""Above what any test waits for a ping."""
+"""Longer than any test waits for a ping."""
 
 SITE = """
 version: 1
@@ -45,7 +45,7 @@ class VpnSite:
             self.folder(node).mkdir()
 
     def folder(self, node: str) -> Path:
-        """Where a node's site file lies, and what that names."""
+        """The folder of a node's site file and of the files that it names."""
         return self._directory / node
 
     def write(self, pairs: Mapping[str, str]) -> None:
@@ -70,7 +70,7 @@ class VpnSite:
         return self.start("home"), self.start("office")
 
     def said(self) -> str:
-        """What the ends told people so far."""
+        """The messages of the ends so far."""
         logs = (self.folder(node) / f"{node}.stderr" for node in ("home", "office"))
         return "\n".join(f"-- {log.name}:\n{log.read_text()}" for log in logs)
 

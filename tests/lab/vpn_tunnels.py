@@ -21,7 +21,7 @@ COMMAND_SECONDS = 20
 
 
 def missing() -> str:
-    """What the VPNs lack here, or nothing."""
+    """What this machine lacks for the VPNs; empty if nothing."""
     for program in PROGRAMS:
         if shutil.which(program) is None:
             return program
@@ -102,7 +102,7 @@ class WireGuard:
 
 
 def _new_identity(folder: Path) -> str:
-    """Make a key and a certificate; gives the certificate's fingerprint."""
+    """Make a key and a certificate; returns the certificate's fingerprint."""
     _openssl(
         folder,
         *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1", "-nodes"),
