@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 # Between an end and control.
-ANNOUNCE_RETRIES = (0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.4)
-"""Gaps after the first announcements, which go out at 0, 0.1, 0.2, 0.4, 0.6, 1, 1.4 and 1.8 s: a
-lost one costs little. Also after a cookie, for until it has come back no partner hears of us."""
+ANNOUNCE_RETRIES = (0.06, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.4)
+"""Gaps after the first announcements, which go out at 0, 0.06, 0.16, 0.26, 0.46, 0.66, 1.06, 1.46
+and 1.86 s: a lost one costs little, and a control that is 50 ms away has answered the first."""
+PROOF_RETRIES = 2
+PROOF_PATIENCE = 1.2
+PROOF_SOONEST, PROOF_LATEST = 0.02, 0.1
+"""An announcement that brings back a cookie is repeated this often, after this many round trips to
+control, within these bounds in seconds; then as the first ones are. Until the cookie arrives,
+control introduces us to nobody."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
 DESERTED_AFTER = 10.0
@@ -16,10 +22,12 @@ WAITING_INTERVAL = 15.0
 """Keeps NAT mappings alive: the shortest UDP timeouts in the field are 30 s."""
 STANDBY_INTERVAL = 1.0
 """While the partner is on standby: it needs to see our proof soon."""
+INTRODUCED_FAST_INTERVAL = 0.1
+INTRODUCED_FAST_FOR = 2.0
 INTRODUCED_INTERVAL = 0.2
-"""A lost introduction costs this much."""
-INTRODUCED_FAST = 5.0
-"""For so long; then ANNOUNCE_RETRY."""
+INTRODUCED_FOR = 5.0
+"""Each announcement makes control introduce both ends again, so an introduction that is lost, or a
+card with a new NAT class, costs one interval. INTRODUCED_FOR after the first: ANNOUNCE_RETRY."""
 SILENCE_NOTICE = 3.0
 """An end whose controls were silent for so long says so: people read logs."""
 KNOCKS, KNOCKS_AT_ONCE = 3, 2

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
-from tests.sim.promises import punch
+from tests.sim.promises import V2_CONTROL_LENGTH, punch
 from tests.sim.scenarios import Setup
 from tests.sim.setups import CONES, EASY, Place
 
@@ -62,3 +62,43 @@ def test_twenty_percent_loss_costs_at_most_five_seconds() -> None:
         if not run.linked or run.link_time > PATIENCE:
             late.append(seed)
     assert len(late) <= LOSSY_RUNS * (1 - SHARE), f"seeds {late}"
+
+
+RTT_50 = 0.025
+"""One way, in seconds: the matrix's."""
+EASY_RUNS = 600
+
+
+@pytest.mark.parametrize(("loss", "median", "most"), [(0.05, 0.16, 0.2511), (0.2, 0.2511, 0.551)])
+def test_loss_costs_half_of_the_easy_pairs_little_and_19_of_20_ten_round_trips_at_most(
+    loss: float, median: float, most: float
+) -> None:
+    """Before ends had to prove their addresses, these were 0.156, 0.256, 0.251 and 0.556 s."""
+    times = []
+    for seed in range(EASY_RUNS):
+        random = Random(seed)
+        setup = Setup(
+            nat_a=random.choice(list(CONES.values())),
+            nat_b=random.choice(list(CONES.values())),
+            loss=loss,
+            delay=RTT_50,
+            skew=random.choice([-45.0, -3.0, -0.1, 0.1, 3.0, 45.0]),
+            deadline=60.0,
+        )
+        run = punch(seed, setup)
+        assert run.linked
+        times.append(run.link_time)
+    times.sort()
+    assert times[EASY_RUNS // 2] <= median
+    assert times[EASY_RUNS * 95 // 100] <= most
+
+
+@pytest.mark.parametrize(("delay", "most"), [(RTT_50, 13), (0.04, 18), (0.1, 25)])
+def test_without_loss_ends_say_little_to_control(delay: float, most: int) -> None:
+    """Six of these are LEAVEs."""
+    nat = (PORT_RESTRICTED_CONE,)
+    for skew in (0.1, -0.1, 3.0, -3.0):
+        run = punch(1, Setup(nat_a=nat, nat_b=nat, delay=delay, skew=skew))
+        by_ends = [sent for sent in run.network.sent if sent.host in ("a", "b")]
+        announced = [sent for sent in by_ends if len(sent.datagram.data) == V2_CONTROL_LENGTH]
+        assert 0 < len(announced) <= most, f"a first by {skew} s"

@@ -26,7 +26,7 @@ from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import unpack_address
 
 ANNOUNCE_RATE = 20
-"""Announcements a second of a registered attempt, and as many at once: four times what an end
+"""Announcements a second of a registered attempt, and as many at once: twice what an end
 sends at its busiest. Each may push an introduction to the partner, so this keeps one end from
 making a control flood the other. Only this end's authentic announcements count: neither forgeries
 nor recordings use them up."""

@@ -1,12 +1,13 @@
 """An end's registration with one control, in one attempt: when to announce, which answers count.
 
     state        announces
-    UNANSWERED   at 0, 0.1, 0.2, 0.4 to 1.8, then each second
+    UNANSWERED   at 0, 60, 160, 260 ms to 1.86 s, then each second
     REGISTERED   every 15 s, unanswered ones after 1 s
-    INTRODUCED   every 200 ms for 5 s, then each second
+    INTRODUCED   100 ms after the last one or its answer for 2 s, 200 ms until 5 s, then each second
 
-In any state, when an answer brings a cookie: as in UNANSWERED, until one comes without; when the
-control owes an answer for 10 s while another control answers: every 15 s.
+In any state, when an answer brings a cookie: at once, twice more after 1.2 round trips, then as in
+UNANSWERED, until one comes without; when the control owes an answer for 10 s while another control
+answers: every 15 s.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Registration:
         self._is_proving = False
         """Whether control wants its cookie back: it introduces nobody to us before."""
         self._announced = 0
+        self._announced_at = now
+        self._patience = timing.PROOF_LATEST
+        """How long to wait for the answer to a proof."""
         self._answered = 0
         self._partner = NO_ATTEMPT
         self._introduced_at = now
@@ -72,6 +76,7 @@ class Registration:
         control answers."""
         self.counter = counter
         self._announced += 1
+        self._announced_at = now
         self.silent_since = min(self.silent_since, now)
         deserted = not alone and self.owes(now, timing.DESERTED_AFTER)
         self.next_at = now + (timing.WAITING_INTERVAL if deserted else self._retry_gap(now))
@@ -144,6 +149,8 @@ class Registration:
             self._partner = partner
             self._introduced_at = now
             self.next_at = now
+        elif counter and not self._is_proving:
+            self.next_at = now + self._retry_gap(now)
 
     def knocked(self, counter: int, observed: Address, cookie: bytes, now: float) -> None:
         """A partner may be there; if so, an introduction follows."""
@@ -161,15 +168,24 @@ class Registration:
             self.next_at = now
 
     def _answer(self, counter: int, now: float) -> None:
+        if counter == self.counter:
+            patience = timing.PROOF_PATIENCE * (now - self._announced_at)
+            self._patience = min(max(patience, timing.PROOF_SOONEST), timing.PROOF_LATEST)
         self._answered = max(self._answered, counter)
         self.heard_at = now
         self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:
+        if self._is_proving and self._announced <= timing.PROOF_RETRIES:
+            return self._patience
         is_new = self.state is RegistrationState.UNANSWERED or self._is_proving
         if is_new and self._announced <= len(timing.ANNOUNCE_RETRIES):
             return timing.ANNOUNCE_RETRIES[self._announced - 1]
-        fast = now - self._introduced_at < timing.INTRODUCED_FAST
-        if self.state is RegistrationState.INTRODUCED and fast:
+        if self.state is not RegistrationState.INTRODUCED:
+            return timing.ANNOUNCE_RETRY
+        introduced_for = now - self._introduced_at
+        if introduced_for < timing.INTRODUCED_FAST_FOR:
+            return timing.INTRODUCED_FAST_INTERVAL
+        if introduced_for < timing.INTRODUCED_FOR:
             return timing.INTRODUCED_INTERVAL
         return timing.ANNOUNCE_RETRY

@@ -62,7 +62,7 @@ def test_an_unanswered_question_is_repeated_soon_and_then_seldom() -> None:
     begin = asking.now
     asking.run(40.0)
     times = [round(time - begin, 3) for time, _ in questions(asking)]
-    assert times == [0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 16.8, 31.8]
+    assert times == [0.0, 0.06, 0.16, 0.26, 0.46, 0.66, 1.06, 1.46, 1.86, 16.86, 31.86]
 
 
 def test_an_answered_one_keeps_the_mapping_and_notices_another_address() -> None:

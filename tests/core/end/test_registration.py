@@ -12,6 +12,8 @@ from tests.core.v2_pair import CONTROL, A
 
 BEGAN = 100.0
 PARTNER = b"attempt2"
+FIRST = [0.0, 0.06, 0.16, 0.26, 0.46, 0.66, 1.06, 1.46, 1.86]
+"""When an end announces that nobody answers."""
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def announcements(
 
 def test_an_unheard_end_announces_often_at_first(registration: Registration) -> None:
     times = announcements(registration, 5.0)
-    assert times == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 2.8, 3.8, 4.8])
+    assert times == pytest.approx([*FIRST, 2.86, 3.86, 4.86])
     assert registration.state is RegistrationState.UNANSWERED
 
 
@@ -56,8 +58,8 @@ def test_a_control_that_owes_an_answer_is_spared_while_another_one_answers(
     while registration.next_at <= BEGAN + 60.0:
         times.append(registration.next_at - BEGAN)
         registration.announcing(registration.counter + 1, registration.next_at, alone=False)
-    assert times[:8] == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8])
-    assert times[8:] == pytest.approx([*(2.8 + n for n in range(9)), 25.8, 40.8, 55.8])
+    assert times[:9] == pytest.approx(FIRST)
+    assert times[9:] == pytest.approx([*(2.86 + n for n in range(9)), 25.86, 40.86, 55.86])
     registration.announcing(registration.counter + 1, BEGAN + 60.0)
     assert registration.next_at == BEGAN + 61.0, "nobody else answers any more"
     assert not registration.answers(BEGAN + 60.0)
@@ -76,14 +78,16 @@ def test_an_unanswered_one_is_repeated_after_a_second(registration: Registration
     assert times == pytest.approx([0.0, 15.0, 16.0, 17.0, 18.0, 33.0])
 
 
-def test_an_introduced_end_announces_every_200_ms_for_5_s(registration: Registration) -> None:
+def test_an_introduced_end_announces_every_100_ms_for_2_s_and_every_200_ms_until_5_s(
+    registration: Registration,
+) -> None:
     def answer(now: float) -> None:
         registration.introduced(registration.counter, A, PARTNER, NO_COOKIE, now)
 
     times = announcements(registration, 9.5, answer)
     assert times[:2] == [0.0, 0.0], "the first one after the introduction goes out at once"
-    fast = [time for time in times if time < 5.0]
-    assert len(fast) == pytest.approx(26, abs=1)
+    assert len([time for time in times if time < 2.0]) == pytest.approx(21, abs=1)
+    assert len([time for time in times if 2.0 <= time < 5.0]) == pytest.approx(15, abs=1)
     assert times[-4:] == pytest.approx([times[-4] + n for n in range(4)])
     assert registration.state is RegistrationState.INTRODUCED
 
@@ -95,12 +99,14 @@ def test_a_push_begins_it_too(registration: Registration) -> None:
     assert registration.next_at == BEGAN + 7.0
 
 
-def test_the_same_partner_again_changes_nothing(registration: Registration) -> None:
+def test_the_same_partner_again_only_counts_from_the_answer(registration: Registration) -> None:
     registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN)
     registration.announcing(1, BEGAN)
     due = registration.next_at
+    registration.introduced(0, A, PARTNER, NO_COOKIE, BEGAN + 0.04)
+    assert registration.next_at == due, "a push is no answer"
     registration.introduced(1, A, PARTNER, NO_COOKIE, BEGAN + 0.05)
-    assert registration.next_at == due
+    assert registration.next_at == pytest.approx(BEGAN + 0.15)
     registration.introduced(0, A, b"attempt3", NO_COOKIE, BEGAN + 0.1)
     assert registration.next_at == BEGAN + 0.1, "but a new one hears from us at once"
 
@@ -168,9 +174,22 @@ def test_a_cookie_is_brought_back_at_once_and_as_often_as_at_first(
             registration.waiting(registration.counter, A, NO_ATTEMPT, answers.pop(), now)
 
     times = announcements(registration, 3.0, answer)
-    assert times == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 1.8, 2.8])
+    soon, later = [0.0, 0.02, 0.04], [0.14, 0.34, 0.54, 0.94, 1.34, 1.74, 2.74]
+    assert times == pytest.approx([0.0, *soon, *later]), "that control is near"
     registration.waiting(registration.counter, A, NO_ATTEMPT, NO_COOKIE, BEGAN + 3.0)
     assert registration.next_at == BEGAN + 18.0
+
+
+@pytest.mark.parametrize(("round_trip", "gap"), [(0.001, 0.02), (0.05, 0.06), (0.5, 0.1)])
+def test_a_lost_proof_is_repeated_after_a_round_trip_to_control(
+    registration: Registration, round_trip: float, gap: float
+) -> None:
+    registration.announcing(1, BEGAN)
+    now = BEGAN + round_trip
+    registration.waiting(1, A, NO_ATTEMPT, b"k" * 15, now)
+    assert registration.next_at == now
+    registration.announcing(2, now)
+    assert registration.next_at == pytest.approx(now + gap)
 
 
 def test_a_knock_is_no_introduction(registration: Registration) -> None:
