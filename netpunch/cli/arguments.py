@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from netpunch.cli.streams import write_output
 from netpunch.errors import EXIT_CODES, UsageError
@@ -129,29 +129,23 @@ PROGRAM_FOLLOWS = "--command"
 """The words after it belong to another program."""
 
 
-class Flag(NamedTuple):
-    """A flag as written; both are empty for a word that is none."""
-
-    dashes: str
-    name: str
-
-
 def refuse_go_flags(options: list[str], arguments: list[str]) -> None:
     """Raise UsageError if `options`, the words before the command, or its `arguments` are written
     as for the Go netpunch. The message repeats no value: it may be the secret."""
     if PROGRAM_FOLLOWS in arguments:
         arguments = arguments[: arguments.index(PROGRAM_FOLLOWS)]
     flags = [_flag(word) for word in (*options, *arguments)]
-    if any(flag.name == "secret" for flag in flags):
+    if any(name == "secret" for _, name in flags):
         raise UsageError(VISIBLE_TO_OTHERS)
-    if any(_flag(word).name in GO_FLAGS.keys() - {"version"} for word in options):
+    if any(name in GO_FLAGS.keys() - {"version"} for _, name in flags[: len(options)]):
         raise UsageError(NAME_A_COMMAND)
     for dashes, name in flags:
         if name in GO_FLAGS and (dashes == "-" or name == "peer"):
             raise UsageError(f"{dashes}{name} is a flag of the Go netpunch: {GO_FLAGS[name]}")
 
 
-def _flag(word: str) -> Flag:
+def _flag(word: str) -> tuple[str, str]:
+    """Its dashes and its name; both are empty for a word that is no flag."""
     name = word.lstrip("-")
     dashes = word[: len(word) - len(name)]
-    return Flag(dashes, name.partition("=")[0]) if dashes else Flag("", "")
+    return (dashes, name.partition("=")[0]) if dashes else ("", "")
