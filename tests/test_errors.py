@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch import errors
-from netpunch.config import SiteError
+from netpunch.config.document.problems import SiteError
 from netpunch.errors import (
     EXIT_CODES,
     ControlUnreachableError,

@@ -63,7 +63,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def check(file: str, options: argparse.Namespace) -> int:
     """Check one file and write its errors to standard error. Returns its exit code."""
-    from netpunch.config import load
+    from netpunch.config.loading import load
 
     try:
         site = load(Path(file))
@@ -88,7 +88,8 @@ def select_part(site: Site, node: str | None) -> Part:
     """Raises ConfigurationError if no part is for this node, though the file is valid."""
     from socket import gethostname
 
-    from netpunch.config import SiteError, select
+    from netpunch.config.document.problems import SiteError
+    from netpunch.config.loading import select
 
     try:
         return select(site, node, gethostname(), os.environ.get("NETPUNCH_NODE"))
@@ -145,7 +146,7 @@ def _credentials_not_checked(site: Site, names: list[str]) -> str:
 def secrets_needed(site: Site, part: Part) -> Iterator[tuple[EndConfig | Pair, str, Role]]:
     """Who needs a secret, the pair's name, and in which role. A control that shares its node with
     an end of the same pair uses the end's key."""
-    from netpunch.config import pairs_served
+    from netpunch.config.loading import pairs_served
 
     own = {end.pair for end in part.ends}
     for end in part.ends:

@@ -153,7 +153,7 @@ def named_socket(file: Path) -> Path | None:
 
     if file.suffix == SOCKET_SUFFIX:
         raise not_running(file)  # rather than: no such site file
-    from netpunch.config import load
+    from netpunch.config.loading import load
 
     return load(file).status
 

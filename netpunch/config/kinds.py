@@ -54,6 +54,9 @@ class Found(NamedTuple):
 
 Settings = dict[str, Found]
 
+REQUIRED = "required"
+"""The `default_text` of a key that has no default."""
+
 
 class Place(NamedTuple):
     """Where values are built: relative paths begin in `directory`; `names` fill placeholders that
@@ -85,10 +88,13 @@ class Cursor(NamedTuple):
         self.problems.add(self.node.start, self.path, message)
         return Rejected()
 
-    def reject_text(self, wanted: str, text: str, reason: str = "") -> Rejected:
-        """Records that `text` is not what is wanted, without repeating what may be secret."""
-        got = shown(text) if self.is_shown else "another value"
-        return self.reject(complaint(wanted, got, reason))
+    def reject_text(self, wanted: str, reason: str = "", hint: str = "") -> Rejected:
+        """Records that the text is not what is wanted, without repeating what may be secret."""
+        node = self.node
+        got = "another value"
+        if isinstance(node, tree.Scalar) and self.is_shown:
+            got = shown(node.text)
+        return self.reject(complaint(wanted, got, reason) + hint)
 
     def scalar(self, wanted: str) -> str:
         """The text of this node. `wanted` describes a right value, with an example."""
@@ -149,8 +155,8 @@ class Cursor(NamedTuple):
             case tree.Scalar(is_null=True):
                 self.problems.add(self.at, self.path, complaint(wanted, "no value"))
                 return Rejected()
-            case tree.Scalar(text=text):
-                return self.reject_text(wanted, text)
+            case tree.Scalar():
+                return self.reject_text(wanted)
             case tree.Sequence():
                 return self.reject(complaint(wanted, "a list"))
             case tree.Mapping(entries=entries) if braces := self._placeholder(entries):
@@ -184,28 +190,13 @@ class Key(NamedTuple, Generic[T]):
     doc: str
     """What it is for, as the documentation and the JSON schema say it."""
     default_text: str = ""
-    """The default in words, where it depends on other keys."""
-    required: bool = False
+    """REQUIRED, or the default in words where a value can't express it."""
     elsewhere: str = ""
     """Set if the key does not belong here: the message that says where it does."""
 
-    @property
-    def shown_default(self) -> str:
-        """The default as the documentation shows it."""
-        if self.required:
-            return "required"
-        return self.default_text or str(self.written_default)
-
-    @property
-    def written_default(self) -> Any:
-        return self.kind.write(self.default)
-
 
 def scalar(
-    wanted: str,
-    convert: Callable[[str], T],
-    write: Callable[[T], Any] = str,
-    schema: Schema = TEXT,
+    wanted: str, convert: Callable[[str], T], write: Callable[[T], Any] = str, schema: Schema = TEXT
 ) -> Kind[T]:
     """A text that `convert` accepts; it raises ValueError with the reason if not."""
 
@@ -214,7 +205,7 @@ def scalar(
         try:
             return convert(text)
         except ValueError as error:
-            raise cursor.reject_text(wanted, text, str(error)) from None
+            raise cursor.reject_text(wanted, str(error)) from None
 
     return Kind(wanted, read, schema, write)
 
@@ -231,8 +222,7 @@ def choice(*words: str) -> Kind[Any]:
     def read(cursor: Cursor) -> str:
         text = cursor.scalar(wanted)
         if text not in words:
-            got = shown(text) if cursor.is_shown else "another value"
-            raise cursor.reject(complaint(wanted, got) + did_you_mean(text, words))
+            raise cursor.reject_text(wanted, hint=did_you_mean(text, words))
         return text
 
     return Kind(wanted, read, {"enum": list(words)}, str)
@@ -295,7 +285,7 @@ def mapping(keys: Collection[Key[Any]], model: Callable[..., T], wanted: str) ->
     A required key that is missing is recorded, and BROKEN in the Settings."""
     known = {key.name: key for key in keys if not key.elsewhere}
     elsewhere = {key.name: key.elsewhere for key in keys if key.elsewhere}
-    required = [key.name for key in keys if key.required]
+    required = [key.name for key in keys if key.default_text == REQUIRED]
     OUR_KEYS.update(known)
 
     def read(cursor: Cursor) -> Settings:
@@ -356,15 +346,23 @@ def described(key: Key[Any]) -> Schema:
     return {"description": key.doc, **key.kind.schema}
 
 
-def template(
-    wanted: str, placeholders: Collection[str] = ALL_PLACEHOLDERS, *, may_be_empty: bool = False
-) -> Kind[str]:
-    """A text without other placeholders than these."""
+def checked(kind: Kind[T], flaw: Callable[[Any], str]) -> Kind[T]:
+    """What `kind` accepts and `flaw` has nothing to say about; else its text is the message."""
+
+    def read(cursor: Cursor) -> Any:
+        value = kind.read(cursor)
+        if message := flaw(value):
+            raise cursor.reject(message)
+        return value
+
+    return kind._replace(read=read)
+
+
+def template(wanted: str, placeholders: Collection[str] = ALL_PLACEHOLDERS) -> Kind[Any]:
+    """A text, perhaps empty, without other placeholders than these."""
 
     def read(cursor: Cursor) -> str:
         text = cursor.scalar(wanted)
-        if not text and not may_be_empty:
-            raise cursor.reject(complaint(wanted, "an empty text"))
         try:
             validate(text, placeholders)
         except TemplateError as error:
@@ -373,23 +371,25 @@ def template(
             raise cursor.reject(str(error) if cursor.is_shown else hidden) from None
         return text
 
-    return Kind(wanted, read, TEXT, str)
+    return Kind(wanted, read, WORD, str)
 
 
-def path(wanted: str, placeholders: Collection[str] = PATH_PLACEHOLDERS) -> Kind[str]:
+def text(wanted: str, placeholders: Collection[str] = ALL_PLACEHOLDERS) -> Kind[Any]:
+    """A template that is not empty."""
+    kind = template(wanted, placeholders)._replace(schema=TEXT)
+    return checked(kind, lambda text: "" if text else complaint(wanted, "an empty text"))
+
+
+def path(wanted: str, placeholders: Collection[str] = PATH_PLACEHOLDERS) -> Kind[Any]:
     """A path, made absolute; still a template."""
-    text = template(wanted, placeholders)
 
-    def read(cursor: Cursor) -> str:
-        path: str = text.read(cursor)
-        if path.startswith("~"):
-            raise cursor.reject("`~` is not expanded: write the whole path")
-        return path
+    def flaw(path: str) -> str:
+        return "`~` is not expanded: write the whole path" if path.startswith("~") else ""
 
-    def build(value: str, place: Place) -> str:
-        return beside(escape(str(place.directory)), value)
+    def build(path: str, place: Place) -> str:
+        return beside(escape(str(place.directory)), path)
 
-    return text._replace(read=read, build=build)
+    return checked(text(wanted, placeholders), flaw)._replace(build=build)
 
 
 def beside(directory: str, path: str) -> str:
@@ -397,27 +397,21 @@ def beside(directory: str, path: str) -> str:
     return path if path.startswith("/") else f"{directory}/{path}"
 
 
-def no_key_text(kind: Kind[str]) -> Kind[str]:
+def no_key_text(kind: Kind[T]) -> Kind[T]:
     """A name or a path, where people paste the key itself by mistake."""
-
-    def read(cursor: Cursor) -> Any:
-        if isinstance(cursor.node, tree.Scalar) and cursor.node.text.startswith(KEY_PREFIXES):
-            raise cursor.reject("a key: put it into a file of mode 0600, and name that file here")
-        return kind.read(cursor)
-
-    return kind._replace(read=read)
+    message = "a key: put it into a file of mode 0600, and name that file here"
+    return checked(kind, lambda text: message if text.startswith(KEY_PREFIXES) else "")
 
 
-def program(*, is_template: bool = False) -> Kind[tuple[str, ...]]:
+def program(*, is_template: bool = False) -> Kind[Any]:
     """A program with its arguments, which are templates or passed on unchanged. A program with a
     slash in its name is a path; others are looked up in PATH."""
-    words = list_of(_word(is_template=is_template), ARGV)
+    wanted = "a text (quote what YAML would read as something else)"
+    plain = checked(scalar(wanted, str, schema=WORD), _unreplaced)
+    words = list_of(template(wanted) if is_template else plain, ARGV)
 
-    def read(cursor: Cursor) -> tuple[str, ...]:
-        argv: tuple[str, ...] = words.read(cursor)
-        if argv and not argv[0]:
-            raise cursor.reject(complaint(ARGV, "a list without a program"))
-        return argv
+    def flaw(argv: tuple[str, ...]) -> str:
+        return complaint(ARGV, "a list without a program") if argv and not argv[0] else ""
 
     def build(argv: tuple[str, ...], place: Place) -> tuple[str, ...]:
         if not argv or "/" not in argv[0]:
@@ -425,26 +419,18 @@ def program(*, is_template: bool = False) -> Kind[tuple[str, ...]]:
         directory = str(place.directory)
         return (beside(escape(directory) if is_template else directory, argv[0]), *argv[1:])
 
-    return off_or(words._replace(read=read, build=build), ())
+    return off_or(checked(words, flaw)._replace(build=build), ())
 
 
-def _word(*, is_template: bool) -> Kind[str]:
-    """A word of a command line. A placeholder that nothing would replace is a mistake."""
-    wanted = "a text (quote what YAML would read as something else)"
-    if is_template:
-        return template(wanted, may_be_empty=True)._replace(schema=WORD)
-
-    def read(cursor: Cursor) -> str:
-        word = cursor.scalar(wanted)
-        for name in sorted(ALL_PLACEHOLDERS):
-            if f"{{{name}}}" in word:
-                raise cursor.reject(
-                    f"{{{name}}} is replaced only in `command`, templates and paths: "
-                    f"this program finds it in its environment, as NETPUNCH_{name.upper()}"
-                )
-        return word
-
-    return Kind(wanted, read, WORD, str)
+def _unreplaced(word: str) -> str:
+    """A placeholder that nothing would replace is a mistake."""
+    for name in sorted(ALL_PLACEHOLDERS):
+        if f"{{{name}}}" in word:
+            return (
+                f"{{{name}}} is replaced only in `command`, templates and paths: "
+                f"this program finds it in its environment, as NETPUNCH_{name.upper()}"
+            )
+    return ""
 
 
 def did_you_mean(text: str, words: Collection[str]) -> str:

@@ -7,7 +7,6 @@ import codecs
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 from netpunch.config.document.problems import (
     MAX_LINES,
@@ -51,6 +50,10 @@ MAX_FILE = 1024 * 1024
 """Bytes. A site of 1,000 pairs has a fifth of it."""
 
 END_NAMES: tuple[EndName, EndName] = ("a", "b")
+OTHER_END: dict[EndName, EndName] = {"a": "b", "b": "a"}
+
+SETTINGS_KEYS = {key.name for key in END_KEYS} & set(EndSettings._fields) - {"secret"}
+"""Keys that fill a field of EndSettings; the others fill one of EndConfig."""
 
 ONLY_CONTROL = "control"
 """The name of the only control, if neither it nor its node has a name."""
@@ -220,8 +223,8 @@ class _Builder:
             slots=a.part.settings.slot + b.part.settings.slot,
             controls=tuple(dict.fromkeys(a.part.controls + b.part.controls)),
             secret=secret,
-            a=a.part._replace(partner_node=b.part.node),
-            b=b.part._replace(partner_node=a.part.node),
+            a=a.part,
+            b=b.part,
             position=found.position,
         )
         draft = PairDraft(pair, merged, found, (a, b))
@@ -233,40 +236,35 @@ class _Builder:
     ) -> Draft[EndConfig]:
         """An end of a pair; what is wrong with it is recorded. `found` is the pair as it stands in
         the file, `merged` with the defaults."""
+        own, other = (merged[each].value for each in (name, OTHER_END[name]))
         shared = {key: each for key, each in merged.items() if key not in END_NAMES}
-        settings = inherit(shared, merged[name].value)
-        position = found.value.get(name, found).position
-        end = self._end(pair, name, settings, position)
-        draft = Draft(
-            end._replace(enabled=end.enabled and _is_enabled(merged)),
-            settings,
-            f"{found.path}.{name}",
-            position,
-        )
-        check_end(draft, merged, self._known, self._problems)
-        return draft
-
-    def _end(self, pair: str, name: EndName, settings: Settings, position: Position) -> EndConfig:
-        place = Place(self._directory, {"pair": pair, "end": name})
-        values: dict[str, Any] = built(END_KEYS, settings, place)
+        settings = inherit(shared, own)
+        values = built(END_KEYS, settings, Place(self._directory, {"pair": pair, "end": name}))
         known = self._known.controls or {}
         controls = tuple(dict.fromkeys(values["control"] or known))
         slots: str = values["slots"]
-        secret = self._secret_source(settings, pair)
-        assert secret is not None  # the pair has one
-        derived = {
-            "pair": pair,
-            "end": name,
-            "secret": b"",
-            "slot": slots[END_NAMES.index(name)] if slots else "",
-            "controls": tuple(known[each] for each in controls if each in known),
+        end_settings = EndSettings(
+            pair,
+            name,
+            b"",
+            slot=slots[END_NAMES.index(name)] if slots else "",
+            controls=tuple(known[each] for each in controls if each in known),
+            **{key: values[key] for key in SETTINGS_KEYS},
+        )
+        position = found.value.get(name, found).position
+        values |= {
+            "settings": end_settings,
+            "controls": controls,
+            "enabled": values["enabled"] and _is_enabled(merged),
+            "secret": self._secret_source(settings, pair),
+            "position": position,
+            "directory": self._directory,
+            "partner_node": other["node"].value if "node" in other else None,
         }
-        own = {"controls": controls, "secret": secret, "position": position}
-        return EndConfig(
-            settings=EndSettings(**_fields(EndSettings, values | derived)),
-            directory=self._directory,
-            **_fields(EndConfig, values | own),
-        ).in_mode(values["mode"])
+        end = EndConfig._make(map(values.__getitem__, EndConfig._fields)).in_mode(values["mode"])
+        draft = Draft(end, settings, f"{found.path}.{name}", position)
+        check_end(draft, merged, self._known, self._problems)
+        return draft
 
     def _secret_source(self, settings: Settings, pair: str) -> SecretSource | None:
         """Where the secret comes from, `{pair}` replaced. Of several sources, which are an error
@@ -287,11 +285,6 @@ class _Builder:
 
 def _is_enabled(pair: Settings) -> bool:
     return "enabled" not in pair or bool(pair["enabled"].value)
-
-
-def _fields(model: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Those values that are fields of a NamedTuple."""
-    return {name: values[name] for name in model._fields if name in values}
 
 
 def select(site: Site, node: str | None, hostname: str, environ_node: str | None) -> Part:

@@ -116,7 +116,7 @@ class EndConfig(NamedTuple):
     position: Position
     directory: Path
     """The folder of the configuration file: hooks and commands run there."""
-    partner_node: str | None = None
+    partner_node: str | None
     """Where the other end runs, as the file says."""
 
     @property

@@ -5,6 +5,7 @@ of an end fills the field of its name in `model.EndConfig` or `core.settings.End
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from netpunch.config import values
 from netpunch.config.document import tree
 from netpunch.config.kinds import (
     ARGV,
+    REQUIRED,
     TEXT,
     Cursor,
     Found,
     Key,
     Kind,
     Place,
+    Schema,
     Settings,
     beside,
+    checked,
     choice,
     is_whole,
     list_of,
@@ -31,7 +35,7 @@ from netpunch.config.kinds import (
     path,
     program,
     scalar,
-    template,
+    text,
 )
 from netpunch.config.model import Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
@@ -57,89 +61,62 @@ def _number(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
+def _address(wanted: str, convert: Callable[[str], HostPort]) -> Kind[Any]:
+    return scalar(wanted, convert, lambda it: str(HostPort(*it)), matching(":[0-9]{1,5}$"))
+
+
+_DIGITS = r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*"
+_DURATION = "a duration such as 500ms, 10s, 5m, 2h or 1d"
 DURATION = scalar(
-    "a duration such as 500ms, 10s, 5m, 2h or 1d",
+    _DURATION,
     values.duration,
-    lambda seconds: f"{_number(seconds)}s",
-    matching(r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*(ms|s|m|h|d)\s*$"),
+    lambda it: f"{_number(it)}s",
+    matching(rf"{_DIGITS}(ms|s|m|h|d)\s*$"),
 )
+_RATE = "datagrams a second, such as 200/s"
+RATE = scalar(_RATE, values.rate, lambda it: f"{_number(it)}/s", matching(rf"{_DIGITS}/s\s*$"))
+_SWITCH = "^([Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 SWITCH = scalar(
-    "on or off",
-    values.switch,
-    bool,
-    {
-        "anyOf": [
-            {"type": "boolean"},
-            matching("^([Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo])$"),
-            matching("^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"),
-        ]
-    },
+    "on or off", values.switch, bool, {"anyOf": [{"type": "boolean"}, matching(_SWITCH)]}
 )
 NODE = scalar("a host name, such as home or vps.example.net", values.node_name)
 CONTROL_NAME = scalar("the name of a control, such as vps", values.node_name)
-_ADDRESS_SCHEMA = matching(":[0-9]{1,5}$")
-LISTEN = scalar(
+LISTEN = _address(
     'an address to listen on, such as ":10001", "192.0.2.1:10001" or "[2001:db8::1]:10001"',
     values.bound_host_port,
-    str,
-    _ADDRESS_SCHEMA,
 )
-CONTROL_ADDRESS = scalar(
-    'an address that ends can reach, such as "vps.example.net:10001"',
-    values.reachable_host_port,
-    str,
-    _ADDRESS_SCHEMA,
+CONTROL_ADDRESS = _address(
+    'an address that ends can reach, such as "vps.example.net:10001"', values.reachable_host_port
 )
-SEND_TO = scalar(
-    'an address such as "127.0.0.1:51820"', values.reachable_host_port, str, _ADDRESS_SCHEMA
-)
-LOCAL: Kind[tuple[str, int]] = scalar(
-    'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"',
-    values.host_port,
-    lambda address: str(HostPort(*address)),
-    _ADDRESS_SCHEMA,
+SEND_TO = _address('an address such as "127.0.0.1:51820"', values.reachable_host_port)
+LOCAL = _address(
+    'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
 )
 PUBLIC = scalar(
     "an IP address or a host name without a port, such as 198.51.100.7", values.public_host
 )
-MARK = scalar(
-    "a firewall mark such as 51820 or 0xca6c, or off",
-    values.mark,
-    schema={"type": ["integer", "string"]},
-)
+_NUMBERS: Schema = {"type": ["integer", "string"]}
+MARK = scalar("a firewall mark such as 51820 or 0xca6c, or off", values.mark, schema=_NUMBERS)
 INTERFACE = scalar("a network interface such as eth0, or off", values.interface)
-RATE = scalar(
-    "datagrams a second, such as 200/s",
-    values.rate,
-    lambda rate: f"{_number(rate)}/s",
-    matching(r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*/s\s*$"),
-)
 FILE_MODE = scalar(
-    'an octal file mode such as "0640"',
-    values.file_mode,
-    lambda mode: f"{mode:04o}",
-    {"type": ["integer", "string"]},
+    'an octal file mode such as "0640"', values.file_mode, lambda mode: f"{mode:04o}", _NUMBERS
 )
-SLOTS = scalar(
-    "two neighbouring letters: a-b, c-d, ... or y-z",
-    values.slots,
-    "-".join,
-    matching("^[a-z]-[a-z]$"),
-)
+_SLOTS = "two neighbouring letters: a-b, c-d, ... or y-z"
+SLOTS = scalar(_SLOTS, values.slots, "-".join, matching("^[a-z]-[a-z]$"))
 
 
-def _candidates() -> Kind[frozenset[Any]]:
+def _candidates() -> Kind[Any]:
     words = list_of(choice(*_CANDIDATES), "a list such as [observed, host, any-port]")
 
-    def read(cursor: Cursor) -> frozenset[str]:
-        chosen: frozenset[str] = frozenset(words.read(cursor))
-        if chosen.isdisjoint(_ADDRESSES):
-            raise cursor.reject("no address is left to try: add observed, host or mapped")
-        return chosen
+    def flaw(chosen: tuple[str, ...]) -> str:
+        lacking = "no address is left to try: add observed, host or mapped"
+        return lacking if set(chosen).isdisjoint(_ADDRESSES) else ""
 
-    schema = words.schema | {"contains": {"enum": list(_ADDRESSES)}}
-    return Kind(
-        words.wanted, read, schema, lambda chosen: [each for each in _CANDIDATES if each in chosen]
+    kind: Kind[Any] = checked(words, flaw)
+    return kind._replace(
+        schema=words.schema | {"contains": {"enum": list(_ADDRESSES)}},
+        write=lambda chosen: [each for each in _CANDIDATES if each in chosen],
+        build=lambda chosen, _: frozenset(chosen),
     )
 
 
@@ -149,20 +126,13 @@ def _plain_path(wanted: str) -> Kind[Any]:
     def build(value: str, place: Place) -> Path:
         return Path(beside(str(place.directory), render(value, {})))
 
-    text: Kind[Any] = path(wanted, ())
-    return text._replace(build=build, write=lambda path: escape(str(path)))
+    return path(wanted, ())._replace(build=build, write=lambda path: escape(str(path)))
 
 
 def _credential() -> Kind[Any]:
     name = no_key_text(path("the name of a file in $CREDENTIALS_DIRECTORY", {"pair"}))
-
-    def read(cursor: Cursor) -> str:
-        text: str = name.read(cursor)
-        if "/" in text or text in (".", ".."):
-            raise cursor.reject("expected a file's name as in LoadCredential=NAME:..., got a path")
-        return text
-
-    return name._replace(read=read)
+    message = "expected a file's name as in LoadCredential=NAME:..., got a path"
+    return checked(name, lambda text: message if "/" in text or text in (".", "..") else "")
 
 
 def _secret() -> Kind[Any]:
@@ -279,14 +249,8 @@ HOOK_KEYS: list[Key[Any]] = [
 ]
 
 FILE_KEYS: list[Key[Any]] = [
-    Key("template", path("the path of a template file"), "", "the file to fill in", required=True),
-    Key(
-        "to",
-        path('a path such as "/run/netpunch/{pair}.conf"'),
-        "",
-        "the file to write",
-        required=True,
-    ),
+    Key("template", path("the path of a template file"), "", "the file to fill in", REQUIRED),
+    Key("to", path('a path such as "/run/{pair}.conf"'), "", "the file to write", REQUIRED),
     Key("mode", FILE_MODE, 0o640, "permissions of the written file"),
 ]
 
@@ -294,37 +258,27 @@ FORWARD_KEYS: list[Key[Any]] = [
     Key("listen", LISTEN, None, "where the program sends to", "none, but needed"),
     Key("to", SEND_TO, None, "where the program is", "the address it last sent from"),
 ]
-"""A pair may say one of them and `defaults` the other."""
+"""A pair may set one of them and `defaults` the other."""
+
+_controls = one_or_list(CONTROL_NAME, "the name of a control, or a list of them")
+_forward_kind = mapping(
+    FORWARD_KEYS, _forward, 'a mapping such as {listen: "127.0.0.1:51821"}, or off'
+)
+_env_file = path('a path such as "/run/{pair}.{end}.env"')
+_files = list_of(_file(), "a list such as [{template: vpn.in, to: /run/vpn.conf}]")
+_template = text('a text such as "{pair} {raddr}"')
+_secret_file = no_key_text(path("the path of a key file: secrets/home.key", {"pair"}))
 
 ANYWHERE: list[Key[Any]] = [
     Key("enabled", SWITCH, True, "`off`: it does not run"),
-    Key(
-        "mode",
-        choice("once", "keep"),
-        "once",
-        "`once`: link and exit; `keep`: link again when the link is lost",
-    ),
-    Key(
-        "control",
-        one_or_list(CONTROL_NAME, "the name of a control, or a list of them"),
-        (),
-        "the controls that introduce the pair",
-        "all",
+    Key("mode", choice("once", "keep"), "once", "`keep`: link again whenever the link is lost"),
+    Key("control", _controls, (), "the controls that introduce the pair", "all"),
+    _setting("local", LOCAL, "where to punch from; no address: all; port 0: any free port"),
+    _setting(
+        "mark", off_or(MARK, 0), "SO_MARK of all datagrams, to bypass a VPN's default route; Linux"
     ),
     _setting(
-        "local",
-        LOCAL,
-        "address and port to punch from; without an address: all addresses; port 0: any free port",
-    ),
-    _setting(
-        "mark",
-        off_or(MARK, 0),
-        "mark (SO_MARK) of the end's datagrams, for a tunnel that takes the default route; Linux",
-    ),
-    _setting(
-        "interface",
-        off_or(INTERFACE, ""),
-        "the only network interface to use (SO_BINDTODEVICE); Linux",
+        "interface", off_or(INTERFACE, ""), "the only interface to use (SO_BINDTODEVICE); Linux"
     ),
     _setting(
         "candidates",
@@ -334,225 +288,103 @@ ANYWHERE: list[Key[Any]] = [
         "the gateway maps (PCP, NAT-PMP)",
     ),
     _setting(
-        "deadline",
-        DURATION,
-        "mode `once`: when to give up; mode `keep`: when to give up a partner that is present",
+        "deadline", DURATION, "when to give up; in mode `keep`, only a partner that is present"
     ),
-    Key(
-        "retry_after",
-        DURATION,
-        30.0,
-        "mode `keep`: pause before the next attempt, randomly up to 20 % shorter or longer",
-    ),
+    Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
     _setting("keepalive", DURATION, "how often a held link is kept open"),
-    Key(
-        "probe_rate",
-        RATE,
-        200.0,
-        "limit for probing symmetric NATs. It holds for the whole process: the lowest of its ends",
-    ),
+    Key("probe_rate", RATE, 200.0, "limit for probing symmetric NATs: the lowest of a process"),
     Key(
         "check",
         program(),
         (),
-        "program whose exit code 0 means that the link is alive. It runs before each attempt and, "
-        "in mode `keep`, every `check_every`; after two failures the link is lost",
+        "its exit code 0 means that the link is alive. It runs before each attempt and, in mode "
+        "`keep`, every `check_every`; after two failures the link is lost",
     ),
     Key("check_every", DURATION, 30.0, "how often `check` runs"),
-    Key(
-        "command",
-        program(is_template=True),
-        (),
-        "mode `keep`: the program that uses the port, in the foreground. Placeholders are replaced",
-    ),
-    Key(
-        "forward",
-        off_or(
-            mapping(
-                FORWARD_KEYS, _forward, 'a mapping such as {listen: "127.0.0.1:51821"}, or off'
-            ),
-            None,
-        ),
-        None,
-        "mode `keep`: relay between the link and a local UDP program",
-    ),
+    Key("command", program(is_template=True), (), "mode `keep`: the program that uses the port"),
+    Key("forward", off_or(_forward_kind, None), None, "mode `keep`: relay to a local UDP program"),
     Key("hooks", _hooks(), Hooks(), "programs to run on occasions"),
+    Key("env_file", off_or(_env_file, None), None, "file with the link's addresses as variables"),
+    Key("files", _files, (), "files to write from templates at each link"),
     Key(
-        "env_file",
-        off_or(path('a path such as "/run/{pair}.{end}.env"'), None),
-        None,
-        "file with the link's addresses as variables",
+        "template", _template, None, "what `--format text` prints for a link", "pair and addresses"
     ),
     Key(
-        "files",
-        list_of(_file(), "a list such as [{template: vpn.in, to: /run/vpn.conf}]"),
-        (),
-        "files to write from templates at each link",
+        "session_key", SWITCH, False, "`on`: `up` gets the link's key in NETPUNCH_SESSION_KEY_FILE"
     ),
-    Key(
-        "template",
-        template('a text such as "{pair} {raddr}"'),
-        None,
-        "what `--format text` prints for a link",
-        "pair, end and addresses",
-    ),
-    Key(
-        "session_key",
-        SWITCH,
-        False,
-        "`on`: `up` finds the link's fresh key in NETPUNCH_SESSION_KEY_FILE",
-    ),
-    Key(
-        "standby",
-        SWITCH,
-        True,
-        "mode `keep` with `command` or `check`: stay registered, so that the partner can restart",
-    ),
-    Key(
-        "secret_file",
-        no_key_text(path("the path of a key file: secrets/home.key", {"pair"})),
-        None,
-        "file with the pair's key",
-        "none",
-    ),
-    Key(
-        "credential",
-        _credential(),
-        None,
-        "name of a systemd credential with the pair's key",
-        "none",
-    ),
-    Key(
-        "secret",
-        _secret(),
-        None,
-        "the key itself; `generate`: a new one at each start, for pairs within one process",
-        "none",
-    ),
+    Key("standby", SWITCH, True, "with `command` or `check`: be there when the partner restarts"),
+    Key("secret_file", _secret_file, None, "file with the pair's key", "none"),
+    Key("credential", _credential(), None, "systemd credential with the pair's key", "none"),
+    Key("secret", _secret(), None, "the key itself; `generate`: a new one at each start", "none"),
 ]
 """Keys of `defaults`, pairs and ends."""
 
 _OF_THE_PAIR = "belongs to the pair, one level up: both ends speak the same protocol"
+_OF_AN_END = "belongs to an end: write it below `a` or `b`"
 
-PROTOCOL = _setting(
-    "protocol", choice("v2", "classic"), "`classic`: the protocol of the Go netpunch"
-)
+PROTOCOL_KEY = _setting("protocol", choice("v2", "classic"), "`classic`: that of the Go netpunch")
 SLOTS_KEY = Key("slots", SLOTS, "", "protocol `classic`: the letters of ends a and b", "none")
-NODE_KEY: Key[Any] = Key(
-    "node", NODE, None, "the host that runs it", "none: all parts run in one process"
-)
+NODE_KEY: Key[Any] = Key("node", NODE, None, "the host that runs it", "none: all in one process")
 
 END_KEYS: list[Key[Any]] = [
     NODE_KEY,
     *ANYWHERE,
-    PROTOCOL._replace(elsewhere=_OF_THE_PAIR),
+    PROTOCOL_KEY._replace(elsewhere=_OF_THE_PAIR),
     SLOTS_KEY._replace(elsewhere=_OF_THE_PAIR),
 ]
-END = _with_one_secret(
-    mapping(
-        END_KEYS,
-        dict,
-        'a mapping such as {node: home, local: ":5000"}, or {} to inherit everything',
-    )
-)
+_END = 'a mapping such as {node: home, local: ":5000"}, or {} to inherit everything'
+END = _with_one_secret(mapping(END_KEYS, dict, _END))
 
 PAIR_KEYS: list[Key[Any]] = [
-    PROTOCOL,
+    PROTOCOL_KEY,
     SLOTS_KEY,
     *ANYWHERE,
     Key("a", _ref(END, "end"), None, "one end", "none, but needed"),
     Key("b", _ref(END, "end"), None, "the other end", "none, but needed"),
-    NODE_KEY._replace(elsewhere="belongs to an end: write it below `a` or `b`"),
+    NODE_KEY._replace(elsewhere=_OF_AN_END),
 ]
-PAIR = _with_one_secret(
-    mapping(
-        PAIR_KEYS,
-        dict,
-        "a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}",
-    )
-)
+_PAIR = "a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}"
+PAIR = _with_one_secret(mapping(PAIR_KEYS, dict, _PAIR))
+
+_listens = one_or_list(LISTEN, "an address, or a list of them")
+_observes = off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ())
+_publics = one_or_list(PUBLIC, "a public address, or a list of them")
 
 CONTROL_KEYS: list[Key[Any]] = [
     Key("name", CONTROL_NAME, "", "what pairs call it", "its `node`"),
     NODE_KEY,
-    Key("address", CONTROL_ADDRESS, None, "where ends reach it", required=True),
+    Key("address", CONTROL_ADDRESS, None, "where ends reach it", REQUIRED),
+    Key("listen", _listens, (), "addresses to listen on", "the port of `address`, all addresses"),
+    Key("observe", _observes, None, "second ports, which show how NATs map", "`listen`, port + 1"),
+    Key("expire", DURATION, 60.0, "when a silent end is forgotten (classic slots: 95s)"),
     Key(
-        "listen",
-        one_or_list(LISTEN, "an address, or a list of them"),
-        (),
-        "addresses to listen on",
-        "the port of `address` on all addresses",
-    ),
-    Key(
-        "observe",
-        off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ()),
-        None,
-        "second addresses to listen on, which show how NATs map",
-        "the next port of each `listen`",
-    ),
-    Key(
-        "expire",
-        DURATION,
-        60.0,
-        "an end that has not announced itself for so long is forgotten (classic slots: 95s)",
-    ),
-    Key(
-        "public",
-        one_or_list(PUBLIC, "a public address, or a list of them"),
-        (),
-        "where the Internet sees control's network: partners of ends in that network are told so",
-        "the host of `address`",
+        "public", _publics, (), "where the Internet sees control's network", "the host of `address`"
     ),
 ]
-CONTROL: Kind[Any] = mapping(
-    CONTROL_KEYS, dict, 'a mapping such as {node: vps, address: "vps.example.net:10001"}'
+_CONTROL = 'a mapping such as {node: vps, address: "vps.example.net:10001"}'
+CONTROL: Kind[Any] = mapping(CONTROL_KEYS, dict, _CONTROL)
+
+_textfile = _plain_path("a path such as /var/lib/metrics/netpunch.prom")
+METRICS_KEYS: list[Key[Any]] = [
+    Key("textfile", _textfile, None, "file for the textfile collector of Prometheus", REQUIRED),
+]
+
+_version_kind = scalar(VERSION, _version, schema={"enum": [int(VERSION), VERSION]})
+_found_control = CONTROL._replace(read=lambda cursor: cursor.find(CONTROL.read))
+_some_controls = one_or_list(_found_control, "a mapping with an `address`, or a list of them")
+_status = _plain_path("a path such as /run/netpunch/status.sock")
+_metrics: Kind[Any] = mapping(
+    METRICS_KEYS, dict, "a mapping such as {textfile: /var/lib/metrics/netpunch.prom}"
 )
 
-METRICS_KEYS: list[Key[Any]] = [
-    Key(
-        "textfile",
-        _plain_path("a path such as /var/lib/metrics/netpunch.prom"),
-        None,
-        "file to write metrics to, for the textfile collector of Prometheus",
-        required=True,
-    ),
-]
-
 SITE_KEYS: list[Key[Any]] = [
-    Key(
-        "version",
-        scalar(VERSION, _version, schema={"enum": [int(VERSION), VERSION]}),
-        "",
-        "version of the file format",
-        required=True,
-    ),
+    Key("version", _version_kind, "", "version of the file format", REQUIRED),
     NODE_KEY._replace(doc="the node that a host is", default_text="its host name"),
-    Key(
-        "control",
-        one_or_list(
-            CONTROL._replace(read=lambda cursor: cursor.find(CONTROL.read)),
-            "a mapping with an `address`, or a list of them",
-        ),
-        (),
-        "one control, or a list of them",
-        required=True,
-    ),
+    Key("control", _some_controls, (), "one control, or a list of them", REQUIRED),
     Key("defaults", _ref(PAIR, "pair"), {}, "what pairs and their ends inherit", "none"),
-    Key(
-        "status",
-        _plain_path("a path such as /run/netpunch/status.sock"),
-        None,
-        "socket for `netpunch status`",
-        "none",
-    ),
-    Key(
-        "metrics",
-        mapping(METRICS_KEYS, dict, "a mapping such as {textfile: /var/lib/metrics/netpunch.prom}"),
-        None,
-        "metrics for Prometheus",
-        "none",
-    ),
-    Key("pairs", _pairs(), {}, "the pairs, by name", required=True),
+    Key("status", _status, None, "socket for `netpunch status`", "none"),
+    Key("metrics", _metrics, None, "metrics for Prometheus", "none"),
+    Key("pairs", _pairs(), {}, "the pairs, by name", REQUIRED),
 ]
 SITE: Kind[Any] = mapping(SITE_KEYS, dict, "a mapping with `version: 1`, `control` and `pairs`")
 """A whole file. The value of `control` is a tuple of Found with the Settings of a control."""

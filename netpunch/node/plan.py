@@ -3,8 +3,8 @@
 import os
 from typing import NamedTuple
 
-from netpunch.config import pairs_served
 from netpunch.config.document.problems import Position, Problem, gathered
+from netpunch.config.loading import pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
 from netpunch.config.rules import surely_unused, unused_links
 from netpunch.config.schema import SECRET_KEYS

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netpunch.config import load, select
+from netpunch.config.loading import load, select
 from netpunch.config.model import Part, Site
 from netpunch.errors import NetpunchError, bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import in_thread

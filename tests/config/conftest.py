@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.config import SiteError, load
+from netpunch.config.document.problems import SiteError
+from netpunch.config.loading import load
 from netpunch.config.model import Site
 
 LoadText = Callable[[str], Site]

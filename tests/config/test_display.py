@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from netpunch.config import select
 from netpunch.config.display import show
 from netpunch.config.document.problems import Position
+from netpunch.config.loading import select
 from netpunch.config.model import Site
 from tests.config.conftest import LoadText
 from tests.config.test_loading import EVERYTHING, MINIMAL

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.config import load, select
+from netpunch.config.loading import load, select
 from netpunch.config.secrets import read_secret
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netpunch.config import SiteError, load
 from netpunch.config.display import show
+from netpunch.config.document.problems import SiteError
 from netpunch.config.document.secrecy import OUR_KEYS
+from netpunch.config.loading import load
 from tests.config.test_loading import EVERYTHING
 
 quickly = settings(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from netpunch.config import SiteError
+from netpunch.config.document.problems import SiteError
 from netpunch.config.model import Site
 from netpunch.config.values import HostPort, bound_host_port, host_port, reachable_host_port
 from tests.config.conftest import LoadText

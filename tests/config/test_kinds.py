@@ -10,6 +10,7 @@ from netpunch.config.document.composer import compose
 from netpunch.config.document.problems import Position, Problems, Source
 from netpunch.config.kinds import (
     BROKEN,
+    REQUIRED,
     Cursor,
     Key,
     Kind,
@@ -40,7 +41,7 @@ def read(kind: Kind[Any], text: str) -> tuple[Any, list[str]]:
 
 
 def key(name: str, *, required: bool = False) -> Key[Any]:
-    return Key(name, number, 0, "what it is for", required=required)
+    return Key(name, number, 0, "what it is for", REQUIRED if required else "")
 
 
 def test_a_scalar() -> None:

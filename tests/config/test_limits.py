@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.config import SiteError, load
 from netpunch.config.document.composer import MAX_EVENTS
-from netpunch.config.document.problems import MAX_LINES
-from netpunch.config.loading import MAX_FILE
+from netpunch.config.document.problems import MAX_LINES, SiteError
+from netpunch.config.loading import MAX_FILE, load
 
 SECONDS = 2.0
 """Of this process's time, on a machine that is busy with other things."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netpunch.config import SiteError, load
-from netpunch.config.document.problems import Position
+from netpunch.config.document.problems import Position, SiteError
+from netpunch.config.loading import load
 from netpunch.config.model import ControlConfig, Forward, Hooks, RenderedFile, SecretSource
 from netpunch.config.values import HostPort
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError

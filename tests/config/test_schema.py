@@ -13,9 +13,10 @@ import jsonschema
 import pytest
 import yaml
 
-from netpunch.config import SiteError, load
 from netpunch.config.display import json_schema, show
+from netpunch.config.document.problems import SiteError
 from netpunch.config.kinds import Key
+from netpunch.config.loading import load
 from netpunch.config.model import ControlConfig, EndConfig, Forward, Hooks, RenderedFile
 from netpunch.config.schema import (
     ANYWHERE,
@@ -62,7 +63,7 @@ def test_every_key_is_documented_with_its_default(
     keys: Collection[Key[Any]], key: Key[Any]
 ) -> None:
     assert key.doc
-    assert key.required or key.shown_default not in ("", "None")
+    assert key.default_text or key.kind.write(key.default) not in ("", "None")
     assert f"| `{key.name}` | {key.doc} | {key.kind.wanted} | " in table(keys)
 
 
@@ -97,7 +98,7 @@ def test_show_writes_every_key_with_its_default(load_text: LoadText) -> None:
     given = {"control", "local", "hooks"}
     for key in ANYWHERE:
         if key.name in end and key.name not in given | set(SECRET_KEYS.values()):
-            assert end[key.name] == key.written_default, key.name
+            assert end[key.name] == key.kind.write(key.default), key.name
     not_written = {key.name for key in ANYWHERE} - end.keys()
     assert not_written == {"env_file", "forward", "template", "credential", "secret"}
 

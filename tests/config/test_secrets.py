@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netpunch.config import SiteError, load
+from netpunch.config.document.problems import SiteError
+from netpunch.config.loading import load
 from netpunch.config.model import EndConfig, Pair, SecretSource, Site
 from netpunch.config.secrets import (
     Role,

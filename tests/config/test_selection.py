@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netpunch.config import SiteError, pairs_served, select
+from netpunch.config.document.problems import SiteError
+from netpunch.config.loading import pairs_served, select
 from netpunch.errors import ConfigurationError
 from tests.config.conftest import LoadText
 

@@ -28,21 +28,15 @@ def render() -> str:
 def table(keys: Collection[Key[Any]]) -> str:
     """One row for each key that belongs to this mapping."""
     rows = [
-        f"| `{key.name}` | {key.doc} | {_value(key)} | {_default(key)} |"
+        f"| `{key.name}` | {key.doc} | {key.kind.wanted} | {_default(key)} |"
         for key in keys
         if not key.elsewhere
     ]
     return "\n".join(["| key | meaning | value | default |", "| --- | --- | --- | --- |", *rows])
 
 
-def _value(key: Key[Any]) -> str:
-    return key.kind.wanted
-
-
 def _default(key: Key[Any]) -> str:
-    if key.required or key.default_text:
-        return key.shown_default
-    return f"`{_in_yaml(key.written_default)}`"
+    return key.default_text or f"`{_in_yaml(key.kind.write(key.default))}`"
 
 
 def _in_yaml(value: Any) -> str:

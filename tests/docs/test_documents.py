@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netpunch.config import load, select
+from netpunch.config.loading import load, select
 from netpunch.config.model import Site
 from netpunch.errors import EXIT_CODES
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.address import Address
-from netpunch.config import load
+from netpunch.config.loading import load
 from netpunch.config.secrets import decode
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.classic.end import ClassicEnd

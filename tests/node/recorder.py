@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from netpunch.config import load, select
+from netpunch.config.loading import load, select
 from netpunch.config.model import EndConfig, Part, Site
 from netpunch.node.services import Services
 from netpunch.output.console import Console

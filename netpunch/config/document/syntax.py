@@ -63,93 +63,41 @@ def explain(error: yaml.YAMLError, source: Source, last: Position) -> tuple[Posi
         began=_position(getattr(error, "context_mark", None)) or here,
         line=source.line(here.line),
     )
-    for slip in _SLIPS:
-        if advice := slip(failure):
-            return advice
-    return here, f"not valid YAML: {failure.problem}"
+    return _advice(failure) or (here, f"not valid YAML: {failure.problem}")
 
 
-_Advice = tuple[Position, str] | None
-
-
-def _open_quote(failure: _Failure) -> _Advice:
-    if "quoted scalar" not in failure.context:
-        return None
-    if "unexpected" in failure.problem:  # end of file, or a document marker
-        return failure.began, "this quote is never closed"
-    before = Position(
-        failure.here.line, failure.here.column - 1
-    )  # one of the parsers points behind it
-    place = failure.here if failure.at == "\\" else before
-    return place, "invalid escape: in double quotes a backslash begins an escape; use single quotes"
-
-
-def _tab(failure: _Failure) -> _Advice:
+def _advice(failure: _Failure) -> tuple[Position, str] | None:
+    """The position and message for a common slip: the most certain ones first."""
+    here, began = failure.here, failure.began
     indent = failure.line[: len(failure.line) - len(failure.line.lstrip())]
-    if "\t" not in indent:
-        return None
-    return failure.here, "tab in the indentation: use spaces"
-
-
-def _tag(failure: _Failure) -> _Advice:
-    if "tag" not in failure.problem + failure.context:
-        return None
-    # The parser's own words repeat it, and what begins with ! may be a password.
-    return failure.here, "quote a value that begins with !"
-
-
-def _leading_colon(failure: _Failure) -> _Advice:
-    if failure.at != ":" or "flow node" not in failure.context:
-        return None
-    return failure.here, f"quote an address that begins with : or [, as in {failure.example}"
-
-
-def _braces(failure: _Failure) -> _Advice:
-    if not _PLACEHOLDER.search(failure.word):
-        return None
-    return failure.here, f"quote the whole of a value with braces, as in {failure.example}"
-
-
-def _reserved(failure: _Failure) -> _Advice:
-    if not failure.at or failure.at not in _NEEDS_QUOTES:
-        return None
-    return failure.here, f"quote a value that begins with {failure.at}"
-
-
-def _open_bracket(failure: _Failure) -> _Advice:
-    if failure.context not in ("while parsing a flow mapping", "while parsing a flow sequence"):
-        return None
-    if failure.began.line != failure.here.line:
-        return failure.began, "this bracket is not closed, or a comma is missing"
-    return failure.here, "expected a comma or the closing bracket before this"
-
-
-def _second_colon(failure: _Failure) -> _Advice:
-    if "mapping values are not allowed" not in failure.problem:
-        return None
-    return failure.here, "a second `: ` in one entry: quote the value or correct the indentation"
-
-
-def _stray(failure: _Failure) -> _Advice:
-    if failure.context != "while parsing a block mapping":
-        return None
-    return failure.here, (
-        "expected the next `key: value`: correct the indentation or quote the whole value"
-    )
-
-
-_SLIPS = (
-    _open_quote,
-    _tab,
-    _tag,
-    _leading_colon,
-    _braces,
-    _reserved,
-    _open_bracket,
-    _second_colon,
-    _stray,
-)
-"""In order of certainty."""
+    if "quoted scalar" in failure.context:
+        if "unexpected" in failure.problem:  # end of file, or a document marker
+            return began, "this quote is never closed"
+        before = Position(here.line, here.column - 1)  # one of the parsers points behind it
+        message = "invalid escape: in double quotes a backslash begins an escape; use single quotes"
+        return here if failure.at == "\\" else before, message
+    if "\t" in indent:
+        return here, "tab in the indentation: use spaces"
+    if "tag" in failure.problem + failure.context:
+        # The parser's message repeats the value, and what begins with ! may be a password.
+        return here, "quote a value that begins with !"
+    if failure.at == ":" and "flow node" in failure.context:
+        return here, f"quote an address that begins with : or [, as in {failure.example}"
+    if _PLACEHOLDER.search(failure.word):
+        return here, f"quote the whole of a value with braces, as in {failure.example}"
+    if failure.at and failure.at in _NEEDS_QUOTES:
+        return here, f"quote a value that begins with {failure.at}"
+    if failure.context in ("while parsing a flow mapping", "while parsing a flow sequence"):
+        if began.line != here.line:
+            return began, "this bracket is not closed, or a comma is missing"
+        return here, "expected a comma or the closing bracket before this"
+    if "mapping values are not allowed" in failure.problem:
+        return here, "a second `: ` in one entry: quote the value or correct the indentation"
+    if failure.context == "while parsing a block mapping":
+        return here, (
+            "expected the next `key: value`: correct the indentation or quote the whole value"
+        )
+    return None
 
 
 def _position(mark: yaml.Mark | None) -> Position | None:

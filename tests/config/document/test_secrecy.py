@@ -7,7 +7,7 @@ from itertools import chain, product
 import pytest
 import yaml
 
-from netpunch.config import SiteError
+from netpunch.config.document.problems import SiteError
 from netpunch.config.document.secrecy import hidden, sounds_secret, without_keys
 from tests.config.conftest import LoadText
 
