@@ -180,7 +180,7 @@ class ClassicControl(Machine):
         self._slots = slots
         for slot in slots.values():
             slot.pair = (names or {}).get(slot.letter) or pair_of(slot.letter)
-            self._update_answer(slot)
+            slot.introduce(self._partner_address(slot))
 
     def _slot_for(self, letter: str, secret: bytes) -> _Slot:
         partner_letter(letter)  # raises ValueError unless it is a slot letter
@@ -195,13 +195,13 @@ class ClassicControl(Machine):
         moved = source != slot.address
         slot.address = source
         slot.via = via
-        self._update_answer(slot)
+        slot.introduce(self._partner_address(slot))
         if not moved:
             return
         self._emit(Registered(slot.pair, end_of(slot.letter), source))
         partner = self._partner(slot)
         if partner is not None:
-            self._update_answer(partner)
+            partner.introduce(self._partner_address(partner))
             partner.push_at = now + PUSH_DELAY
         self._wake = min(self._wake, now + PUSH_DELAY)  # and that sets the expiry timer
 
@@ -211,11 +211,8 @@ class ClassicControl(Machine):
         slot.push_at = NEVER
         partner = self._partner(slot)
         if partner is not None:
-            self._update_answer(partner)
+            partner.introduce(self._partner_address(partner))
         self._emit(Expired(slot.pair, end_of(slot.letter)))
-
-    def _update_answer(self, slot: _Slot) -> None:
-        slot.introduce(self._partner_address(slot))
 
     def _partner_address(self, slot: _Slot) -> Address | None:
         """The partner's address as the slot's end can use it, or None.

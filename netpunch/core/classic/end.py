@@ -193,7 +193,8 @@ class ClassicEnd(Machine):
         if deadline_from_start:
             self._timers[_Timer.DEADLINE] = now + self._deadline
         if not self._controls:
-            self._fail(Reason.NO_CONTROL, now)
+            self._shortfall = Reason.NO_CONTROL
+            self._fail(now)
 
     # The contract.
 
@@ -212,7 +213,7 @@ class ClassicEnd(Machine):
             _Timer.ANNOUNCE: self._announce,
             _Timer.NOTICE: self._notice_silence,
             _Timer.LOOKUP: self._want_lookup,
-            _Timer.DEADLINE: self._miss_deadline,
+            _Timer.DEADLINE: self._fail,
             _Timer.TIMEOUT: self._time_out,
             _Timer.REPEAT: self._repeat,
         }
@@ -230,7 +231,7 @@ class ClassicEnd(Machine):
     def close(self, now: float) -> None:
         """Stops and emits Finished. A link that is being handed over goes on as it was."""
         if self.state in UNLINKED:
-            self._finish(now)
+            self._enter(State.FINISHED, now)
 
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
         """The controls, or some of them, have moved."""
@@ -416,15 +417,12 @@ class ClassicEnd(Machine):
             if state in durations:
                 self._timers[timer] = now + durations[state]
         self.state = state
-        if state is State.WAITING:
-            self._start_over(now)
+        if state is State.WAITING:  # it starts over
+            self._paths.clear()
+            self._announced_for = 0.0
+            self._timers[_Timer.ANNOUNCE] = now
         if state is State.FINISHED:
             self._emit(Finished())
-
-    def _start_over(self, now: float) -> None:
-        self._paths.clear()
-        self._announced_for = 0.0
-        self._timers[_Timer.ANNOUNCE] = now
 
     def _time_out(self, now: float) -> None:
         self._advance(Cause.TIMEOUT, now)
@@ -445,12 +443,6 @@ class ClassicEnd(Machine):
         self._timers[_Timer.LOOKUP] = now + LOOKUP_INTERVAL
         self._emit(LookupWanted())
 
-    def _miss_deadline(self, now: float) -> None:
-        self._fail(self._shortfall, now)
-
-    def _fail(self, reason: Reason, now: float) -> None:
-        self._emit(Failed(reason, FAILURES[reason], now - self._began))
-        self._finish(now)
-
-    def _finish(self, now: float) -> None:
+    def _fail(self, now: float) -> None:
+        self._emit(Failed(self._shortfall, FAILURES[self._shortfall], now - self._began))
         self._enter(State.FINISHED, now)

@@ -260,8 +260,10 @@ class ControlV2(Machine):
         self._await_expiry(record, heard)
         if displaced is None or displaced.source != heard.source:
             self._emit(Registered(record.pair.name, record.end, source))
-        if displaced and was_here:  # it was displaced itself: neither gives way
-            self._report_conflict(record, displaced.address, source, now)
+        if displaced and was_here and not self._in_conflict(record, now):
+            record.conflict_at = now  # it was displaced itself before: neither machine gives way
+            addresses = (displaced.address, source)
+            self._emit(RoleConflict(record.pair.name, record.end, addresses))
         self._introduce(record, source, now, self._in_conflict(record, now))
         self._push_standby(record, now)
 
@@ -286,11 +288,6 @@ class ControlV2(Machine):
         if was_proved:
             self.registered -= 1
             self._emit(Expired(record.pair.name, record.end, left=cause is Cause.LEAVE))
-
-    def _report_conflict(self, record: EndRecord, one: Address, other: Address, now: float) -> None:
-        if not self._in_conflict(record, now):
-            record.conflict_at = now
-            self._emit(RoleConflict(record.pair.name, record.end, (one, other)))
 
     def _in_conflict(self, record: EndRecord, now: float) -> bool:
         """Whether two machines announced this end in turn lately."""
@@ -418,16 +415,15 @@ class ControlV2(Machine):
 
 _Read = Callable[[bytes], Fields]
 _Take = Callable[[ControlV2, Fields, EndRecord, Address, float, Via], None]
-_FROM_ENDS: dict[type[v2.ToControl], _Take] = {
+_TAKEN_BY: dict[type[v2.ToControl], _Take] = {
     v2.Announce: ControlV2._announced,
     v2.Leave: ControlV2._left,
     v2.Observe: ControlV2._observing,
 }
-_BY_KIND: dict[int, tuple[_Read, _Take]] = {
-    v2.LAYOUTS[message].kind | flag: (v2.LAYOUTS[message].struct.unpack_from, take)
-    for message, take in _FROM_ENDS.items()
-    for flag in (0, END_B)
-}
-_HEARD = [_BY_KIND.get(kind) for kind in range(256)]
+_HEARD: list[tuple[_Read, _Take] | None] = [None] * 256
 """How to read a datagram of an end and which method takes it, by the kind byte. A list: each
 datagram is looked up here, and a dict takes twice as long."""
+for _message, _take in _TAKEN_BY.items():
+    for _flag in (0, END_B):
+        _layout = v2.LAYOUTS[_message]
+        _HEARD[_layout.kind | _flag] = _layout.struct.unpack_from, _take

@@ -44,7 +44,7 @@ class Rejections:
             window.source = source
             return
         self._windows[pair, reason] = _Window(now + WINDOW, source)
-        self._next_end = self._first_end()
+        self._next_end = next((each.ends_at for each in self._windows.values()), NEVER)
         self._emit(AuthRejected(reason.value, 1, pair, source))
 
     def next_timer(self) -> float:
@@ -58,7 +58,4 @@ class Rejections:
             if window.count:
                 self._emit(AuthRejected(reason.value, window.count, pair, window.source))
                 self._windows[pair, reason] = _Window(now + WINDOW, window.source)
-            self._next_end = self._first_end()
-
-    def _first_end(self) -> float:
-        return next(iter(self._windows.values())).ends_at if self._windows else NEVER
+            self._next_end = next((each.ends_at for each in self._windows.values()), NEVER)

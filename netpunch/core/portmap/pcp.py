@@ -303,7 +303,9 @@ class PortMapper(Machine):
                 self._take_pcp(message, now)
             case portmap.AddressResponse() if self.state is State.ASKING_ADDRESS:
                 self._take_address(message, now)
-            case portmap.PortResponse() if self.state is State.ASKING_PORT or self._releases_port():
+            case portmap.PortResponse() if self.state is State.ASKING_PORT or (
+                self.state is State.RELEASING and self._may_be_mapped_by is Protocol.NAT_PMP
+            ):
                 self._take_port(message, now)
             case portmap.VersionRefused() if self.state is State.ASKING_PCP:
                 self._take_refusal_of_version(now)
@@ -370,9 +372,6 @@ class PortMapper(Machine):
             self._enter(Cause.NO_PCP, now)
         else:
             self._fail("it does not speak this version of PCP", RETRY_AFTER, now)
-
-    def _releases_port(self) -> bool:
-        return self.state is State.RELEASING and self._may_be_mapped_by is Protocol.NAT_PMP
 
     def _renews_by_nat_pmp(self) -> bool:
         return self._mapping is not None and self._may_be_mapped_by is Protocol.NAT_PMP
