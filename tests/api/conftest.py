@@ -1,4 +1,4 @@
-"""Both event loops, as for the rest of what has sockets."""
+"""Both event loops, as in tests/net."""
 
 from tests.net.conftest import _what_loops_open_for_ever, run
 

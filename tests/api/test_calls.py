@@ -24,9 +24,9 @@ from tests.net.machines import client, has_ipv6, port_is_free
 from tests.net.nodes import CLASSIC_SECRET, LOCAL, PAIR, SECRET, Watcher, control
 
 CANCELLATIONS = 20
-"""Of each test, every one at another moment."""
+"""Cancellations of each test, each at another moment."""
 LONGEST_LINK = 0.02
-"""Seconds within which an undisturbed link on loopback is made, mostly."""
+"""Seconds that an undisturbed link on loopback mostly takes at most."""
 PROTOCOLS: dict[str, Mapping[str, Any]] = {
     "v2": {"pair": PAIR, "secret": SECRET},
     "classic": {"protocol": "classic", "secret": CLASSIC_SECRET},
@@ -102,8 +102,6 @@ def test_two_calls_of_punch_link_over_ipv6(run: Run, how: Mapping[str, Any]) -> 
 def test_a_control_on_a_wildcard_answers_from_the_address_that_was_asked(
     run: Run, how: Mapping[str, Any]
 ) -> None:
-    """It answers from the address it was asked at."""
-
     async def main() -> None:
         async with control(":0") as address:
             a, b = await link(Address("127.0.0.2", address.port), how)
@@ -243,7 +241,7 @@ def test_serve_control_ends_with_the_error_of_on_ready(run: Run) -> None:
 def test_punch_cancelled_at_any_moment_leaves_nothing_open(
     run: Run, how: Mapping[str, Any], slots: list[str], rounds: int
 ) -> None:
-    """Neither tasks nor descriptors; and the next link succeeds."""
+    """No tasks, no descriptors; and the next link succeeds."""
     moments = random.Random(2)
 
     async def cancelled(address: Address, ends: str) -> None:

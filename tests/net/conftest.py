@@ -1,4 +1,4 @@
-"""Both event loops, and a watch on what a test leaves behind."""
+"""Runs each test on both event loops, and checks what it leaves open."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 FILE_DESCRIPTORS = Path("/proc/self/fd")
 TIMEOUT = 60.0
-"""Seconds after which a test hangs: nothing here waits for long, but the machine may be loaded."""
+"""Seconds after which a test hangs: no test waits for long, but the machine may be loaded."""
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _what_loops_open_for_ever() -> None:
-    """The first uvloop of a process opens descriptors that stay; they are no leak of ours."""
+    """The first uvloop of a process opens descriptors that stay: these are no leak."""
     for new_loop in LOOPS.values():
         new_loop().close()
 
 
 @pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on each loop; no task and no file descriptor may be left."""
+    """Runs a coroutine on each loop; it must leave no task and no file descriptor."""
 
     async def watched(main: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(TIMEOUT):
@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def open_descriptors() -> int:
-    """How many there are once nobody's garbage holds any."""
+    """How many there are after garbage collection."""
     gc.collect()
     return count_descriptors()
 

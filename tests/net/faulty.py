@@ -1,4 +1,4 @@
-"""Sockets with which something is wrong: what firewalls, full queues and ICMP do to real ones."""
+"""Sockets that fail as real ones do behind firewalls, full queues and ICMP errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class FaultySocket(socket.socket):
-    """Takes the place of another one. Its next calls fail with the error numbers in `reading` and
+    """Replaces another socket. Its next calls fail with the error numbers in `reading` and
     `sending`, one each; all sends with `refusal` if that is set."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -21,7 +21,7 @@ class FaultySocket(socket.socket):
         self.sending: list[int] = []
         self.refusal = 0
         self.reads = 0
-        """How often it was read."""
+        """How many times it was read."""
 
     def recvfrom(self, *arguments: Any) -> Any:
         self.reads += 1
@@ -41,8 +41,8 @@ def _fail_with(numbers: list[int]) -> None:
 
 @contextlib.contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """This process can open only so many more files and sockets, each with the lowest number
-    that is free."""
+    """The process can open only so many more files and sockets, each with the lowest free
+    number."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = [os.dup(0) for _ in range(count + 1)]
     for descriptor in free:
@@ -55,5 +55,5 @@ def descriptors_left(count: int) -> Iterator[None]:
 
 
 def by_name(numbers: list[int]) -> dict[str, int]:
-    """Errors as drivers count them: each once."""
+    """Each error once, as drivers count them."""
     return {errno.errorcode[number]: 1 for number in numbers}

@@ -1,4 +1,4 @@
-"""Tiny core objects and a plain socket to talk to them."""
+"""Tiny machines, and a plain socket to talk to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Received(NamedTuple):
 
 
 class EchoMachine(Machine):
-    """Answers everything with itself, and writes down what happens to it."""
+    """Sends every datagram back, and records what happens to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class EchoMachine(Machine):
     def no_route(self, via: Via, remote: Address) -> None:
         self.unreachable.append((via, remote))
 
-    # What a test makes it do.
+    # Called by tests.
 
     def send(self, data: bytes, destination: Address, via: Via = 0) -> None:
         self._send(data, destination, via)
@@ -60,7 +60,7 @@ class EchoMachine(Machine):
 
 
 class TimerMachine(EchoMachine):
-    """Rings at given times, and writes down when it was due and when it was rung."""
+    """Has timers at given times, and records when each was due and when it rang."""
 
     def __init__(self, *due: float) -> None:
         super().__init__()

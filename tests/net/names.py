@@ -1,5 +1,4 @@
-"""A name server that tests play: what the ends of this process are told instead of the system's
-answers."""
+"""A fake name server: it answers the lookups of this process instead of the system."""
 
 from __future__ import annotations
 
@@ -12,28 +11,28 @@ from netpunch.net import controls, resolver
 
 
 class NameServer:
-    """Knows nothing at first, and answers at once unless it is held."""
+    """Knows no names at first, and answers at once unless it is held."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
         self._known: dict[str, tuple[Address, ...]] = {}
         self._held: set[str] | None = set()
-        """Names that get no answer; None: none gets one."""
+        """Names that get no answer; None: all names."""
         self._changed = asyncio.Event()
         self._was_asked = asyncio.Event()
         self.unrouted: set[int] = set()
-        """Families that the host has no route of."""
+        """Families without a route."""
         monkeypatch.setattr(resolver, "_look_up", self._answer)
         monkeypatch.setattr(
             controls, "has_route", lambda address, _: address.family not in self.unrouted
         )
 
     def know(self, name: str, *addresses: Address) -> None:
-        """From now on; their ports do not matter."""
+        """Resolves the name to these addresses from now on, whatever their ports."""
         self._known[name] = addresses
 
     def hold(self, *names: str) -> None:
-        """No more answers for these, or any, until `release`."""
+        """Answers no lookups of these names, or of any, until `release`."""
         self._held = set(names) or None
 
     def release(self) -> None:

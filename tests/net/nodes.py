@@ -1,4 +1,4 @@
-"""A control and ends in one loop, for tests of what programs call."""
+"""A control and ends in one loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCAL = "127.0.0.1:0"
 
 @dataclass
 class Watcher:
-    """An observer that remembers."""
+    """An observer that records."""
 
     datagrams: list[Datagram] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Watcher:
             self._told.set()
 
     async def wait_for(self, kind: type[T], count: int = 1, **fields: object) -> T:
-        """The `count`-th event of a kind with such fields, once it is there."""
+        """Waits for the `count`-th event of a kind with these fields, and returns it."""
         while True:
             found = [each for each in self.events if isinstance(each, kind) and _has(each, fields)]
             if len(found) >= count:

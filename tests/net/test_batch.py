@@ -42,7 +42,7 @@ def raising(error: OSError) -> None:
 
 
 def send(sock: socket.socket, *parcels: tuple[bytes, Address]) -> list[OSError]:
-    """Returns what was refused."""
+    """Returns the errors of refused datagrams."""
     errors: list[OSError] = []
     datagrams, destinations = zip(*parcels, strict=True)
     Sender(sock.family, CAPACITY).send(sock, datagrams, destinations, errors.append)
@@ -134,7 +134,7 @@ class TestSender:
 
 
 def test_the_address_cache_is_larger_than_a_batch() -> None:
-    """As many as ends whose ciphers are kept."""
+    """At least as many as ends whose ciphers are kept."""
     from netpunch.core.control.ciphers import CIPHERS_KEPT
 
     assert ADDRESSES_KEPT >= CIPHERS_KEPT

@@ -1,4 +1,4 @@
-"""A control's socket: whoever comes alone is served alone, a crowd together."""
+"""A control's socket answers single datagrams one by one, and many in batches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def ignore(event: Event) -> None:
-    """Of no interest."""
+    """Does nothing."""
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def test_a_refused_batch_is_counted(run: Run, calls: Counter[str]) -> None:
 def test_datagrams_of_several_sockets_or_hop_limits_leave_one_by_one(
     run: Run, calls: Counter[str], ttl: int
 ) -> None:
-    """From two sockets, or not as far as usual."""
+    """Such as datagrams that leave from two sockets, or with a lower hop limit."""
 
     async def main() -> None:
         machine = EchoMachine()

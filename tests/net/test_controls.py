@@ -1,5 +1,4 @@
-"""Where controls are: what names stand for at first, and when they are looked up again; which of
-their addresses tell how our NAT maps."""
+"""Finding controls: the first lookups, later ones, and the choice of reflectors."""
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ class Follower(EchoMachine):
         self._was_told.set()
 
     async def wait_until_told(self) -> None:
-        """Of anything, since the last time."""
+        """Waits until anything was reported since the last time."""
         await self._was_told.wait()
         self._was_told.clear()
 
@@ -61,7 +60,7 @@ class Follower(EchoMachine):
 
 
 async def again(controls: Controls, *silent: Address) -> list[ControlEndpoints]:
-    """What an end is told after one more lookup."""
+    """What the end learns from one more lookup."""
     follower = Follower()
     controls.follow(follower, cast(Driver, follower))
     controls.find_again(silent)
@@ -90,7 +89,7 @@ def test_an_end_announces_to_all_addresses_of_one_family_ipv4_if_possible(
 
 
 def test_a_change_of_addresses_in_the_other_family_is_reported(run: Run, names: NameServer) -> None:
-    """An end asks there how it is seen, without announcing to it."""
+    """There an end asks for its observed address without announcing itself."""
 
     async def main() -> None:
         names.know(VPS.host, IPV6, ONE)
@@ -115,7 +114,7 @@ MANY = [at(f"192.0.2.{number}") for number in (100, 20, 3, 40, 5, 6)]
 def test_all_ends_choose_the_same_of_many_addresses(
     run: Run, names: NameServer, controls: int, expected: list[str]
 ) -> None:
-    """Resolvers tell them in any order. In all there are eight, or one for each name."""
+    """Resolvers return them in any order. There are eight in all, or one for each name."""
     others = [ControlAt(f"198.51.100.{number}", 10001) for number in range(1, controls)]
 
     async def main() -> None:
@@ -167,7 +166,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_beside_one_that_resolves_is_looked_up_until_it_does(
     run: Run, names: NameServer
 ) -> None:
-    """Without being asked to: at boot its servers may be late."""
+    """Without a request: at boot its servers may be late."""
 
     async def main() -> None:
         names.know(SPARE.host, OTHER)
@@ -195,7 +194,7 @@ def test_without_any_control_names_are_looked_up_until_one_resolves(
         told: asyncio.Queue[str] = asyncio.Queue()
         controls = Controls([VPS, SPARE], BOTH)
         finding = asyncio.create_task(controls.find(on_waiting=told.put_nowait))
-        for _ in range(5):  # at once, and again and again
+        for _ in range(5):  # each at once
             text = await told.get()
             assert VPS.host in text
             assert SPARE.host in text
@@ -211,7 +210,7 @@ def test_without_any_control_names_are_looked_up_until_one_resolves(
 def test_pauses_between_lookups_grow_with_the_time_spent(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each second at first, later a tenth of the time so far, half a minute at most."""
+    """They are a second at first, later a tenth of the time spent, and half a minute at most."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -264,7 +263,7 @@ def test_silent_name_servers_are_reported(
 def test_find_raises_at_once_if_no_address_is_of_the_end_s_family(
     run: Run, names: NameServer
 ) -> None:
-    """Nothing is waited for, where there is no translator."""
+    """There is nothing to wait for without a translator."""
 
     async def main() -> None:
         names.unrouted = {4}
@@ -277,7 +276,7 @@ def test_find_raises_at_once_if_no_address_is_of_the_end_s_family(
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grace that no test can wait for: who does not wait for answers runs into the timeout."""
+    """A test that waited for GRACE would run into the timeout."""
     monkeypatch.setattr(controls_module, "GRACE", 1000.0)
 
 
@@ -292,7 +291,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lookup_that_hangs_does_not_delay_find(
     run: Run, names: NameServer, first: ControlAt
 ) -> None:
-    """It joins when it answers, in its place."""
+    """Its addresses are added once it resolves."""
 
     async def main() -> None:
         names.know(VPS.host, ONE)
@@ -347,7 +346,7 @@ def test_find_waits_a_moment_for_other_names(run: Run, names: NameServer) -> Non
 
 @pytest.mark.usefixtures("impatience")
 def test_find_waits_for_all_names_while_none_resolves(run: Run, names: NameServer) -> None:
-    """One that fails at once is no answer."""
+    """A lookup that fails at once is no answer."""
 
     async def main() -> None:
         names.know(VPS.host, ONE)
@@ -382,7 +381,7 @@ def test_a_lookup_that_hangs_does_not_delay_other_lookups(run: Run, names: NameS
 
 
 async def chosen(names: NameServer, later: Sequence[Address], *silent: Address) -> list[Address]:
-    """Where a control is taken to be that was at ONE, once its name stands for other addresses."""
+    """Which addresses an end chooses for a control at ONE once its name resolves to others."""
     names.know(VPS.host, ONE)
     controls = Controls([VPS], BOTH)
     await controls.find()
@@ -398,17 +397,17 @@ FIVE = [at(f"192.0.2.{number}") for number in range(1, 6)]
     ("later", "silent", "expected"),
     [
         ([OTHER], [ONE], [OTHER]),
-        ([OTHER], [], [OTHER]),  # it was heard, but its name says that it moves
-        ([OTHER, ONE], [], [ONE, OTHER]),  # servers give several in any order
+        ([OTHER], [], [OTHER]),  # it answers, but its name has moved
+        ([OTHER, ONE], [], [ONE, OTHER]),  # in any order
         ([ONE, OTHER], [ONE], [OTHER, ONE]),
         ([ONE], [ONE], [ONE]),
         (FIVE, [], FIVE[:4]),
-        (FIVE[::-1], [ONE], FIVE[1:]),  # a silent one makes room
-        ([ONE, IPV6], [ONE], [ONE]),  # no way out of IPv4's silence
+        (FIVE[::-1], [ONE], FIVE[1:]),  # a silent one is dropped
+        ([ONE, IPV6], [ONE], [ONE]),  # IPv6 does not stand in for silent IPv4
         ([IPV6], [ONE], [IPV6]),
-        ([IPV6], [], [ONE]),  # half an answer moves nobody
+        ([IPV6], [], [ONE]),  # a partial answer
         ([IPV6, OTHER], [], [OTHER]),
-        ([], [ONE], [ONE]),  # a name server's failure moves nobody
+        ([], [ONE], [ONE]),  # a failed lookup
     ],
 )
 def test_an_end_follows_a_control_that_moves(
@@ -456,7 +455,7 @@ def test_a_name_is_looked_up_once_at_a_time(run: Run, names: NameServer) -> None
 
 
 def test_closing_controls_ends_a_lookup(run: Run, names: NameServer) -> None:
-    """`run` looks for tasks that are left."""
+    """`run` finds tasks that are left."""
 
     async def main() -> None:
         names.know(VPS.host, ONE)
@@ -475,10 +474,10 @@ def test_closing_controls_ends_a_lookup(run: Run, names: NameServer) -> None:
     run(main())
 
 
-# A host that has no way to some family; NAT64.
+# Hosts without a route of one family; NAT64.
 
 NAT64_ONE, NAT64_OTHER = at("64:ff9b::c000:201"), at("64:ff9b::c000:202")
-TRANSLATOR = at("2001:db8:64::c000:aa")  # what its DNS64 says of ipv4only.arpa
+TRANSLATOR = at("2001:db8:64::c000:aa")  # its DNS64's answer for ipv4only.arpa
 AT_TRANSLATOR = at("2001:db8:64::c000:201")
 
 
@@ -496,7 +495,7 @@ def test_find_chooses_the_family_that_has_a_route(run: Run, names: NameServer) -
 def test_find_chooses_ipv4_while_there_is_no_route(
     run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At boot; routes are looked at again, like names. No name server is asked for a translator."""
+    """As at boot. Routes are checked again with each lookup. No translator is looked for."""
     monkeypatch.setattr(controls_module, "FIRST_RETRY", 0.01)
 
     async def main() -> None:
@@ -561,7 +560,7 @@ def test_a_nat64_that_is_discovered_late_is_used(
 
 
 def test_a_nat64_beside_a_control_with_ipv6_is_reported_later(run: Run, names: NameServer) -> None:
-    """Partners may have nothing but IPv4. It delays nothing."""
+    """Partners may have IPv4 only. The discovery delays nothing."""
 
     async def main() -> None:
         names.know(VPS.host, IPV6)
@@ -628,7 +627,7 @@ def test_there_are_no_reflectors_on_loopback() -> None:
 
 
 def test_reflectors_in_the_own_network_come_last() -> None:
-    """It knows nothing of the NAT at its border."""
+    """It is behind the same NAT and can't observe it."""
     inside = at("192.168.1.20")
     found = {inside: 10002, ONE: 10002}
     assert reflectors(found) == [(ONE, second(ONE)), (inside, second(inside))]

@@ -63,7 +63,7 @@ def driven(
 
 @contextlib.contextmanager
 def exceptions_caught() -> Iterator[ExceptionContexts]:
-    """What the loop's exception handler is told."""
+    """What the loop's exception handler gets."""
     contexts: ExceptionContexts = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: contexts.append(context))
@@ -219,7 +219,7 @@ def test_a_timer_that_is_no_longer_needed_does_not_ring(run: Run) -> None:
         with driven(machine) as (driver, _):
             machine.due.clear()
             driver.pump()
-            await asyncio.sleep(0.02)  # nothing can be waited for: nothing is to happen
+            await asyncio.sleep(0.02)  # nothing happens that could be awaited
         assert machine.rung == []
 
     run(main())
@@ -280,7 +280,7 @@ def test_the_answer_to_new_sockets_is_sent_at_once(run: Run) -> None:
 
 @linux_only
 def test_datagrams_to_a_pinned_destination_leave_from_the_pinned_address(run: Run) -> None:
-    """As long as this host has that address; others get what the system chooses."""
+    """As long as this host has that address; other destinations get the system's choice."""
 
     async def main() -> None:
         machine = EchoMachine()
@@ -427,7 +427,7 @@ TOLD_BY_ICMP = [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno
 
 
 def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
-    """Each is counted once, and costs one more wake-up."""
+    """Each is counted once, and costs one more wakeup."""
 
     async def main() -> None:
         sock = FaultySocket(bind("127.0.0.1", 0)[0])
@@ -440,7 +440,7 @@ def test_reading_goes_on_after_icmp_errors(run: Run) -> None:
                 sock.reading = [number]
                 assert await peer.ask(b"?", address) == (b"?", address)
         assert driver.send_errors == by_name(TOLD_BY_ICMP)
-        # The error, the datagram, that there is nothing more.
+        # The error, the datagram, and that nothing is left.
         assert sock.reads <= 3 * len(TOLD_BY_ICMP)
         driver.close()
 
@@ -465,7 +465,7 @@ def test_the_machine_learns_of_missing_routes_and_no_other_refusal(run: Run) -> 
 
 
 def test_sending_goes_on_after_refusals(run: Run) -> None:
-    """Of a firewall, of a full queue, of a network that is gone."""
+    """Such as refusals by a firewall, a full queue or a lost network."""
     refusals = [errno.EPERM, errno.ENOBUFS, *TOLD_BY_ICMP]
 
     async def main() -> None:
@@ -487,7 +487,7 @@ def test_sending_goes_on_after_refusals(run: Run) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_closed_port_at_the_destination_does_no_harm(run: Run, host: str) -> None:
-    """The system is told by ICMP, and tells nobody: the socket is not connected."""
+    """The system learns that by ICMP, but does not report it: the socket is not connected."""
 
     async def main() -> None:
         machine = EchoMachine()
@@ -590,7 +590,7 @@ def test_the_observer_sees_both_directions_described(run: Run) -> None:
     run(main())
 
 
-# The end.
+# Closing.
 
 
 def test_closing_a_driver_frees_the_ports_at_once_and_may_be_repeated(run: Run) -> None:

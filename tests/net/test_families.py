@@ -1,4 +1,4 @@
-"""A control on IPv4 and IPv6, and ends that have one of them or both."""
+"""A control on IPv4 and IPv6, and ends with one of them or both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 NAME = "vps.example.net"
 V4, V6, BOTH = "127.0.0.1", "::1", ""
 DEADLINE = 0.5
-"""Seconds: enough to try what cannot be."""
+"""Seconds: enough to find out that a link is impossible."""
 PROTOCOLS: dict[str, Any] = {
     "v2": {"secret": SECRET},
     "classic": {"protocol": "classic", "secret": CLASSIC_SECRET},
@@ -31,14 +31,14 @@ PROTOCOLS: dict[str, Any] = {
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
-    """Knows the control by both addresses."""
+    """Resolves the control's name to both addresses."""
     names = NameServer(monkeypatch)
     names.know(NAME, Address(V6, 0), Address(V4, 0))
     return names
 
 
 def ends(one: str, other: str, port: int, **how: Any) -> tuple[Punch, Punch]:
-    """Ends that are bound to these addresses, and know their control by name."""
+    """Ends bound to these addresses, which find their control by name."""
     controls = (ControlAt(NAME, port),)
     a = EndSettings(PAIR, "a", controls=controls, slot="a", local=(one, 0), **how)
     b = EndSettings(PAIR, "b", controls=controls, slot="b", local=(other, 0), **how)
@@ -46,7 +46,7 @@ def ends(one: str, other: str, port: int, **how: Any) -> tuple[Punch, Punch]:
 
 
 async def outcomes(*attempts: Punch) -> list[Linked | BaseException]:
-    """How they end."""
+    """The outcome of both ends."""
     for attempt in attempts:
         await attempt.open()
     linking = (attempt.linked() for attempt in attempts)
@@ -69,7 +69,7 @@ async def outcomes(*attempts: Punch) -> list[Linked | BaseException]:
 def test_ends_with_a_common_family_link(
     run: Run, names: NameServer, one: str, other: str, family: int, protocol: str
 ) -> None:
-    """One that has both is asked by IPv4; in v2 its card has its IPv6, too."""
+    """An end with both announces itself by IPv4; in v2 its card has its IPv6 address, too."""
 
     async def main() -> None:
         async with control(":0") as address:
@@ -106,7 +106,7 @@ def test_two_ends_with_both_families_link(run: Run, names: NameServer) -> None:
 def test_ends_without_a_common_family_report_why_they_cannot_link(
     run: Run, names: NameServer, one: str, other: str, protocol: str
 ) -> None:
-    """Though control serves both of them."""
+    """Even though control serves both families."""
 
     async def main() -> None:
         watcher = Watcher()

@@ -17,12 +17,12 @@ from tests.net.machines import client, port_is_free
 from tests.net.nodes import control, spec
 
 BIG = 60_000
-"""Bytes: more than any link carries, less than UDP's most."""
+"""Bytes: more than any link carries, less than UDP allows."""
 BURST = 3 * DATAGRAMS_PER_WAKEUP
 
 
 class Partner:
-    """Whoever is on the other side of the link: what the program sends reaches it."""
+    """The far side of the link: it gets what the program sends."""
 
     def __init__(self) -> None:
         self._received: asyncio.Queue[bytes] = asyncio.Queue()
@@ -38,7 +38,7 @@ class Partner:
 async def forwarding(
     to: Address | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[Forwarder, Address]]:
-    """An open forwarder, and the address at which its program finds it."""
+    """An open forwarder, and the address that its program talks to."""
     with client(host) as finder:
         address = finder.address  # free once the finder is closed
     forwarder = Forwarder(address, to)
@@ -50,7 +50,7 @@ async def forwarding(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """What the forwarder counts, it counts silently."""
+    """The forwarder warns of nothing that it only counts."""
     while not condition():  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
 
@@ -107,7 +107,7 @@ def test_forward_delivers_to_where_the_program_last_sent_from(run: Run) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_forward_delivers_to_a_given_address(run: Run, host: str) -> None:
-    """Even to a program that only listens; where others send from doesn't matter."""
+    """Even to a program that only listens, and whoever else sends."""
 
     async def main() -> None:
         with client(host) as program, client(host) as other:
@@ -174,7 +174,7 @@ def test_forward_counts_datagrams_without_a_link_or_a_program(run: Run) -> None:
 
 
 def test_forward_counts_datagrams_that_cannot_be_sent(run: Run) -> None:
-    """More than UDP carries."""
+    """The datagram is longer than UDP allows."""
 
     async def main() -> None:
         with client() as program:
@@ -188,7 +188,7 @@ def test_forward_counts_datagrams_that_cannot_be_sent(run: Run) -> None:
 
 
 def test_forward_goes_on_with_a_restarted_program(run: Run) -> None:
-    """The system reports that nobody is there; that must not stop what follows."""
+    """The system reports that no program listens; that must not stop later datagrams."""
 
     async def main() -> None:
         with client() as program:
@@ -242,8 +242,7 @@ def test_opening_and_closing_a_forwarder_may_be_repeated(run: Run) -> None:
 
 
 def test_forward_relays_over_a_held_link(run: Run) -> None:
-    """In at one end's port, out at the other's, and back; sizes that our own datagrams have,
-    too."""
+    """From one end's program to the other's and back, in sizes of netpunch's own datagrams, too."""
 
     async def main() -> None:
         async with control() as address, forwarding() as (near, entrance):

@@ -43,7 +43,7 @@ def test_addresses_of_this_host_are_candidates() -> None:
         assert not is_loopback(host)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((host, 0))  # it is this host's
+            sock.bind((host, 0))  # fails unless it is this host's
 
 
 def test_getifaddrs_sees_the_loopback() -> None:
@@ -81,7 +81,7 @@ def test_the_order_of_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("172.17.0.1", "br-1"),
         ("172.18.0.1", "br-2"),
         ("2001:db8::1", "uplink0"),
-        ("2001:db8::aaaa", "uplink0"),  # temporary, and for that preferred
+        ("2001:db8::aaaa", "uplink0"),  # temporary, and therefore preferred
         ("fd00::1", "uplink0"),
         ("2001:db8:1::1", "storage0"),
         ("2001:db8:17::1", "br-1"),
@@ -113,7 +113,7 @@ def test_an_uplink_beneath_a_vpn_comes_before_bridges(monkeypatch: pytest.Monkey
 
 
 class TestManyPairs:
-    """Many pairs of one process begin at the same moment, and all want to know."""
+    """Many pairs of a process start at the same moment, and all need the addresses."""
 
     @pytest.fixture
     def looks(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:

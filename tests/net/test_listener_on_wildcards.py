@@ -104,7 +104,7 @@ def test_datagrams_queued_before_the_new_socket_are_answered_from_it(run: Run) -
             for _ in range(100):
                 peer.send(b"?", asked)
             open_listener(driver, dict(enumerate(sockets)))
-            # Those that came before PKTINFO was asked for can't tell; the others can.
+            # Datagrams that arrived before PKTINFO was enabled lack it; the others have it.
             assert await peer.ask(b"!", asked)
             for _ in range(100):
                 await peer.receive()
@@ -182,7 +182,7 @@ def test_the_wildcard_answers_if_no_socket_can_be_bound(
 def test_the_wildcard_answers_until_there_are_descriptors_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the ends that asked just then would hear from a wrong address for ever."""
+    """Otherwise ends that asked at that moment would get answers from a wrong address for ever."""
     bind_beside = listener._bind_beside
     refused: list[str] = []
 

@@ -46,7 +46,7 @@ def test_run_raises_what_the_coroutine_raises() -> None:
 
 
 def test_run_without_descriptors_for_a_loop_starts_nothing() -> None:
-    """At no limit, though uvloop, short of descriptors half-way, aborts or breaks the process."""
+    """At any limit, though uvloop aborts or breaks the process if descriptors run out half-way."""
     verdicts = []
     for room in range(25):
         with only_free_descriptors(room), contextlib.suppress(ResourcesError):
@@ -58,7 +58,7 @@ def test_run_without_descriptors_for_a_loop_starts_nothing() -> None:
 
 @contextlib.contextmanager
 def only_free_descriptors(count: int) -> Iterator[None]:
-    """So many can be opened, and no more."""
+    """The process can open only so many more descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     fillers: list[int] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (MANY, hard))
@@ -87,7 +87,7 @@ def test_in_thread_returns_results_and_raises_errors() -> None:
 def test_in_thread_does_nothing_if_no_thread_can_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An executor keeps what it had no thread for, and does it when it gets one."""
+    """An executor would keep the work, and do it once it gets a thread."""
     done: list[str] = []
 
     def refuse(thread: threading.Thread) -> None:

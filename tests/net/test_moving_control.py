@@ -1,4 +1,4 @@
-"""A control behind a name gets another address, under ends that wait, hold, or are on standby."""
+"""A control's name moves to another address while ends wait, hold a link, or are on standby."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.net.names import NameServer
 from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
 
 SOON = 0.05
-"""Seconds, instead of the quarter of a minute to a minute that things take."""
+"""Seconds, instead of the usual 15 to 60."""
 NAME = "vps.example.net"
 CLASSIC = {"protocol": "classic", "secret": CLASSIC_SECRET}
 
@@ -37,7 +37,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
 
 
 def named(end: str, port: int, **more: Any) -> EndSettings:
-    """An end that knows its control by name."""
+    """An end that finds its control by name."""
     return spec(end, Address(NAME, port), **more)
 
 
@@ -46,7 +46,7 @@ def asking(end: str, *controls: ControlAt, **more: Any) -> EndSettings:
 
 
 def elsewhere(port: int) -> str:
-    """Where another control may listen: the ports of a name stay the same."""
+    """An address for another control with the same port: a name's port stays the same."""
     return f"127.0.0.2:{port}"
 
 
@@ -88,7 +88,7 @@ def test_a_held_link_hears_of_its_partner_s_return_at_the_new_place(
             names.know(NAME, moved)
             await new.wait_for(Registered, end="a")
             assert b._driver is not None
-            b._driver.close()  # it is killed
+            b._driver.close()  # as if it were killed
             again = Punch(named("b", address.port, holds=True))
             await again.open()
             assert isinstance(await a.ended(), PartnerReturned)
@@ -181,7 +181,7 @@ def test_another_address_of_a_control_does_not_disturb_the_others(
 def test_ends_whose_resolvers_order_differently_meet(
     run: Run, names: NameServer, protocol: str
 ) -> None:
-    """Two controls behind one name, which know nothing of each other."""
+    """Two independent controls behind one name."""
 
     async def main() -> None:
         ends = [CLASSIC | {"slot": end} if protocol == "classic" else {} for end in "ab"]
@@ -268,7 +268,7 @@ def test_ends_link_while_another_lookup_hangs(run: Run, names: NameServer, proto
 def test_a_control_whose_name_resolves_late_introduces_the_ends(
     run: Run, names: NameServer
 ) -> None:
-    """The partner reaches only that one."""
+    """The partner reaches only the late control."""
 
     async def main() -> None:
         names.hold(NAME)
@@ -325,7 +325,7 @@ def test_host_candidates_are_known_if_a_late_control_is_not_on_loopback(
 
 
 def test_an_end_closes_while_a_name_is_looked_up_again(run: Run, names: NameServer) -> None:
-    """`run` looks for tasks that are left."""
+    """`run` finds tasks that are left."""
 
     async def main() -> None:
         names.know(NAME, Address("127.0.0.1", 9))

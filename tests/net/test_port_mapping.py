@@ -1,4 +1,4 @@
-"""Mappings at a gateway that the test plays, on loopback."""
+"""Mappings at a fake gateway on loopback."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ WAN = "203.0.113.9"
 WAN6 = "2001:db8::5"
 LIFETIME = 3600
 SOON = 5.0
-"""Nothing on loopback takes so long, on a busy machine either."""
+"""Seconds: nothing on loopback takes so long, even on a busy machine."""
 
 
 class FakeGateway:
-    """Answers on loopback, in PCP or only in NAT-PMP, or not at all; keeps what it was asked."""
+    """Answers in PCP, or only in NAT-PMP, or not at all, and records the requests."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class FakeGateway:
         return Gateway(self.address.host, self.address.host, "lo")
 
     async def asked(self, times: int) -> None:
-        """Waits until so many requests have come."""
+        """Waits until so many requests have arrived."""
         async with asyncio.timeout(SOON):
             while len(self.requests) < times:
                 self._asked.clear()
@@ -103,7 +103,7 @@ class FakeGateway:
 
 
 class Changes(list[tuple[Address, ...]]):
-    """What `on_change` was told."""
+    """The calls of `on_change`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Changes(list[tuple[Address, ...]]):
 def default_gateways(
     monkeypatch: pytest.MonkeyPatch, *fakes: FakeGateway, others: tuple[Gateway, ...] = ()
 ) -> Iterator[None]:
-    """Makes these the host's gateways."""
+    """Replaces the host's gateways by these."""
     gateways = [*others, *(fake.gateway for fake in fakes)]
     monkeypatch.setattr(port_mapping_module, "default_gateways", lambda _: gateways)
     if fakes:
@@ -239,7 +239,7 @@ def test_a_silent_gateway_delays_nothing(run: Run, monkeypatch: pytest.MonkeyPat
             await fake.asked(1)
             began = clock()
             await mapping.close()
-            assert clock() - began < 0.5  # a release that is waited for takes 0.7 s
+            assert clock() - began < 0.5  # waiting for a release would take 0.7 s
             await fake.asked(2)
             request = fake.requests[-1]
             assert isinstance(request, PcpRequest)
@@ -350,7 +350,7 @@ def test_a_cancelled_release_leaves_nothing_open(run: Run, monkeypatch: pytest.M
             with pytest.raises(asyncio.CancelledError):
                 await closing
 
-    run(main())  # it counts descriptors
+    run(main())  # `run` counts descriptors
 
 
 def test_a_lost_mapping_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

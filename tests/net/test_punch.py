@@ -38,7 +38,7 @@ from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
 
 KEEPALIVE = 0.02
 LINGER = 1.2
-"""Seconds that a classic end stays for its partner."""
+"""Seconds that a classic end lingers for its partner."""
 
 Lookup = Callable[[str, int], Awaitable[list[Address]]]
 
@@ -67,7 +67,7 @@ def test_punch_links_from_open_to_released(run: Run) -> None:
 
 
 def test_closing_an_end_tells_control_that_it_leaves(run: Run) -> None:
-    """Nobody is introduced to it any more, and its port is free."""
+    """No end is introduced to it any more, and its port is free."""
 
     async def main() -> None:
         watcher = Watcher()
@@ -184,7 +184,7 @@ def test_ends_fail_if_only_one_of_them_holds(run: Run) -> None:
 
 
 def test_a_deadline_may_count_from_the_introduction(run: Run) -> None:
-    """Where an end may wait for its partner as long as it takes."""
+    """An end may wait for its partner without a limit."""
 
     async def main() -> None:
         patient = {"deadline": 0.1, "deadline_from_start": False}
@@ -218,7 +218,7 @@ def test_the_port_is_bound_before_control_hears_of_it(run: Run) -> None:
 def test_an_end_that_may_not_send_reports_the_refusal(
     run: Run, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Both while it waits and in the end: it looks as if control were silent."""
+    """Both while it waits and when it fails: otherwise control would seem to be silent."""
     monkeypatch.setattr(timing, "SILENCE_NOTICE", 0.05)
     monkeypatch.setattr("netpunch.net.sockets.bind", refusing(number))
     name = errno.errorcode[number]
@@ -268,7 +268,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, lookup: Lookup) -> None:
 def test_the_names_of_controls_are_looked_up_in_parallel(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And one that does not resolve is told, but stops nothing while there is another."""
+    """One that does not resolve is reported, but stops nothing while another one does."""
 
     async def main() -> None:
         both_asked = asyncio.Barrier(2)
@@ -375,7 +375,7 @@ def test_an_end_shows_datagrams_only_with_trace(run: Run) -> None:
 def test_an_end_waits_for_a_name_that_resolves_late(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at boot. What that takes is part of the time until the deadline."""
+    """As at boot. The deadline includes the time that this takes."""
     monkeypatch.setattr("netpunch.net.controls.FIRST_RETRY", 0.01)
     names = NameServer(monkeypatch)
 
@@ -401,7 +401,7 @@ def test_an_end_waits_for_a_name_that_resolves_late(
 def test_an_end_without_a_deadline_waits_for_a_name_for_ever(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`keep`: its deadline counts once there is a partner."""
+    """As with `mode: keep`: the deadline counts from the partner's presence."""
     monkeypatch.setattr("netpunch.net.controls.FIRST_RETRY", 0.01)
     names = NameServer(monkeypatch)
 

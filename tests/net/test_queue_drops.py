@@ -1,4 +1,4 @@
-"""What the system throws away because a queue is full is counted, over all sockets of a driver."""
+"""Datagrams that the system drops because a queue is full are counted over all sockets."""
 
 from __future__ import annotations
 

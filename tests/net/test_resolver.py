@@ -109,7 +109,7 @@ def test_an_invalid_name_does_not_resolve(run: Run) -> None:
 
 
 class SlowSystem:
-    """A getaddrinfo() that answers when it is told to."""
+    """A getaddrinfo() that answers when the test lets it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = threading.Event()

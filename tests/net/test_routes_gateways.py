@@ -1,4 +1,4 @@
-"""The default gateways, out of routing tables as Linux prints them."""
+"""Default gateways from routing tables in the format of Linux."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
     tables = Tables(tmp_path)
     monkeypatch.setattr(gateway_module, "IPV4_ROUTES", tables.ipv4)
     monkeypatch.setattr(gateway_module, "IPV6_ROUTES", tables.ipv6)
-    # Where the test runs, nothing but loopback is certain to have an address.
+    # Only loopback is certain to have an address where the test runs.
     monkeypatch.setattr(gateway_module, "SOMEWHERE", "::1")
     return tables
 

@@ -37,7 +37,7 @@ def fail_to_bind(
     family: int | None = None,
     times: int = 1_000_000,
 ) -> list[int]:
-    """Lets bind() fail so many times with an errno; returns a list of the families it hit."""
+    """Makes bind() fail so many times with an errno; returns the list of the families concerned."""
     failed: list[int] = []
 
     class Failing(socket.socket):
@@ -192,7 +192,7 @@ except ResourcesError as error:
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1"])
 def test_no_descriptor_is_left_for_the_first_bind_of_a_process(host: str) -> None:
-    """Python takes some for modules that it imports when they are first needed."""
+    """Python opens some when it first imports certain modules."""
     script = WITHOUT_DESCRIPTORS.format(host=host)
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ": Too many open files; raise LimitNOFILE=" in told.stdout, told.stderr

@@ -16,7 +16,7 @@ from tests.net.machines import client, port_is_free
 from tests.net.nodes import Watcher, control, spec
 
 QUIET = 0.3
-"""Seconds in which a wish that should not come would have come several times."""
+"""Seconds in which a return that must not be reported would have been, several times."""
 
 
 def test_standby_ends_when_the_partner_punches(run: Run) -> None:
@@ -42,7 +42,7 @@ def test_standby_ends_when_the_partner_punches(run: Run) -> None:
 
 
 def test_an_end_links_after_its_standby(run: Run) -> None:
-    """What a node does: it leaves standby, and punches anew."""
+    """Leaves standby and punches anew, as a node does."""
 
     async def main() -> None:
         registered = Watcher()
@@ -136,7 +136,7 @@ def test_standby_shows_datagrams_only_with_trace(run: Run) -> None:
 def test_standby_retries_a_name_that_does_not_resolve(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The link itself works: nothing fails because of it."""
+    """The link itself works, so that is no failure."""
     monkeypatch.setattr(standby, "RETRY", 0.01)
 
     async def main() -> None:
@@ -167,7 +167,7 @@ def test_standby_retries_a_name_that_does_not_resolve(
 
 
 def test_standby_stops_during_a_lookup(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No socket is left: `run` counts them."""
+    """`run` counts the sockets that are left."""
 
     async def main() -> None:
         asked = asyncio.Event()

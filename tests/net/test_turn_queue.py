@@ -1,4 +1,4 @@
-"""The turns of a process's ends."""
+"""Ends of a process take turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netpunch.net.turn_queue import TurnQueue
 
 
 class Queue:
-    """Ends by name, and who was granted a turn, in order."""
+    """Ends by name, and their turns in order."""
 
     def __init__(self) -> None:
         self.turns = TurnQueue()
@@ -33,7 +33,7 @@ def test_turns_are_given_one_at_a_time_in_the_order_of_asking(queue: Queue) -> N
 
 
 def test_an_end_that_opens_sockets_does_not_keep_others_from_spraying(queue: Queue) -> None:
-    """Else two processes whose ends need each other crosswise would wait for ever."""
+    """Otherwise two processes whose ends wait for each other crosswise would deadlock."""
     assert queue.want("a", Turn.OPEN)
     assert queue.want("b", Turn.SPRAY)
 
