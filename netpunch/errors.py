@@ -188,7 +188,7 @@ def lack_behind(
 
 
 @contextlib.contextmanager
-def lacks_told(what: str = "") -> Iterator[None]:
+def resource_errors(what: str = "") -> Iterator[None]:
     """Turns each exception that a lack of resources caused (`lack_behind`) into ResourcesError."""
     try:
         yield

@@ -22,7 +22,7 @@ from netpunch.errors import (
     bug_text,
     combined_exit_code,
     lack_behind,
-    lacks_told,
+    resource_errors,
 )
 from netpunch.template import TemplateError
 
@@ -170,7 +170,7 @@ def test_every_form_of_a_lack_of_resources_is_recognized(error: BaseException, a
 )
 def test_an_error_without_a_lack_of_resources_is_unchanged(error: Exception) -> None:
     assert lack_behind(error) is None
-    with pytest.raises(type(error)) as caught, lacks_told():
+    with pytest.raises(type(error)) as caught, resource_errors():
         raise error
     assert caught.value is error
 
@@ -181,8 +181,11 @@ def test_a_process_that_cannot_be_forked_is_a_lack_of_tasks() -> None:
 
 
 def test_a_lack_becomes_resources_error_and_our_own_errors_stay() -> None:
-    with pytest.raises(ResourcesError, match=r"^x: Too many open files") as caught, lacks_told("x"):
+    with (
+        pytest.raises(ResourcesError, match=r"^x: Too many open files") as caught,
+        resource_errors("x"),
+    ):
         raise EMFILE
     assert caught.value.__cause__ is EMFILE
-    with pytest.raises(NotLinkedError, match=r"^why$"), lacks_told():
+    with pytest.raises(NotLinkedError, match=r"^why$"), resource_errors():
         raise NotLinkedError("why")

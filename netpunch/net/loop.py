@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from netpunch.errors import lack_behind, lacks_told
+from netpunch.errors import lack_behind, resource_errors
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -27,7 +27,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
     Raises ResourcesError, before the coroutine starts, if there can be no loop."""
     try:
-        with lacks_told("no event loop"):
+        with resource_errors("no event loop"):
             _check_room()
             runner = asyncio.Runner(loop_factory=loop_factory())
             runner.get_loop()
@@ -67,7 +67,7 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, result, failure)
 
-    with lacks_told():
+    with resource_errors():
         threading.Thread(target=run, name=f"netpunch-{name}", daemon=True).start()
     return await future
 

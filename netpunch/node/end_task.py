@@ -24,7 +24,7 @@ from netpunch.errors import (
     NotLinkedError,
     ResourcesError,
     lack_behind,
-    lacks_told,
+    resource_errors,
 )
 from netpunch.net.driver import Datagram
 from netpunch.net.loop import in_thread
@@ -216,7 +216,7 @@ class EndTask:
         `fail` gives back what `before` took."""
         published: Published | None = None
         try:
-            with lacks_told():
+            with resource_errors():
                 raise_for("before", await self._hooks.before())
                 if self._forwarder is not None:
                     await self._forwarder.open()
@@ -300,7 +300,7 @@ class EndTask:
             return await self._hold(attempt)
         working = self._command(published) if self.end.command else self._watch_checks()
         try:
-            with lacks_told():
+            with resource_errors():
                 return await self._until_lost_or_wanted(working)
         except ResourcesError as error:
             return Loss(Reason.RESOURCES, str(error), quick=True)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from netpunch._version import __version__
-from netpunch.errors import NetpunchError, lacks_told
+from netpunch.errors import NetpunchError, resource_errors
 from netpunch.net.loop import in_thread
 from netpunch.node.preload import PAUSE
 from netpunch.node.services import Services
@@ -126,7 +126,7 @@ class Monitoring:
     def _open_server(self, path: Path, *, fallback: bool = False) -> None:
         """A failure of the fallback needs no warning, as it is not configured."""
         try:
-            with lacks_told():
+            with resource_errors():
                 from netpunch.output.status_socket import StatusServer, prepare_folder
 
                 if fallback:
@@ -158,7 +158,7 @@ class Monitoring:
         if self._textfile is None:
             return
         try:
-            with lacks_told():
+            with resource_errors():
                 from netpunch.output.atomic import replace_file
                 from netpunch.output.metrics import metrics_text
 

@@ -7,7 +7,7 @@ import contextlib
 import importlib
 from collections.abc import Callable
 
-from netpunch.errors import ResourcesError, lacks_told
+from netpunch.errors import ResourcesError, resource_errors
 
 PAUSE = 0.02
 """Seconds after the first datagram: the answer of a control nearby comes before."""
@@ -25,7 +25,7 @@ def preload(on_lack: Callable[[ResourcesError], None] | None = None) -> None:
     files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed."""
     try:
         for name in MODULES:
-            with contextlib.suppress(ImportError), lacks_told():
+            with contextlib.suppress(ImportError), resource_errors():
                 importlib.import_module(name)
     except ResourcesError as error:
         if on_lack is not None:

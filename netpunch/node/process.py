@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
-from netpunch.errors import HookError, lack_behind, lacks_told
+from netpunch.errors import HookError, lack_behind, resource_errors
 from netpunch.output.console import printable
 
 Stream = Literal["stdout", "stderr"]
@@ -96,7 +96,7 @@ def find_program(name: str, directory: Path) -> str:
 
     Raises HookError if it is missing or not executable."""
     if "/" not in name:
-        with lacks_told(name):
+        with resource_errors(name):
             import shutil  # only now: it loads compression libraries
 
         found = shutil.which(name)

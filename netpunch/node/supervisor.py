@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netpunch.errors import (
+    BUG_EXIT_CODE,
     NetpunchError,
     ResourcesError,
     bug_text,
     combined_exit_code,
     lack_behind,
-    lacks_told,
+    resource_errors,
 )
 from netpunch.node.end_task import EndTask
 from netpunch.node.plan import Failure, Plan
@@ -22,8 +23,6 @@ from netpunch.output.events import ControlFailed, PairFailed, RunReady, RunReloa
 if TYPE_CHECKING:
     from netpunch.config.model import EndConfig
     from netpunch.node.control_task import ControlTask
-
-BUG_EXIT_CODE = 70
 
 MakePlan = Callable[[], Awaitable[Plan]]
 
@@ -173,7 +172,7 @@ class Supervisor:
             if name not in self._controls:
                 try:
                     planned.refuse_if_keyless()
-                    with lacks_told():
+                    with resource_errors():
                         from netpunch.node.control_task import ControlTask  # ends alone do without
 
                         control = ControlTask(planned, self._services)
@@ -213,7 +212,7 @@ class Supervisor:
         try:
             if not await self._is_done_before_stop(making):
                 return
-            with lacks_told():
+            with resource_errors():
                 plan = making.result()
         except NetpunchError as error:
             self._services.status.reloaded(refused=str(error))
