@@ -35,7 +35,7 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "Settings and values": {
         "netpunch.address": "Address",
-        "netpunch.core.settings": "Candidate ControlAt EndName EndSettings",
+        "netpunch.core.settings": "CandidateKind ControlAt EndName EndSettings",
         "netpunch.core.endpoints": "ControlEndpoints Names Reflectors",
         "netpunch.core.nat64": "Nat64",
         "netpunch.core.pacing": "TokenBucket",
@@ -124,7 +124,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.nat64 import Nat64 as Nat64
     from netpunch.core.pacing import TokenBucket as TokenBucket
     from netpunch.core.portmap.pcp import PortMapper as PortMapper
-    from netpunch.core.settings import Candidate as Candidate
+    from netpunch.core.settings import CandidateKind as CandidateKind
     from netpunch.core.settings import ControlAt as ControlAt
     from netpunch.core.settings import EndName as EndName
     from netpunch.core.settings import EndSettings as EndSettings

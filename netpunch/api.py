@@ -24,7 +24,7 @@ from netpunch.config.secrets import KEY_PREFIXES
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
-from netpunch.core.settings import Candidate, ControlAt, EndName, EndSettings, Protocol
+from netpunch.core.settings import CandidateKind, ControlAt, EndName, EndSettings, Protocol
 from netpunch.errors import UsageError
 from netpunch.keys import read_key, read_secret_file, value_for_control
 from netpunch.net.driver import Observer
@@ -215,7 +215,7 @@ def _word(name: str, value: object, allowed: Sequence[str]) -> str:
     raise _wrong(name, value, _listed(allowed), guess)
 
 
-def _candidates(value: object) -> frozenset[Candidate]:
+def _candidates(value: object) -> frozenset[CandidateKind]:
     """A collection of the words, with at least one kind of address."""
     if isinstance(value, str) or not isinstance(value, Collection):
         meant = [value] if value in CANDIDATES else None
@@ -223,7 +223,7 @@ def _candidates(value: object) -> frozenset[Candidate]:
     chosen = frozenset(_word("candidates", each, CANDIDATES) for each in value)
     if chosen.isdisjoint(ADDRESSES):
         raise UsageError(f"candidates: no address is left to try: add {_listed(ADDRESSES)}")
-    return cast(frozenset[Candidate], chosen)
+    return cast(frozenset[CandidateKind], chosen)
 
 
 def _pair_name(name: str, value: object) -> str:

@@ -6,9 +6,9 @@ from netpunch.redacted import redacted
 
 EndName = Literal["a", "b"]
 Protocol = Literal["v2", "classic"]
-Candidate = Literal["observed", "host", "any-port", "mapped"]
+CandidateKind = Literal["observed", "host", "any-port", "mapped"]
 
-USUAL_CANDIDATES: frozenset[Candidate] = frozenset({"observed", "host", "any-port"})
+USUAL_CANDIDATES: frozenset[CandidateKind] = frozenset({"observed", "host", "any-port"})
 """All but `mapped`: asking a gateway to map a port is for its owner to allow."""
 
 
@@ -39,7 +39,7 @@ class EndSettings(NamedTuple):
     end: EndName
     secret: bytes
     holds: bool = False
-    candidates: frozenset[Candidate] = USUAL_CANDIDATES
+    candidates: frozenset[CandidateKind] = USUAL_CANDIDATES
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0

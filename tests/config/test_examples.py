@@ -16,13 +16,13 @@ SITE = CONFIGS / "site.yaml"
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
-def test_it_loads(file: Path) -> None:
+def test_an_example_site_file_loads(file: Path) -> None:
     site = load(file)
     assert site.pairs
     assert site.warnings == ()
 
 
-def test_the_example_runs_as_it_is() -> None:
+def test_configs_example_runs_as_it_is() -> None:
     site = load(CONFIGS / "example.yaml")
     part = select(site, None, "any-host", None)
     assert len(part.controls) == 1
@@ -39,12 +39,12 @@ def test_the_example_runs_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("node", ["vps", "home", "office"])
-def test_every_host_of_the_real_one_has_its_part(node: str) -> None:
+def test_every_node_of_configs_site_has_a_part(node: str) -> None:
     part = select(load(SITE), node, "any-host", None)
     assert len(part.controls) + len(part.ends) == 1
 
 
-def test_the_commented_alternatives_of_the_real_one_are_valid(tmp_path: Path) -> None:
+def test_the_commented_alternatives_of_configs_site_are_valid(tmp_path: Path) -> None:
     """Another pair in classic, and a command instead of `forward`."""
     text = SITE.read_text()
     head, version, sections = text.partition("version: 1\n")

@@ -72,14 +72,16 @@ def check(folder: Path, data: bytes) -> None:
 
 @quickly
 @given(st.binary(max_size=200))
-def test_any_bytes(tmp_path: Path, data: bytes) -> None:
+def test_a_site_file_of_any_bytes_is_loaded_or_refused(tmp_path: Path, data: bytes) -> None:
     check(tmp_path, data)
 
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
 @quickly
 @given(data=st.data())
-def test_pieces_of_yaml(tmp_path: Path, parser: str, data: st.DataObject) -> None:
+def test_a_site_file_of_pieces_of_yaml_is_loaded_or_refused(
+    tmp_path: Path, parser: str, data: st.DataObject
+) -> None:
     text = "".join(data.draw(st.lists(PIECES | st.text(max_size=3), max_size=40)))
     with pytest.MonkeyPatch.context() as patch:
         if parser == "Python":
@@ -89,13 +91,15 @@ def test_pieces_of_yaml(tmp_path: Path, parser: str, data: st.DataObject) -> Non
 
 @quickly
 @given(SITES)
-def test_wrong_trees(tmp_path: Path, tree: Any) -> None:
+def test_a_site_file_of_any_structure_is_loaded_or_refused(tmp_path: Path, tree: Any) -> None:
     check(tmp_path, yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
 @quickly
 @given(st.data())
-def test_a_right_file_with_a_slip(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_valid_site_file_with_a_slip_is_loaded_or_refused(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     """Some characters are removed, some others typed, perhaps next to the secret."""
     text = EVERYTHING.replace("secret: 010", "secret: hunter2")
     begin = data.draw(st.integers(0, len(text)))
@@ -105,7 +109,9 @@ def test_a_right_file_with_a_slip(tmp_path: Path, data: st.DataObject) -> None:
 
 @quickly
 @given(st.data())
-def test_a_slip_does_not_tell_the_secret(tmp_path: Path, data: st.DataObject) -> None:
+def test_the_report_about_a_slip_does_not_show_the_secret(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     """One behind or before it; a slip in `secret` itself is another key, and hidden as well."""
     text = EVERYTHING.replace("secret: 010", "secret: hunter2")
     value = text.index("hunter2")

@@ -55,7 +55,7 @@ def site_with(name: str, *, quoted: bool) -> str:
     )
 
 
-def test_pair_names(load_text: LoadText) -> None:
+def test_hostile_names_of_pairs_are_refused_or_valid(load_text: LoadText) -> None:
     """Quoted, it is the name; as it stands, YAML may see another one in it."""
     verdicts: Counter[str] = Counter()
     for number, name in enumerate([*NAMES, *ILL_FORMED, *meddled("names", NAMES)]):
@@ -73,7 +73,7 @@ def test_pair_names(load_text: LoadText) -> None:
     print(f"pair names: {dict(verdicts)}, 0 illegal ones taken, 0 crashes")
 
 
-def test_the_nearest_legal_name_is_taken(load_text: LoadText) -> None:
+def test_the_nearest_valid_name_of_a_pair_is_accepted(load_text: LoadText) -> None:
     for name in [*meddled("names", NAMES)][::EVERY_TENTH]:
         legal = re.sub("[^a-z0-9-]", "", name.lower()).lstrip("-")[:32] or "p"
         site, report = report_of(load_text, site_with(legal, quoted=True))
@@ -95,7 +95,7 @@ def verdict(reader: Callable[[str], HostPort], text: str) -> str:
     return "taken"
 
 
-def test_addresses() -> None:
+def test_hostile_addresses_are_refused_or_harmless() -> None:
     verdicts: Counter[str] = Counter()
     for text in meddled("addresses", HOSTS):
         for reader in (host_port, bound_host_port, reachable_host_port):
@@ -105,7 +105,9 @@ def test_addresses() -> None:
 
 
 @pytest.mark.parametrize("place", ["address", "listen", "observe", "local", "forward"])
-def test_addresses_in_a_file(load_text: LoadText, place: str) -> None:
+def test_hostile_addresses_in_a_site_file_are_refused_in_printable_words(
+    load_text: LoadText, place: str
+) -> None:
     for text in [*meddled(place, HOSTS)][:: len(HOSTS) * EVERY_TENTH]:
         control: dict[str, Any] = {"address": "127.0.0.1:10001"}
         end: dict[str, Any] = {"mode": "keep"}
@@ -142,7 +144,9 @@ TEMPLATES = ["{pair} {raddr}", "/run/{pair}", "x"]
     "key",
     ["template", "env_file", "secret_file", "credential", "mode", "command", "node", "no-key"],
 )
-def test_texts_in_a_file(load_text: LoadText, key: str) -> None:
+def test_hostile_texts_in_a_site_file_are_refused_in_printable_words(
+    load_text: LoadText, key: str
+) -> None:
     """What is wrong with them is told in printable words, whatever they are."""
     for text in [*meddled(key, TEMPLATES)][:: len(HOSTS) * EVERY_TENTH]:
         value = [text] if key == "command" else text

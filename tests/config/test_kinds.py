@@ -44,7 +44,7 @@ def key(name: str, *, required: bool = False) -> Key[Any]:
     return Key(name, number, 0, "what it is for", REQUIRED if required else "")
 
 
-def test_a_scalar() -> None:
+def test_a_scalar_is_converted_or_refused_with_what_is_expected() -> None:
     assert read(number, "10") == (10, [])
     value, told = read(number, "ten")
     assert value is BROKEN
@@ -57,14 +57,14 @@ def test_a_scalar() -> None:
     assert read(number, "{}")[1] == ["f:1:1: expected a number, got a mapping"]
 
 
-def test_quoted_nothing_is_a_text() -> None:
+def test_an_empty_text_in_quotes_is_a_text() -> None:
     text = scalar("a text", str)
     assert read(text, '""') == ("", [])
     assert read(text, '"~"') == ("~", [])
     assert read(text, "~")[1] == ["f:1:1: expected a text, got no value"]
 
 
-def test_lists_tell_of_every_item() -> None:
+def test_a_list_reports_every_wrong_item() -> None:
     assert read(list_of(number, "numbers"), "[1, 2]") == ((1, 2), [])
     value, told = read(list_of(number, "numbers"), "[x, 2, [3]]")
     assert value is BROKEN
@@ -73,13 +73,13 @@ def test_lists_tell_of_every_item() -> None:
     assert read(one_or_list(number, "numbers"), "[5, 6]") == ((5, 6), [])
 
 
-def test_off() -> None:
+def test_off_stands_for_the_value_off() -> None:
     reader = off_or(number, None)
     assert read(reader, "off") == (None, [])
     assert read(reader, "5") == (5, [])
 
 
-def test_a_record() -> None:
+def test_a_mapping_reads_its_keys_and_reports_missing_ones() -> None:
     reader: Kind[dict[str, Any]] = mapping([key("a", required=True), key("b")], dict, "this")
     settings, told = read(reader, "a: 1\nb: x\n")
     assert settings["a"].value == 1
@@ -92,7 +92,7 @@ def test_a_record() -> None:
     assert settings["a"].value is BROKEN
 
 
-def test_a_misspelt_key_is_not_missing_too() -> None:
+def test_a_misspelt_key_is_not_reported_as_missing_too() -> None:
     reader: Kind[dict[str, Any]] = mapping([key("alpha", required=True)], dict, "this")
     settings, told = read(reader, "alhpa: 1")
     assert told == ["f:1:1: alhpa: unknown key; did you mean alpha?"]
@@ -101,7 +101,7 @@ def test_a_misspelt_key_is_not_missing_too() -> None:
     assert settings["alpha"].value == 1
 
 
-def test_odd_keys_are_named_only_where_they_are_like_one_of_ours() -> None:
+def test_an_odd_key_is_shown_only_if_it_resembles_a_known_one() -> None:
     """They are quoted then; else they may be anything, a part of a secret as well."""
     reader: Kind[dict[str, Any]] = mapping([key("alpha")], dict, "this")
     _, told = read(reader, '"a b": 1\n"alph\\e": 2\n')
@@ -116,6 +116,6 @@ def test_odd_keys_are_named_only_where_they_are_like_one_of_ours() -> None:
 @pytest.mark.parametrize(
     ("text", "guess"), [("alhpa", "alpha"), ("ALPHA", "alpha"), ("x", None), ("alpha" * 99, None)]
 )
-def test_guesses(text: str, guess: str | None) -> None:
+def test_the_closest_known_word_is_suggested(text: str, guess: str | None) -> None:
     assert closest(text, ["alpha", "beta"]) == guess
     assert did_you_mean(text, ["alpha"]) == (f" (did you mean {guess}?)" if guess else "")

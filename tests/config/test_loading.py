@@ -92,7 +92,7 @@ pairs:
 """
 
 
-def test_the_smallest_site(load_text: LoadText, tmp_path: Path) -> None:
+def test_the_smallest_site_is_loaded_with_positions(load_text: LoadText, tmp_path: Path) -> None:
     site = load_text(MINIMAL)
     assert site.path == Path("site.yaml")
     assert site.controls == (
@@ -132,7 +132,7 @@ def test_the_smallest_site(load_text: LoadText, tmp_path: Path) -> None:
     assert a.directory == tmp_path
 
 
-def test_the_defaults(load_text: LoadText) -> None:
+def test_keys_that_are_not_set_have_their_defaults(load_text: LoadText) -> None:
     a = load_text(MINIMAL).pairs[0].a
     assert (a.enabled, a.mode, a.protocol, a.settings.slot, a.holds) == (
         True,
@@ -155,7 +155,7 @@ def test_the_defaults(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
-def test_every_key(
+def test_every_key_reaches_the_model(
     load_text: LoadText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parser: str
 ) -> None:
     if parser == "Python":
@@ -212,7 +212,7 @@ def test_every_key(
     assert (go.enabled, go.a.enabled, go.b.enabled) == (False, False, False)
 
 
-def test_braces_in_the_folder_are_no_placeholders(tmp_path: Path) -> None:
+def test_braces_in_the_name_of_the_folder_are_no_placeholders(tmp_path: Path) -> None:
     folder = tmp_path / "{pair}"
     folder.mkdir()
     file = folder / "site.yaml"
@@ -223,14 +223,16 @@ def test_braces_in_the_folder_are_no_placeholders(tmp_path: Path) -> None:
     assert a.secret.path == f"{folder}/secrets/home-office.key"
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_site_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"nowhere\.yaml: No such file or directory$"):
         load(tmp_path / "nowhere.yaml")
     with pytest.raises(MissingFileError, match=r"Is a directory$"):
         load(tmp_path)
 
 
-def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_site_file_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -239,7 +241,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         load(tmp_path / "site.yaml")
 
 
-def test_the_problems_are_there_as_data(load_text: LoadText) -> None:
+def test_a_site_error_has_its_problems_as_data(load_text: LoadText) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text("version: 2\ncontrol: {address: ':1', x: y}\npairs: {}\n")
     assert isinstance(caught.value, SiteError)
@@ -252,13 +254,13 @@ def test_the_problems_are_there_as_data(load_text: LoadText) -> None:
     assert str(caught.value) == "\n".join(str(problem) for problem in caught.value.problems)
 
 
-def test_no_more_problems_than_anyone_reads(report_of: ReportOf) -> None:
+def test_a_site_error_lists_at_most_fifty_problems(report_of: ReportOf) -> None:
     report = report_of("\n".join(f"k{n}: x" for n in range(1000)) + "\n")
     assert report.count("unknown key") == 50
     assert report.endswith("\n... and more: these are the first 50")
 
 
-def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+def test_a_byte_order_mark_at_the_start_is_accepted(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
     assert load(file).pairs[0].position == Position(4, 3)
@@ -285,7 +287,9 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         (b"[" + b"x," * 60_000, "1:99996: [49996]: more than 50,000 YAML events: split the file"),
     ],
 )
-def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, report: str) -> None:
+def test_a_file_that_cannot_be_yaml_is_refused_at_once(
+    tmp_path: Path, data: bytes, report: str
+) -> None:
     file = tmp_path / "site.yaml"
     file.write_bytes(data)
     with pytest.raises(SiteError) as caught:
@@ -294,7 +298,9 @@ def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, report: str) -
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False)])
-def test_secrets_in_a_file_that_others_read(tmp_path: Path, mode: int, warned: bool) -> None:
+def test_secrets_in_a_site_file_that_others_may_read_are_warned_of(
+    tmp_path: Path, mode: int, warned: bool
+) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(MINIMAL + "    protocol: classic\n    slots: a-b\n")
     file.chmod(mode)
@@ -311,7 +317,7 @@ def test_secrets_in_a_file_that_others_read(tmp_path: Path, mode: int, warned: b
     assert len(site.source) == len(text)
 
 
-def test_a_thousand_pairs(tmp_path: Path) -> None:
+def test_a_thousand_pairs_load_within_two_seconds(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(
         MINIMAL.replace("node: home", "node: hub")
@@ -326,7 +332,7 @@ def test_a_thousand_pairs(tmp_path: Path) -> None:
     assert time.process_time() - begin < 2.0
 
 
-def test_a_fifo_is_read_like_a_file(tmp_path: Path) -> None:
+def test_a_site_file_may_be_a_fifo(tmp_path: Path) -> None:
     """As in `netpunch check <(generate-site)`."""
     reader, writer = os.pipe()
     os.write(writer, MINIMAL.encode())

@@ -22,7 +22,7 @@ def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETPUNCH_NODE", "home")
 
 
-def test_no_damaged_file_tells_its_secret(tmp_path: Path) -> None:
+def test_no_damaged_site_file_shows_its_secret(tmp_path: Path) -> None:
     codes: Counter[int] = Counter()
     for _, mutant in zip(range(COUNT), mutants(SEED), strict=False):
         seen = verdict(tmp_path, mutant)
@@ -34,7 +34,7 @@ def test_no_damaged_file_tells_its_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", WRITTEN[1:3])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_undamaged_ones_are_right(
+def test_site_files_are_valid_before_they_are_damaged(
     tmp_path: Path, layout: str, written: Callable[[str], str]
 ) -> None:
     """What is refused is refused for its damage."""

@@ -35,18 +35,22 @@ def cases(name: str) -> list[object]:
 
 
 @pytest.mark.parametrize(("line", "report"), cases("wrong_keys.txt"))
-def test_a_wrong_key_of_a_pair(report_of: ReportOf, line: str, report: str) -> None:
+def test_the_report_about_a_wrong_key_of_a_pair(
+    report_of: ReportOf, line: str, report: str
+) -> None:
     assert report_of(SITE + line) == report
 
 
 @pytest.mark.parametrize(("text", "report"), cases("wrong_sites.txt"))
-def test_a_wrong_site(report_of: ReportOf, tmp_path: Path, text: str, report: str) -> None:
+def test_the_report_about_a_wrong_site(
+    report_of: ReportOf, tmp_path: Path, text: str, report: str
+) -> None:
     assert report_of(text) == report.replace("DIRECTORY", str(tmp_path))
 
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
 @pytest.mark.parametrize(("text", "report"), cases("wrong_yaml.txt"))
-def test_wrong_yaml(
+def test_the_report_about_wrong_yaml(
     report_of: ReportOf, monkeypatch: pytest.MonkeyPatch, parser: str, text: str, report: str
 ) -> None:
     """The same words, whichever parser PyYAML was built with."""
@@ -57,5 +61,5 @@ def test_wrong_yaml(
     assert "hunter" not in told
 
 
-def test_the_cases_are_found() -> None:
+def test_the_files_of_expected_reports_are_found() -> None:
     assert all(len(cases(f"wrong_{name}.txt")) > 20 for name in ("keys", "sites", "yaml"))

@@ -1,10 +1,15 @@
-"""Rules between parts that are kept: what they must not refuse."""
+"""Rules beyond single values: what they refuse and what they must not, and links without a use."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from netpunch.config.rules import FILES, HELD, NOTHING, surely_unused, unused_links
 from tests.config.conftest import LoadText, ReportOf
+from tests.node.recorder import site_with
 
 SITE = """\
 version: 1
@@ -30,7 +35,7 @@ pairs:
         ("a:5000", "b:5000", False),
     ],
 )
-def test_ports(
+def test_two_parts_of_a_node_cannot_bind_the_same_port(
     load_text: LoadText, report_of: ReportOf, one: str, other: str, collide: bool
 ) -> None:
     ends = f'a: {{node: home, local: "{one}"}}, b: {{node: HOME, local: "{other}"}}'
@@ -43,7 +48,7 @@ def test_ports(
     load_text(f"{SITE}  p: {{{ends.replace('HOME', 'office')}}}\n")
 
 
-def test_what_is_disabled_takes_nothing(load_text: LoadText) -> None:
+def test_disabled_parts_take_no_ports_files_or_slots(load_text: LoadText) -> None:
     pair = (
         "{protocol: classic, slots: a-b, env_file: /e, "
         'a: {node: home, local: ":5000"}, b: {node: office}}'
@@ -51,7 +56,7 @@ def test_what_is_disabled_takes_nothing(load_text: LoadText) -> None:
     load_text(f"{SITE}  p: {pair}\n  q: {pair.replace('{', '{enabled: off, ', 1)}\n")
 
 
-def test_equal_slots_at_different_controls(load_text: LoadText) -> None:
+def test_pairs_may_have_equal_slots_at_different_controls(load_text: LoadText) -> None:
     head = SITE.replace(
         "{node: vps,", '[{name: one, node: vps2, address: "vps2:10001"}, {node: vps,'
     ).replace('"vps:10001"}', '"vps:10001"}]')
@@ -60,7 +65,7 @@ def test_equal_slots_at_different_controls(load_text: LoadText) -> None:
     load_text(f"{head}  p: {pair.replace('{', '{control: vps, ', 1)}\n  q: {q}\n")
 
 
-def test_forward_takes_a_port(report_of: ReportOf) -> None:
+def test_the_port_of_forward_collides_with_that_of_local(report_of: ReportOf) -> None:
     pair = (
         '{mode: keep, forward: {listen: "127.0.0.1:5000"}, '
         'a: {node: home, local: ":5000"}, b: {node: office}}'
@@ -71,7 +76,9 @@ def test_forward_takes_a_port(report_of: ReportOf) -> None:
     )
 
 
-def test_an_output_over_a_secret_is_told_by_node(load_text: LoadText, report_of: ReportOf) -> None:
+def test_a_file_over_a_secret_is_refused_only_on_the_same_node(
+    load_text: LoadText, report_of: ReportOf
+) -> None:
     ends = "a: {node: home, env_file: q.key}, b: {node: office}"
     other = "  q: {a: {node: cabin}, b: {node: shed}}\n"
     load_text(f"{SITE}  p: {{{ends}}}\n{other}")
@@ -80,20 +87,20 @@ def test_an_output_over_a_secret_is_told_by_node(load_text: LoadText, report_of:
     assert "q.key, which is a secret\n" in told
 
 
-def test_paths_are_compared_in_their_shortest_form(report_of: ReportOf) -> None:
+def test_output_paths_are_compared_in_their_shortest_form(report_of: ReportOf) -> None:
     ends = "a: {node: home, env_file: /run/x}, b: {node: home, env_file: /run/./y/../x}"
     told = report_of(f"{SITE}  p: {{{ends}}}\n")
     assert "pairs.p.b.env_file: pairs.p.a.env_file writes /run/x on the same node" in told
 
 
-def test_the_own_node_is_judged_only_if_all_are_known(report_of: ReportOf) -> None:
+def test_the_file_s_own_node_is_checked_only_if_all_nodes_are_known(report_of: ReportOf) -> None:
     told = report_of(f"node: hime\n{SITE}  p: {{mode: x, a: {{node: home}}, b: {{node: b}}}}\n")
     assert "no part runs on" not in told
     told = report_of(f"node: '!'\n{SITE}  p: {{a: {{node: home}}, b: {{node: b}}}}\n")
     assert told.count("site.yaml:") == 1
 
 
-def test_a_wrong_control_hides_nothing_and_adds_nothing(report_of: ReportOf) -> None:
+def test_a_wrong_control_neither_hides_nor_adds_problems(report_of: ReportOf) -> None:
     text = (
         SITE.replace('"vps:10001"', ":1")
         + "  p: {control: vpn, mode: x, a: {node: h}, b: {node: b}}\n"
@@ -104,3 +111,31 @@ def test_a_wrong_control_hides_nothing_and_adds_nothing(report_of: ReportOf) -> 
     assert "pairs.p.mode" in told
     assert "pairs.q.command" in told
     assert told.count("site.yaml:") == 3
+
+
+CHECK = {"mode": "keep", "check": ["true"]}
+FORWARD = {"forward": {"listen": "127.0.0.1:51821", "to": "127.0.0.1:51820"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (CHECK, NOTHING),
+        (CHECK | {"hooks": {"down": ["true"]}}, NOTHING),
+        (CHECK | {"env_file": "/run/netpunch/{pair}.env"}, FILES),
+        (CHECK | {"command": ["true"]}, None),
+        (CHECK | {"hooks": {"up": ["true"]}}, None),
+        ({"mode": "keep"}, HELD),
+        ({"mode": "keep"} | FORWARD, None),
+        ({"mode": "once"}, None),
+    ],
+)
+def test_a_link_that_nothing_uses_is_warned_of(
+    tmp_path: Path, settings: dict[str, Any], expected: str | None
+) -> None:
+    pair = settings | {"secret": "generate", "a": {}, "b": {"enabled": False}}
+    site, part = site_with(tmp_path, {"p": pair})
+    problems = list(unused_links(site, part.ends))
+    assert [each.message for each in problems] == ([expected] if expected else [])
+    assert bool(list(surely_unused(problems))) == (expected == NOTHING)
+    assert all(each.key == "pairs.p.a" for each in problems)

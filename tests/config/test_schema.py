@@ -112,13 +112,13 @@ def refusal(site: Any) -> str:
     return f"{error.json_path}: {error.message}" if error else ""
 
 
-def test_the_json_schema_is_one() -> None:
+def test_the_json_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 
 @pytest.mark.parametrize("text", [MINIMAL, EVERYTHING], ids=["minimal", "everything"])
-def test_the_json_schema_accepts_what_is_loaded(load_text: LoadText, text: str) -> None:
+def test_the_json_schema_accepts_what_the_loader_accepts(load_text: LoadText, text: str) -> None:
     assert refusal(yaml.safe_load(text)) == ""
     assert refusal(yaml.safe_load(show(load_text(text)))) == ""
 

@@ -28,7 +28,7 @@ CONTROL_KEY = "npc1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh85Q9Q3"
 VALUE = bytes(range(32))
 
 
-def test_key_texts() -> None:
+def test_key_texts_have_the_format_of_the_documentation() -> None:
     """Made with openssl and base64: 0 to 31, then 4 bytes of SHA-256(prefix, 0 to 31)."""
     assert parse_key(PAIR_KEY) == Secret("pair", VALUE)
     assert parse_key(f"\t{CONTROL_KEY}\r\n") == Secret("control", VALUE)
@@ -37,7 +37,7 @@ def test_key_texts() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.sampled_from(["pair", "control"]))
-def test_every_key_survives_its_text(value: bytes, kind: str) -> None:
+def test_a_key_formatted_and_parsed_is_the_same_key(value: bytes, kind: str) -> None:
     secret = Secret("pair" if kind == "pair" else "control", value)
     assert parse_key(format_key(secret)) == secret
 
@@ -56,25 +56,25 @@ def test_every_key_survives_its_text(value: bytes, kind: str) -> None:
         ("npc1" + PAIR_KEY[4:], "damaged key: wrong checksum"),
     ],
 )
-def test_what_is_no_key(text: str, told: str) -> None:
+def test_a_text_that_is_no_key_is_refused_without_repeating_it(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         parse_key(text)
     assert "AAE" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
-def test_only_v2_keys_have_a_text() -> None:
+def test_only_v2_keys_have_a_text_form() -> None:
     with pytest.raises(ValueError, match="only a v2 key"):
         format_key(Secret("classic", VALUE))
     with pytest.raises(ValueError, match="only a v2 key"):
         format_key(Secret("pair", b"short"))
 
 
-def test_no_repr_shows_a_secret() -> None:
+def test_the_repr_of_a_secret_hides_it() -> None:
     assert repr(Secret("classic", b"hunter2")) == "Secret(kind='classic', warnings=())"
 
 
-def test_generated_secrets() -> None:
+def test_generated_secrets_differ_and_have_the_kind_of_their_protocol() -> None:
     one, other = generate("v2"), generate("v2")
     assert (one.kind, len(one.value)) == ("pair", 32)
     assert one.value != other.value
@@ -149,14 +149,16 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
 @pytest.mark.parametrize("space", ["", "\n", " \r\n\n"])
-def test_a_key_file(folder: Folder, mode: int, space: str) -> None:
+def test_a_key_file_is_read_whatever_whitespace_follows_the_key(
+    folder: Folder, mode: int, space: str
+) -> None:
     folder.write(PAIR_KEY + space, mode)
     assert folder.read() == Secret("pair", VALUE)
     assert folder.read().warnings == ()
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o602, 0o666])
-def test_a_key_file_that_others_may_touch(folder: Folder, mode: int) -> None:
+def test_a_key_file_that_others_may_read_or_write_is_refused(folder: Folder, mode: int) -> None:
     folder.write(PAIR_KEY, mode)
     assert folder.refusal(PermissionsError) == (
         "pairs.p.secret_file: others may read DIR/p.key, or its group may write it: "
@@ -164,20 +166,20 @@ def test_a_key_file_that_others_may_touch(folder: Folder, mode: int) -> None:
     )
 
 
-def test_a_control_without_a_key_is_not_told_to_make_another_one(folder: Folder) -> None:
+def test_the_advice_for_a_missing_key_of_control_does_not_make_another_key(folder: Folder) -> None:
     assert folder.refusal(SiteError, role="control") == (
         "pairs.p.secret_file: there is no file DIR/p.key: make it with `netpunch key control p "
         "FILE -o p.key` where the pair's own key is, and copy it here"
     )
 
 
-def test_a_classic_secret_is_shared_by_all(folder: Folder) -> None:
+def test_the_advice_for_a_missing_classic_secret_is_to_copy_it(folder: Folder) -> None:
     refused = folder.refusal(SiteError, folder.site(protocol="classic"), role="control")
     assert "copy the secret from another node" in refused
     assert "netpunch key" not in refused
 
 
-def test_a_whole_report(folder: Folder) -> None:
+def test_the_report_about_a_missing_key_file_is_complete(folder: Folder) -> None:
     with pytest.raises(SiteError) as caught:
         folder.read()
     assert str(caught.value) == (
@@ -191,7 +193,9 @@ def test_a_whole_report(folder: Folder) -> None:
     assert caught.value.problems[0].key == "pairs.p.secret_file"
 
 
-def test_files_that_cannot_be_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_file_that_cannot_be_read_is_refused_with_the_reason(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder.key.mkdir()
     told = "pairs.p.secret_file: DIR/p.key is a directory, so it can't be a secret"
     assert folder.refusal(SiteError) == told
@@ -217,7 +221,9 @@ def deny(*_: object) -> int:
 
 
 @pytest.mark.parametrize("content", [b"hunter2\n", b"", b"\xff\x00", b"npk1:AAEC", b"a\nb\n"])
-def test_a_file_without_a_key(folder: Folder, content: bytes) -> None:
+def test_a_file_without_a_key_is_refused_without_repeating_it(
+    folder: Folder, content: bytes
+) -> None:
     folder.write(content)
     told = folder.refusal(SiteError)
     assert told.startswith(
@@ -230,7 +236,7 @@ def test_a_file_without_a_key(folder: Folder, content: bytes) -> None:
     assert "AAEC" not in told
 
 
-def test_control_keys(folder: Folder) -> None:
+def test_control_s_key_is_accepted_for_a_control_and_refused_for_an_end(folder: Folder) -> None:
     folder.write(CONTROL_KEY)
     assert folder.read(role="control") == Secret("control", VALUE)
     assert folder.read(role="control").warnings == ()
@@ -251,7 +257,7 @@ def in_place(site: Site, owner: Pair | EndConfig, role: Role) -> Secret:
     return read_secret(owner.secret, "v2", site=site, key="pairs.p.secret", role=role, environ={})
 
 
-def test_control_s_own_file_may_hold_its_key(tmp_path: Path) -> None:
+def test_control_s_own_site_file_may_contain_its_key(tmp_path: Path) -> None:
     """Its ends run elsewhere; where one is started from this file, it is refused."""
     path = tmp_path / "site.yaml"
     path.write_text(PAIR_OF_KEY % "home")
@@ -264,14 +270,14 @@ def test_control_s_own_file_may_hold_its_key(tmp_path: Path) -> None:
     assert CONTROL_KEY[5:] not in str(caught.value)
 
 
-def test_an_end_next_to_its_control_needs_the_pair_s_key(tmp_path: Path) -> None:
+def test_an_end_on_the_node_of_its_control_needs_the_pair_s_key(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(PAIR_OF_KEY % "vps")
     with pytest.raises(SiteError, match=r"pairs\.p\.secret: this is control's key"):
         load(path)
 
 
-def test_an_end_s_own_secret_is_the_pair_s(tmp_path: Path) -> None:
+def test_an_end_s_own_secret_must_be_the_pair_s_key(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     own = f'{{node: home, secret: "{CONTROL_KEY}"}}'
     path.write_text((PAIR_OF_KEY % "home").replace("{node: home}", own))
@@ -279,7 +285,7 @@ def test_an_end_s_own_secret_is_the_pair_s(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_pair_key_on_a_pure_control(folder: Folder) -> None:
+def test_a_pair_s_key_on_a_node_with_only_a_control_is_warned_of(folder: Folder) -> None:
     folder.write(PAIR_KEY)
     secret = folder.read(role="control")
     assert (secret.kind, secret.value) == ("pair", VALUE)
@@ -290,7 +296,7 @@ def test_a_pair_key_on_a_pure_control(folder: Folder) -> None:
     assert PAIR_KEY[5:] not in str(warning)
 
 
-def test_classic_secrets_are_taken_byte_for_byte(folder: Folder) -> None:
+def test_classic_secrets_are_read_byte_for_byte(folder: Folder) -> None:
     site = folder.site(protocol="classic")
     for content in (b"hunter2", b"\xff\0", PAIR_KEY.encode(), b" x "):
         folder.write(content)
@@ -305,7 +311,7 @@ def test_classic_secrets_are_taken_byte_for_byte(folder: Folder) -> None:
     assert folder.refusal(SiteError, site) == "pairs.p.secret_file: the secret is empty"
 
 
-def test_credentials(folder: Folder) -> None:
+def test_credentials_are_read_from_the_directory_of_systemd(folder: Folder) -> None:
     site = folder.site('credential: "{pair}.key"')
     folder.write(PAIR_KEY, 0o440)
     environ = {"CREDENTIALS_DIRECTORY": str(folder.path)}
@@ -317,7 +323,7 @@ def test_credentials(folder: Folder) -> None:
         )
 
 
-def test_inline_secrets(folder: Folder) -> None:
+def test_inline_secrets_are_read_from_the_site_file(folder: Folder) -> None:
     assert folder.read(folder.site(f'secret: "{PAIR_KEY}"')) == Secret("pair", VALUE)
     classic = folder.site('secret: "hunter2\\n"', protocol="classic")
     assert folder.read(classic) == Secret("classic", b"hunter2\n")
@@ -325,7 +331,7 @@ def test_inline_secrets(folder: Folder) -> None:
     assert folder.read(folder.site("secret: generate")).kind == "pair"
 
 
-def test_an_inline_control_key_is_no_key_of_an_end(folder: Folder) -> None:
+def test_an_inline_control_key_is_refused_for_an_end(folder: Folder) -> None:
     with pytest.raises(SiteError, match=r"pairs\.p\.secret: this is control's key") as caught:
         folder.site(f'secret: "{CONTROL_KEY}"')
     assert CONTROL_KEY[5:] not in str(caught.value)

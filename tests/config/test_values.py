@@ -14,7 +14,7 @@ from netpunch.config.values import HostPort, complaint
     ("text", "seconds"),
     [("500ms", 0.5), ("10s", 10), ("1.5h", 5400), ("5m", 300), ("365d", 31536000), ("2 s", 2)],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_durations_become_seconds(text: str, seconds: float) -> None:
     assert values.duration(text) == seconds
 
 
@@ -32,7 +32,7 @@ def test_durations(text: str, seconds: float) -> None:
         ("[::]:1", "::", 1),
     ],
 )
-def test_addresses(text: str, host: str, port: int) -> None:
+def test_addresses_are_split_and_canonical(text: str, host: str, port: int) -> None:
     assert values.host_port(text) == HostPort(host, port)
 
 
@@ -62,7 +62,7 @@ def test_addresses(text: str, host: str, port: int) -> None:
         "a/b:1",
     ],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_a_text_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         values.host_port(text)
 
@@ -98,7 +98,9 @@ def test_what_is_no_address(text: str) -> None:
         (values.switch, "YES", "y"),
     ],
 )
-def test_right_and_wrong(convert: Callable[[str], object], right: str, wrong: str) -> None:
+def test_each_kind_of_value_accepts_and_refuses(
+    convert: Callable[[str], object], right: str, wrong: str
+) -> None:
     convert(right)
     with pytest.raises(ValueError):
         convert(wrong)
@@ -123,26 +125,26 @@ def test_a_complaint_says_what_is_expected_what_is_there_and_why_it_is_wrong(
     assert complaint("X", repr(text), str(caught.value)) == f"expected X, got {text!r}{reason}"
 
 
-def test_switches() -> None:
+def test_switches_have_three_words_for_each_state() -> None:
     assert [values.switch(text) for text in ("on", "True", "yes")] == [True] * 3
     assert [values.switch(text) for text in ("off", "False", "no")] == [False] * 3
 
 
-def test_names_ignore_case() -> None:
+def test_names_of_nodes_ignore_case() -> None:
     assert values.node_name("VPS") == "vps"
 
 
 @pytest.mark.parametrize("name", ["a", "0", "home-office", "x" * 32, "a-"])
-def test_names_of_pairs(name: str) -> None:
+def test_valid_names_of_pairs(name: str) -> None:
     assert values.PAIR_NAME.fullmatch(name)
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a_b", "a.b", "x" * 33, "a\n", "\xe9"])
-def test_what_is_no_name_of_a_pair(name: str) -> None:
+def test_invalid_names_of_pairs(name: str) -> None:
     assert not values.PAIR_NAME.fullmatch(name)
 
 
-def test_numbers_without_end_cost_nothing() -> None:
+def test_a_number_of_any_length_is_refused_quickly() -> None:
     for convert in (values.duration, values.rate):
         with pytest.raises(ValueError, match=r"^$"):
             convert("9" * 100_000 + "s")

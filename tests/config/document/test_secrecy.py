@@ -48,7 +48,7 @@ pairs:
 
 @pytest.mark.parametrize("parser", ["C", "Python"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_canary_is_never_told(
+def test_no_report_shows_any_part_of_a_secret(
     load_text: LoadText, monkeypatch: pytest.MonkeyPatch, place: str, parser: str
 ) -> None:
     if parser == "Python":
@@ -121,14 +121,14 @@ def fragments(text: str) -> set[str]:
         ("node: NPC1:abc-_9=", "node: NPC1:*******"),
     ],
 )
-def test_what_is_hidden(text: str, shown: str) -> None:
+def test_lines_are_shown_up_to_what_may_be_secret(text: str, shown: str) -> None:
     assert "\n".join(hidden(text.split("\n"))) == shown
 
 
-def test_messages() -> None:
+def test_key_texts_in_messages_become_stars() -> None:
     assert without_keys("an npk1:abc, and npc1: de.") == "an npk1:***, and npc1:***."
 
 
-def test_keys_that_sound_secret() -> None:
+def test_names_of_keys_that_sound_secret() -> None:
     assert all(map(sounds_secret, ["secret", "PSK", "api_key", "passwd", "secret_key", "sekret"]))
     assert not any(map(sounds_secret, ["secret_file", "session_key", "credential", "keepalive"]))

@@ -18,12 +18,12 @@ def mark(line: int, column: int) -> yaml.Mark:
     return yaml.Mark("f", 0, line, column, None, 0)
 
 
-def test_an_error_without_a_place() -> None:
+def test_a_yaml_error_without_a_position_is_placed_at_the_last_event() -> None:
     place, told = explained(yaml.YAMLError("no luck"), "a")
     assert (place, told) == (Position(7, 7), "not valid YAML: no luck")
 
 
-def test_what_nobody_thought_of() -> None:
+def test_an_unknown_yaml_error_quotes_the_parser() -> None:
     error = yaml.scanner.ScannerError(None, None, "found something else", mark(0, 2))
     assert explained(error, "a:x") == (Position(1, 3), "not valid YAML: found something else")
     assert explained(error, "a") == (Position(1, 3), "not valid YAML: found something else")
@@ -38,7 +38,7 @@ def test_what_nobody_thought_of() -> None:
         ("{listen: [{lhost}]:5000}", "[{lhost}]:5000"),
     ],
 )
-def test_the_word_to_quote(line: str, advised: str) -> None:
+def test_advice_about_braces_shows_the_word_to_quote(line: str, advised: str) -> None:
     """Where the line is shown so far: what may be a secret is not quoted."""
     place = mark(0, line.rindex("}", 0, -1))
     error = yaml.parser.ParserError("while parsing a flow sequence", mark(0, 0), "x", place)

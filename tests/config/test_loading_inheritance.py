@@ -28,7 +28,7 @@ pairs:
         ('a: {local: ":4"}', 'local: ":2"', 'local: ":3"', 3, 2),
     ],
 )
-def test_the_nearest_wins(
+def test_the_nearest_setting_wins(
     load_text: LoadText, defaults: str, pair: str, a: str, port_of_a: int, port_of_b: int
 ) -> None:
     filled = [text.replace("x", "standby: on") for text in (defaults, pair, a)]
@@ -42,7 +42,7 @@ def test_the_nearest_wins(
     ]
 
 
-def test_maps_merge_and_lists_replace(load_text: LoadText) -> None:
+def test_inherited_mappings_merge_and_lists_are_replaced(load_text: LoadText) -> None:
     text = SITE.format(
         defaults="hooks: {up: [d, e], fail: [f]}, check: [c, d]",
         pair="hooks: {up: [p], timeout: 5s}",
@@ -53,7 +53,7 @@ def test_maps_merge_and_lists_replace(load_text: LoadText) -> None:
     assert (a.check, b.check) == (("a",), ("c", "d"))
 
 
-def test_what_was_inherited_can_be_taken_back(load_text: LoadText) -> None:
+def test_an_inherited_setting_can_be_turned_off(load_text: LoadText) -> None:
     text = SITE.format(
         defaults='mode: keep, env_file: "/{end}", forward: {listen: ":5"}',
         pair="forward: off, command: [c], check: [c]",
@@ -64,7 +64,7 @@ def test_what_was_inherited_can_be_taken_back(load_text: LoadText) -> None:
     assert (b.command, b.env_file) == (("c",), "/{end}")
 
 
-def test_a_nearer_secret_replaces_any_other(load_text: LoadText) -> None:
+def test_a_nearer_secret_replaces_one_of_any_kind(load_text: LoadText) -> None:
     text = SITE.format(defaults="standby: on", pair="standby: on", a="credential: c")
     pair = load_text(text).pairs[0]
     assert (pair.secret.kind, pair.a.secret.kind, pair.b.secret.kind) == (
@@ -74,7 +74,7 @@ def test_a_nearer_secret_replaces_any_other(load_text: LoadText) -> None:
     )
 
 
-def test_half_a_forward_can_be_inherited(load_text: LoadText) -> None:
+def test_forward_may_be_set_in_defaults_and_pair_together(load_text: LoadText) -> None:
     text = SITE.format(
         defaults='mode: keep, forward: {to: "127.0.0.1:9"}',
         pair='b: {forward: {listen: ":2"}}',

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from netpunch.config.document.problems import SiteError
 from netpunch.config.loading import pairs_served, select
 from netpunch.errors import ConfigurationError
 from tests.config.conftest import LoadText
@@ -51,20 +48,20 @@ pairs: {p: {a: {}, b: {}}}
         (None, "cabin", None, "cabin"),
     ],
 )
-def test_the_node(
+def test_the_node_is_chosen_by_option_environment_or_host_name(
     load_text: LoadText, node: str | None, hostname: str, environ: str | None, chosen: str
 ) -> None:
     assert select(load_text(SITE), node, hostname, environ).node == chosen
 
 
-def test_the_node_of_the_file(load_text: LoadText) -> None:
+def test_the_node_of_the_file_ranks_before_the_host_name(load_text: LoadText) -> None:
     site = load_text(f"node: office\n{SITE}")
     assert select(site, None, "home", None).node == "office"
     assert select(site, None, "home", "cabin").node == "cabin"
     assert select(site, "home", "office", "cabin").node == "home"
 
 
-def test_a_node_that_is_none(load_text: LoadText) -> None:
+def test_a_node_without_a_part_is_refused_with_the_known_ones(load_text: LoadText) -> None:
     names = "cabin, home, office, vps.example.net"
     with pytest.raises(ConfigurationError) as caught:
         select(load_text(SITE), None, "vps", None)
@@ -79,7 +76,7 @@ def test_a_node_that_is_none(load_text: LoadText) -> None:
     )
 
 
-def test_the_part_of_a_node(load_text: LoadText) -> None:
+def test_a_node_runs_its_controls_and_enabled_ends(load_text: LoadText) -> None:
     site = load_text(SITE)
     home = select(site, "home", "x", None)
     assert [control.name for control in home.controls] == ["home"]
@@ -90,7 +87,7 @@ def test_the_part_of_a_node(load_text: LoadText) -> None:
     assert (cabin.controls, cabin.ends) == ((), ())
 
 
-def test_everything_in_one_process(load_text: LoadText) -> None:
+def test_a_site_without_nodes_runs_in_one_process(load_text: LoadText) -> None:
     site = load_text(IN_ONE_PROCESS)
     part = select(site, None, "whatever", "ignored")
     assert part.node is None
@@ -100,63 +97,8 @@ def test_everything_in_one_process(load_text: LoadText) -> None:
         select(site, "home", "whatever", None)
 
 
-def test_what_a_control_serves(load_text: LoadText) -> None:
+def test_a_control_serves_the_enabled_pairs_that_name_it(load_text: LoadText) -> None:
     site = load_text(SITE)
     vps, home = site.controls
     assert [pair.name for pair in pairs_served(site, vps)] == ["p"]
     assert [pair.name for pair in pairs_served(site, home)] == ["p", "q"]
-
-
-TEMPLATES = SITE.replace(
-    "a: {node: Home}",
-    'a: {node: Home, files: [{template: "{pair}.in", to: /1}, {template: p.in, to: /2}]}',
-)
-
-
-def test_templates_are_read_where_they_are_needed(load_text: LoadText, tmp_path: Path) -> None:
-    site = load_text(TEMPLATES)
-    assert select(site, "office", "x", None).ends[0].files == ()
-    (tmp_path / "p.in").write_text("remote {rhost}\n")
-    files = select(site, "home", "x", None).ends[0].files
-    assert [file.text for file in files] == ["remote {rhost}\n"] * 2
-    assert site.pairs[0].a.files[0].text == ""
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (None, "can't be read: No such file or directory"),
-        (b"\xff", "is not UTF-8"),
-        (bytes(1024 * 1024 + 1), "is longer than 1,048,576 bytes"),
-        (Path, "is a directory"),
-    ],
-    ids=["missing", "binary", "long", "directory"],
-)
-def test_templates_that_are_none(
-    load_text: LoadText, tmp_path: Path, content: bytes | type[Path] | None, told: str
-) -> None:
-    site = load_text(TEMPLATES)
-    template = tmp_path / "p.in"
-    if isinstance(content, bytes):
-        template.write_bytes(content)
-    elif content is not None:
-        template.mkdir()
-    with pytest.raises(SiteError) as caught:
-        select(site, "home", "x", None)
-    assert str(caught.value).splitlines()[0] == (
-        f"site.yaml:8:40: pairs.p.a.files[0].template: the template {template} {told}"
-    )
-    assert len(caught.value.problems) == 1
-
-
-def test_a_wrong_placeholder_in_a_template(load_text: LoadText, tmp_path: Path) -> None:
-    site = load_text(TEMPLATES)
-    template = tmp_path / "p.in"
-    template.write_text("dev tun\nremote {{.RemoteIP}}\n")
-    with pytest.raises(SiteError) as caught:
-        select(site, "home", "x", None)
-    assert str(caught.value) == (
-        f"{template}:2:8: `{{{{.RemoteIP}}}}` is the Go netpunch's form; write {{rhost}}\n"
-        "remote {{.RemoteIP}}\n"
-        "       ^"
-    )
