@@ -17,7 +17,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Via
@@ -31,8 +32,18 @@ Random = Callable[[int], bytes]
 
 NEVER = float("inf")
 
+State = TypeVar("State", bound=Enum)
+
 _NO_EVENTS: Iterator[Event] = iter(())
 """Shared by all machines: nothing is ever taken from it."""
+
+
+def next_state(transitions: Mapping[tuple[State, str], State], state: State, event: str) -> State:
+    """How every machine with a table of transitions moves. Raises AssertionError if the table has
+    no transition for `event`."""
+    after = transitions.get((state, event))
+    assert after is not None, f"{state} has no transition for {event!r}"
+    return after
 
 
 class Transmit(NamedTuple):

@@ -24,10 +24,9 @@ from netpunch.core.end.verdict import verdict
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Finished, Lost, PartnerReturned, Payload, Reason, Via
-from netpunch.core.machine import NEVER, Machine, Random
+from netpunch.core.machine import NEVER, Machine, Random, next_state
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
-from netpunch.core.transitions import next_state
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION, may_be_ours
 from netpunch.wire.v2 import Kind

@@ -15,9 +15,8 @@ from netpunch.core import timing
 from netpunch.core.end.checks import Path
 from netpunch.core.end.identity import AttemptHost
 from netpunch.core.events import PathKind, Via
-from netpunch.core.machine import NEVER
+from netpunch.core.machine import NEVER, next_state
 from netpunch.core.pacing import Repeat
-from netpunch.core.transitions import next_state
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 

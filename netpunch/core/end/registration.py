@@ -18,8 +18,7 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import Via
-from netpunch.core.machine import NEVER
-from netpunch.core.transitions import next_state
+from netpunch.core.machine import NEVER, next_state
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
 
 

@@ -12,18 +12,12 @@ from enum import Enum
 from netpunch.address import Address
 from netpunch.core.end.partners import Partner
 from netpunch.core.events import Turn
-from netpunch.core.machine import NEVER
-from netpunch.core.transitions import next_state
+from netpunch.core.machine import NEVER, next_state
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.birthday import OpenMany, SprayPorts
 from netpunch.core.traversal.host import TraversalHost
 from netpunch.core.traversal.nat import EASY_CLASSES
-from netpunch.core.traversal.port_prediction import (
-    Diagonal,
-    OfferBracket,
-    PredictionStrategy,
-    ScanBracket,
-)
+from netpunch.core.traversal.port_prediction import Diagonal, OfferBracket, ScanBracket
 from netpunch.core.traversal.strategy import FreshPort, Hopeless, Strategy
 from netpunch.core.traversal.survey import Survey
 from netpunch.wire.card import NatClass
@@ -87,7 +81,7 @@ class Escalation:
     def infeasible(self) -> bool:
         """Whether everything against hard NATs was tried."""
         strategy = self._strategy
-        return strategy is not None and strategy.exhausted and not isinstance(strategy, FreshPort)
+        return strategy is not None and strategy.exhausted and strategy.is_the_last
 
     def waits(self, now: float) -> bool:
         """Whether this end or its partner waits for a turn: no patience runs out meanwhile."""
@@ -99,8 +93,8 @@ class Escalation:
             timers.append(self._survey.next_timer)
         if self._strategy is not None and self._paused_at is None:
             timers.append(self._strategy.next_timer)
-            if isinstance(self._strategy, PredictionStrategy):
-                timers.append(self._strategy.survey_timer())
+            if self._strategy.survey is not None:
+                timers.append(self._strategy.survey.next_timer)
         return min(timers)
 
     def handle_timer(self, now: float) -> None:
@@ -123,10 +117,8 @@ class Escalation:
 
     def observed(self, echo: bytes, address: Address, now: float) -> bool:
         """Takes a reflector's answer; False if it was not asked for."""
-        if self._survey is not None and self._survey.observed(echo, address, now):
-            return True
-        strategy = self._strategy
-        return isinstance(strategy, PredictionStrategy) and strategy.observed(echo, address, now)
+        survey = self._survey if self._strategy is None else self._strategy.survey
+        return survey is not None and survey.observed(echo, address, now)
 
     def partner_changed(self, now: float) -> None:
         """The partner has a later card, or is still there."""

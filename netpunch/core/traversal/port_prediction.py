@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from netpunch.address import Address
 from netpunch.core.end.partners import Partner
 from netpunch.core.events import Turn, Via
-from netpunch.core.machine import NEVER
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.host import TraversalHost
 from netpunch.core.traversal.nat import Bracket
@@ -21,35 +20,25 @@ class PredictionStrategy(Strategy):
 
     turn = Turn.OPEN
 
-    def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
-        super().__init__(host, partner, now)
-        self._survey: Survey | None = None
-
     def cut(self) -> None:
         super().cut()
-        self._survey = None
-
-    def observed(self, echo: bytes, address: Address, now: float) -> bool:
-        return self._survey is not None and self._survey.observed(echo, address, now)
-
-    def survey_timer(self) -> float:
-        return self._survey.next_timer if self._survey else NEVER
+        self.survey = None
 
     def handle_timer(self, now: float) -> None:
-        if self._survey is not None:
-            self._survey.handle_timer(now)
+        if self.survey is not None:
+            self.survey.handle_timer(now)
         super().handle_timer(now)
 
     def _has_bracket(self, number: int) -> bool:
         """Whether ours is of this round; if not, and no survey is under way, begins one."""
         if self._host.bracket.round >= number:
             return True
-        if self._survey is None:
-            self._survey = Survey(self._host, self._partner, number, self._surveyed)
+        if self.survey is None:
+            self.survey = Survey(self._host, self._partner, number, self._surveyed)
         return False
 
     def _surveyed(self, now: float) -> None:
-        self._survey = None
+        self.survey = None
         self._host.share_card(now)
         self.something_changed(now)
 

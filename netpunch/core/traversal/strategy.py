@@ -13,6 +13,7 @@ from netpunch.core.machine import NEVER
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.budget import Budget
 from netpunch.core.traversal.host import TraversalHost
+from netpunch.core.traversal.survey import Survey
 
 Probe = tuple[Via, Address]
 """From where to where."""
@@ -32,6 +33,8 @@ class Strategy(ABC):
     """Whether it takes its turn only once the partner has its own."""
     meets = False
     """Whether both ends need the same kind of turn at the same time."""
+    is_the_last = True
+    """Whether nothing more can be tried once it is exhausted."""
     kind = PathKind.PREDICTED
     probe_ttl = 0
     """Hops; 0 for the system's default."""
@@ -39,6 +42,8 @@ class Strategy(ABC):
     def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
         self.exhausted = False
         self.next_timer = now
+        self.survey: Survey | None = None
+        """Of our NAT, while one is under way."""
         self._host = host
         self._partner = partner
         self._rounds = 0
@@ -126,6 +131,7 @@ class FreshPort(Strategy):
     does when a ping comes before ours went out. Both ends begin anew, each from a fresh port."""
 
     budget = budget.FRESH_PORT
+    is_the_last = False
 
     def __init__(self, host: TraversalHost, partner: Partner, now: float, patience: float) -> None:
         super().__init__(host, partner, now)
