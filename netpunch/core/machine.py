@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from netpunch.address import Address
-from netpunch.core.events import Event, Via
+from netpunch.core.events import Event, PathKind, Via
 from netpunch.wire.drop import Drop
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ class Machine(ABC):
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
         """Where the controls are now: some of them have moved."""
 
-    def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
-        """The external addresses at which gateways forward to this end's port have changed."""
+    def reachable_at(self, kind: PathKind, addresses: tuple[Address, ...], now: float) -> None:
+        """The external addresses of this kind at which the end is reached have changed: for MAPPED
+        those that gateways forward to its port."""
 
     def no_route(self, via: Via, remote: Address) -> None:
         """The system had no way to send a datagram there."""

@@ -67,7 +67,7 @@ class EndSettings(NamedTuple):
 
     @property
     def asks_gateways(self) -> bool:
-        """Whether the driver asks gateways to map a port, and tells `End.mapped`."""
+        """Whether the driver asks gateways to map a port, and calls `reachable_at`."""
         return "mapped" in self.candidates
 
     def __repr__(self) -> str:

@@ -190,7 +190,7 @@ class Punch(DrivenEnd):
 
     def _take_mapped(self, addresses: tuple[Address, ...]) -> None:
         if self._machine is not None and self._driver is not None:
-            self._machine.mapped(addresses, clock())
+            self._machine.reachable_at(PathKind.MAPPED, addresses, clock())
             self._driver.pump()
 
     def _observe_mapping(self, seen: Datagram | Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netpunch.address import Address
 from netpunch.core.end.announcing import Announcer, Introduction
-from netpunch.core.end.candidates import reflexive_candidates
+from netpunch.core.end.candidates import with_candidates
 from netpunch.core.end.identity import Identity
 from netpunch.core.end.nomination import Agreement
 from netpunch.core.end.partners import Partners
@@ -95,20 +95,16 @@ class Attempt:
 
     def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
         resources, traversal = self.resources, self.traversal
-        hosts = resources.hosts()
         seen = (*observed, *self.other_family.observed)
-        mapped, observed = reflexive_candidates(resources.mapped, seen, hosts)
-        return Card(
+        card = Card(
             self.identity.public_key,
             named,
             resources.settings.holds,
             resources.nat.nat_class,
             *traversal.bracket,
-            hosts=hosts,
-            observed=observed,
-            mapped=mapped,
             queued=traversal.turns.queued,
         )
+        return with_candidates(card, resources.hosts(), seen, resources.external)
 
     def is_own(self, address: Address) -> bool:
         seen = (*self.announcer.observed, *self.other_family.observed)

@@ -1,4 +1,8 @@
-"""Which addresses are offered to a partner, and which of its addresses are tried."""
+"""Candidates: which addresses are offered to a partner, and which of its addresses are tried.
+
+A new kind of path is named in `PathKind`, `wire.v2.PATH_NUMBERS` and RANK; `with_candidates` puts
+our addresses of that kind into the card, and `partner_candidates` takes the partner's out of it.
+"""
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +14,7 @@ from netpunch.core.events import PathKind, Via
 from netpunch.core.nat64 import Nat64
 from netpunch.wire.card import MAX_HOSTS, MAX_OBSERVED, Card
 
-RANK = {
+RANK: dict[PathKind, int] = {
     PathKind.HOST: 0,
     PathKind.IPV6: 1,
     PathKind.MAPPED: 2,
@@ -18,7 +22,7 @@ RANK = {
     PathKind.PREDICTED: 4,
     PathKind.SPRAY: 5,
 }
-"""Which path is chosen when several work: the most direct."""
+"""Of several valid paths the most direct is chosen: the one with the lowest rank."""
 
 WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
 
@@ -34,15 +38,15 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 
 def in_turn(addresses: Iterable[Address]) -> list[Address]:
-    """Both families alternately, each in its order, IPv4 first, nothing twice: of a bounded list
-    made from it neither family takes all places."""
+    """Both families alternately, each in its order, IPv4 first, without duplicates: so neither
+    family takes all places of a bounded list."""
     distinct = dict.fromkeys(addresses)
     families = ([a for a in distinct if a.family == family] for family in (4, 6))
     return [a for a in chain.from_iterable(zip_longest(*families)) if a is not None]
 
 
 def best_hosts(host_addresses: Iterable[str]) -> tuple[str, ...]:
-    """The first of each family that a card may have room for: a host may have thousands."""
+    """As many of each family as a card may have room for: a host may have thousands."""
     families: dict[bool, dict[str, None]] = {False: {}, True: {}}
     for host in host_addresses:
         family = families[":" in host]
@@ -75,12 +79,23 @@ def reflexive_candidates(
     mapped: Iterable[Address], observed: Iterable[Address], hosts: Sequence[Address]
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
     """The mapped and the observed addresses that a card has room for, beside `hosts`: each kind
-    keeps half of the room, if it has so many, and both families are among them. Private ones
-    come last: somebody within our network saw them, or a gateway behind another granted them."""
+    has half of the room, if it has so many, shared by both families. Private ones come last: a
+    control within our network saw them, or a gateway behind another granted them."""
     seen = in_turn(sorted((a for a in observed if a not in hosts), key=_is_inside))
     most_mapped = max(MAX_OBSERVED // 2, MAX_OBSERVED - len(seen))
     by_gateways = in_turn(sorted(mapped, key=_is_inside))[:most_mapped]
     return tuple(by_gateways), tuple(seen[: MAX_OBSERVED - len(by_gateways)])
+
+
+def with_candidates(
+    card: Card,
+    hosts: tuple[Address, ...],
+    observed: Iterable[Address],
+    external: Mapping[PathKind, tuple[Address, ...]],
+) -> Card:
+    """Our card, with our candidates in it."""
+    mapped, seen = reflexive_candidates(external.get(PathKind.MAPPED, ()), observed, hosts)
+    return card._replace(hosts=hosts, observed=seen, mapped=mapped)
 
 
 def _is_inside(address: Address) -> bool:
@@ -88,10 +103,11 @@ def _is_inside(address: Address) -> bool:
 
 
 def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iterator[Candidate]:
-    """What a card and an introduction offer, in the order of trying; never a forbidden address.
+    """The candidates of a card and an introduction, in the order of trying; never a forbidden
+    address.
 
-    The observed IP with the host port works where a NAT preserves ports towards everybody but
-    control, or where the partner forwarded its port by hand."""
+    The observed IP with the host port works where a NAT preserves ports towards all but control,
+    or where the partner's port is forwarded by hand."""
     for address in card.hosts:
         if is_pingable(address, loopback=loopback):
             yield Candidate(address, direct_kind(address))
@@ -106,16 +122,16 @@ def partner_candidates(card: Card, observed: Address, *, loopback: bool) -> Iter
 
 
 def reflexive_target(card: Card, observed: Address, *, loopback: bool) -> Address | None:
-    """Where tactics look for the partner: where control sees it, unless that is a private address
-    and the card names a public one. None if it may not be pinged."""
+    """Where traversal strategies aim: where control sees the partner, unless that is a private
+    address and the card names a public one. None if it may not be pinged."""
     alike = (a for a in card.observed if a.family == observed.family)
     allowed = [a for a in (observed, *alike) if is_pingable(a, loopback=loopback)]
     return min(allowed, key=_is_inside, default=None)
 
 
 def direct_kind(address: Address) -> PathKind:
-    """A host address is a direct path, unless it is an IPv6 one for all the world: the way
-    there may be long. Unique local ones (fc00::/7) are like private IPv4."""
+    """The kind of a host address: direct, unless it is a global IPv6 one, which may be far away.
+    Unique local ones (fc00::/7) are like private IPv4."""
     if address.family == 4 or is_loopback(address.host):
         return PathKind.HOST
     unique_local = ipaddress.IPv6Address(address.host).packed[0] & 0xFE == 0xFC
@@ -123,7 +139,7 @@ def direct_kind(address: Address) -> PathKind:
 
 
 def reflexive_kind(address: Address) -> PathKind:
-    """What somebody saw from outside; on loopback there is no outside. Behind NAT64 it is IPv4."""
+    """The kind of an address as seen from outside: direct on loopback; behind NAT64 it is IPv4."""
     if is_loopback(address.host):
         return PathKind.HOST
     return (
@@ -133,8 +149,8 @@ def reflexive_kind(address: Address) -> PathKind:
 
 def with_translated(nat64: Nat64, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     """A partner's candidates as a host behind the translator can try them. Public IPv4 addresses
-    are translated, and tried as they are, too, for the host may get a way to them; private ones
-    would be those of the translator's own network.
+    are translated, and also tried as they are, as the host may get a route to them. Private ones
+    are not translated: they would be addresses in the translator's own network.
 
     An IPv6 address that stands for a forbidden IPv4 one is left out: a hostile partner could
     otherwise aim the translator at itself."""

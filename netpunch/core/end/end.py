@@ -23,7 +23,15 @@ from netpunch.core.end.resources import Resources
 from netpunch.core.end.verdict import verdict
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
-from netpunch.core.events import Finished, Lost, PartnerReturned, Payload, Reason, Via
+from netpunch.core.events import (
+    Finished,
+    Lost,
+    PartnerReturned,
+    PathKind,
+    Payload,
+    Reason,
+    Via,
+)
 from netpunch.core.machine import NEVER, Machine, Random, next_state
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
@@ -178,8 +186,8 @@ class End(Machine):
         self._resources.controls_found(endpoints)
         self._attempt.controls_found(now)
 
-    def mapped(self, addresses: tuple[Address, ...], now: float) -> None:
-        self._resources.mapped = addresses
+    def reachable_at(self, kind: PathKind, addresses: tuple[Address, ...], now: float) -> None:
+        self._resources.external[kind] = addresses
         if self.state is EndState.PUNCHING:
             self._attempt.announcer.announce_now(now)
 

@@ -57,8 +57,8 @@ class Resources:
         self.sockets = dict(sockets)
         """The first sockets, one per family; those of the traversal are not among them."""
         self.host_addresses = tuple(host_addresses)
-        self.mapped: tuple[Address, ...] = ()
-        """External addresses that our gateways map to us."""
+        self.external: dict[PathKind, tuple[Address, ...]] = {}
+        """Addresses at which we are reached, as the driver says."""
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
@@ -155,7 +155,7 @@ class Resources:
             or (local.host in WILDCARDS and address.port == local.port and address.host in hosts)
             for local in self.sockets.values()
         )
-        return is_local or address in self.mapped
+        return is_local or any(address in addresses for addresses in self.external.values())
 
     def candidates(self, card: Card, observed: Address) -> list[Candidate]:
         """The partner's candidates that are tried."""

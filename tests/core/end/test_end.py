@@ -343,12 +343,12 @@ class TestCandidates:
         bench = Bench()
         bench.wait()
         mapped = (Address("198.51.100.9", 5000),)
-        bench.end.mapped(mapped, bench.now)
+        bench.end.reachable_at(PathKind.MAPPED, mapped, bench.now)
         assert bench.run(0.0)
         assert bench.own_card().mapped == mapped
         bench.close()
         bench.run(1.0)
-        bench.end.mapped((), bench.now)
+        bench.end.reachable_at(PathKind.MAPPED, (), bench.now)
         assert bench.run(1.0) == []
 
     def test_observed_addresses_are_left_out_on_request(self) -> None:
