@@ -124,7 +124,7 @@ def test_parsing_any_bytes_after_a_true_header_raises_nothing(header: bytes, bod
         "02 01",
         PCP_RESPONSE + "00",  # no multiple of 4
         PCP_RESPONSE + "00" * (portmap.MAX_PCP_LENGTH - 56),
-        "02 80" + PCP_RESPONSE[5:],  # ANNOUNCE: told to nobody in particular
+        "02 80" + PCP_RESPONSE[5:],  # ANNOUNCE: multicast, not an answer
         "02 82" + PCP_RESPONSE[5:],  # PEER
         "01 81" + PCP_RESPONSE[5:],  # the version of PCP's drafts
         "00 82 0000 0000abcd 1388 1389 00000e10",  # NAT-PMP for TCP

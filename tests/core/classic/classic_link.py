@@ -98,7 +98,7 @@ class Link:
         return [event for _, event in self.hosts[address].events]
 
     def time_of(self, address: Address, kind: type[Event]) -> float | None:
-        """When a host told the first event of a kind."""
+        """When a host emitted its first event of a kind."""
         told = (time for time, event in self.hosts[address].events if isinstance(event, kind))
         return next(told, None)
 

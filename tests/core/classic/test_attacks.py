@@ -52,7 +52,7 @@ END_BURST = 2 * classic_paths.BURST
 def test_replays_of_one_kind_cost_a_victim_few_datagrams(
     filtered: bool, payload: bytes, count: int, gap: float
 ) -> None:
-    """From one address, from several ports of it, while nobody else is there and while a link is
+    """From one address, from several ports of it, without a partner and while a link is
     being made."""
     link = Link()
     begin(link, "ours", "ours", "ours", starts=(0.0, 1e6 if filtered else BEGIN))

@@ -402,7 +402,7 @@ class TestDescribe:
 
 
 class SlotsMachine(RuleBasedStateMachine):
-    """Two pairs that come, move and go, against a model of what everybody must be told."""
+    """Two pairs that come, move and go, against a model of what each end must be sent."""
 
     ADDRESSES = (A, B, B_MOVED, Address("203.0.113.9", 7000))
     LETTERS = "abcd"
@@ -413,7 +413,7 @@ class SlotsMachine(RuleBasedStateMachine):
         self.control = ClassicControl(dict.fromkeys(self.LETTERS, SECRET))
         self.slots: dict[str, tuple[Address, float]] = {}
         self.news: dict[str, float] = {}
-        """When a letter is to be told of its partner."""
+        """When a letter gets a push."""
 
     @rule(letter=st.sampled_from(LETTERS), address=st.sampled_from(ADDRESSES))
     def announce(self, letter: str, address: Address) -> None:

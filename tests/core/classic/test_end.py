@@ -1,4 +1,4 @@
-"""The classic end alone: what it sends when, whom it believes, how it ends."""
+"""The classic end alone: what it sends and when, which datagrams it believes, how it ends."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class TestAnnouncing:
 
 
 class TestMoving:
-    """A control behind a name may be elsewhere; that it is silent tells nothing."""
+    """A control known by name may have moved; its silence does not show it."""
 
     @pytest.mark.parametrize("names", [Names(frozenset((CONTROL,))), Names(unresolved=True)])
     def test_unlinked_end_wants_a_lookup_each_minute(self, names: Names) -> None:

@@ -234,7 +234,7 @@ class TestAllowances:
         assert told_by(control) == [Registered(PAIR, "a", A)]
 
     def test_registered_end_may_start_again_during_an_attack(self, control: ControlV2) -> None:
-        """Its own host is proved, whoever uses that for what."""
+        """Its own host is proved, so an attack on it spends another allowance."""
         Voice("a", A, b"attempt0").register(control, 0.0)
         for number, data in enumerate(islice(self.ghosts(), 1000)):
             say(control, data, A, 1.0 + number / 40)
@@ -289,7 +289,7 @@ class TestAllowances:
 
 class TestCookies:
     def disputed(self, control: ControlV2) -> Voice:
-        """A new attempt of an end whose slot is taken, with the cookie it was given at 1 s."""
+        """A new attempt of an end with a proved registration, with the cookie it was given at 1 s."""
         Voice("a", A, b"attempt1").register(control, 0.0)
         voice = Voice("a", A_MOVED, b"attempt3")
         voice.announce(control, 1.0)
@@ -385,7 +385,7 @@ class TestSilence:
         assert control.describe(data)
 
     def test_message_of_a_control_is_not_answered(self, control: ControlV2) -> None:
-        """Not even opened, though it is authentic: sealed by who holds the control key."""
+        """Not even opened, though it is authentic: its sender holds the control key."""
         challenge = v2.Challenge(b"attempt1", 1, bytes(16))
         data = seal(CONTROL_CHANNELS["a"].to_control, challenge)
         assert say(control, data, ELSEWHERE, 0.0) == []

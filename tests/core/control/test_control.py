@@ -353,7 +353,7 @@ class TestOwnHosts:
     def introduced(
         self, control: ControlV2, one: Address, other: Address
     ) -> tuple[Address, Address]:
-        """Where a at `one` is told that b at `other` is, and the other way round."""
+        """The addresses at which a, at `one`, and b, at `other`, are introduced to each other."""
         Voice("a", one, b"attempt1").register(control, 0.0)
         to_b, to_a = Voice("b", other, b"attempt2").register(control, 0.0)
         ((for_b,), (for_a,)) = (only(v2.Introduce, [each]) for each in (to_b, to_a))

@@ -227,11 +227,11 @@ class Model:
     """The rules of the protocol for one end, as simply as they can be written down."""
 
     live: tuple[bytes, Address] | None = None
-    """The attempt that is there and has proved its address."""
+    """The proved attempt and its address."""
     guest: tuple[bytes, Address, int] | None = None
-    """The one that has not, with its counter, where nobody else is."""
+    """The unproved attempt, with its counter, if no other is registered."""
     heard_before: set[tuple[bytes, Address]] = field(default_factory=set)
-    """What was answered there already, though it was nobody's who is there."""
+    """Announcements of unregistered attempts that were answered already, with their sources."""
     heard: float = 0.0
     remembered: list[tuple[bytes, int]] = field(default_factory=list)
     """Attempts with their highest counters, the last used last; never more than 8."""
@@ -263,8 +263,8 @@ ANSWERS: dict[Fate, list[list[type]]] = {
 
 
 class ControlAgainstModel(RuleBasedStateMachine):
-    """Any end, any recording, any time: control answers as the model says, and what it tells the
-    partner is what the model holds to be live."""
+    """Any end, any recording, any time: control answers as the model says, and introduces to the
+    partner what the model has registered."""
 
     announced = Bundle("announced")
     departures = Bundle("departures")
@@ -395,7 +395,7 @@ class ControlAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def the_partner_hears_what_the_model_holds(self) -> None:
-        self.now += 2.0  # so that nobody announces too often, and no allowance is spent
+        self.now += 2.0  # so that no rate limit and no allowance is reached
         answers = self.partner.register(self.control, self.now)
         told_by(self.control)
         (answer,) = [e.message for e in answers if getattr(e.message, "counter", 0)]

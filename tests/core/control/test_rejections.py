@@ -1,4 +1,4 @@
-"""Rejected datagrams are told at once, then once a minute, and cost no memory."""
+"""Rejected datagrams are reported at once, then once a minute, and cost no memory."""
 
 from __future__ import annotations
 

@@ -477,7 +477,7 @@ def test_replaced_gateway_may_speak_nat_pmp() -> None:
     assert talk.requests() == [AddressRequest()]
 
 
-# News that nobody asked for.
+# Unasked news.
 
 
 def test_duplicated_pcp_answer_changes_nothing() -> None:
@@ -526,7 +526,7 @@ def test_unasked_pcp_grant_is_dropped_after_a_nat_pmp_mapping() -> None:
     assert talk.mapper.drops == {Drop.STALE: 1}
 
 
-# Who is believed.
+# Which answers are believed.
 
 
 def test_datagram_from_elsewhere_than_the_gateway_is_dropped() -> None:
