@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
-from netpunch.core.events import Event, Via
+from netpunch.core.events import Via
 from netpunch.core.machine import Machine, Transmit
-from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, VERSION
 
 
 class ControlNode(Machine):
-    """Both controls as one machine; see `core.machine` for the contract."""
+    """Both controls as one machine; see `core.machine` for the contract.
+
+    They share its outbox: a driver looks into it after every datagram that comes alone."""
 
     def __init__(self, v2: ControlV2, classic: ClassicControl) -> None:
+        super().__init__()
         self.v2 = v2
         self.classic = classic
+        for each in (v2, classic):
+            each._transmits, each._events, each._drops = self._transmits, self._events, self._drops
 
     @property
     def registered(self) -> int:
         """How many ends are registered."""
         return self.v2.registered + self.classic.registered
-
-    @property
-    def drops(self) -> Counter[Drop]:
-        return self.v2.drops + self.classic.drops
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) == CONTROL_DATAGRAM and data[0] == VERSION:
@@ -43,10 +41,9 @@ class ControlNode(Machine):
         return min(self.v2.next_timer(), self.classic.next_timer())
 
     def datagrams_to_send(self) -> list[Transmit]:
-        return self.v2.datagrams_to_send() + self.classic.datagrams_to_send()
-
-    def next_event(self) -> Event | None:
-        return self.v2.next_event() or self.classic.next_event()
+        transmits = self._transmits[:]
+        self._transmits.clear()  # not replaced: it is shared
+        return transmits
 
     def describe(self, data: bytes) -> str:
         return (self.v2 if data[:1] == bytes((VERSION,)) else self.classic).describe(data)

@@ -289,7 +289,7 @@ class TestAllowances:
 
 class TestCookies:
     def disputed(self, control: ControlV2) -> Voice:
-        """A new attempt of an end with a proved registration, with the cookie it was given at 1 s."""
+        """A new attempt of a proved end, with the cookie that it was given at 1 s."""
         Voice("a", A, b"attempt1").register(control, 0.0)
         voice = Voice("a", A_MOVED, b"attempt3")
         voice.announce(control, 1.0)

@@ -33,7 +33,7 @@ def test_both_protocols_are_answered_and_their_timers_handled(node: ControlNode)
     node.receive_datagram(classic.sign(SECRET, b"a"), A, 0.0, 0)
     node.receive_datagram(classic.sign(SECRET, b"b"), B, 0.0, 0)
     node.receive_datagram(Voice("a", A, b"attempt1").announcement(), A, 0.0, 0)
-    of_v2, of_classic = node.datagrams_to_send()
+    of_classic, of_v2 = node.datagrams_to_send()
     assert isinstance(read(of_v2.data), v2.Waiting)
     assert of_classic.data == classic.sign(SECRET, classic.introduction_payload("a", A))
     assert 0.0 < node.next_timer() < 1.0, "the push of the classic half"
