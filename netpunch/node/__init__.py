@@ -1,6 +1,6 @@
 """One process: its control, its ends, reload, signals, hooks."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see core/events.py.
 
 import gc
 from pathlib import Path

@@ -128,16 +128,20 @@ class EndReports:
         if not self._is_news(events.PairFailed, (reason, detail, tuple(hosts))):
             return self._journal.emit(events.PairFailed(*self._key, None, reason, words))
         self._console.error(detail)
-        event = events.PairFailed(*self._key, None, reason, detail)
-        if failure is not None:
-            event = event._replace(
-                duration_s=failure.duration,
-                nat=failure.nat,
-                partner_nat=failure.partner_nat,
-                datagrams=failure.datagrams,
-                candidates=[_candidate(tried) for tried in failure.candidates],
+        if failure is None:
+            return self._journal.emit(events.PairFailed(*self._key, None, reason, detail))
+        return self._journal.emit(
+            events.PairFailed(
+                *self._key,
+                failure.duration,
+                reason,
+                detail,
+                failure.nat,
+                failure.partner_nat,
+                failure.datagrams,
+                [_candidate(tried) for tried in failure.candidates],
             )
-        return self._journal.emit(event)
+        )
 
     def stopped(self) -> bytes:
         """The end was stopped before it had a link."""

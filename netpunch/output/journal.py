@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from netpunch.address import Address
-from netpunch.output.events import NAMES, Event
+from netpunch.output.events import Event
 
 VERSION = 1
 
@@ -134,10 +134,11 @@ class Journal:
         """Stamped; the addresses `local` and `remote` become laddr, lhost, lport and raddr, rhost,
         rport. What is None or not finite is left out, floats are rounded to a thousandth."""
         record: Record = {"v": VERSION, "ts": rfc3339(self._clock())}
-        record |= number | {"run": self.run, "event": NAMES[type(event)]}
+        record |= number | {"run": self.run, "event": event.event}
         if self.node is not None:
             record["node"] = self.node
-        for name, value in zip(event._fields, event, strict=True):
+        for name in event.__match_args__:
+            value = getattr(event, name)
             if name in _SIDES and isinstance(value, Address):
                 record |= address_fields(_SIDES[name], value)
             elif (plain := _plain(value)) is not None:

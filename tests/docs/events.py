@@ -74,14 +74,18 @@ def documented_events() -> Iterator[Documented]:
         for node, doc in _with_docs(tree.body)
         if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
     }
+    fields: dict[str, tuple[Field, ...]] = {"Event": ()}
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and (kind := getattr(events, node.name)) in events.NAMES:
-            fields = tuple(
+        if isinstance(node, ast.ClassDef) and node.name not in fields:
+            fields[node.name] = fields[ast.unparse(node.bases[0])] + tuple(
                 _field(each, doc, aliases)
                 for each, doc in _with_docs(node.body)
                 if isinstance(each, ast.AnnAssign)
             )
-            yield Documented(events.NAMES[kind], _one_line(ast.get_docstring(node)), fields)
+            kind: type[events.Event] = getattr(events, node.name)
+            if not kind.__subclasses__():
+                doc = _one_line(ast.get_docstring(node))
+                yield Documented(kind.event, doc, fields[node.name])
 
 
 def documented_reasons() -> Iterator[tuple[str, str]]:
