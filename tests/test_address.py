@@ -1,4 +1,4 @@
-"""Addresses as values, and the policy of what may be pinged."""
+"""Addresses as values, and which of them netpunch may send to."""
 
 from __future__ import annotations
 

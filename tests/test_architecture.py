@@ -1,4 +1,4 @@
-"""The rules of the house: arrows between packages go one way, and files stay small."""
+"""The rules of the layout: imports between packages go one way, and files stay small."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 LONGEST_FILE = 700
-"""Lines: what is longer is seldom one concept."""
+"""Lines: a longer file is seldom one concept."""
 
 PLAIN = {"errors", "address", "reasons", "redacted", "template", "tunnels", "_version"}
-"""Modules on top that everybody may use. They know of no package, and of each other only so:"""
+"""Top-level modules that every package may use. They import no package, and of each other only:"""
 PLAIN_IMPORTS = {"template": {"errors"}, "errors": {"reasons"}}
 
 MAY_IMPORT = {
@@ -51,7 +51,7 @@ STAMPING = {
     "netpunch.output.journal",
     "netpunch.output.status_model",
 }
-"""Modules that put a time on what they tell. None of them decides anything by it."""
+"""Modules that put time stamps on output. None of them decides anything by the time."""
 
 OPENING_SOCKETS = {
     "netpunch.net.sockets",
@@ -121,7 +121,7 @@ def test_the_core_does_no_input_or_output(module: str) -> None:
 
 
 def wall_clocks(path: Path) -> Iterator[str]:
-    """What a file uses of clocks that people set."""
+    """The uses of settable clocks in a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             name = f"{node.value.id}.{node.attr}"

@@ -47,7 +47,7 @@ STAND_IN = "/bin/true"
 COMMAND_SECONDS = 30
 NOTIFY_RELOAD_SYSTEMD = 253
 FIRST_SYSTEMD = 250
-"""The first that can judge units without a running systemd."""
+"""The first version that can check units without a running systemd."""
 
 
 def systemd_version() -> int:
@@ -146,7 +146,7 @@ def test_systemd_analyze_notices_a_service_that_is_not_hardened(units: Path) -> 
 
 @pytest.mark.parametrize(("name", "only"), [(CONTROL, "control"), (KEEP, "keep"), (ONCE, "once")])
 def test_each_service_runs_its_share_of_the_site_file(name: str, only: str) -> None:
-    """So all of them can run side by side, and none takes over what is another's."""
+    """So all of them can run side by side without taking over each other's ends."""
     (command,) = settings(name, "ExecStart")
     program, subcommand, *arguments = shlex.split(command)
     assert (program, subcommand) == (INSTALLED, "run")
@@ -383,7 +383,7 @@ def test_the_action_s_failure_is_the_service_s(env_file: Path) -> None:
 
 
 def test_the_action_runs_again_for_a_link_that_came_meanwhile(env_file: Path) -> None:
-    """systemd does not see it: it looks away while the service runs."""
+    """systemd misses the change: a path unit is not watched while its service runs."""
     script = """
         echo "$NETPUNCH_RADDR"
         [ "$NETPUNCH_RADDR" = new ] || echo NETPUNCH_RADDR=new >"$1"
@@ -398,7 +398,7 @@ def test_a_link_that_ended_meanwhile_does_not_fail_the_action(env_file: Path) ->
 
 
 OWNER, OTHER = 64997, 64998
-"""Numbers of a user and a group that nobody has."""
+"""Ids of a user and a group that do not exist."""
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
@@ -440,7 +440,7 @@ def test_the_action_s_service_can_read_the_env_file(tmp_path: Path) -> None:
 
 
 def test_openvpn_reads_what_the_action_writes(tmp_path: Path) -> None:
-    """After the `sed` of the set-up notes, as the action is another writer than the hook."""
+    """After the `sed` of the set-up notes, because the action writes another file than the hook."""
     notes = "\n".join(line.removeprefix("#").strip() for line in lines_of("netpunch-apply@.path"))
     (script,) = re.findall(r"^sed -i (\S+) ", notes, re.MULTILINE)
     drop_in = "openvpn-client@.service.d/netpunch.conf"
@@ -520,7 +520,7 @@ esac
 def test_the_wireguard_check_passes_by_a_recent_handshake_or_a_ping(
     age: int, pings: bool, alive: bool, tmp_path: Path
 ) -> None:
-    """One in the future tells that the clock was set back, and nothing of the tunnel."""
+    """A handshake in the future: the clock was set back, which says nothing of the tunnel."""
     for name, script in {"wg": WG, "ping": f"#!/bin/sh\nexit {int(not pings)}\n"}.items():
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
@@ -537,5 +537,5 @@ def test_the_wireguard_check_passes_by_a_recent_handshake_or_a_ping(
 
 @pytest.mark.parametrize("file", WIREGUARD_RECIPES, ids=lambda file: file.name)
 def test_every_recipe_of_wireguard_gives_the_mtu(file: Path) -> None:
-    """wg-quick takes it from the way to the endpoint otherwise: by `forward` that is loopback."""
+    """wg-quick would take it from the route to the endpoint, which is loopback with `forward`."""
     assert "MTU = 1420" in file.read_text()

@@ -1,4 +1,4 @@
-"""The error tree, and the one exit code that comes of several."""
+"""The error tree, and the combined exit code of several errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TREE = [
     if isinstance(value, type) and issubclass(value, NetpunchError)
 ]
 DOCUMENTED = {0, 1, 64, 66, 69, 70, 73, 75, 77, 78}
-"""The exit codes that users are promised."""
+"""The documented exit codes."""
 
 
 @pytest.mark.parametrize("error", TREE)

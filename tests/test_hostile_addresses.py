@@ -84,7 +84,7 @@ def assert_canonical(address: Address) -> None:
 
 
 def assert_harmless(address: Address, end: EndConfig) -> None:
-    """In everything that is made of a link."""
+    """In everything that is derived from a link."""
     variables = link_variables("p", "a", LOCAL, address, AT)
     assert all(map(VALUE.fullmatch, variables.values()))
     values = describe(end, linked(address), 0.0).values
@@ -114,7 +114,7 @@ def test_addresses_from_the_network_are_canonical_and_harmless_everywhere(
 
 
 def test_shells_find_nothing_but_values_in_an_env_file(tmp_path: Path) -> None:
-    """Whatever was not refused is sourced: a value that got past would run or be changed."""
+    """Every accepted file is sourced: a hostile value would be executed or changed."""
     folder = tmp_path / "env"
     folder.mkdir()
     written: dict[str, dict[str, str]] = {}
@@ -156,7 +156,7 @@ def sourced(shell: str, folder: Path, names: list[str]) -> list[dict[str, str]]:
 
 
 def test_a_link_is_published_only_as_a_whole(tmp_path: Path) -> None:
-    """Should a hostile address ever get that far, the env file refuses, and nothing is left."""
+    """If a hostile address ever gets that far, the env file refuses it, and nothing is written."""
     (tmp_path / "vpn.in").write_text("remote {rhost}\n")
     files = {"files": [{"template": "vpn.in", "to": "{pair}.conf"}], "env_file": "p.env"}
     end = end_with(tmp_path, **files)

@@ -57,12 +57,13 @@ def control_cost(checkout: Path, size: Size) -> Iterator[Sample]:
     v2, classic = announcements(voices), classic_announcements()
     with (
         server(control, PAIRS, CLASSIC, checkout=checkout) as target,
-        classic_partner(target.port),
+        classic_partner(target.port) as register_partner,
         closing(Client(target)) as client,
     ):
         client.register(voices)
 
         def sample() -> Figures:
+            register_partner()
             time.sleep(PAUSE)  # a control takes so many announcements at once of one end
             return {
                 "v2, µs": client.saturate(take(v2, size.announcements)).cpu,

@@ -153,11 +153,16 @@ def _fail(error: OSError) -> None:
 
 
 @contextmanager
-def classic_partner(port: int) -> Iterator[None]:
-    """Register end `b` at a control, which answers `a` only then; it is introduced to `a` here."""
+def classic_partner(port: int) -> Iterator[Callable[[], None]]:
+    """Register end `b` at a control, which answers `a` only then; it is introduced to `a` here.
+    Call what it yields before each round: registrations expire."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.sendto(classic.sign(CLASSIC_SECRET, b"b"), ("127.0.0.1", port))
-        yield
+
+        def register() -> None:
+            sock.sendto(classic.sign(CLASSIC_SECRET, b"b"), ("127.0.0.1", port))
+
+        register()
+        yield register
 
 
 def take(datagrams: Iterable[bytes], count: int) -> list[bytes]:
@@ -189,12 +194,13 @@ def measure(rounds: int, count: int) -> dict[str, list[Cost]]:
         bare = stack.enter_context(closing(Client(stack.enter_context(server(echo)))))
         mute = stack.enter_context(closing(Client(stack.enter_context(server(sink)))))
         target = stack.enter_context(server(control, PAIRS, CLASSIC))
-        stack.enter_context(classic_partner(target.port))
+        register_partner = stack.enter_context(classic_partner(target.port))
         node = stack.enter_context(closing(Client(target)))
         node.register(voices)
         pin(GENERATOR_CORE)
         for _ in range(rounds):
             time.sleep(PAUSE)
+            register_partner()
             short, long = take(classic_questions, count), take(v2_questions, count)
             done = {
                 "bare 41": bare.saturate(short),

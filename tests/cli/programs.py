@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-W", "error", "-m", "netpunch"]
 PATIENCE = 20.0
-"""Seconds that anything may take; a healthy run needs two."""
+"""Seconds for any run; a healthy one takes two."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -23,7 +23,7 @@ def environment(**more: str) -> dict[str, str]:
 def netpunch(
     *arguments: str, cwd: Path | None = None, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """A run to its end."""
+    """Run it to its end."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
@@ -37,7 +37,7 @@ def netpunch(
 
 @contextmanager
 def started(*arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A run that is killed in the end unless it has ended."""
+    """Start a run, and kill it at the end of the block unless it has ended."""
     with subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=cwd,

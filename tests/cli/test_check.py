@@ -254,7 +254,7 @@ def test_check_reads_the_credentials_of_its_service(
 def test_check_explains_a_credential_added_after_its_service_started(
     keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """It is no key that has to be made."""
+    """The message does not ask to create a key."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(keys))
     assert main(["check", "site.yaml", "--node", "home"]) == 78
     errors = capsys.readouterr().err

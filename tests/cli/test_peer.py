@@ -42,7 +42,7 @@ def library(monkeypatch: pytest.MonkeyPatch, classic_secret: Path) -> Library:
 
 @pytest.fixture
 def python_signals() -> Iterator[None]:
-    """What an exec changes comes back, as there is none."""
+    """Restores what the exec changes, since the exec itself is replaced."""
     before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     yield
     for number, handler in before.items():

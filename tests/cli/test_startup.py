@@ -15,7 +15,7 @@ HEAVY = ("asyncio", "uvloop", "cryptography", "yaml", "socket", "logging", "netp
 LOADED = "import sys; from netpunch.cli import main; code = main(sys.argv[1:]); "
 REPORT = "print(*sys.modules, file=sys.stderr); sys.exit(code)"
 LIBRARIES = "import sys, argparse, uvloop, yaml; print(*sys.modules, file=sys.stderr)"
-"""A program that only imports what netpunch can't do without."""
+"""A program that imports only the libraries that netpunch needs."""
 
 
 AT_FIRST_DATAGRAM = """
@@ -49,7 +49,7 @@ NOT_FOR_ONE_V2_END = (
     *("shutil", "tempfile", "dataclasses", "ctypes"),
     "cryptography.hazmat.backends.openssl.backend",
 )
-"""What neither its configuration asks for nor an end needs before control has answered."""
+"""Modules that this configuration does not need, or only after control has answered."""
 
 
 def told_modules(program: str, *arguments: str, cwd: Path) -> set[str]:

@@ -118,7 +118,7 @@ def test_status_finds_the_process_of_a_site_file_without_a_socket(site: Path, se
 def test_status_shows_only_the_processes_of_the_named_site_file(
     site: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """In units, of root, of this user; several of them."""
+    """Several: in units, root's, and this user's."""
     folder = site.parent
     runtime = folder / "user"
     runtime.mkdir()
@@ -252,7 +252,7 @@ def test_status_bounds_an_endless_answer(
 def test_status_gives_up_on_a_process_that_hangs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """Its queue takes the connection; nobody answers."""
+    """Its queue accepts the connection, and no answer comes."""
     monkeypatch.setattr(status, "ANSWER_SECONDS", 0.05)
     path = folder / "status.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
