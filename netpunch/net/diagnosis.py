@@ -43,6 +43,6 @@ def tunnel_towards(
             return (
                 f"the route to {destination} leads into the tunnel {route.interface}: if that "
                 "tunnel runs over this link, set `mark: 51820` (the mark that wg-quick chooses; "
-                "`wg show` tells it) or `interface:` for this end"
+                "`wg show` shows it) or `interface:` for this end"
             )
     return ""

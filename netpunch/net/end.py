@@ -75,6 +75,7 @@ class DrivenEnd(ABC):
         except BaseException:
             for sock in sockets.values():
                 sock.close()
+            self._close_driver()  # which is not there yet, but a subclass may have more to release
             raise
         controls.follow(machine, driver)
         driver.open(sockets)

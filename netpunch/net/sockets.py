@@ -96,9 +96,9 @@ def bind(host: str, port: int, options: SocketOptions = DEFAULT_OPTIONS) -> list
     `host` is an IP address (one socket) or empty: all addresses, one socket for each family that
     this host has, on the same port. Port 0 is a free one. No other socket can share the port.
 
-    Raises PortInUseError, PermissionsError, ConfigurationError,
-    NetworkNotReadyError if the address or the interface is not there now, and ResourcesError
-    if the system has no sockets left; then none is bound."""
+    Raises PortInUseError, PermissionsError, ConfigurationError, NetworkNotReadyError if the address
+    or the interface is not there now, and ResourcesError if the system has no sockets left; then
+    none is bound."""
     if host:
         return [_bind_literal(host, port, options)]
     attempts = 1 if port else FRESH_PORT_ATTEMPTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,11 @@ def test_the_sans_io_document_imports_public_names_only() -> None:
     assert names < set(netpunch.__all__)
     assert netpunch.__doc__
     assert "docs/sans-io.md" in netpunch.__doc__
+
+
+def test_the_calls_that_the_sans_io_document_names_exist() -> None:
+    named = set(re.findall(r"`(?:netpunch\.)?(\w+)\(", DOCUMENT.read_text(encoding="utf-8")))
+    assert named
+    assert not {
+        name for name in named if not hasattr(netpunch.Machine, name) and name not in dir(netpunch)
+    }
