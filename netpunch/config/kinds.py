@@ -343,7 +343,9 @@ def written(keys: Collection[Key[Any]], values: Mapping[str, Any]) -> dict[str, 
 
 def described(key: Key[Any]) -> Schema:
     """The JSON schema of a key's value."""
-    return {"description": key.doc, **key.kind.schema}
+    has_default = key.default is not None and not key.default_text
+    default = {"default": key.kind.write(key.default)} if has_default else {}
+    return {"description": key.doc, **default, **key.kind.schema}
 
 
 def checked(kind: Kind[T], flaw: Callable[[Any], str]) -> Kind[T]:

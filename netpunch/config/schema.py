@@ -292,7 +292,9 @@ ANYWHERE: list[Key[Any]] = [
     ),
     Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
     _setting("keepalive", DURATION, "how often a held link is kept open"),
-    Key("probe_rate", RATE, 200.0, "limit for probing symmetric NATs: the lowest of a process"),
+    Key(
+        "probe_rate", RATE, 200.0, "limit for probing symmetric NATs, from 10/s; the lowest counts"
+    ),
     Key(
         "check",
         program(),
