@@ -295,7 +295,7 @@ sys.exit(main(sys.argv[3:]))
         ("netpunch.config.secrets:_advice", False),  # while a secret is read
         ("netpunch.node.plan:control_key", False),  # at the top level
         ("netpunch.node.end_task:Punch", True),  # in an end's task
-        ("netpunch.core.end.attempt:session_key", True),  # in the loop's callback for a datagram
+        ("netpunch.core.end.identity:session_key", True),  # in the loop's callback for a datagram
     ],
 )
 def test_no_secret_appears_when_a_process_crashes(
