@@ -1,8 +1,8 @@
-"""What may be sent to addresses that have not proved themselves: the one budget for it.
+"""What may be sent to addresses that have not proved themselves.
 
-Anybody can send a recorded datagram from a forged source. Whatever netpunch sends because of it,
-to whomever, is taken out of an allowance: that of the address it goes to, of the end that
-announces itself, or of all strangers together.
+Anybody can send a recorded datagram from a forged source. All that netpunch sends because of one is
+taken from an allowance: of the address that it goes to, of the end that announces itself, or of all
+strangers together.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ class Allowance(NamedTuple):
 TO_STRANGER = Allowance(interval=4.0, burst=16)
 """Datagrams to an unproved host: from a control for each pair, from an end for all partners
 together. An honest end needs two or three, a survey through a NAT with several public addresses
-six. A victim gets one every four seconds from each, however it is attacked, and the burst anew
-from a control that is restarted."""
+six. A victim gets one every four seconds from each; a restarted control may repeat its burst."""
 STRANGERS = Allowance(interval=0.05, burst=64)
-"""Of an end, to all unproved hosts together: a first introduction with all candidates of both
-families, then little."""
+"""From an end to all unproved hosts together: enough for a first introduction with all candidates
+of both families, then little."""
 END_CELLS = 64
-"""Half a KiB an end; with STRANGERS, more hosts than this get less each than TO_STRANGER."""
+"""Half a KiB an end. With more hosts than this, STRANGERS leaves each less than TO_STRANGER."""
 
 
 class Allowances:
-    """The same allowance for many keys, in a table of fixed size: memory stays as it is, whoever
-    asks.
+    """The same allowance for many keys, in a table of fixed size.
 
-    Two keys may share a cell, and then its allowance; nobody knows which do, as they are found
-    by a keyed hash. `cells` is a power of two; each takes 8 bytes."""
+    Two keys may share a cell and its allowance; nobody can know which do, as a keyed hash chooses
+    the cells. `cells` is a power of two; each takes 8 bytes."""
 
     __slots__ = ("_allowance", "_key", "_mask", "_spent_until")
 
@@ -51,7 +49,7 @@ class Allowances:
         which needs one number a cell."""
 
     def take(self, key: bytes, now: float) -> bool:
-        """Whether one more is allowed; if so it counts as sent."""
+        """Whether one more is allowed; if so, it counts as sent."""
         interval, burst = self._allowance
         digest = blake2b(key, digest_size=4, key=self._key).digest()
         cell = int.from_bytes(digest, "big") & self._mask
@@ -63,8 +61,8 @@ class Allowances:
 
 
 class Replays:
-    """Tells what has been here before, as far as a table of fixed size can: who has recorded little
-    earns nothing by sending it again and again, and uses up nobody's allowance.
+    """Recognises repeated things, as far as a table of fixed size can: an attacker with few
+    recordings gains nothing by repeating them, and uses up no allowance.
 
     `cells` is a power of two; each takes 8 bytes and remembers the last thing that fell there."""
 
@@ -76,7 +74,7 @@ class Replays:
         self._last = array("Q", [0]) * cells
 
     def is_new(self, thing: bytes) -> bool:
-        """Whether it was not here before; from now on it was."""
+        """Whether it is the first time; from now on it is not."""
         digest = blake2b(thing, digest_size=12, key=self._key).digest()
         cell = int.from_bytes(digest[8:], "big") & self._mask
         mark = int.from_bytes(digest[:8], "big")

@@ -10,13 +10,13 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, ControlChannel, PeerChannel
 
 HIDDEN = {"card", "cookie"}
-"""Fields that tell a reader nothing."""
+"""Fields of no use to a reader."""
 
 
 def describe(
     data: bytes, controls: Iterable[ControlChannel], peer: PeerChannel | None = None
 ) -> str:
-    """`PING sender=… receiver=…`, or the reason why it is no message of these channels."""
+    """`PING sender=… receiver=…`, or why it is no message of these channels."""
     opened: v2.Message | Drop = Drop.MALFORMED
     if len(data) == CONTROL_DATAGRAM:
         directions = [d for channel in controls for d in (channel.to_control, channel.from_control)]

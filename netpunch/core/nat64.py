@@ -1,8 +1,8 @@
 """NAT64: how a host in an IPv6-only network reaches IPv4 addresses (RFC 6052, RFC 7050).
 
-Its network's translator forwards what is sent to an IPv6 address that holds an IPv4 one behind the
-translator's prefix. Name servers there (DNS64) give such addresses for names; for addresses that
-come by other ways, as a partner's do, the host has to know the prefix.
+The network's translator forwards datagrams to IPv6 addresses that hold an IPv4 one behind its
+prefix. Name servers there (DNS64) give such addresses for names; for other addresses, such as a
+partner's, the host has to know the prefix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESERVED_BYTE = 8
 """Bits 64 to 71 are zero: the IPv4 address is written around them."""
 DISCOVERY_NAME = "ipv4only.arpa"
 DISCOVERY_HOSTS = ("192.0.0.170", "192.0.0.171")
-"""The IPv4 addresses of that name, which has no IPv6 ones but where DNS64 makes them: RFC 7050."""
+"""The IPv4 addresses of that name; it has IPv6 ones only where DNS64 makes them (RFC 7050)."""
 
 
 class Nat64(NamedTuple):
@@ -38,7 +38,7 @@ class Nat64(NamedTuple):
         return Address(str(ipaddress.IPv6Address(bytes(packed))), address.port)
 
     def original(self, address: Address) -> Address | None:
-        """The IPv4 address that an IPv6 one stands for; None if it is none of the translator's."""
+        """The IPv4 address in an IPv6 one; None if that is not the translator's."""
         packed = ipaddress.ip_address(address.host).packed
         if len(packed) != 16 or not packed.startswith(self.prefix):
             return None

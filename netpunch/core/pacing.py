@@ -6,8 +6,8 @@ from netpunch.core.machine import NEVER
 
 
 class TokenBucket:
-    """At most `rate` in any one second, and `burst` of them at once. A rate below one a second
-    means one in `1 / rate` seconds."""
+    """At most `rate` in any second, and `burst` of them at once. A rate below one a second means
+    one every `1 / rate` seconds."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._tokens = max(burst, 1.0)
@@ -15,13 +15,13 @@ class TokenBucket:
         self.allow(rate, burst)
 
     def allow(self, rate: float, burst: float) -> None:
-        """From now on; what was taken stays taken."""
+        """Changes both; what was taken stays taken."""
         self._burst = max(burst, 1.0)  # a bucket that holds less than one would never give one
         # A full bucket and a second's refill make `rate`.
         self._refill_rate = max(rate - self._burst, min(rate, 1.0))
 
     def take(self, now: float) -> bool:
-        """Whether one more may be sent now; if so it counts as sent."""
+        """Whether one more may be sent now; if so, it counts as sent."""
         refilled = self._tokens + (now - self._updated) * self._refill_rate
         self._tokens = min(self._burst, refilled)
         self._updated = now
@@ -45,7 +45,7 @@ class Repeat:
         self._interval = interval
 
     def due(self, now: float) -> bool:
-        """Whether to do it now; if so it counts as done."""
+        """Whether to do it now; if so, it counts as done."""
         if now < self.next_at:
             return False
         self.left -= 1

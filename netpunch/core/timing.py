@@ -15,9 +15,9 @@ control introduces us to nobody."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
 DESERTED_AFTER = 10.0
-"""A control that has been silent for so long while another one answers is announced to as seldom
-as a waiting end does. Else the ends of a dead control, a hundred thousand maybe, would each
-announce every second for as long as it is dead, and all come back in the same second."""
+"""A control that is silent for so long while another one answers is announced to only every
+WAITING_INTERVAL. Otherwise the ends of a dead control, maybe a hundred thousand, would each
+announce every second while it is dead, and all come back in the same second."""
 WAITING_INTERVAL = 15.0
 """Keeps NAT mappings alive: the shortest UDP timeouts in the field are 30 s."""
 STANDBY_INTERVAL = 1.0
@@ -29,12 +29,12 @@ INTRODUCED_FOR = 5.0
 """Each announcement makes control introduce both ends again, so an introduction that is lost, or a
 card with a new NAT class, costs one interval. INTRODUCED_FOR after the first: ANNOUNCE_RETRY."""
 SILENCE_NOTICE = 3.0
-"""An end whose controls were silent for so long says so: people read logs."""
+"""An end whose controls are silent for so long reports it."""
 KNOCKS, KNOCKS_AT_ONCE = 3, 2
-"""A knock makes a waiting end announce itself at once, so many times a second at most, and from
-the second on once a second: of a ghost's there may be thousands, a partner needs one."""
+"""A knock makes a waiting end announce itself at once, at most so many times a second, and from the
+second on once a second: recordings may bring thousands, a partner needs one."""
 CONFLICT_NOTICE = 60.0
-"""That another machine announces the same end is told once a minute: until somebody acts."""
+"""Seconds between two reports that another machine announces the same end."""
 LEAVE_COUNT = 3
 LEAVE_INTERVAL = 0.02
 """Three in 40 ms survive loss, and the port is free soon."""
@@ -45,45 +45,44 @@ EXPIRE = 60.0
 COOKIE_BUCKET = 30.0
 """A cookie lives for 30 to 60 s, several round trips of any network."""
 REMEMBERED_ATTEMPTS = 8
-"""Per end: so many restarts within one recording's reach."""
+"""Per end: so many restarts while a recording is still fresh."""
 
 # Between ends.
 PING_FAST_INTERVAL = 0.05
 PING_FAST_FOR = 1.0
 PING_INTERVAL = 0.2
-"""Dense while both ends begin, then sparing: docs/protocol.md's figures."""
+"""Dense while both ends begin, then sparse: the figures of docs/protocol.md."""
 UNPROVED_PINGS = 3
-"""To a host of an introduced partner attempt that may be a recording: what a recording makes us
-send is no more than three datagrams. One that is alive proves itself within a round trip."""
+"""To a host of an introduced partner attempt that may be a recording: a recording makes us send no
+more than three datagrams. A live attempt proves itself within a round trip."""
 KNOCK_PINGS = 1
-"""To a host where a partner may be: it has had an answer of control's already, and maybe a
-knock."""
+"""To a host where a partner may be: it has had an answer of control already, and maybe a knock."""
 PING_RATE = 400.0
-"""Datagrams per second that one end sends to partners at most, of its own accord."""
+"""Pings a second that one end sends to partners at most."""
 PING_BURST = 64
 """All candidates of all partner attempts may be pinged at the same instant."""
 BETTER_PATH_GRACE = 0.005
 """A better candidate's pong may be this much later than the valid path's round trip."""
 MAX_PARTNER_ATTEMPTS = 4
-"""In parallel: a live one is found among ghosts, memory stays bounded."""
+"""In parallel: a live one is found among recordings, and memory stays bounded."""
 MAX_CANDIDATES = 16
 """Per partner attempt: so many that control or a card names, and so many peer-reflexive ones at
-their hosts."""
+the same hosts."""
 MAX_UNVOUCHED = 4
-"""And so many at hosts that only a datagram's source names: anybody can forge that."""
+"""So many more at hosts that only a datagram's source names, which anybody can forge."""
 SEQUENCE_WINDOW = 1024
-"""Pings told apart per path: a second's worth at the highest rate, doubled."""
+"""Pings recognised per path: those of two seconds at the highest rate."""
 NOMINABLE_PINGS = 256
-"""Pings per path whose arrival is remembered, as they may be nominated: a minute's worth."""
+"""Pings per path whose arrival is remembered, as they may be nominated: those of a minute."""
 NOMINATION_LATENESS = 1.0
-"""By so much a nomination may be later than the ping that it names was. One that somebody held
-back for longer may be older than its sender's patience, which is NOMINATE_FOR at least."""
+"""How much longer a nomination may be under way than the ping that it names was. One held back for
+longer may be older than its sender's patience, which is at least NOMINATE_FOR."""
 OPENER_TTL = 4
-"""Hops: through the NAT at home and a carrier's behind it, but across no Internet."""
+"""Hops: through the NAT at home and a carrier's behind it, but not across the Internet."""
 OPENER_LEAD = 0.1
 """Seconds from the opener to the first full ping: more than jitter between two introductions."""
 PROBED_LEAD = 0.5
-"""Likewise where the partner first has to be told where to probe: control's way, and some."""
+"""The same where the partner first has to hear by way of control where to probe."""
 OUTSTANDING_PINGS = 4096
 """Whose pongs still count: both rounds of a spray, and all other pings of a minute."""
 NOMINATE_FAST_INTERVAL = 0.05
@@ -91,22 +90,22 @@ NOMINATE_FAST_COUNT = 10
 NOMINATE_INTERVAL = 0.1
 NOMINATE_FOR = 2.5
 NOMINATE_COUNT = 20
-"""At least so many and for so long: all of them lost means a dead path."""
+"""At least so many for at least so long: if all of them are lost, the path is dead."""
 NOMINATE_LONGEST = 10.0
-"""For so long b's pings prolong a nomination: its path may become valid late."""
+"""b's pings prolong a nomination up to this: the path may become valid late for b."""
 BYE_COUNT = 3
 BYE_INTERVAL = 0.02
-"""As LEAVE: three in 40 ms."""
+"""Like LEAVE: three in 40 ms."""
 DONE_COUNT = 3
 DONE_INTERVAL = 0.02
 LINGER = 2.5
-"""b re-answers for so long after the last nomination, as long as a may repeat it."""
+"""b re-answers nominations for so long after the last one, as long as a may repeat it."""
 FRESH_PORT_AFTER = 2.0
-"""No valid path to a proved partner for so long: a NAT may have given the port away (an early
-ping can do that on Linux); a fresh port is tried. Doubled each time."""
+"""Without a valid path to a proved partner for so long, a fresh port is tried: a NAT may have given
+the port away, as Linux does after an early ping. Doubled each time."""
 SILENT_KEEPALIVES = 3
 """A held link that missed so many is lost."""
 KEEPALIVE_TRIES = 3
 KEEPALIVE_RETRY = 1.0
-"""An unanswered keepalive is repeated: at 10 % loss both ways 7 in 1,000 are missed, instead of
-a fifth, and three in a row once in a century."""
+"""An unanswered keepalive is repeated: at 10 % loss both ways 7 in 1,000 are missed instead of a
+fifth, and three in a row once in a century."""

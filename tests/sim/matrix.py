@@ -135,7 +135,7 @@ def pooled(results: dict[Cell, Tally], pairings: Iterable[Pairing], loss: float 
 
 
 def groups() -> dict[str, list[Pairing]]:
-    """Pairings that share a tactic."""
+    """Pairings that share a strategy."""
     found: dict[str, list[Pairing]] = {}
     for pairing in combinations_with_replacement(KINDS, 2):
         kinds = set(pairing)

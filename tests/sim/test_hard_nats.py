@@ -1,4 +1,4 @@
-"""The tactics against NATs that give every destination another port, and what they may cost."""
+"""The strategies against NATs that give every destination another port, and what they may cost."""
 
 from __future__ import annotations
 

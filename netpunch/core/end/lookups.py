@@ -1,5 +1,5 @@
-"""When an end wants the names of its controls looked up again: a silent control may have moved, and
-one that answers may be about to move. The driver looks them up: a machine resolves nothing."""
+"""When an end asks its driver to look up its controls' names again: a silent control may have
+moved, and one that answers may be about to move."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from netpunch.core.events import Event, LookupWanted
 from netpunch.core.machine import NEVER, Random
 
 SILENCE = 30.0
-"""Seconds: a control that has answered nothing for so long may have moved. Thirty announcements
-are more than loss, and most restarts are over."""
+"""Seconds after which a silent control may have moved: thirty lost announcements are no accident,
+and most restarts are over."""
 REVIEW = 300.0
-"""Seconds between two lookups at most, also while all controls answer: so long the old place of
-one that is moved has to be kept up. Records seldom live longer than that."""
+"""Seconds between two lookups at most, also while all controls answer: so long a control that moves
+must stay at its old address, too. Records seldom live longer."""
 REVIEW_SPREAD = 0.5
 """Part of REVIEW by which an end may be early: ends that start together don't ask together."""
 
@@ -35,13 +35,12 @@ class Lookups:
         self._looked_up(now)
 
     def next_timer(self, registrations: Iterable[Registration]) -> float:
-        """`registrations` are the dialogues with the controls."""
         return min(self._review_at, self._missed_at(registrations))
 
     def handle_timer(
         self, registrations: Iterable[Registration], now: float, *, punching: bool
     ) -> None:
-        """`punching`: a partner is there. Who has found it needs no news of controls now."""
+        """`punching`: a partner is there, so the controls are no longer needed."""
         registrations = list(registrations)
         missed = self._missed_at(registrations) <= now
         if self._review_at <= now and punching and not missed:
@@ -52,7 +51,7 @@ class Lookups:
             self._emit(LookupWanted(frozenset(silent) & self.names.addresses))
 
     def _missed_at(self, registrations: Iterable[Registration]) -> float:
-        """When a control has been missed for so long that it may be elsewhere."""
+        """When a control has been silent for so long that it may have moved."""
         if self.names.unresolved:
             return self._earliest
         named = self.names.addresses

@@ -21,8 +21,8 @@ EASY = {"open", "easy"}
 
 class Facts(NamedTuple):
     """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
-    `partner_hosts`: where each was seen from outside; `reachable`: the partner has an address that
-    this end can send to; `unsendable`: those that it can't; `heard`: some datagram of the partner
+    `partner_hosts`: where each was seen from outside; `reachable`: this end can send to an address
+    of the partner; `unsendable`: those that it can't send to; `heard`: a datagram of the partner
     has arrived; `asks_gateways`: they were asked to map a port."""
 
     controls: tuple[Address, ...] = ()
@@ -37,7 +37,7 @@ class Facts(NamedTuple):
 
 
 def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it never changes
-    """The sentence for a reason that core tells."""
+    """The sentence for a reason that the core reports."""
     match reason:
         case Reason.SECRET_REJECTED_OR_SILENT:
             return f"{silence(facts.controls)}: {SILENCE_ADVICE}"
@@ -75,7 +75,7 @@ ABSENCE_ADVICE = "is it running, and does its log say that control answers?"
 
 
 def silence(controls: Iterable[Address]) -> str:
-    """Who does not answer."""
+    """Which controls do not answer."""
     return f"no answer from control at {', '.join(map(str, controls))}"
 
 
@@ -128,7 +128,7 @@ def _infeasible(facts: Facts) -> str:
 
 
 def _several_addresses(facts: Facts) -> str:
-    """Where a router sends over several uplinks. IPv4 only: hosts have several IPv6 addresses."""
+    """If a router sends over several uplinks. IPv4 only: hosts have several IPv6 addresses."""
     for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):
         public = sorted({host for host in hosts if ":" not in host and not is_private(host)})
         if len(public) > 1:
@@ -140,7 +140,7 @@ def _several_addresses(facts: Facts) -> str:
 
 
 def _hidden(facts: Facts) -> str:
-    """Where control, which is at a public address, does not see public ones."""
+    """If a control at a public address sees an end at a private one."""
     if all(is_private(control.host) for control in facts.controls):
         return ""
     for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):

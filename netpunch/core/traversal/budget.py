@@ -9,7 +9,7 @@ Internet. Easy pairs are linked by then, without any strategy."""
 PARTNER_PATIENCE = 1.5
 """Seconds to wait for the partner's NAT class; then it is taken for easy."""
 PROBE_RATE = 200.0
-"""Probes a second, for all ends of a process: what looks like a flood is treated as one."""
+"""Probes a second, of all ends of a process: routers drop what looks like a flood."""
 PROBE_BURST = 20
 """A quiet NAT's bracket is scanned at once; 180 a second are left for the rest."""
 
@@ -24,23 +24,23 @@ class Budget(NamedTuple):
 
 
 SURVEY_SOCKETS = 4
-"""Three are seen by the observers, one pings the partner in their midst."""
+"""Three ask the reflectors, one pings the partner in between."""
 BRACKET_ROUNDS = 8
-"""A busy NAT moves on within tenths of a second: a fresh bracket a second has its chance."""
+"""A busy NAT moves on within tenths of a second; a fresh bracket each second has a chance."""
 OFFER_BRACKET = Budget(sockets=BRACKET_ROUNDS * SURVEY_SOCKETS, rounds=BRACKET_ROUNDS)
 SCAN_WINDOW = 64
-"""Ports that hold for 0.3 s at 100 foreign allocations a second, and then some."""
+"""Ports: at 100 foreign allocations a second the bracket stays within them for more than 0.3 s."""
 SCAN_SLACK = 8
 """Steps beyond the bracket: foreign allocations between the partner's ping and its neighbour."""
 SCAN_PASSES = 4
-"""Of one bracket: a probe may be lost before it has opened our own NAT."""
+"""Over one bracket: a probe may be lost before it has opened our own NAT."""
 SCAN_BRACKET = Budget(
     probes=BRACKET_ROUNDS * SCAN_WINDOW, rounds=BRACKET_ROUNDS * SCAN_PASSES, patience=0.2
 )
 DIAGONAL_WIDTH = 16
 """Sockets, one target port each."""
 DIAGONAL_PASSES = 6
-"""Half a second at the probes' rate: longer than cards take to cross."""
+"""Half a second at the rate of probes: longer than the ends' cards take to cross."""
 DIAGONAL = Budget(
     probes=BRACKET_ROUNDS * DIAGONAL_WIDTH * DIAGONAL_PASSES,
     sockets=BRACKET_ROUNDS * (SURVEY_SOCKETS + DIAGONAL_WIDTH),
@@ -48,47 +48,47 @@ DIAGONAL = Budget(
     patience=0.5,
 )
 SPRAY_ROUNDS = 3
-"""Two suffice for 256 open ports; with the fewer that a process of many ends has, for 152, three
-make it 99.9 %."""
+"""Two suffice for 256 open ports; with the 152 that an end of many in a process has, three hit with
+99.9 %."""
 OPEN_MANY = Budget(probes=SPRAY_ROUNDS * 256, sockets=256, rounds=SPRAY_ROUNDS, patience=7.2)
 """256 open ports of 64,512: of 1,024 probes one hits with 98.3 %. Later rounds keep the mappings
 open, and open those whose first ping was lost."""
 SPRAY = Budget(probes=SPRAY_ROUNDS * 1024, rounds=SPRAY_ROUNDS, patience=1.5)
 MAPPINGS_LIVE = 20.0
-"""Seconds without a datagram that every NAT's mappings outlive: the shortest time-outs are 30 s."""
+"""Seconds that every NAT's mappings outlive without a datagram: the shortest timeouts are 30 s."""
 FRESH_PORT = Budget(sockets=1, patience=5.0)
 HOPELESS = Budget(patience=4.0)
-"""Then the verdict."""
+"""Afterwards the end fails."""
 
 TURN = 18.0
 """Seconds after which a turn goes to the next end in the queue, if there is one: two rounds. A
-partner that waits for its own process's spray, too, gets it within one other turn to spray."""
+partner that also queues in its own process gets its turn to spray within one other turn."""
 SPRAY_TURN = 8.0
 """All probes of a round, and the openers of another end of the process at the same rate."""
 TURN_SPREAD = 0.2
-"""Turns are longer by up to this part, so that two processes whose ends wait for each other
-crosswise do not change turns in step for ever."""
+"""Turns are longer by up to this part, so that two processes whose ends wait for each other do not
+change turns in step for ever."""
 CROSS_PATIENCE = 1.0
-"""Seconds, up to twice of it, that an end keeps its turn for a partner that waits to open as many,
+"""Seconds, up to twice this, that an end keeps its turn for a partner that queues for the same,
 while others want it: their partners may be what that one waits for."""
 MOST_CUTS = 8
-"""So often a partner attempt gets another turn after one that was too short."""
+"""How often a partner attempt gets another turn after one that was too short."""
 QUEUE_NOTICE = 0.05
-"""Seconds without the turn after which the partner is told: a free turn is there at once."""
+"""Seconds without the turn after which our card says so: a free turn is there at once."""
 QUEUED_SILENCE = 10.0
-"""A partner that was not introduced for so long (control does so each second) is not believed to
-be waiting any more."""
+"""A partner that control, which repeats itself each second, has not introduced for so long is no
+longer believed to queue."""
 LONGEST_QUEUE = 1800.0
-"""Seconds that waiting for turns holds up an end's deadline, in all: 100 pairs that all fail take
+"""Seconds in all that queueing for turns holds up an end's deadline: 100 pairs that all fail take
 15 minutes."""
 REST = 10.0
 """Seconds that the other sockets stay open once a path is valid: a nomination takes no longer."""
 
 MOST_SOCKETS = 300
-"""Open at any time, over all ends of a process; with very many ends, what those have anyhow and
-a turn's least."""
+"""Open at any time in all ends of a process; with very many ends, their first sockets and those of
+the smallest turn."""
 SURVEYS_AT_ONCE = 8
 SPARE_SOCKETS = 16
-"""Outside of turns: a fresh port takes one for the moment in which it replaces the old one."""
+"""Outside of turns: a fresh port needs one while it replaces the old one."""
 TURN_LEAST_SOCKETS = 128
-"""Half as many open ports: the rounds of a spray still hit one of them with 99.8 %."""
+"""With half as many open ports the rounds of a spray still hit one with 99.8 %."""

@@ -181,7 +181,7 @@ class TestPartners:
         assert len(found) <= 6 + 1 + 4 + 6, "hosts, observed, named in the card, host ports"
 
 
-class TestWhereTacticsLook:
+class TestWhereStrategiesAim:
     PRIVATE = Address("192.168.1.2", 5000)
 
     def target(self, observed: Address, *named: str) -> Address | None:

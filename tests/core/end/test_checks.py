@@ -238,7 +238,7 @@ class TestOpeners:
 
 
 class TestProbes:
-    """Single pings of a tactic, at its own rate."""
+    """Single pings of a traversal strategy, at its own rate."""
 
     def test_a_probe_is_sent_once_and_its_pong_makes_a_path(self, proved: Bench) -> None:
         proved.checks.probe(7, OBSERVED, 0, proved.now)

@@ -1,5 +1,5 @@
-"""Whatever partner and observers say, authentically even: nothing raises, nobody is pinged who must
-not be, and the bounds hold."""
+"""Whatever partner and reflectors say, even authentically: nothing raises, no forbidden address is
+pinged, and the bounds hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.core.v2_bench import Bench
 from tests.core.v2_pair import CONTROL, ENDS, VIA, B
 from tests.wire.v2_strategies import addresses, cards
 
-OBSERVERS = (CONTROL, Address(CONTROL.host, CONTROL.port + 1))
+REFLECTORS = (CONTROL, Address(CONTROL.host, CONTROL.port + 1))
 SOCKETS = {VIA: Address("0.0.0.0", 5000), 1: Address("::", 5000)}
 HOSTILE = [
     Address("127.0.0.1", 53),
@@ -33,7 +33,7 @@ def make(end: str = "a") -> Bench:
     return Bench(
         "a" if end == "a" else "b",
         sockets=SOCKETS,
-        reflectors=[OBSERVERS],
+        reflectors=[REFLECTORS],
         candidates=USUAL_CANDIDATES,
         drives=True,
     )
@@ -51,7 +51,7 @@ def targets(bench: Bench) -> set[Address]:
     offers=st.lists(st.tuples(cards, addresses), min_size=1, max_size=4),
     seen=st.lists(addresses, min_size=1, max_size=6),
 )
-def test_a_partner_and_observers_that_say_anything(
+def test_a_partner_and_reflectors_that_say_anything(
     end: str, offers: list[tuple[Card, Address]], seen: list[Address]
 ) -> None:
     bench = make(end)
@@ -72,7 +72,7 @@ def test_a_partner_and_observers_that_say_anything(
 @pytest.mark.parametrize("step", [0, 1, 5000], ids=["easy", "step", "random"])
 @pytest.mark.parametrize("nat_class", NatClass)
 @pytest.mark.parametrize("hostile", HOSTILE, ids=str)
-def test_no_tactic_aims_at_an_address_that_is_never_pinged(
+def test_no_strategy_aims_at_an_address_that_is_never_pinged(
     hostile: Address, nat_class: NatClass, step: int
 ) -> None:
     """Control relays the card of a live partner, and lies about where it is."""

@@ -1,4 +1,4 @@
-"""How a NAT maps, judged from what two observers saw of a few sockets."""
+"""How a NAT maps, judged from what two reflectors saw of a few sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OBSERVERS = (Address("203.0.113.1", 10001), Address("203.0.113.1", 10002))
 
 
 def samples(*ports: tuple[int | None, ...], host: str = NAT) -> list[Sample]:
-    """A socket for each tuple of the ports at which the observers saw it."""
+    """A socket for each tuple of the ports at which the reflectors saw it."""
     return [
         Sample(5000 + n, tuple(Address(host, port) if port else None for port in seen))
         for n, seen in enumerate(ports)
@@ -39,7 +39,7 @@ def test_the_local_address_seen_from_outside_is_open() -> None:
         samples((5001, 5001), host=OWN),
     ],
 )
-def test_the_same_address_at_both_observers_is_easy(seen: list[Sample]) -> None:
+def test_the_same_address_at_both_reflectors_is_easy(seen: list[Sample]) -> None:
     assert classify(seen, [OWN], OBSERVERS) == NatReport(NatClass.EASY)
 
 
@@ -128,7 +128,7 @@ class TestTranslationsThatAreNotOurs:
         max_size=4,
     )
 )
-def test_whatever_observers_say_there_is_a_report(seen: list[Sample]) -> None:
+def test_whatever_reflectors_say_there_is_a_report(seen: list[Sample]) -> None:
     report = classify(seen, [OWN], OBSERVERS)
     assert bool(report.step) is (report.nat_class is NatClass.HARD_STEP)
 

@@ -1,4 +1,4 @@
-"""Beyond plain pings: a fresh port, what observers say, the turn to spray."""
+"""Beyond plain pings: a fresh port, what reflectors say, the turn to spray."""
 
 from __future__ import annotations
 
@@ -109,21 +109,21 @@ class TestFreshPort:
         assert waits == pytest.approx([2.0, 4.0, 8.0], abs=0.3)
 
 
-class TestObservers:
+class TestReflectors:
     """Two ports of control that tell how our NAT maps."""
 
-    OBSERVERS = (CONTROL, Address(CONTROL.host, CONTROL.port + 1))
+    REFLECTORS = (CONTROL, Address(CONTROL.host, CONTROL.port + 1))
 
     @pytest.fixture
     def asking(self) -> Bench:
-        """An end that climbs, and has asked its observers."""
-        bench = Bench("a", candidates=USUAL_CANDIDATES, reflectors=[self.OBSERVERS], drives=True)
+        """An end that traverses, and has asked its reflectors."""
+        bench = Bench("a", candidates=USUAL_CANDIDATES, reflectors=[self.REFLECTORS], drives=True)
         bench.introduce(bench.puppet())
         bench.run_until(lambda: bench.all(v2.Observe))
         return bench
 
     def answers(self, bench: Bench) -> list[tuple[v2.Observed, Address]]:
-        """What a NAT that maps everything alike makes the observers say."""
+        """What a NAT that maps everything alike makes the reflectors say."""
         return [
             (
                 v2.Observed(each.sent.message.echo, Address(A.host, each.sent.via)),
@@ -134,8 +134,8 @@ class TestObservers:
         ]
 
     def test_they_are_asked_and_believed(self, asking: Bench) -> None:
-        for answer, observer in self.answers(asking):
-            asking.control_says(answer, observer)
+        for answer, reflector in self.answers(asking):
+            asking.control_says(answer, reflector)
         assert not asking.end.drops
         asking.run(0.5)
         assert asking.own_card().nat_class == NatClass.EASY
@@ -150,21 +150,21 @@ class TestObservers:
         assert asking.drops(Drop.UNEXPECTED_SOURCE) == 1
 
     def test_forgeries_are_not_believed(self, asking: Bench) -> None:
-        answer, observer = self.answers(asking)[0]
+        answer, reflector = self.answers(asking)[0]
         data = bytearray(seal(CONTROL_CHANNELS["a"].from_control, answer))
         data[-1] ^= 1
-        asking.receive(bytes(data), observer)
+        asking.receive(bytes(data), reflector)
         assert asking.drops(Drop.BAD_MAC) == 1
 
     def test_an_end_that_asked_nothing_believes_nothing(self) -> None:
-        bench = Bench(reflectors=[self.OBSERVERS])
+        bench = Bench(reflectors=[self.REFLECTORS])
         bench.control_says(v2.Observed(b"echoecho", A), CONTROL)
         assert bench.drops(Drop.UNEXPECTED_SOURCE) == 1
 
     def test_a_survey_goes_on_when_control_has_moved(self, asking: Bench) -> None:
-        answer, observer = self.answers(asking)[0]
+        answer, reflector = self.answers(asking)[0]
         asking.end.controls_found(ControlEndpoints((ELSEWHERE,)), asking.now)
-        asking.control_says(answer, observer)
+        asking.control_says(answer, reflector)
         assert not asking.drops(Drop.UNEXPECTED_SOURCE)
 
 
