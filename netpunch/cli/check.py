@@ -103,7 +103,6 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
     """Read the secrets that this node needs and that can be read here. Report each problem once:
     a control and an end may share a secret. Returns the exit code."""
     from netpunch.config.document.problems import gathered
-    from netpunch.config.schema import SECRET_KEYS
     from netpunch.config.secrets import read_secret
 
     warnings: list[Problem] = []
@@ -119,7 +118,7 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
                 owner.secret,
                 owner.protocol,
                 site=site,
-                key=f"pairs.{pair}.{SECRET_KEYS.get(owner.secret.kind, '')}",
+                pair=pair,
                 role=role,
                 environ=os.environ,
                 credentials=credentials,

@@ -6,13 +6,20 @@ from __future__ import annotations
 from typing import Any
 
 from netpunch.config.kinds import written
-from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
+from netpunch.config.model import (
+    SECRET_KEYS,
+    ControlConfig,
+    EndConfig,
+    Pair,
+    Part,
+    SecretSource,
+    Site,
+)
 from netpunch.config.schema import (
     CONTROL_KEYS,
     END,
     END_KEYS,
     PAIR,
-    SECRET_KEYS,
     SITE,
     SITE_KEYS,
     VERSION,

@@ -28,7 +28,15 @@ from netpunch.config.kinds import (
     built,
     is_whole,
 )
-from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
+from netpunch.config.model import (
+    SECRET_KEYS,
+    ControlConfig,
+    EndConfig,
+    Pair,
+    Part,
+    SecretSource,
+    Site,
+)
 from netpunch.config.rules import (
     Draft,
     Drafts,
@@ -40,7 +48,7 @@ from netpunch.config.rules import (
     check_pair,
     check_parts,
 )
-from netpunch.config.schema import CONTROL_KEYS, END_KEYS, GENERATE, SECRET_KEYS, SITE, SITE_KEYS
+from netpunch.config.schema import CONTROL_KEYS, END_KEYS, GENERATE, SITE, SITE_KEYS
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind

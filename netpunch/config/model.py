@@ -18,6 +18,15 @@ from netpunch.redacted import redacted
 Mode = Literal["once", "keep"]
 
 
+SECRET_KEYS = {
+    "file": "secret_file",
+    "credential": "credential",
+    "inline": "secret",
+    "generate": "secret",
+}
+"""The keys that say where a pair's secret comes from, by `SecretSource.kind`."""
+
+
 class SecretSource(NamedTuple):
     """Where a secret comes from; exactly one kind. `path` is absolute for `file`, the name
     below $CREDENTIALS_DIRECTORY for `credential`; `text` only for `inline`."""

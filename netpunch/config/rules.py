@@ -11,8 +11,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from netpunch.config.document.problems import Position, Problem, Problems, problem_at, source_of
 from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
-from netpunch.config.model import ControlConfig, EndConfig, Pair, SecretSource, Site
-from netpunch.config.schema import GENERATE, SECRET_KEYS
+from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource, Site
+from netpunch.config.schema import GENERATE
 from netpunch.config.secrets import Role, decode
 from netpunch.config.values import WILDCARDS, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
@@ -221,7 +221,7 @@ def _check_secret(
     """Control's key (npc1:) is enough for a pair in the file of a control. The node that runs the
     end refuses it when it is read."""
     end = draft.part
-    key = SECRET_KEYS.get(end.secret.kind, "secret")
+    key = SECRET_KEYS[end.secret.kind]
     is_of_the_pair = merged.get(key) is draft.settings[key]
     runs_elsewhere = end.node is not None and end.node not in known.control_nodes
     role: Role = "control" if is_of_the_pair and runs_elsewhere else "end"

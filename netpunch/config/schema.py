@@ -37,16 +37,12 @@ from netpunch.config.kinds import (
     scalar,
     text,
 )
-from netpunch.config.model import Forward, Hooks, RenderedFile
+from netpunch.config.model import SECRET_KEYS, Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
 from netpunch.core.settings import EndSettings
 from netpunch.template import escape, render
 
 VERSION = "1"
-
-SECRET_KEYS = {"file": "secret_file", "credential": "credential", "inline": "secret"}
-"""The keys that say where a pair's secret comes from, by `SecretSource.kind`: exactly one is
-needed."""
 
 GENERATE = "generate"
 """The value of `secret` that stands for a new key at every start."""

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from netpunch.config.document.problems import Problem, SiteError, problem_at, source_of
 from netpunch.config.files import read_regular
-from netpunch.config.model import SecretSource, Site
+from netpunch.config.model import SECRET_KEYS, SecretSource, Site
 from netpunch.core.settings import Protocol
 from netpunch.errors import PermissionsError, lack_behind
 from netpunch.redacted import redacted
@@ -111,18 +111,18 @@ def read_secret(
     protocol: Protocol,
     *,
     site: Site,
-    key: str,
+    pair: str,
     role: Role,
     environ: Mapping[str, str],
     credentials: Path | None = None,
 ) -> Secret:
-    """The secret that `source` names. `key` is where that stands, as `pairs.home.secret_file`;
-    `role` is `control` only on a node that runs no end of that pair. `credentials` is the folder in
-    a unit's LoadCredential=, to read from instead of the service's own.
+    """The secret that `source` names. `role` is `control` only on a node that runs no end of that
+    pair. `credentials` is the folder in a unit's LoadCredential=, to read from instead of the
+    service's own.
 
     Raises SiteError (a ConfigurationError) if there is no secret or an unsuitable one,
     PermissionsError if this user may not read it or others may, ResourcesError."""
-    place = _Place(source, site, key, by_systemd=credentials is None)
+    place = _Place(source, site, pair, by_systemd=credentials is None)
     if source.kind == "generate":
         return generate(protocol)
     if source.kind == "inline":
@@ -144,17 +144,14 @@ class _Place(NamedTuple):
 
     source: SecretSource
     site: Site
-    key: str
+    pair: str
     by_systemd: bool
     """Whether a credential comes from systemd."""
 
-    @property
-    def pair(self) -> str:
-        return self.key.split(".")[1]
-
     def problem(self, message: str) -> Problem:
         text = source_of(str(self.site.path), self.site.source)
-        return problem_at(text, self.source.position, self.key, message)
+        key = f"pairs.{self.pair}.{SECRET_KEYS[self.source.kind]}"
+        return problem_at(text, self.source.position, key, message)
 
     def error(self, message: str) -> SiteError:
         return SiteError((self.problem(message),))

@@ -1,4 +1,4 @@
-"""What a process has to run, secrets included: compared on reload to find what changed."""
+"""What a process runs, secrets included. A reload compares two plans to find what has changed."""
 
 import os
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from netpunch.config.document.problems import Position, Problem, gathered
 from netpunch.config.loading import pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
 from netpunch.config.rules import surely_unused, unused_links
-from netpunch.config.schema import SECRET_KEYS
+from netpunch.config.schema import OCCASIONS
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.errors import (
@@ -23,12 +23,12 @@ from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key
 
 ANYWHERE = Position(0, 0)
-"""Where something stood in the file is no difference."""
+"""Stands for every position, which makes no difference."""
 
 
 class Failure(NamedTuple):
-    """A part that cannot run; the others do. `pair` and `end`, or `control`, or the `pair` that
-    a `control` cannot serve."""
+    """A part that cannot run, while the others do: an end (`pair` and `end`), a `control`, or a
+    `pair` that a `control` cannot serve."""
 
     error: NetpunchError
     pair: str | None = None
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
     control: str | None = None
 
     def __str__(self) -> str:
-        """Whose it is, for people."""
+        """The name of the part."""
         control = f"control {self.control}" if self.control else ""
         end = " ".join(filter(None, (self.pair, self.end)))
         return ": ".join(filter(None, (control, end)))
@@ -53,8 +53,8 @@ class ControlPlan(NamedTuple):
     """Pairs that have no usable key."""
 
     def refuse_if_keyless(self) -> None:
-        """Raises ConfigurationError if there are pairs to serve, and none has a key: such a
-        control would only meet everybody with silence."""
+        """Raises ConfigurationError if there are pairs to serve but no key: such a control would
+        answer nobody."""
         if self.unserved and not (self.keys or self.secrets):
             pairs = ", ".join(self.unserved)
             raise ConfigurationError(f"not started: none of its pairs has a usable key ({pairs})")
@@ -64,9 +64,9 @@ class ControlPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All of one node's part that can run, and what cannot. `endless`: a control here serves an
-    end on another node. `warnings` are lines for people. `probe_rate`, in datagrams a second, is
-    the process's: the lowest of its ends'."""
+    """Everything in one node's part that can run, and what cannot. `endless`: a control here serves
+    an end on another node. `warnings` are complete lines. `probe_rate`, in datagrams a second, is
+    that of the process: the lowest of its ends'."""
 
     ends: dict[tuple[str, str], EndConfig]
     controls: dict[str, ControlPlan]
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Makes plans of the same process: what is generated stays the same over reloads."""
+    """Makes the plans of one process; generated secrets stay the same over reloads."""
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
@@ -86,10 +86,10 @@ class Planner:
         self._warnings: list[Problem] = []
 
     def plan(self, site: Site, part: Part) -> Plan:
-        """Reads the secrets that this part needs; what cannot be read stops only its pair.
+        """Reads the secrets that this part needs. One that cannot be read stops only its pair.
 
-        Raises UsageError for a pair that the command line names and the file lacks, or has with
-        another mode, and ResourcesError when there is nothing left to read them with."""
+        Raises UsageError for a pair that the command line names but the file lacks, or has with
+        another mode, and ResourcesError."""
         self._check_names(site)
         self._failures, self._warnings = [], []
         ends: dict[tuple[str, str], EndConfig] = {}
@@ -101,7 +101,7 @@ class Planner:
                 rates.append(end.probe_rate)
         own_controls = part.controls if self._options.only in (None, "control") else ()
         controls = {each.name: self._plan_control(site, each, part) for each in own_controls}
-        # Disabled ones count: a reload may enable them.
+        # Disabled ends count: a reload may enable them.
         endless = self._options.only == "control" or any(
             end.node != part.node
             for control in own_controls
@@ -122,7 +122,7 @@ class Planner:
                 raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
 
     def _own_ends(self, part: Part) -> list[EndConfig]:
-        """The ends that the command line leaves to this process."""
+        """The ends that the command line selects."""
         only, pairs = self._options.only, self._options.pairs
         asked = [end for end in part.ends if not pairs or end.pair in pairs]
         own = [end for end in asked if only is None or end.mode == only]
@@ -137,7 +137,7 @@ class Planner:
             planned = self._overridden(end)
             _check_programs(planned)
             self._warnings += surely_unused(unused_links(site, [planned]))
-        except ResourcesError:  # which says nothing about this end
+        except ResourcesError:  # not the fault of this end
             raise
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
@@ -145,7 +145,7 @@ class Planner:
         return _own(planned, secret.value)
 
     def _overridden(self, end: EndConfig) -> EndConfig:
-        """The end with the command line's --once or --keep."""
+        """The end with the --once or --keep of the command line."""
         if self._options.once and end.command:
             raise ConfigurationError(f"{end.pair}: a command needs `mode: keep`, not --once")
         if self._options.once:
@@ -171,7 +171,7 @@ class Planner:
                 raise
             except NetpunchError as error:
                 unserved.append(pair.name)
-                if pair.name not in own:  # else the end tells
+                if pair.name not in own:  # else the end reports it
                     self._failures.append(Failure(error, pair.name, control=control.name))
                 continue
             self._serve(plan, pair, secret)
@@ -195,7 +195,7 @@ class Planner:
             owner.secret,
             owner.protocol,
             site=site,
-            key=f"pairs.{pair}.{SECRET_KEYS[owner.secret.kind]}",
+            pair=pair,
             role=role,
             environ=os.environ,
         )
@@ -210,21 +210,13 @@ def _nothing_to_run(only: Share) -> str:
 
 
 def _check_programs(end: EndConfig) -> None:
-    """Whether everything that this end may run is there: better known now than when a link is.
-
-    Raises HookError."""
-    hooks = end.hooks
-    programs = {
-        "check": end.check,
-        "command": end.command,
-        "hooks.before": hooks.before,
-        "hooks.up": hooks.up,
-        "hooks.down": hooks.down,
-        "hooks.fail": hooks.fail,
-    }
+    """Raises HookError if a program that this end may run is missing: better now than after a
+    link."""
+    hooks = {f"hooks.{name}": getattr(end.hooks, name) for name in OCCASIONS}
+    programs = {"check": end.check, "command": end.command, **hooks}
     if not any(programs.values()):
         return
-    from netpunch.node.process import find_program  # and what runs them, while there is room
+    from netpunch.node.process import find_program  # few ends run programs
 
     known = {"pair": end.pair, "end": end.end}
     for key, argv in programs.items():

@@ -32,9 +32,8 @@ def test_configs_example_runs_as_it_is() -> None:
     hosts = [host for host, _ in addresses] + [end.settings.local[0] for end in part.ends]
     assert set(hosts) == {"127.0.0.1"}
     for end in part.ends:
-        key = f"pairs.{end.pair}.secret"
         assert read_secret(
-            end.secret, end.protocol, site=site, key=key, role="end", environ={}
+            end.secret, end.protocol, site=site, pair=end.pair, role="end", environ={}
         ).value
 
 

@@ -17,7 +17,14 @@ from netpunch.config.display import json_schema, show
 from netpunch.config.document.problems import SiteError
 from netpunch.config.kinds import Key
 from netpunch.config.loading import load
-from netpunch.config.model import ControlConfig, EndConfig, Forward, Hooks, RenderedFile
+from netpunch.config.model import (
+    SECRET_KEYS,
+    ControlConfig,
+    EndConfig,
+    Forward,
+    Hooks,
+    RenderedFile,
+)
 from netpunch.config.schema import (
     ANYWHERE,
     CONTROL_KEYS,
@@ -27,7 +34,6 @@ from netpunch.config.schema import (
     HOOK_KEYS,
     METRICS_KEYS,
     PAIR_KEYS,
-    SECRET_KEYS,
     SITE_KEYS,
 )
 from netpunch.core.settings import EndSettings

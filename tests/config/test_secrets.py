@@ -120,9 +120,8 @@ class Folder:
         site = site or self.site()
         pair: Pair = site.pairs[0]
         source: SecretSource = pair.secret
-        key = f"pairs.p.{'credential' if source.kind == 'credential' else 'secret_file'}"
         return read_secret(
-            source, pair.protocol, site=site, key=key, role=role, environ=environ or {}
+            source, pair.protocol, site=site, pair=pair.name, role=role, environ=environ or {}
         )
 
     def refusal(
@@ -254,7 +253,7 @@ pairs:
 
 
 def in_place(site: Site, owner: Pair | EndConfig, role: Role) -> Secret:
-    return read_secret(owner.secret, "v2", site=site, key="pairs.p.secret", role=role, environ={})
+    return read_secret(owner.secret, "v2", site=site, pair="p", role=role, environ={})
 
 
 def test_control_s_own_site_file_may_contain_its_key(tmp_path: Path) -> None:
