@@ -10,7 +10,7 @@ from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations
 from netpunch.core.end import end, nomination, registration
 from netpunch.core.portmap import pcp
-from netpunch.core.traversal import escalation
+from netpunch.core.traversal import escalation, turns
 
 Transitions = Mapping[Any, Enum]
 """The next state, by (state before, what happens): a member of the machine's enumeration and a
@@ -21,6 +21,7 @@ STATE_MACHINES: dict[str, Transitions] = {
     "An end's registration with one control": registration.TRANSITIONS,
     "Nomination of a path": nomination.TRANSITIONS,
     "Traversal of hard NATs": escalation.TRANSITIONS,
+    "An end's turn to probe": turns.TRANSITIONS,
     "An end at a control": registrations.TRANSITIONS,
     "Classic end": classic_end.TRANSITIONS,
     "Port mapping by PCP or NAT-PMP": pcp.TRANSITIONS,

@@ -20,6 +20,7 @@ from netpunch.core.traversal.nat import EASY_CLASSES
 from netpunch.core.traversal.port_prediction import Diagonal, OfferBracket, ScanBracket
 from netpunch.core.traversal.strategy import FreshPort, Hopeless, Strategy
 from netpunch.core.traversal.survey import Survey
+from netpunch.core.traversal.turns import TurnState
 from netpunch.wire.card import NatClass
 
 Make = Callable[[TraversalHost, Partner, float], Strategy]
@@ -182,7 +183,7 @@ class Escalation:
         """The strategy runs during our turn, while the partner does not wait for its own."""
         turns, waits = self._host.turns, self._partner_waits(now)
         must_wait = strategy.follows and waits
-        if turns.has_turn and (turns.is_up or must_wait or strategy.exhausted):
+        if turns.has_turn and (turns.state is TurnState.UP or must_wait or strategy.exhausted):
             self._give_back(strategy, now)
         if strategy.turn is not None and not strategy.exhausted:
             turns.want(strategy.turn, self._turn_is_there, now, ready=not must_wait)

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 from netpunch.core.events import Event, Reason, Turn, TurnOver, TurnWanted, Waiting
-from netpunch.core.machine import NEVER, Random
+from netpunch.core.machine import NEVER, Random, next_state
 from netpunch.core.traversal import budget
+
+
+class TurnState(Enum):
+    """Where an end is with its turn."""
+
+    IDLE = "idle"
+    ASKED = "asked"
+    """The turn may be there at once; or this end could not use it now."""
+    QUEUED = "queued"
+    """Waiting for a turn that this end could use."""
+    HELD = "held"
+    UP = "up"
+    """It has lasted long enough, and others wait for it."""
+
+
+TRANSITIONS: dict[tuple[TurnState, str], TurnState] = {
+    (TurnState.IDLE, "wanted"): TurnState.ASKED,
+    (TurnState.ASKED, "wanted"): TurnState.ASKED,
+    (TurnState.QUEUED, "wanted"): TurnState.ASKED,
+    (TurnState.ASKED, "not granted at once"): TurnState.QUEUED,
+    (TurnState.ASKED, "granted"): TurnState.HELD,
+    (TurnState.QUEUED, "granted"): TurnState.HELD,
+    (TurnState.HELD, "granted"): TurnState.HELD,
+    (TurnState.UP, "granted"): TurnState.HELD,
+    (TurnState.HELD, "others wait"): TurnState.UP,
+    (TurnState.IDLE, "over"): TurnState.IDLE,
+    (TurnState.ASKED, "over"): TurnState.IDLE,
+    (TurnState.QUEUED, "over"): TurnState.IDLE,
+    (TurnState.HELD, "over"): TurnState.IDLE,
+    (TurnState.UP, "over"): TurnState.IDLE,
+}
 
 LENGTHS = {Turn.OPEN: budget.TURN, Turn.SPRAY: budget.SPRAY_TURN}
 """Seconds. A survey ends by itself."""
@@ -20,13 +52,9 @@ class Turns:
     def __init__(
         self, emit: Callable[[Event], None], share_card: Callable[[float], None], random: Random
     ) -> None:
-        self.queued = False
-        """Whether we wait for a turn that we could use; our card says so."""
+        self.state = TurnState.IDLE
         self.sockets = budget.OPEN_MANY.sockets
         """How many may be open during a turn."""
-        self.has_turn = False
-        self.is_up = False
-        """Whether the turn has lasted long enough, and others wait for it."""
         self._emit = emit
         self._share_card = share_card
         self._random = random
@@ -35,6 +63,15 @@ class Turns:
         self._notice_at = NEVER
         self._until = NEVER
         self._reported = False
+
+    @property
+    def queued(self) -> bool:
+        """What our card tells the partner."""
+        return self.state is TurnState.QUEUED
+
+    @property
+    def has_turn(self) -> bool:
+        return self.state in (TurnState.HELD, TurnState.UP)
 
     def next_timer(self) -> float:
         return min(self._notice_at, self._until)
@@ -48,9 +85,9 @@ class Turns:
         elif now >= self._notice_at:
             self._notice_at = NEVER
             if self.has_turn:
-                self.is_up = True
+                self._move("others wait", now)
             else:
-                self._set_queued(True, now)
+                self._move("not granted at once", now)
                 self._report()
 
     def want(
@@ -62,8 +99,7 @@ class Turns:
             return
         self._wanted, self._then = wanted, then
         self._notice_at = now + budget.QUEUE_NOTICE if ready else NEVER
-        if not ready:
-            self._set_queued(False, now)
+        self._move("wanted", now)
         self._emit(wanted)
 
     def granted(self, sockets: int, now: float) -> None:
@@ -72,13 +108,12 @@ class Turns:
         if wanted is None:
             self._emit(TurnOver())
             return
+        is_new = not self.has_turn
         self.sockets = sockets
-        self.is_up = False
         self._notice_at = NEVER
         self._until = now + self._length(wanted.turn)
-        self._set_queued(False, now)
-        if not self.has_turn:
-            self.has_turn = True
+        self._move("granted", now)
+        if is_new:
             assert then is not None
             then(now)
 
@@ -92,12 +127,8 @@ class Turns:
         """Gives it back, or no longer wants it. `now` is None at the end of the attempt, when the
         card no longer matters."""
         wanted, self._wanted = self._wanted, None
-        self.has_turn = self.is_up = False
         self._notice_at = self._until = NEVER
-        if now is None:
-            self.queued = False
-        else:
-            self._set_queued(False, now)
+        self._move("over", now)
         if wanted is not None:
             self._emit(TurnOver())
 
@@ -111,7 +142,9 @@ class Turns:
             self._reported = True
             self._emit(Waiting(Reason.SPRAY_QUEUE))
 
-    def _set_queued(self, queued: bool, now: float) -> None:
-        if queued != self.queued:
-            self.queued = queued
+    def _move(self, event: str, now: float | None) -> None:
+        """Shares our card if it has changed, unless `now` is None."""
+        was_queued = self.queued
+        self.state = next_state(TRANSITIONS, self.state, event)
+        if self.queued != was_queued and now is not None:
             self._share_card(now)
