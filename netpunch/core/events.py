@@ -127,8 +127,7 @@ class Lost(NamedTuple):
 
 
 class PartnerReturned(Sign):
-    """The partner of a held link wants to punch anew, as it was restarted; this is
-    authenticated."""
+    """The partner of a held link wants to punch anew, as after a restart (authenticated)."""
 
     __slots__ = ()
 

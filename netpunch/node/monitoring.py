@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from netpunch.output.status_socket import StatusServer
 
 PERIOD = 15.0
-"""Seconds after which the metrics are written anew though nothing has happened: counters of
-controls change without an event, and a file that is not renewed tells of a hung process."""
+"""Seconds after which the metrics are written again though nothing has happened: counters of
+controls change without an event, and a file that stays old is the sign of a hung process."""
 
 SHORTEST_PAUSE = 1.0
 """Seconds between two updates: a fleet that registers at once needs only one."""

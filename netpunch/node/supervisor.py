@@ -150,17 +150,17 @@ class Supervisor:
 
     def _report(self, failures: Iterable[Failure]) -> None:
         """Reports what cannot run. People see the same error of several parts once."""
-        whose: dict[str, list[str]] = {}
+        parts: dict[str, list[str]] = {}
         for failure in failures:
             self._failures.append(failure)
-            whose.setdefault(str(failure.error), []).append(str(failure))
+            parts.setdefault(str(failure.error), []).append(str(failure))
             error, pair, end, control = failure
             reason, err = error.reason, str(error)
             if control:
                 self._services.journal.emit(ControlFailed(pair, reason, err, control))
             elif pair and end:
                 self._services.journal.emit(PairFailed(pair, end, None, reason, err))
-        for text, names in whose.items():
+        for text, names in parts.items():
             self._services.console.error(f"{', '.join(names)}: {text}")
 
     async def _apply_controls(self, plan: Plan) -> None:

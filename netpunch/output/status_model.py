@@ -34,7 +34,7 @@ EndKey = tuple[str, str]
 
 
 class StatusModel:
-    """Fed with events by `take`, and by those who start and stop ends and controls."""
+    """Gets events from the journal, and is called when ends and controls start and stop."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since the epoch."""
@@ -90,7 +90,7 @@ class StatusModel:
             case ControlRegistered() | ControlExpired():
                 self._changed()
 
-    # For those who run ends and controls.
+    # For the tasks that run ends and controls.
 
     def keep(self, ends: Collection[EndKey]) -> None:
         """A new plan begins: forgets all other ends, and every problem."""
