@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "cli": {"", "api", "keys", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }
 """The arrows: wire <- core <- net <- node <- cli; config and output on their own beside net (config
-takes only the settings of an end from core), the library's calls (`keys` and `api`) beside node.
+takes only settings and defaults from core), the library's calls (`keys` and `api`) beside node.
 The empty name is the package itself, which offers `punch` and `serve_control`."""
 
 OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}

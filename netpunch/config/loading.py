@@ -329,12 +329,12 @@ def _node_names(site: Site) -> list[str]:
 def _choose(
     site: Site, names: list[str], node: str | None, hostname: str, environ_node: str | None
 ) -> str:
-    told = node or environ_node or site.node
-    candidates = [told] if told else [hostname, hostname.partition(".")[0]]
+    chosen = node or environ_node or site.node
+    candidates = [chosen] if chosen else [hostname, hostname.partition(".")[0]]
     for candidate in candidates:
         if candidate.lower() in names:
             return candidate.lower()
-    hint = "" if told else ", NETPUNCH_NODE, or `node:` in the file"
+    hint = "" if chosen else ", NETPUNCH_NODE, or `node:` in the file"
     raise ConfigurationError(
         f"{site.path}: no part runs on {candidates[0]!r}: "
         f"choose one of {', '.join(names)} with `--node`{hint}"

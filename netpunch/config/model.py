@@ -175,7 +175,7 @@ class Pair(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A whole site file. `warnings` are complete lines for people."""
+    """A whole site file. `warnings` are complete lines."""
 
     path: Path
     node: str | None

@@ -25,7 +25,8 @@ _Location = tuple[str | None, str]
 
 
 class Draft(Generic[P]):
-    """A control or an end that was built, with its settings, whose places messages name."""
+    """A control or an end that was built, with its settings, so that messages can name their
+    places."""
 
     __slots__ = ("part", "path", "position", "settings")
 
@@ -441,7 +442,7 @@ def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
             yield problem_at(source, end.position, f"pairs.{end.pair}.{end.end}", message)
 
 
-def surely_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
+def certainly_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
     """Without those links that a program outside the file may use."""
     return (problem for problem in problems if problem.message == NOTHING)
 

@@ -40,6 +40,7 @@ from netpunch.config.kinds import (
 from netpunch.config.model import SECRET_KEYS, Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
 from netpunch.core.settings import EndSettings
+from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.template import escape, render
 
 VERSION = "1"
@@ -289,7 +290,10 @@ ANYWHERE: list[Key[Any]] = [
     Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
     _setting("keepalive", DURATION, "how often a held link is kept open"),
     Key(
-        "probe_rate", RATE, 200.0, "limit for probing symmetric NATs, from 10/s; the lowest counts"
+        "probe_rate",
+        RATE,
+        PROBE_RATE,
+        "limit for probing symmetric NATs, from 10/s; the lowest counts",
     ),
     Key(
         "check",

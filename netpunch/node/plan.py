@@ -6,7 +6,7 @@ from typing import NamedTuple
 from netpunch.config.document.problems import Position, Problem, gathered
 from netpunch.config.loading import pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
-from netpunch.config.rules import surely_unused, unused_links
+from netpunch.config.rules import certainly_unused, unused_links
 from netpunch.config.schema import OCCASIONS
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.core.traversal.budget import PROBE_RATE
@@ -136,7 +136,7 @@ class Planner:
             secret = self._secret(site, end, end.pair, "end")
             planned = self._overridden(end)
             _check_programs(planned)
-            self._warnings += surely_unused(unused_links(site, [planned]))
+            self._warnings += certainly_unused(unused_links(site, [planned]))
         except ResourcesError:  # not the fault of this end
             raise
         except NetpunchError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netpunch.config.rules import FILES, HELD, NOTHING, surely_unused, unused_links
+from netpunch.config.rules import FILES, HELD, NOTHING, certainly_unused, unused_links
 from tests.config.conftest import LoadText, ReportOf
 from tests.node.recorder import site_with
 
@@ -137,5 +137,5 @@ def test_a_link_that_nothing_uses_is_warned_of(
     site, part = site_with(tmp_path, {"p": pair})
     problems = list(unused_links(site, part.ends))
     assert [each.message for each in problems] == ([expected] if expected else [])
-    assert bool(list(surely_unused(problems))) == (expected == NOTHING)
+    assert bool(list(certainly_unused(problems))) == (expected == NOTHING)
     assert all(each.key == "pairs.p.a" for each in problems)

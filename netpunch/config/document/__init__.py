@@ -1,2 +1,1 @@
-"""A site file as YAML whose every value knows its position, and what is wrong with it, shown
-without its secrets."""
+"""A site file as YAML with a position for every value, and its problems, shown without secrets."""
