@@ -146,8 +146,8 @@ def _hidden(facts: Facts) -> str:
     for whose, hosts in (("this end", facts.hosts), ("the partner", facts.partner_hosts)):
         if hosts and all(map(is_private, hosts)):
             return (
-                f"control sees {whose} at a private address ({', '.join(sorted(set(hosts)))}), so "
-                f"nobody is told where {whose} is. If control runs in a container, give it the "
+                f"control sees {whose} at a private address ({', '.join(sorted(set(hosts)))}), "
+                f"which the other end cannot reach. If control runs in a container, give it the "
                 f"host's network; if {whose} is in control's own network, set `public` at control"
             )
     return ""

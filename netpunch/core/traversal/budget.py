@@ -1,4 +1,4 @@
-"""What each strategy may spend, for one partner attempt, whatever its card asks for: the figures of
+"""What each strategy may spend for one partner attempt, whatever its card says: the figures of
 docs/protocol.md, checked in the simulator (`python -m tests.sim.matrix`)."""
 
 from typing import NamedTuple
