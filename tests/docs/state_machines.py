@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from types import ModuleType
 from typing import Any
 
 from netpunch.core.classic import end as classic_end
@@ -16,25 +17,29 @@ Transitions = Mapping[Any, Enum]
 """The next state, by (state before, what happens): a member of the machine's enumeration and a
 word. A machine begins in the first member; a state without a way out is final."""
 
-STATE_MACHINES: dict[str, Transitions] = {
-    "End": end.TRANSITIONS,
-    "An end's registration with one control": registration.TRANSITIONS,
-    "Nomination of a path": nomination.TRANSITIONS,
-    "Traversal of hard NATs": escalation.TRANSITIONS,
-    "An end's turn to probe": turns.TRANSITIONS,
-    "An end at a control": registrations.TRANSITIONS,
-    "Classic end": classic_end.TRANSITIONS,
-    "Port mapping by PCP or NAT-PMP": pcp.TRANSITIONS,
+STATE_MACHINES: dict[str, ModuleType] = {
+    "End": end,
+    "An end's registration with one control": registration,
+    "Nomination of a path": nomination,
+    "Traversal of hard NATs": escalation,
+    "An end's turn to probe": turns,
+    "An end at a control": registrations,
+    "Classic end": classic_end,
+    "Port mapping by PCP or NAT-PMP": pcp,
 }
-"""In the order in which the document shows them."""
+"""The modules that have `TRANSITIONS`, in the order in which the document shows them."""
 
 
 def render() -> str:
-    """All state machines as Markdown, each with its title."""
+    """All state machines as Markdown, each with its title and the file of its table."""
     return "\n\n".join(
-        f"### {title}\n\n```mermaid\n{diagram(transitions)}\n```"
-        for title, transitions in STATE_MACHINES.items()
+        f"### {title}\n\n`{_path(module)}`\n\n```mermaid\n{diagram(module.TRANSITIONS)}\n```"
+        for title, module in STATE_MACHINES.items()
     )
+
+
+def _path(module: ModuleType) -> str:
+    return module.__name__.replace(".", "/") + ".py"
 
 
 def states_of(transitions: Transitions) -> list[Enum]:
@@ -55,7 +60,7 @@ def diagram(transitions: Transitions) -> str:
             "stateDiagram-v2",
             f"[*] --> {states[0].name}",
             *(
-                f"{before.name} --> {after.name}: {', '.join(causes)}"
+                f"{before.name} --> {after.name}: {' or '.join(causes)}"
                 for (before, after), causes in causes.items()
             ),
             *(f"{state.name} --> [*]" for state in final),
