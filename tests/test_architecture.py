@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,15 @@ def test_a_package_imports_only_from_lower_layers(module: str) -> None:
 def test_shared_modules_import_no_package(module: str) -> None:
     own = {n for n in imports(ROOT / f"{module}.py", module) if n.startswith("netpunch")}
     assert {part(name) for name in own} <= PLAIN_IMPORTS.get(module, set())
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Not even for types: what cannot be read in one order is two halves of one concept."""
+    graph = {
+        module: {each for each in imports(path, module) if each in OF_PACKAGES} - {module}
+        for module, path in OF_PACKAGES.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if part(name) == "core"])

@@ -59,7 +59,8 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from netpunch.node import RunOptions, run_site
+    from netpunch.node import run_site
+    from netpunch.node.options import RunOptions
 
     run_options = RunOptions(
         once=options.once,

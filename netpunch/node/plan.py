@@ -17,7 +17,7 @@ from netpunch.errors import (
     ResourcesError,
     UsageError,
 )
-from netpunch.node import RunOptions, Share
+from netpunch.node.options import RunOptions, Share
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key

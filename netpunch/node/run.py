@@ -18,8 +18,8 @@ from netpunch.config.model import Part, Site
 from netpunch.errors import BUG_EXIT_CODE, NetpunchError, bug_text, combined_exit_code, lack_behind
 from netpunch.net.loop import in_thread
 from netpunch.net.loop import run as run_loop
-from netpunch.node import RunOptions
 from netpunch.node.monitoring import Monitoring
+from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan, Planner
 from netpunch.node.services import Services
 from netpunch.node.supervisor import Supervisor

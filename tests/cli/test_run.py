@@ -8,7 +8,7 @@ import pytest
 
 import netpunch.node
 from netpunch.cli import main
-from netpunch.node import RunOptions
+from netpunch.node.options import RunOptions
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from netpunch.core.events import Registered
 from netpunch.errors import NetworkNotReadyError, PortInUseError
 from netpunch.net.punch import Punch
 from netpunch.net.sockets import bind
-from netpunch.node import RunOptions, control_task
+from netpunch.node import control_task
 from netpunch.node.control_task import ControlTask
+from netpunch.node.options import RunOptions
 from netpunch.node.plan import ControlPlan, Planner
 from netpunch.wire.keys import control_key
 from tests.net.machines import client, port_is_free

@@ -8,7 +8,7 @@ import pytest
 
 from netpunch.config.secrets import Secret, format_key
 from netpunch.errors import ConfigurationError, HookError, PermissionsError, UsageError
-from netpunch.node import RunOptions
+from netpunch.node.options import RunOptions
 from netpunch.node.plan import Failure, Plan, Planner
 from netpunch.wire.keys import control_key
 from tests.node.recorder import CONTROL, site_with

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from netpunch.errors import MissingFileError, OutputError, UsageError
-from netpunch.node import RunOptions, run_site
 from netpunch.node import run as run_module
+from netpunch.node import run_site
+from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan
 from netpunch.node.supervisor import MakePlan
 from netpunch.output.sink import Sink

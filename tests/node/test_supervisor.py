@@ -10,9 +10,9 @@ import pytest
 
 from netpunch.core.pacing import TokenBucket
 from netpunch.errors import ConfigurationError, HookError, PermissionsError, PortInUseError
-from netpunch.node import RunOptions
 from netpunch.node import control_task as control_task_module
 from netpunch.node import supervisor as supervisor_module
+from netpunch.node.options import RunOptions
 from netpunch.node.plan import Failure, Plan, Planner
 from netpunch.node.supervisor import Supervisor
 from tests.node.children import Run, on_both_loops

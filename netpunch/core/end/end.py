@@ -60,8 +60,8 @@ TRANSITIONS: dict[tuple[EndState, str], EndState] = {
     (EndState.PUNCHING, "path agreed, holds"): EndState.HOLDING,
     (EndState.PUNCHING, "stopped"): EndState.CLOSING,
     (EndState.HOLDING, "stopped"): EndState.CLOSING,
-    (EndState.HANDING_OVER, "all told"): EndState.FINISHED,
-    (EndState.CLOSING, "all told"): EndState.FINISHED,
+    (EndState.HANDING_OVER, "partner and controls informed"): EndState.FINISHED,
+    (EndState.CLOSING, "partner and controls informed"): EndState.FINISHED,
 }
 
 
@@ -360,7 +360,7 @@ class End(Machine):
         else:
             done = self._link is None or self._link.has_left
         if self.state in (EndState.HANDING_OVER, EndState.CLOSING) and announcer.has_left and done:
-            self._move("all told")
+            self._move("partner and controls informed")
             self._emit(Finished())
 
     def _move(self, event: str) -> None:

@@ -8,20 +8,18 @@ after the last nomination. The first agreed path is final.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.checks import Path
 from netpunch.core.end.identity import AttemptHost
+from netpunch.core.end.partner import Nomination, Partner
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER, next_state
 from netpunch.core.pacing import Repeat
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
-
-if TYPE_CHECKING:
-    from netpunch.core.end.partners import Partner
 
 NOMINATED_KINDS = {number: PathKind(name) for name, number in v2.PATH_NUMBERS.items()}
 
@@ -45,42 +43,9 @@ TRANSITIONS: dict[tuple[NominationState, str], NominationState] = {
     (NominationState.CHECKING, "nomination given up"): NominationState.FUTILE,
     (NominationState.FUTILE, "nomination given up"): NominationState.FUTILE,
     (NominationState.CONFIRMING, "NOMINATE received"): NominationState.CONFIRMING,
-    (NominationState.CONFIRMING, "partner needs no more"): NominationState.SETTLED,
+    (NominationState.CONFIRMING, "partner needs no more answers"): NominationState.SETTLED,
     (NominationState.SETTLED, "NOMINATE received"): NominationState.CONFIRMING,
 }
-
-
-class Nomination:
-    """One path, nominated until it is accepted or given up. One per partner attempt."""
-
-    def __init__(self, path: Path, now: float) -> None:
-        self.path = path
-        self.next_at = now
-        self._sent = 0
-        self._counts_from = now
-        self._began = now
-
-    def due(self, now: float) -> bool:
-        """Whether to send NOMINATE now; if so it counts as sent."""
-        if now < self.next_at or self.given_up(now):
-            return False
-        self._sent += 1
-        fast = self._sent < timing.NOMINATE_FAST_COUNT
-        gap = timing.NOMINATE_FAST_INTERVAL if fast else timing.NOMINATE_INTERVAL
-        self.next_at = now + gap
-        return True
-
-    def given_up(self, now: float) -> bool:
-        """Whether it was repeated often and long enough without an answer."""
-        enough = self._sent >= timing.NOMINATE_COUNT
-        return enough and now - self._counts_from >= timing.NOMINATE_FOR
-
-    def partner_pings(self, now: float) -> None:
-        """b still pings, so it has not accepted yet: it gets as many nominations as if this were
-        the first, up to a limit."""
-        if now - self._began < timing.NOMINATE_LONGEST and not self.given_up(now):
-            self._counts_from = now
-            self._sent = min(self._sent, timing.NOMINATE_FAST_COUNT)
 
 
 class Agreement(NamedTuple):
@@ -131,7 +96,7 @@ class Nominations:
     def _check_settled(self) -> None:
         confirmed = not self._dones.left and self._stay_until == NEVER
         if self.state is NominationState.CONFIRMING and confirmed:
-            self._move("partner needs no more")
+            self._move("partner needs no more answers")
 
     # a chooses.
 

@@ -10,62 +10,15 @@ from netpunch.core import timing
 from netpunch.core.end.candidates import Candidate, reflexive_kind
 from netpunch.core.end.checks import Checklist
 from netpunch.core.end.identity import AttemptHost
-from netpunch.core.end.nomination import Nomination, Nominations, NominationState
+from netpunch.core.end.nomination import Nominations, NominationState
+from netpunch.core.end.partner import Partner
 from netpunch.core.events import CandidateReport, PathKind, Via
 from netpunch.core.machine import NEVER
-from netpunch.core.traversal.budget import QUEUED_SILENCE
-from netpunch.core.traversal.nat import Bracket
 from netpunch.wire import v2
-from netpunch.wire.card import Card, NatClass
+from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
 
 PROBED_KINDS = {number: PathKind(name) for name, number in v2.PROBE_NUMBERS.items()}
-
-
-class Partner:
-    """One attempt of the partner: its card, its checks, its nomination."""
-
-    def __init__(self, attempt: bytes, checks: Checklist) -> None:
-        self.attempt = attempt
-        self.checks = checks
-        self.card: Card | None = None
-        self.introduced_at = 0.0
-        self.heard_at = 0.0
-        """When control introduced it last."""
-        self.observed: Address | None = None
-        """Where control sees it, if that may be pinged."""
-        self.session_key: bytes | None = None
-        self.nomination: Nomination | None = None
-        self.decide_at = NEVER
-        """When a has to choose a path."""
-
-    @property
-    def nat_class(self) -> NatClass:
-        """What its latest card says; UNKNOWN for a class of a later version."""
-        named = NatClass.UNKNOWN if self.card is None else self.card.nat_class
-        return NatClass(named) if named in set(NatClass) else NatClass.UNKNOWN
-
-    def queued_until(self) -> float:
-        """Until when it is believed to wait for its turn; NEVER if its latest card denies that."""
-        queued = self.card is not None and self.card.queued
-        return self.heard_at + QUEUED_SILENCE if queued else NEVER
-
-    @property
-    def bracket(self) -> Bracket:
-        """What its latest card says."""
-        card = self.card
-        if card is None:
-            return Bracket()
-        return Bracket(card.bracket_port, card.bracket_step, card.bracket_count, card.bracket_round)
-
-    def seen_at(self) -> tuple[str, ...]:
-        """Its public addresses, as controls see them."""
-        observed = () if self.card is None else self.card.observed
-        return tuple(each.host for each in (self.observed, *observed) if each is not None)
-
-    def next_timer(self) -> float:
-        nominate_at = self.nomination.next_at if self.nomination else NEVER
-        return min(self.checks.next_timer(), self.decide_at, nominate_at)
 
 
 class Partners:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.events import PathKind, Turn, Via
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.host import TraversalHost

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.core.end.announcing import Announcer
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import Reflectors, live_reflectors
 from netpunch.core.events import CloseSocket, OpenSockets, Via

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from netpunch.address import Address
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.events import Turn
 from netpunch.core.machine import NEVER, next_state
 from netpunch.core.traversal import budget
@@ -55,7 +55,7 @@ TRANSITIONS: dict[tuple[EscalationState, str], EscalationState] = {
     (EscalationState.PLAIN_PINGS, "own class known"): EscalationState.EXCHANGE,
     (EscalationState.SURVEY, "own class known"): EscalationState.EXCHANGE,
     (EscalationState.EXCHANGE, "partner's class known"): EscalationState.STRATEGY,
-    (EscalationState.EXCHANGE, "patience over"): EscalationState.STRATEGY,
+    (EscalationState.EXCHANGE, "waited long enough"): EscalationState.STRATEGY,
 }
 
 
@@ -114,7 +114,7 @@ class Escalation:
         elif self._partner_waits(now):
             self._due_at = now + budget.PARTNER_PATIENCE
         else:
-            self._begin_strategy("patience over", now)
+            self._begin_strategy("waited long enough", now)
 
     def observed(self, echo: bytes, address: Address, now: float) -> bool:
         """Takes a reflector's answer; False if it was not asked for."""
@@ -183,7 +183,9 @@ class Escalation:
         """The strategy runs during our turn, while the partner does not wait for its own."""
         turns, waits = self._host.turns, self._partner_waits(now)
         must_wait = strategy.follows and waits
-        if turns.has_turn and (turns.state is TurnState.UP or must_wait or strategy.exhausted):
+        if turns.has_turn and (
+            turns.state is TurnState.DUE_BACK or must_wait or strategy.exhausted
+        ):
             self._give_back(strategy, now)
         if strategy.turn is not None and not strategy.exhausted:
             turns.want(strategy.turn, self._turn_is_there, now, ready=not must_wait)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from netpunch.address import Address
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import Reflectors
 from netpunch.core.events import Via

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netpunch.address import Address
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.events import Turn, Via
 from netpunch.core.traversal import budget
 from netpunch.core.traversal.host import TraversalHost

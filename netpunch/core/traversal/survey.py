@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from netpunch.address import Address
 from netpunch.core.end.candidates import Candidate
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Partner
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal.budget import SURVEY_SOCKETS

@@ -19,7 +19,7 @@ class TurnState(Enum):
     QUEUED = "queued"
     """Waiting for a turn that this end could use."""
     HELD = "held"
-    UP = "up"
+    DUE_BACK = "due back"
     """It has lasted long enough, and others wait for it."""
 
 
@@ -31,13 +31,13 @@ TRANSITIONS: dict[tuple[TurnState, str], TurnState] = {
     (TurnState.ASKED, "granted"): TurnState.HELD,
     (TurnState.QUEUED, "granted"): TurnState.HELD,
     (TurnState.HELD, "granted"): TurnState.HELD,
-    (TurnState.UP, "granted"): TurnState.HELD,
-    (TurnState.HELD, "others wait"): TurnState.UP,
+    (TurnState.DUE_BACK, "granted"): TurnState.HELD,
+    (TurnState.HELD, "others wait"): TurnState.DUE_BACK,
     (TurnState.IDLE, "over"): TurnState.IDLE,
     (TurnState.ASKED, "over"): TurnState.IDLE,
     (TurnState.QUEUED, "over"): TurnState.IDLE,
     (TurnState.HELD, "over"): TurnState.IDLE,
-    (TurnState.UP, "over"): TurnState.IDLE,
+    (TurnState.DUE_BACK, "over"): TurnState.IDLE,
 }
 
 LENGTHS = {Turn.OPEN: budget.TURN, Turn.SPRAY: budget.SPRAY_TURN}
@@ -71,7 +71,7 @@ class Turns:
 
     @property
     def has_turn(self) -> bool:
-        return self.state in (TurnState.HELD, TurnState.UP)
+        return self.state in (TurnState.HELD, TurnState.DUE_BACK)
 
     def next_timer(self) -> float:
         return min(self._notice_at, self._until)

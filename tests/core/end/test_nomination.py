@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from netpunch.core.end.checks import Path
-from netpunch.core.end.nomination import Nomination
+from netpunch.core.end.partner import Nomination
 from netpunch.core.events import PathKind
 from tests.core.v2_pair import B
 

@@ -7,8 +7,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.end.checks import Checklist, Path
 from netpunch.core.end.identity import Identity
-from netpunch.core.end.nomination import Nomination
-from netpunch.core.end.partners import Partner
+from netpunch.core.end.partner import Nomination, Partner
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal.nat import Bracket
