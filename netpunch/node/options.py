@@ -1,7 +1,5 @@
 """What the command line of `netpunch run` decides."""
 
-# No `from __future__ import annotations`: see core/events.py.
-
 from typing import Literal, NamedTuple
 
 OutputFormat = Literal["json", "text"]

@@ -161,7 +161,7 @@ class Attempt:
         resources, partner = self.resources, self.partners.proved_partner
         reports = self.partners.candidate_reports()
         return Facts(
-            controls=resources.controls,
+            controls=resources.endpoints.controls,
             holds=resources.settings.holds,
             nats=self.nat_classes(),
             hosts=(*self.announcer.observed_hosts(), *self.traversal.seen_at),

@@ -293,7 +293,7 @@ class End(Machine):
     def _watch_punching(self, now: float) -> None:
         self._update_deadline(now)
         if now >= self._silent_at:
-            self._reports.silent(self._resources.controls)
+            self._reports.silent(self._resources.endpoints.controls)
         partners, traversal = self._attempt.partners, self._attempt.traversal
         if partners.mode_differs:
             self._fail(Reason.PARTNER_MODE, now)

@@ -96,13 +96,9 @@ class Resources:
     # Where the controls are.
 
     @property
-    def controls(self) -> tuple[Address, ...]:
-        return self.endpoints.controls
-
-    @property
     def loopback(self) -> bool:
         """Whether a control is on loopback, so that the partner may be, too."""
-        return any(is_loopback(control.host) for control in self.controls)
+        return any(is_loopback(control.host) for control in self.endpoints.controls)
 
     def controls_found(self, endpoints: ControlEndpoints) -> None:
         """Applies to all registrations that begin from now on."""
@@ -111,12 +107,12 @@ class Resources:
 
     def registrations(self, now: float) -> list[Registration]:
         """New ones with all controls that there is a socket for."""
-        vias = self._with_vias(self.controls)
+        vias = self._with_vias(self.endpoints.controls)
         return [Registration(control, via, now) for control, via in vias]
 
     def other_family(self) -> list[tuple[Address, Via]]:
         """Controls' addresses of a family in which none is announced to, if we have a socket."""
-        announced = {control.family for control in self.controls}
+        announced = {control.family for control in self.endpoints.controls}
         return self._with_vias(
             each for each in self.endpoints.other_family if each.family not in announced
         )
