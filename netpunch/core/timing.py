@@ -11,7 +11,7 @@ PROOF_PATIENCE = 1.2
 PROOF_SOONEST, PROOF_LATEST = 0.02, 0.1
 """An announcement that brings back a cookie is repeated this often, after this many round trips to
 control, within these bounds in seconds; then as the first ones are. Until the cookie arrives,
-control introduces us to nobody."""
+control makes no introductions for us."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
 DESERTED_AFTER = 10.0

@@ -75,7 +75,7 @@ class Path:
 class _Heard:
     """Pings that came on a path: each counts once. Their numbers are the bits of one integer, as
     they go on coming while a link is held. Copies on other paths don't count here: an attacker
-    who races the partner silences nobody."""
+    who races the partner with copies must not silence it."""
 
     __slots__ = ("_arrivals", "_bits", "_latest")
 

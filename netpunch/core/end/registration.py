@@ -61,7 +61,7 @@ class Registration:
         self.silent_since = NEVER
         """When the first unanswered announcement went out."""
         self._is_proving = False
-        """Whether control wants its cookie back: it introduces nobody to us before."""
+        """Whether control wants its cookie back: until then it makes no introductions for us."""
         self._announced = 0
         self._announced_at = now
         self._patience = timing.PROOF_LATEST
