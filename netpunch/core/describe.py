@@ -39,10 +39,6 @@ def _words(message: v2.Message) -> str:
 
 
 def _value(value: object) -> str:
-    match value:
-        case bytes():
-            return value.hex()
-        case Address():
-            return str(value)
-        case _:
-            return repr(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, Address) else repr(value)

@@ -76,8 +76,9 @@ def sounds_secret(key: str) -> bool:
 
 def may_be_named(key: str) -> bool:
     """Whether errors may show the name of an unknown key. If it resembles `secret`, only a short
-    one: where the colon was forgotten, the secret itself is part of the name."""
-    return not _LIKE_OURS.search(key) or len(key) < len(_OUR_KEY) + SHORT
+    one that adds few characters to it: where the colon was lost, they are the secret's own."""
+    alike = _LIKE_OURS.search(key)
+    return not alike or len(key) < min(len(_OUR_KEY), len(alike[0]) + 1) + SHORT
 
 
 def without_keys(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from netpunch.config.document.problems import SiteError
-from netpunch.config.document.secrecy import hidden, sounds_secret, without_keys
+from netpunch.config.document.secrecy import hidden, may_be_named, sounds_secret, without_keys
 from tests.config.conftest import LoadText
 
 PASSWORD = "CanaryTweet9Qx"
@@ -123,6 +123,17 @@ def fragments(text: str) -> set[str]:
 )
 def test_lines_are_shown_up_to_what_may_be_secret(text: str, shown: str) -> None:
     assert "\n".join(hidden(text.split("\n"))) == shown
+
+
+@pytest.mark.parametrize("key", ["sceret", "secrte", "seecret", "sexret", "secrett", "secre"])
+def test_misspelt_secret_is_named(key: str) -> None:
+    assert may_be_named(key)
+
+
+@pytest.mark.parametrize("key", ["secrZq7x", "secretZq7x", "secr-Zq7"])
+def test_key_that_the_secret_became_part_of_is_not_named(key: str) -> None:
+    """Its colon was lost, such as with `et: `."""
+    assert not may_be_named(key)
 
 
 def test_key_texts_in_messages_become_stars() -> None:
