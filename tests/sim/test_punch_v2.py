@@ -9,6 +9,8 @@ import pytest
 
 from netpunch.core.events import Finished, PathKind, Reason, RoleConflict, Waiting
 from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import END_B, PEER_DATAGRAM, VERSION
+from netpunch.wire.v2 import Kind
 from tests.sim.hosts import SimHost
 from tests.sim.machines import V2
 from tests.sim.nat import (
@@ -20,7 +22,8 @@ from tests.sim.nat import (
     RANDOM_CONE,
     RESTRICTED_CONE,
 )
-from tests.sim.promises import promising, punch
+from tests.sim.network import Datagram
+from tests.sim.promises import one_path, promising, punch
 from tests.sim.scenarios import CONTROL, Scenario, Setup
 from tests.sim.setups import EASY, HARD, Place, any_setup, easy_setup
 from tests.sim.test_network import Echo
@@ -57,13 +60,32 @@ def test_any_network_keeps_the_promises() -> None:
 
 
 def test_very_bad_networks_keep_the_promises() -> None:
-    """Mainly the repetitions of the nomination. In about one run of 2,500 all of them are lost, and
-    one end alone is linked; none of these seeds is such a run."""
-    for seed in range(500, 1000):
+    """Mainly the repetitions of the nomination. In about one run of 2,500 the network loses all of
+    at least 20, the limit that the promise of one path names; then only b is linked."""
+    one_sided = 0
+    for seed in range(500):
         setup = replace(CONE_PAIR, loss=0.5, jitter=0.2, duplicate=0.2, deadline=15.0)
-        with promising(Scenario(seed, setup)) as run:
+        with promising(Scenario(seed, setup), excused=only_b_linked_after_20_losses) as run:
             run.begin_programs_when_finished()
             run.start().run_to_the_end()
+        one_sided += (run.a.link is None) != (run.b.link is None)
+    assert one_sided <= 1
+
+
+def only_b_linked_after_20_losses(run: Scenario) -> bool:
+    """Whether a nominated that often after b had accepted, and heard none of b's acceptances."""
+    sent, received = run.network.sent, run.network.received
+    accepted = [each.time for each in sent if kind(each.datagram) == Kind.ACCEPT]
+    if [*one_path(run)] != ["only b is linked"] or not accepted:
+        return False
+    repeats = sum(each.time > accepted[0] for each in sent if kind(each.datagram) == Kind.NOMINATE)
+    return repeats >= 20 and not any(kind(each.datagram) == Kind.ACCEPT for each in received)
+
+
+def kind(datagram: Datagram) -> int | None:
+    """The kind of a datagram between ends; None of any other."""
+    data = datagram.data
+    return data[1] & ~END_B if len(data) == PEER_DATAGRAM and data[0] == VERSION else None
 
 
 def test_a_late_duplicate_is_not_taken_for_the_partners_program() -> None:
