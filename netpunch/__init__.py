@@ -24,7 +24,7 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "Keys": {"netpunch.keys": "control_key load_control_key load_key new_key"},
     "Machines, which do no input or output": {
-        "netpunch.core.machine": "Machine Transmit",
+        "netpunch.core.machine": "LinkFigures Machine Transmit",
         "netpunch.core.end.end": "End",
         "netpunch.core.end.standby": "Standby",
         "netpunch.core.classic.end": "ClassicEnd",
@@ -39,17 +39,19 @@ _GROUPS: dict[str, dict[str, str]] = {
         "netpunch.core.endpoints": "ControlEndpoints Names Reflectors",
         "netpunch.core.nat64": "Nat64",
         "netpunch.core.pacing": "TokenBucket",
-        "netpunch.core.events": "CandidateReport PathKind Turn Via",
+        "netpunch.core.events": "CandidateReport MoveReason PathKind Turn Via",
         "netpunch.reasons": "Reason",
         "netpunch.wire.drop": "Drop",
     },
     "What machines ask of their driver": {
-        "netpunch.core.events": "CloseSocket LookupWanted OpenSockets TurnOver TurnWanted",
+        "netpunch.core.events": (
+            "CloseSocket FollowRoutes LookupWanted OpenSockets TurnOver TurnWanted"
+        ),
     },
     "Events": {
         "netpunch.core.events": (
             "AuthRejected Event Expired Failed Finished Introduced Linked Lost Mapped MappingLost "
-            "PartnerReturned Payload Registered RoleConflict SeenInside Unmapped Waiting"
+            "Moved PartnerReturned Payload Registered RoleConflict SeenInside Unmapped Waiting"
         ),
     },
     "Errors": {
@@ -100,12 +102,15 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.events import Expired as Expired
     from netpunch.core.events import Failed as Failed
     from netpunch.core.events import Finished as Finished
+    from netpunch.core.events import FollowRoutes as FollowRoutes
     from netpunch.core.events import Introduced as Introduced
     from netpunch.core.events import Linked as Linked
     from netpunch.core.events import LookupWanted as LookupWanted
     from netpunch.core.events import Lost as Lost
     from netpunch.core.events import Mapped as Mapped
     from netpunch.core.events import MappingLost as MappingLost
+    from netpunch.core.events import Moved as Moved
+    from netpunch.core.events import MoveReason as MoveReason
     from netpunch.core.events import OpenSockets as OpenSockets
     from netpunch.core.events import PartnerReturned as PartnerReturned
     from netpunch.core.events import PathKind as PathKind
@@ -119,6 +124,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.events import Unmapped as Unmapped
     from netpunch.core.events import Via as Via
     from netpunch.core.events import Waiting as Waiting
+    from netpunch.core.machine import LinkFigures as LinkFigures
     from netpunch.core.machine import Machine as Machine
     from netpunch.core.machine import Transmit as Transmit
     from netpunch.core.nat64 import Nat64 as Nat64

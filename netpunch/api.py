@@ -34,7 +34,7 @@ from netpunch.wire.classic import LETTERS
 
 ADDRESSES = ("observed", "host", "mapped")
 """Candidates that are addresses, of which at least one is needed."""
-CANDIDATES = (*ADDRESSES, "any-port")
+CANDIDATES = (*ADDRESSES, "any-port", "relay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def punch(
     control: str | Sequence[str],
     local: str = ":0",
     protocol: Protocol = "v2",
-    candidates: Sequence[str] = ("observed", "host", "any-port"),
+    candidates: Sequence[str] = ("observed", "host", "any-port", "relay"),
     deadline: float | None = 60.0,
     observer: Observer | None = None,
 ) -> Link:
@@ -74,7 +74,8 @@ async def punch(
     `control`: one `host:port`, or several.
     `local`: the address to punch from, `IP:port` or `:port`; port 0 is a free one.
     `candidates`: which addresses to try: `observed` by control, `host` (this host's own), `mapped`
-    by the router; `any-port` lets the link use another local port.
+    by the router; `any-port` lets the link use another local port; `relay` lets a control's relay
+    carry it if nothing else can.
     `deadline`: seconds, None for no limit.
     `observer`: is called with every `Datagram` and every event.
 

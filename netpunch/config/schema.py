@@ -48,9 +48,9 @@ VERSION = "1"
 GENERATE = "generate"
 """The value of `secret` that stands for a new key at every start."""
 
-_CANDIDATES = ("observed", "host", "any-port", "mapped")
+_CANDIDATES = ("observed", "host", "any-port", "mapped", "relay")
 _ADDRESSES = ("observed", "host", "mapped")
-"""Candidates that are addresses; `any-port` only extends them."""
+"""Candidates that are addresses; the others only extend them."""
 
 
 def _number(value: float) -> str:
@@ -282,13 +282,15 @@ ANYWHERE: list[Key[Any]] = [
         _candidates(),
         "addresses to try. `observed`: as control sees the end; `host`: the host's own; "
         "`any-port`: other local ports, too, which symmetric NATs require; `mapped`: a port that "
-        "the gateway maps (PCP, NAT-PMP)",
+        "the gateway maps (PCP, NAT-PMP); `relay`: a control's relay, if it has one and nothing "
+        "else works",
     ),
     _setting(
         "deadline", DURATION, "when to give up; in mode `keep`, only a partner that is present"
     ),
     Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
     _setting("keepalive", DURATION, "how often a held link is kept open"),
+    _setting("hold_for", DURATION, "how long a held link may be silent before it is given up"),
     Key(
         "probe_rate",
         RATE,

@@ -27,6 +27,8 @@ class PathKind(StrEnum):
     PREDICTED = "predicted"
     SPRAY = "spray"
     MAPPED = "mapped"
+    RELAY = "relay"
+    """Through a relay at a control."""
 
 
 class Sign:
@@ -126,8 +128,53 @@ class Lost(NamedTuple):
     ended: bool = False
 
 
+class MoveReason(StrEnum):
+    """Why a held link moves to another path."""
+
+    NETWORK_CHANGED = "network_changed"
+    """This host's addresses or routes have changed."""
+    WOKE = "woke"
+    """This host was suspended."""
+    SILENT = "silent"
+    """Nothing came from the partner, not even answers to pings."""
+    ADDRESS_CHANGED = "address_changed"
+    """A control sees this end at another address than before."""
+    BETTER_PATH = "better_path"
+    """The link is relayed, and a direct path was looked for."""
+    PARTNER_ASKED = "partner_asked"
+    """The partner began to move, or was restarted."""
+
+
+class Moved(NamedTuple):
+    """A held link has another path, for `reason`. `previous` is the partner's address until now;
+    `duration` is in seconds since this end began to look for another path. The other fields are
+    as in `Linked`."""
+
+    via: Via
+    local: Address
+    remote: Address
+    path: PathKind
+    rtt: float | None
+    reason: MoveReason
+    previous: Address
+    duration: float
+    session_key: bytes | None = None
+    datagrams: int = 0
+
+    def __repr__(self) -> str:
+        return redacted(self, "session_key")
+
+
+class FollowRoutes(Sign):
+    """The address that the held path was pinned to is doubted: from now on the driver lets the
+    system choose the source of each datagram, until the next Linked or Moved. Not shown to
+    users."""
+
+    __slots__ = ()
+
+
 class PartnerReturned(Sign):
-    """The partner of a held link wants to punch anew, as after a restart (authenticated)."""
+    """The partner of a link wants to punch anew, as after a restart (authenticated)."""
 
     __slots__ = ()
 
@@ -165,6 +212,7 @@ EndEvent = (
     | Linked
     | Finished
     | Failed
+    | Moved
     | Lost
     | PartnerReturned
     | Payload
@@ -282,4 +330,12 @@ class Unmapped(Sign):
 
 
 MappingEvent = Mapped | MappingLost | Unmapped
-Event = EndEvent | ControlEvent | SocketRequest | TurnRequest | LookupWanted | MappingEvent
+Event = (
+    EndEvent
+    | ControlEvent
+    | SocketRequest
+    | TurnRequest
+    | LookupWanted
+    | FollowRoutes
+    | MappingEvent
+)

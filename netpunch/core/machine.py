@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -53,6 +53,25 @@ class Transmit(NamedTuple):
     destination: Address
     via: Via
     ttl: int = 0
+
+
+class LinkFigures(NamedTuple):
+    """How a held link does; times in seconds.
+
+    `rtt` is smoothed, `jitter` the mean deviation from it; `loss` is the part of the last 20 pings
+    that stayed unanswered. `since` is when the present path was agreed, in the driver's time;
+    `moves` counts the paths before it. Datagrams are programs', not netpunch's."""
+
+    path: PathKind
+    rtt: float | None
+    jitter: float | None
+    loss: float
+    since: float
+    moves: int
+    sent_datagrams: int = 0
+    sent_bytes: int = 0
+    received_datagrams: int = 0
+    received_bytes: int = 0
 
 
 class Machine(ABC):
@@ -123,11 +142,28 @@ class Machine(ABC):
     def no_route(self, via: Via, remote: Address) -> None:
         """The system had no way to send a datagram there."""
 
+    def network_changed(
+        self, host_addresses: Sequence[str], now: float, *, gone: bool = False, woke: bool = False
+    ) -> None:
+        """This host has these addresses now, or other routes. `gone`: the address from which the
+        held path was used is no longer among them; `woke`: the host was suspended."""
+
+    def control_connected(self, via: Via, control: Address, now: float) -> None:
+        """A stream to a control works as socket `via` from now on; `control` is its far end."""
+
+    def control_disconnected(self, via: Via, now: float) -> None:
+        """The stream has ended."""
+
     # A held link.
 
     @property
     def rtt(self) -> float | None:
         """The latest round trip of the link in seconds; None without one."""
+        return None
+
+    @property
+    def figures(self) -> LinkFigures | None:
+        """How the link does; None without one."""
         return None
 
     def send_payload(self, data: bytes) -> None:

@@ -6,18 +6,20 @@ from netpunch.redacted import redacted
 
 EndName = Literal["a", "b"]
 Protocol = Literal["v2", "classic"]
-CandidateKind = Literal["observed", "host", "any-port", "mapped"]
+CandidateKind = Literal["observed", "host", "any-port", "mapped", "relay"]
 
-USUAL_CANDIDATES: frozenset[CandidateKind] = frozenset({"observed", "host", "any-port"})
+USUAL_CANDIDATES: frozenset[CandidateKind] = frozenset({"observed", "host", "any-port", "relay"})
 """All but `mapped`: asking a gateway to map a port is for its owner to allow."""
 
 
 class ControlAt(NamedTuple):
-    """A control's host, port, and second port, which tells how NATs map (None: it has none)."""
+    """A control's host, port, second port, which tells how NATs map (None: it has none), and TCP
+    port for TLS (None: not to be tried)."""
 
     host: str
     port: int
     observe: int | None = None
+    tls: int | None = None
 
 
 class EndSettings(NamedTuple):
@@ -28,7 +30,8 @@ class EndSettings(NamedTuple):
 
     `holds`: the end keeps its socket after the link. `candidates`: which addresses it offers and
     tries. `deadline` counts from the start, or (`deadline_from_start` False) from when the partner
-    has proved its presence; None: never.
+    has proved its presence; None: never. `keepalive` is the interval at which a held link is
+    checked, `hold_for` how long it may be silent before it is given up.
 
     The rest is for the driver; a machine is given its sockets and the controls' addresses.
     `controls` introduce the end. `local` is (host, port) to bind: an empty host means every address
@@ -43,6 +46,7 @@ class EndSettings(NamedTuple):
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
+    hold_for: float = 60.0
     controls: tuple[ControlAt, ...] = ()
     protocol: Protocol = "v2"
     slot: str = ""
@@ -64,6 +68,11 @@ class EndSettings(NamedTuple):
     def any_port(self) -> bool:
         """Whether another local port may win, which traversing symmetric NATs requires."""
         return "any-port" in self.candidates
+
+    @property
+    def may_be_relayed(self) -> bool:
+        """Whether a control's relay may carry the link if nothing else can."""
+        return "relay" in self.candidates
 
     @property
     def asks_gateways(self) -> bool:

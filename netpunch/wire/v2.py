@@ -33,7 +33,15 @@ ADDRESS_LENGTH = 19
 _ADDRESS = Struct("!B16sH")
 """Family (4 or 6), IP (IPv4 in the first four of 16 bytes), port."""
 
-PATH_NUMBERS = {"host": 0, "ipv6": 1, "observed": 2, "predicted": 3, "spray": 4, "mapped": 5}
+PATH_NUMBERS = {
+    "host": 0,
+    "ipv6": 1,
+    "observed": 2,
+    "predicted": 3,
+    "spray": 4,
+    "mapped": 5,
+    "relay": 6,
+}
 """`path` of NOMINATE, by the name that events have for the kind of path."""
 PROBE_NUMBERS = {"predicted": 1, "spray": 2}
 """`probe` of PING, by the kind of path that its strategy may find; 0 for every other ping. So

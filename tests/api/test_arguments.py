@@ -46,7 +46,7 @@ def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> s
         ({"protocol": "v3"}, "protocol: expected 'v2' or 'classic', got 'v3'"),
         ({"protocol": "clasic"}, r"\(did you mean 'classic'\?\)"),
         ({"protocol": None}, "protocol: expected 'v2' or 'classic', got None"),
-        ({"candidates": ["observd"]}, r"'any-port', got 'observd' \(did you mean 'observed'\?\)"),
+        ({"candidates": ["observd"]}, r"'relay', got 'observd' \(did you mean 'observed'\?\)"),
         ({"candidates": "observed"}, r"a list of 'observed', .* \(did you mean \['observed'\]\?\)"),
         ({"candidates": ["any-port"]}, "no address is left to try: add 'observed', 'host' or 'map"),
         ({"candidates": []}, "candidates: no address is left to try"),

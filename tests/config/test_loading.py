@@ -141,7 +141,7 @@ def test_keys_that_are_not_set_have_their_defaults(load_text: LoadText) -> None:
         "",
         False,
     )
-    assert a.settings.candidates == {"observed", "host", "any-port"}
+    assert a.settings.candidates == {"observed", "host", "any-port", "relay"}
     assert (a.settings.deadline, a.retry_after, a.settings.keepalive, a.probe_rate) == (
         60.0,
         30.0,

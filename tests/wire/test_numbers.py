@@ -81,7 +81,15 @@ def test_numbers_of_an_enumeration_on_the_wire(
 
 
 def test_numbers_of_paths_and_probes() -> None:
-    paths = {"host": 0, "ipv6": 1, "observed": 2, "predicted": 3, "spray": 4, "mapped": 5}
+    paths = {
+        "host": 0,
+        "ipv6": 1,
+        "observed": 2,
+        "predicted": 3,
+        "spray": 4,
+        "mapped": 5,
+        "relay": 6,
+    }
     assert paths == v2.PATH_NUMBERS
     assert v2.PROBE_NUMBERS == {"predicted": 1, "spray": 2}
     assert set(v2.PATH_NUMBERS) == set(PathKind), "every kind of path has its number"

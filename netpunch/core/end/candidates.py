@@ -21,6 +21,7 @@ RANK: dict[PathKind, int] = {
     PathKind.OBSERVED: 3,
     PathKind.PREDICTED: 4,
     PathKind.SPRAY: 5,
+    PathKind.RELAY: 6,
 }
 """Of several valid paths the most direct is chosen: the one with the lowest rank."""
 
