@@ -63,6 +63,8 @@ class Kind(IntEnum):
     OBSERVE = 0x06
     OBSERVED = 0x07
     KNOCK = 0x08
+    BIND = 0x09
+    BOUND = 0x0A
     PING = 0x11
     PONG = 0x12
     NOMINATE = 0x13
@@ -156,10 +158,33 @@ class Observe(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """Control to end: from there."""
+    """Control to end: from there. `relay_port` is the port of this control's relay, 0 if it has
+    none: an older control says so by its padding."""
 
     echo: bytes
     observed: Address
+    relay_port: int = 0
+
+
+class Bind(NamedTuple):
+    """End to relay: pass what comes from here to my partner, and what is from my partner to here.
+    The attempt is one that is registered and proved at this control; `counter` rises with each
+    BIND of it. `cookie` is that of a CHALLENGE from the relay, or NO_COOKIE."""
+
+    attempt: bytes
+    counter: int
+    cookie: bytes = NO_COOKIE
+
+
+class Bound(NamedTuple):
+    """Relay to end: done. `partner_bound` is 1 if the partner is bound, too; without datagrams or
+    another BIND from `observed`, the binding ends after `lifetime` seconds."""
+
+    attempt: bytes
+    counter: int
+    observed: Address
+    partner_bound: int
+    lifetime: int
 
 
 class Ping(NamedTuple):
@@ -215,8 +240,8 @@ class Bye(NamedTuple):
     receiver: bytes
 
 
-ToControl = Announce | Leave | Observe
-FromControl = Waiting | Introduce | Knock | Challenge | Observed
+ToControl = Announce | Leave | Observe | Bind
+FromControl = Waiting | Introduce | Knock | Challenge | Observed | Bound
 PeerMessage = Ping | Pong | Nominate | Accept | Done | Bye
 Message = ToControl | FromControl | PeerMessage
 
@@ -237,7 +262,9 @@ LAYOUTS: dict[type[Message], Layout] = {
     Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ15sB")),
     Leave: Layout(Kind.LEAVE, Struct("!8sQ")),
     Observe: Layout(Kind.OBSERVE, Struct("!8s")),
-    Observed: Layout(Kind.OBSERVED, Struct("!8s19s"), (1,)),
+    Observed: Layout(Kind.OBSERVED, Struct("!8s19sH"), (1,)),
+    Bind: Layout(Kind.BIND, Struct("!8sQ15s")),
+    Bound: Layout(Kind.BOUND, Struct("!8sQ19sBI"), (2,)),
     Ping: Layout(Kind.PING, Struct("!8s8s8sB")),
     Pong: Layout(Kind.PONG, Struct("!8s8s8s19s"), (3,)),
     Nominate: Layout(Kind.NOMINATE, Struct("!8s8s8sBI")),

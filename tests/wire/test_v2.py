@@ -87,6 +87,25 @@ def test_layout_of_introduce_and_nominate_is_fixed() -> None:
     assert v2.pack(nominate) == attempt + other + b"sequence" + b"\x03\x01\x02\x03\x04"
 
 
+def test_layout_of_a_binding_is_fixed() -> None:
+    attempt = bytes(range(8))
+    bind = v2.Bind(attempt, 0x0102030405060708, b"k" * v2.COOKIE_LENGTH)
+    assert v2.pack(bind) == attempt + bytes.fromhex("0102030405060708") + b"k" * 15
+    bound = v2.Bound(attempt, 9, Address("192.0.2.1", 5000), partner_bound=1, lifetime=120)
+    assert v2.pack(bound) == attempt + bytes.fromhex(
+        "0000000000000009 04 c0000201 000000000000000000000000 1388 01 00000078"
+    )
+
+
+def test_observed_without_a_relay_is_what_a_control_without_relays_sends() -> None:
+    observed = v2.Observed(b"echoecho", Address("192.0.2.1", 5000))
+    older = b"echoecho" + pack_address(observed.observed)
+    assert v2.pack(observed).ljust(CONTROL_BODY, b"\0") == older.ljust(CONTROL_BODY, b"\0")
+    assert v2.unpack(v2.Kind.OBSERVED, older.ljust(CONTROL_BODY, b"\0")) == observed
+    relayed = v2.pack(observed._replace(relay_port=0x1234))
+    assert relayed == older + b"\x12\x34"
+
+
 @given(addresses)
 def test_unpacking_a_packed_address_gives_the_address(address: Address) -> None:
     packed = pack_address(address)

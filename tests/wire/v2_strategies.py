@@ -33,6 +33,7 @@ to_control: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Announce, attempts, counters, cookies, bytes_of_one, sealed_cards),
     st.builds(v2.Leave, attempts, counters),
     st.builds(v2.Observe, echoes),
+    st.builds(v2.Bind, attempts, counters, cookies),
 )
 from_control: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(
@@ -53,7 +54,8 @@ from_control: st.SearchStrategy[v2.Message] = st.one_of(
         for kind in (v2.Introduce, v2.Knock)
     ),
     st.builds(v2.Challenge, attempts, counters, cookies, bytes_of_one),
-    st.builds(v2.Observed, echoes, addresses),
+    st.builds(v2.Observed, echoes, addresses, ports),
+    st.builds(v2.Bound, attempts, counters, addresses, bytes_of_one, milliseconds),
 )
 between_ends: st.SearchStrategy[v2.Message] = st.one_of(
     st.builds(v2.Ping, attempts, attempts, sequences, bytes_of_one),

@@ -110,6 +110,8 @@ class ControlV2(Machine):
         self.own_hosts = dict(own_hosts or {})
         self.registered = 0
         """How many ends are registered and proved."""
+        self.relay_port = 0
+        """Where this control relays; 0: it does not."""
         self._expire = expire
         self._next_nonce = nonces(random).__next__
         self._proof = AddressProof(random)
@@ -243,7 +245,8 @@ class ControlV2(Machine):
         (echo,) = fields
         packed = _packed(source)
         if self._proof.may_answer(record, packed, now):
-            self._answer(_OBSERVED, _pack_observed(echo, packed), record, source, via)
+            body = _pack_observed(echo, packed, self.relay_port)
+            self._answer(_OBSERVED, body, record, source, via)
         else:
             self._drop(Drop.OVER_LIMIT)
 
