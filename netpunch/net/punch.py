@@ -20,6 +20,7 @@ from netpunch.core.events import (
     Lost,
     Mapped,
     MappingLost,
+    Moved,
     PartnerReturned,
     PathKind,
     Payload,
@@ -29,7 +30,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
-from netpunch.core.machine import Machine
+from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Observer, clock
@@ -51,8 +52,8 @@ class Punch(DrivenEnd):
     """One attempt of an end at a link. Make and use it within a running loop:
 
     `await open()`, then `await linked()`, then either `await released()` (the port is free) or,
-    for an end that holds, `await ended()`. In the end `await close()`, whatever happened: it may be
-    repeated, and is safe at any moment."""
+    for an end that holds, `await news()` until the link has ended. In the end `await close()`,
+    whatever happened: it may be repeated, and is safe at any moment."""
 
     def __init__(
         self,
@@ -82,6 +83,9 @@ class Punch(DrivenEnd):
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
         self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
+        self._move: Moved | None = None
+        """The latest one that `news` has not returned yet."""
+        self._has_news = asyncio.Event()
 
     async def open(self) -> None:
         """Bind the local port, then find the controls, then announce.
@@ -127,14 +131,26 @@ class Punch(DrivenEnd):
         await self._finished.wait()
         self._close_driver()
 
-    async def ended(self) -> Lost | PartnerReturned | None:
-        """Wait for the end of a held link; None if it was closed."""
-        return await asyncio.shield(self._end)
+    async def news(self) -> Moved | Lost | PartnerReturned | None:
+        """Wait until a held link has moved or ended; None if it was closed. Of several moves since
+        the last call this returns the latest one, and of a link that has ended its end."""
+        while not self._end.done():
+            if (move := self._move) is not None:
+                self._move = None
+                return move
+            self._has_news.clear()
+            await self._has_news.wait()
+        return self._end.result()
 
     @property
     def rtt(self) -> float | None:
         """The latest round trip of a held link, in seconds."""
         return None if self._machine is None else self._machine.rtt
+
+    @property
+    def figures(self) -> LinkFigures | None:
+        """How a held link does."""
+        return None if self._machine is None else self._machine.figures
 
     def send_payload(self, data: bytes) -> None:
         """Send a program's datagram on the held link."""
@@ -153,6 +169,7 @@ class Punch(DrivenEnd):
             await mapping.close(release=not keep_mapping)
         for future in (self._outcome, self._end):
             future.cancel()
+        self._has_news.set()
 
     def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
         self._turns.first_sockets[self] = len(sockets)
@@ -222,6 +239,10 @@ class Punch(DrivenEnd):
                 self._settle(event)
                 if self._settings.holds:
                     self._pin(event)
+            case Moved(remote=remote):
+                self._remote, self._move = remote, event
+                self._pin(event)
+                self._has_news.set()
             case Failed():
                 event = self.failure = self._explain_failure(event)
                 unreachable = event.reason in UNREACHABLE
@@ -249,7 +270,7 @@ class Punch(DrivenEnd):
             detail=self._explained(detail, to_control=to_control, remotes=tried)
         )
 
-    def _pin(self, link: Linked) -> None:
+    def _pin(self, link: Linked | Moved) -> None:
         """Keeps sending from the address that the link was made with: the partner and the NATs know
         the path by it. Otherwise the system may choose another one while this still works, such as
         a new temporary IPv6 address or that of a new interface."""
@@ -294,6 +315,7 @@ class Punch(DrivenEnd):
     def _settle_end(self, end: Lost | PartnerReturned | None) -> None:
         if not self._end.done():
             self._end.set_result(end)
+            self._has_news.set()
 
 
 def _own_hosts(endpoints: ControlEndpoints) -> tuple[str, ...]:

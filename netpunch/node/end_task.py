@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import EndConfig
-from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
+from netpunch.core.events import Event, Linked, Lost, Moved, PartnerReturned, Waiting
 from netpunch.errors import (
     HookError,
     NetpunchError,
@@ -335,8 +335,10 @@ class EndTask:
     async def _hold(self, attempt: Punch) -> Loss:
         status, end = self._services.status, self.end
         with status.measuring(end.pair, end.end, lambda: attempt.rtt):
-            ended = await attempt.ended()
-        match ended:
+            news = await attempt.news()
+            while isinstance(news, Moved):
+                news = await attempt.news()
+        match news:
             case Lost(detail, ended=True):
                 return Loss(Reason.PARTNER_STOPPED, detail)
             case Lost(detail):

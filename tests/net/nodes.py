@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from netpunch.address import Address
 from netpunch.api import serve_control
-from netpunch.core.events import Event
+from netpunch.core.events import Event, Moved, MoveReason, PathKind
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net.driver import Datagram
+from netpunch.net.punch import Punch
 from netpunch.wire.keys import control_key
 
 T = TypeVar("T")
@@ -79,3 +80,23 @@ def spec(end: str, *controls: Address, **more: Any) -> EndSettings:
     asked = tuple(ControlAt(each.host, each.port) for each in controls)
     settings: dict[str, Any] = {"local": ("127.0.0.1", 0), "secret": SECRET} | more
     return EndSettings(pair=PAIR, end="a" if end == "a" else "b", controls=asked, **settings)
+
+
+async def moves(attempt: Punch, remote: Address, **more: Any) -> Moved:
+    """The machine of a held link tells that it has agreed on another path, as if it had."""
+    before = await attempt.linked()
+    fields: dict[str, Any] = {
+        "via": before.via,
+        "local": before.local,
+        "path": PathKind.HOST,
+        "rtt": 0.02,
+        "reason": MoveReason.SILENT,
+        "previous": before.remote,
+        "duration": 0.1,
+    }
+    move = Moved(**fields | {"remote": remote} | more)
+    assert attempt._machine is not None
+    assert attempt._driver is not None
+    attempt._machine._emit(move)
+    attempt._driver.pump()
+    return move

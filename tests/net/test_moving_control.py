@@ -91,7 +91,7 @@ def test_a_held_link_hears_of_its_partner_s_return_at_the_new_place(
             b._driver.close()  # as if it were killed
             again = Punch(named("b", address.port, holds=True))
             await again.open()
-            assert isinstance(await a.ended(), PartnerReturned)
+            assert isinstance(await a.news(), PartnerReturned)
             await asyncio.gather(*(each.close() for each in (a, b, again)))
 
     run(main())

@@ -15,6 +15,7 @@ from netpunch.core.events import (
     Expired,
     Introduced,
     Lost,
+    Moved,
     PartnerReturned,
     Reason,
     Registered,
@@ -34,7 +35,7 @@ from tests.net.conftest import TIMEOUT, Run
 from tests.net.faulty import FaultySocket, descriptors_left
 from tests.net.machines import client, port_is_free
 from tests.net.names import NameServer
-from tests.net.nodes import CLASSIC_SECRET, Watcher, control, spec
+from tests.net.nodes import CLASSIC_SECRET, Watcher, control, moves, spec
 
 KEEPALIVE = 0.02
 LINGER = 1.2
@@ -127,7 +128,7 @@ def test_closing_a_held_link_ends_it_at_the_partner(run: Run) -> None:
             a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
             held = (await a.linked()).local
             assert not port_is_free(held.port, held.host)
-            waiting = asyncio.ensure_future(a.ended())
+            waiting = asyncio.ensure_future(a.news())
             await a.close()
             assert await waiting is None
             assert port_is_free(held.port, held.host)
@@ -144,7 +145,7 @@ def test_a_held_link_that_falls_silent_is_lost(run: Run) -> None:
             )
             assert b._driver is not None
             b._driver.close()
-            assert isinstance(await a.ended(), Lost)
+            assert isinstance(await a.news(), Lost)
             for attempt in (a, b):
                 await attempt.close()
 
@@ -159,9 +160,54 @@ def test_a_held_link_ends_when_the_partner_returns(run: Run) -> None:
             b._driver.close()
             again = Punch(spec("b", address, holds=True))
             await again.open()
-            assert isinstance(await a.ended(), PartnerReturned)
+            assert isinstance(await a.news(), PartnerReturned)
             for attempt in (a, b, again):
                 await attempt.close()
+
+    run(main())
+
+
+def test_news_of_a_held_link_are_its_latest_move_and_its_end(run: Run) -> None:
+    """Whoever is busy during several moves hears of the last one only; the observer, of all."""
+
+    async def main() -> None:
+        watcher = Watcher()
+        async with control() as address:
+            a = Punch(spec("a", address, holds=True), watcher)
+            await a.open()
+            [b] = await both(spec("b", address, holds=True))
+            waiting = asyncio.ensure_future(a.news())
+            await asyncio.sleep(0)
+            first = await moves(a, Address("127.0.0.1", 1))
+            assert await waiting == first
+            later = [await moves(a, Address("127.0.0.1", port)) for port in (2, 3)]
+            assert await a.news() == later[-1]
+            assert [each for each in watcher.events if isinstance(each, Moved)] == [first, *later]
+            await moves(a, Address("127.0.0.1", 4))
+            await b.close()
+            await watcher.wait_for(Lost)
+            for _ in range(2):
+                assert isinstance(await a.news(), Lost), "where a link went that is gone is no news"
+            await a.close()
+
+    run(main())
+
+
+def test_a_moved_link_is_sent_from_the_address_that_was_agreed_then(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins: list[tuple[int, Address, str]] = []
+    monkeypatch.setattr("netpunch.net.driver.Driver.pin", lambda _, *pin: pins.append(pin))
+
+    async def main() -> None:
+        async with control() as address:
+            a, b = await both(*(spec(end, address, holds=True, local=("", 0)) for end in "ab"))
+            pins.clear()
+            with client("127.0.0.3") as elsewhere:
+                move = await moves(a, elsewhere.address)
+                assert pins == [(move.via, elsewhere.address, "127.0.0.1")]
+            await a.close()
+            await b.close()
 
     run(main())
 
