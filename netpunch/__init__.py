@@ -45,7 +45,7 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "What machines ask of their driver": {
         "netpunch.core.events": (
-            "CloseSocket FollowRoutes LookupWanted OpenSockets TurnOver TurnWanted"
+            "CloseSocket FollowRoutes LookupWanted OpenSockets StreamsWanted TurnOver TurnWanted"
         ),
     },
     "Events": {
@@ -118,6 +118,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.events import Registered as Registered
     from netpunch.core.events import RoleConflict as RoleConflict
     from netpunch.core.events import SeenInside as SeenInside
+    from netpunch.core.events import StreamsWanted as StreamsWanted
     from netpunch.core.events import Turn as Turn
     from netpunch.core.events import TurnOver as TurnOver
     from netpunch.core.events import TurnWanted as TurnWanted

@@ -254,6 +254,14 @@ class LookupWanted(NamedTuple):
     silent: frozenset[Address] = frozenset()
 
 
+class StreamsWanted(NamedTuple):
+    """All controls are silent on UDP, so that streams to them should be opened (`wanted`), and
+    opened again when they break; or they are no longer needed. The driver calls `control_connected`
+    and `control_disconnected`. Not shown to users."""
+
+    wanted: bool
+
+
 SocketRequest = OpenSockets | CloseSocket
 TurnRequest = TurnWanted | TurnOver
 
@@ -336,6 +344,7 @@ Event = (
     | SocketRequest
     | TurnRequest
     | LookupWanted
+    | StreamsWanted
     | FollowRoutes
     | MappingEvent
 )

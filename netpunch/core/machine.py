@@ -148,8 +148,9 @@ class Machine(ABC):
         """This host has these addresses now, or other routes. `gone`: the address from which the
         held path was used is no longer among them; `woke`: the host was suspended."""
 
-    def control_connected(self, via: Via, control: Address, now: float) -> None:
-        """A stream to a control works as socket `via` from now on; `control` is its far end."""
+    def control_connected(self, via: Via, control: Address, local: Address, now: float) -> None:
+        """A stream to a control works as socket `via` from now on, between `local` and
+        `control`."""
 
     def control_disconnected(self, via: Via, now: float) -> None:
         """The stream has ended."""

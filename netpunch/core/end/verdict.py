@@ -53,6 +53,13 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
                 "did not come in half an hour, here or at the partner: are there pairs that never "
                 "link? Disable them, or run some of the pairs elsewhere"
             )
+        case Reason.UDP_BLOCKED:
+            return (
+                f"{silence(facts.controls)} on UDP, but over TLS: a firewall here drops UDP. Allow "
+                "UDP to that address and to the partner; or let netpunch hold the link at both "
+                "ends (`mode: keep`, best with `forward`, without command and check), which works "
+                "over TLS, too"
+            )
         case Reason.NOT_AGREED:
             return (
                 "datagrams pass, but the partner did not confirm the path: does its log say that "

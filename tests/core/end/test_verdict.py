@@ -14,6 +14,7 @@ TOLD_BY_CORE = [
     Reason.PARTNER_ABSENT,
     Reason.BLOCKED,
     Reason.INFEASIBLE,
+    Reason.UDP_BLOCKED,
     Reason.NOT_AGREED,
     Reason.PARTNER_MODE,
 ]
