@@ -126,6 +126,10 @@ class Endpoint:
         host has it. For wildcard sockets on Linux."""
         self._pinned, self._source = destination, send_from(host)
 
+    def unpin(self) -> None:
+        """Lets the system choose again."""
+        self._pinned = None
+
     def _send_pinned(self, data: bytes, destination: Address) -> None:
         try:
             self._sock.sendmsg((data,), self._source, 0, destination)
@@ -224,6 +228,12 @@ class Driver:
     def pin(self, via: Via, destination: Address, host: str) -> None:
         """See `Endpoint.pin`."""
         self._endpoints[via].pin(destination, host)
+
+    def unpin(self, via: Via) -> None:
+        """See `Endpoint.unpin`. The socket may be closed already."""
+        endpoint = self._endpoints.get(via)
+        if endpoint is not None:
+            endpoint.unpin()
 
     @property
     def queue_drops(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address, is_loopback
@@ -15,6 +15,7 @@ from netpunch.core.events import (
     Event,
     Failed,
     Finished,
+    FollowRoutes,
     Linked,
     LookupWanted,
     Lost,
@@ -35,10 +36,11 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Observer, clock
 from netpunch.net.end import DrivenEnd
-from netpunch.net.sockets import WILDCARDS, options_of
+from netpunch.net.sockets import options_of
 from netpunch.net.turn_queue import TurnQueue
 
 if TYPE_CHECKING:
+    from netpunch.net.held_path import HeldPath
     from netpunch.net.port_mapping import PortMapping
 
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
@@ -80,6 +82,7 @@ class Punch(DrivenEnd):
         """Why the gateway's mapping is of no use, if so."""
         self._remote: Address | None = None
         """The partner's address, once there is a link."""
+        self._path: HeldPath | None = None
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
         self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
@@ -142,6 +145,17 @@ class Punch(DrivenEnd):
             await self._has_news.wait()
         return self._end.result()
 
+    def network_changed(
+        self, candidates: Sequence[str], addresses: Collection[str], *, woke: bool = False
+    ) -> None:
+        """This host's addresses or routes have changed, or (`woke`) it was suspended. `addresses`
+        are all that it has now, `candidates` those at which partners may reach it."""
+        if self._machine is None or self._driver is None:
+            return
+        gone = self._path is not None and self._path.is_gone(addresses)
+        self._machine.network_changed(candidates, clock(), gone=gone, woke=woke)
+        self._driver.pump()
+
     @property
     def rtt(self) -> float | None:
         """The latest round trip of a held link, in seconds."""
@@ -149,7 +163,7 @@ class Punch(DrivenEnd):
 
     @property
     def figures(self) -> LinkFigures | None:
-        """How a held link does."""
+        """How a held link does; times are those of `net.driver.clock`."""
         return None if self._machine is None else self._machine.figures
 
     def send_payload(self, data: bytes) -> None:
@@ -238,11 +252,15 @@ class Punch(DrivenEnd):
                 self._remote = remote
                 self._settle(event)
                 if self._settings.holds:
-                    self._pin(event)
+                    self._hold(event)
             case Moved(remote=remote):
                 self._remote, self._move = remote, event
-                self._pin(event)
+                self._hold(event)
                 self._has_news.set()
+            case FollowRoutes():
+                if self._path is not None:
+                    self._path.follow_routes()
+                return
             case Failed():
                 event = self.failure = self._explain_failure(event)
                 unreachable = event.reason in UNREACHABLE
@@ -270,17 +288,14 @@ class Punch(DrivenEnd):
             detail=self._explained(detail, to_control=to_control, remotes=tried)
         )
 
-    def _pin(self, link: Linked | Moved) -> None:
-        """Keeps sending from the address that the link was made with: the partner and the NATs know
-        the path by it. Otherwise the system may choose another one while this still works, such as
-        a new temporary IPv6 address or that of a new interface."""
-        if link.local.host not in WILDCARDS.values() or self._driver is None:
-            return
-        from netpunch.net.routes import route_to
+    def _hold(self, path: Linked | Moved) -> None:
+        if self._path is None:
+            if self._driver is None:
+                return
+            from netpunch.net.held_path import HeldPath
 
-        route = route_to(link.remote, port=link.local.port, options=options_of(self._settings))
-        if route is not None and route.source:
-            self._driver.pin(link.via, link.remote, route.source)
+            self._path = HeldPath(self._driver, options_of(self._settings))
+        self._path.agreed(path)
 
     def _explained(
         self, detail: str, *, to_control: bool = False, remotes: Iterable[Address] = ()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.address import Address, canonical_host
-from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions
+from netpunch.errors import NetpunchError
+from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions, open_socket
 
 IPV4_ROUTES = Path("/proc/net/route")
 IPV6_ROUTES = Path("/proc/net/ipv6_route")
@@ -89,6 +90,19 @@ def route_to(
     if not interface:
         return None
     return Route(interface, _host(source) if source else "")
+
+
+def source_towards(destination: Address, options: SocketOptions = DEFAULT_OPTIONS) -> str:
+    """The address of this host (canonical) that a wildcard socket with these options sends to
+    `destination` from; empty without a route. Works on every system; nothing is sent."""
+    family = socket.AF_INET6 if destination.family == 6 else socket.AF_INET
+    try:
+        with open_socket(family, options) as sock:
+            sock.connect(destination)
+            host: str = sock.getsockname()[0]
+    except (OSError, NetpunchError):
+        return ""
+    return canonical_host(host)
 
 
 def default_gateways(interface: str = "") -> list[Gateway]:

@@ -1,0 +1,205 @@
+"""What the driver's side does when a held link moves, with a machine that does as it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.endpoints import ControlEndpoints
+from netpunch.core.events import FollowRoutes, Linked, Moved, MoveReason, PathKind, Via
+from netpunch.core.machine import LinkFigures, Machine
+from netpunch.net.punch import Punch
+from tests.net.conftest import Run
+from tests.net.machines import Client, EchoMachine, client
+from tests.net.nodes import Watcher, spec
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+CANDIDATES = ("192.0.2.7",)
+
+
+class Holding(EchoMachine):
+    """Records what it is told about the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[Sequence[str], bool, bool]] = []
+        self.how: LinkFigures | None = None
+
+    def network_changed(
+        self, host_addresses: Sequence[str], now: float, *, gone: bool = False, woke: bool = False
+    ) -> None:
+        self.told.append((host_addresses, gone, woke))
+        self.send(b"changed", self.received[-1].source)
+
+    @property
+    def figures(self) -> LinkFigures | None:
+        return self.how
+
+
+class Scripted(Punch):
+    """An end whose machine does as the test says."""
+
+    def __init__(self, observer: Watcher | None = None, local: str = "0.0.0.0") -> None:
+        settings = spec("a", Address("127.0.0.1", 9), holds=True, local=(local, 0))
+        super().__init__(settings, observer)
+        self.machine = Holding()
+
+    def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
+        self.local = sockets[0]
+        return self.machine
+
+    def pump(self) -> None:
+        assert self._driver is not None
+        self._driver.pump()
+
+    def link(self, remote: Address) -> None:
+        self.machine.emit(Linked(0, self.local, remote, PathKind.HOST, 0.01, 0.1))
+        self.pump()
+
+    def move(self, remote: Address, previous: Address) -> Moved:
+        silent = MoveReason.SILENT
+        moved = Moved(0, self.local, remote, PathKind.HOST, 0.01, silent, previous, 0.2)
+        self.machine.emit(moved)
+        self.pump()
+        return moved
+
+    async def source_seen_by(self, partner: Client) -> str:
+        self.machine.send(b"here", partner.address)
+        self.pump()
+        data, source = await partner.receive()
+        assert data == b"here"
+        return source.host
+
+
+@contextlib.asynccontextmanager
+async def scripted(
+    observer: Watcher | None = None, local: str = "0.0.0.0"
+) -> AsyncIterator[Scripted]:
+    one = Scripted(observer, local)
+    await one.open()
+    try:
+        yield one
+    finally:
+        one._finished.set()
+        await one.close()
+
+
+@linux_only
+def test_each_path_is_pinned_to_the_address_it_was_agreed_with(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        seen = Watcher()
+        async with scripted(seen) as end:
+            with client("127.0.0.1") as old, client("127.0.0.1") as new:
+                pin_to(monkeypatch, "127.0.0.2")
+                end.link(old.address)
+                assert await end.source_seen_by(old) == "127.0.0.2"
+                pin_to(monkeypatch, "127.0.0.3")
+                end.move(new.address, old.address)
+                assert await end.source_seen_by(new) == "127.0.0.3"
+                assert await end.source_seen_by(old) == "127.0.0.1"
+
+                end.machine.emit(FollowRoutes())
+                end.pump()
+                assert await end.source_seen_by(new) == "127.0.0.1"
+                assert not any(isinstance(each, FollowRoutes) for each in seen.events)
+
+    run(main())
+
+
+@linux_only
+@pytest.mark.parametrize("unpinned", [False, True])
+def test_a_source_that_this_host_no_longer_has_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, unpinned: bool
+) -> None:
+    async def main() -> None:
+        async with scripted() as end:
+            with client() as partner:
+                pin_to(monkeypatch, "127.0.0.2")
+                await partner_known(end, partner)
+                end.link(partner.address)
+                if unpinned:
+                    end.machine.emit(FollowRoutes())
+                    end.pump()
+                end.network_changed(CANDIDATES, {"127.0.0.2", "192.0.2.7"})
+                end.network_changed(CANDIDATES, {"192.0.2.7"}, woke=True)
+                assert end.machine.told == [
+                    (CANDIDATES, False, False),
+                    (CANDIDATES, True, True),
+                ]
+                assert await partner.receive() == (b"changed", source(end, unpinned)), "it pumps"
+
+    run(main())
+
+
+def test_a_socket_s_own_address_is_the_source(run: Run) -> None:
+    async def main() -> None:
+        async with scripted(local="127.0.0.1") as end:
+            with client() as partner:
+                await partner_known(end, partner)
+                end.network_changed(CANDIDATES, ())
+                end.link(partner.address)
+                end.network_changed(CANDIDATES, {"127.0.0.1"})
+                end.network_changed(CANDIDATES, {"192.0.2.7"})
+                assert [gone for _, gone, _ in end.machine.told] == [False, False, True]
+
+    run(main())
+
+
+def test_where_nothing_tells_routes_the_source_is_still_known(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with scripted() as end:
+            with client() as partner:
+                monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: None)
+                await partner_known(end, partner)
+                end.link(partner.address)
+                end.network_changed(CANDIDATES, {"127.0.0.1"})
+                end.network_changed(CANDIDATES, {"192.0.2.7"})
+                assert [gone for _, gone, _ in end.machine.told] == [False, True]
+
+    run(main())
+
+
+def test_figures_are_the_machine_s(run: Run) -> None:
+    async def main() -> None:
+        async with scripted() as end:
+            assert end.figures is None
+            end.machine.how = LinkFigures(PathKind.RELAY, 0.1, 0.01, 0.05, 3.0, 2)
+            assert end.figures is end.machine.how
+        assert Punch(spec("a", Address("127.0.0.1", 9))).figures is None
+
+    run(main())
+
+
+def test_a_closed_attempt_takes_no_change(run: Run) -> None:
+    async def main() -> None:
+        async with scripted() as end:
+            pass
+        end.network_changed(CANDIDATES, ())
+        assert end.machine.told == []
+
+    run(main())
+
+
+def pin_to(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """The system's choice becomes `host`."""
+    from netpunch.net.routes import Route
+
+    monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: Route("lo", host))
+
+
+async def partner_known(end: Scripted, partner: Client) -> None:
+    """The partner sends a datagram, and takes its echo."""
+    address = end.local._replace(host="127.0.0.1")
+    assert await partner.ask(b"hello", address) == (b"hello", address)
+
+
+def source(end: Scripted, unpinned: bool) -> Address:
+    return end.local._replace(host="127.0.0.1" if unpinned else "127.0.0.2")
