@@ -33,6 +33,18 @@ _NAME = re.compile(r"netpunch-lab-(?P<pid>\d+)-\d+-\w+")
 _serial = 0
 
 
+class HostsFile:
+    """The /etc/hosts of a namespace's programs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, line: str) -> None:
+        """Set the only line besides localhost, also for programs that run: the file stays the same
+        one, which is bound over theirs."""
+        self._path.write_text(f"127.0.0.1 localhost\n{line}\n")
+
+
 class Namespace:
     """Named `netpunch-lab-PID-SERIAL-LABEL`, so that a later run can tell and remove what a
     killed one left behind."""
@@ -78,13 +90,14 @@ class Namespace:
         return self._inside(lambda: socket.socket(family, kind))
 
     @contextmanager
-    def hosts_file(self, line: str) -> Iterator[None]:
+    def hosts_file(self, line: str) -> Iterator[HostsFile]:
         """Set the names that programs in it resolve besides localhost: one line of /etc/hosts."""
         folder = NETNS_FILES / self.name
         folder.mkdir(parents=True)
         try:
-            (folder / "hosts").write_text(f"127.0.0.1 localhost\n{line}\n")
-            yield
+            file = HostsFile(folder / "hosts")
+            file.write(line)
+            yield file
         finally:
             shutil.rmtree(folder)
 

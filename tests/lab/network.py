@@ -139,9 +139,21 @@ class Segment:
     ) -> Host:
         """Plug a namespace in, with the segment's router as its default route; by a cable with
         a length where there is a namespace for that."""
+        host = self.plug(namespace, interface, cable)
+        namespace.configure(
+            *_addresses(interface, host.address4, host.address6),
+            f"link set {interface} up",
+            *self.default_routes(),
+        )
+        return host
+
+    def plug(
+        self, namespace: Namespace, interface: str = "eth0", cable: Namespace | None = None
+    ) -> Host:
+        """Plug a namespace in, with an interface that is down and has none of the addresses that
+        it may take."""
         number = FIRST_MEMBER + self._members
         self._members += 1
-        address4, address6 = self.address4(number), self.address6(number)
         port = f"{self.bridge}{number}"
         if cable is None:
             _link(self.owner, port, namespace, interface)
@@ -151,13 +163,12 @@ class Segment:
             _link(cable, Cable.FAR, namespace, interface)
             cable.configure(f"link set {Cable.NEAR} up", f"link set {Cable.FAR} up")
         self.owner.configure(f"link set {port} master {self.bridge} up")
-        namespace.configure(
-            *_addresses(interface, address4, address6),
-            f"link set {interface} up",
-            *([f"route add default via {self.address4(1)}"] if address4 else []),
-            *([f"route add default via {self.address6(1)}"] if address6 else []),
-        )
-        return Host(namespace, address4, address6)
+        return Host(namespace, self.address4(number), self.address6(number))
+
+    def default_routes(self) -> list[str]:
+        """The `ip` commands that lead all else of a member to the segment's router."""
+        routers = self.address4(1), self.address6(1)
+        return [f"route replace default via {router}" for router in routers if router]
 
 
 def _link(one: Namespace, interface: str, other: Namespace, other_interface: str) -> None:

@@ -28,7 +28,7 @@ KEY_SECONDS = 20
 class Program:
     """One `netpunch run` as one node of a site."""
 
-    def __init__(self, namespace: Namespace, site: Path, node: str) -> None:
+    def __init__(self, namespace: Namespace, site: Path, node: str, *options: str) -> None:
         self._node = node
         self._changed = Condition()
         self._records: list[Record] = []
@@ -36,7 +36,7 @@ class Program:
         self._errors = site.parent / f"{node}.stderr"
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                namespace.command(*NETPUNCH, "run", str(site), "--node", node),
+                namespace.command(*NETPUNCH, "run", str(site), "--node", node, *options),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -62,6 +62,14 @@ class Program:
         with self._changed:
             return not self._changed.wait_for(lambda: self._ended or self._find(event), seconds)
 
+    def records(self) -> list[Record]:
+        """All events so far."""
+        with self._changed:
+            return list(self._records)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def wait_exit(self) -> int:
         """Wait until it has ended by itself; returns the exit code."""
         try:
@@ -73,7 +81,7 @@ class Program:
 
     def terminate(self) -> int:
         """Send SIGTERM; returns the exit code."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
         return self.wait_exit()
 
     def close(self) -> None:

@@ -1,0 +1,219 @@
+"""What happens to a held link with traffic on it, and how long that may interrupt it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.lab.moving_pair import NODES, MovingPair
+from tests.lab.vpn_site import change_address
+
+NEW_ADDRESS = 77
+"""The last byte of the address that a host changes to."""
+NEW_PUBLIC_ADDRESS = {"home": 201, "office": 202}
+"""The last byte of the one that a router changes to."""
+REBOOT_SECONDS = 5.0
+SUSPENDED_SECONDS = 40.0
+CONTROL_DEAD_SECONDS = 60.0
+AWAY_SECONDS = 15.0
+"""How long a host is without an address: less than a link is held in silence."""
+NO_OUTAGE = 0.1
+"""Seconds without a datagram that are nobody's doing but a busy machine's."""
+DARK = "table inet dark { chain all { type filter hook forward priority -1; drop; } }"
+
+
+def nothing(pair: MovingPair, node: str) -> float:
+    return time.monotonic()
+
+
+def host_changes_address(pair: MovingPair, node: str) -> float:
+    """Same uplink, as after another lease. The router still has the flows of the old one, so what
+    the new one sends from the same port gets another port outside."""
+    since = time.monotonic()
+    _change_address(pair, node)
+    return since
+
+
+def host_leaves_for_other_uplink(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    _go_elsewhere(pair, node)
+    return since
+
+
+def host_prefers_other_uplink(pair: MovingPair, node: str) -> float:
+    """Its default route moves, while the old interface keeps its address."""
+    since = time.monotonic()
+    pair.hosts[node].namespace.configure(*_join_other_uplink(pair, node))
+    return since
+
+
+def host_goes_and_returns(pair: MovingPair, node: str) -> float:
+    """To the other uplink, and back when the link has just moved there."""
+    since = time.monotonic()
+    _go_elsewhere(pair, node)
+    time.sleep(3.0)
+    host, lan = pair.hosts[node], pair.routers[node].lan
+    host.namespace.configure(
+        "address flush dev eth1",
+        "link set eth1 down",
+        "link set eth0 up",
+        f"address add {host.address4}/24 dev eth0",
+        *lan.default_routes(),
+    )
+    return since
+
+
+def nat_changes_address(pair: MovingPair, node: str) -> float:
+    """As a provider's customers get another address at night: its mappings are void."""
+    router = pair.routers[node]
+    since = time.monotonic()
+    change_address(router, f"{router.wan.address4.rpartition('.')[0]}.{NEW_PUBLIC_ADDRESS[node]}")
+    return since
+
+
+def nat_forgets(pair: MovingPair, node: str) -> float:
+    """A restart that takes no time."""
+    since = time.monotonic()
+    pair.routers[node].forget_flows()
+    return since
+
+
+def nat_reboots(pair: MovingPair, node: str) -> float:
+    """Nothing passes for a while, then it has no mappings. Counted from then on."""
+    router = pair.routers[node]
+    router.namespace.run("nft", DARK)
+    time.sleep(REBOOT_SECONDS)
+    router.forget_flows()
+    router.namespace.run("nft", "delete table inet dark")
+    return time.monotonic()
+
+
+def suspend(seconds: float) -> Callable[[MovingPair, str], float]:
+    def host_is_suspended(pair: MovingPair, node: str) -> float:
+        """Its programs stop, and the NAT has forgotten them when they go on. Counted from
+        then."""
+        program, direction = pair.programs[node], pair.traffic.directions[node]
+        direction.paused = True
+        program.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        pair.routers[node].forget_flows()
+        since = time.monotonic()
+        program.send_signal(signal.SIGCONT)
+        direction.paused = False
+        return since
+
+    return host_is_suspended
+
+
+def control_restarts(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    pair.kill("vps")
+    pair.start_control()
+    return since
+
+
+def control_is_dead(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    pair.kill("vps")
+    time.sleep(CONTROL_DEAD_SECONDS)
+    pair.start_control()
+    return since
+
+
+def control_moves(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    pair.move_control()
+    return since
+
+
+def program_restarts(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    pair.kill(node)
+    pair.start(node)
+    return since
+
+
+def both_change_address(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    for each in NODES:
+        _change_address(pair, each)
+    return since
+
+
+def both_leave_for_other_uplinks(pair: MovingPair, node: str) -> float:
+    since = time.monotonic()
+    for each in NODES:
+        _go_elsewhere(pair, each)
+    return since
+
+
+def address_returns_without_control(pair: MovingPair, node: str) -> float:
+    """Counted from the return; the control stays dead."""
+    pair.kill("vps")
+    host, lan = pair.hosts[node], pair.routers[node].lan
+    host.namespace.configure("address flush dev eth0")
+    time.sleep(AWAY_SECONDS)
+    since = time.monotonic()
+    host.namespace.configure(f"address add {host.address4}/24 dev eth0", *lan.default_routes())
+    return since
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What happens to a node (or to what is around it), and the longest outage allowed.
+
+    `happens` returns when it has happened, with the time from which the outage counts."""
+
+    name: str
+    happens: Callable[[MovingPair, str], float]
+    allowed: float
+
+
+DISTURBANCES = {
+    each.name: each
+    for each in (
+        Disturbance("nothing", nothing, NO_OUTAGE),
+        Disturbance("host-address", host_changes_address, 0.5),
+        Disturbance("uplink-gone", host_leaves_for_other_uplink, 0.5),
+        Disturbance("uplink-kept", host_prefers_other_uplink, 0.5),
+        Disturbance("there-and-back", host_goes_and_returns, 0.5),
+        Disturbance("nat-address", nat_changes_address, 2.5),
+        Disturbance("nat-forgets", nat_forgets, NO_OUTAGE),
+        Disturbance("nat-reboots", nat_reboots, 1.0),
+        Disturbance("suspend", suspend(SUSPENDED_SECONDS), 1.0),
+        Disturbance("control-restarts", control_restarts, NO_OUTAGE),
+        Disturbance("control-dead", control_is_dead, NO_OUTAGE),
+        Disturbance("control-moves", control_moves, NO_OUTAGE),
+        Disturbance("killed", program_restarts, 1.0),
+        Disturbance("both-addresses", both_change_address, 5.0),
+        Disturbance("both-uplinks", both_leave_for_other_uplinks, 5.0),
+        Disturbance("returns-alone", address_returns_without_control, 1.0),
+    )
+}
+"""By name."""
+
+
+def _change_address(pair: MovingPair, node: str) -> None:
+    host, lan = pair.hosts[node], pair.routers[node].lan
+    host.namespace.configure(
+        "address flush dev eth0",
+        f"address add {lan.address4(NEW_ADDRESS)}/24 dev eth0",
+        *lan.default_routes(),
+    )
+
+
+def _go_elsewhere(pair: MovingPair, node: str) -> None:
+    pair.hosts[node].namespace.configure(
+        "address flush dev eth0", "link set eth0 down", *_join_other_uplink(pair, node)
+    )
+
+
+def _join_other_uplink(pair: MovingPair, node: str) -> list[str]:
+    other, lan = pair.other_uplinks[node], pair.other_routers[node].lan
+    return [
+        "link set eth1 up",
+        f"address add {other.address4}/24 dev eth1",
+        *lan.default_routes(),
+    ]
