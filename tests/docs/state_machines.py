@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from netpunch.core.classic import end as classic_end
-from netpunch.core.control import registrations
+from netpunch.core.control import registrations, relay
 from netpunch.core.end import end, nomination, registration
 from netpunch.core.portmap import pcp
 from netpunch.core.traversal import escalation, turns
@@ -24,6 +24,7 @@ STATE_MACHINES: dict[str, ModuleType] = {
     "Traversal of hard NATs": escalation,
     "An end's turn to probe": turns,
     "An end at a control": registrations,
+    "An end at a relay": relay,
     "Classic end": classic_end,
     "Port mapping by PCP or NAT-PMP": pcp,
 }

@@ -12,7 +12,8 @@ from struct import Struct
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.allowances import TO_STRANGER, Allowance, Allowances, Replays
-from netpunch.core.control.registrations import EndRecord, Registration
+from netpunch.core.control.registrations import EndRecord
+from netpunch.core.events import Via
 from netpunch.core.machine import Random
 from netpunch.wire.v2 import ADDRESS_LENGTH, COOKIE_LENGTH, NO_COOKIE, pack_address
 
@@ -29,16 +30,26 @@ END_CELLS = 1 << 14
 REPLAY_CELLS = 1 << 15
 """256 KiB: a pair's announcements of five days, if nothing else is replayed."""
 
+ANNOUNCING = b""
+"""The use of the cookies that prove the address of a registration."""
+
 HOST_PART = slice(ADDRESS_LENGTH - 2)
 """Of an address as bytes: all but the port."""
 _once = Struct("!8sQ").pack
-"""What no two announcements of an end have in common: attempt and counter."""
+"""What no two announcements, or BINDs, of an end have in common: attempt and counter."""
+
+
+def binding_at(via: Via) -> bytes:
+    """The use of the cookies that prove an address to the relay. A socket counts, too: an address
+    of UDP may not be that of a stream, and datagrams are sent where the cookie came from."""
+    return b"bind" + via.to_bytes(8, "big")
 
 
 class AddressProof:
     """The cookies of a control, and its allowances for addresses that are not proved.
 
-    A cookie is good for one source address, pair, end and attempt, for 30 to 60 seconds."""
+    A cookie is good for one source address, pair, end, attempt and use, for 30 to 60 seconds. Its
+    use is to register (ANNOUNCING), or to bind at one socket of the relay (`binding_at`)."""
 
     def __init__(self, random: Random) -> None:
         self._secret = random(32)  # of this boot: a restarted control knows no older cookie
@@ -47,30 +58,50 @@ class AddressProof:
         self._surveys = Allowances(SURVEYS, END_CELLS, random)
         self._replays = Replays(REPLAY_CELLS, random)
 
-    def make_cookie(self, record: EndRecord, attempt: bytes, source: Address, now: float) -> bytes:
+    def make_cookie(
+        self,
+        record: EndRecord,
+        attempt: bytes,
+        source: Address,
+        now: float,
+        use: bytes = ANNOUNCING,
+    ) -> bytes:
         """What this attempt has to bring back from `source`."""
-        return self._mac(record, attempt, source, int(now // timing.COOKIE_BUCKET))
+        return self._mac(record, attempt, source, int(now // timing.COOKIE_BUCKET), use)
 
     def is_good(
-        self, cookie: bytes, record: EndRecord, attempt: bytes, source: Address, now: float
+        self,
+        cookie: bytes,
+        record: EndRecord,
+        attempt: bytes,
+        source: Address,
+        now: float,
+        use: bytes = ANNOUNCING,
     ) -> bool:
         """Whether it was made for these in this or the previous bucket of time."""
         bucket = int(now // timing.COOKIE_BUCKET)
         return cookie != NO_COOKIE and any(
-            hmac.compare_digest(cookie, self._mac(record, attempt, source, each))
+            hmac.compare_digest(cookie, self._mac(record, attempt, source, each, use))
             for each in (bucket, bucket - 1)
         )
 
-    def _mac(self, record: EndRecord, attempt: bytes, source: Address, bucket: int) -> bytes:
+    def _mac(
+        self, record: EndRecord, attempt: bytes, source: Address, bucket: int, use: bytes
+    ) -> bytes:
         message = pack_address(source) + record.place + attempt
-        message += bucket.to_bytes(8, "big", signed=True)
+        message += bucket.to_bytes(8, "big", signed=True) + use
         return hmac.digest(self._secret, message, "sha256")[:COOKIE_LENGTH]
 
-    def is_new(self, record: EndRecord, heard: Registration) -> bool:
-        """Whether this announcement is no replay, as far as is remembered."""
-        return self._replays.is_new(
-            record.place + _once(heard.attempt, heard.counter) + heard.source
-        )
+    def is_new(
+        self,
+        record: EndRecord,
+        attempt: bytes,
+        counter: int,
+        source: bytes,
+        use: bytes = ANNOUNCING,
+    ) -> bool:
+        """Whether this datagram is no replay, as far as is remembered."""
+        return self._replays.is_new(record.place + _once(attempt, counter) + source + use)
 
     def may_register(self, record: EndRecord, now: float) -> bool:
         """Whether one more attempt of this end may be registered without a cookie."""

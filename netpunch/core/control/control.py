@@ -24,7 +24,7 @@ from typing import Any
 
 from netpunch.address import Address, is_private
 from netpunch.core import timing
-from netpunch.core.control.address_proof import AddressProof
+from netpunch.core.control.address_proof import AddressProof, binding_at
 from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
 from netpunch.core.control.expiries import Expiries
 from netpunch.core.control.registrations import (
@@ -41,6 +41,7 @@ from netpunch.core.control.registrations import (
     Verdict,
 )
 from netpunch.core.control.rejections import Rejections
+from netpunch.core.control.relay import BOUND, LIFETIME, Relay
 from netpunch.core.describe import describe
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
 from netpunch.core.machine import Machine, Random, Transmit
@@ -73,7 +74,7 @@ Fields = tuple[Any, ...]
 _PUNCH, _STANDBY = map(int, v2.Purpose)
 _MALFORMED, _UNKNOWN_PAIR, _BAD_MAC = Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC
 _WAITING, _INTRODUCE, _KNOCK = map(int, (v2.Kind.WAITING, v2.Kind.INTRODUCE, v2.Kind.KNOCK))
-_CHALLENGE, _OBSERVED = int(v2.Kind.CHALLENGE), int(v2.Kind.OBSERVED)
+_CHALLENGE, _OBSERVED, _BOUND = map(int, (v2.Kind.CHALLENGE, v2.Kind.OBSERVED, v2.Kind.BOUND))
 
 
 def _packer(message: type[v2.FromControl]) -> Callable[..., bytes]:
@@ -89,6 +90,7 @@ _pack_waiting = _packer(v2.Waiting)
 _pack_introduce = _packer(v2.Introduce)
 _pack_challenge = _packer(v2.Challenge)
 _pack_observed = _packer(v2.Observed)
+_pack_bound = _packer(v2.Bound)
 
 
 class ControlV2(Machine):
@@ -96,7 +98,7 @@ class ControlV2(Machine):
 
     `pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at which
     the world sees this control and its network: partners elsewhere are given them instead of a
-    loopback or private one; `expire` in seconds."""
+    loopback or private one; `expire` in seconds; `relay` by default one that serves no socket."""
 
     def __init__(
         self,
@@ -104,14 +106,14 @@ class ControlV2(Machine):
         *,
         own_hosts: Mapping[int, str] | None = None,
         expire: float = timing.EXPIRE,
+        relay: Relay | None = None,
         random: Random,
     ) -> None:
         super().__init__()
         self.own_hosts = dict(own_hosts or {})
         self.registered = 0
         """How many ends are registered and proved."""
-        self.relay_port = 0
-        """Where this control relays; 0: it does not."""
+        self.relay = Relay() if relay is None else relay
         self._expire = expire
         self._next_nonce = nonces(random).__next__
         self._proof = AddressProof(random)
@@ -134,6 +136,7 @@ class ControlV2(Machine):
             for record in (gone.a, gone.b):
                 if record.registration is not None:
                     self._emit(Expired(gone.name, record.end, removed=True))
+            self.relay.remove(gone.name)
         self._await_expiries()
 
     def expire_after(self, seconds: float) -> None:
@@ -146,21 +149,23 @@ class ControlV2(Machine):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         heard = _HEARD[data[1]] if len(data) == CONTROL_DATAGRAM and data[0] == VERSION else None
         if heard is None:
-            return self._reject(_MALFORMED, None, source, now)
+            return self._reject(_MALFORMED, None, data, source, now, via)
         pair = self._pairs.by_tag.get(data[TAG_SLICE])
         if pair is None:
-            return self._reject(_UNKNOWN_PAIR, None, source, now)
+            return self._reject(_UNKNOWN_PAIR, None, data, source, now, via)
         record = pair.b if data[1] & END_B else pair.a
         decrypt = record.decrypt or self._ciphers.make_decrypt(record)
         try:
             body = decrypt(data[NONCE], data[SEALED], data[HEADER])
         except Forged:
-            return self._reject(_BAD_MAC, pair.name, source, now)
+            return self._reject(_BAD_MAC, pair.name, data, source, now, via)
         read, take = heard
         return take(self, read(body), record, source, now, via)
 
     def next_timer(self) -> float:
-        return min(self._expiries.next_timer(), self._rejections.next_timer())
+        return min(
+            self._expiries.next_timer(), self._rejections.next_timer(), self.relay.next_timer()
+        )
 
     def handle_timer(self, now: float) -> None:
         for record in self._expiries.take(now):
@@ -173,6 +178,7 @@ class ControlV2(Machine):
             else:
                 self._clear(record, Cause.EXPIRY)
         self._rejections.handle_timer(now)
+        self.relay.handle_timer(now)
 
     def describe(self, data: bytes) -> str:
         pair = self._pairs.by_tag.get(data[TAG_SLICE])
@@ -218,7 +224,7 @@ class ControlV2(Machine):
         """An attempt that is not registered, or from another address than it was."""
         if self._proof.is_good(cookie, record, heard.attempt, source, now):
             self._register(heard, record, source, now)
-        elif not self._proof.is_new(record, heard):
+        elif not self._proof.is_new(record, heard.attempt, heard.counter, heard.source):
             self._drop(Drop.STALE)
         elif verdict is NEW and self._proof.may_register(record, now):
             record.register(heard, Cause.ANNOUNCEMENT)
@@ -245,10 +251,46 @@ class ControlV2(Machine):
         (echo,) = fields
         packed = _packed(source)
         if self._proof.may_answer(record, packed, now):
-            body = _pack_observed(echo, packed, self.relay_port)
+            body = _pack_observed(echo, packed, self.relay.port)
             self._answer(_OBSERVED, body, record, source, via)
         else:
             self._drop(Drop.OVER_LIMIT)
+
+    # Relaying.
+
+    def pass_on(self, data: bytes, source: Address, now: float, via: Via) -> None:
+        """Relays what came to a socket of the relay and is nothing for control."""
+        sender = self.relay.sources[via].get(_packed(source))
+        if sender is None:
+            self.relay.strangers += 1
+        elif self.relay.admit(sender, (len(data),), now):
+            partner = sender.partner
+            self._transmits.append(_transmit((data, partner.address, partner.via, 0)))
+
+    def _binding(
+        self, fields: Fields, record: EndRecord, source: Address, now: float, via: Via
+    ) -> None:
+        attempt, counter, cookie = fields
+        relay, packed, use = self.relay, _packed(source), binding_at(via)
+        refusal = relay.refusal(record, attempt, counter, via, now)
+        if refusal is not None:
+            return self._drop(refusal)
+        own = relay.refresh(record, attempt, counter, packed, via, now)
+        if own is None and self._proof.is_good(cookie, record, attempt, source, now, use):
+            own = relay.bind(record, attempt, counter, packed, source, via, now)
+            if own is None:  # another end is bound there
+                return self._drop(Drop.UNEXPECTED_SOURCE)
+        if own is not None:
+            partner_bound = own.partner.state is BOUND
+            body = _pack_bound(attempt, counter, packed, partner_bound, int(LIFETIME))
+            return self._answer(_BOUND, body, record, source, via)
+        if not self._proof.is_new(record, attempt, counter, packed, use):
+            return self._drop(Drop.STALE)
+        if not self._proof.may_answer(record, packed, now):
+            return self._drop(Drop.OVER_LIMIT)
+        cookie = self._proof.make_cookie(record, attempt, source, now, use)
+        body = _pack_challenge(attempt, counter, cookie, 0)
+        return self._answer(_CHALLENGE, body, record, source, via)
 
     # Registrations.
 
@@ -411,9 +453,15 @@ class ControlV2(Machine):
         data = header + nonce + encrypt(nonce, body, header)
         self._transmits.append(_transmit((data, destination, via, 0)))
 
-    def _reject(self, reason: Drop, pair: str | None, source: Address, now: float) -> None:
+    def _reject(
+        self, reason: Drop, pair: str | None, data: bytes, source: Address, now: float, via: Via
+    ) -> None:
+        """Takes a datagram that is not authentic: at a socket of the relay it may be one to pass
+        on."""
+        if via in self.relay.sources:
+            return self.pass_on(data, source, now, via)
         self._drops[reason] += 1
-        self._rejections.add(reason, pair, source, now)
+        return self._rejections.add(reason, pair, source, now)
 
 
 _Read = Callable[[bytes], Fields]
@@ -422,6 +470,7 @@ _TAKEN_BY: dict[type[v2.ToControl], _Take] = {
     v2.Announce: ControlV2._announced,
     v2.Leave: ControlV2._left,
     v2.Observe: ControlV2._observing,
+    v2.Bind: ControlV2._binding,
 }
 _HEARD: list[tuple[_Read, _Take] | None] = [None] * 256
 """How to read a datagram of an end and which method takes it, by the kind byte. A list: each

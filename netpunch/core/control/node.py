@@ -1,4 +1,5 @@
-"""A control node: both protocols on the same sockets, told apart by length and first byte."""
+"""A control node: both protocols on the same sockets, told apart by length and first byte, and what
+ends relay through it."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ class ControlNode(Machine):
         super().__init__()
         self.v2 = v2
         self.classic = classic
+        self._relaying = v2.relay.sources
         for each in (v2, classic):
             each._transmits, each._events, each._drops = self._transmits, self._events, self._drops
 
@@ -30,6 +32,8 @@ class ControlNode(Machine):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) == CONTROL_DATAGRAM and data[0] == VERSION:
             self.v2.receive_datagram(data, source, now, via)
+        elif via in self._relaying:
+            self.v2.pass_on(data, source, now, via)
         else:
             self.classic.receive_datagram(data, source, now, via)
 

@@ -1,0 +1,319 @@
+"""The relay of a control: which ends are bound to it, and how much may pass between them.
+
+An end binds the address from which it sends to the relay. What comes from there and is nothing for
+control itself goes on, verbatim, to the address that its partner has bound, out of the socket to
+which the partner sent its BIND. Everything else is dropped and counted.
+
+A BIND counts for the attempt that is registered at this control and has proved its address, or for
+the one that is bound already, and only with a cookie of the very address that it comes from. So a
+recording binds nobody: the cookie of another address, boot or attempt is no good, and its counter
+was used. Once made, a binding outlives the registration: an end that hands its port over leaves
+its controls. It ends when another attempt of that end binds, after LIFETIME without a datagram from
+its address, and with its pair or its socket.
+
+`Relay` decides, and keeps the counts; `core.control.control` authenticates and answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from heapq import nlargest
+
+from netpunch.address import Address
+from netpunch.core.control.expiries import Expiries
+from netpunch.core.control.registrations import EndRecord
+from netpunch.core.events import Via
+from netpunch.core.machine import NEVER
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import EndName
+
+LIFETIME = 120.0
+"""Seconds that a silent binding lives: the rekeying of a WireGuard tunnel, which may be all that is
+sent, comes every two minutes at the latest, and its keepalives every 25 s."""
+BIND_RATE = 20
+"""BINDs a second that refresh a binding, and as many at once: an end needs a few, and each
+costs control as much as an announcement."""
+RATE = 20e6
+"""Bits a second for each pair, both ways together: a video call, or files at leisure."""
+TOTAL = 200e6
+"""Bits a second for all pairs: a fifth of a small server's uplink, a tenth of a core."""
+BURST = 0.25
+"""Seconds of a rate that may pass at once: a TCP connection needs about a round trip of it."""
+HEADERS = 28
+"""Bytes that count for each datagram besides its own: IPv4's and UDP's. Empty ones cost, too."""
+LARGEST = 65_535
+"""Bytes: a burst has room for the longest datagram, however low the rate."""
+
+
+class State(Enum):
+    """Whether an end's datagrams are relayed."""
+
+    UNBOUND = "unbound"
+    BOUND = "bound"
+
+
+UNBOUND, BOUND = State
+# By name, as reading them off their class is slow: 0.1 µs each in Python 3.11.
+
+
+class Cause(StrEnum):
+    """What changes a binding."""
+
+    BIND = "BIND"
+    """Of the attempt and from the address that are bound."""
+    COOKIE = "BIND with cookie"
+    """Of an attempt that may bind, from any address that has returned its cookie."""
+    SILENCE = "silence"
+    REMOVAL = "pair or socket gone"
+
+
+TRANSITIONS: dict[tuple[State, Cause], State] = {
+    (UNBOUND, Cause.COOKIE): BOUND,
+    (BOUND, Cause.BIND): BOUND,
+    (BOUND, Cause.COOKIE): BOUND,
+    (BOUND, Cause.SILENCE): UNBOUND,
+    (BOUND, Cause.REMOVAL): UNBOUND,
+}
+"""What isn't here changes nothing: without a cookie no address is bound."""
+
+
+class Figures:
+    """What was relayed, and what was not, since the start."""
+
+    __slots__ = ("datagrams", "no_partner", "octets", "over_rate")
+
+    def __init__(self) -> None:
+        self.datagrams = 0
+        self.octets = 0
+        self.no_partner = 0
+        """Datagrams dropped because the partner of their sender was not bound."""
+        self.over_rate = 0
+        """Datagrams dropped because they were too many for the pair's rate or for the total."""
+
+
+class RelayedPair(Figures):
+    """A pair of which an end was bound at least once."""
+
+    __slots__ = ("a", "b", "name", "spent_until")
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.spent_until = -NEVER
+        """When its allowance is whole again; see `core.allowances`."""
+        self.a, self.b = Binding(self), Binding(self)
+
+    def end(self, name: EndName) -> Binding:
+        return self.a if name == "a" else self.b
+
+
+_NOWHERE = Address("", 0)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Binding:
+    """One end at the relay. `source` is its bound address as 19 bytes, `heard` when a datagram came
+    from there last. Without meaning while it is unbound, but for `awaits_expiry`."""
+
+    pair: RelayedPair
+    state: State = UNBOUND
+    attempt: bytes = b""
+    counter: int = 0
+    source: bytes = b""
+    address: Address = _NOWHERE
+    via: Via = 0
+    heard: float = -NEVER
+    refreshed_until: float = -NEVER
+    """When its allowance of BINDs is whole again."""
+    awaits_expiry: bool = False
+
+    @property
+    def partner(self) -> Binding:
+        pair = self.pair
+        return pair.b if self is pair.a else pair.a
+
+
+class Relay:
+    """The bindings of a control, and the allowances of its pairs.
+
+    `rate` and `total` are in bits a second, for each pair and for all. A relay serves no socket
+    until `serve` names one."""
+
+    def __init__(self, rate: float = RATE, total: float = TOTAL) -> None:
+        self.port = 0
+        """What OBSERVED tells ends; 0: this control does not relay."""
+        self.sources: dict[Via, dict[bytes, Binding]] = {}
+        """What is bound, by socket and address (19 bytes). Drivers may look here to tell the
+        datagrams of bound ends from those of strangers."""
+        self.total = Figures()
+        self.strangers = 0
+        """Datagrams dropped because they came from no bound address."""
+        self._pairs: dict[str, RelayedPair] = {}
+        self._spent_until = -NEVER
+        self._expiries: Expiries[Binding] = Expiries()
+        self.limit(rate, total)
+
+    def limit(self, rate: float, total: float) -> None:
+        """From now on, these are the rates, in bits a second."""
+        self._pair_cost, self._pair_burst = _allowance(rate)
+        self._total_cost, self._total_burst = _allowance(total)
+
+    def serve(self, via: Via) -> None:
+        """From now on, ends may bind at this socket: one at the relay's port, or one that stands
+        for the streams of many ends."""
+        self.sources.setdefault(via, {})
+
+    def busiest(self, count: int) -> list[RelayedPair]:
+        """The pairs for which most was relayed, at most so many, the busiest first."""
+        return nlargest(count, self._pairs.values(), key=lambda pair: pair.octets)
+
+    @property
+    def bound(self) -> int:
+        """How many ends are bound."""
+        return sum(map(len, self.sources.values()))
+
+    # Binding.
+
+    def refusal(
+        self, record: EndRecord, attempt: bytes, counter: int, via: Via, now: float
+    ) -> Drop | None:
+        """Why this authentic BIND cannot count, with whatever cookie; None if it may."""
+        if via not in self.sources:
+            return Drop.UNEXPECTED
+        own = self._binding(record)
+        if own is not None and own.state is BOUND and own.attempt == attempt:
+            if counter <= own.counter:
+                return Drop.STALE
+            if own.refreshed_until - now > 1.0:
+                return Drop.OVER_LIMIT
+            return None
+        registered = record.registration
+        if registered is None or not registered.is_proved or registered.attempt != attempt:
+            return Drop.WRONG_ATTEMPT
+        return None
+
+    def refresh(
+        self, record: EndRecord, attempt: bytes, counter: int, source: bytes, via: Via, now: float
+    ) -> Binding | None:
+        """The binding, if it is this attempt's at this address: no cookie is needed then. For a
+        BIND that nothing refuses."""
+        own = self._binding(record)
+        if own is None or (own.state, Cause.BIND) not in TRANSITIONS:
+            return None
+        if own.attempt != attempt or own.source != source or own.via != via:
+            return None
+        own.counter = counter
+        own.heard = now
+        own.refreshed_until = max(own.refreshed_until, now) + 1.0 / BIND_RATE
+        return own
+
+    def bind(
+        self,
+        record: EndRecord,
+        attempt: bytes,
+        counter: int,
+        source: bytes,
+        address: Address,
+        via: Via,
+        now: float,
+    ) -> Binding | None:
+        """Binds an end, newly or elsewhere; None if another end is bound there. For a BIND that
+        nothing refuses, with a good cookie."""
+        name = record.pair.name
+        if name not in self._pairs:
+            self._pairs[name] = RelayedPair(name)
+        own = self._pairs[name].end(record.end)
+        if self.sources[via].get(source, own) is not own:
+            return None
+        if own.state is BOUND:
+            del self.sources[own.via][own.source]
+        own.state = TRANSITIONS[own.state, Cause.COOKIE]
+        own.attempt, own.counter = attempt, counter
+        own.source, own.address, own.via = source, address, via
+        own.heard = now
+        self.sources[via][source] = own
+        if not own.awaits_expiry:
+            own.awaits_expiry = True
+            self._expiries.add(own, now + LIFETIME)
+        return own
+
+    def remove(self, name: str) -> None:
+        """The pair of this name is no longer served."""
+        relayed = self._pairs.pop(name, None)
+        if relayed is not None:
+            self._unbind(relayed.a, Cause.REMOVAL)
+            self._unbind(relayed.b, Cause.REMOVAL)
+
+    def next_timer(self) -> float:
+        return self._expiries.next_timer()
+
+    def handle_timer(self, now: float) -> None:
+        """Ends the bindings that have been silent for LIFETIME."""
+        for binding in self._expiries.take(now):
+            if binding.state is BOUND and binding.heard + LIFETIME > now:
+                self._expiries.add(binding, binding.heard + LIFETIME)
+                continue
+            binding.awaits_expiry = False
+            self._unbind(binding, Cause.SILENCE)
+
+    def _binding(self, record: EndRecord) -> Binding | None:
+        pair = self._pairs.get(record.pair.name)
+        return None if pair is None else pair.end(record.end)
+
+    def _unbind(self, binding: Binding, cause: Cause) -> None:
+        if (binding.state, cause) in TRANSITIONS:
+            binding.state = TRANSITIONS[binding.state, cause]
+            del self.sources[binding.via][binding.source]
+
+    # Relaying.
+
+    def admit(self, sender: Binding, lengths: Sequence[int], now: float) -> int:
+        """How many of these datagrams of a bound end may pass to its partner, from the first on;
+        counts them, and the others as dropped. `lengths` are in bytes."""
+        sender.heard = now
+        pair, total, count = sender.pair, self.total, len(lengths)
+        if sender.partner.state is not BOUND:
+            pair.no_partner += count
+            total.no_partner += count
+            return 0
+        octets = sum(lengths)
+        if not self._spend(pair, octets + count * HEADERS, now):
+            passed = list(self._affordable(pair, lengths, now))
+            over = count - len(passed)
+            count, octets = len(passed), sum(passed)
+            pair.over_rate += over
+            total.over_rate += over
+        pair.datagrams += count
+        pair.octets += octets
+        total.datagrams += count
+        total.octets += octets
+        return count
+
+    def _affordable(self, pair: RelayedPair, lengths: Sequence[int], now: float) -> Iterator[int]:
+        """The first datagrams, as many as may pass; they count as sent."""
+        for length in lengths:
+            if not self._spend(pair, length + HEADERS, now):
+                return
+            yield length
+
+    def _spend(self, pair: RelayedPair, octets: int, now: float) -> bool:
+        """Takes so much from both allowances, or nothing."""
+        pair_until = max(pair.spent_until, now) + octets * self._pair_cost
+        total_until = max(self._spent_until, now) + octets * self._total_cost
+        if pair_until - now > self._pair_burst or total_until - now > self._total_burst:
+            return False
+        pair.spent_until, self._spent_until = pair_until, total_until
+        return True
+
+
+def burst(rate: float) -> float:
+    """How many bytes may pass at once at a rate in bits a second."""
+    return max(rate / 8 * BURST, LARGEST + HEADERS)
+
+
+def _allowance(rate: float) -> tuple[float, float]:
+    """What a byte costs, and what may be spent at once, in seconds."""
+    cost = 8 / rate
+    return cost, burst(rate) * cost
