@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.lab.moving_pair import NODES, MovingPair
+from tests.lab.network import Router
 from tests.lab.vpn_site import change_address
 
 NEW_ADDRESS = 77
@@ -21,7 +23,11 @@ AWAY_SECONDS = 15.0
 """How long a host is without an address: less than a link is held in silence."""
 NO_OUTAGE = 0.1
 """Seconds without a datagram that are nobody's doing but a busy machine's."""
-DARK = "table inet dark { chain all { type filter hook forward priority -1; drop; } }"
+DARK = """
+    table inet dark {
+        chain forward { type filter hook forward priority -1; drop; }
+    }
+"""
 
 
 def nothing(pair: MovingPair, node: str) -> float:
@@ -82,29 +88,25 @@ def nat_forgets(pair: MovingPair, node: str) -> float:
 
 def nat_reboots(pair: MovingPair, node: str) -> float:
     """Nothing passes for a while, then it has no mappings. Counted from then on."""
-    router = pair.routers[node]
-    router.namespace.run("nft", DARK)
-    time.sleep(REBOOT_SECONDS)
-    router.forget_flows()
-    router.namespace.run("nft", "delete table inet dark")
+    with _dark(pair.routers[node]):
+        time.sleep(REBOOT_SECONDS)
     return time.monotonic()
 
 
-def suspend(seconds: float) -> Callable[[MovingPair, str], float]:
-    def host_is_suspended(pair: MovingPair, node: str) -> float:
-        """Its programs stop, and the NAT has forgotten them when they go on. Counted from
-        then."""
-        program, direction = pair.programs[node], pair.traffic.directions[node]
-        direction.paused = True
-        program.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        pair.routers[node].forget_flows()
-        since = time.monotonic()
-        program.send_signal(signal.SIGCONT)
-        direction.paused = False
-        return since
+def host_is_suspended(pair: MovingPair, node: str) -> float:
+    """Nothing reaches it, and its programs and their monotonic clocks stand still. The NAT has
+    forgotten them by the time that it wakes, from when the outage is counted."""
+    return _stand_still(pair, node, clock_too=True)
 
-    return host_is_suspended
+
+def host_wakes_elsewhere(pair: MovingPair, node: str) -> float:
+    """Suspended at one uplink, awake at another."""
+    return _stand_still(pair, node, clock_too=True, elsewhere=True)
+
+
+def program_is_stopped(pair: MovingPair, node: str) -> float:
+    """The same with clocks that go on, as when a container is frozen."""
+    return _stand_still(pair, node, clock_too=False)
 
 
 def control_restarts(pair: MovingPair, node: str) -> float:
@@ -182,7 +184,9 @@ DISTURBANCES = {
         Disturbance("nat-address", nat_changes_address, 2.5),
         Disturbance("nat-forgets", nat_forgets, NO_OUTAGE),
         Disturbance("nat-reboots", nat_reboots, 1.0),
-        Disturbance("suspend", suspend(SUSPENDED_SECONDS), 1.0),
+        Disturbance("suspended", host_is_suspended, 1.0),
+        Disturbance("wakes-elsewhere", host_wakes_elsewhere, 1.0),
+        Disturbance("stopped", program_is_stopped, 1.0),
         Disturbance("control-restarts", control_restarts, NO_OUTAGE),
         Disturbance("control-dead", control_is_dead, NO_OUTAGE),
         Disturbance("control-moves", control_moves, NO_OUTAGE),
@@ -217,3 +221,28 @@ def _join_other_uplink(pair: MovingPair, node: str) -> list[str]:
         f"address add {other.address4}/24 dev eth1",
         *lan.default_routes(),
     ]
+
+
+@contextmanager
+def _dark(router: Router) -> Iterator[None]:
+    """Nothing passes it, and then it has no mappings."""
+    router.namespace.run("nft", "-f", "-", stdin=DARK)
+    yield
+    router.forget_flows()
+    router.namespace.run("nft", "delete table inet dark")
+
+
+def _stand_still(pair: MovingPair, node: str, *, clock_too: bool, elsewhere: bool = False) -> float:
+    program, direction = pair.programs[node], pair.traffic.directions[node]
+    direction.paused = True
+    program.send_signal(signal.SIGSTOP)
+    with _dark(pair.routers[node]):
+        time.sleep(SUSPENDED_SECONDS)
+    if clock_too:
+        pair.clocks[node].suspended(SUSPENDED_SECONDS)
+    since = time.monotonic()
+    if elsewhere:
+        _go_elsewhere(pair, node)
+    program.send_signal(signal.SIGCONT)
+    direction.paused = False
+    return since

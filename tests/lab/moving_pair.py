@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.lab.network import Host, Lab, Router
-from tests.lab.program import Program, write_key
+from tests.lab.program import NETPUNCH, Program, write_key
+from tests.lab.suspendable import SuspendClock
 from tests.lab.traffic import FORWARD, Traffic
 
 UPLINK_SECONDS = 0.02
@@ -62,6 +63,8 @@ class MovingPair:
         write_key(folder / "p.key")
         self.programs: dict[str, Program] = {}
         """What runs now, by its node."""
+        self.clocks: dict[str, SuspendClock] = {}
+        """Of the ends that run now."""
         self.ended: list[tuple[str, Program]] = []
         """What was killed."""
         self.start_control()
@@ -75,11 +78,13 @@ class MovingPair:
 
     def start(self, node: str) -> None:
         """Start the program of a host."""
-        self._start(node, self.hosts[node])
+        clock = SuspendClock(self._folder / f"{node}.clock")
+        self.clocks[node] = clock
+        self._start(node, self.hosts[node], clock.command())
 
     def start_control(self) -> None:
         """Start the first of the controls, and wait until it is ready."""
-        self._start("vps", self.controls[0])
+        self._start("vps", self.controls[0], NETPUNCH)
         self.programs["vps"].wait_for("control.ready")
 
     def kill(self, node: str) -> None:
@@ -119,8 +124,9 @@ class MovingPair:
             assert time.monotonic() < deadline, "no datagram passes"
             time.sleep(0.01)
 
-    def _start(self, node: str, host: Host) -> None:
-        program = Program(host.namespace, self._folder / "site.yaml", node, *self._options)
+    def _start(self, node: str, host: Host, command: tuple[str, ...]) -> None:
+        site = self._folder / "site.yaml"
+        program = Program(host.namespace, site, node, *self._options, netpunch=command)
         self._cleanup.callback(program.close)
         self.programs[node] = program
 

@@ -18,8 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -160,13 +160,26 @@ class Table:
             }
             print(HEADER, flush=True)
             kept = [
-                _print_row(DISTURBANCES[name], [run.result() for run in runs])
+                _print_row(DISTURBANCES[name], list(_results(name, runs)))
                 for name, runs in rows.items()
             ]
         return all(kept)
 
 
-def _print_row(disturbance: Disturbance, outcomes: list[Outcome]) -> bool:
+def _results(name: str, runs: list[Future[Outcome]]) -> Iterator[Outcome | None]:
+    """Each run's outcome, None if it came to nothing."""
+    for number, run in enumerate(runs):
+        try:
+            yield run.result()
+        except (AssertionError, OSError, RuntimeError) as error:
+            print(f"-- {name}, run {number}: {error}", flush=True)
+            yield None
+
+
+def _print_row(disturbance: Disturbance, results: list[Outcome | None]) -> bool:
+    outcomes = [each for each in results if each is not None]
+    if not outcomes:
+        return False
     for number, outcome in enumerate(outcomes):
         if outcome.timeline:
             print(f"-- {disturbance.name}, run {number}: {outcome}\n{outcome.timeline}")
@@ -185,7 +198,8 @@ def _print_row(disturbance: Disturbance, outcomes: list[Outcome]) -> bool:
         ),
         flush=True,
     )
-    return all(outcome.steady and outcome.outage <= disturbance.allowed for outcome in outcomes)
+    kept = [each.steady and each.outage <= disturbance.allowed for each in outcomes]
+    return all(kept) and len(outcomes) == len(results)
 
 
 def _median_and_worst(values: Sequence[float], form: str = "{:.2f}") -> str:

@@ -28,7 +28,15 @@ KEY_SECONDS = 20
 class Program:
     """One `netpunch run` as one node of a site."""
 
-    def __init__(self, namespace: Namespace, site: Path, node: str, *options: str) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        site: Path,
+        node: str,
+        *options: str,
+        netpunch: tuple[str, ...] = NETPUNCH,
+    ) -> None:
+        """`options` are more arguments, `netpunch` is the command."""
         self._node = node
         self._changed = Condition()
         self._records: list[Record] = []
@@ -36,7 +44,7 @@ class Program:
         self._errors = site.parent / f"{node}.stderr"
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                namespace.command(*NETPUNCH, "run", str(site), "--node", node, *options),
+                namespace.command(*netpunch, "run", str(site), "--node", node, *options),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
