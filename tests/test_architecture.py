@@ -56,10 +56,12 @@ STAMPING = {
 
 OPENING_SOCKETS = {
     "netpunch.net.sockets",
+    "netpunch.net.tcp",
     "netpunch.net.interfaces",
     "netpunch.net.routes",
 }
-"""The one that makes sockets for datagrams, and those that only ask the system something."""
+"""Those that make sockets, for datagrams and for TLS, and those that only ask the system
+something."""
 BINDING = {
     "netpunch.net.listener",
     "netpunch.net.forward",

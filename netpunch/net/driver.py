@@ -225,6 +225,12 @@ class Driver:
         """Takes over one more socket, with the next number."""
         return self._watch(endpoint(self, self._next_via, sock))
 
+    def detach(self, via: Via) -> None:
+        """Closes one socket, if it is still open."""
+        endpoint = self._endpoints.pop(via, None)
+        if endpoint is not None:
+            endpoint.close(self._loop)
+
     def pin(self, via: Via, destination: Address, host: str) -> None:
         """See `Endpoint.pin`."""
         self._endpoints[via].pin(destination, host)
@@ -337,9 +343,7 @@ class Driver:
             case OpenSockets(request, count, family):
                 self._open_fresh_ports(request, count, family)
             case CloseSocket(via):
-                endpoint = self._endpoints.pop(via, None)
-                if endpoint is not None:
-                    endpoint.close(self._loop)
+                self.detach(via)
             case _:
                 self._call(self._on_event, event)
 

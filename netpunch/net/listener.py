@@ -13,10 +13,12 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.control.node import ControlNode
-from netpunch.core.events import Event, Via
+from netpunch.core.events import Event, Registered, Via
 from netpunch.errors import NetpunchError, lack_behind
 from netpunch.net.driver import Driver, Endpoint, Observer, clock
 from netpunch.net.sockets import (
@@ -28,6 +30,11 @@ from netpunch.net.sockets import (
     open_socket,
 )
 from netpunch.wire.envelope import CONTROL_DATAGRAM
+
+if TYPE_CHECKING:
+    import ssl
+
+    from netpunch.net.tls_listener import TlsEndpoint
 
 if sys.platform == "linux":
     from netpunch.net.batch import BatchEndpoint as PlainEndpoint
@@ -45,9 +52,18 @@ ANCILLARY_SIZE = 64
 """Bytes: more than the header and one structure of IP_PKTINFO take."""
 
 
+class TlsAt(NamedTuple):
+    """Where a control takes TLS connections, and with which certificate."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext
+
+
 class Listener:
     """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`. It
-    binds those of `observe` if it can: without them ends don't learn how their NAT maps.
+    binds those of `observe` if it can: without them ends don't learn how their NAT maps. With `tls`
+    it takes the same datagrams over TLS, too.
 
     `observer` sees every event and, with `trace`, every datagram."""
 
@@ -57,6 +73,7 @@ class Listener:
         listen: Sequence[tuple[str, int]],
         *,
         observe: Sequence[tuple[str, int]] = (),
+        tls: TlsAt | None = None,
         observer: Observer | None = None,
         trace: bool = True,
     ) -> None:
@@ -64,9 +81,12 @@ class Listener:
         """The bound addresses: `listen`, then `observe`."""
         self.refused: list[NetpunchError] = []
         """Why some addresses of `observe` are not bound."""
+        self.tls: TlsEndpoint | None = None
+        """The TLS connections."""
         self._machine = machine
         self._listen = listen
         self._observe = observe
+        self._tls = tls
         self._observer = observer
         self._trace = trace
         self._driver: Driver | None = None
@@ -75,9 +95,14 @@ class Listener:
         """Binds and serves from now on. Raises what `net.sockets.bind` raises; then nothing is
         bound."""
         sockets: list[socket.socket] = []
+        streams: socket.socket | None = None
         try:
             for host, port in self._listen:
                 sockets += bind(host, port, SocketOptions(receive_buffer=RECEIVE_BUFFER))
+            if self._tls is not None:
+                from netpunch.net.tcp import listen  # few controls use it
+
+                streams = listen(self._tls.host, self._tls.port)
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -95,6 +120,8 @@ class Listener:
             max_datagram=CONTROL_DATAGRAM + 1,  # one more byte shows that a datagram is too long
         )
         open_listener(self._driver, dict(enumerate(sockets)))
+        if self._tls is not None and streams is not None:
+            self._open_tls(self._driver, streams, self._tls)
 
     def close(self) -> None:
         """Closes the sockets: the ports are free when it returns."""
@@ -116,7 +143,16 @@ class Listener:
         """How many datagrams the system dropped because they were not read in time."""
         return self._driver.queue_drops if self._driver is not None else 0
 
+    def _open_tls(self, driver: Driver, sock: socket.socket, tls: TlsAt) -> None:
+        from netpunch.net.tls_listener import TlsEndpoint
+
+        endpoint = driver.attach(sock, endpoint=partial(TlsEndpoint, context=tls.context))
+        assert isinstance(endpoint, TlsEndpoint)
+        self.tls = endpoint
+
     def _take_event(self, event: Event) -> None:
+        if self.tls is not None and isinstance(event, Registered):
+            self.tls.registered(event.address)
         if self._observer is not None:
             self._observer(event)
 

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netpunch.address import Address
 from netpunch.core.settings import EndSettings
@@ -32,8 +32,8 @@ MISSING_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 NOT_READY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV, errno.ENETDOWN}
 """The address or the interface is not there now; at boot it soon is."""
 
-SHOW_OWNER = "ss -ulpn 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iUDP:{}"
-"""The command that shows whose a port is."""
+SHOW_OWNER = "ss -{0}lpn 'sport = :{1}'" if sys.platform == "linux" else "lsof -nP -i{2}:{1}"
+"""The command that shows whose a port is: `u`, the port, UDP; or `t`, the port, TCP."""
 
 IP_MTU_DISCOVER = 10
 IPV6_MTU_DISCOVER = 23
@@ -183,7 +183,7 @@ def _bind_wildcards(port: int, options: SocketOptions) -> list[socket.socket]:
             except OSError as error:
                 if error.errno in MISSING_FAMILY:
                     continue
-                raise _explained(error, host, port) from error
+                raise explained(error, host, port) from error
             sockets.append(sock)
             port = sock.getsockname()[1]
     except NetpunchError:
@@ -195,7 +195,8 @@ def _bind_wildcards(port: int, options: SocketOptions) -> list[socket.socket]:
     return sockets
 
 
-def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket:
+def literal(host: str, port: int) -> tuple[int, Any]:
+    """Family and socket address of an IP address. Raises ConfigurationError if it is none."""
     numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
         # As bytes: for text Python would import its IDNA codec, which takes a descriptor, and time.
@@ -206,10 +207,15 @@ def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket
             f"addresses of this host, got {host!r}"
         ) from error
     family, *_, sockaddr = found[0]
+    return family, sockaddr
+
+
+def _bind_literal(host: str, port: int, options: SocketOptions) -> socket.socket:
+    family, sockaddr = literal(host, port)
     try:
         return _bind(family, sockaddr, options)
     except OSError as error:
-        raise _explained(error, host, port) from error
+        raise explained(error, host, port) from error
 
 
 def _bind(
@@ -233,7 +239,7 @@ def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         _allow_fragments(sock)
-        _apply(options, sock)
+        apply_options(options, sock)
     except BaseException:
         sock.close()
         raise
@@ -251,7 +257,8 @@ def _allow_fragments(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
 
 
-def _apply(options: SocketOptions, sock: socket.socket) -> None:
+def apply_options(options: SocketOptions, sock: socket.socket) -> None:
+    """Raises what `bind` raises about the options."""
     if options.receive_buffer:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
@@ -288,14 +295,16 @@ def _bind_to_interface(sock: socket.socket, interface: str) -> None:
         ) from error
 
 
-def _explained(error: OSError, host: str, port: int) -> NetpunchError:
+def explained(error: OSError, host: str, port: int, protocol: str = "UDP") -> NetpunchError:
+    """What it means that a socket could not be bound to an address, and what to do."""
     address = Address(host, port)
     if lack := lack_behind(error, f"cannot bind {address}"):
         return lack
     match error.errno:
         case errno.EADDRINUSE if port:
+            show_owner = SHOW_OWNER.format(protocol[0].lower(), port, protocol)
             return PortInUseError(
-                f"{address} is in use by another socket: `{SHOW_OWNER.format(port)}` shows whose; "
+                f"{address} is in use by another socket: `{show_owner}` shows whose; "
                 "stop that program or choose another port"
             )
         case errno.EADDRINUSE:

@@ -1,0 +1,172 @@
+"""An end's TLS streams to its controls, for as long as UDP to all of them is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from functools import partial
+
+from netpunch.address import Address
+from netpunch.core.events import Via
+from netpunch.core.machine import Machine
+from netpunch.errors import NetpunchError
+from netpunch.net.driver import Driver, Endpoint, clock
+from netpunch.net.sockets import SocketOptions
+from netpunch.net.tcp import connect
+from netpunch.net.tls_stream import Stream
+
+CONNECT_WITHIN = 5.0
+"""Seconds for a connection and its handshake: four round trips, of one second at worst."""
+FIRST_WORD_WITHIN = 10.0
+"""Seconds until a control has to say something; another server at that port never will."""
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+"""Seconds between a stream that was of no use and the next try. They double: a control that is
+down, or has no TLS, must not be a burden to the network, nor a hundred thousand ends to it."""
+JITTER = 0.2
+"""Part of a pause by which it varies: ends that lost their control together return one by one."""
+
+Place = tuple[Address, str | None]
+"""A control's TLS port, and the name it goes by, if any."""
+
+
+class StreamEndpoint(Endpoint):
+    """Socket of a driver over one stream to a control. Everything else is out of its reach."""
+
+    __slots__ = ("_control", "heard", "stream")
+
+    def __init__(
+        self,
+        driver: Driver,
+        via: Via,
+        sock: socket.socket,
+        *,
+        context: ssl.SSLContext,
+        place: Place,
+        on_ready: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(driver, via, sock)
+        self.heard = False
+        """Whether anything has come."""
+        self._control, name = place
+        self.stream = Stream(
+            sock,
+            context,
+            server=False,
+            hostname=name,
+            on_datagrams=self._arrived,
+            on_ready=on_ready,
+            on_end=on_end,
+        )
+
+    @property
+    def queue_drops(self) -> int:
+        return 0
+
+    def start(self, _loop: asyncio.AbstractEventLoop) -> None:
+        self.stream.start()
+
+    def send(self, data: bytes, destination: Address, _ttl: int = 0) -> bool:
+        return destination == self._control and self.stream.send(data)
+
+    def close(self, _loop: asyncio.AbstractEventLoop) -> None:
+        self.stream.close()
+
+    def _arrived(self, datagrams: list[bytes]) -> None:
+        self.heard = True
+        driver, now = self._driver, clock()
+        for data in datagrams:
+            driver.take(data, self._control, now, self.via)
+            driver.drain()
+        driver.arm()
+
+
+class ControlStreams:
+    """Keeps a stream to each of some places, until it is closed."""
+
+    def __init__(self, machine: Machine, driver: Driver, options: SocketOptions) -> None:
+        self._machine = machine
+        self._driver = driver
+        self._options = options
+        self._context = client_context()
+        self._tasks: dict[Place, asyncio.Task[None]] = {}
+
+    def keep(self, places: Collection[Place]) -> None:
+        """Keeps streams to these places from now on, and to no others."""
+        for place in self._tasks.keys() - set(places):
+            self._tasks.pop(place).cancel()
+        for place in places:
+            if place not in self._tasks:
+                self._tasks[place] = asyncio.create_task(self._keep(place))
+
+    async def close(self) -> None:
+        """Ends all of them."""
+        tasks = list(self._tasks.values())
+        self.keep(())
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, place: Place) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                was_useful = await self._use(place)
+            except (OSError, TimeoutError, NetpunchError):
+                was_useful = False
+            pause = FIRST_PAUSE if was_useful else pause
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _use(self, place: Place) -> bool:
+        """Connects, and stays until the stream ends. Returns whether anything came."""
+        loop = asyncio.get_running_loop()
+        ready, ended = loop.create_future(), loop.create_future()
+        make = partial(
+            StreamEndpoint,
+            context=self._context,
+            place=place,
+            on_ready=partial(_settle, ready),
+            on_end=partial(_settle, ended),
+        )
+        async with asyncio.timeout(CONNECT_WITHIN) as patience:
+            sock = await connect(place[0], self._options)
+            endpoint = self._driver.attach(sock, endpoint=make)
+            assert isinstance(endpoint, StreamEndpoint)
+            try:
+                await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+                patience.reschedule(None)
+                if ready.done():
+                    await self._stay(endpoint, place[0], ended)
+            finally:
+                self._driver.detach(endpoint.via)
+        return endpoint.heard
+
+    async def _stay(
+        self, endpoint: StreamEndpoint, control: Address, ended: asyncio.Future[None]
+    ) -> None:
+        machine, driver, via = self._machine, self._driver, endpoint.via
+        machine.control_connected(via, control, endpoint.local, clock())
+        driver.pump()
+        try:
+            await asyncio.wait((ended,), timeout=FIRST_WORD_WITHIN)
+            if endpoint.heard:
+                await asyncio.wait((ended,))
+        finally:
+            machine.control_disconnected(via, clock())
+            driver.pump()
+
+
+def client_context() -> ssl.SSLContext:
+    """TLS that accepts any certificate: what is inside is sealed for the right control already."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
