@@ -239,7 +239,12 @@ OCCASIONS = ("before", "up", "down", "fail")
 
 HOOK_KEYS: list[Key[Any]] = [
     Key("before", program(), (), "before an end punches"),
-    Key("up", program(), (), "once there is a link and the port is free, or held"),
+    Key(
+        "up",
+        program(),
+        (),
+        "once there is a link and the port is free, or held; again when a held link moves",
+    ),
     Key("down", program(), (), "when the link is lost (mode `keep`)"),
     Key("fail", program(), (), "when there is no link after `before`"),
     Key("timeout", DURATION, Hooks().timeout, "a hook that runs longer is terminated"),

@@ -135,10 +135,25 @@ class EndHooks:
             self.phase = Phase.IN_USE
             return None
         variables = hook_variables("up", link, changed=changed, previous_remote=previous_remote)
-        with _key_file(session_key) as key_file:
-            if key_file is not None:
-                variables["NETPUNCH_SESSION_KEY_FILE"] = str(key_file)
-            return await self._run("up", self._end.hooks.up, variables, event)
+        return await self._run_up("up", variables, event, session_key)
+
+    async def moved(
+        self,
+        link: Mapping[str, str],
+        event: bytes,
+        *,
+        changed: bool,
+        previous_remote: Address | None,
+        reason: str,
+        session_key: bytes | None,
+    ) -> HookResult | None:
+        """The held link has another path: `up` runs again. Raises what `up` raises."""
+        if not self._end.hooks.up:
+            return None
+        variables = hook_variables(
+            "moved", link, changed=changed, previous_remote=previous_remote, reason=reason
+        )
+        return await self._run_up("moved", variables, event, session_key)
 
     async def down(self, link: Mapping[str, str] | None, reason: str, event: bytes) -> None:
         """The link was lost. `link` is None for one of an earlier process, whose addresses are not
@@ -160,6 +175,14 @@ class EndHooks:
             return
         self._services.journal.emit(HookOutput(*self._key, name, stream, text))
         self._console.say(f"{name}: {text}")
+
+    async def _run_up(
+        self, name: str, variables: dict[str, str], event: bytes, session_key: bytes | None
+    ) -> HookResult | None:
+        with _key_file(session_key) as key_file:
+            if key_file is not None:
+                variables["NETPUNCH_SESSION_KEY_FILE"] = str(key_file)
+            return await self._run(name, self._end.hooks.up, variables, event)
 
     async def _run(
         self, name: str, argv: Argv, variables: Mapping[str, str], event: bytes | None = None

@@ -18,9 +18,12 @@ from netpunch.core.events import (
     Linked,
     Mapped,
     MappingLost,
+    Moved,
+    MoveReason,
     SeenInside,
     Waiting,
 )
+from netpunch.errors import NetpunchError
 from netpunch.net.driver import Datagram
 from netpunch.node.reminders import Wait
 from netpunch.node.services import Services
@@ -36,6 +39,15 @@ WAITING = {
     Reason.SPRAY_QUEUE: "waiting for another pair of this host to finish its probing",
 }
 """What an end does meanwhile, where that says more than the reason's words."""
+MOVED = {
+    MoveReason.NETWORK_CHANGED: "this host's network has changed",
+    MoveReason.WOKE: "this host was suspended",
+    MoveReason.SILENT: "nothing came from the partner",
+    MoveReason.ADDRESS_CHANGED: "control sees this end at another address",
+    MoveReason.BETTER_PATH: "it was relayed",
+    MoveReason.PARTNER_ASKED: "the partner moves, or was restarted",
+}
+"""Why a link has moved, for people."""
 CONFLICT = (
     "another machine announces itself as this end, too, and both displace each other: stop one of "
     "them, or set up the other as the pair's other end"
@@ -53,6 +65,10 @@ class EndReports:
         self._journal = services.journal
         self._reminders = services.reminders
         self._console = services.console.named(f"{end.pair} {end.end}")
+        self.latest_move = b""
+        """The line of the last `pair.moved`, for the hook."""
+        self._local_port = 0
+        """Of the link's path."""
         self._reported: dict[object, object] = {}
         """What was last reported of each kind since there was a link."""
 
@@ -64,7 +80,7 @@ class EndReports:
         self._reminders.waits(self._key, Wait(what, advice, own, reason))
 
     def observe(self, seen: Datagram | Event) -> None:
-        """What an attempt of this end sees, except the link itself."""
+        """What an attempt of this end sees, except that it is linked."""
         match seen:
             case Datagram():
                 self._services.trace_datagram(seen, pair=self._end.pair, end=self._end.end)
@@ -80,23 +96,22 @@ class EndReports:
                 if self._report_news(events.PairIntroduced(*self._key, remote), remote.host):
                     self._console.say(f"the partner is at {remote}, punching")
                 self.waits(f"punching towards {remote.host}")
+            case Linked(local=local):
+                self._local_port = local.port
+            case Moved():
+                self._moved(seen)
 
     def up(self, linked: Linked, published: Published) -> bytes:
         """The path is agreed; nothing is written and the port is not free yet."""
         self._linked()
-        rtt_ms = None if linked.rtt is None else linked.rtt * 1000
-        quickness = "" if rtt_ms is None else f", {rtt_ms:.1f} ms"
-        self._console.say(
-            f"linked {linked.local} -> {linked.remote} ({linked.path}{quickness}, "
-            f"after {linked.duration:.3f} s)"
-        )
+        self._console.say(f"linked {_path(linked)}")
         return self._journal.emit(
             events.PairUp(
                 *self._key,
                 linked.local,
                 linked.remote,
                 linked.path,
-                rtt_ms,
+                _rtt_ms(linked),
                 linked.duration,
                 published.changed,
                 linked.datagrams,
@@ -104,10 +119,17 @@ class EndReports:
         )
 
     def handed_over(self, published: Published) -> None:
-        """The port is free (unless the end holds it) and the files are written."""
+        """The port is free (unless the end holds it) and the files are written: of a new link, or
+        of one that has moved."""
         self._journal.show_link(published.text)
         if published.env_file is not None:
             self._journal.emit(events.EnvWritten(*self._key, str(published.env_file)))
+
+    def stale(self, error: NetpunchError) -> None:
+        """Programs could not be told of a move."""
+        reason, err = error.reason, str(error)
+        if self._report_news(events.PairStale(*self._key, reason, err), (reason, err)):
+            self._console.error(f"moved, but programs may not know: {err}")
 
     def alive(self) -> None:
         """The check passes."""
@@ -156,6 +178,25 @@ class EndReports:
     def closed(self) -> None:
         """The end is done."""
         self._reminders.over(self._key)
+
+    def _moved(self, moved: Moved) -> None:
+        changed = (moved.local.port, moved.remote) != (self._local_port, moved.previous)
+        self._local_port = moved.local.port
+        self._console.say(f"moved to {_path(moved)}: {MOVED[moved.reason]}")
+        self.latest_move = self._journal.emit(
+            events.PairMoved(
+                *self._key,
+                moved.local,
+                moved.remote,
+                moved.path,
+                _rtt_ms(moved),
+                moved.duration,
+                changed,
+                moved.datagrams,
+                moved.reason,
+                moved.previous,
+            )
+        )
 
     def _waiting(self, waiting: Waiting) -> None:
         reason, observed, detail = waiting
@@ -216,6 +257,16 @@ class EndReports:
         is_news = self._reported.get(kind) != news
         self._reported[kind] = news
         return is_news
+
+
+def _rtt_ms(link: Linked | Moved) -> float | None:
+    return None if link.rtt is None else link.rtt * 1000
+
+
+def _path(link: Linked | Moved) -> str:
+    rtt_ms = _rtt_ms(link)
+    quickness = "" if rtt_ms is None else f", {rtt_ms:.1f} ms"
+    return f"{link.local} -> {link.remote} ({link.path}{quickness}, after {link.duration:.3f} s)"
 
 
 def _candidate(tried: CandidateReport) -> str:

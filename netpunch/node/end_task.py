@@ -10,14 +10,13 @@ Every successful `before` is followed by exactly one `up` or `fail`, also when t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import EndConfig
-from netpunch.core.events import Event, Linked, Lost, Moved, PartnerReturned, Waiting
+from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
 from netpunch.errors import (
     HookError,
     NetpunchError,
@@ -27,9 +26,8 @@ from netpunch.errors import (
     resource_errors,
 )
 from netpunch.net.driver import Datagram
-from netpunch.net.loop import in_thread
 from netpunch.net.punch import Punch
-from netpunch.node.end_hooks import EndHooks, Phase, outlast
+from netpunch.node.end_hooks import EndHooks, Phase
 from netpunch.node.end_reports import EndReports
 from netpunch.node.hooks import raise_for
 from netpunch.node.preload import PAUSE, preload
@@ -176,7 +174,7 @@ class EndTask:
             if self.end.mode == "once":
                 await attempt.close(keep_mapping=True)
                 return None
-            loss = await self._stay(attempt, published)
+            loss, published = await self._stay(attempt, published)
         finally:
             if forwarder is not None:
                 forwarder.detach()
@@ -226,14 +224,14 @@ class EndTask:
                 linked = await attempt.linked()
                 if self._forwarder is not None:
                     self._forwarder.attach(attempt.send_payload)
-                from netpunch.node.publish import describe  # preloaded
+                from netpunch.node.publish import describe, publish  # preloaded
 
                 described = describe(self.end, linked, time.time())
                 event = self._reports.up(linked, described)
                 if not self.end.holds:
                     await attempt.released()
-                await self._publish(described)
                 published = described
+                await publish(published)  # now that the port is free: who waits for them binds it
                 self._reports.handed_over(published)
                 await self._up(linked, published, event)
         except NetpunchError as error:
@@ -249,21 +247,6 @@ class EndTask:
                 await self._fail(attempt, Reason.STOPPED, self._reports.stopped())
             raise
         return published
-
-    async def _publish(self, published: Published) -> None:
-        """Writes the files once the port is free: a program that waits for them binds it. A stop
-        waits, too: files can be withdrawn only once they are written. Without files there is no
-        thread, so a lack of threads loses no link."""
-        if not published.writes_files:
-            return
-        writing = asyncio.ensure_future(in_thread(published.write, "publish"))
-        try:
-            await outlast(writing)
-        except asyncio.CancelledError:
-            with contextlib.suppress(NetpunchError):
-                writing.result()
-                self._withdraw(published)
-            raise
 
     async def _up(self, linked: Linked, published: Published, event: bytes) -> None:
         result = await self._hooks.up(
@@ -295,15 +278,16 @@ class EndTask:
 
     # Once linked (keep).
 
-    async def _stay(self, attempt: Punch, published: Published) -> Loss:
+    async def _stay(self, attempt: Punch, published: Published) -> tuple[Loss, Published]:
+        """Until the link is lost. Also returns the path that programs were told of last."""
         if self.end.holds:
-            return await self._hold(attempt)
+            return await self._hold(attempt, published)
         working = self._command(published) if self.end.command else self._watch_checks()
         try:
             with resource_errors():
-                return await self._until_lost_or_wanted(working)
+                return await self._until_lost_or_wanted(working), published
         except ResourcesError as error:
-            return Loss(Reason.RESOURCES, str(error), quick=True)
+            return Loss(Reason.RESOURCES, str(error), quick=True), published
 
     async def _until_lost_or_wanted(self, working: Coroutine[Any, Any, Loss]) -> Loss:
         """While another program uses the port."""
@@ -332,21 +316,14 @@ class EndTask:
         self._partner_wants = True
         return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
 
-    async def _hold(self, attempt: Punch) -> Loss:
+    async def _hold(self, attempt: Punch, published: Published) -> tuple[Loss, Published]:
+        from netpunch.node.end_moves import Follower  # preloaded
+
+        follower = Follower(self.end, self._hooks, self._reports, published)
         status, end = self._services.status, self.end
         with status.measuring(end.pair, end.end, lambda: attempt.rtt):
-            news = await attempt.news()
-            while isinstance(news, Moved):
-                news = await attempt.news()
-        match news:
-            case Lost(detail, ended=True):
-                return Loss(Reason.PARTNER_STOPPED, detail)
-            case Lost(detail):
-                return Loss(Reason.SILENT, detail)
-            case PartnerReturned():
-                return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
-            case None:
-                return Loss(Reason.STOPPED, "the link was closed")
+            ended = await follower.follow(attempt)
+        return _loss(ended), follower.published
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
@@ -386,6 +363,19 @@ class EndTask:
             else:
                 lacking = False
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
+
+
+def _loss(ended: Lost | PartnerReturned | None) -> Loss:
+    """Of a held link."""
+    match ended:
+        case Lost(detail, ended=True):
+            return Loss(Reason.PARTNER_STOPPED, detail)
+        case Lost(detail):
+            return Loss(Reason.SILENT, detail)
+        case PartnerReturned():
+            return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
+        case None:
+            return Loss(Reason.STOPPED, "the link was closed")
 
 
 async def first(coroutines: Sequence[Coroutine[Any, Any, T]]) -> T:

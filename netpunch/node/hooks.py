@@ -78,8 +78,8 @@ def hook_variables(
     reason: str | None = None,
 ) -> dict[str, str]:
     """The NETPUNCH_* variables of a hook: those of the link (`link_variables`; without one at
-    least pair and end) and what happened. `event` is before, up, down or fail; what does not
-    apply is left out; NETPUNCH_CHANGED is 1 or 0."""
+    least pair and end) and what happened. `event` is before, up, moved, down or fail; what does
+    not apply is left out; NETPUNCH_CHANGED is 1 or 0."""
     happened = {
         "NETPUNCH_EVENT": event,
         "NETPUNCH_CHANGED": None if changed is None else str(int(changed)),

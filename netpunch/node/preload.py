@@ -16,6 +16,7 @@ MODULES = (
     "netpunch.core.traversal.escalation",
     "netpunch.net.diagnosis",
     "netpunch.net.standby",
+    "netpunch.node.end_moves",
     "netpunch.node.publish",
 )
 

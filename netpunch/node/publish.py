@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.config.model import EndConfig
-from netpunch.core.events import Linked
+from netpunch.core.events import Linked, Moved
 from netpunch.errors import NetpunchError
+from netpunch.net.loop import in_thread
+from netpunch.node.end_hooks import outlast
 from netpunch.output.atomic import remove_file, replace_file
 from netpunch.output.envfile import (
     NEW_LINK,
@@ -26,9 +29,12 @@ DEFAULT_TEMPLATE = "{pair} {laddr} {raddr}"
 
 
 class Published(NamedTuple):
-    """A link as hooks, files and templates get it. `changed` compares with the earlier env file;
-    without one it is true."""
+    """A path of a link as hooks, files and templates get it. `changed` and `previous_remote`
+    compare a new link with the earlier env file (without one it has changed), a moved one with what
+    programs were told before."""
 
+    local: Address
+    remote: Address
     variables: dict[str, str]
     values: dict[str, str | int]
     text: str
@@ -37,6 +43,11 @@ class Published(NamedTuple):
     env_file: Path | None
     files: tuple[tuple[Path, str, int], ...]
     """Rendered files: path, content and mode."""
+
+    @property
+    def path(self) -> tuple[int, Address]:
+        """What a program has to know of it: our port, and the partner's address."""
+        return self.local.port, self.remote
 
     @property
     def writes_files(self) -> bool:
@@ -76,13 +87,29 @@ def remove_stale_env_files(folder: Path, ends: Iterable[EndConfig]) -> None:
             remove_file(path)
 
 
-def describe(end: EndConfig, linked: Linked, at: float) -> Published:
-    """A new link; `at` is seconds since the epoch. Writes nothing."""
+async def publish(published: Published) -> None:
+    """Writes the files; a stop waits until they are written. Without files there is no thread, so a
+    lack of threads harms no link. Raises what `Published.write` raises, and RuntimeError if no
+    thread can be started."""
+    if not published.writes_files:
+        return
+    writing = asyncio.ensure_future(in_thread(published.write, "publish"))
+    try:
+        await outlast(writing)
+    except asyncio.CancelledError:
+        writing.exception()  # the stop is what counts
+        raise
+
+
+def describe(end: EndConfig, linked: Linked | Moved, at: float) -> Published:
+    """A link's path; `at` is seconds since the epoch. Writes nothing."""
     link = (end.pair, end.end, linked.local, linked.remote)
     values, variables = link_values(*link), link_variables(*link, rfc3339(at))
     env_file = env_file_of(end)
     change = NEW_LINK if env_file is None else compare_env_file(env_file, variables)
     return Published(
+        linked.local,
+        linked.remote,
         variables,
         values,
         render(end.template or DEFAULT_TEMPLATE, values),

@@ -145,7 +145,7 @@ class PairUp(EndEvent):
     remote: Address
     """The partner's side of the path."""
     path: str
-    """Kind of candidate: `host`, `ipv6`, `observed`, `predicted`, `spray` or `mapped`."""
+    """Kind of candidate: `host`, `ipv6`, `observed`, `predicted`, `spray`, `mapped` or `relay`."""
     rtt_ms: float | None
     """Round trip in milliseconds. Absent if it was not measured."""
     duration_s: float
@@ -154,6 +154,42 @@ class PairUp(EndEvent):
     """Whether the env file said something else before; true without an env file."""
     datagrams: int
     """How many were sent to the partner."""
+
+
+class PairMoved(EndEvent):
+    """A held link has another path, and was not lost meanwhile. Then files are written and `up`
+    runs again."""
+
+    local: Address
+    """This end's side of the new path."""
+    remote: Address
+    """The partner's side of the new path."""
+    path: str
+    """Kind of candidate, as in `pair.up`."""
+    rtt_ms: float | None
+    """Round trip in milliseconds. Absent if it was not measured."""
+    duration_s: float
+    """Seconds since this end began to look for another path."""
+    changed: bool
+    """Whether the local port or the partner's address is another one."""
+    datagrams: int
+    """How many were sent to the partner meanwhile."""
+    reason: str
+    """`network_changed`: this host's addresses or routes; `woke`: this host was suspended;
+    `silent`: nothing came from the partner; `address_changed`: a control sees this end at another
+    address; `better_path`: the link was relayed; `partner_asked`: the partner moves, or was
+    restarted."""
+    prev_raddr: Address
+    """The partner's address until now."""
+
+
+class PairStale(EndEvent):
+    """A link has moved, but its files could not be written or its `up` hook failed: programs may
+    still use the former path. The link stays. Where that may help, it is tried again after
+    `retry_after`."""
+
+    reason: ReasonName
+    err: Sentence
 
 
 class PairAlive(EndEvent):
@@ -196,7 +232,7 @@ class HookStart(EndEvent):
     """A hook is started. Of a check only failures are reported, and that it passes again."""
 
     hook: str
-    """`before`, `up`, `down`, `fail` or `check`."""
+    """`before`, `up`, `moved` (`up` once more), `down`, `fail` or `check`."""
     argv: Sequence[str]
     """The program and its arguments."""
 
@@ -205,7 +241,7 @@ class HookOutput(EndEvent):
     """A hook, check or command has printed a line."""
 
     hook: str
-    """`before`, `up`, `down`, `fail`, `check` or `command`."""
+    """`before`, `up`, `moved`, `down`, `fail`, `check` or `command`."""
     stream: Literal["stdout", "stderr"]
     """Where it was printed."""
     text: str
@@ -220,7 +256,7 @@ class HookEnd(EndEvent):
     err: Sentence | None
     """What is wrong. Absent if it succeeded or was stopped."""
     hook: str
-    """`before`, `up`, `down`, `fail` or `check`."""
+    """`before`, `up`, `moved` (`up` once more), `down`, `fail` or `check`."""
     outcome: str
     """`done`; `retry`: it asks to be called later (exit status 75); `failed`; `stopped`: it was
     terminated because its end was stopped."""

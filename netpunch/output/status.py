@@ -24,7 +24,7 @@ USER_FOLDER = "netpunch"
 DIGEST_BYTES = 8
 """Enough to tell the site files of one host apart."""
 
-TIMES = {"started", "since", "err_at", "reload_err_at"}
+TIMES = {"started", "since", "path_since", "err_at", "reload_err_at"}
 """Fields that are RFC 3339 in JSON."""
 
 NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
@@ -62,6 +62,8 @@ class EndStatus(NamedTuple):
     observed: str | None = None
     """The end's own address as control sees it."""
     path: str | None = None
+    path_since: float | None = None
+    """Since when it has that path: a link that moves stays in its state."""
     rtt_ms: float | None = None
     since: float = 0.0
     """When it entered this state."""
@@ -74,6 +76,8 @@ class EndStatus(NamedTuple):
     """How often it has failed, by reason."""
     losses: Mapping[str, int] = NONE_COUNTED
     """How often a link was lost, by reason."""
+    moves: Mapping[str, int] = NONE_COUNTED
+    """How often a held link has moved to another path, by reason."""
 
     @property
     def is_up(self) -> bool:

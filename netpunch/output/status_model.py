@@ -1,6 +1,6 @@
 """The state of every end and control: a fold over the events of a run, and what controls count.
 
-    starting ──> waiting ──> punching ──> up ──> down ──> waiting …
+    starting ──> waiting ──> punching ──> up (moves) ──> down ──> waiting …
         └─ (check passes) ────────────────^        any but up ──> failed ──> waiting …
 
 The journal passes every event on to `take`, so reporting an event updates the status, too.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 from netpunch.address import Address
 from netpunch.output.events import (
@@ -22,6 +23,8 @@ from netpunch.output.events import (
     PairDown,
     PairFailed,
     PairIntroduced,
+    PairMoved,
+    PairStale,
     PairUp,
     PairWaiting,
 )
@@ -77,6 +80,10 @@ class StatusModel:
                     self._enter(State.PUNCHING, pair, end, remote=remote)
             case PairUp():
                 self._enter(State.UP, event.pair, event.end, link=event)
+            case PairMoved():
+                self._move(event)
+            case PairStale(pair, end, _, err):
+                self._change(pair, end, err=valid_text(err), err_at=self._clock())
             case PairAlive(pair, end):
                 self._enter(State.UP, pair, end)
             case PairDown(pair, end, reason, err):
@@ -166,6 +173,7 @@ class StatusModel:
             laddr=None,
             raddr=None if remote is None else str(remote),
             path=None,
+            path_since=None,
             rtt_ms=None,
             failures=_counted(before.failures, reason, state is State.FAILED),
             losses=_counted(before.losses, reason, state is State.DOWN),
@@ -175,14 +183,18 @@ class StatusModel:
         if err:
             after = after._replace(err=valid_text(err), err_at=now)
         if link is not None:
-            after = after._replace(
-                laddr=str(link.local),
-                raddr=str(link.remote),
-                path=str(link.path),
-                rtt_ms=None if link.rtt_ms is None else round(link.rtt_ms, 3),
-                links=before.links + 1,
-            )
+            after = after._replace(**_path(link), path_since=now, links=before.links + 1)
         self._put(after)
+
+    def _move(self, move: PairMoved) -> None:
+        if self._is_up(move.pair, move.end):
+            moves = _counted(self._ends[move.pair, move.end].moves, move.reason, True)
+            self._change(move.pair, move.end, **_path(move), path_since=self._clock(), moves=moves)
+
+    def _change(self, pair: str, end: str, **fields: Any) -> None:
+        """Of an end that stays in its state."""
+        if (pair, end) in self._ends:
+            self._put(self._ends[pair, end]._replace(**fields))
 
     def _put(self, status: EndStatus) -> None:
         self._ends[status.pair, status.end] = status
@@ -191,6 +203,16 @@ class StatusModel:
     def _changed(self) -> None:
         for watcher in self._watchers:
             watcher()
+
+
+def _path(link: PairUp | PairMoved) -> dict[str, Any]:
+    """The fields that a new path replaces."""
+    return {
+        "laddr": str(link.local),
+        "raddr": str(link.remote),
+        "path": str(link.path),
+        "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 3),
+    }
 
 
 def _counted(counts: Mapping[str, int], reason: str | None, happened: bool) -> Mapping[str, int]:

@@ -54,6 +54,13 @@ async def up(hooks: EndHooks, key: bytes | None = None) -> Outcome | None:
     return result.outcome if result else None
 
 
+async def moved(hooks: EndHooks, key: bytes | None = None) -> Outcome | None:
+    result = await hooks.moved(
+        LINK, EVENT, changed=True, previous_remote=None, reason="silent", session_key=key
+    )
+    return result.outcome if result else None
+
+
 def printed(recorder: Recorder) -> dict[str, str]:
     """What a hook that is `env` saw of us."""
     lines = [record["text"].partition("=") for record in recorder.of("hook.output")]
@@ -68,6 +75,7 @@ def test_an_end_without_hooks_runs_nothing(run: Run[Any], tmp_path: Path) -> Non
         assert phase_of(hooks) is Phase.FREE
         assert await up(hooks, KEY) is None
         assert phase_of(hooks) is Phase.IN_USE
+        assert await moved(hooks, KEY) is None
         await hooks.down(LINK, "silent", EVENT)
         await hooks.fail("blocked", EVENT)
         assert await hooks.is_alive() is False
@@ -87,6 +95,21 @@ def test_the_phases_of_an_end(run: Run[Any], tmp_path: Path) -> None:
             assert phase_of(hooks) is Phase.CLAIMED
             await follows
             assert phase_of(hooks) is phase
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [0, 1, 75])
+def test_a_link_stays_in_use_whatever_its_hook_says_of_a_move(
+    run: Run[Any], tmp_path: Path, status: int
+) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        hooks = made(tmp_path, recorder, f'[ "$NETPUNCH_EVENT" = up ] || exit {status}')
+        await up(hooks)
+        await moved(hooks)
+        assert phase_of(hooks) is Phase.IN_USE
+        assert [record["hook"] for record in recorder.of("hook.end")] == ["up", "moved"]
 
     run(main())
 
@@ -121,6 +144,22 @@ def test_hooks_get_the_variables_of_the_contract(run: Run[Any], tmp_path: Path) 
                     "NETPUNCH_EVENT": "up",
                     "NETPUNCH_CHANGED": "0",
                     "NETPUNCH_PREV_RADDR": "[::1]:2",
+                },
+            ),
+            (
+                hooks.moved(
+                    *(LINK, EVENT),
+                    changed=True,
+                    previous_remote=Address("::1", 2),
+                    reason="woke",
+                    session_key=None,
+                ),
+                LINK
+                | {
+                    "NETPUNCH_EVENT": "moved",
+                    "NETPUNCH_CHANGED": "1",
+                    "NETPUNCH_PREV_RADDR": "[::1]:2",
+                    "NETPUNCH_REASON": "woke",
                 },
             ),
             (
@@ -260,9 +299,13 @@ def test_the_session_key_is_in_a_file_for_as_long_as_the_hook(
     async def main() -> None:
         recorder = Recorder()
         reveal = 'stat -c %a "$NETPUNCH_SESSION_KEY_FILE"; cat "$NETPUNCH_SESSION_KEY_FILE"'
-        assert await up(made(tmp_path, recorder, reveal), KEY) is Outcome.DONE
+        hooks = made(tmp_path, recorder, reveal)
+        assert await up(hooks, KEY) is Outcome.DONE
         texts = [record["text"] for record in recorder.of("hook.output")]
         assert texts == ["600", base64.b64encode(KEY).decode()]
+        assert await moved(hooks, KEY[::-1]) is Outcome.DONE
+        texts = [record["text"] for record in recorder.of("hook.output")][2:]
+        assert texts == ["600", base64.b64encode(KEY[::-1]).decode()]
         assert list(runtime.iterdir()) == []
 
     run(main())

@@ -18,14 +18,18 @@ from netpunch.core.events import (
     Failed,
     Finished,
     Introduced,
+    Linked,
     Mapped,
     MappingLost,
+    Moved,
+    MoveReason,
     PathKind,
     Reason,
     Registered,
     SeenInside,
     Waiting,
 )
+from netpunch.errors import OutputError
 from netpunch.net.driver import Datagram
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.end_reports import EndReports
@@ -111,6 +115,70 @@ def test_what_an_end_sees_is_reported_once(
         reports.observe(Finished())
         assert recorder.of(name) == [P_A | fields]
         assert recorder.said == [line]
+
+    run(main())
+
+
+def moved(reason: MoveReason, remote: Address, rtt: float | None = 0.0123) -> Moved:
+    return Moved(0, HERE, remote, PathKind.RELAY, rtt, reason, HERE, 0.25, b"secret", 7)
+
+
+def test_every_move_of_a_link_is_reported(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
+        reports.observe(Linked(0, HERE, HERE, PathKind.HOST, None, 0.1))
+        for reason in MoveReason:
+            reports.observe(moved(reason, THERE))
+            assert json.loads(reports.latest_move)["reason"] == reason
+        assert recorder.of("pair.moved") == [
+            P_A
+            | {"laddr": str(HERE), "lhost": HERE.host, "lport": HERE.port}
+            | AT_THERE
+            | {"path": "relay", "rtt_ms": 12.3, "duration_s": 0.25, "changed": True, "datagrams": 7}
+            | {"reason": reason, "prev_raddr": str(HERE)}
+            for reason in MoveReason
+        ]
+        assert len(set(recorder.said)) == len(MoveReason), "each reason in its own words"
+        assert recorder.said[0] == (
+            "p a: moved to 192.0.2.1:1 -> [2001:db8::1]:2 (relay, 12.3 ms, after 0.250 s): "
+            "this host's network has changed"
+        )
+        assert "secret" not in str(recorder.records)
+
+    run(main())
+
+
+def test_a_path_has_changed_if_programs_must_know(run: Run[Any], tmp_path: Path) -> None:
+    """Our port, or the partner's address: not the host that we send from."""
+    other_host, other_port = Address("192.0.2.9", HERE.port), Address(HERE.host, 9)
+
+    async def main() -> None:
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
+        reports.observe(Linked(0, HERE, HERE, PathKind.HOST, None, 0.1))
+        stays = moved(MoveReason.WOKE, HERE)
+        for local in (HERE, other_host, other_port, other_port, HERE):
+            reports.observe(stays._replace(local=local))
+        changed = [record["changed"] for record in recorder.of("pair.moved")]
+        assert changed == [False, False, True, False, True]
+
+    run(main())
+
+
+def test_programs_that_do_not_know_of_a_move_are_reported_once(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        reports = EndReports(end_with(tmp_path), recorder.services)
+        for text in ("disk full", "disk full", "read-only"):
+            reports.stale(OutputError(text))
+        assert [record["err"] for record in recorder.of("pair.stale")] == ["disk full", "read-only"]
+        assert recorder.said == [
+            "error: p a: moved, but programs may not know: disk full",
+            "error: p a: moved, but programs may not know: read-only",
+        ]
 
     run(main())
 

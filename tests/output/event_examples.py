@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from netpunch.address import Address
-from netpunch.core.events import PathKind
+from netpunch.core.events import MoveReason, PathKind
 from netpunch.node.hooks import Outcome
 from netpunch.output import events
 from netpunch.reasons import Reason
@@ -20,6 +20,7 @@ LINES = (Path(__file__).parent / "event_lines.jsonl").read_text().splitlines()
 PAIR = ("home-office", "a")
 LOCAL, REMOTE = Address("0.0.0.0", 5000), Address("203.0.113.7", 6000)
 LOCAL6, REMOTE6 = Address("::", 5000), Address("2001:db8::7", 6000)
+MOVED = Address("203.0.113.9", 6001)
 OBSERVED = Address("198.51.100.1", 40000)
 NO_MAPPING = "the gateway 192.168.1.1 maps no port: it answers neither PCP nor NAT-PMP"
 SILENT = "no answer from control at 192.0.2.9:10001: is it running?"
@@ -86,4 +87,13 @@ EXAMPLES: list[events.Event] = [
     events.RoleConflict(*PAIR, "vps", (OBSERVED, REMOTE6)),
     events.Datagram(*PAIR, LOCAL, REMOTE, "sent", 176, "PING sender=1", None),
     events.Datagram(None, None, LOCAL, REMOTE, "received", 0, "0 bytes: malformed", "vps"),
+    events.PairMoved(
+        *(*PAIR, LOCAL, MOVED, PathKind.OBSERVED, 21.41789, 0.41234, True, 9),
+        *(MoveReason.ADDRESS_CHANGED, REMOTE),
+    ),
+    events.PairMoved(
+        *(*PAIR, LOCAL6, REMOTE6, PathKind.RELAY, None, 1.0, False, 0),
+        *(MoveReason.PARTNER_ASKED, REMOTE6),
+    ),
+    events.PairStale(*PAIR, Reason.HOOK, "hook moved: ./up: exit status 1"),
 ]

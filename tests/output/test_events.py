@@ -33,7 +33,7 @@ def test_every_type_of_event_has_a_name_and_an_example() -> None:
     names = """
         run.start run.ready run.reload run.stop
         pair.waiting pair.seen_inside pair.mapped pair.introduced
-        pair.up pair.alive pair.down pair.failed
+        pair.up pair.moved pair.stale pair.alive pair.down pair.failed
         hook.start hook.output hook.end env.written
         control.ready control.registered control.end_inside control.failed control.expired
         auth.rejected role.conflict datagram

@@ -87,6 +87,7 @@ def test_the_status_leaves_out_what_is_not_known() -> None:
             "links": 0,
             "failures": {},
             "losses": {},
+            "moves": {},
         }
     ]
 
@@ -102,12 +103,14 @@ def test_the_status_of_a_site_as_json() -> None:
         raddr="203.0.113.7:5000",
         observed="198.51.100.1:5000",
         path="observed",
+        path_since=AT,
         rtt_ms=12.5,
         err="3 silent keepalives",
         err_at=AT,
         links=2,
         failures={"blocked": 1},
         losses={"silent": 2},
+        moves={"woke": 3},
     )
     control = ControlStatus(
         "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, problems=("p: no key",)
@@ -134,6 +137,7 @@ def test_the_status_of_a_site_as_json() -> None:
                 "raddr": "203.0.113.7:5000",
                 "observed": "198.51.100.1:5000",
                 "path": "observed",
+                "path_since": TEXT,
                 "rtt_ms": 12.5,
                 "since": TEXT,
                 "err": "3 silent keepalives",
@@ -141,6 +145,7 @@ def test_the_status_of_a_site_as_json() -> None:
                 "links": 2,
                 "failures": {"blocked": 1},
                 "losses": {"silent": 2},
+                "moves": {"woke": 3},
             }
         ],
         "controls": [

@@ -11,6 +11,7 @@ from netpunch.output.status import ControlStatus, EndStatus, State
 from netpunch.output.status_model import StatusModel
 
 LOCAL, REMOTE = Address("0.0.0.0", 5000), Address("203.0.113.7", 6000)
+ELSEWHERE = Address("203.0.113.9", 6001)
 OBSERVED = Address("198.51.100.1", 5000)
 P_A = ("p", "a")
 
@@ -28,6 +29,14 @@ class Run:
         self.now += 1
         self.journal.emit(event)
         return next(status for status in self.model.ends if status.end == end)
+
+    def tell_moved(self, reason: str = "silent", path: str = "relay") -> EndStatus:
+        return self.tell(
+            events.PairMoved(
+                *(*P_A, LOCAL, ELSEWHERE, path, None, 0.3),
+                *(True, 3, reason, REMOTE),
+            )
+        )
 
     def tell_up(self) -> EndStatus:
         return self.tell(
@@ -66,6 +75,7 @@ def test_the_states_on_the_way_to_a_link(run: Run) -> None:
         raddr=str(REMOTE),
         observed=str(OBSERVED),
         path="observed",
+        path_since=4.0,
         rtt_ms=12.5,
         links=1,
     )
@@ -90,6 +100,34 @@ def test_a_loss_removes_the_addresses_and_keeps_the_error(run: Run) -> None:
     up = run.tell_up()
     assert (up.state, up.err, up.err_at) == (State.UP, "3 silent keepalives", 2.0)
     assert (up.links, up.losses, up.failures) == (2, {"silent": 1}, {})
+
+
+def test_a_link_that_moves_stays_up_on_another_path(run: Run) -> None:
+    up = run.tell_up()
+    moved = run.tell_moved()
+    assert moved == up._replace(
+        raddr=str(ELSEWHERE), path="relay", path_since=2.0, rtt_ms=None, moves={"silent": 1}
+    )
+    run.tell_moved("woke")
+    assert run.tell_moved("woke").moves == {"silent": 1, "woke": 2}
+    down = run.tell(events.PairDown(*P_A, "silent", "3 silent keepalives"))
+    assert (down.path, down.path_since, down.moves) == (None, None, {"silent": 1, "woke": 2})
+
+
+def test_programs_that_do_not_know_of_a_move_are_an_error_of_a_link_that_is_up(run: Run) -> None:
+    run.tell_up()
+    moved = run.tell_moved()
+    stale = run.tell(events.PairStale(*P_A, "hook", "exit status 1"))
+    assert stale == moved._replace(err="exit status 1", err_at=3.0)
+
+
+def test_what_happens_to_a_link_that_is_gone_does_not_bring_it_back(run: Run) -> None:
+    run.tell_up()
+    down = run.tell(events.PairDown(*P_A, "silent", "3 silent keepalives"))
+    assert run.tell_moved() == down
+    run.model.keep(())
+    run.journal.emit(events.PairStale(*P_A, "hook", "exit status 1"))
+    assert run.model.ends == ()
 
 
 def test_failures_are_counted_by_reason(run: Run) -> None:
