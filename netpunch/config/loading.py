@@ -48,7 +48,14 @@ from netpunch.config.rules import (
     check_pair,
     check_parts,
 )
-from netpunch.config.schema import CONTROL_KEYS, END_KEYS, GENERATE, SITE, SITE_KEYS
+from netpunch.config.schema import (
+    CONTROL_KEYS,
+    END_KEYS,
+    GENERATE,
+    SITE,
+    SITE_KEYS,
+    usual_hold_for,
+)
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
@@ -248,6 +255,7 @@ class _Builder:
         shared = {key: each for key, each in merged.items() if key not in END_NAMES}
         settings = inherit(shared, own)
         values = built(END_KEYS, settings, Place(self._directory, {"pair": pair, "end": name}))
+        values["hold_for"] = values["hold_for"] or usual_hold_for(values["keepalive"])
         known = self._known.controls or {}
         controls = tuple(dict.fromkeys(values["control"] or known))
         slots: str = values["slots"]

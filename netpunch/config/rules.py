@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from netpunch.config.document.problems import Position, Problem, Problems, problem_at, source_of
 from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource, Site
-from netpunch.config.schema import GENERATE
+from netpunch.config.schema import FEWEST_KEEPALIVES, GENERATE
 from netpunch.config.secrets import Role, decode
 from netpunch.config.values import WILDCARDS, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
@@ -142,6 +142,7 @@ def check_end(draft: Draft[EndConfig], merged: Settings, known: Known, problems:
     """`merged`: the settings of the pair."""
     _check_controls(draft, known, problems)
     _check_forward(draft, problems)
+    _check_silence(draft, problems)
     _check_secret(draft, merged, known, problems)
     for rule in _RULES:
         if rule.broken(draft.part):
@@ -214,6 +215,18 @@ def _check_forward(draft: Draft[EndConfig], problems: Problems) -> None:
             "expected the port of the local program"
         )
         draft.complain(problems, message, "forward", "to")
+
+
+def _check_silence(draft: Draft[EndConfig], problems: Problems) -> None:
+    """One lost keepalive, or one that is not due yet, must not end a link."""
+    settings = draft.part.settings
+    least = FEWEST_KEEPALIVES * settings.keepalive
+    if draft.part.holds and settings.hold_for < least:
+        message = (
+            f"expected the time of {FEWEST_KEEPALIVES} keepalives or more, {least:g}s, got "
+            f"{settings.hold_for:g}s: raise this, or lower `keepalive` ({settings.keepalive:g}s)"
+        )
+        draft.complain(problems, message, "hold_for")
 
 
 def _check_secret(

@@ -234,6 +234,18 @@ def _setting(name: str, kind: Kind[Any], doc: str) -> Key[Any]:
     return Key(name, kind, EndSettings._field_defaults[name], doc)
 
 
+_HOLD_FOR: float = EndSettings._field_defaults["hold_for"]
+_USUAL_KEEPALIVES = 3
+"""How many a held link may miss by default, however rare they are."""
+FEWEST_KEEPALIVES = 2
+"""How many are due within `hold_for` at least: one that is lost ends no link."""
+
+
+def usual_hold_for(keepalive: float) -> float:
+    """The default of `hold_for`, in seconds."""
+    return max(_HOLD_FOR, _USUAL_KEEPALIVES * keepalive)
+
+
 OCCASIONS = ("before", "up", "down", "fail")
 """When hooks run."""
 
@@ -295,7 +307,14 @@ ANYWHERE: list[Key[Any]] = [
     ),
     Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
     _setting("keepalive", DURATION, "how often a held link is kept open"),
-    _setting("hold_for", DURATION, "how long a held link may be silent before it is given up"),
+    Key(
+        "hold_for",
+        DURATION,
+        None,
+        "how long a held link may be silent, and no other path found, before it is given up: two "
+        "`keepalive`s or more",
+        f"`{_number(_HOLD_FOR)}s`, or {_USUAL_KEEPALIVES} times `keepalive` if that is longer",
+    ),
     Key(
         "probe_rate",
         RATE,

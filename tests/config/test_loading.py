@@ -48,6 +48,7 @@ defaults:
   deadline: 1m
   retry_after: 500ms
   keepalive: 1.5s
+  hold_for: 40s
   probe_rate: 100.5/s
   check_every: 2h
   hooks: {before: [before], up: [./up, "{x}"], timeout: 1d}
@@ -148,6 +149,7 @@ def test_keys_that_are_not_set_have_their_defaults(load_text: LoadText) -> None:
         15.0,
         200.0,
     )
+    assert a.settings.hold_for == 60.0
     assert (a.check, a.check_every, a.command, a.forward) == ((), 30.0, (), None)
     assert (a.env_file, a.files, a.template) == (None, (), None)
     assert (a.session_key, a.standby) == (False, True)
@@ -177,6 +179,7 @@ def test_every_key_reaches_the_model(
     a, b = p.ends
     assert (a.mode, a.settings.local, a.controls) == ("keep", HostPort("192.0.2.1", 5000), ("vps",))
     assert (a.settings.deadline, a.retry_after, a.settings.keepalive) == (60.0, 0.5, 1.5)
+    assert a.settings.hold_for == 40.0
     assert (a.probe_rate, a.check_every) == (100.5, 7200.0)
     assert a.check == ("ping", "-c1", "10.8.0.2")
     assert a.command == (f"{tmp_path}/sbin/vpn", "{rhost}")
@@ -186,14 +189,14 @@ def test_every_key_reaches_the_model(
     assert a.settings.candidates == {"mapped", "observed"}
     assert (a.settings.mark, a.settings.interface) == (51820, "eth0.7")
     assert (b.settings.mark, b.settings.interface) == (0, "")
-    assert a.secret == SecretSource("file", Position(28, 16), path=f"{tmp_path}/keys/p")
+    assert a.secret == SecretSource("file", Position(29, 16), path=f"{tmp_path}/keys/p")
     assert b.hooks == Hooks(("before",), ("/p/up",), ("down",), (), 86400.0)
     assert b.node == "b"
     assert b.env_file == f"{tmp_path}/{{pair}}.{{end}}.env"
     assert b.files == (
-        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(36, 24)),
+        RenderedFile(tmp_path / "p.b.in", f"{tmp_path}/out/{{pair}}", 0o600, Position(37, 24)),
     )
-    assert b.secret == SecretSource("credential", Position(44, 19), path="np_p")
+    assert b.secret == SecretSource("credential", Position(45, 19), path="np_p")
     assert b.settings.candidates == {"host"}
 
     assert relay.controls == ("vps", "other")
@@ -207,7 +210,7 @@ def test_every_key_reaches_the_model(
         "d",
         "c",
     )
-    assert go.secret == SecretSource("inline", Position(56, 13), text="010")
+    assert go.secret == SecretSource("inline", Position(57, 13), text="010")
     assert "010" not in repr(site)
     assert (go.enabled, go.a.enabled, go.b.enabled) == (False, False, False)
 

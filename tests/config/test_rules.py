@@ -11,6 +11,8 @@ from netpunch.config.rules import FILES, HELD, NOTHING, certainly_unused, unused
 from tests.config.conftest import LoadText, ReportOf
 from tests.node.recorder import site_with
 
+HANDS_OVER = {"mode": "keep", "command": ["x"]}
+BOTH: dict[str, Any] = {"a": {}, "b": {}}
 SITE = """\
 version: 1
 control: {node: vps, address: "vps:10001"}
@@ -46,6 +48,29 @@ def test_two_parts_of_a_node_cannot_bind_the_same_port(
     else:
         load_text(f"{SITE}  p: {{{ends}}}\n")
     load_text(f"{SITE}  p: {{{ends.replace('HOME', 'office')}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "hold_for"),
+    [
+        ({}, 60.0),
+        ({"keepalive": "20s"}, 60.0),
+        ({"keepalive": "45s"}, 135.0),
+        ({"keepalive": "45s", "hold_for": "90s"}, 90.0),
+        ({"keepalive": "10s", "hold_for": "20s"}, 20.0),
+    ],
+)
+def test_a_held_link_may_miss_keepalives(
+    tmp_path: Path, keys: dict[str, str], hold_for: float
+) -> None:
+    _, part = site_with(tmp_path, {"p": {"secret": "generate", "mode": "keep", **keys} | BOTH})
+    assert {end.settings.hold_for for end in part.ends} == {hold_for}
+
+
+def test_hold_for_counts_only_for_ends_that_hold(tmp_path: Path) -> None:
+    """`defaults` have it for all."""
+    settings = {"secret": "generate", "hold_for": "1s"}
+    site_with(tmp_path, {"p": settings | BOTH, "q": settings | HANDS_OVER | BOTH})
 
 
 def test_disabled_parts_take_no_ports_files_or_slots(load_text: LoadText) -> None:
