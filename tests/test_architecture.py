@@ -59,6 +59,7 @@ OPENING_SOCKETS = {
     "netpunch.net.sockets",
     "netpunch.net.tcp",
     "netpunch.net.interfaces",
+    "netpunch.net.netlink",
     "netpunch.net.routes",
 }
 """Those that make sockets, for datagrams and for TLS, and those that only ask the system

@@ -138,6 +138,13 @@ class Controls:
         `silent`."""
         self._look_up(silent)
 
+    def network_changed(self) -> None:
+        """Looks the controls up again that this host has no route to now: in another network they
+        may have another address, or one by a translator."""
+        for control, places in self._places.items():
+            if not any(has_route(place, self._bind) for place in places):
+                self._look_one_up(control)
+
     async def close(self) -> None:
         """Ends all lookups."""
         lookups: list[asyncio.Task[Any]] = list(self._lookups.values())

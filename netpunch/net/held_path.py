@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 
+from netpunch.address import is_loopback
 from netpunch.core.events import Linked, Moved, Via
 from netpunch.net.driver import Driver
 from netpunch.net.routes import route_to, source_towards
@@ -44,6 +45,8 @@ class HeldPath:
             self._driver.unpin(self._pinned)
             self._pinned = None
 
-    def is_gone(self, addresses: Container[str]) -> bool:
-        """Whether the address agreed with is not among `addresses`, this host's own."""
-        return bool(self._source) and self._source not in addresses
+    def is_gone(self, hosts: Collection[str]) -> bool:
+        """Whether the address agreed with is not among `hosts`, those that this host can send from
+        (none: not known)."""
+        known = bool(hosts and self._source) and not is_loopback(self._source)
+        return known and self._source not in hosts

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netpunch.address import Address, is_pingable
 from netpunch.net.routes import default_gateways
@@ -22,7 +22,10 @@ IFF_POINTOPOINT = 0x10
 
 # Address flags of Linux, linux/if_addr.h.
 IFA_F_TEMPORARY = 0x01
+IFA_F_OPTIMISTIC = 0x04
+IFA_F_DADFAILED = 0x08
 IFA_F_DEPRECATED = 0x20
+IFA_F_TENTATIVE = 0x40
 
 IN6_ADDRESSES = Path("/proc/net/if_inet6")
 INTERFACES = Path("/sys/class/net")
@@ -52,9 +55,9 @@ _cached: tuple[float, tuple[str, ...]] | None = None
 """When the interfaces were read (monotonic()), and what was found."""
 
 
-def host_addresses() -> tuple[str, ...]:
+def host_addresses(*, afresh: bool = False) -> tuple[str, ...]:
     """The canonical IPs at which a partner in the same network may reach this host, at most
-    CACHE_SECONDS old; none where the system can't tell.
+    CACHE_SECONDS old, or read `afresh`; none where the system can't tell.
 
     Left out: interfaces that are down; loopback, link-local and deprecated addresses; those of
     point-to-point, tun and tap interfaces, as a path through the VPN that the link is to carry
@@ -63,7 +66,7 @@ def host_addresses() -> tuple[str, ...]:
     local and stable before temporary addresses."""
     global _cached
     now = monotonic()
-    if _cached is None or now - _cached[0] >= CACHE_SECONDS:
+    if afresh or _cached is None or now - _cached[0] >= CACHE_SECONDS:
         _cached = now, _read()
     return _cached[1]
 
@@ -78,6 +81,23 @@ def _read() -> tuple[str, ...]:
     uplinks.update(gateway.interface for gateway in default_gateways())  # a VPN may hide those
     hosts = candidate_hosts(found, ipv6_flags=_ipv6_flags(), preferred=preferred, uplinks=uplinks)
     return tuple(hosts)
+
+
+def usable_addresses() -> frozenset[tuple[str, str]]:
+    """The addresses that this host can send from now, each with its interface; none where the
+    system can't tell. IPv6 link-local ones, which every new interface has, are left out."""
+    try:
+        found = _getifaddrs()
+    except (OSError, AttributeError, ImportError):
+        return frozenset()
+    flags = _ipv6_flags()
+    return frozenset(
+        (interface, host)
+        for interface, interface_flags, host in found
+        if interface_flags & IFF_UP
+        and not _is_unusable(flags.get(host, 0))
+        and not (":" in host and ipaddress.IPv6Address(host).is_link_local)
+    )
 
 
 def candidate_hosts(
@@ -134,6 +154,12 @@ def _ipv6_flags() -> dict[str, int]:
     return {str(ipaddress.IPv6Address(bytes.fromhex(f[0]))): int(f[4], 16) for f in fields}
 
 
+def _is_unusable(flags: int) -> bool:
+    """Whether an IPv6 address is being checked for duplicates, or is one."""
+    tentative = flags & IFA_F_TENTATIVE and not flags & IFA_F_OPTIMISTIC
+    return bool(tentative or flags & IFA_F_DADFAILED)
+
+
 def _preferred_hosts() -> set[str]:
     preferred = set()
     for family, destination in SOMEWHERE.items():
@@ -149,19 +175,8 @@ def _getifaddrs() -> list[InterfaceAddress]:
         return []
     import ctypes
 
-    class Ifaddrs(ctypes.Structure):
-        """The head of struct ifaddrs, the same on Linux, macOS and the BSDs."""
-
-    Ifaddrs._fields_ = [
-        ("next", ctypes.POINTER(Ifaddrs)),
-        ("name", ctypes.c_char_p),
-        ("flags", ctypes.c_uint),
-        ("address", ctypes.c_void_p),
-    ]
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.freeifaddrs.argtypes = [ctypes.POINTER(Ifaddrs)]
-    libc.freeifaddrs.restype = None
-    first = ctypes.POINTER(Ifaddrs)()
+    libc, pointer = _libc()
+    first = pointer()
     if libc.getifaddrs(ctypes.byref(first)) != 0:
         raise OSError(ctypes.get_errno(), "getifaddrs")
     found = []
@@ -176,6 +191,28 @@ def _getifaddrs() -> list[InterfaceAddress]:
     finally:
         libc.freeifaddrs(first)
     return found
+
+
+@cache
+def _libc() -> tuple[Any, Any]:
+    """The C library, and the type of pointers to struct ifaddrs: making them takes longer than a
+    call."""
+    import ctypes
+
+    class Ifaddrs(ctypes.Structure):
+        """The head of struct ifaddrs, the same on Linux, macOS and the BSDs."""
+
+    pointer = ctypes.POINTER(Ifaddrs)
+    Ifaddrs._fields_ = [
+        ("next", pointer),
+        ("name", ctypes.c_char_p),
+        ("flags", ctypes.c_uint),
+        ("address", ctypes.c_void_p),
+    ]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.freeifaddrs.argtypes = [pointer]
+    libc.freeifaddrs.restype = None
+    return libc, pointer
 
 
 def _host_at(sockaddr: int) -> str | None:

@@ -49,6 +49,7 @@ class PortMapping:
         self._secret = secret
         self._bind = bind
         self._interface = interface
+        self._local: tuple[Address, ...] = ()
         self._requests: list[_Request] = []
 
     @property
@@ -60,11 +61,29 @@ class PortMapping:
     def open(self, local: Iterable[Address]) -> None:
         """Asks for the port of each bound address at the gateways that can forward to it: those of
         its family and, unless it is a wildcard, those that know this host by its IP."""
-        gateways = default_gateways(self._interface)
-        for address in local:
-            for gateway in gateways:
-                if _forwards_to(gateway, address):
-                    self._ask(gateway, address.port)
+        more = tuple(local)
+        self._local += more
+        for gateway, port in self._targets(more):
+            self._ask(gateway, port)
+
+    def network_changed(self) -> None:
+        """Asks the gateways that are there now. One that was there before, too, is asked again: it
+        may be another router at the same address, or have forgotten us while we slept."""
+        externals = self.externals
+        kept, wanted = [], self._targets(self._local)
+        for request in self._requests:
+            if request.target in wanted:
+                wanted.remove(request.target)
+                request.ask_again()
+                kept.append(request)
+            else:
+                request.release()  # without waiting: it can hardly be reached
+                request.close()
+        self._requests = kept
+        for gateway, port in wanted:
+            self._ask(gateway, port)
+        if self.externals != externals:
+            self._note()
 
     async def close(self, *, release: bool = True) -> None:
         """Releases the mappings, within RELEASE_TIMEOUT. May be repeated.
@@ -84,6 +103,16 @@ class PortMapping:
             for request in self._requests:
                 request.close()
             self._requests.clear()
+
+    def _targets(self, local: Iterable[Address]) -> list[tuple[Gateway, int]]:
+        """The gateways to ask, with the port that each is to forward."""
+        gateways = default_gateways(self._interface)
+        return [
+            (gateway, address.port)
+            for address in local
+            for gateway in gateways
+            if _forwards_to(gateway, address)
+        ]
 
     def _ask(self, gateway: Gateway, port: int) -> None:
         nonce = None if self._secret is None else _nonce(self._secret, gateway, port)
@@ -107,6 +136,7 @@ class _Request:
         on_change: Callable[[], None],
         observer: Observer | None,
     ) -> None:
+        self.target = gateway, port
         self.external: Address | None = None
         self.released = asyncio.Event()
         self._on_change = on_change
@@ -122,6 +152,11 @@ class _Request:
         )
         self._driver = Driver(self._machine, on_event=self._take_event, observer=observer)
         self._driver.open({VIA: sock})
+
+    def ask_again(self) -> None:
+        """The network has changed, and maybe the gateway."""
+        self._machine.network_changed((), clock())
+        self._driver.pump()
 
     def release(self) -> None:
         """Asks the gateway to release the mapping; sets `released` once it has answered, or doesn't

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address, is_loopback
@@ -42,6 +42,7 @@ from netpunch.net.turn_queue import TurnQueue
 if TYPE_CHECKING:
     from netpunch.net.held_path import HeldPath
     from netpunch.net.port_mapping import PortMapping
+    from netpunch.net.watch import NetworkWatch
 
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
 """Candidates that are reached without a VPN. A partner's own network may well be behind one."""
@@ -83,6 +84,10 @@ class Punch(DrivenEnd):
         self._remote: Address | None = None
         """The partner's address, once there is a link."""
         self._path: HeldPath | None = None
+        self._watch: NetworkWatch | None = None
+        self._on_loopback = False
+        """Whether all controls are there for good, as then only the bound addresses matter. (A name
+        may move elsewhere.)"""
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
         self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
@@ -145,16 +150,19 @@ class Punch(DrivenEnd):
             await self._has_news.wait()
         return self._end.result()
 
-    def network_changed(
-        self, candidates: Sequence[str], addresses: Collection[str], *, woke: bool = False
-    ) -> None:
-        """This host's addresses or routes have changed, or (`woke`) it was suspended. `addresses`
-        are all that it has now, `candidates` those at which partners may reach it."""
+    def network_changed(self, *, woke: bool = False) -> None:
+        """This host's addresses or routes have changed, or (`woke`) it was suspended."""
         if self._machine is None or self._driver is None:
             return
-        gone = self._path is not None and self._path.is_gone(addresses)
-        self._machine.network_changed(candidates, clock(), gone=gone, woke=woke)
+        gone = False
+        if self._path is not None and self._watch is not None:
+            gone = self._path.is_gone(self._watch.hosts)
+        self._machine.network_changed(self._own_hosts(), clock(), gone=gone, woke=woke)
         self._driver.pump()
+        if self._controls is not None:
+            self._controls.network_changed()
+        if self._mapping is not None:
+            self._mapping.network_changed()
 
     @property
     def rtt(self) -> float | None:
@@ -188,6 +196,9 @@ class Punch(DrivenEnd):
     def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
         self._turns.first_sockets[self] = len(sockets)
         settings, now = self._settings, clock()
+        self._on_loopback = endpoints.names == NO_NAMES and all(
+            is_loopback(control.host) for control in endpoints.controls
+        )
         deadline = settings.deadline
         if deadline is not None and settings.deadline_from_start:
             deadline = max(0.0, deadline - (now - self._began))
@@ -209,14 +220,24 @@ class Punch(DrivenEnd):
             endpoints=endpoints,
             sockets=sockets,
             probe_bucket=self._turns.bucket,
-            host_addresses=_own_hosts(endpoints),
+            host_addresses=self._own_hosts(),
             random=os.urandom,
             now=now,
         )
 
+    def _own_hosts(self) -> tuple[str, ...]:
+        """This host's addresses, as candidates for partners."""
+        if self._on_loopback:
+            return ()
+        from netpunch.net.interfaces import host_addresses
+
+        return host_addresses()
+
     def _close_driver(self) -> None:
         self._turns.over(self)
         self._turns.first_sockets.pop(self, None)
+        if self._watch is not None:
+            self._watch.unfollow(self.network_changed)
         super()._close_driver()
 
     def _take_mapped(self, addresses: tuple[Address, ...]) -> None:
@@ -293,8 +314,12 @@ class Punch(DrivenEnd):
             if self._driver is None:
                 return
             from netpunch.net.held_path import HeldPath
+            from netpunch.net.watch import network_watch
 
-            self._path = HeldPath(self._driver, options_of(self._settings))
+            options = options_of(self._settings)
+            self._path = HeldPath(self._driver, options)
+            self._watch = network_watch()
+            self._watch.follow(self.network_changed, options)
         self._path.agreed(path)
 
     def _explained(
@@ -331,14 +356,3 @@ class Punch(DrivenEnd):
         if not self._end.done():
             self._end.set_result(end)
             self._has_news.set()
-
-
-def _own_hosts(endpoints: ControlEndpoints) -> tuple[str, ...]:
-    """This host's addresses; none if all controls are on loopback for good, as then only the bound
-    addresses matter. A name may move elsewhere."""
-    on_loopback = all(is_loopback(control.host) for control in endpoints.controls)
-    if endpoints.names == NO_NAMES and on_loopback:
-        return ()
-    from netpunch.net.interfaces import host_addresses
-
-    return host_addresses()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import itertools
 import socket
 import struct
 import sys
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from netpunch.address import Address, canonical_host
 from netpunch.errors import NetpunchError
+from netpunch.net import netlink
 from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions, open_socket
 
 IPV4_ROUTES = Path("/proc/net/route")
@@ -25,36 +25,18 @@ RTF_GATEWAY = 0x2
 
 SOMEWHERE = "2001:db8::1"
 """A documentation address. Nothing is sent to it: connect() only asks the routing table."""
-
-# Of linux/netlink.h and linux/rtnetlink.h.
-NLM_F_REQUEST = 1
-RTM_NEWROUTE = 24
-RTM_GETROUTE = 26
-RTA_DST = 1
-RTA_OIF = 4
-RTA_PREFSRC = 7
-RTA_MARK = 16
-RTA_IP_PROTO = 27
-RTA_SPORT = 28
-RTA_DPORT = 29
-
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr: length, type, flags, sequence, port."""
-ROUTE = struct.Struct("=8BI")
-"""struct rtmsg: family, length of destination and source in bits, type of service, table, protocol,
-scope, type, flags."""
-ATTRIBUTE = struct.Struct("=HH")
-"""struct rtattr: length, type; the next one begins at a multiple of four."""
-MAX_ANSWER = 4096
-"""Bytes: more than a route with all of its attributes takes."""
+RTVIA_FAMILY = 2
+"""Bytes before the address in struct rtvia, which names a router of another family."""
 
 
 class Route(NamedTuple):
-    """The interface that datagrams leave by, and the address of this host (canonical) that an
-    unbound socket sends from; empty if the system doesn't say."""
+    """The interface that datagrams leave by, the address of this host that an unbound socket sends
+    from (empty if the system doesn't say), and the router, empty if there is none. Both are
+    canonical IPs."""
 
     interface: str
     source: str
+    gateway: str = ""
 
 
 class Gateway(NamedTuple):
@@ -80,16 +62,18 @@ def route_to(
     Linux."""
     if sys.platform != "linux":
         return None
+    family = socket.AF_INET6 if destination.family == 6 else socket.AF_INET
+    host = socket.inet_pton(family, destination.host)
     try:
-        answer = _ask(_question(destination, port, options))
-        index = answer.get(RTA_OIF)
+        answer = netlink.route_attributes(family, host, _details(destination.port, port, options))
+        index = answer.get(netlink.RTA_OIF)
         interface = socket.if_indextoname(int.from_bytes(index, sys.byteorder)) if index else ""
     except OSError:
         return None
-    source = answer.get(RTA_PREFSRC)
     if not interface:
         return None
-    return Route(interface, _host(source) if source else "")
+    gateway = answer.get(netlink.RTA_GATEWAY) or answer.get(netlink.RTA_VIA, b"")[RTVIA_FAMILY:]
+    return Route(interface, _host(answer.get(netlink.RTA_PREFSRC, b"")), _host(gateway))
 
 
 def source_towards(destination: Address, options: SocketOptions = DEFAULT_OPTIONS) -> str:
@@ -127,50 +111,21 @@ def bind_to_interface(sock: socket.socket, interface: str) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
 
 
-def _question(destination: Address, port: int, options: SocketOptions) -> bytes:
-    family = socket.AF_INET6 if destination.family == 6 else socket.AF_INET
-    host = socket.inet_pton(family, destination.host)
-    attributes = [
-        (RTA_DST, host),
-        (RTA_IP_PROTO, bytes((socket.IPPROTO_UDP,))),
-        (RTA_DPORT, struct.pack("!H", destination.port)),
-    ]
-    if port:
-        attributes.append((RTA_SPORT, struct.pack("!H", port)))
+def _details(to_port: int, from_port: int, options: SocketOptions) -> Iterator[tuple[int, bytes]]:
+    """What else decides about the route of a datagram."""
+    yield netlink.RTA_IP_PROTO, bytes((socket.IPPROTO_UDP,))
+    yield netlink.RTA_DPORT, struct.pack("!H", to_port)
+    if from_port:
+        yield netlink.RTA_SPORT, struct.pack("!H", from_port)
     if options.mark:
-        attributes.append((RTA_MARK, struct.pack("=I", options.mark)))
+        yield netlink.RTA_MARK, struct.pack("=I", options.mark)
     if options.interface:
-        index = socket.if_nametoindex(options.interface)
-        attributes.append((RTA_OIF, struct.pack("=I", index)))
-    route = ROUTE.pack(family, len(host) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body = route + b"".join(itertools.starmap(_attribute, attributes))
-    return HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 0, 0) + body
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    padding = bytes(-len(value) % 4)
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + padding
-
-
-def _ask(question: bytes) -> dict[int, bytes]:
-    """The attributes of the answer, none if it is an error. The kernel answers during send()."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.send(question)
-        answer = sock.recv(MAX_ANSWER)
-    length, kind, *_ = HEADER.unpack_from(answer)
-    if kind != RTM_NEWROUTE:
-        return {}
-    return dict(_attributes(answer[HEADER.size + ROUTE.size : length]))
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(data)
-        yield kind, data[ATTRIBUTE.size : length]
-        data = data[(length + 3) & ~3 :]
+        yield netlink.RTA_OIF, struct.pack("=I", socket.if_nametoindex(options.interface))
 
 
 def _host(packed: bytes) -> str:
+    if not packed:
+        return ""
     return socket.inet_ntop(socket.AF_INET6 if len(packed) == 16 else socket.AF_INET, packed)
 
 

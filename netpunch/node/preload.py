@@ -15,7 +15,9 @@ PAUSE = 0.02
 MODULES = (
     "netpunch.core.traversal.escalation",
     "netpunch.net.diagnosis",
+    "netpunch.net.held_path",
     "netpunch.net.standby",
+    "netpunch.net.watch",
     "netpunch.node.end_moves",
     "netpunch.node.publish",
 )

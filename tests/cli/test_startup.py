@@ -40,6 +40,7 @@ NOT_FOR_ONE_V2_END = (
     *("netpunch.core.classic.end", "netpunch.wire.classic"),
     *("netpunch.net.port_mapping", "netpunch.wire.portmap", "netpunch.net.routes"),
     *("netpunch.net.forward", "netpunch.net.standby"),
+    *("netpunch.net.watch", "netpunch.net.held_path", "netpunch.net.netlink"),
     *("netpunch.node.publish", "netpunch.output.status_socket", "netpunch.output.metrics"),
     *(
         "netpunch.core.traversal.escalation",

@@ -12,13 +12,16 @@ from netpunch.address import Address
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import FollowRoutes, Linked, Moved, MoveReason, PathKind, Via
 from netpunch.core.machine import LinkFigures, Machine
+from netpunch.net.held_path import HeldPath
+from netpunch.net.interfaces import host_addresses
 from netpunch.net.punch import Punch
+from netpunch.net.sockets import DEFAULT_OPTIONS
+from netpunch.net.watch import NetworkWatch
 from tests.net.conftest import Run
 from tests.net.machines import Client, EchoMachine, client
 from tests.net.nodes import Watcher, spec
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
-CANDIDATES = ("192.0.2.7",)
 
 
 class Holding(EchoMachine):
@@ -117,54 +120,65 @@ def test_each_path_is_pinned_to_the_address_it_was_agreed_with(
 def test_a_source_that_this_host_no_longer_has_is_told(
     run: Run, monkeypatch: pytest.MonkeyPatch, unpinned: bool
 ) -> None:
+    """The machine may have doubted it already."""
+
     async def main() -> None:
         async with scripted() as end:
             with client() as partner:
-                pin_to(monkeypatch, "127.0.0.2")
-                await partner_known(end, partner)
+                await make_known(end, partner)
+                pin_to(monkeypatch, "192.0.2.7")
                 end.link(partner.address)
                 if unpinned:
                     end.machine.emit(FollowRoutes())
                     end.pump()
-                end.network_changed(CANDIDATES, {"127.0.0.2", "192.0.2.7"})
-                end.network_changed(CANDIDATES, {"192.0.2.7"}, woke=True)
+                for hosts in (["192.0.2.7"], ["192.0.2.8"], []):
+                    have(monkeypatch, *hosts)
+                    end.network_changed(woke=not hosts)
+                    data, _ = await partner.receive()
+                    assert data == b"changed", "it pumps"
+                hosts_told = host_addresses()
                 assert end.machine.told == [
-                    (CANDIDATES, False, False),
-                    (CANDIDATES, True, True),
+                    (hosts_told, False, False),
+                    (hosts_told, True, False),
+                    (hosts_told, False, True),
                 ]
-                assert await partner.receive() == (b"changed", source(end, unpinned)), "it pumps"
 
     run(main())
 
 
-def test_a_socket_s_own_address_is_the_source(run: Run) -> None:
+def test_loopback_is_never_gone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 127.0.0.0/8 the system lists one address only."""
+
     async def main() -> None:
-        async with scripted(local="127.0.0.1") as end:
+        async with scripted(local="127.0.0.2") as end:
             with client() as partner:
-                await partner_known(end, partner)
-                end.network_changed(CANDIDATES, ())
+                await make_known(end, partner)
                 end.link(partner.address)
-                end.network_changed(CANDIDATES, {"127.0.0.1"})
-                end.network_changed(CANDIDATES, {"192.0.2.7"})
-                assert [gone for _, gone, _ in end.machine.told] == [False, False, True]
+                have(monkeypatch, "127.0.0.1")
+                end.network_changed()
+                assert [gone for _, gone, _ in end.machine.told] == [False]
 
     run(main())
 
 
 def test_where_nothing_tells_routes_the_source_is_still_known(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def main() -> None:
-        async with scripted() as end:
-            with client() as partner:
-                monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: None)
-                await partner_known(end, partner)
-                end.link(partner.address)
-                end.network_changed(CANDIDATES, {"127.0.0.1"})
-                end.network_changed(CANDIDATES, {"192.0.2.7"})
-                assert [gone for _, gone, _ in end.machine.told] == [False, True]
+    monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: None)
+    monkeypatch.setattr("netpunch.net.held_path.source_towards", lambda *_: "192.0.2.7")
+    path = HeldPath(None, DEFAULT_OPTIONS)  # type: ignore[arg-type] # nothing is pinned
+    local, remote = Address("0.0.0.0", 5000), Address("192.0.2.1", 9)
+    path.agreed(Linked(0, local, remote, PathKind.HOST, 0.01, 0.1))
+    assert path.is_gone({"192.0.2.8"})
+    assert not path.is_gone({"192.0.2.7"})
 
-    run(main())
+
+def test_a_bound_address_is_the_source() -> None:
+    path = HeldPath(None, DEFAULT_OPTIONS)  # type: ignore[arg-type] # nothing is pinned
+    local, remote = Address("192.0.2.7", 5000), Address("192.0.2.1", 9)
+    path.agreed(Linked(0, local, remote, PathKind.HOST, 0.01, 0.1))
+    assert path.is_gone({"192.0.2.8"})
+    assert not path.is_gone({"192.0.2.7"})
 
 
 def test_figures_are_the_machine_s(run: Run) -> None:
@@ -182,7 +196,7 @@ def test_a_closed_attempt_takes_no_change(run: Run) -> None:
     async def main() -> None:
         async with scripted() as end:
             pass
-        end.network_changed(CANDIDATES, ())
+        end.network_changed()
         assert end.machine.told == []
 
     run(main())
@@ -195,11 +209,13 @@ def pin_to(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: Route("lo", host))
 
 
-async def partner_known(end: Scripted, partner: Client) -> None:
-    """The partner sends a datagram, and takes its echo."""
-    address = end.local._replace(host="127.0.0.1")
+def have(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """This host has these addresses."""
+    monkeypatch.setattr(NetworkWatch, "hosts", frozenset(hosts))
+
+
+async def make_known(end: Scripted, partner: Client) -> None:
+    """The machine can answer the partner."""
+    host = "127.0.0.1" if end.local.host == "0.0.0.0" else end.local.host
+    address = end.local._replace(host=host)
     assert await partner.ask(b"hello", address) == (b"hello", address)
-
-
-def source(end: Scripted, unpinned: bool) -> Address:
-    return end.local._replace(host="127.0.0.1" if unpinned else "127.0.0.2")

@@ -12,13 +12,17 @@ import pytest
 from netpunch.address import canonical_host, is_loopback
 from netpunch.net import interfaces
 from netpunch.net.interfaces import (
+    IFA_F_DADFAILED,
     IFA_F_DEPRECATED,
+    IFA_F_OPTIMISTIC,
     IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE,
     IFF_POINTOPOINT,
     IFF_UP,
     InterfaceAddress,
     candidate_hosts,
     host_addresses,
+    usable_addresses,
 )
 from netpunch.net.routes import Gateway
 from tests.net.conftest import open_descriptors
@@ -175,6 +179,7 @@ def test_a_system_without_getifaddrs_has_no_candidates(
 
     monkeypatch.setattr(interfaces, "_getifaddrs", fail)
     assert host_addresses() == ()
+    assert usable_addresses() == frozenset()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
@@ -195,6 +200,45 @@ def test_a_sockaddr_of_another_family_has_no_host() -> None:
     assert interfaces._host_at(ctypes.addressof(buffer)) is None
 
 
+def test_which_addresses_are_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of VPNs and loopback, too: a link may be sent from them."""
+    found = [
+        up("127.0.0.1", "lo"),
+        up("192.0.2.1"),
+        InterfaceAddress("down0", 0, "192.0.2.2"),
+        up("10.8.0.1", "wg0", IFF_POINTOPOINT),
+        up("fe80::1"),
+        up("2001:db8::1"),
+        up("2001:db8::dead"),
+        up("2001:db8::2"),
+        up("2001:db8::3"),
+        up("2001:db8::4"),
+    ]
+    flags = {
+        "2001:db8::dead": IFA_F_DEPRECATED,
+        "2001:db8::2": IFA_F_TENTATIVE,
+        "2001:db8::3": IFA_F_TENTATIVE | IFA_F_OPTIMISTIC,
+        "2001:db8::4": IFA_F_TENTATIVE | IFA_F_DADFAILED,
+    }
+    monkeypatch.setattr(interfaces, "_getifaddrs", lambda: found)
+    monkeypatch.setattr(interfaces, "_ipv6_flags", lambda: flags)
+    assert usable_addresses() == {
+        ("lo", "127.0.0.1"),
+        ("test0", "192.0.2.1"),
+        ("wg0", "10.8.0.1"),
+        ("test0", "2001:db8::1"),
+        ("test0", "2001:db8::dead"),
+        ("test0", "2001:db8::3"),
+    }
+
+
+def test_addresses_read_afresh_serve_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [[up("192.0.2.1")], [up("192.0.2.2")]]
+    monkeypatch.setattr(interfaces, "_getifaddrs", lambda: found.pop(0))
+    assert host_addresses() == host_addresses() == ("192.0.2.1",)
+    assert host_addresses(afresh=True) == host_addresses() == ("192.0.2.2",)
+
+
 def test_windows_has_no_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert interfaces._getifaddrs() == []
@@ -202,15 +246,13 @@ def test_windows_has_no_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_getifaddrs_raises_its_errno(monkeypatch: pytest.MonkeyPatch) -> None:
     class Libc:
-        class freeifaddrs:  # noqa: N801
-            pass
-
         @staticmethod
         def getifaddrs(_first: object) -> int:
             ctypes.set_errno(errno.EMFILE)
             return -1
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_options: Libc)
+    _, pointer = interfaces._libc()
+    monkeypatch.setattr(interfaces, "_libc", lambda: (Libc, pointer))
     with pytest.raises(OSError, match="getifaddrs") as caught:
         interfaces._getifaddrs()
     assert caught.value.errno == errno.EMFILE

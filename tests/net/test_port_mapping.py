@@ -53,7 +53,9 @@ class FakeGateway:
         silent: bool = False,
         host: str = "127.0.0.1",
         sock: socket.socket | None = None,
+        wan: str = WAN,
     ) -> None:
+        self.wan = wan
         self.sock = sock if sock is not None else bind(host, 0)[0]
         self.address = Address(host, local_address(self.sock).port)
         self.pcp = pcp
@@ -90,7 +92,7 @@ class FakeGateway:
             case PcpRequest() if not self.pcp:
                 return bytes.fromhex("00 81 0001 00000001")
             case PcpRequest(lifetime, client, nonce, protocol, port, suggested_port, _):
-                wan = WAN6 if ":" in client else WAN
+                wan = WAN6 if ":" in client else self.wan
                 return portmap.pack(
                     PcpResponse(0, lifetime, 1, nonce, protocol, port, suggested_port, wan)
                 )
@@ -332,6 +334,53 @@ def test_each_port_has_a_nonce_of_its_own(run: Run, monkeypatch: pytest.MonkeyPa
         nonces = {each.nonce for each in fake.requests if isinstance(each, PcpRequest)}
         assert len(nonces) == 2
         assert {len(nonce) for nonce in nonces} == {12}
+
+    run(main())
+
+
+def test_the_gateway_of_another_network_is_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is left gets a release, in case that it can still be reached."""
+
+    async def main() -> None:
+        old, changes = FakeGateway(), Changes()
+        port = old.address.port
+        new = FakeGateway(host="127.0.0.2", sock=bind("127.0.0.2", port)[0], wan="203.0.113.10")
+        with default_gateways(monkeypatch, old):
+            mapping = PortMapping(changes.note)
+            mapping.open([Address("0.0.0.0", 5000)])
+            await changes.next()
+            with default_gateways(monkeypatch, new):
+                mapping.network_changed()
+                assert changes.pop() == ()
+                while not mapping.externals:
+                    await changes.next()
+                assert mapping.externals == (Address("203.0.113.10", 5000),)
+                await old.asked(2)
+                released = old.requests[-1]
+                assert isinstance(released, PcpRequest)
+                assert released.lifetime == 0
+                await mapping.close()
+            assert len(new.requests) == 2
+
+    run(main())
+
+
+def test_a_gateway_at_the_same_address_is_asked_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netpunch.core.portmap.pcp.SHORTEST_RENEWAL", 0.01)
+
+    async def main() -> None:
+        fake, changes = FakeGateway(), Changes()
+        with default_gateways(monkeypatch, fake):
+            mapping = PortMapping(changes.note)
+            mapping.open([Address("0.0.0.0", 5000)])
+            await changes.next()
+            fake.wan = "203.0.113.10"
+            mapping.network_changed()
+            await changes.next()
+            assert changes == [(Address(WAN, 5000),), (Address(fake.wan, 5000),)]
+            await mapping.close()
 
     run(main())
 

@@ -8,6 +8,7 @@ nonce, and no answer is believed that wasn't asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, IntEnum, StrEnum
 from hmac import compare_digest
 
@@ -199,6 +200,8 @@ class PortMapper(Machine):
         """By which protocol the gateway may hold a mapping, that is how to release it."""
         self._expires = NEVER
         self._next_try = NEVER
+        self._asked_at = -NEVER
+        """When the latest request went out for the first time."""
         self._exchange: _Exchange | None = None
         self._heard = False
         """Whether the gateway ever answered."""
@@ -232,6 +235,21 @@ class PortMapper(Machine):
     def describe(self, data: bytes) -> str:
         return portmap.describe(data)
 
+    def network_changed(
+        self,
+        host_addresses: Sequence[str],  # noqa: ARG002 - its own one is still there
+        now: float,
+        *,
+        gone: bool = False,  # noqa: ARG002
+        woke: bool = False,  # noqa: ARG002
+    ) -> None:
+        """Another gateway may have the same address, or this one may have forgotten us: asks it,
+        though not more often than a mapping is renewed."""
+        if self.state in (State.MAPPED, State.WAITING):
+            self._next_try = min(self._next_try, max(now, self._asked_at + SHORTEST_RENEWAL))
+        elif self._exchange is not None and self.state is not State.RELEASING:
+            self._exchange.left = TRIES
+
     def close(self, now: float) -> None:
         """Releases the mapping; emits `Unmapped` once that is answered or given up. May be
         repeated."""
@@ -263,6 +281,7 @@ class PortMapper(Machine):
             self._next_try = NEVER
             gap = RELEASING_GAP if self.state is State.RELEASING else ASKING_GAP
             self._exchange = _Exchange(portmap.pack(request), gap, now)
+            self._asked_at = now
             self._repeat(self._exchange, now)
 
     def _request(self) -> portmap.Request | None:

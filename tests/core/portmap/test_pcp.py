@@ -14,7 +14,14 @@ from netpunch.address import Address
 from netpunch.core.events import Event, Mapped, MappingLost, Unmapped
 from netpunch.core.machine import NEVER
 from netpunch.core.portmap import pcp as timing
-from netpunch.core.portmap.pcp import LIFETIME, RETRY_AFTER, VIA, EpochClock, PortMapper
+from netpunch.core.portmap.pcp import (
+    LIFETIME,
+    RETRY_AFTER,
+    VIA,
+    EpochClock,
+    PortMapper,
+    State,
+)
 from netpunch.wire import portmap
 from netpunch.wire.drop import Drop
 from netpunch.wire.portmap import (
@@ -83,7 +90,10 @@ class Talk:
             count += len(self.requests())
         return count
 
-    # What the gateway does.
+    # What the driver and the gateway do.
+
+    def change_network(self) -> None:
+        self.mapper.network_changed((), self.now)
 
     @property
     def epoch(self) -> int:
@@ -506,6 +516,54 @@ def test_restarted_gateway_is_asked_anew_at_once() -> None:
     assert talk.pcp_request().suggested_port == PORT
     talk.answer_pcp(OTHER)
     assert talk.events() == [Mapped(OTHER, LIFETIME)]
+
+
+@MAPPED
+def test_gateway_is_asked_again_after_a_change_of_the_network(mapped: Setup) -> None:
+    """At once, but however often that changes not more often than a mapping is renewed."""
+    talk = mapped()
+    talk.now = 60.0
+    talk.change_network()
+    assert talk.ring() == 0
+    assert len(talk.requests()) == 1
+    talk.ring_until_silent()
+    failed_at = talk.now
+    for _ in range(100):
+        talk.now += 0.01
+        talk.change_network()
+    talk.ring()
+    assert talk.now <= failed_at + timing.SHORTEST_RENEWAL + 1
+    assert len(talk.requests()) == 1
+    assert talk.events() == []
+
+
+def test_gateway_without_server_is_asked_again_after_a_change_of_the_network() -> None:
+    talk = Talk()
+    talk.ring_until_silent()
+    talk.change_network()
+    assert talk.ring() < timing.SHORTEST_RENEWAL
+    assert talk.pcp_request().lifetime == LIFETIME
+
+
+def test_request_under_way_gets_all_its_tries_after_a_change_of_the_network() -> None:
+    talk = Talk()
+    talk.ring()
+    talk.requests()
+    talk.change_network()
+    assert talk.mapper.state is State.ASKING_PCP
+    assert sum(len(talk.requests()) for _ in range(timing.TRIES) if talk.ring()) == timing.TRIES
+
+
+def test_change_of_the_network_does_not_disturb_a_release() -> None:
+    talk = mapped_by_pcp()
+    talk.mapper.close(talk.now)
+    talk.requests()
+    talk.change_network()
+    assert talk.mapper.state is State.RELEASING
+    talk.ring_until_silent()
+    assert talk.events() == [Unmapped()]
+    talk.change_network()
+    assert talk.mapper.next_timer() == NEVER
 
 
 def test_unasked_failure_of_pcp_is_dropped() -> None:
