@@ -167,8 +167,11 @@ class Machine(ABC):
         """How the link does; None without one."""
         return None
 
-    def send_payload(self, data: bytes) -> None:
-        """Sends a program's datagram on a held link; without one it is lost."""
+    def send_payload(self, data: bytes, now: float) -> bool:
+        """Sends a program's datagram on a held link; without one it is lost. Returns whether the
+        next timer may be earlier than before."""
+        del data, now
+        return False
 
     # For the machines themselves.
 

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from netpunch.core import timing
 from netpunch.redacted import redacted
 
 EndName = Literal["a", "b"]
@@ -46,7 +47,7 @@ class EndSettings(NamedTuple):
     deadline: float | None = 60.0
     deadline_from_start: bool = True
     keepalive: float = 15.0
-    hold_for: float = 60.0
+    hold_for: float = timing.HOLD_FOR
     controls: tuple[ControlAt, ...] = ()
     protocol: Protocol = "v2"
     slot: str = ""

@@ -103,9 +103,33 @@ LINGER = 2.5
 FRESH_PORT_AFTER = 2.0
 """Without a valid path to a proved partner for so long, a fresh port is tried: a NAT may have given
 the port away, as Linux does after an early ping. Doubled each time."""
-SILENT_KEEPALIVES = 3
-"""A held link that missed so many is lost."""
-KEEPALIVE_TRIES = 3
+
+# A held link. A check of its path are one or two pings without an answer.
+HOLD_FOR = 60.0
+"""So long a dead path may work again: a router restarts, a host is carried to another network."""
+CHECK_PINGS = 2
+"""Of a keepalive, and where programs have fallen silent: one may be lost."""
 KEEPALIVE_RETRY = 1.0
-"""An unanswered keepalive is repeated: at 10 % loss both ways 7 in 1,000 are missed instead of a
-fifth, and three in a row once in a century."""
+"""Between the pings of a keepalive."""
+CHECK_ROUND_TRIPS = 3
+CHECK_GRACE = 0.05
+"""After a change of the network an answer may take so many round trips, and so much longer."""
+CHECK_LEAST = 0.2
+"""Between the pings where programs have fallen silent, at least."""
+SILENCE_ROUND_TRIPS = 8
+SILENCE_LEAST = 1.0
+"""A program's datagram without anything coming back for so long: longer than most programs take to
+answer, and soon enough for a person who waits."""
+DEAD_PATH_INTERVAL = 1.0
+"""Between the pings on a dead path, which may work again."""
+MOVE_FOR = 15.0
+"""A successor's time to find a path, once its partner is there: three rounds of the longest
+strategy."""
+MOVE_INTERVAL = 1.0
+MOVES_A_MINUTE = 10
+"""Bounds on the starts of successors, whoever asks for them."""
+RETIRED_FOR = 10.0
+"""A path that was moved away from is good for receiving for so long: the partner may still send."""
+UPGRADES = (5.0, 30.0, 120.0)
+UPGRADE_INTERVAL = 600.0
+"""When a relayed link looks for a direct path, after it was agreed; then at this interval."""

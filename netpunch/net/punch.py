@@ -177,8 +177,10 @@ class Punch(DrivenEnd):
     def send_payload(self, data: bytes) -> None:
         """Send a program's datagram on the held link."""
         if self._machine is not None and self._driver is not None:
-            self._machine.send_payload(data)
-            self._driver.drain()  # no timer depends on it
+            if self._machine.send_payload(data, clock()):
+                self._driver.pump()
+            else:
+                self._driver.drain()
 
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stop: tell the controls if that still matters, and free the port.

@@ -137,7 +137,7 @@ class Soak:
         """The program at this end, which does not know whether there is a link."""
         network = self._run.network
         if isinstance(side.host.machine, End):
-            side.host.ask(lambda end, _: end.send_payload(b"still there"))
+            side.host.ask(lambda end, now: end.send_payload(b"still there", now))
         network.call_at(network.now + PROGRAM_INTERVAL, self._speak, side)
 
     # What happens to them.

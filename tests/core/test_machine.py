@@ -37,7 +37,7 @@ def test_a_driver_may_call_a_control_as_it_calls_an_end(
     machine.controls_found(ControlEndpoints(()), 1.0)
     machine.reachable_at(PathKind.MAPPED, (A,), 1.0)
     machine.no_route(0, A)
-    machine.send_payload(b"data")
+    machine.send_payload(b"data", 1.0)
     machine.close(1.0)
     assert machine.rtt is None
     assert machine.datagrams_to_send() == []

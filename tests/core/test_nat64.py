@@ -116,7 +116,7 @@ class TestLinking:
         bench = self.bench()
         puppet = bench.puppet(at=B)
         self.introduce(bench, puppet)
-        assert bench.end._attempt.partners.by_id[puppet.attempt].observed == self.B6
+        assert bench.end._punching.attempt.partners.by_id[puppet.attempt].observed == self.B6
 
     def test_a_prefix_that_is_learned_later_counts_for_later_introductions(self) -> None:
         bench = self.bench(nat64=None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations, relay
-from netpunch.core.end import end, nomination, registration
+from netpunch.core.end import end, holding, nomination, registration, successor
 from netpunch.core.portmap import pcp
 from netpunch.core.traversal import escalation, turns
 
@@ -19,6 +19,8 @@ word. A machine begins in the first member; a state without a way out is final."
 
 STATE_MACHINES: dict[str, ModuleType] = {
     "End": end,
+    "The path of a held link": holding,
+    "The successor of a held link": successor,
     "An end's registration with one control": registration,
     "Nomination of a path": nomination,
     "Traversal of hard NATs": escalation,

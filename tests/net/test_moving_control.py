@@ -12,7 +12,7 @@ from netpunch.core import timing
 from netpunch.core.classic import end as classic_end
 from netpunch.core.end import lookups
 from netpunch.core.end.end import End
-from netpunch.core.events import Linked, LookupWanted, Lost, PartnerReturned, Registered, Waiting
+from netpunch.core.events import Linked, LookupWanted, Lost, Moved, Registered, Waiting
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net import interfaces
 from netpunch.net.punch import Punch
@@ -91,7 +91,7 @@ def test_a_held_link_hears_of_its_partner_s_return_at_the_new_place(
             b._driver.close()  # as if it were killed
             again = Punch(named("b", address.port, holds=True))
             await again.open()
-            assert isinstance(await a.news(), PartnerReturned)
+            assert isinstance(await a.news(), Moved)
             await asyncio.gather(*(each.close() for each in (a, b, again)))
 
     run(main())

@@ -16,7 +16,7 @@ from netpunch.core.events import (
     Introduced,
     Lost,
     Moved,
-    PartnerReturned,
+    MoveReason,
     Reason,
     Registered,
     Turn,
@@ -38,6 +38,7 @@ from tests.net.names import NameServer
 from tests.net.nodes import CLASSIC_SECRET, Watcher, control, moves, spec
 
 KEEPALIVE = 0.02
+HOLD_FOR = 0.2
 LINGER = 1.2
 """Seconds that a classic end lingers for its partner."""
 
@@ -141,7 +142,10 @@ def test_a_held_link_that_falls_silent_is_lost(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(
-                *(spec(end, address, holds=True, keepalive=KEEPALIVE) for end in "ab")
+                *(
+                    spec(end, address, holds=True, keepalive=KEEPALIVE, hold_for=HOLD_FOR)
+                    for end in "ab"
+                )
             )
             assert b._driver is not None
             b._driver.close()
@@ -152,7 +156,7 @@ def test_a_held_link_that_falls_silent_is_lost(run: Run) -> None:
     run(main())
 
 
-def test_a_held_link_ends_when_the_partner_returns(run: Run) -> None:
+def test_a_held_link_moves_to_a_partner_that_was_restarted(run: Run) -> None:
     async def main() -> None:
         async with control() as address:
             a, b = await both(*(spec(end, address, holds=True) for end in "ab"))
@@ -160,7 +164,10 @@ def test_a_held_link_ends_when_the_partner_returns(run: Run) -> None:
             b._driver.close()
             again = Punch(spec("b", address, holds=True))
             await again.open()
-            assert isinstance(await a.news(), PartnerReturned)
+            moved = await a.news()
+            assert isinstance(moved, Moved)
+            assert moved.reason is MoveReason.PARTNER_ASKED
+            assert moved.session_key == (await again.linked()).session_key
             for attempt in (a, b, again):
                 await attempt.close()
 
@@ -435,7 +442,7 @@ def test_an_end_waits_for_a_name_that_resolves_late(
             names.know("vps", address)
             await opening
             assert isinstance(a._machine, End)
-            assert a._machine._deadline.is_over(clock() + TIMEOUT)
+            assert a._machine._punching._deadline.is_over(clock() + TIMEOUT)
             b = Punch(spec("b", address))
             await b.open()
             await asyncio.gather(a.linked(), b.linked())

@@ -9,7 +9,7 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.core.endpoints import ControlEndpoints
-from netpunch.core.events import Failed, Linked
+from netpunch.core.events import Failed, Linked, Moved
 from tests.sim.hosts import SimHost
 from tests.sim.machines import V2, EndName, Protocol, endpoints
 from tests.sim.nat import Firewall, Nat, NatBehavior
@@ -76,13 +76,13 @@ class Side:
     started_at: list[float] = field(default_factory=list)
 
     @property
-    def links(self) -> list[Linked]:
-        """All links told, over all restarts."""
-        return [event for _, event in self.host.told_of(Linked)]
+    def links(self) -> list[Linked | Moved]:
+        """All links told and all their moves, over all restarts."""
+        return [event for _, event in self.host.told if isinstance(event, Linked | Moved)]
 
     @property
-    def link(self) -> Linked | None:
-        """The last link told."""
+    def link(self) -> Linked | Moved | None:
+        """The last one told: where the link is now."""
         return self.links[-1] if self.links else None
 
     @property

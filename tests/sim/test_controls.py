@@ -23,7 +23,7 @@ from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_C
 from tests.sim.promises import one_path, promising
 from tests.sim.scenarios import Scenario, Setup
 from tests.sim.setups import any_setup, easy_setup
-from tests.sim.test_hold import HELD, held, linked_twice, punch_anew
+from tests.sim.test_hold import HELD, held, linked_anew
 from tests.sim.test_standby import EVENTUALLY, SOON, hears, on_standby
 
 SEEDS = range(150)
@@ -254,10 +254,9 @@ def test_a_held_link_hears_of_its_restarted_partner_through_the_control_that_liv
         run = held(seed, replace(HELD, controls=2))
         run.controls[dead].stop()
         run.run(100.0)
-        punch_anew(run, run.a)
         run.restart_end(run.b)
         again = run.network.now
-        assert run.run_until(linked_twice(run), EVENTUALLY), f"seed {seed}"
+        assert run.run_until(linked_anew(run.b, run.a), EVENTUALLY), f"seed {seed}"
         assert run.network.now - again < SOON
         run.run(0.5)
         assert not list(one_path(run)), f"seed {seed}"

@@ -34,10 +34,12 @@ class Announcer:
     def __init__(self, attempt: Announced, now: float, *, on_standby: bool = False) -> None:
         self.heard = False
         """Whether any control ever answered."""
+        self.address_changed = False
+        """Whether a control sees us elsewhere than before."""
         self._attempt = attempt
         self._resources = attempt.resources
         self._registrations = self._resources.registrations(now)
-        self._on_standby = on_standby
+        self.on_standby = on_standby
         self._named_attempt = v2.NO_ATTEMPT
         self._counter = 0
         self._sealed: tuple[Card, bytes] | None = None
@@ -68,6 +70,13 @@ class Announcer:
         for registration in self._registrations:
             if registration.via == old:
                 registration.via = new
+
+    def begin_to_punch(self, now: float) -> None:
+        """Ends the standby: announces at once, and as often as a new attempt, that it wants to be
+        introduced."""
+        self.on_standby = False
+        for registration in self._registrations:
+            registration.begin_anew(now)
 
     def announce_now(self, now: float) -> None:
         """The card has changed: controls need it at once."""
@@ -151,6 +160,8 @@ class Announcer:
         if not pushed and not registration.is_fresh(message.counter):
             return Drop.STALE
         self.heard = True
+        if not isinstance(message, v2.Challenge):
+            self._note_observed(registration.control, message.observed)
         if message.conflict:
             self._resources.report_conflict(now)
         if isinstance(message, v2.Introduce):
@@ -158,19 +169,27 @@ class Announcer:
         if isinstance(message, v2.Challenge):
             registration.challenged(message.counter, message.cookie, now)
             return None
-        # Two ends on standby want nothing of each other.
         if pushed:
-            if self._on_standby or not registration.nudged(message.standby_attempt, now):
+            if self.on_standby or not registration.nudged(message.standby_attempt, now):
                 return Drop.UNEXPECTED
             self._named_attempt = message.standby_attempt
             return None
-        standby_attempt = v2.NO_ATTEMPT if self._on_standby else message.standby_attempt
-        if standby_attempt != v2.NO_ATTEMPT:
-            self._named_attempt = standby_attempt
+        if message.standby_attempt != v2.NO_ATTEMPT:
+            self._named_attempt = message.standby_attempt
         registration.waiting(
-            message.counter, message.observed, standby_attempt, message.cookie, now
+            message.counter,
+            message.observed,
+            message.standby_attempt,
+            message.cookie,
+            now,
+            on_standby=self.on_standby,
         )
         return message
+
+    def _note_observed(self, control: Address, observed: Address) -> None:
+        before = self._resources.observed_by.get(control)
+        self._resources.observed_by[control] = observed
+        self.address_changed |= before not in (None, observed)
 
     def _introduced(
         self, message: v2.Introduce, registration: Registration, now: float
@@ -182,17 +201,19 @@ class Announcer:
         if is_knock:
             registration.knocked(message.counter, message.observed, message.cookie, now)
             self._answer_knock(partner, now)
-        elif not self._on_standby:
+        elif not self.on_standby:
             self._named_attempt = partner
             registration.introduced(message.counter, message.observed, partner, message.cookie, now)
         proof = card.partner_attempt == self._attempt.identity.id
+        if proof:
+            self._named_attempt = partner
         observed = _as_reached(message.partner_observed, registration.control)
         return Introduction(partner, observed, card, proof, is_knock)
 
     def _answer_knock(self, partner: bytes, now: float) -> None:
         """Shows a partner that knocks that we are alive. Not while a control introduces one, and
         seldom: a knock may be a recording, and there may be many."""
-        if self._on_standby or any(self._introduces(each, now) for each in self._registrations):
+        if self.on_standby or any(self._introduces(each, now) for each in self._registrations):
             return
         if self._knocks.take(now):
             self._named_attempt = partner
@@ -200,7 +221,7 @@ class Announcer:
 
     def _introduces(self, registration: Registration, now: float) -> bool:
         """Whether we punch because of this control."""
-        return not self._on_standby and registration.introduces(now)
+        return not self.on_standby and registration.introduces(now)
 
     def _forget_moved(self, now: float) -> None:
         """Without a LEAVE: replayed at another control, which shares the key, it would displace
@@ -222,7 +243,7 @@ class Announcer:
             self._attempt.identity.id,
             registration.counter,
             registration.cookie,
-            v2.Purpose.STANDBY if self._on_standby else v2.Purpose.PUNCH,
+            v2.Purpose.STANDBY if self.on_standby else v2.Purpose.PUNCH,
             self._sealed_card(),
         )
         self._seal_and_send(announce, registration)

@@ -10,7 +10,6 @@ from netpunch.core.end.nomination import Agreement
 from netpunch.core.end.partners import Partners
 from netpunch.core.end.reflexive import OtherFamily
 from netpunch.core.end.resources import Resources
-from netpunch.core.end.standby import standby_announcer
 from netpunch.core.end.verdict import Facts
 from netpunch.core.events import Failed, Linked, Reason, Via
 from netpunch.core.traversal.engine import Traversal
@@ -21,15 +20,17 @@ from netpunch.wire.drop import Drop
 
 class Attempt:
     """`opener`: pings begin with one that only opens our NAT (not in a first attempt, which it
-    would delay)."""
+    would delay). `on_standby`: it is only announced, with a card that offers nothing."""
 
-    def __init__(self, resources: Resources, *, opener: bool, now: float) -> None:
+    def __init__(
+        self, resources: Resources, *, opener: bool, on_standby: bool = False, now: float
+    ) -> None:
         self.resources = resources
         self.identity = Identity(resources.random)
         self.datagrams = 0
         """Sent to the partner, of all kinds."""
         self._opener = opener
-        self.announcer = Announcer(self, now)
+        self.announcer = Announcer(self, now, on_standby=on_standby)
         self.partners = Partners(self)
         self.traversal = Traversal(resources, self.announcer)
         self.other_family = OtherFamily(resources, now)
@@ -43,10 +44,6 @@ class Attempt:
         """The resources know where the controls are now."""
         self.announcer.controls_found(now)
         self.other_family = OtherFamily(self.resources, now)
-
-    def stand_by(self, now: float) -> None:
-        """A path is agreed: only announces that the partner may punch anew."""
-        self.announcer = standby_announcer(self.resources, now)
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
         """Control names a partner attempt."""
@@ -95,6 +92,8 @@ class Attempt:
 
     def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
         resources, traversal = self.resources, self.traversal
+        if self.announcer.on_standby:
+            return Card(self.identity.public_key, v2.NO_ATTEMPT, resources.settings.holds)
         seen = (*observed, *self.other_family.observed)
         card = Card(
             self.identity.public_key,

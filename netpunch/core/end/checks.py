@@ -58,8 +58,6 @@ class Path:
         """The ping that made it valid."""
         self.proved_at = NEVER
         """When that ping was sent."""
-        self.unanswered = 0
-        """Keepalives since the last pong."""
         self.heard = _Heard()
 
     @property
@@ -230,9 +228,8 @@ class Checklist:
         del self._sent[sequence]
         path = self.paths.setdefault((via, source), path)
         path.received += 1
-        path.unanswered = 0
         if self.stopped:
-            path.rtt = now - sent_at  # the answer to a keepalive
+            path.rtt = now - sent_at  # on a held link
         if not path.valid:
             path.rtt = now - sent_at
             path.sequence = sequence

@@ -1,40 +1,45 @@
-"""An end of a v2 pair: from its first announcement until a path is agreed and handed over.
+"""An end of a v2 pair, from its first announcement until a path is handed over, or for as long as
+its link is held.
 
-An end lives in one *attempt* at a time: it is registered with every control, pings the partner
-attempts that controls introduce, and the first path that both ends agree on is final. Then the port
-is handed over, or the link is held until it is lost, ended, or the partner wants to punch anew. An
-attempt that leads nowhere (a dead port, a nomination without an answer) is replaced by a new one,
-within the same deadline.
+It punches until both ends agree on a path. Then the port is handed over to another program, or the
+link is held: a *successor* beside it, on standby until there is a reason, finds another path before
+the old one is given up, so that the link moves instead of ending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.describe import describe
 from netpunch.core.end.announcing import Introduction
-from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.nomination import NominationState
+from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
+from netpunch.core.end.successor import Successor, SuccessorState
 from netpunch.core.end.verdict import verdict
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
     Finished,
+    FollowRoutes,
+    Linked,
     Lost,
-    PartnerReturned,
+    Moved,
+    MoveReason,
     PathKind,
     Payload,
     Reason,
     Via,
 )
-from netpunch.core.machine import NEVER, Machine, Random, next_state
+from netpunch.core.machine import NEVER, LinkFigures, Machine, Random, next_state
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.settings import EndSettings
+from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION, may_be_ours
 from netpunch.wire.v2 import Kind
@@ -59,10 +64,18 @@ TRANSITIONS: dict[tuple[EndState, str], EndState] = {
     (EndState.PUNCHING, "path agreed, hands over"): EndState.HANDING_OVER,
     (EndState.PUNCHING, "path agreed, holds"): EndState.HOLDING,
     (EndState.PUNCHING, "stopped"): EndState.CLOSING,
+    (EndState.HOLDING, "another path agreed"): EndState.HOLDING,
     (EndState.HOLDING, "stopped"): EndState.CLOSING,
     (EndState.HANDING_OVER, "partner and controls informed"): EndState.FINISHED,
     (EndState.CLOSING, "partner and controls informed"): EndState.FINISHED,
 }
+
+
+class _Retired(NamedTuple):
+    """A link that was moved away from: until then, what comes on its path still counts."""
+
+    link: HeldLink
+    until: float
 
 
 class End(Machine):
@@ -97,68 +110,76 @@ class End(Machine):
             random=random,
             now=now,
         )
-        self._began = now
-        self._deadline = Deadline(settings, now)
         self._reports = WaitingReports(self._emit)
-        self._datagrams = 0
-        """Sent to the partner in earlier attempts."""
-        self._held: tuple[Via, Address] | None = None
-        """Our socket and the partner's address, while a link is held."""
+        seconds = NEVER if settings.deadline is None else settings.deadline
+        deadline = Deadline(seconds, now, from_start=settings.deadline_from_start)
+        self._first = Punching(self._resources, deadline, now=now)
+        """Finds the first path."""
         self._link: HeldLink | None = None
-        self._attempt = Attempt(self._resources, opener=False, now=now)
+        self._successor: Successor | None = None
+        """Beside a held link."""
+        self._retired: list[_Retired] = []
 
     # The contract.
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
-        held = (via, source) == self._held
-        if held and not may_be_ours(data):
+        link = self._held_on(via, source)
+        if link is not None and not may_be_ours(data):
+            link.payload_received(len(data))
             self._emit(Payload(data))
             return
         if len(data) == PEER_DATAGRAM:
             drop = self._receive_from_partner(data, source, now, via)
-        elif len(data) == CONTROL_DATAGRAM and not held:
+        elif len(data) == CONTROL_DATAGRAM and link is None:
             drop = self._receive_from_control(data, source, now)
         else:
             drop = Drop.MALFORMED
-        if drop in NOT_OURS and held:
+        if drop in NOT_OURS and link is not None:
+            link.payload_received(len(data))
             self._emit(Payload(data))
         elif drop is not None:
             self._drop(drop)
             if data[:1] != bytes((VERSION,)):
-                self._attempt.partners.nominations.foreign_datagram(source, via)
-        if self._attempt.partners.proved_at is not None:
-            self._deadline.start(self._attempt.partners.proved_at)
-        self._update_deadline(now)
+                self._punching.attempt.partners.nominations.foreign_datagram(source, via)
+        self._punching.heard(now)
         self._check_finished()
 
     def next_timer(self) -> float:
-        if self.state is EndState.FINISHED:
-            return NEVER
-        attempt = self._attempt
-        timers = [attempt.announcer.next_timer()]
-        if self.state is not EndState.CLOSING:
-            timers.append(attempt.partners.next_timer())
-        if self.state is EndState.PUNCHING:
-            timers += [self._silent_at, attempt.traversal.next_timer()]
-            timers.append(attempt.other_family.next_timer)
-            if not attempt.partners.nominating:
-                timers.append(self._deadline.next_timer())
-        if self._link is not None:
-            timers.append(self._link.next_timer())
-        return min(timers)
+        match self.state:
+            case EndState.FINISHED:
+                return NEVER
+            case EndState.PUNCHING:
+                return min(self._first.next_timer(), self._silent_at)
+            case EndState.HANDING_OVER:
+                attempt = self._first.attempt
+                return min(attempt.announcer.next_timer(), attempt.partners.next_timer())
+            case EndState.CLOSING:
+                byes_at = NEVER if self._link is None else self._link.next_timer()
+                return min(self._punching.attempt.announcer.next_timer(), byes_at)
+        link, successor = self._link, self._successor
+        assert link is not None
+        assert successor is not None
+        return min(
+            link.next_timer(),
+            link.attempt.partners.next_timer(),
+            successor.next_timer(),
+            self._lost_at,
+            *(retired.until for retired in self._retired),
+        )
 
     def handle_timer(self, now: float) -> None:
-        if self.state is EndState.FINISHED:
-            return
-        if self.state is not EndState.CLOSING:
-            self._attempt.partners.handle_timer(now)
-        if self.state is EndState.PUNCHING:
-            self._attempt.other_family.handle_timer(now)
-            self._watch_punching(now)
-        if self._link is not None and not self._link.handle_timer(now):
-            self._emit(Lost(f"{timing.SILENT_KEEPALIVES} keepalives without an answer"))
-            self._stop(now)  # without a BYE: the partner finds the same cause
-        self._attempt.announcer.handle_timer(now)
+        match self.state:
+            case EndState.PUNCHING:
+                self._handle_punching(now)
+            case EndState.HANDING_OVER:
+                self._first.attempt.partners.handle_timer(now)
+                self._first.attempt.announcer.handle_timer(now)
+            case EndState.HOLDING:
+                self._handle_holding(now)
+            case EndState.CLOSING:
+                self._punching.attempt.announcer.handle_timer(now)
+                if self._link is not None:
+                    self._link.handle_timer(now)
         self._check_finished()
 
     def describe(self, data: bytes) -> str:
@@ -167,49 +188,85 @@ class End(Machine):
     def close(self, now: float) -> None:
         """Stops: tells the controls and the partner of a held link, then emits Finished. May be
         repeated. A link that is being handed over goes on as it was."""
-        if self.state is EndState.HOLDING:
-            assert self._link is not None
+        if self._link is not None and self.state is EndState.HOLDING:
             self._link.leave(now)
         if self.state in (EndState.PUNCHING, EndState.HOLDING):
             self._stop(now)
 
     def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
-        fresh = self._attempt.traversal.sockets_opened(request, opened, now)
-        if fresh is not None:
-            self._take_fresh_port(*fresh, now)
+        self._punching.sockets_opened(request, opened, now)
 
     def turn_granted(self, sockets: int, now: float) -> None:
-        self._attempt.traversal.turns.granted(sockets, now)
-        self._update_deadline(now)
+        self._punching.attempt.traversal.turns.granted(sockets, now)
+        self._punching.update_deadline(now)
 
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
         self._resources.controls_found(endpoints)
-        self._attempt.controls_found(now)
+        self._punching.attempt.controls_found(now)
 
     def reachable_at(self, kind: PathKind, addresses: tuple[Address, ...], now: float) -> None:
         self._resources.external[kind] = addresses
-        if self.state is EndState.PUNCHING:
-            self._attempt.announcer.announce_now(now)
+        if self.state is EndState.PUNCHING or self._is_moving:
+            self._punching.attempt.announcer.announce_now(now)
+
+    def network_changed(
+        self, host_addresses: Sequence[str], now: float, *, gone: bool = False, woke: bool = False
+    ) -> None:
+        self._resources.network_changed(host_addresses)
+        if self.state in (EndState.PUNCHING, EndState.HOLDING):
+            self._punching.attempt.announcer.announce_now(now)
+        if self.state is not EndState.HOLDING or self._link is None or self._successor is None:
+            return
+        reason = MoveReason.WOKE if woke else MoveReason.NETWORK_CHANGED
+        if gone:
+            self._link.address_gone(reason, now)
+        else:
+            self._link.doubt(reason, now)
+            if self._link.is_relayed:
+                self._successor.move(MoveReason.BETTER_PATH, now, link_works=self._link.works)
+        self._consider_move(self._link, self._successor, now)
 
     def no_route(self, via: Via, remote: Address) -> None:
-        self._attempt.no_route(via, remote)
+        self._punching.attempt.no_route(via, remote)
 
     @property
     def rtt(self) -> float | None:
-        agreed = self._attempt.partners.nominations.agreement
+        if self._link is not None:
+            return self._link.rtt
+        agreed = self._first.agreement
         return None if agreed is None else agreed.path.rtt
 
-    def send_payload(self, data: bytes) -> None:
-        if self._held is not None:
-            via, remote = self._held
-            self._send(data, remote, via)
+    @property
+    def figures(self) -> LinkFigures | None:
+        return None if self._link is None else self._link.figures()
+
+    def send_payload(self, data: bytes, now: float) -> bool:
+        if self._link is None or self.state is not EndState.HOLDING:
+            return False
+        via, remote = self._link.place
+        self._send(data, remote, via)
+        return self._link.payload_sent(len(data), now)
 
     # What arrives.
+
+    @property
+    def _punching(self) -> Punching:
+        """What looks for a path, now or on standby."""
+        return self._first if self._successor is None else self._successor.punching
+
+    def _held_on(self, via: Via, source: Address) -> HeldLink | None:
+        """The link that has this path, also if it was moved away from lately."""
+        link = self._link
+        if link is None or self.state is not EndState.HOLDING:
+            return None
+        if link.place == (via, source):
+            return link
+        return next((r.link for r in self._retired if r.link.place == (via, source)), None)
 
     def _receive_from_control(self, data: bytes, source: Address, now: float) -> Drop | None:
         if self.state not in (EndState.PUNCHING, EndState.HOLDING):
             return Drop.UNEXPECTED
-        attempt = self._attempt
+        attempt = self._punching.attempt
         if data[1] & ~END_B == Kind.OBSERVED:
             return attempt.observed(data, source, now)
         answer = attempt.announcer.receive(data, source, now)
@@ -221,140 +278,210 @@ class End(Machine):
             drop = self._introduced(answer, now)
         elif answer and self.state is EndState.PUNCHING:
             self._reports.partner_absent(answer.observed, now)
-        self._attempt.announcer.handle_timer(now)
+        if self._link is not None and self._successor is not None:
+            self._watch_address(self._link, self._successor, now)
+        attempt.announcer.handle_timer(now)
         return drop
 
     def _introduced(self, introduction: Introduction, now: float) -> Drop | None:
-        if self.state is EndState.HOLDING:
-            return self._partner_returned(introduction)
+        if self._successor is not None and self._link is not None:
+            return self._partner_asks(introduction, self._link, self._successor, now)
         if not introduction.knock:
             self._reports.introduced(introduction.observed)
-        return self._attempt.introduce(introduction, now)
+        return self._first.introduced(introduction, now)
 
-    def _partner_returned(self, introduction: Introduction) -> Drop | None:
-        agreed = self._attempt.partners.nominations.agreement
-        assert agreed is not None
-        # The link's own attempt may still announce itself until it hears that we agreed.
-        if not introduction.proof or introduction.attempt == agreed.partner.attempt:
+    def _partner_asks(
+        self, introduction: Introduction, link: HeldLink, successor: Successor, now: float
+    ) -> Drop | None:
+        """While a link is held. The link's own attempt may still announce itself until it hears
+        that we agreed."""
+        if introduction.attempt == link.partner.attempt:
             return Drop.UNEXPECTED
-        self._emit(PartnerReturned())
-        return None
+        if successor.state is SuccessorState.STANDBY:
+            if not introduction.proof:
+                return Drop.UNEXPECTED
+            if not successor.move(MoveReason.PARTNER_ASKED, now, link_works=link.works):
+                return None  # later, by the bounds; control repeats the introduction
+        return successor.punching.introduced(introduction, now)
+
+    def _watch_address(self, link: HeldLink, successor: Successor, now: float) -> None:
+        announcer = successor.punching.attempt.announcer
+        if announcer.address_changed:
+            announcer.address_changed = False
+            link.doubt(MoveReason.ADDRESS_CHANGED, now)
 
     def _receive_from_partner(
         self, data: bytes, source: Address, now: float, via: Via
     ) -> Drop | None:
         if self.state in (EndState.CLOSING, EndState.FINISHED):
             return Drop.UNEXPECTED
-        drop = self._attempt.partners.receive(data, source, now, via)
-        if self.state is EndState.PUNCHING:
+        message = self._resources.peer.incoming.open(data)
+        if isinstance(message, Drop):
+            return message
+        if not isinstance(message, v2.PeerMessage):
+            return Drop.UNEXPECTED
+        punching, link = self._punching, self._link
+        if message.receiver == punching.attempt.identity.id:
+            if self._successor is not None and self._successor.state is SuccessorState.STANDBY:
+                return Drop.UNEXPECTED  # the partner asks by way of a control
+            drop = punching.attempt.partners.receive(message, source, now, via)
             self._check_agreement(now)
-        if self.state is EndState.PUNCHING:
-            self._attempt.consider_traversal(now)
-        if self.state is EndState.HOLDING and self._attempt.partners.ended_by_partner:
+            if punching.agreement is None:
+                punching.attempt.consider_traversal(now)
+            return drop
+        if link is not None and message.receiver == link.attempt.identity.id:
+            return self._receive_on_link(link, message, source, now, via)
+        for retired, _ in self._retired:
+            if message.receiver == retired.attempt.identity.id:
+                return retired.attempt.partners.receive(message, source, now, via)
+        return Drop.WRONG_ATTEMPT
+
+    def _receive_on_link(
+        self, link: HeldLink, message: v2.PeerMessage, source: Address, now: float, via: Via
+    ) -> Drop | None:
+        drop = link.attempt.partners.receive(message, source, now, via)
+        if drop is not None:
+            return drop
+        if isinstance(message, v2.Pong):
+            link.answered(now)
+        else:
+            link.heard(now)
+        if link.attempt.partners.ended_by_partner:
             self._emit(Lost("the partner has ended it", ended=True))
             self._stop(now)
-        return drop
+        return None
 
     # Punching and its outcomes.
 
     def _check_agreement(self, now: float) -> None:
-        attempt, agreed = self._attempt, self._attempt.partners.nominations.agreement
-        if agreed is None:
+        if self._punching.agreement is None:
             return
-        link = attempt.linked(agreed, now - self._began, self._datagrams)
-        attempt.traversal.stop(keep=[agreed.path.via])
-        self._emit(link)
+        if self._link is not None and self._successor is not None:
+            self._take_successor(self._link, self._successor, now)
+        elif self.state is EndState.PUNCHING:
+            self._take_first(now)
+
+    def _take_first(self, now: float) -> None:
+        linked = self._first.linked(now)
+        self._emit(linked)
+        attempt = self._first.attempt
         if self._resources.settings.holds:
             self._move("path agreed, holds")
-            self._link = HeldLink(attempt, agreed, now)
-            self._held = (link.via, link.remote)
-            self._keep_one_socket(link.via, link.local)
-            attempt.stand_by(now)
+            self._hold(HeldLink(attempt, linked, now))
+            self._successor = Successor(self._resources, now)
         else:
             self._move("path agreed, hands over")
             attempt.announcer.leave(now)
-        attempt.announcer.handle_timer(now)
+        self._punching.attempt.announcer.handle_timer(now)
 
-    def _keep_one_socket(self, via: Via, local: Address) -> None:
+    def _take_successor(self, link: HeldLink, successor: Successor, now: float) -> None:
+        """Moves the link, in one step."""
+        reason = successor.reason
+        assert reason is not None
+        found = successor.punching
+        linked = found.linked(now)
+        self._move("another path agreed")
+        link.stop()
+        self._retired.append(_Retired(link, now + timing.RETIRED_FOR))
+        self._hold(HeldLink(found.attempt, linked, now, moves=link.moves + 1))
+        successor.taken(now)
+        self._punching.attempt.announcer.handle_timer(now)
+        self._emit(_moved(linked, reason, link.place[1]))
+
+    def _hold(self, link: HeldLink) -> None:
         """A link that is held from a later socket no longer needs the first one of its family. To
         controls this is a new address, for which they ask a proof."""
-        if via not in self._resources.sockets:
-            for old in self._resources.replace_socket(via, local):
-                self._attempt.announcer.socket_replaced(old, via)
+        self._link = link
+        self._keep_sockets()
+
+    def _keep_sockets(self) -> None:
+        """Of the held link and of those that were moved away from lately."""
+        assert self._link is not None
+        links = [self._link, *(retired.link for retired in self._retired)]
+        self._resources.hold({link.place[0]: link.local for link in links})
 
     @property
     def _silent_at(self) -> float:
-        announcer = self._attempt.announcer
-        return self._reports.silent_at(announcer.silent_since(self._began), heard=announcer.heard)
+        announcer = self._first.attempt.announcer
+        silent_since = announcer.silent_since(self._first.began)
+        return self._reports.silent_at(silent_since, heard=announcer.heard)
 
-    def _update_deadline(self, now: float) -> None:
-        self._deadline.update(now, queued=self._attempt.traversal.waits(now))
-
-    def _watch_punching(self, now: float) -> None:
-        self._update_deadline(now)
+    def _handle_punching(self, now: float) -> None:
         if now >= self._silent_at:
             self._reports.silent(self._resources.endpoints.controls)
-        partners, traversal = self._attempt.partners, self._attempt.traversal
-        if partners.mode_differs:
-            self._fail(Reason.PARTNER_MODE, now)
-        elif partners.nominating:
-            traversal.handle_timer(now)
-            # b may be linked already: a must not give up before its nomination does
-        elif self._deadline.is_over(now):
-            self._fail(self._why_not_linked(now), now)
-        elif traversal.infeasible and not partners.any_valid:
-            self._fail(Reason.INFEASIBLE, now)
-        elif partners.nominations.state is NominationState.FUTILE:
-            self._begin_anew(now)
-        else:
-            traversal.handle_timer(now)
+        failure = self._first.handle_timer(now)
+        if failure is not None:
+            self._fail(self._explained(failure), now)
+            self._first.attempt.announcer.handle_timer(now)
 
-    def _why_not_linked(self, now: float) -> Reason:
-        partners = self._attempt.partners
-        if self._attempt.traversal.waits(now):
-            return Reason.SPRAY_QUEUE
-        if partners.any_card_differs:
-            return Reason.PARTNER_MODE
-        if partners.any_valid:
-            return Reason.NOT_AGREED
-        if partners.proved_at is not None or self._reports.introduced_to:
-            return Reason.BLOCKED
-        if self._reports.registered or self._attempt.announcer.heard:
-            return Reason.PARTNER_ABSENT
-        return Reason.SECRET_REJECTED_OR_SILENT
+    def _explained(self, failure: Reason) -> Reason:
+        """Without a proved partner, what is known from the controls says more."""
+        if failure is Reason.PARTNER_ABSENT:
+            if self._reports.introduced_to:
+                return Reason.BLOCKED
+            if not self._reports.registered and not self._first.attempt.announcer.heard:
+                return Reason.SECRET_REJECTED_OR_SILENT
+        return failure
 
     def _fail(self, reason: Reason, now: float) -> None:
-        detail = verdict(reason, self._attempt.facts())
-        self._emit(self._attempt.failed(reason, detail, now - self._began, self._datagrams))
+        detail = verdict(reason, self._first.attempt.facts())
+        self._emit(self._first.failed(reason, detail, now))
         self._stop(now)
 
-    def _begin_anew(self, now: float) -> None:
-        self._datagrams += self._attempt.datagrams
-        self._attempt.end()
-        self._attempt = Attempt(self._resources, opener=True, now=now)
+    # Holding a link.
 
-    def _take_fresh_port(self, via: Via, local: Address, now: float) -> None:
-        """Begins a new attempt from this socket instead of the first one of its family."""
-        self._attempt.announcer.leave_at_once()  # from the socket that is about to close
-        self._resources.replace_socket(via, local)
-        self._resources.fresh_port_patience *= 2
-        self._begin_anew(now)
+    @property
+    def _is_moving(self) -> bool:
+        successor = self._successor
+        return successor is not None and successor.state is SuccessorState.PUNCHING
+
+    @property
+    def _lost_at(self) -> float:
+        """When the link is given up: its path is dead, and its successor leads nowhere either."""
+        assert self._link is not None
+        if self._is_moving and self._punching.has_partner:
+            return NEVER
+        return self._link.lost_at
+
+    def _handle_holding(self, now: float) -> None:
+        link, successor = self._link, self._successor
+        assert link is not None
+        assert successor is not None
+        link.handle_timer(now)
+        link.attempt.partners.handle_timer(now)
+        self._consider_move(link, successor, now)
+        successor.handle_timer(now, link_works=link.works)
+        if any(now >= retired.until for retired in self._retired):
+            self._retired = [each for each in self._retired if now < each.until]
+            self._keep_sockets()
+        if now >= self._lost_at:
+            self._emit(Lost(f"no answer for {self._resources.settings.hold_for:.0f} s"))
+            self._stop(now)  # without a BYE: the partner finds the same cause
+
+    def _consider_move(self, link: HeldLink, successor: Successor, now: float) -> None:
+        """Begins to look for another path if there is a reason."""
+        reason = link.reason_to_move(now)
+        if reason is None:
+            return
+        link.upgrade_began(now)
+        if successor.move(reason, now, link_works=link.works) and not link.works:
+            self._emit(FollowRoutes())
 
     # Ending.
 
     def _stop(self, now: float) -> None:
         self._move("stopped")
-        self._held = None
         if self._link is not None:
             self._link.stop()
-        self._attempt.traversal.stop()
-        self._attempt.announcer.leave(now)
+        self._retired.clear()
+        self._punching.stop(now)
 
     def _check_finished(self) -> None:
         """Finishes when partner and controls need to hear nothing more."""
-        announcer = self._attempt.announcer
+        announcer = self._punching.attempt.announcer
         if self.state is EndState.HANDING_OVER:
-            done = self._attempt.partners.nominations.state is NominationState.SETTLED
+            nominations = self._first.attempt.partners.nominations
+            done = nominations.state is NominationState.SETTLED
             if done and not announcer.has_left:
                 announcer.leave_at_once()  # the partner's program may already be sending
         else:
@@ -365,3 +492,18 @@ class End(Machine):
 
     def _move(self, event: str) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
+
+
+def _moved(linked: Linked, reason: MoveReason, previous: Address) -> Moved:
+    return Moved(
+        linked.via,
+        linked.local,
+        linked.remote,
+        linked.path,
+        linked.rtt,
+        reason,
+        previous,
+        linked.duration,
+        linked.session_key,
+        linked.datagrams,
+    )

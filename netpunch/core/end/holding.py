@@ -1,65 +1,249 @@
-"""A held link: keepalives on its path until one side stops or falls silent, then the farewell."""
+"""A held link: one agreed path, kept open, watched, and in the end said farewell to.
+
+A path works as long as its pings are answered. A *check* is one or two pings after which a path
+without an answer counts as dead: the keepalives, and what anything suspicious starts (a changed
+network, a partner whose program has fallen silent). A dead path is pinged on once a second: if it
+works again, it is used again.
+"""
 
 from __future__ import annotations
 
+from enum import Enum
+
 from netpunch.core import timing
-from netpunch.core.end.identity import AttemptHost
-from netpunch.core.end.nomination import Agreement
-from netpunch.core.machine import NEVER
+from netpunch.core.end.attempt import Attempt
+from netpunch.core.end.meter import Meter
+from netpunch.core.events import Linked, MoveReason, PathKind
+from netpunch.core.machine import NEVER, LinkFigures, next_state
 from netpunch.core.pacing import Repeat
 from netpunch.wire import v2
 
 
-class HeldLink:
-    """A keepalive is a ping, repeated soon if it stays unanswered: loss is no silence."""
+class PathState(Enum):
+    """Whether the link's path works."""
 
-    def __init__(self, host: AttemptHost, agreement: Agreement, now: float) -> None:
-        self.place = (agreement.path.via, agreement.path.remote)
+    WORKING = "working"
+    CHECKED = "checked"
+    """A ping is out whose answer decides."""
+    DEAD = "dead"
+
+
+TRANSITIONS: dict[tuple[PathState, str], PathState] = {
+    (PathState.WORKING, "check begins"): PathState.CHECKED,
+    (PathState.WORKING, "answer"): PathState.WORKING,
+    (PathState.WORKING, "own address gone"): PathState.DEAD,
+    (PathState.CHECKED, "check begins"): PathState.CHECKED,
+    (PathState.CHECKED, "answer"): PathState.WORKING,
+    (PathState.CHECKED, "no answer"): PathState.DEAD,
+    (PathState.CHECKED, "own address gone"): PathState.DEAD,
+    (PathState.DEAD, "own address gone"): PathState.DEAD,
+    (PathState.DEAD, "answer"): PathState.WORKING,
+}
+
+
+class _Check:
+    """Pings that decide whether the path works, `patience` seconds apart."""
+
+    def __init__(self, reason: MoveReason, pings: int, patience: float) -> None:
+        self.reason = reason
+        self.left = pings
+        self.patience = patience
+        self.next_at = -NEVER
+
+
+class HeldLink:
+    """The link of an attempt that has agreed on a path."""
+
+    def __init__(self, attempt: Attempt, linked: Linked, now: float, *, moves: int = 0) -> None:
+        agreed = attempt.partners.nominations.agreement
+        assert agreed is not None
+        self.attempt = attempt
+        self.partner, self._path, self.kind = agreed
+        self.place = (linked.via, linked.remote)
         """Our socket and the partner's address."""
-        self._host = host
-        self._partner, self._path, _ = agreement
-        self._interval = host.resources.settings.keepalive
-        self._keepalive_at = now + self._interval
-        self._next_keepalive = 0.0
-        """When the next one is due after this one is answered."""
+        self.local = linked.local
+        self.moves = moves
+        self.state = PathState.WORKING
+        self.dead_because: MoveReason | None = None
+        """Why its path was checked, if there was no answer."""
+        self._settings = attempt.resources.settings
+        self._agreed_at = self._heard_at = now
+        self._check: _Check | None = None
+        self._keepalive_at = now + self._settings.keepalive
+        self._dead_ping_at = NEVER
+        self._unheard_since = NEVER
+        """When a program's datagram was sent first after the last one that came."""
+        self._silence_at = NEVER
+        """When to look whether the programs' datagrams are answered."""
+        self._meter = Meter(self._path.rtt)
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
+        self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
+        """When a relayed link looks for a direct path."""
+
+    @property
+    def works(self) -> bool:
+        """Whether nothing says that the path does not work."""
+        return self.state is not PathState.DEAD
+
+    @property
+    def is_relayed(self) -> bool:
+        return self.kind is PathKind.RELAY
 
     @property
     def has_left(self) -> bool:
         """Whether no BYE is left to send."""
         return not self._byes.left
 
-    def next_timer(self) -> float:
-        return min(self._keepalive_at, self._byes.next_at)
+    @property
+    def rtt(self) -> float | None:
+        """The latest round trip in seconds."""
+        return self._path.rtt
 
-    def handle_timer(self, now: float) -> bool:
-        """Whether the link is alive; False once the partner has missed too many keepalives."""
+    def figures(self) -> LinkFigures:
+        """How the link does."""
+        return self._meter.figures(self.kind, self._agreed_at, self.moves)
+
+    def next_timer(self) -> float:
+        checked_at = NEVER if self._check is None else self._check.next_at
+        return min(
+            self._keepalive_at,
+            checked_at,
+            self._dead_ping_at,
+            self._silence_at,
+            self._upgrade_at,
+            self._byes.next_at,
+        )
+
+    def handle_timer(self, now: float) -> None:
         if self._byes.due(now):
-            bye = v2.Bye(self._host.identity.id, self._partner.attempt)
-            self._host.send(bye, self._path.remote, self._path.via)
-        return now < self._keepalive_at or self._keep_alive(now)
+            via, remote = self.place
+            bye = v2.Bye(self.attempt.identity.id, self.partner.attempt)
+            self.attempt.send(bye, remote, via)
+        if now >= self._keepalive_at:
+            self._keepalive_at = now + self._settings.keepalive
+            if self.state is PathState.WORKING:
+                retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / timing.CHECK_PINGS)
+                self._begin_check(MoveReason.SILENT, timing.CHECK_PINGS, retry, now)
+        if now >= self._silence_at:
+            self._look_at_silence(now)
+        if self._check is not None and now >= self._check.next_at:
+            self._go_on_checking(self._check, now)
+        if now >= self._dead_ping_at:
+            self._dead_ping_at = now + timing.DEAD_PATH_INTERVAL
+            self._ping(now)
+
+    def doubt(self, reason: MoveReason, now: float) -> None:
+        """Something about the network has changed: checks the path with one ping."""
+        if self.state is not PathState.DEAD:
+            patience = timing.CHECK_ROUND_TRIPS * self._meter.rtt + timing.CHECK_GRACE
+            self._begin_check(reason, 1, patience, now)
+
+    def address_gone(self, reason: MoveReason, now: float) -> None:
+        """This host no longer has the address that the path was used from."""
+        self._move("own address gone")
+        self._die(reason, now)
+
+    def heard(self, now: float) -> None:
+        """A datagram of the partner came on the path. A ping does not show that ours arrive."""
+        self._heard_at = now
+        self._unheard_since = NEVER
+
+    def answered(self, now: float) -> None:
+        """A pong came on the path."""
+        self.heard(now)
+        self._meter.answered(self._path.rtt)
+        self._move("answer")
+        self._check = self.dead_because = None
+        self._dead_ping_at = NEVER
+
+    def reason_to_move(self, now: float) -> MoveReason | None:
+        """Why another path should be looked for, if so."""
+        if self.state is PathState.DEAD:
+            return self.dead_because
+        return MoveReason.BETTER_PATH if now >= self._upgrade_at else None
+
+    def upgrade_began(self, now: float) -> None:
+        """Another path is being looked for: not again before the next time."""
+        if now >= self._upgrade_at:
+            later = (self._agreed_at + each for each in timing.UPGRADES)
+            usual = now + timing.UPGRADE_INTERVAL
+            self._upgrade_at = next((each for each in later if each > now), usual)
+
+    @property
+    def lost_at(self) -> float:
+        """When a dead path is given up, if nothing comes on it any more."""
+        if self.state is not PathState.DEAD:
+            return NEVER
+        return self._heard_at + self._settings.hold_for
 
     def stop(self) -> None:
-        """Sends no more keepalives."""
-        self._keepalive_at = NEVER
+        """Sends no more pings."""
+        self._keepalive_at = self._dead_ping_at = NEVER
+        self._silence_at = self._upgrade_at = NEVER
+        self._check = None
 
     def leave(self, now: float) -> None:
         """Says BYE, a few times."""
         self._byes = Repeat(timing.BYE_COUNT, timing.BYE_INTERVAL, now)
 
-    def _keep_alive(self, now: float) -> bool:
-        path, tries = self._path, timing.KEEPALIVE_TRIES
-        most = timing.SILENT_KEEPALIVES * tries
-        if path.unanswered >= most:
+    # Programs' datagrams.
+
+    def payload_sent(self, length: int, now: float) -> bool:
+        """Counts one; returns whether the next timer may be earlier than before."""
+        self._meter.sent(length)
+        if self._unheard_since == NEVER:
+            self._unheard_since = now
+        if self._silence_at != NEVER or self.state is not PathState.WORKING:
             return False
-        if path.unanswered == 0 and now < self._next_keepalive:
-            self._keepalive_at = self._next_keepalive  # the last one was answered
-            return True
-        if path.unanswered % tries == 0:
-            self._next_keepalive = now + self._interval
-        path.unanswered += 1
-        self._partner.checks.ping_now(path, now)
-        retry = min(timing.KEEPALIVE_RETRY, self._interval / tries)
-        again = path.unanswered % tries != 0 or path.unanswered >= most
-        self._keepalive_at = now + retry if again else self._next_keepalive
+        self._silence_at = now + self._silence_patience
         return True
+
+    def payload_received(self, length: int) -> None:
+        """Counts one."""
+        self._meter.received(length)
+        self._unheard_since = NEVER
+
+    @property
+    def _silence_patience(self) -> float:
+        return max(timing.SILENCE_LEAST, timing.SILENCE_ROUND_TRIPS * self._meter.rtt)
+
+    def _look_at_silence(self, now: float) -> None:
+        """Programs that talk both ways cost one look in a second, and no ping."""
+        self._silence_at = NEVER
+        if self._unheard_since == NEVER or self.state is not PathState.WORKING:
+            return
+        if now < (due := self._unheard_since + self._silence_patience):
+            self._silence_at = due
+            return
+        self._unheard_since = NEVER
+        patience = max(timing.CHECK_ROUND_TRIPS * self._meter.rtt, timing.CHECK_LEAST)
+        self._begin_check(MoveReason.SILENT, timing.CHECK_PINGS, patience, now)
+
+    # Checks.
+
+    def _begin_check(self, reason: MoveReason, pings: int, patience: float, now: float) -> None:
+        self._move("check begins")
+        self._check = _Check(reason, pings, patience)
+        self._go_on_checking(self._check, now)
+
+    def _go_on_checking(self, check: _Check, now: float) -> None:
+        if check.left:
+            check.left -= 1
+            check.next_at = now + check.patience
+            self._ping(now)
+        else:
+            self._move("no answer")
+            self._die(check.reason, now)
+
+    def _die(self, reason: MoveReason, now: float) -> None:
+        self.dead_because = reason
+        self._check = None
+        self._silence_at = NEVER
+        self._dead_ping_at = now
+
+    def _ping(self, now: float) -> None:
+        self._meter.pinged()
+        self.partner.checks.ping_now(self._path, now)
+
+    def _move(self, event: str) -> None:
+        self.state = next_state(TRANSITIONS, self.state, event)

@@ -184,15 +184,10 @@ class Partners:
 
     # Their messages.
 
-    def receive(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
-        """Takes a datagram of the ends' length; a Drop if it does not count."""
-        message = self._host.resources.peer.incoming.open(data)
-        if isinstance(message, Drop):
-            return message
-        if not isinstance(message, v2.PeerMessage):
-            return Drop.UNEXPECTED
-        if message.receiver != self._host.identity.id:
-            return Drop.WRONG_ATTEMPT
+    def receive(
+        self, message: v2.PeerMessage, source: Address, now: float, via: Via
+    ) -> Drop | None:
+        """Takes a message to this attempt; a Drop if it does not count."""
         agreed = self.nominations.agreement
         partner = self.by_id.get(message.sender)
         if partner is None and isinstance(message, v2.Ping) and agreed is None:

@@ -39,8 +39,10 @@ TRANSITIONS: dict[tuple[RegistrationState, str], RegistrationState] = {
     (RegistrationState.REGISTERED, "INTRODUCE"): RegistrationState.INTRODUCED,
     (RegistrationState.INTRODUCED, "WAITING"): RegistrationState.REGISTERED,
     (RegistrationState.INTRODUCED, "INTRODUCE"): RegistrationState.INTRODUCED,
+    (RegistrationState.UNANSWERED, "standby ends"): RegistrationState.UNANSWERED,
+    (RegistrationState.REGISTERED, "standby ends"): RegistrationState.UNANSWERED,
 }
-"""By the control's messages."""
+"""By the control's messages, and when an end on standby begins to punch."""
 
 
 class Registration:
@@ -108,21 +110,35 @@ class Registration:
         self._take_cookie(cookie, now)
 
     def waiting(
-        self, counter: int, observed: Address, standby_attempt: bytes, cookie: bytes, now: float
+        self,
+        counter: int,
+        observed: Address,
+        standby_attempt: bytes,
+        cookie: bytes,
+        now: float,
+        *,
+        on_standby: bool = False,
     ) -> None:
-        """Registered, without a partner to be introduced to."""
+        """Registered, without a partner to be introduced to. `on_standby`: without a wish for one,
+        too."""
         self._answer(counter, now)
         self.state = next_state(TRANSITIONS, self.state, "WAITING")
         self.observed = observed
         newly_on_standby = standby_attempt not in (NO_ATTEMPT, self.standby_attempt)
         self.standby_attempt = standby_attempt
-        if newly_on_standby:
-            self.next_at = now  # our card must name it as our proof
-        elif standby_attempt != NO_ATTEMPT:
-            self.next_at = now + timing.STANDBY_INTERVAL
-        else:
+        if on_standby or standby_attempt == NO_ATTEMPT:
             self.next_at = now + timing.WAITING_INTERVAL
+        elif newly_on_standby:
+            self.next_at = now  # our card must name it as our proof
+        else:
+            self.next_at = now + timing.STANDBY_INTERVAL
         self._take_cookie(cookie, now)
+
+    def begin_anew(self, now: float) -> None:
+        """The end is no longer on standby: announces like a new one until this is answered."""
+        self.state = next_state(TRANSITIONS, self.state, "standby ends")
+        self._announced = 0
+        self.next_at = now
 
     def nudged(self, standby_attempt: bytes, now: float) -> bool:
         """Control says unasked that the partner is on standby: our card must name it, as our

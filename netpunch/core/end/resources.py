@@ -57,6 +57,8 @@ class Resources:
         self.sockets = dict(sockets)
         """The first sockets, one per family; those of the traversal are not among them."""
         self.host_addresses = tuple(host_addresses)
+        self._held: dict[Via, Address] = {}
+        """The sockets of a held link, the one in use first; they stay open."""
         self.external: dict[PathKind, tuple[Address, ...]] = {}
         """Addresses at which we are reached, as the driver says."""
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
@@ -73,6 +75,8 @@ class Resources:
         self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
         self.seen_inside_by: set[Address] = set()
         """Controls about which SeenInside was emitted."""
+        self.observed_by: dict[Address, Address] = {}
+        """Where each control saw this end last."""
         self._best_hosts = best_hosts(host_addresses)
         self._conflict_reported = -NEVER
         self._requests = 0
@@ -127,15 +131,36 @@ class Resources:
         """The first sockets of a family."""
         return (via for via, local in self.sockets.items() if local.family == family)
 
-    def replace_socket(self, via: Via, local: Address) -> list[Via]:
-        """Socket `via` takes the place of the first one of its family, which is closed. Returns
-        the closed ones."""
-        replaced = list(self.vias_for(local.family))
-        for old in replaced:
+    def replace_socket(self, via: Via, local: Address) -> None:
+        """Socket `via` takes the place of the first one of its family, which is closed unless a
+        link is held on it."""
+        if via in self.sockets:
+            return
+        for old in list(self.vias_for(local.family)):
             del self.sockets[old]
-            self.emit(CloseSocket(old))
+            if old not in self._held:
+                self.emit(CloseSocket(old))
         self.sockets[via] = local
-        return replaced
+
+    def hold(self, sockets: Mapping[Via, Address]) -> None:
+        """A link is held on these sockets, in the first place on the first, which later attempts
+        begin from. Those that it was held on before are closed."""
+        former, self._held = self._held, dict(sockets)
+        self.restore_sockets()
+        for via in former:
+            if via not in self._held and via not in self.sockets:
+                self.emit(CloseSocket(via))
+
+    def restore_sockets(self) -> None:
+        """The held link's own socket is the first one of its family again."""
+        for via, local in list(self._held.items())[:1]:
+            self.replace_socket(via, local)
+
+    def network_changed(self, host_addresses: Sequence[str]) -> None:
+        """This host has these addresses now; its NAT may be another one."""
+        self.host_addresses = tuple(host_addresses)
+        self._best_hosts = best_hosts(host_addresses)
+        self.nat = NatReport()
 
     def hosts(self) -> tuple[Address, ...]:
         """The host candidates that our card offers."""

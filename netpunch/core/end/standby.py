@@ -1,9 +1,7 @@
-"""An end with a link stays registered, so that control can tell it when its partner wants to punch
-anew. It does so as an attempt of its own, begun after the link was agreed: nothing said before can
-name it, so no recording, however late, looks like the partner's wish.
-
-`Standby` does so on a socket of its own, while another program owns the link's port; it sends
-nothing to partners."""
+"""An end whose port another program uses stays registered from a socket of its own, so that control
+can tell it when its partner wants to punch anew. It does so as an attempt begun after the link was
+agreed: nothing said before can name it, so no recording, however late, looks like the partner's
+wish. (An end that holds its link has a successor instead.)"""
 
 from __future__ import annotations
 
@@ -21,6 +19,7 @@ from netpunch.core.settings import EndSettings
 from netpunch.wire.card import Card
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM
+from netpunch.wire.v2 import NO_ATTEMPT
 
 
 class _StandbyAttempt:
@@ -30,13 +29,8 @@ class _StandbyAttempt:
         self.resources = resources
         self.identity = Identity(resources.random)
 
-    def card(self, named: bytes, _observed: tuple[Address, ...]) -> Card:
-        return Card(self.identity.public_key, named, self.resources.settings.holds)
-
-
-def standby_announcer(resources: Resources, now: float) -> Announcer:
-    """Announces a new attempt of an end that is on standby."""
-    return Announcer(_StandbyAttempt(resources), now, on_standby=True)
+    def card(self, _named: bytes, _observed: tuple[Address, ...]) -> Card:
+        return Card(self.identity.public_key, NO_ATTEMPT, self.resources.settings.holds)
 
 
 class Standby(Machine):
@@ -65,7 +59,7 @@ class Standby(Machine):
         )
         self._returned = False
         self._finished = False
-        self._announcer = standby_announcer(self._resources, now)
+        self._announcer = Announcer(_StandbyAttempt(self._resources), now, on_standby=True)
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         del via  # it has one socket a family

@@ -9,7 +9,6 @@ from netpunch.core import timing
 from netpunch.core.end.verdict import Facts, verdict
 from netpunch.core.events import Event, Introduced, Reason, Waiting
 from netpunch.core.machine import NEVER
-from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import LONGEST_QUEUE
 
 MOST_REPORTED = 16
@@ -67,12 +66,13 @@ class WaitingReports:
 
 
 class Deadline:
-    """When an end gives up. It counts from the start, or from when a partner has proved to be
-    there, and stands still while this end or its partner queues for a turn, within a bound."""
+    """When an end gives up: so many seconds after the start, or after a partner has proved to be
+    there. The time during which this end or its partner queues for a turn does not count, within a
+    bound."""
 
-    def __init__(self, settings: EndSettings, now: float) -> None:
-        self._seconds = NEVER if settings.deadline is None else settings.deadline
-        self._at = now + self._seconds if settings.deadline_from_start else NEVER
+    def __init__(self, seconds: float, now: float, *, from_start: bool = True) -> None:
+        self._seconds = seconds
+        self._at = now + seconds if from_start else NEVER
         self._queued_since = NEVER
         self._may_queue = LONGEST_QUEUE
 

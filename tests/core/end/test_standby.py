@@ -297,20 +297,20 @@ class TestPayload:
 
     def test_what_is_sent_goes_to_the_partner_as_it_is(self) -> None:
         bench, puppet = held()
-        bench.end.send_payload(b"hello")
+        bench.end.send_payload(b"hello", bench.now)
         ((data, destination, via, ttl),) = bench.end.datagrams_to_send()
         assert (data, destination, via, ttl) == (b"hello", puppet.at, VIA, 0)
 
     @pytest.mark.parametrize("holds", [False, True])
     def test_nothing_is_sent_before_there_is_a_link(self, holds: bool) -> None:
         bench = Bench(holds=holds)
-        bench.end.send_payload(b"hello")
+        bench.end.send_payload(b"hello", bench.now)
         assert bench.end.datagrams_to_send() == []
 
     def test_nothing_passes_on_a_link_that_is_handed_over(self) -> None:
         bench, puppet = linked("b")
         assert bench.end.state is EndState.HANDING_OVER
-        bench.end.send_payload(b"hello")
+        bench.end.send_payload(b"hello", bench.now)
         assert bench.end.datagrams_to_send() == []
         bench.receive(b"hello", puppet.at)
         assert not bench.events(Payload)
@@ -318,7 +318,7 @@ class TestPayload:
     def test_nothing_passes_on_a_link_that_is_being_closed(self) -> None:
         bench, puppet = held()
         bench.close()
-        bench.end.send_payload(b"hello")
+        bench.end.send_payload(b"hello", bench.now)
         assert bench.end.datagrams_to_send() == []
         bench.receive(b"hello", puppet.at)
         bench.receive(b"c" * CONTROL_DATAGRAM, puppet.at)

@@ -6,15 +6,13 @@ import pytest
 
 from netpunch.core.end.waiting import Deadline
 from netpunch.core.machine import NEVER
-from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import LONGEST_QUEUE
 
 BEGAN = 100.0
 
 
-def deadline(seconds: float | None, *, from_start: bool = True) -> Deadline:
-    settings = EndSettings("p", "a", bytes(32), deadline=seconds, deadline_from_start=from_start)
-    return Deadline(settings, BEGAN)
+def deadline(seconds: float, *, from_start: bool = True) -> Deadline:
+    return Deadline(seconds, BEGAN, from_start=from_start)
 
 
 def test_a_deadline_from_the_start_begins_at_once_and_only_once() -> None:
@@ -25,10 +23,8 @@ def test_a_deadline_from_the_start_begins_at_once_and_only_once() -> None:
     assert it.is_over(BEGAN + 20.0)
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(20.0, BEGAN + 25.0), (None, NEVER)])
-def test_a_deadline_from_the_first_proof_begins_with_it(
-    seconds: float | None, expected: float
-) -> None:
+@pytest.mark.parametrize(("seconds", "expected"), [(20.0, BEGAN + 25.0), (NEVER, NEVER)])
+def test_a_deadline_from_the_first_proof_begins_with_it(seconds: float, expected: float) -> None:
     it = deadline(seconds, from_start=False)
     assert it.next_timer() == NEVER
     it.start(BEGAN + 5.0)

@@ -338,7 +338,7 @@ class TestQueue:
 
     def test_waiting_has_an_end_and_the_failure_names_it(self) -> None:
         end = Traversing(EASY, NatClass.HARD_RANDOM)
-        end.bench.end._deadline._may_queue = 50.0
+        end.bench.end._punching._deadline._may_queue = 50.0
         self.run(end, 160.0, waits=True)
         failed = end.bench.event(Failed)
         assert failed.reason is Reason.SPRAY_QUEUE

@@ -1,0 +1,116 @@
+"""The successor of a held link: the attempt beside it that may take its place.
+
+It is on standby, registered with the controls, until there is a reason to move. Then it punches, on
+the link's own sockets. If both ends agree on a path, that is the link from then on (make before
+break); if not, the link stays as it was. Each successor is used once: its attempt began after the
+link before it was agreed, so no recording can name it, however late it comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from netpunch.core import timing
+from netpunch.core.end.punching import Punching
+from netpunch.core.end.resources import Resources
+from netpunch.core.end.waiting import Deadline
+from netpunch.core.events import MoveReason
+from netpunch.core.machine import NEVER, next_state
+
+
+class SuccessorState(Enum):
+    """What the attempt beside the link does."""
+
+    STANDBY = "standby"
+    """It is registered, so that the partner can ask for a move."""
+    PUNCHING = "punching"
+
+
+TRANSITIONS: dict[tuple[SuccessorState, str], SuccessorState] = {
+    (SuccessorState.STANDBY, "reason to move"): SuccessorState.PUNCHING,
+    (SuccessorState.PUNCHING, "path agreed"): SuccessorState.STANDBY,
+    (SuccessorState.PUNCHING, "no path"): SuccessorState.STANDBY,
+    (SuccessorState.PUNCHING, "old path works, partner absent"): SuccessorState.STANDBY,
+}
+"""On its way to standby it is replaced by a new one."""
+
+
+DEAD_PATH = frozenset(MoveReason) - {MoveReason.BETTER_PATH, MoveReason.PARTNER_ASKED}
+"""Reasons that are gone when the link's path works again."""
+
+
+class Successor:
+    """One after the other, within the bounds on starts."""
+
+    def __init__(self, resources: Resources, now: float) -> None:
+        self.state = SuccessorState.STANDBY
+        self.reason: MoveReason | None = None
+        """Why it punches, or wants to."""
+        self._resources = resources
+        self._starts: deque[float] = deque(maxlen=timing.MOVES_A_MINUTE)
+        """When the latest ones began."""
+        self.punching = self._on_standby(now)
+
+    def next_timer(self) -> float:
+        if self.state is SuccessorState.PUNCHING:
+            return self.punching.next_timer()
+        announce_at = self.punching.attempt.announcer.next_timer()
+        return announce_at if self.reason is None else min(announce_at, self._earliest)
+
+    def handle_timer(self, now: float, *, link_works: bool) -> None:
+        """`link_works`: the link has a path that works."""
+        if self.state is SuccessorState.STANDBY:
+            if link_works and self.reason in DEAD_PATH:
+                self.reason = None
+            if self.reason is not None:
+                self.move(self.reason, now, link_works=link_works)
+            self.punching.attempt.announcer.handle_timer(now)
+        elif self.punching.handle_timer(now) is not None:
+            self._replace("no path", now)
+        elif link_works and not self.punching.has_partner and self.reason in DEAD_PATH:
+            self._replace("old path works, partner absent", now)
+
+    def move(self, reason: MoveReason, now: float, *, link_works: bool) -> bool:
+        """Begins to punch, or will as soon as the bounds allow; returns whether it began now."""
+        if self.state is SuccessorState.PUNCHING:
+            return False
+        if self.reason is None or reason is MoveReason.PARTNER_ASKED:
+            self.reason = reason
+        if now < self._earliest:
+            return False
+        self._starts.append(now)
+        self.state = next_state(TRANSITIONS, self.state, "reason to move")
+        # A partner that is absent may come back: without a working path there is time until then.
+        deadline = Deadline(timing.MOVE_FOR, now, from_start=link_works)
+        self.punching.begin(deadline, now)
+        return True
+
+    def taken(self, now: float) -> Punching:
+        """Both ends agree on a path: returns what has found it, to be the link; another successor
+        goes on standby."""
+        agreed = self.punching
+        self.state = next_state(TRANSITIONS, self.state, "path agreed")
+        self.reason = None
+        self.punching = self._on_standby(now)
+        return agreed
+
+    def _replace(self, why: str, now: float) -> None:
+        self.state = next_state(TRANSITIONS, self.state, why)
+        self.reason = None
+        self.punching.end()
+        self._resources.restore_sockets()
+        self.punching = self._on_standby(now)
+
+    def _on_standby(self, now: float) -> Punching:
+        return Punching(self._resources, Deadline(NEVER, now), on_standby=True, now=now)
+
+    @property
+    def _earliest(self) -> float:
+        """When the bounds allow the next start."""
+        if not self._starts:
+            return -NEVER
+        earliest = self._starts[-1] + timing.MOVE_INTERVAL
+        if len(self._starts) == timing.MOVES_A_MINUTE:
+            earliest = max(earliest, self._starts[0] + 60.0)
+        return earliest
