@@ -43,6 +43,7 @@ from netpunch.config.rules import (
     Known,
     PairDraft,
     check_both_ends,
+    check_control,
     check_control_names,
     check_end,
     check_pair,
@@ -216,7 +217,9 @@ class _Builder:
                 listens = settings.get("listen", settings["address"])
                 self._problems.add(listens.position, listens.path, message)
         control = ControlConfig(**values, position=found.position)
-        return Draft(control, settings, found.path, found.position)
+        draft = Draft(control, settings, found.path, found.position)
+        check_control(draft, self._problems)
+        return draft
 
     def _build_pair(self, name: str, found: Found) -> PairDraft | None:
         """A pair, or None if something in it is wrong (and was recorded)."""

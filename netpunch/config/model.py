@@ -54,12 +54,17 @@ class ControlConfig(NamedTuple):
     position: Position
     public: tuple[str, ...] = ()
     """Names or IPs at which the world sees this control's network; empty: those of `address`."""
+    tls: HostPort | None = None
+    """Where it listens for TLS connections, if so."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
 
     @property
     def at(self) -> ControlAt:
         """What an end needs to know of it."""
         observe = self.observe[0].port if self.observe else None
-        return ControlAt(self.address.host, self.address.port, observe)
+        tls = None if self.tls is None else self.tls.port
+        return ControlAt(self.address.host, self.address.port, observe, tls)
 
 
 Argv = tuple[str, ...]

@@ -105,6 +105,18 @@ def check_control_names(drafts: list[Draft[ControlConfig]], problems: Problems) 
             draft.complain(problems, message, "name")
 
 
+def check_control(draft: Draft[ControlConfig], problems: Problems) -> None:
+    control = draft.part
+    if control.tls is None:
+        for key in ("tls_certificate", "tls_key"):
+            if getattr(control, key) is not None:
+                message = 'without `tls` it has no use: add `tls: ":443"`, or remove this'
+                draft.complain(problems, message, key)
+    elif control.tls_key is not None and control.tls_certificate is None:
+        message = "`tls_certificate` is missing: a key needs the certificate that it belongs to"
+        draft.complain(problems, message, "tls_key")
+
+
 # One pair, and its ends.
 
 
@@ -322,9 +334,10 @@ def _check_generated(drafts: Drafts, problems: Problems) -> None:
 
 
 class _Socket(NamedTuple):
-    """A UDP port that a part binds."""
+    """A port that a part binds: of UDP, or with `is_tcp` of TCP."""
 
     node: str | None
+    is_tcp: bool
     address: HostPort
     key: str
     position: Position
@@ -332,9 +345,9 @@ class _Socket(NamedTuple):
 
 def _check_sockets(drafts: Drafts, problems: Problems) -> None:
     """Two parts of one node can't bind the same port."""
-    taken: dict[tuple[str | None, int], list[_Socket]] = defaultdict(list)
+    taken: dict[tuple[str | None, bool, int], list[_Socket]] = defaultdict(list)
     for socket in _sockets(drafts):
-        others = taken[socket.node, socket.address.port]
+        others = taken[socket.node, socket.is_tcp, socket.address.port]
         for other in others:
             if _overlap(socket.address.host, other.address.host):
                 message = (
@@ -351,6 +364,8 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
         for key, addresses in (("listen", control.part.listen), ("observe", control.part.observe)):
             for address in addresses:
                 yield _socket(control, address, key)
+        if control.part.tls is not None:
+            yield _socket(control, control.part.tls, "tls", is_tcp=True)
     for end in drafts.enabled_ends():
         local = HostPort(*end.part.settings.local)
         if local.port != 0:
@@ -360,11 +375,14 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
 
 
 def _socket(
-    draft: Draft[ControlConfig] | Draft[EndConfig], address: HostPort, *keys: str
+    draft: Draft[ControlConfig] | Draft[EndConfig],
+    address: HostPort,
+    *keys: str,
+    is_tcp: bool = False,
 ) -> _Socket:
     """Its key names the part, even if the setting is inherited or a default."""
     position, _ = draft.place(*keys)
-    return _Socket(draft.part.node, address, ".".join((draft.path, *keys)), position)
+    return _Socket(draft.part.node, is_tcp, address, ".".join((draft.path, *keys)), position)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -39,7 +39,7 @@ from netpunch.config.kinds import (
 )
 from netpunch.config.model import SECRET_KEYS, Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
-from netpunch.core.settings import EndSettings
+from netpunch.core.settings import TLS_PORT, EndSettings
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.template import escape, render
 
@@ -94,6 +94,7 @@ PUBLIC = scalar(
 )
 _NUMBERS: Schema = {"type": ["integer", "string"]}
 MARK = scalar("a firewall mark such as 51820 or 0xca6c, or off", values.mark, schema=_NUMBERS)
+TCP_PORT = scalar("a TCP port such as 443, or off", values.tcp_port, schema=_NUMBERS)
 INTERFACE = scalar("a network interface such as eth0, or off", values.interface)
 FILE_MODE = scalar(
     'an octal file mode such as "0640"', values.file_mode, lambda mode: f"{mode:04o}", _NUMBERS
@@ -294,6 +295,14 @@ ANYWHERE: list[Key[Any]] = [
     _setting(
         "interface", off_or(INTERFACE, ""), "the only interface to use (SO_BINDTODEVICE); Linux"
     ),
+    Key(
+        "tls",
+        off_or(TCP_PORT, 0),
+        None,
+        "the TCP port at which controls are tried over TLS while they are silent on UDP; `off`: "
+        "they are not",
+        f"that of a control's `tls`, or {TLS_PORT}",
+    ),
     _setting(
         "candidates",
         _candidates(),
@@ -378,6 +387,8 @@ _listens = one_or_list(LISTEN, "an address, or a list of them")
 _observes = off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ())
 _publics = one_or_list(PUBLIC, "a public address, or a list of them")
 
+_pem = _plain_path("a path such as /etc/letsencrypt/live/vps.example.net/fullchain.pem")
+
 CONTROL_KEYS: list[Key[Any]] = [
     Key("name", CONTROL_NAME, "", "what pairs call it", "its `node`"),
     NODE_KEY,
@@ -388,6 +399,14 @@ CONTROL_KEYS: list[Key[Any]] = [
     Key(
         "public", _publics, (), "where the Internet sees control's network", "the host of `address`"
     ),
+    Key(
+        "tls",
+        off_or(LISTEN, None),
+        None,
+        "where ends are served over TLS whose networks block UDP; it needs `relay`",
+    ),
+    Key("tls_certificate", _pem, None, "PEM file with the certificate", "one made at start"),
+    Key("tls_key", _pem, None, "PEM file with the certificate's key", "`tls_certificate`"),
 ]
 _CONTROL = 'a mapping such as {node: vps, address: "vps.example.net:10001"}'
 CONTROL: Kind[Any] = mapping(CONTROL_KEYS, dict, _CONTROL)

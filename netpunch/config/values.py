@@ -147,6 +147,14 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
+def tcp_port(text: str) -> int:
+    """The number of a port that can be connected to."""
+    port = _port(text)
+    if port == 0:
+        raise ValueError("port 0 can't be reached")
+    return port
+
+
 def _port(text: str) -> int:
     if not _is_number(text) or len(text) > len(str(HIGHEST_PORT)) or int(text) > HIGHEST_PORT:
         raise ValueError(f"no port from 1 to {HIGHEST_PORT} after the last colon")

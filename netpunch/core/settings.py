@@ -12,10 +12,14 @@ CandidateKind = Literal["observed", "host", "any-port", "mapped", "relay"]
 USUAL_CANDIDATES: frozenset[CandidateKind] = frozenset({"observed", "host", "any-port", "relay"})
 """All but `mapped`: asking a gateway to map a port is for its owner to allow."""
 
+TLS_PORT = 443
+"""Where ends look for a control's TLS if nothing says otherwise: the port that every firewall lets
+through."""
+
 
 class ControlAt(NamedTuple):
     """A control's host, port, second port, which tells how NATs map (None: it has none), and TCP
-    port for TLS (None: not to be tried)."""
+    port for TLS (None: not known)."""
 
     host: str
     port: int
@@ -37,7 +41,8 @@ class EndSettings(NamedTuple):
     The rest is for the driver; a machine is given its sockets and the controls' addresses.
     `controls` introduce the end. `local` is (host, port) to bind: an empty host means every address
     of both families, port 0 a free port. `mark` (SO_MARK, 0: none) and `interface`
-    (SO_BINDTODEVICE, empty: any) apply to every socket of the end."""
+    (SO_BINDTODEVICE, empty: any) apply to every socket of the end. `tls` is the TCP port at which
+    silent controls are tried over TLS: None for their own, 0 for none."""
 
     pair: str
     end: EndName
@@ -54,6 +59,12 @@ class EndSettings(NamedTuple):
     local: tuple[str, int] = ("", 0)
     mark: int = 0
     interface: str = ""
+    tls: int | None = None
+
+    def tls_port(self, control: ControlAt) -> int:
+        """Where to try a control over TLS; 0: nowhere."""
+        own = TLS_PORT if control.tls is None else control.tls
+        return own if self.tls is None else self.tls
 
     @property
     def offer_hosts(self) -> bool:

@@ -128,6 +128,11 @@ class Controls:
         """The addresses that are known."""
         return self._endpoints().controls
 
+    @property
+    def places(self) -> dict[ControlAt, tuple[Address, ...]]:
+        """The addresses of each control that are known."""
+        return dict(self._places)
+
     def follow(self, end: Machine, driver: Driver) -> None:
         """Reports to the end from now on whenever a control is found or has moved. Call it right
         after `find`, without awaiting anything in between."""

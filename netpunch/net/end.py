@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.core.endpoints import ControlEndpoints
@@ -14,7 +15,11 @@ from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.net.controls import Controls
 from netpunch.net.driver import MAX_DATAGRAM, Driver, Observer, clock
-from netpunch.net.sockets import binder, local_address
+from netpunch.net.resolver import is_literal
+from netpunch.net.sockets import binder, local_address, options_of
+
+if TYPE_CHECKING:
+    from netpunch.net.tls_client import ControlStreams, Place
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
@@ -34,6 +39,8 @@ class DrivenEnd(ABC):
         self._controls: Controls | None = None
         self._machine: Machine | None = None
         self._driver: Driver | None = None
+        self._streams: ControlStreams | None = None
+        """Made when the machine wants streams to its controls first."""
         self._finished = asyncio.Event()
 
     @abstractmethod
@@ -92,10 +99,34 @@ class DrivenEnd(ABC):
                         await self._finished.wait()
             finally:
                 self._close_driver()
+        if self._streams is not None:
+            await self._streams.close()
         if self._controls is not None:
             await self._controls.close()
 
+    def _want_streams(self, wanted: bool) -> None:
+        """Opens streams to all controls that are known and may have TLS, or closes them."""
+        if self._machine is None or self._driver is None:
+            return
+        places = list(self._tls_places()) if wanted else []
+        if self._streams is None and places:
+            from netpunch.net.tls_client import ControlStreams  # with TLS, which few ends need
+
+            self._streams = ControlStreams(self._machine, self._driver, options_of(self._settings))
+        if self._streams is not None:
+            self._streams.keep(places)
+
+    def _tls_places(self) -> Iterator[Place]:
+        assert self._controls is not None
+        for control, addresses in self._controls.places.items():
+            port = self._settings.tls_port(control)
+            name = None if is_literal(control.host) else control.host
+            for address in addresses if port else ():
+                yield address._replace(port=port), name
+
     def _close_driver(self) -> None:
+        if self._streams is not None:
+            self._streams.keep(())
         if self._driver is not None:
             self._driver.close()
             self._driver = None

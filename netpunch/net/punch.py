@@ -26,6 +26,7 @@ from netpunch.core.events import (
     PathKind,
     Payload,
     Reason,
+    StreamsWanted,
     TurnOver,
     TurnWanted,
     Via,
@@ -268,6 +269,9 @@ class Punch(DrivenEnd):
             case LookupWanted(silent):
                 if self._controls is not None:
                     self._controls.find_again(silent)
+                return
+            case StreamsWanted(wanted):
+                self._want_streams(wanted)
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
                 event = event._replace(detail=self._explained(event.detail, to_control=True))

@@ -104,7 +104,7 @@ def _has_certificate(path: Path) -> bool:
 def _made(name: str) -> Iterator[str]:
     """The path of a new certificate, for `name`, and its key. They are in memory only, where the
     system has files that are."""
-    pem = _self_signed(name)
+    pem = self_signed(name)
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("certificate")
         try:
@@ -119,7 +119,7 @@ def _made(name: str) -> Iterator[str]:
             yield file.name
 
 
-def _self_signed(name: str) -> bytes:
+def self_signed(name: str) -> bytes:
     """A key for P-256, whose handshakes are cheap, and a certificate, in PEM."""
     import datetime  # with x509 few controls need it, and it takes 20 ms
 

@@ -66,19 +66,19 @@ class TlsEndpoint(Endpoint):
 
     __slots__ = (
         "_accepts",
-        "_context",
         "_ends",
         "_loop",
         "_of_host",
         "_strangers",
         "_timer",
+        "context",
     )
 
     def __init__(
         self, driver: Driver, via: Via, sock: socket.socket, *, context: ssl.SSLContext
     ) -> None:
         super().__init__(driver, via, sock)
-        self._context = context
+        self.context = context
         self._accepts = TokenBucket(HANDSHAKES + HANDSHAKES_AT_ONCE, HANDSHAKES_AT_ONCE)
         self._strangers: dict[Address, Guest] = {}
         self._ends: dict[Address, Guest] = {}
@@ -169,7 +169,7 @@ class TlsEndpoint(Endpoint):
             self._ended(next(iter(self._strangers)))
         stream = Stream(
             sock,
-            self._context,
+            self.context,
             server=True,
             on_datagrams=partial(self._arrived, address),
             on_end=partial(self._ended, address),

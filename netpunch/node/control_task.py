@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 
+from netpunch.config.model import ControlConfig
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.driver import Datagram
-from netpunch.net.listener import Listener
+from netpunch.net.listener import Listener, TlsAt
 from netpunch.node.control_network import ControlNetwork
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.plan import ControlPlan
@@ -42,7 +43,8 @@ class ControlTask:
     async def start(self) -> None:
         """Binds; while an address of this host is not there yet, goes on trying to.
 
-        Raises PortInUseError, PermissionsError, ConfigurationError."""
+        Raises PortInUseError, PermissionsError, ConfigurationError, and MissingFileError for a
+        certificate."""
         try:
             self._listen()
         except NetworkNotReadyError as error:
@@ -67,6 +69,7 @@ class ControlTask:
             self._machine,
             [(each.host, each.port) for each in control.listen],
             observe=[(each.host, each.port) for each in control.observe],
+            tls=_tls(control),
             observer=self._observe,
             trace=self._services.trace,
         )
@@ -76,8 +79,10 @@ class ControlTask:
             self._console.warn(f"no NAT classes: {error}")
         self._network.learn(control)
         addresses = [str(address) for address in dict.fromkeys(listener.addresses)]
-        self._services.journal.emit(ControlReady(control.name, addresses))
-        self._console.say(f"listening on {', '.join(addresses)}")
+        tls = None if listener.tls is None else listener.tls.local
+        self._services.journal.emit(ControlReady(control.name, addresses, tls))
+        over_tls = f", TLS on {tls}" if tls else ""
+        self._console.say(f"listening on {', '.join(addresses)}{over_tls}")
 
     def _report_deaf(self, error: NetpunchError) -> None:
         self._services.journal.emit(
@@ -99,7 +104,19 @@ class ControlTask:
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
         if self._listener is not None:
             self._listener.pump()
+        self._renew_certificate(plan.control)
         return True
+
+    def _renew_certificate(self, control: ControlConfig) -> None:
+        """Reads it again: it may have been renewed."""
+        if self._listener is None or self._listener.tls is None or control.tls_certificate is None:
+            return
+        from netpunch.net.tls_certificate import load
+
+        try:
+            load(self._listener.tls.context, control.tls_certificate, control.tls_key)
+        except NetpunchError as error:
+            self._console.warn(f"the former certificate stays in use: {error}")
 
     def status(self) -> ControlStatus:
         """What it listens on (nothing, while it cannot yet) and has counted."""
@@ -129,3 +146,12 @@ class ControlTask:
         self._reports.observe(seen)
         if isinstance(seen, Registered):
             self._network.registered(seen)
+
+
+def _tls(control: ControlConfig) -> TlsAt | None:
+    if control.tls is None:
+        return None
+    from netpunch.net.tls_certificate import server_context  # few controls need it
+
+    context = server_context(control.tls_certificate, control.tls_key, name=control.address.host)
+    return TlsAt(*control.tls, context)

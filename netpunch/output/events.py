@@ -282,6 +282,8 @@ class ControlReady(Event):
     control: ControlName
     addresses: Sequence[str]
     """What it listens on."""
+    tls: Address | None = None
+    """Where it takes TLS connections. Absent without `tls`."""
 
 
 class ControlRegistered(EndEvent):

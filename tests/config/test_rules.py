@@ -164,3 +164,72 @@ def test_a_link_that_nothing_uses_is_warned_of(
     assert [each.message for each in problems] == ([expected] if expected else [])
     assert bool(list(certainly_unused(problems))) == (expected == NOTHING)
     assert all(each.key == "pairs.p.a" for each in problems)
+
+
+# TLS.
+
+
+CONTROL = 'control: {node: vps, address: "vps:10001"'
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "tls_certificate: c.pem",
+            'control.tls_certificate: without `tls` it has no use: add `tls: ":443"`',
+        ),
+        ("tls_key: k.pem", "control.tls_key: without `tls` it has no use"),
+        ('tls: ":443", tls_key: k.pem', "control.tls_key: `tls_certificate` is missing"),
+        ('tls: ":0"', "control.tls: expected an address to listen on"),
+        ("tls: on", "control.tls: expected an address to listen on"),
+    ],
+)
+def test_a_control_cannot_have_half_of_tls(report_of: ReportOf, keys: str, message: str) -> None:
+    site = SITE.replace(CONTROL, f"{CONTROL}, {keys}")
+    assert message in report_of(f"{site}  p: {{a: {{node: home}}, b: {{node: office}}}}\n")
+
+
+def test_two_controls_of_a_node_cannot_listen_on_the_same_tcp_port(
+    load_text: LoadText, report_of: ReportOf
+) -> None:
+    def site(*ports: tuple[int, int]) -> str:
+        controls = ", ".join(
+            f'{{name: c{udp}, node: vps, address: "vps:{udp}", tls: ":{tcp}"}}'
+            for udp, tcp in ports
+        )
+        return f"version: 1\ncontrol: [{controls}]\npairs: {{}}\n"
+
+    assert "control[1].tls: control[0].tls uses port 443 on the same node" in report_of(
+        site((10001, 443), (20001, 443))
+    )
+    load_text(site((10001, 443), (443, 10001)))  # TCP's ports are not UDP's
+
+
+@pytest.mark.parametrize(
+    ("control", "end", "port"),
+    [
+        ("", "", 443),
+        (', tls: ":8443"', "", 8443),
+        (', tls: ":8443"', ", tls: 9443", 9443),
+        ("", ", tls: 9443", 9443),
+        (', tls: ":8443"', ", tls: off", 0),
+    ],
+)
+def test_an_end_tries_the_port_that_its_own_key_or_its_control_names(
+    load_text: LoadText, control: str, end: str, port: int
+) -> None:
+    site = load_text(
+        SITE.replace(CONTROL, CONTROL + control)
+        + f"  p: {{a: {{node: home{end}}}, b: {{node: office}}}}\n"
+    )
+    settings = site.pairs[0].a.settings
+    assert [settings.tls_port(each) for each in settings.controls] == [port]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "on", '":443"'])
+def test_what_is_no_tcp_port_is_told(report_of: ReportOf, port: str) -> None:
+    ends = f"a: {{node: home, tls: {port}}}, b: {{node: office}}"
+    assert "pairs.p.a.tls: expected a TCP port such as 443, or off" in report_of(
+        f"{SITE}  p: {{{ends}}}\n"
+    )

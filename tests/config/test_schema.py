@@ -107,7 +107,7 @@ def test_show_writes_every_key_with_its_default(load_text: LoadText) -> None:
         if key.name in end and key.name not in given | set(SECRET_KEYS.values()):
             assert end[key.name] == key.kind.write(key.default), key.name
     not_written = {key.name for key in ANYWHERE} - end.keys()
-    assert not_written == {"env_file", "forward", "template", "credential", "secret"}
+    assert not_written == {"env_file", "forward", "template", "credential", "secret", "tls"}
 
 
 # The JSON schema.

@@ -12,14 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from netpunch.errors import ConfigurationError, MissingFileError, NetpunchError, PermissionsError
-from netpunch.net import tls_certificate
-from netpunch.net.tls_certificate import load, server_context
+from netpunch.net.tls_certificate import load, self_signed, server_context
 from netpunch.net.tls_client import client_context
 
 
 @pytest.fixture(scope="module")
 def pem() -> bytes:
-    return tls_certificate._self_signed("vps.example.net")
+    return self_signed("vps.example.net")
 
 
 def _split(pem: bytes) -> tuple[bytes, bytes]:
@@ -80,7 +79,7 @@ def test_a_renewed_certificate_takes_the_place_of_the_former(tmp_path: Path, pem
     with pytest.raises(ConfigurationError):
         load(context, path, None)
     assert handshake(context) == before
-    path.write_bytes(tls_certificate._self_signed("renewed.example.net"))
+    path.write_bytes(self_signed("renewed.example.net"))
     load(context, path, None)
     assert handshake(context) != before
 
@@ -115,7 +114,7 @@ def test_what_cannot_be_used_is_told_with_its_path(
 ) -> None:
     known = {
         b"GOOD": _split(pem)[1],
-        b"OTHER": _split(tls_certificate._self_signed("other"))[0],
+        b"OTHER": _split(self_signed("other"))[0],
         b"SEALED": _key_with_passphrase(),
     }
     for name, content in {"cert.pem": certificate, "key.pem": key}.items():

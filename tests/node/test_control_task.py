@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from netpunch.address import Address
+from netpunch.address import Address, parse_address
 from netpunch.core.events import Registered
-from netpunch.errors import NetworkNotReadyError, PortInUseError
+from netpunch.errors import MissingFileError, NetworkNotReadyError, PortInUseError
 from netpunch.net.punch import Punch
 from netpunch.net.sockets import bind
+from netpunch.net.tls_certificate import self_signed
 from netpunch.node import control_task
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import ControlPlan, Planner
 from netpunch.wire.keys import control_key
-from tests.net.machines import client, port_is_free
+from tests.net.machines import client, local_address, port_is_free
 from tests.net.nodes import spec
+from tests.net.tls_peer import tls_peer
 from tests.node.children import Run, on_both_loops
 from tests.node.recorder import Recorder, site_with
 
@@ -235,6 +237,72 @@ def test_a_control_reports_rejections_and_traces_datagrams(run: Run[Any], tmp_pa
         assert recorder.of("datagram")[0]["control"] == "vps"
         assert not recorder.of(Registered.__name__)
         await attempt.close()
+        await control.stop()
+
+    run(main())
+
+
+# TLS.
+
+
+def tcp_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return local_address(one).port
+
+
+def test_a_control_takes_tls_connections_and_reports_where(run: Run[Any], tmp_path: Path) -> None:
+    at_tls = f"127.0.0.1:{tcp_port()}"
+    planned = plan(tmp_path, tls=at_tls)
+
+    async def main() -> None:
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
+        await control.start()
+        [ready] = recorder.of("control.ready")
+        assert ready["tls"] == at_tls
+        assert recorder.said[0].endswith(f", TLS on {at_tls}")
+        async with tls_peer(parse_address(at_tls)):
+            pass
+        await control.stop()
+
+    run(main())
+
+
+def test_a_certificate_that_cannot_be_read_stops_its_control(run: Run[Any], tmp_path: Path) -> None:
+    planned = plan(tmp_path, tls="127.0.0.1:443", tls_certificate="cert.pem")
+
+    async def main() -> None:
+        control = ControlTask(planned, Recorder().services)
+        with pytest.raises(MissingFileError, match=r"cert\.pem: No such file"):
+            await control.start()
+        await control.stop()
+
+    run(main())
+
+
+def test_a_reload_takes_a_renewed_certificate(run: Run[Any], tmp_path: Path) -> None:
+    at_tls = f"127.0.0.1:{tcp_port()}"
+    path = tmp_path / "cert.pem"
+    path.write_bytes(self_signed("former.example.net"))
+    planned = plan(tmp_path, tls=at_tls, tls_certificate="cert.pem")
+
+    async def shown() -> bytes:
+        async with tls_peer(parse_address(at_tls)) as peer:
+            der: bytes = peer.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            return der
+
+    async def main() -> None:
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
+        await control.start()
+        former = await shown()
+        path.write_bytes(b"half of one")
+        assert control.update(planned)
+        assert await shown() == former
+        assert "the former certificate stays in use" in recorder.said[-1]
+        path.write_bytes(self_signed("renewed.example.net"))
+        assert control.update(planned)
+        assert await shown() != former
         await control.stop()
 
     run(main())
