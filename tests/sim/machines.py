@@ -11,6 +11,7 @@ from netpunch.core.classic.control import ClassicControl
 from netpunch.core.classic.end import ClassicEnd
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
+from netpunch.core.control.relay import Relay
 from netpunch.core.end.end import End
 from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names
 from netpunch.core.machine import Machine
@@ -41,10 +42,9 @@ class V2:
 
     secret: bytes = field(default=SECRET, repr=False)
 
-    def control(self, random: Random) -> Machine:
-        return ControlNode(
-            ControlV2({PAIR: control_key(SECRET, PAIR)}, random=random), ClassicControl({})
-        )
+    def control(self, random: Random, *, relay: Relay | None = None) -> Machine:
+        keys = {PAIR: control_key(SECRET, PAIR)}
+        return ControlNode(ControlV2(keys, random=random, relay=relay), ClassicControl({}))
 
     def end(
         self,
@@ -73,7 +73,8 @@ class Classic:
 
     secret: bytes = field(default=CLASSIC_SECRET, repr=False)
 
-    def control(self, random: Random) -> Machine:
+    def control(self, random: Random, *, relay: Relay | None = None) -> Machine:
+        del relay  # v2's alone
         return ClassicControl(dict.fromkeys(SLOTS.values(), CLASSIC_SECRET))
 
     def end(

@@ -105,10 +105,14 @@ class Nat:
         self.outside = outside
         self.public = public
         self.network: Network = outside.network
+        self.down = False
+        """Passes nothing, as while it reboots."""
+        self.reboots = 0
+        """How often it has forgotten its mappings."""
         self.inside = Segment(self.network, f"behind {public}")
         self._inner = Attachment(self)
         self.inside.set_gateway(4, self._inner)
-        self._outer = outside.attach(public, Attachment(self, up, down))
+        self.uplink = outside.attach(public, Attachment(self, up, down))
         self._by_inner: dict[tuple[Address, Scope], _Mapping] = {}
         self._by_outer: dict[tuple[int, Scope], _Mapping] = {}
         self._unsolicited: dict[tuple[int, Address], float] = {}
@@ -116,8 +120,8 @@ class Nat:
         self._last_step = 0.0
 
     def receive(self, datagram: Datagram, segment: Segment) -> None:
-        if datagram.ttl <= 1:
-            return  # a router looks at it first: no mapping
+        if datagram.ttl <= 1 or self.down:
+            return  # a router looks at the TTL first: no mapping
         if segment is self.inside:
             self._from_inside(datagram)
         else:
@@ -125,6 +129,7 @@ class Nat:
 
     def rebind(self, public: str | None = None) -> None:
         """Forgets every mapping, as a NAT that restarts; with another address if one is given."""
+        self.reboots += 1
         self._by_inner.clear()
         self._by_outer.clear()
         self._unsolicited.clear()
@@ -149,7 +154,7 @@ class Nat:
         mapping.permitted[behavior.filtering.scope(remote)] = now
         translated = Datagram(data, Address(self.public, mapping.port), remote, ttl - 1)
         if remote.host != self.public:
-            self.outside.carry(translated, self._outer)
+            self.outside.carry(translated, self.uplink)
         elif behavior.hairpin:
             self._from_outside(translated)
 

@@ -90,11 +90,11 @@ class Network:
         """Suspends loss and duplication, for what a test itself has to learn for certain."""
         self.on_send: list[Callable[[Record], None]] = []
         """Called for each datagram that a host sends: to observe, or to inject more."""
-        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._queue: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = count()
         self.internet = Segment(self, "internet", INTERNET_HOPS)
 
-    def call_at(self, time: float, callback: Callable[..., None], *arguments: Any) -> None:
+    def call_at(self, time: float, callback: Callable[..., object], *arguments: Any) -> None:
         """Calls back at a virtual time; callbacks of the same time keep their order."""
         heapq.heappush(self._queue, (max(time, self.now), next(self._order), callback, arguments))
 
@@ -128,6 +128,8 @@ class Segment:
         self.network = network
         self.name = name
         self._hops = hops
+        self.cuts: set[tuple[Node, Node]] = set()
+        """Passes no UDP from the first to the second."""
         self._attached: dict[str, Attachment] = {}
         self._gateways: dict[int, Attachment] = {}
 
@@ -139,6 +141,14 @@ class Segment:
 
     def detach(self, host: str) -> Attachment:
         return self._attached.pop(host)
+
+    def attachment(self, host: str) -> Attachment | None:
+        """Of who has an address here."""
+        return self._attached.get(host)
+
+    def gateway(self, family: int) -> Node | None:
+        attachment = self._gateways.get(family)
+        return None if attachment is None else attachment.node
 
     def set_gateway(self, family: int, attachment: Attachment) -> None:
         """Where datagrams of a family (4 or 6) go whose destination isn't here."""
@@ -156,6 +166,8 @@ class Segment:
             receiver = None if gateway is sender else gateway
         if receiver is None:
             self.network.strays.append(Stray(self.network.now, datagram))
+            return
+        if self.cuts and (sender.node, receiver.node) in self.cuts:
             return
         for _ in range(self._copies(sender.up, receiver.down)):
             self._deliver(datagram, sender.up, receiver)

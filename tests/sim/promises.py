@@ -10,7 +10,16 @@ from netpunch.address import Address
 from netpunch.core.machine import NEVER
 from tests.sim.machines import V2
 from tests.sim.network import Datagram
-from tests.sim.scenarios import CONTROL_PORT, OBSERVE_PORT, PROGRAM, Scenario, Setup, Side
+from tests.sim.scenarios import (
+    CONTROL_PORT,
+    OBSERVE_PORT,
+    PROGRAM,
+    RELAY_PORT,
+    TLS_PORT,
+    Scenario,
+    Setup,
+    Side,
+)
 
 PROBE = b"a test's probe of the path"
 V2_CONTROL_LENGTH, V2_PEER_LENGTH = 384, 128
@@ -129,8 +138,10 @@ def _lengths(scenario: Scenario) -> Iterator[str]:
     controls = {Address(host, port) for host in hosts for port in (CONTROL_PORT, OBSERVE_PORT)}
     for _, host, datagram in scenario.network.sent:
         data, source, destination, _ = datagram
-        if data in (PROBE, PROGRAM):
-            continue
+        if data in (PROBE, PROGRAM) or not {RELAY_PORT, TLS_PORT}.isdisjoint(
+            (source.port, destination.port)
+        ):
+            continue  # programs', or to and from a relay, which passes on all lengths
         with_control = not controls.isdisjoint((source, destination))
         if len(data) != (V2_CONTROL_LENGTH if with_control else V2_PEER_LENGTH):
             yield f"{host} sends {len(data)} bytes to {destination}"

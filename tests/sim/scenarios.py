@@ -8,14 +8,16 @@ from random import Random
 from typing import Any
 
 from netpunch.address import Address
+from netpunch.core.control.relay import Relay
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Failed, Linked, Moved
-from tests.sim.hosts import SimHost
+from tests.sim.hosts import Place, SimHost
 from tests.sim.machines import V2, EndName, Protocol, endpoints
 from tests.sim.nat import Firewall, Nat, NatBehavior
 from tests.sim.network import Link, Network, Segment
 
-CONTROL_PORT, OBSERVE_PORT = 10001, 10002
+CONTROL_PORT, OBSERVE_PORT, RELAY_PORT = 10001, 10002, 10003
+TLS_PORT = 443
 CONTROL_HOSTS = {4: "192.0.2.{}", 6: "2001:db8::{}"}
 CONTROL = {f: Address(host.format(1), CONTROL_PORT) for f, host in CONTROL_HOSTS.items()}
 """Where the first control is reached."""
@@ -60,6 +62,8 @@ class Setup:
     duplicate: float = 0.0
     lan_delay: float = 0.0002
     deadline: float | None = DEADLINE
+    relay: bool = False
+    tls: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     settings_a: dict[str, Any] = field(default_factory=dict)
     settings_b: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class Side:
     nats: list[Nat]
     settings: dict[str, Any]
     started_at: list[float] = field(default_factory=list)
+    uplinks: int = 0
+    """How many it has had besides the first one."""
 
     @property
     def links(self) -> list[Linked | Moved]:
@@ -169,6 +175,8 @@ class Scenario:
         public = f"203.0.113.{number}" if outside.name == "internet" else f"10.9.0.{number}"
         host = self._host(name)
         host.look_up = self.look_up
+        if setup.tls:
+            host.tls_ports = self.tls_ports
         segment, nats = self._nest(outside, behaviors, public, delay)
         if 4 in setup.families:
             host.attach(segment, private if behaviors else public, up=self._up(segment, delay))
@@ -182,6 +190,34 @@ class Scenario:
         firewall = Firewall(self.network.internet, lan, up=self._link(delay))
         firewall.protect(address)
         host.attach(lan, address, up=Link(self.setup.lan_delay))
+
+    # Changes
+
+    def another_uplink(self, side: Side, behaviors: tuple[NatBehavior, ...]) -> str:
+        """The side's host gets an address behind other NATs (none: a public one), from which the
+        system sends from now on. Returns that address; those that the host had are still there."""
+        side.uplinks += 1
+        number = 10 * NUMBERS[side.name]
+        delay = self.setup.delay
+        outside = self.network.internet
+        public = f"198.18.{number}.{side.uplinks}"
+        segment, side.nats = self._nest(outside, behaviors, public, delay)
+        private = f"10.{number}.{side.uplinks}.2" if behaviors else public
+        side.host.attach(segment, private, up=self._up(segment, delay))
+        return private
+
+    def another_address(self, side: Side, beside: Place) -> str:
+        """The same in the segment of an address that the host has, or had."""
+        side.uplinks += 1
+        number = 10 * NUMBERS[side.name]
+        public = beside.segment is self.network.internet
+        host = f"198.18.{number}.{side.uplinks}" if public else f"10.{number}.{side.uplinks}.3"
+        side.host.attach(beside.segment, host, up=beside.attachment.up)
+        return host
+
+    def at_the_internet(self, side: Side) -> Nat | SimHost:
+        """Who speaks for the side there."""
+        return side.nats[-1] if side.nats else side.host
 
     # Running
 
@@ -200,7 +236,15 @@ class Scenario:
         for family in CONTROL_HOSTS:
             for port in (CONTROL_PORT, OBSERVE_PORT):
                 control.bind(port, family)
-        control.start(self.setup.protocol.control(self.randbytes(control.name)))
+        relay = Relay()
+        if self.setup.relay:
+            relay.port = RELAY_PORT
+            for family in CONTROL_HOSTS:
+                relay.serve(control.bind(RELAY_PORT, family))
+        if self.setup.tls:
+            relay.serve(control.listen(TLS_PORT))
+        random = self.randbytes(control.name)
+        control.start(self.setup.protocol.control(random, relay=relay))
 
     def start_end(self, side: Side, *, controls: Sequence[Address] = ()) -> None:
         """A new process on the side's host. `controls`: where it takes them to be at first."""
@@ -240,6 +284,10 @@ class Scenario:
     def look_up(self) -> ControlEndpoints:
         """What name servers say."""
         return endpoints(self.control_addresses, named=self.setup.named)
+
+    def tls_ports(self) -> list[Address]:
+        """Where the ends look for streams."""
+        return [Address(control.host, TLS_PORT) for control in self.control_addresses]
 
     def randbytes(self, name: str) -> Callable[[int], bytes]:
         """Randomness for a machine, other than any other's."""

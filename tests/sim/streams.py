@@ -1,0 +1,240 @@
+"""TLS streams of the virtual network: lossless, ordered pipes between ends and controls.
+
+What blocks UDP lets them pass. They outlive no change of an address on their way: what is sent
+then is repeated in vain, until the sender's system gives the stream up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from netpunch.address import Address
+from netpunch.core.events import Via
+from netpunch.net.tls_client import CONNECT_WITHIN, FIRST_PAUSE, LONGEST_PAUSE
+from netpunch.net.tls_stream import SILENT_LOSS
+from tests.sim.nat import Nat
+from tests.sim.network import Link, Network
+
+if TYPE_CHECKING:
+    from tests.sim.hosts import Place, SimHost
+
+RETRANSMISSION = 0.25
+"""Seconds until what was lost is sent again."""
+HANDSHAKE_ROUND_TRIPS = 2
+"""Of TCP and of TLS 1.3."""
+
+
+class Way:
+    """From a host to a control at the internet, as it is now. Raises LookupError if there is
+    none."""
+
+    def __init__(self, client: SimHost, control: Address, network: Network) -> None:
+        place, there = client.place(control.family), network.internet.attachment(control.host)
+        if place is None or there is None:
+            raise LookupError(control)
+        self.client = client
+        self.server = cast("SimHost", there.node)
+        self.place: Place = place
+        self.nats = list(_nats(place))
+        self._mappings = [nat.reboots for nat in self.nats]
+        seen_as = self.nats[-1].public if self.nats else place.host
+        self.peer = Address(seen_as, network.random.randint(1024, 65535))
+        """The client, as the server sees it."""
+        last = self.nats[-1].uplink if self.nats else place.attachment
+        self._delays = {True: last.up.delay + there.down.delay}
+        self._delays[False] = there.up.delay + last.down.delay
+        self._losses = {True: last.up, False: there.up}
+
+    def delay(self, *, to_server: bool) -> float:
+        return self._delays[to_server]
+
+    def loss(self, *, to_server: bool) -> Link:
+        return self._losses[to_server]
+
+    @property
+    def round_trip(self) -> float:
+        return sum(self._delays.values())
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether both addresses and all mappings are what they were."""
+        return (
+            self.place.host in self.client.host_addresses
+            and [nat.reboots for nat in self.nats] == self._mappings
+        )
+
+    @property
+    def passes(self) -> bool:
+        """Whether something gets through at this moment."""
+        down = any(nat.down for nat in self.nats)
+        return self.is_intact and not down and not self.client.asleep
+
+
+def _nats(place: Place) -> Sequence[Nat]:
+    nats, segment = [], place.segment
+    while isinstance(nat := segment.gateway(4), Nat):
+        nats.append(nat)
+        segment = nat.outside
+    return nats
+
+
+class Stream:
+    """One connection. Both sides are told when it has ended, unless nothing gets there."""
+
+    def __init__(
+        self, way: Way, network: Network, take: Callable[[bytes], None], on_end: Callable[[], None]
+    ) -> None:
+        """`take` gets what arrives at the client, `on_end` is called when the client learns that
+        the stream has ended."""
+        self.way = way
+        self._network = network
+        self._take = take
+        self._on_end = on_end
+        self._open = True
+        self._queues: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
+        self._busy = {True: False, False: False}
+
+    def send(self, data: bytes, *, to_server: bool) -> None:
+        if not self._open:
+            return
+        self._queues[to_server].append((self._network.now, data))
+        if not self._busy[to_server]:
+            self._busy[to_server] = True
+            self._transmit(to_server)
+
+    def end(self, *, by_client: bool = False) -> None:
+        """One of both sides closes it, or gives it up; the client learns it when it can."""
+        if self._open:
+            self._open = False
+            if by_client:
+                self._on_end()
+            else:
+                self._tell_client(self._network.now)
+
+    def _tell_client(self, since: float) -> None:
+        given_up = self._network.now - since > SILENT_LOSS
+        if self.way.passes or (given_up and not self.way.client.asleep):
+            self._on_end()
+        else:
+            self._network.call_at(self._network.now + RETRANSMISSION, self._tell_client, since)
+
+    def _transmit(self, to_server: bool) -> None:
+        """The oldest of one direction; again until it is there."""
+        queue, now = self._queues[to_server], self._network.now
+        if not self._open or not queue:
+            self._busy[to_server] = False
+            return
+        queued_at, data = queue[0]
+        sender_asleep = to_server and self.way.client.asleep
+        if not sender_asleep and now - queued_at > SILENT_LOSS:
+            self.end(by_client=to_server)
+            return
+        loss = self.way.loss(to_server=to_server).loss
+        if not self.way.passes or (loss and self._network.random.random() < loss):
+            self._network.call_at(now + RETRANSMISSION, self._transmit, to_server)
+            return
+        queue.popleft()
+        arrival = now + self.way.delay(to_server=to_server)
+        self._network.call_at(arrival, self._deliver, data, to_server)
+        self._transmit(to_server)
+
+    def _deliver(self, data: bytes, to_server: bool) -> None:
+        if not self._open:
+            return
+        if to_server:
+            assert self.way.server.listener is not None
+            self.way.server.listener.take(data, self.way.peer)
+        elif self.way.client.asleep:
+            self.way.client.when_awake(lambda: self._deliver(data, to_server))
+        else:
+            self._take(data)
+
+
+class Listener:
+    """A control's TLS port: one socket of its machine."""
+
+    def __init__(self, port: int, receive: Callable[[bytes, Address], None]) -> None:
+        self.port = port
+        self.streams: dict[Address, Stream] = {}
+        """By the address of the TCP peer."""
+        self._receive = receive
+
+    def take(self, data: bytes, peer: Address) -> None:
+        if peer in self.streams:
+            self._receive(data, peer)
+
+    def send(self, data: bytes, peer: Address) -> None:
+        """Lost if the connection is gone."""
+        if peer in self.streams:
+            self.streams[peer].send(data, to_server=False)
+
+    def close(self) -> None:
+        for stream in list(self.streams.values()):
+            stream.end()
+        self.streams.clear()
+
+
+class StreamKeeper:
+    """What an end's driver does while streams are wanted: keeps one to each control."""
+
+    def __init__(self, host: SimHost, controls: Sequence[Address]) -> None:
+        self.streams: dict[Via, Stream] = {}
+        """By socket."""
+        self._host = host
+        self._network = host.network
+        self._closed = False
+        for control in controls:
+            self._connect(control, FIRST_PAUSE)
+
+    def close(self) -> None:
+        """Ends all of them. (The host tells its machine, if that still lives.)"""
+        self._closed = True
+        for stream in list(self.streams.values()):
+            stream.end(by_client=True)
+
+    def _connect(self, control: Address, pause: float) -> None:
+        if self._closed:
+            return
+        if self._host.asleep:
+            self._host.when_awake(lambda: self._connect(control, pause))
+            return
+        now = self._network.now
+        try:
+            way = Way(self._host, control, self._network)
+        except LookupError:
+            self._again(control, pause)
+            return
+        ready = now + HANDSHAKE_ROUND_TRIPS * way.round_trip
+        self._network.call_at(ready, self._connected, control, way, pause, now)
+
+    def _connected(self, control: Address, way: Way, pause: float, since: float) -> None:
+        listener = way.server.listener
+        if self._closed or listener is None or not way.passes:
+            patience = since + CONNECT_WITHIN - self._network.now
+            self._network.call_at(
+                self._network.now + max(0.0, patience), self._again, control, pause
+            )
+            return
+        via = self._host.new_via()
+
+        def on_end() -> None:
+            self.streams.pop(via, None)
+            listener.streams.pop(way.peer, None)
+            if not self._closed:
+                self._host.disconnected(via)
+                self._again(control, FIRST_PAUSE)
+
+        stream = Stream(way, self._network, partial(self._take, control, via), on_end)
+        self.streams[via] = listener.streams[way.peer] = stream
+        self._host.connected(via, control, way.place.host)
+
+    def _take(self, control: Address, via: Via, data: bytes) -> None:
+        if not self._closed:
+            self._host.take(data, control, via)
+
+    def _again(self, control: Address, pause: float) -> None:
+        later = min(2 * pause, LONGEST_PAUSE)
+        self._network.call_at(self._network.now + pause, self._connect, control, later)
