@@ -47,6 +47,20 @@ COOKIE_BUCKET = 30.0
 REMEMBERED_ATTEMPTS = 8
 """Per end: so many restarts while a recording is still fresh."""
 
+# The relay of a control.
+BINDING_LIFETIME = 120.0
+"""A silent binding lives so long: the keepalives of VPNs come every 10 to 25 s, and a WireGuard
+tunnel that is in use at all exchanges new keys every 120 s."""
+BIND_RATE = 20
+"""BINDs a second that refresh a binding, and as many at once: an end needs a few, and each costs
+control as much as an announcement."""
+RELAY_RATE = 20e6
+"""Bits a second of a pair, both ways together: a video call, or files at leisure."""
+RELAY_TOTAL = 200e6
+"""Bits a second of all pairs: a fifth of a small server's uplink, a tenth of a core."""
+RELAY_BURST = 0.25
+"""Seconds of a rate that may pass at once: a TCP connection needs about a round trip of it."""
+
 # Between ends.
 PING_FAST_INTERVAL = 0.05
 PING_FAST_FOR = 1.0

@@ -45,13 +45,13 @@ _SEND.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 _RECEIVE.argtypes = [*_SEND.argtypes, ctypes.c_void_p]
 
 
-class _Part(ctypes.Structure):
-    """struct iovec, readv(2)."""
+class Part(ctypes.Structure):
+    """struct iovec, readv(2): a buffer."""
 
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Header(ctypes.Structure):
+class Header(ctypes.Structure):
     """struct msghdr, recvmsg(2)."""
 
     _fields_ = (
@@ -65,10 +65,10 @@ class _Header(ctypes.Structure):
     )
 
 
-class _Message(ctypes.Structure):
+class Message(ctypes.Structure):
     """struct mmsghdr, recvmmsg(2): `length` is that of the datagram received or sent."""
 
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
+    _fields_ = (("header", Header), ("length", ctypes.c_uint))
 
 
 class _Batch:
@@ -78,8 +78,8 @@ class _Batch:
         self.layout = _NAMES[family]
         self._data = ctypes.create_string_buffer(SIZE * capacity)
         self._names = ctypes.create_string_buffer(SIZE * self.layout.size)
-        self._parts = (_Part * SIZE)()
-        self._messages = (_Message * SIZE)()
+        self._parts = (Part * SIZE)()
+        self._messages = (Message * SIZE)()
         for index, message in enumerate(self._messages):
             message.header.name = ctypes.addressof(self._names) + index * self.layout.size
             message.header.name_length = self.layout.size
@@ -100,9 +100,9 @@ class _Batch:
     @property
     def lengths(self) -> memoryview:
         """The length of each datagram."""
-        entry = ctypes.sizeof(_Message)
+        entry = ctypes.sizeof(Message)
         words = memoryview(self._messages).cast("B").cast("I")
-        return words[_Message.length.offset // words.itemsize :: entry // words.itemsize]
+        return words[Message.length.offset // words.itemsize :: entry // words.itemsize]
 
 
 class Receiver:
@@ -121,9 +121,7 @@ class Receiver:
         """Returns up to `SIZE` datagrams with their sources, at least one.
 
         Raises OSError, which is BlockingIOError if there is none."""
-        count = _RECEIVE(sock.fileno(), self._batch.address, SIZE, socket.MSG_DONTWAIT, None)
-        if count < 0:
-            raise _error()
+        count = receive_messages(sock.fileno(), self._batch.address, SIZE)
         batch, known, capacity, step = self._batch, self._known, self._capacity, self._step
         data, names = (
             batch.data[: count * capacity].tobytes(),
@@ -152,7 +150,7 @@ class Sender:
     def __init__(self, family: int, capacity: int) -> None:
         self._batch = _Batch(family, capacity)
         self._lengths: list[int] = []
-        self._name = lru_cache(maxsize=ADDRESSES_KEPT)(lambda address: _name(family, address))
+        self._name = lru_cache(maxsize=ADDRESSES_KEPT)(lambda address: system_name(family, address))
 
     def send(
         self,
@@ -165,13 +163,7 @@ class Sender:
         for start in range(0, len(datagrams), SIZE):
             chosen = slice(start, start + SIZE)
             count = self._load(datagrams[chosen], destinations[chosen])
-            done = 0
-            while done < count:
-                rest = self._batch.address + done * ctypes.sizeof(_Message)
-                sent = _SEND(sock.fileno(), rest, count - done, socket.MSG_DONTWAIT)
-                if sent < 0:
-                    refused(_error())
-                done += max(sent, 1)  # the system reports an error of the first one only
+            send_messages(sock.fileno(), self._batch.address, count, refused)
 
     def _load(self, datagrams: Sequence[bytes], destinations: Sequence[Address]) -> int:
         batch = self._batch
@@ -183,6 +175,30 @@ class Sender:
         batch.data[: len(data)] = data
         batch.names[: len(names)] = names
         return len(lengths)
+
+
+def receive_messages(descriptor: int, address: int, count: int) -> int:
+    """Fills up to `count` of the Messages at `address`, at least one; returns how many.
+
+    Raises OSError, which is BlockingIOError if there is no datagram."""
+    received: int = _RECEIVE(descriptor, address, count, socket.MSG_DONTWAIT, None)
+    if received < 0:
+        raise _error()
+    return received
+
+
+def send_messages(
+    descriptor: int, address: int, count: int, refused: Callable[[OSError], None]
+) -> None:
+    """Sends `count` Messages, the first at `address`, each at once or not at all; `refused` gets
+    the error of each that was not sent."""
+    done = 0
+    while done < count:
+        rest = address + done * ctypes.sizeof(Message)
+        sent = _SEND(descriptor, rest, count - done, socket.MSG_DONTWAIT)
+        if sent < 0:
+            refused(_error())
+        done += max(sent, 1)  # the system reports an error of the first one only
 
 
 class BatchEndpoint(Endpoint):
@@ -223,7 +239,8 @@ class BatchEndpoint(Endpoint):
         return len(arrived)
 
 
-def _name(family: int, address: Address) -> bytes:
+def system_name(family: int, address: Address) -> bytes:
+    """An address as struct sockaddr_in or sockaddr_in6."""
     name = _NAMES[family].pack(address.port, socket.inet_pton(family, address.host))
     return family.to_bytes(2, sys.byteorder) + name[2:]
 

@@ -79,7 +79,7 @@ Observer = Callable[[Datagram | Event], None]
 class Endpoint:
     """A socket of a driver. `local` is the address it is bound to."""
 
-    __slots__ = ("_address_of", "_driver", "_pinned", "_sock", "_source", "local", "via")
+    __slots__ = ("_address_of", "_driver", "_pinned", "_sock", "_source", "local", "room", "via")
 
     def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
         self._driver = driver
@@ -87,6 +87,8 @@ class Endpoint:
         self._address_of = _ipv6_address if sock.family == socket.AF_INET6 else _ipv4_address
         self.via = via
         self.local = self._address_of(sock.getsockname())
+        self.room = driver.max_datagram
+        """Bytes to read of a datagram."""
         self._pinned: Address | None = None
         self._source: Ancillary = []
 
@@ -160,7 +162,7 @@ class Endpoint:
         """Returns whether there was a datagram."""
         driver = self._driver
         try:
-            data, source = self._sock.recvfrom(driver.max_datagram)
+            data, source = self._sock.recvfrom(self.room)
         except OSError as error:
             self._count(error)
             return False

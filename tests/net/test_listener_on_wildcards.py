@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from netpunch.address import Address
-from netpunch.net import listener
+from netpunch.net import wildcard
 from netpunch.net.driver import Driver
 from netpunch.net.listener import open_listener
 from netpunch.net.sockets import IP_PKTINFO, SocketOptions, asked_address, bind
@@ -144,7 +144,7 @@ def test_closing_a_wildcard_listener_frees_the_port_on_every_address(run: Run) -
 
 
 def test_the_sockets_of_a_wildcard_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "MAX_ADDRESSES", 2)
+    monkeypatch.setattr(wildcard, "MAX_ADDRESSES", 2)
 
     async def main() -> None:
         machine = EchoMachine()
@@ -165,7 +165,7 @@ def test_the_wildcard_answers_if_no_socket_can_be_bound(
         calls.append(host)
         raise OSError("no")
 
-    monkeypatch.setattr(listener, "_bind_beside", refuse)
+    monkeypatch.setattr(wildcard, "_bind_beside", refuse)
 
     async def main() -> None:
         calls.clear()
@@ -183,7 +183,7 @@ def test_the_wildcard_answers_until_there_are_descriptors_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise ends that asked at that moment would get answers from a wrong address for ever."""
-    bind_beside = listener._bind_beside
+    bind_beside = wildcard._bind_beside
     refused: list[str] = []
 
     def refuse_twice(sock: socket.socket, host: str) -> socket.socket:
@@ -192,7 +192,7 @@ def test_the_wildcard_answers_until_there_are_descriptors_again(
             raise OSError(errno.EMFILE, "Too many open files")
         return bind_beside(sock, host)
 
-    monkeypatch.setattr(listener, "_bind_beside", refuse_twice)
+    monkeypatch.setattr(wildcard, "_bind_beside", refuse_twice)
 
     async def main() -> None:
         refused.clear()
@@ -209,7 +209,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
     [sock] = bind("0.0.0.0", 0)
     before = open_descriptors()
     with pytest.raises(OSError, match="assign"):
-        listener._bind_beside(sock, "203.0.113.1")
+        wildcard._bind_beside(sock, "203.0.113.1")
     assert open_descriptors() == before
     assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
     sock.close()
@@ -217,7 +217,7 @@ def test_a_refused_bind_leaves_nothing_open() -> None:
 
 def test_the_new_socket_has_the_wildcard_s_receive_buffer() -> None:
     [sock] = bind("0.0.0.0", 0, SocketOptions(receive_buffer=50_000))
-    beside = listener._bind_beside(sock, "127.0.0.1")
+    beside = wildcard._bind_beside(sock, "127.0.0.1")
     sizes = {s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for s in (sock, beside)}
     assert len(sizes) == 1
     sock.close()

@@ -41,7 +41,7 @@ from netpunch.core.control.registrations import (
     Verdict,
 )
 from netpunch.core.control.rejections import Rejections
-from netpunch.core.control.relay import BOUND, LIFETIME, Relay
+from netpunch.core.control.relay import BOUND, Relay
 from netpunch.core.describe import describe
 from netpunch.core.events import Expired, Registered, RoleConflict, Via
 from netpunch.core.machine import Machine, Random, Transmit
@@ -282,7 +282,9 @@ class ControlV2(Machine):
                 return self._drop(Drop.UNEXPECTED_SOURCE)
         if own is not None:
             partner_bound = own.partner.state is BOUND
-            body = _pack_bound(attempt, counter, packed, partner_bound, int(LIFETIME))
+            body = _pack_bound(
+                attempt, counter, packed, partner_bound, int(timing.BINDING_LIFETIME)
+            )
             return self._answer(_BOUND, body, record, source, via)
         if not self._proof.is_new(record, attempt, counter, packed, use):
             return self._drop(Drop.STALE)

@@ -8,8 +8,8 @@ A BIND counts for the attempt that is registered at this control and has proved 
 the one that is bound already, and only with a cookie of the very address that it comes from. So a
 recording binds nobody: the cookie of another address, boot or attempt is no good, and its counter
 was used. Once made, a binding outlives the registration: an end that hands its port over leaves
-its controls. It ends when another attempt of that end binds, after LIFETIME without a datagram from
-its address, and with its pair or its socket.
+its controls. It ends when another attempt of that end binds, after BINDING_LIFETIME without a
+datagram from its address, and with its pair.
 
 `Relay` decides, and keeps the counts; `core.control.control` authenticates and answers.
 """
@@ -17,11 +17,12 @@ its address, and with its pair or its socket.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from heapq import nlargest
 
 from netpunch.address import Address
+from netpunch.core import timing
 from netpunch.core.control.expiries import Expiries
 from netpunch.core.control.registrations import EndRecord
 from netpunch.core.events import Via
@@ -29,18 +30,6 @@ from netpunch.core.machine import NEVER
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
 
-LIFETIME = 120.0
-"""Seconds that a silent binding lives: the rekeying of a WireGuard tunnel, which may be all that is
-sent, comes every two minutes at the latest, and its keepalives every 25 s."""
-BIND_RATE = 20
-"""BINDs a second that refresh a binding, and as many at once: an end needs a few, and each
-costs control as much as an announcement."""
-RATE = 20e6
-"""Bits a second for each pair, both ways together: a video call, or files at leisure."""
-TOTAL = 200e6
-"""Bits a second for all pairs: a fifth of a small server's uplink, a tenth of a core."""
-BURST = 0.25
-"""Seconds of a rate that may pass at once: a TCP connection needs about a round trip of it."""
 HEADERS = 28
 """Bytes that count for each datagram besides its own: IPv4's and UDP's. Empty ones cost, too."""
 LARGEST = 65_535
@@ -66,7 +55,7 @@ class Cause(StrEnum):
     COOKIE = "BIND with cookie"
     """Of an attempt that may bind, from any address that has returned its cookie."""
     SILENCE = "silence"
-    REMOVAL = "pair or socket gone"
+    REMOVAL = "pair removed"
 
 
 TRANSITIONS: dict[tuple[State, Cause], State] = {
@@ -104,6 +93,7 @@ class RelayedPair(Figures):
         self.spent_until = -NEVER
         """When its allowance is whole again; see `core.allowances`."""
         self.a, self.b = Binding(self), Binding(self)
+        self.a.partner, self.b.partner = self.b, self.a
 
     def end(self, name: EndName) -> Binding:
         return self.a if name == "a" else self.b
@@ -118,6 +108,7 @@ class Binding:
     from there last. Without meaning while it is unbound, but for `awaits_expiry`."""
 
     pair: RelayedPair
+    partner: Binding = field(init=False)
     state: State = UNBOUND
     attempt: bytes = b""
     counter: int = 0
@@ -129,11 +120,6 @@ class Binding:
     """When its allowance of BINDs is whole again."""
     awaits_expiry: bool = False
 
-    @property
-    def partner(self) -> Binding:
-        pair = self.pair
-        return pair.b if self is pair.a else pair.a
-
 
 class Relay:
     """The bindings of a control, and the allowances of its pairs.
@@ -141,7 +127,7 @@ class Relay:
     `rate` and `total` are in bits a second, for each pair and for all. A relay serves no socket
     until `serve` names one."""
 
-    def __init__(self, rate: float = RATE, total: float = TOTAL) -> None:
+    def __init__(self, rate: float = timing.RELAY_RATE, total: float = timing.RELAY_TOTAL) -> None:
         self.port = 0
         """What OBSERVED tells ends; 0: this control does not relay."""
         self.sources: dict[Via, dict[bytes, Binding]] = {}
@@ -206,7 +192,7 @@ class Relay:
             return None
         own.counter = counter
         own.heard = now
-        own.refreshed_until = max(own.refreshed_until, now) + 1.0 / BIND_RATE
+        own.refreshed_until = max(own.refreshed_until, now) + 1.0 / timing.BIND_RATE
         return own
 
     def bind(
@@ -236,7 +222,7 @@ class Relay:
         self.sources[via][source] = own
         if not own.awaits_expiry:
             own.awaits_expiry = True
-            self._expiries.add(own, now + LIFETIME)
+            self._expiries.add(own, now + timing.BINDING_LIFETIME)
         return own
 
     def remove(self, name: str) -> None:
@@ -250,10 +236,10 @@ class Relay:
         return self._expiries.next_timer()
 
     def handle_timer(self, now: float) -> None:
-        """Ends the bindings that have been silent for LIFETIME."""
+        """Ends the bindings that have been silent for BINDING_LIFETIME."""
         for binding in self._expiries.take(now):
-            if binding.state is BOUND and binding.heard + LIFETIME > now:
-                self._expiries.add(binding, binding.heard + LIFETIME)
+            if binding.state is BOUND and binding.heard + timing.BINDING_LIFETIME > now:
+                self._expiries.add(binding, binding.heard + timing.BINDING_LIFETIME)
                 continue
             binding.awaits_expiry = False
             self._unbind(binding, Cause.SILENCE)
@@ -300,8 +286,9 @@ class Relay:
 
     def _spend(self, pair: RelayedPair, octets: int, now: float) -> bool:
         """Takes so much from both allowances, or nothing."""
-        pair_until = max(pair.spent_until, now) + octets * self._pair_cost
-        total_until = max(self._spent_until, now) + octets * self._total_cost
+        pair_until, total_until = pair.spent_until, self._spent_until
+        pair_until = (pair_until if pair_until > now else now) + octets * self._pair_cost
+        total_until = (total_until if total_until > now else now) + octets * self._total_cost
         if pair_until - now > self._pair_burst or total_until - now > self._total_burst:
             return False
         pair.spent_until, self._spent_until = pair_until, total_until
@@ -310,7 +297,7 @@ class Relay:
 
 def burst(rate: float) -> float:
     """How many bytes may pass at once at a rate in bits a second."""
-    return max(rate / 8 * BURST, LARGEST + HEADERS)
+    return max(rate / 8 * timing.RELAY_BURST, LARGEST + HEADERS)
 
 
 def _allowance(rate: float) -> tuple[float, float]:

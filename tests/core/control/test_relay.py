@@ -11,16 +11,14 @@ from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.control.relay import (
-    BIND_RATE,
     HEADERS,
     LARGEST,
-    LIFETIME,
     TRANSITIONS,
     State,
     burst,
 )
 from netpunch.core.machine import Transmit
-from netpunch.core.timing import EXPIRE
+from netpunch.core.timing import BIND_RATE, BINDING_LIFETIME, EXPIRE
 from netpunch.wire import classic, v2
 from netpunch.wire.drop import Drop
 from tests.core.control.relaying import RELAY_PORT, RELAY_VIA, Binder, make_relay, registered
@@ -66,7 +64,7 @@ class TestBinding:
         assert (challenge.destination, challenge.via) == (A, RELAY_VIA)
         assert control.relay.bound == 0
         (bound,) = a.ask(control, 1.1)
-        assert bound.message == v2.Bound(a.attempt, 2, A, 0, int(LIFETIME))
+        assert bound.message == v2.Bound(a.attempt, 2, A, 0, int(BINDING_LIFETIME))
         assert control.relay.bound == 1
 
     def test_bound_tells_whether_the_partner_is_bound(
@@ -81,7 +79,7 @@ class TestBinding:
         a.cookie = v2.NO_COOKIE
         (bound,) = a.ask(control, 100.0)
         assert only(v2.Bound, [bound])
-        control.handle_timer(100.0 + LIFETIME - 1.0)
+        control.handle_timer(100.0 + BINDING_LIFETIME - 1.0)
         assert control.relay.bound == 1
 
     def test_another_address_needs_a_cookie_of_its_own(self, control: ControlV2, a: Binder) -> None:
@@ -143,12 +141,12 @@ class TestBinding:
         a.bind(control, 0.0)
         b.bind(control, 0.0)
         a.send(control, b"hello", 100.0)
-        control.handle_timer(LIFETIME + 1.0)
+        control.handle_timer(BINDING_LIFETIME + 1.0)
         assert control.relay.sources[RELAY_VIA].keys() == {v2.pack_address(A)}
-        assert a.send(control, b"hello", LIFETIME + 1.0) == []
+        assert a.send(control, b"hello", BINDING_LIFETIME + 1.0) == []
         assert control.relay.total.no_partner == 1
-        assert control.next_timer() <= LIFETIME + 1.0 + LIFETIME
-        control.handle_timer(2 * LIFETIME + 2.0)
+        assert control.next_timer() <= BINDING_LIFETIME + 1.0 + BINDING_LIFETIME
+        control.handle_timer(2 * BINDING_LIFETIME + 2.0)
         assert control.relay.bound == 0
 
     def test_a_counter_counts_once(self, control: ControlV2, a: Binder) -> None:
@@ -194,7 +192,7 @@ class TestBinding:
         assert control.relay.bound == 0
         assert control.relay.busiest(10) == []
         assert a.send(control, b"hello", 0.0) == []
-        control.handle_timer(LIFETIME + 1.0)
+        control.handle_timer(BINDING_LIFETIME + 1.0)
 
     def test_observed_tells_the_port(self, control: ControlV2) -> None:
         question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"echoecho"))

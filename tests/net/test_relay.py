@@ -1,0 +1,255 @@
+"""The relay on real sockets: in batches, as segments, across families, and one by one."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from netpunch.address import Address
+from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.node import ControlNode
+from netpunch.core.control.relay import HEADERS, LARGEST
+from netpunch.errors import PortInUseError
+from netpunch.net.driver import clock
+from netpunch.net.listener import Listener
+from netpunch.wire import v2
+from netpunch.wire.envelope import EndName
+from tests.core.control.relaying import Binder
+from tests.core.v2_pair import Voice, make_control, read
+from tests.net.conftest import Run
+from tests.net.machines import Client, client, has_ipv6, port_is_free
+from tests.net.nodes import Watcher
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
+
+LENGTHS = [0, 1, *[100] * 5, 60, *[384] * 4, *[1400] * 3, 1472, 9000, 60_000, 65_507]
+UDP_SEGMENT = 103
+
+
+class End:
+    """One end on a real socket."""
+
+    def __init__(self, name: EndName, socket: Client, relay: Address) -> None:
+        self.client = socket
+        self.relay = relay
+        self.binder = Binder(name, b"attempt" + name.encode(), socket.address)
+        self.voice = Voice(name, socket.address, self.binder.attempt)
+
+    async def bind(self, node: ControlNode) -> v2.Bound:
+        self.voice.register(node, clock())
+        message = await self._ask()
+        if isinstance(message, v2.Challenge):
+            self.binder.cookie = message.cookie
+            message = await self._ask()
+        assert isinstance(message, v2.Bound)
+        return message
+
+    async def _ask(self) -> v2.Message:
+        answer, source = await self.client.ask(self.binder.message(), self.relay)
+        assert source == self.relay
+        return read(answer)
+
+    def send(self, *datagrams: bytes) -> None:
+        for data in datagrams:
+            self.client.send(data, self.relay)
+
+    def send_segments(self, *datagrams: bytes) -> None:
+        """All in one message."""
+        length = len(datagrams[0]).to_bytes(2, sys.byteorder)
+        option = (socket.IPPROTO_UDP, UDP_SEGMENT, length)
+        self.client.sock.sendmsg(datagrams, [option], 0, self.relay)
+
+    async def receive(self, count: int) -> list[bytes]:
+        received = [await self.client.receive() for _ in range(count)]
+        assert {source for _, source in received} <= {self.relay}
+        return [data for data, _ in received]
+
+
+class Relayed:
+    """A control with a relay, and both ends of a pair."""
+
+    def __init__(self, stack: ExitStack, hosts: tuple[str, str], listen: str, **how: Any) -> None:
+        self.node = ControlNode(make_control(), ClassicControl({}))
+        self.relay = self.node.v2.relay
+        self.relay.limit(1e12, 1e12)
+        self.listener = Listener(self.node, [("127.0.0.1", 0)], relay=[(listen, 0)], **how)
+        self.listener.open()
+        stack.callback(self.listener.close)
+        port = self.listener.relay_addresses[0].port
+        assert self.relay.port == port
+        a, b = (stack.enter_context(client(host)) for host in hosts)
+        for each in (a, b):
+            each.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.a = End("a", a, Address(hosts[0], port))
+        self.b = End("b", b, Address(hosts[1], port))
+
+    async def bind(self) -> None:
+        await self.a.bind(self.node)
+        await self.b.bind(self.node)
+        assert self.relay.bound == 2
+
+
+@contextmanager
+def relayed(
+    hosts: tuple[str, str] = ("127.0.0.1", "127.0.0.1"), listen: str = "", **how: Any
+) -> Iterator[Relayed]:
+    with ExitStack() as stack:
+        yield Relayed(stack, hosts, listen, **how)
+
+
+def datagrams(mark: bytes = b"x") -> list[bytes]:
+    return [mark * length for length in LENGTHS]
+
+
+V4, V6 = "127.0.0.1", "::1"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "listen"),
+    [
+        pytest.param((V4, V4), V4, id="one address"),
+        pytest.param((V4, V4), "", id="wildcards"),
+        pytest.param((V6, V6), V6, id="IPv6", marks=needs_ipv6),
+        pytest.param((V4, V6), "", id="IPv4 and IPv6", marks=needs_ipv6),
+    ],
+)
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "in batches"])
+def test_every_datagram_arrives_as_it_was_sent(
+    run: Run, hosts: tuple[str, str], listen: str, trace: bool
+) -> None:
+    async def main() -> None:
+        with relayed(hosts, listen, trace=trace, observer=Watcher()) as pair:
+            await pair.bind()
+            for sender, receiver in ((pair.a, pair.b), (pair.b, pair.a)) * 2:
+                sent = datagrams()
+                sender.send(*sent)
+                assert await receiver.receive(len(sent)) == sent
+            assert pair.relay.total.datagrams == 4 * len(LENGTHS)
+            assert pair.relay.total.octets == 4 * sum(LENGTHS)
+            assert pair.listener.send_errors == {}
+
+    run(main())
+
+
+@linux_only
+@pytest.mark.parametrize("hosts", [(V4, V4), pytest.param((V4, V6), marks=needs_ipv6)])
+def test_segments_arrive_as_the_datagrams_that_they_are(run: Run, hosts: tuple[str, str]) -> None:
+    async def main() -> None:
+        with relayed(hosts) as pair:
+            await pair.bind()
+            sent = [bytes([number]) * 1200 for number in range(20)]
+            for last in (b"", b"end", b"e" * 1200):
+                pair.a.send_segments(*sent, last)
+                expected = [*sent, last] if last else sent
+                assert await pair.b.receive(len(expected)) == expected
+            assert pair.relay.total.datagrams == 62
+
+    run(main())
+
+
+@linux_only
+@pytest.mark.parametrize("joined", [True, False])
+def test_segments_that_the_system_refuses_arrive_one_by_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch, joined: bool
+) -> None:
+    from netpunch.net import segments
+    from netpunch.net.batch import Message, send_messages
+
+    refused: list[int] = []
+
+    def send(descriptor: int, address: int, count: int, on_error: segments.Refused) -> None:
+        message = Message.from_address(address)
+        if message.header.control_length:
+            refused.append(count)
+            on_error(OSError(errno.EINVAL, "too long"))
+        else:
+            send_messages(descriptor, address, count, on_error)
+
+    async def main() -> None:
+        with relayed() as pair:
+            await pair.bind()
+            monkeypatch.setattr(segments, "send_messages", send)
+            sent = [bytes([number]) * 1200 for number in range(20)]
+            for _ in range(2):
+                (pair.a.send_segments if joined else pair.a.send)(*sent)
+                assert await pair.b.receive(len(sent)) == sent
+            assert refused == [1], "then no longer tried"
+            assert pair.listener.send_errors == {}
+
+    run(main())
+
+
+@linux_only
+def test_a_bind_among_segments_is_taken(run: Run) -> None:
+    async def main() -> None:
+        with relayed() as pair:
+            await pair.bind()
+            pair.a.send_segments(bytes(384), pair.a.binder.message(), bytes(384))
+            assert [len(data) for data in await pair.b.receive(2)] == [384, 384]
+            (answer,) = await pair.a.receive(1)
+            assert isinstance(read(answer), v2.Bound)
+
+    run(main())
+
+
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "in batches"])
+def test_strangers_are_counted_and_not_answered(run: Run, trace: bool) -> None:
+    async def main() -> None:
+        with relayed(trace=trace, observer=Watcher()) as pair, client() as stranger:
+            await pair.bind()
+            for data in datagrams():
+                stranger.send(data, pair.a.relay)
+            pair.a.send(b"last")
+            assert await pair.b.receive(1) == [b"last"]
+            assert pair.relay.strangers == len(LENGTHS)
+            assert pair.relay.total.datagrams == 1
+            pair.b.send(b"last")
+            assert await pair.a.receive(1) == [b"last"]
+
+    run(main())
+
+
+def test_what_is_above_the_rate_is_dropped_and_counted(run: Run) -> None:
+    async def main() -> None:
+        with relayed() as pair:
+            await pair.bind()
+            pair.relay.limit(8.0, 8.0)
+            passed = (LARGEST + HEADERS) // (1000 + HEADERS)
+            pair.a.send(*[bytes(1000)] * 100)
+            assert len(await pair.b.receive(passed)) == passed
+            await pair.a.bind(pair.node)
+            assert pair.relay.total.over_rate == 100 - passed
+
+    run(main())
+
+
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "in batches"])
+def test_nothing_passes_to_an_unbound_partner(run: Run, trace: bool) -> None:
+    async def main() -> None:
+        with relayed(trace=trace, observer=Watcher()) as pair:
+            await pair.a.bind(pair.node)
+            pair.a.send(*datagrams())
+            await pair.a.bind(pair.node)
+            assert pair.relay.total.no_partner == len(LENGTHS)
+
+    run(main())
+
+
+def test_a_port_of_the_relay_in_use_is_an_error_and_binds_nothing(run: Run) -> None:
+    async def main() -> None:
+        with client() as taken, client() as free:
+            free.sock.close()
+            node = ControlNode(make_control(), ClassicControl({}))
+            listener = Listener(node, [free.address], relay=[taken.address])
+            with pytest.raises(PortInUseError, match=f"{taken.address.port} is in use"):
+                listener.open()
+            assert port_is_free(free.address.port)
+
+    run(main())
