@@ -455,7 +455,7 @@ class End(Machine):
             self._retired = [each for each in self._retired if now < each.until]
             self._keep_sockets()
         if now >= self._lost_at:
-            self._emit(Lost(f"no answer for {self._resources.settings.hold_for:.0f} s"))
+            self._emit(Lost(f"no answer for {self._resources.settings.hold_for:g} s"))
             self._stop(now)  # without a BYE: the partner finds the same cause
 
     def _consider_move(self, link: HeldLink, successor: Successor, now: float) -> None:
