@@ -50,6 +50,11 @@ class _Check:
         self.patience = patience
         self.next_at = -NEVER
 
+    @property
+    def ends_at(self) -> float:
+        """When the path counts as dead."""
+        return self.next_at + self.left * self.patience
+
 
 class HeldLink:
     """The link of an attempt that has agreed on a path."""
@@ -133,9 +138,11 @@ class HeldLink:
             self._ping(now)
 
     def doubt(self, reason: MoveReason, now: float) -> None:
-        """Something about the network has changed: checks the path with one ping."""
-        if self.state is not PathState.DEAD:
-            patience = timing.CHECK_ROUND_TRIPS * self._meter.rtt + timing.CHECK_GRACE
+        """Something about the network has changed: checks the path with one ping, unless a check
+        ends sooner anyway."""
+        patience = timing.CHECK_ROUND_TRIPS * self._meter.rtt + timing.CHECK_GRACE
+        ends_sooner = self._check is not None and self._check.ends_at <= now + patience
+        if self.state is not PathState.DEAD and not ends_sooner:
             self._begin_check(reason, 1, patience, now)
 
     def address_gone(self, reason: MoveReason, now: float) -> None:

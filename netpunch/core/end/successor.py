@@ -8,7 +8,6 @@ link before it was agreed, so no recording can name it, however late it comes.
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum
 
 from netpunch.core import timing
@@ -17,6 +16,7 @@ from netpunch.core.end.resources import Resources
 from netpunch.core.end.waiting import Deadline
 from netpunch.core.events import MoveReason
 from netpunch.core.machine import NEVER, next_state
+from netpunch.core.pacing import TokenBucket
 
 
 class SuccessorState(Enum):
@@ -48,8 +48,9 @@ class Successor:
         self.reason: MoveReason | None = None
         """Why it punches, or wants to."""
         self._resources = resources
-        self._starts: deque[float] = deque(maxlen=timing.MOVES_A_MINUTE)
-        """When the latest ones began."""
+        self._starts = TokenBucket(1 / timing.MOVE_REFILL, timing.MOVES_AT_ONCE)
+        self._earliest = -NEVER
+        """When the bounds allow the next start."""
         self.punching = self._on_standby(now)
 
     def next_timer(self) -> float:
@@ -79,7 +80,10 @@ class Successor:
             self.reason = reason
         if now < self._earliest:
             return False
-        self._starts.append(now)
+        if not self._starts.take(now):
+            self._earliest = now + self._starts.refill
+            return False
+        self._earliest = now + timing.MOVE_INTERVAL
         self.state = next_state(TRANSITIONS, self.state, "reason to move")
         # A partner that is absent may come back: without a working path there is time until then.
         deadline = Deadline(timing.MOVE_FOR, now, from_start=link_works)
@@ -104,13 +108,3 @@ class Successor:
 
     def _on_standby(self, now: float) -> Punching:
         return Punching(self._resources, Deadline(NEVER, now), on_standby=True, now=now)
-
-    @property
-    def _earliest(self) -> float:
-        """When the bounds allow the next start."""
-        if not self._starts:
-            return -NEVER
-        earliest = self._starts[-1] + timing.MOVE_INTERVAL
-        if len(self._starts) == timing.MOVES_A_MINUTE:
-            earliest = max(earliest, self._starts[0] + 60.0)
-        return earliest
