@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from netpunch.address import Address
 from netpunch.core.end.announcing import Announcer, Introduction
 from netpunch.core.end.candidates import with_candidates
@@ -30,10 +32,25 @@ class Attempt:
         self.datagrams = 0
         """Sent to the partner, of all kinds."""
         self._opener = opener
+        self._now = now
         self.announcer = Announcer(self, now, on_standby=on_standby)
         self.partners = Partners(self)
-        self.traversal = Traversal(resources, self.announcer)
-        self.other_family = OtherFamily(resources, now)
+
+    # Only punching needs these two, which take 2 KB: a held link has done with them, and its
+    # successor does without them until it begins.
+
+    @cached_property
+    def traversal(self) -> Traversal:
+        return Traversal(self.resources, self.announcer)
+
+    @cached_property
+    def other_family(self) -> OtherFamily:
+        return OtherFamily(self.resources, self._now)
+
+    def settle(self) -> None:
+        """A path is agreed: tries nothing more."""
+        self.__dict__.pop("traversal", None)
+        self.__dict__.pop("other_family", None)
 
     def end(self) -> None:
         """Ends it at once, for another one."""
@@ -43,7 +60,8 @@ class Attempt:
     def controls_found(self, now: float) -> None:
         """The resources know where the controls are now."""
         self.announcer.controls_found(now)
-        self.other_family = OtherFamily(self.resources, now)
+        self._now = now
+        self.__dict__.pop("other_family", None)  # made anew when it is needed
 
     def introduce(self, introduction: Introduction, now: float) -> Drop | None:
         """Control names a partner attempt."""

@@ -71,7 +71,8 @@ class Punching:
 
     def update_deadline(self, now: float) -> None:
         """The deadline stands still while an end waits for its turn."""
-        self._deadline.update(now, queued=self.attempt.traversal.waits(now))
+        if not self.attempt.announcer.on_standby:
+            self._deadline.update(now, queued=self.attempt.traversal.waits(now))
 
     def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
         """The driver's answer to a request of this punching."""
@@ -95,6 +96,7 @@ class Punching:
         assert agreed is not None
         link = self.attempt.linked(agreed, now - self.began, self._datagrams)
         self.attempt.traversal.stop(keep=[agreed.path.via])
+        self.attempt.settle()
         return link
 
     def failed(self, reason: Reason, detail: str, now: float) -> Failed:
