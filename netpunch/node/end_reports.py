@@ -23,11 +23,13 @@ from netpunch.core.events import (
     SeenInside,
     Waiting,
 )
+from netpunch.core.machine import LinkFigures
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Datagram
 from netpunch.node.reminders import Wait
 from netpunch.node.services import Services
 from netpunch.output import events
+from netpunch.output.status import Figures, Traffic
 from netpunch.reasons import Reason, in_words
 
 if TYPE_CHECKING:
@@ -267,6 +269,16 @@ def _path(link: Linked | Moved) -> str:
     rtt_ms = _rtt_ms(link)
     quickness = "" if rtt_ms is None else f", {rtt_ms:.1f} ms"
     return f"{link.local} -> {link.remote} ({link.path}{quickness}, after {link.duration:.3f} s)"
+
+
+def figures_of(link: LinkFigures | None, *, carries: bool) -> Figures | None:
+    """What the status shows of a held link. `carries`: programs' datagrams pass through it."""
+    if link is None:
+        return None
+    traffic = Traffic(
+        link.sent_datagrams, link.sent_bytes, link.received_datagrams, link.received_bytes
+    )
+    return Figures(link.rtt, link.jitter, link.loss, traffic if carries else None)
 
 
 def _candidate(tried: CandidateReport) -> str:

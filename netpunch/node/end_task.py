@@ -28,7 +28,7 @@ from netpunch.errors import (
 from netpunch.net.driver import Datagram
 from netpunch.net.punch import Punch
 from netpunch.node.end_hooks import EndHooks, Phase
-from netpunch.node.end_reports import EndReports
+from netpunch.node.end_reports import EndReports, figures_of
 from netpunch.node.hooks import raise_for
 from netpunch.node.preload import PAUSE, preload
 from netpunch.node.process import Command
@@ -39,6 +39,7 @@ from netpunch.template import render
 if TYPE_CHECKING:
     from netpunch.net.forward import Forwarder
     from netpunch.node.publish import Published
+    from netpunch.output.status import Figures
 
 JITTER = 0.2
 """Part of a pause by which retries are spread: the ends of a fleet must not retry together."""
@@ -321,7 +322,11 @@ class EndTask:
 
         follower = Follower(self.end, self._hooks, self._reports, published)
         status, end = self._services.status, self.end
-        with status.measuring(end.pair, end.end, lambda: attempt.rtt):
+
+        def figures() -> Figures | None:
+            return figures_of(attempt.figures, carries=end.forward is not None)
+
+        with status.measuring(end.pair, end.end, figures):
             ended = await follower.follow(attempt)
         return _loss(ended), follower.published
 

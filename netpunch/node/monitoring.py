@@ -146,12 +146,18 @@ class Monitoring:
         """At once when something changes, but not more often than the shortest pause allows."""
         while True:
             self._changed.clear()
-            self._services.notifier.status(self.status().summary)
+            self._notify()
             await self._write_metrics()
             await asyncio.sleep(SHORTEST_PAUSE)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._period - SHORTEST_PAUSE):
                     await self._changed.wait()
+
+    def _notify(self) -> None:
+        if self._services.notifier.is_open:
+            status = self.status()
+            line = "; ".join(filter(None, (status.summary, status.health)))
+            self._services.notifier.status(line)
 
     async def _write_metrics(self) -> None:
         """A cancellation does not interrupt it, so two never write at the same time."""

@@ -12,6 +12,9 @@ Sample = tuple[Labels, float]
 
 MILLISECONDS = 1000
 
+PATHS = ("host", "ipv6", "observed", "predicted", "spray", "mapped", "relay")
+"""The kinds of paths (`PathKind` of the core)."""
+
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 """What the format escapes in a label's value."""
 
@@ -83,6 +86,17 @@ def _per_kind(label: str, counts: Callable[[ControlStatus], Mapping[str, int]]) 
     return samples
 
 
+def _per_path(status: ProcessStatus) -> Iterator[Sample]:
+    """All kinds, so that a query finds 0 of them."""
+    if status.ends:
+        for path, count in (dict.fromkeys(PATHS, 0) | status.paths).items():
+            yield {"path": path}, count
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds / MILLISECONDS, 6)
+
+
 def _whose(end: EndStatus) -> Labels:
     return {"pair": end.pair, "end": end.end}
 
@@ -111,6 +125,7 @@ METRICS = (
         "Whether the last reload succeeded; 0 until the file is corrected and reloaded.",
         lambda status: [({}, int(status.refusal is None))],
     ),
+    Metric("netpunch_pairs", "gauge", "Pairs that are up, by the kind of their path.", _per_path),
     Metric(
         "netpunch_pair_up",
         "gauge",
@@ -126,8 +141,26 @@ METRICS = (
     Metric(
         "netpunch_pair_rtt_seconds",
         "gauge",
-        "Round trip to the partner: of the last keepalive, or when the link was made.",
-        _per_end(lambda end: None if end.rtt_ms is None else round(end.rtt_ms / MILLISECONDS, 6)),
+        "Round trip to the partner: smoothed while the link is held, or when it was made.",
+        _per_end(lambda end: _seconds(end.rtt_ms)),
+    ),
+    Metric(
+        "netpunch_pair_jitter_seconds",
+        "gauge",
+        "Mean deviation of the round trip while the link is held.",
+        _per_end(lambda end: _seconds(end.jitter_ms)),
+    ),
+    Metric(
+        "netpunch_pair_loss_ratio",
+        "gauge",
+        "Part of the last 20 pings that were not answered while the link is held, 0 to 1.",
+        _per_end(lambda end: end.loss),
+    ),
+    Metric(
+        "netpunch_pair_path_since_timestamp_seconds",
+        "gauge",
+        "When the link got its path, since the epoch.",
+        _per_end(lambda end: end.path_since),
     ),
     Metric(
         "netpunch_pair_links_total",
@@ -146,6 +179,36 @@ METRICS = (
         "counter",
         "Links that were lost.",
         _per_reason(lambda end: end.losses),
+    ),
+    Metric(
+        "netpunch_pair_moves_total",
+        "counter",
+        "Times that a held link moved to another path.",
+        _per_reason(lambda end: end.moves),
+    ),
+    Metric(
+        "netpunch_pair_sent_datagrams_total",
+        "counter",
+        "Datagrams of the local program that were sent to the partner (forward).",
+        _per_end(lambda end: end.sent_datagrams),
+    ),
+    Metric(
+        "netpunch_pair_sent_bytes_total",
+        "counter",
+        "Bytes of the local program that were sent to the partner (forward).",
+        _per_end(lambda end: end.sent_bytes),
+    ),
+    Metric(
+        "netpunch_pair_received_datagrams_total",
+        "counter",
+        "Datagrams of the partner's program that were received (forward).",
+        _per_end(lambda end: end.received_datagrams),
+    ),
+    Metric(
+        "netpunch_pair_received_bytes_total",
+        "counter",
+        "Bytes of the partner's program that were received (forward).",
+        _per_end(lambda end: end.received_bytes),
     ),
     Metric(
         "netpunch_control_up",

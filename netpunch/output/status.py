@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
+from operator import add
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -23,6 +25,9 @@ USER_FOLDER = "netpunch"
 
 DIGEST_BYTES = 8
 """Enough to tell the site files of one host apart."""
+
+THOUSAND = 1000
+"""Of a unit of bytes in the next one."""
 
 TIMES = {"started", "since", "path_since", "err_at", "reload_err_at"}
 """Fields that are RFC 3339 in JSON."""
@@ -49,6 +54,29 @@ class State(StrEnum):
     """It was stopped, and a link of it is not watched any more."""
 
 
+class Traffic(NamedTuple):
+    """What programs have sent over held links that netpunch relays for, and have received."""
+
+    sent_datagrams: int = 0
+    sent_bytes: int = 0
+    received_datagrams: int = 0
+    received_bytes: int = 0
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        return Traffic._make(map(add, self, other))
+
+
+class Figures(NamedTuple):
+    """What is measured of a held link; times in seconds. `rtt` is smoothed, `jitter` the mean
+    deviation from it, `loss` the part of the last pings that stayed unanswered; `traffic` is None
+    where no program's datagrams pass through netpunch."""
+
+    rtt: float | None
+    jitter: float | None
+    loss: float
+    traffic: Traffic | None = None
+
+
 class EndStatus(NamedTuple):
     """One end of a pair; names and order of the fields are those of JSON. Times are in seconds
     since the epoch."""
@@ -65,6 +93,11 @@ class EndStatus(NamedTuple):
     path_since: float | None = None
     """Since when it has that path: a link that moves stays in its state."""
     rtt_ms: float | None = None
+    """Round trip: smoothed while the link is held, else that of when it was made."""
+    jitter_ms: float | None = None
+    """Mean deviation from it; None unless the link is held."""
+    loss: float | None = None
+    """Part of the last 20 pings that were not answered, 0 to 1; None unless the link is held."""
     since: float = 0.0
     """When it entered this state."""
     err: str | None = None
@@ -78,6 +111,11 @@ class EndStatus(NamedTuple):
     """How often a link was lost, by reason."""
     moves: Mapping[str, int] = NONE_COUNTED
     """How often a held link has moved to another path, by reason."""
+    sent_datagrams: int | None = None
+    """Of the local program (`forward`), over all links; None for ends that do not relay."""
+    sent_bytes: int | None = None
+    received_datagrams: int | None = None
+    received_bytes: int | None = None
 
     @property
     def is_up(self) -> bool:
@@ -144,14 +182,24 @@ class ProcessStatus(NamedTuple):
         )
 
     @property
+    def paths(self) -> Counter[str]:
+        """How many pairs have which kind of path. A pair is up if all of its ends here are; one
+        whose check alone says that it is up has the path `unknown`."""
+        down = {end.pair for end in self.ends if not end.is_up}
+        up = {end.pair: end.path or "unknown" for end in self.ends if end.pair not in down}
+        return Counter(up.values())
+
+    @property
     def summary(self) -> str:
-        """`3 of 4 pairs up`, for a control `12 ends registered`. A pair is up if all of its ends
-        here are. A refused reload comes first."""
+        """`3 of 4 pairs up, 1 relayed`, for a control `12 ends registered`. A refused reload comes
+        first."""
         parts: list[str] = []
         if self.ends:
-            pairs = {end.pair for end in self.ends}
-            up = len(pairs - {end.pair for end in self.ends if not end.is_up})
-            parts.append(f"{up} of {_count(len(pairs), 'pair')} up")
+            paths = self.paths
+            pairs = _count(len({end.pair for end in self.ends}), "pair")
+            parts.append(f"{paths.total()} of {pairs} up")
+            if relayed := paths["relay"]:
+                parts.append(f"{relayed} relayed")
         if self.controls:
             registered = sum(control.registered for control in self.controls)
             parts.append(f"{_count(registered, 'end')} registered")
@@ -159,6 +207,28 @@ class ProcessStatus(NamedTuple):
         if self.refusal is None:
             return standing
         return f"reload refused: {self.refusal.first_line}; {standing}"
+
+    @property
+    def health(self) -> str:
+        """How the held links do, in one line however many there are: the worst of them, and sums.
+        Empty if none is held."""
+        held = [end for end in self.ends if end.loss is not None]
+        if not held:
+            return ""
+        most = "up to " if len(held) > 1 else ""
+        parts: list[str] = []
+        if rtts := [end.rtt_ms for end in held if end.rtt_ms is not None]:
+            parts.append(f"round trip {most}{max(rtts):.3g} ms")
+        parts.append(f"loss {most}{max(end.loss or 0.0 for end in held):.0%}")
+        if moves := sum(sum(end.moves.values()) for end in held):
+            parts.append(_count(moves, "move"))
+        if any(end.sent_bytes is not None for end in held):
+            sent, received = (
+                amount(sum(getattr(end, f"{way}_bytes") or 0 for end in held))
+                for way in ("sent", "received")
+            )
+            parts.append(f"{sent} sent, {received} received")
+        return ", ".join(parts)
 
     def as_record(self) -> Record:
         """The JSON object that a status socket sends."""
@@ -224,6 +294,16 @@ def _plain(name: str, value: object) -> object:
     if name in TIMES and isinstance(value, float):
         return rfc3339(value)
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def amount(number: int) -> str:
+    """Bytes for people: `12.3 MB`."""
+    size = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < THOUSAND:
+            return f"{size:.1f} {unit}" if unit != "B" else f"{number} B"
+        size /= THOUSAND
+    return f"{size:.1f} TB"
 
 
 def _count(number: int, what: str) -> str:

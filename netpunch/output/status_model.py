@@ -29,7 +29,7 @@ from netpunch.output.events import (
     PairWaiting,
 )
 from netpunch.output.journal import valid_text
-from netpunch.output.status import ControlStatus, EndStatus, Refusal, State
+from netpunch.output.status import ControlStatus, EndStatus, Figures, Refusal, State, Traffic
 from netpunch.reasons import Reason
 
 EndKey = tuple[str, str]
@@ -46,7 +46,10 @@ class StatusModel:
         self._clock = clock
         self._ends: dict[EndKey, EndStatus] = {}
         self._controls: dict[str, Callable[[], ControlStatus]] = {}
-        self._rtts: dict[EndKey, Callable[[], float | None]] = {}
+        self._figures: dict[EndKey, Callable[[], Figures | None]] = {}
+        """How to read those of links that are held now: only when somebody asks."""
+        self._carried: dict[EndKey, Traffic] = {}
+        """Over links that have ended."""
         self._problems: dict[str, list[str]] = {}
         self._watchers: list[Callable[[], None]] = []
 
@@ -55,8 +58,19 @@ class StatusModel:
         return tuple(self._measured(key, status) for key, status in sorted(self._ends.items()))
 
     def _measured(self, key: EndKey, status: EndStatus) -> EndStatus:
-        rtt = self._rtts[key]() if key in self._rtts and status.is_up else None
-        return status if rtt is None else status._replace(rtt_ms=round(rtt * 1000, 3))
+        read = self._figures.get(key)
+        figures = None if read is None else read()
+        traffic = _total(self._carried.get(key), figures and figures.traffic)
+        if traffic is not None:
+            status = status._replace(**traffic._asdict())
+        if figures is None or not status.is_up:
+            return status
+        rtt_ms, jitter_ms = _ms(figures.rtt), _ms(figures.jitter)
+        return status._replace(
+            rtt_ms=status.rtt_ms if rtt_ms is None else rtt_ms,
+            jitter_ms=jitter_ms,
+            loss=round(figures.loss, 3),
+        )
 
     @property
     def controls(self) -> tuple[ControlStatus, ...]:
@@ -102,6 +116,7 @@ class StatusModel:
     def keep(self, ends: Collection[EndKey]) -> None:
         """A new plan begins: forgets all other ends, and every problem."""
         self._ends = {key: status for key, status in self._ends.items() if key in ends}
+        self._carried = {key: each for key, each in self._carried.items() if key in ends}
         self._problems.clear()
         self._changed()
 
@@ -111,7 +126,8 @@ class StatusModel:
         self._changed()
 
     def add_end(self, pair: str, end: str) -> None:
-        """It starts."""
+        """It starts: its counters begin anew."""
+        self._carried.pop((pair, end), None)
         self._put(EndStatus(pair, end, since=self._clock()))
 
     def end_stopped(self, pair: str, end: str, bug: str | None = None) -> None:
@@ -121,13 +137,21 @@ class StatusModel:
             self._fail(pair, end, Reason.BUG if bug else Reason.STOPPED, bug)
 
     @contextlib.contextmanager
-    def measuring(self, pair: str, end: str, rtt: Callable[[], float | None]) -> Iterator[None]:
-        """Within it the link is held: `rtt` gives the seconds of its latest round trip."""
-        self._rtts[pair, end] = rtt
+    def measuring(
+        self, pair: str, end: str, figures: Callable[[], Figures | None]
+    ) -> Iterator[None]:
+        """Within it the link is held, and `figures` says how it does. What it has carried counts on
+        afterwards."""
+        key = (pair, end)
+        self._figures[key] = figures
         try:
             yield
         finally:
-            del self._rtts[pair, end]
+            del self._figures[key]
+            last = figures()
+            carried = _total(self._carried.get(key), last and last.traffic)
+            if carried is not None and key in self._ends:
+                self._carried[key] = carried
 
     def add_control(self, name: str, status: Callable[[], ControlStatus]) -> None:
         """It serves; `status` is called whenever the status is read."""
@@ -213,6 +237,14 @@ def _path(link: PairUp | PairMoved) -> dict[str, Any]:
         "path": str(link.path),
         "rtt_ms": None if link.rtt_ms is None else round(link.rtt_ms, 3),
     }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _total(before: Traffic | None, now: Traffic | None) -> Traffic | None:
+    return before.plus(now) if before and now else before or now
 
 
 def _counted(counts: Mapping[str, int], reason: str | None, happened: bool) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from netpunch.output.status import amount
 from netpunch.reasons import in_words
 
 Answer = Mapping[str, Any]
@@ -14,6 +15,10 @@ GAP = "  "
 NOTHING = "-"
 
 ENDS = ("PAIR", "END", "STATE", "SINCE", "LOCAL", "REMOTE", "PATH", "RTT", "LAST ERROR")
+HELD = (
+    *("HELD LINK", "END", "PATH", "SINCE", "RTT", "JITTER", "LOSS", "MOVES"),
+    *("SENT (DATAGRAMS)", "RECEIVED (DATAGRAMS)"),
+)
 CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "AWAITED", "DROPPED", "LAST ERROR")
 
 MOST_AWAITED = 5
@@ -21,9 +26,11 @@ MOST_AWAITED = 5
 
 
 def status_table(answers: Sequence[Answer]) -> str:
-    """A summary of each process, then a row for each end and each control."""
+    """A summary of each process, then a row for each end, each held link and each control."""
     lines = [line for answer in answers for line in _headline(answer)]
-    lines += _table(ENDS, (_end(end) for answer in answers for end in answer.get("pairs", ())))
+    ends = [end for answer in answers for end in answer.get("pairs", ())]
+    lines += _table(ENDS, map(_end, ends))
+    lines += _table(HELD, (_held(end) for end in ends if "loss" in end))
     controls = (each for answer in answers for each in answer.get("controls", ()))
     lines += _table(CONTROLS, map(_control, controls))
     return "".join(f"{line}\n" for line in lines)
@@ -52,7 +59,6 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator
 
 def _end(end: Answer) -> tuple[str, ...]:
     reason = f" ({in_words(end['reason'])})" if end.get("reason") else ""
-    rtt = end.get("rtt_ms")
     return (
         str(end.get("pair", "")),
         str(end.get("end", "")),
@@ -61,9 +67,28 @@ def _end(end: Answer) -> tuple[str, ...]:
         str(end.get("laddr", "")),
         str(end.get("raddr", "")),
         str(end.get("path", "")),
-        f"{rtt:.1f} ms" if isinstance(rtt, int | float) else "",
+        _ms(end.get("rtt_ms")),
         f"{_time(end.get('err_at'))} {_first_line(end['err'])}" if end.get("err") else "",
     )
+
+
+def _held(end: Answer) -> tuple[str, ...]:
+    return (
+        str(end.get("pair", "")),
+        str(end.get("end", "")),
+        str(end.get("path", "")),
+        _time(end.get("path_since")),
+        _ms(end.get("rtt_ms")),
+        _ms(end.get("jitter_ms")),
+        f"{end['loss']:.0%}",
+        str(sum(end.get("moves", {}).values())),
+        *(_carried(end, way) for way in ("sent", "received")),
+    )
+
+
+def _carried(end: Answer, way: str) -> str:
+    size = end.get(f"{way}_bytes")
+    return "" if size is None else f"{amount(size)} ({end.get(f'{way}_datagrams')})"
 
 
 def _control(control: Answer) -> tuple[str, ...]:
@@ -95,6 +120,10 @@ def _counts(control: Answer) -> str:
 def _first_line(text: object) -> str:
     """Without the line of the site file that an error shows below."""
     return str(text).partition("\n")[0]
+
+
+def _ms(number: object) -> str:
+    return f"{number:.1f} ms" if isinstance(number, int | float) else ""
 
 
 def _time(text: object) -> str:

@@ -60,6 +60,11 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody listens."""
+        return self._socket is not None
+
     def ready(self) -> None:
         """It serves: after the start, and after each reload, even one that changed nothing."""
         self._send("READY=1")

@@ -21,6 +21,7 @@ from netpunch.output.atomic import replace_file
 from netpunch.output.console import Console
 from netpunch.output.events import PairAlive
 from netpunch.output.journal import Journal
+from netpunch.output.status import Figures
 from netpunch.output.status_model import StatusModel
 from netpunch.output.systemd import Notifier
 from tests.cli.programs import netpunch
@@ -40,9 +41,20 @@ class Statuses(Notifier):
     def __init__(self) -> None:
         super().__init__()
         self.recorder: list[str] = []
+        self._came = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return True
 
     def status(self, text: str) -> None:
         self.recorder.append(text)
+        self._came.set()
+
+    async def wait_for(self, text: str) -> None:
+        while text not in self.recorder:
+            self._came.clear()
+            await self._came.wait()
 
 
 class Watched:
@@ -112,6 +124,37 @@ def test_changes_are_published_at_once(run: Run[None], tmp_path: Path) -> None:
     assert site.notifier.recorder[0] == "0 of 1 pair up"
     assert site.notifier.recorder[-1] == "1 of 1 pair up"
     assert stat.S_IMODE(site.textfile.stat().st_mode) == 0o644
+
+
+@on_both_loops
+def test_systemd_hears_how_held_links_do(run: Run[None], tmp_path: Path) -> None:
+    async def main(site: Watched) -> None:
+        site.services.status.add_end("p", "a")
+        site.tell_alive()
+        figures = Figures(0.0214, 0.001, 0.05)
+        with site.services.status.measuring("p", "a", lambda: figures):
+            await site.notifier.wait_for("1 of 1 pair up; round trip 21.4 ms, loss 5%")
+
+    watched(run, tmp_path, main, period=0.1)
+
+
+@on_both_loops
+def test_a_status_that_nobody_reads_is_not_made(
+    run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may hold a thousand links."""
+    monkeypatch.setattr(Statuses, "is_open", False)
+    read: list[str] = []
+
+    async def main(site: Watched) -> None:
+        site.services.status.add_end("p", "a")
+        with site.services.status.measuring("p", "a", lambda: read.append("!")):
+            for _ in range(3):
+                site.tell_alive()
+                await asyncio.sleep(0.05)
+            assert not read
+
+    watched(run, tmp_path, main, period=0.1)
 
 
 @on_both_loops

@@ -38,7 +38,7 @@ def test_one_process_plans_all_ends_and_controls(tmp_path: Path) -> None:
     assert list(found.ends) == [("p", "a"), ("p", "b")]
     a, b = (each.settings for each in found.ends.values())
     assert a.secret == b.secret
-    assert [tuple(each) for each in a.controls] == [("127.0.0.1", 20001, 20002)]
+    assert [tuple(each) for each in a.controls] == [("127.0.0.1", 20001, 20002, None)]
     assert found.controls["control"].keys == {"p": control_key(a.secret, "p")}
     assert (found.endless, found.failures, found.warnings) == (False, (), ())
     assert repr(a.secret) not in repr(found)

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from netpunch.output.metrics import METRICS, Metric, metrics_text
+from netpunch.core.events import PathKind
+from netpunch.output.metrics import METRICS, PATHS, Metric, metrics_text
 from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, Refusal, State
 
 SINCE = 1769860800.25
@@ -21,10 +22,19 @@ UP = EndStatus(
     "a",
     State.UP,
     since=SINCE,
+    path="relay",
+    path_since=SINCE,
     rtt_ms=12.5,
+    jitter_ms=0.25,
+    loss=0.05,
     links=3,
     failures={"blocked": 2, "partner_absent": 1},
     losses={"silent": 2},
+    moves={"woke": 4},
+    sent_datagrams=5,
+    sent_bytes=6000,
+    received_datagrams=7,
+    received_bytes=8000,
 )
 WAITING = EndStatus("lab", "b", State.WAITING, since=SINCE, reason="partner_absent")
 CONTROL = ControlStatus(
@@ -74,12 +84,24 @@ def test_the_metrics_of_a_site() -> None:
         f"netpunch_pair_up{{{lab}}}": 0,
         f"netpunch_pair_since_timestamp_seconds{{{home}}}": SINCE,
         f"netpunch_pair_since_timestamp_seconds{{{lab}}}": SINCE,
+        **{
+            f'netpunch_pairs{{path="{path}"}}': int(path == "relay")
+            for path in ("host", "ipv6", "observed", "predicted", "spray", "mapped", "relay")
+        },
         f"netpunch_pair_rtt_seconds{{{home}}}": 0.0125,
+        f"netpunch_pair_jitter_seconds{{{home}}}": 0.00025,
+        f"netpunch_pair_loss_ratio{{{home}}}": 0.05,
+        f"netpunch_pair_path_since_timestamp_seconds{{{home}}}": SINCE,
         f"netpunch_pair_links_total{{{home}}}": 3,
         f"netpunch_pair_links_total{{{lab}}}": 0,
         f'netpunch_pair_failures_total{{{home},reason="blocked"}}': 2,
         f'netpunch_pair_failures_total{{{home},reason="partner_absent"}}': 1,
         f'netpunch_pair_losses_total{{{home},reason="silent"}}': 2,
+        f'netpunch_pair_moves_total{{{home},reason="woke"}}': 4,
+        f"netpunch_pair_sent_datagrams_total{{{home}}}": 5,
+        f"netpunch_pair_sent_bytes_total{{{home}}}": 6000,
+        f"netpunch_pair_received_datagrams_total{{{home}}}": 7,
+        f"netpunch_pair_received_bytes_total{{{home}}}": 8000,
         f"netpunch_control_up{{{vps}}}": 1,
         f"netpunch_control_registered{{{vps}}}": 4,
         f'netpunch_control_drops_total{{{vps},reason="bad_mac"}}': 5,
@@ -87,6 +109,14 @@ def test_the_metrics_of_a_site() -> None:
         f'netpunch_control_send_errors_total{{{vps},error="EPERM"}}': 7,
         f"netpunch_control_queue_drops_total{{{vps}}}": 8,
     }
+
+
+def test_pairs_are_counted_by_every_kind_of_path() -> None:
+    assert set(PATHS) == set(PathKind)
+    alive = STATUS._replace(ends=(EndStatus("p", "a", State.UP),))
+    counted = samples(alive)
+    assert counted['netpunch_pairs{path="unknown"}'] == 1
+    assert sum(counted[f'netpunch_pairs{{path="{path}"}}'] for path in PathKind) == 0
 
 
 def test_the_metric_of_a_control_with_a_problem_is_0() -> None:

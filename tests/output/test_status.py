@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from netpunch.output.status import (
     ProcessStatus,
     Refusal,
     State,
+    amount,
     default_socket,
     own_folder,
     own_socket,
@@ -23,8 +25,8 @@ AT = 1769860800.25
 TEXT = "2026-01-31T12:00:00.250000Z"
 
 
-def end(pair: str, name: str = "a", state: State = State.UP) -> EndStatus:
-    return EndStatus(pair, name, state, since=AT)
+def end(pair: str, name: str = "a", state: State = State.UP, **more: Any) -> EndStatus:
+    return EndStatus(pair, name, state, since=AT, **more)
 
 
 def process(*ends: EndStatus, controls: tuple[ControlStatus, ...] = ()) -> ProcessStatus:
@@ -68,6 +70,59 @@ def test_a_failed_reload_comes_first_in_the_summary() -> None:
     assert "reload_err" not in process().as_record()
 
 
+def test_the_summary_counts_relayed_pairs() -> None:
+    ends = [end(name, path="relay") for name in ("p", "q")] + [end("r", path="host")]
+    assert process(*ends).summary == "3 of 3 pairs up, 2 relayed"
+    assert process(*ends).paths == {"relay": 2, "host": 1}
+
+
+def test_pairs_are_counted_by_path_if_all_of_their_ends_are_up() -> None:
+    """An end whose check alone says so has no known path."""
+    both = [EndStatus("p", each, State.UP, path="ipv6") for each in "ab"]
+    half = [EndStatus("q", "a", State.UP, path="host"), EndStatus("q", "b", State.DOWN)]
+    assert process(*both, *half, end("r")).paths == {"ipv6": 1, "unknown": 1}
+
+
+def test_the_health_of_one_held_link() -> None:
+    held = end("p", rtt_ms=21.4182, loss=0.0)
+    assert process(held).health == "round trip 21.4 ms, loss 0%"
+    moved = held._replace(moves={"woke": 1}, sent_bytes=1_234_567, received_bytes=999)
+    assert process(moved).health == (
+        "round trip 21.4 ms, loss 0%, 1 move, 1.2 MB sent, 999 B received"
+    )
+    assert process(held._replace(rtt_ms=None)).health == "loss 0%"
+
+
+def test_the_health_of_many_links_is_that_of_the_worst() -> None:
+    links = [
+        end("p", rtt_ms=0.4, loss=0.05, moves={"woke": 1, "silent": 2}, sent_bytes=1000),
+        end("q", rtt_ms=210.0, loss=0.15, moves={"woke": 4}, sent_bytes=500, received_bytes=1),
+        end("r", rtt_ms=999.0),  # its port is another program's
+    ]
+    assert process(*links).health == (
+        "round trip up to 210 ms, loss up to 15%, 7 moves, 1.5 kB sent, 1 B received"
+    )
+
+
+def test_links_that_are_not_held_have_no_health() -> None:
+    assert process().health == process(end("p", rtt_ms=5.0)).health == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (7 * 10**15, "7000.0 TB"),
+    ],
+)
+def test_amounts_are_shown_in_the_unit_that_fits(number: int, text: str) -> None:
+    assert amount(number) == text
+
+
 def test_the_summary_of_nothing() -> None:
     assert process().summary == "nothing to do"
     assert process().is_ok
@@ -105,12 +160,18 @@ def test_the_status_of_a_site_as_json() -> None:
         path="observed",
         path_since=AT,
         rtt_ms=12.5,
+        jitter_ms=0.5,
+        loss=0.05,
         err="3 silent keepalives",
         err_at=AT,
         links=2,
         failures={"blocked": 1},
         losses={"silent": 2},
         moves={"woke": 3},
+        sent_datagrams=1,
+        sent_bytes=2,
+        received_datagrams=3,
+        received_bytes=4,
     )
     control = ControlStatus(
         "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, problems=("p: no key",)
@@ -139,6 +200,8 @@ def test_the_status_of_a_site_as_json() -> None:
                 "path": "observed",
                 "path_since": TEXT,
                 "rtt_ms": 12.5,
+                "jitter_ms": 0.5,
+                "loss": 0.05,
                 "since": TEXT,
                 "err": "3 silent keepalives",
                 "err_at": TEXT,
@@ -146,6 +209,10 @@ def test_the_status_of_a_site_as_json() -> None:
                 "failures": {"blocked": 1},
                 "losses": {"silent": 2},
                 "moves": {"woke": 3},
+                "sent_datagrams": 1,
+                "sent_bytes": 2,
+                "received_datagrams": 3,
+                "received_bytes": 4,
             }
         ],
         "controls": [

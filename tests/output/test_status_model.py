@@ -7,7 +7,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.output import events
 from netpunch.output.journal import Journal, Style
-from netpunch.output.status import ControlStatus, EndStatus, State
+from netpunch.output.status import ControlStatus, EndStatus, Figures, State, Traffic
 from netpunch.output.status_model import StatusModel
 
 LOCAL, REMOTE = Address("0.0.0.0", 5000), Address("203.0.113.7", 6000)
@@ -81,12 +81,67 @@ def test_the_states_on_the_way_to_a_link(run: Run) -> None:
     )
 
 
-def test_a_held_link_shows_its_latest_round_trip(run: Run) -> None:
-    run.tell_up()
-    latest: list[float | None] = [None, 0.0301234, 0.0502]
-    with run.model.measuring("p", "a", lambda: latest.pop(0)):
+def measured(rtt: float | None, *traffic: int) -> Figures:
+    return Figures(rtt, 0.0012, 0.05, Traffic(*traffic) if traffic else None)
+
+
+def carried(end: EndStatus) -> tuple[int | None, ...]:
+    return end.sent_datagrams, end.sent_bytes, end.received_datagrams, end.received_bytes
+
+
+def test_a_held_link_shows_what_is_measured_now(run: Run) -> None:
+    up = run.tell_up()
+    latest: list[Figures | None] = [None, measured(None), measured(0.0301234), measured(0.0502)]
+    with run.model.measuring("p", "a", lambda: latest.pop(0) if latest else None):
+        assert run.model.ends[0] == up, "nothing is known yet"
         assert [run.model.ends[0].rtt_ms for _ in range(3)] == [12.5, 30.123, 50.2]
-    assert run.model.ends[0].rtt_ms == 12.5
+        latest = [measured(0.03)]
+        shown = run.model.ends[0]
+        assert (shown.jitter_ms, shown.loss, carried(shown)) == (1.2, 0.05, (None,) * 4)
+    assert run.model.ends[0] == up
+
+
+def test_what_is_measured_is_read_only_when_somebody_asks(run: Run) -> None:
+    read: list[str] = []
+
+    def figures() -> None:
+        read.append("!")
+
+    with run.model.measuring("p", "a", figures):
+        run.tell(events.PairWaiting(*P_A, "partner_absent"), "a")
+        read.clear()
+        run.journal.emit(events.PairIntroduced(*P_A, REMOTE))
+        assert read == []
+        assert run.model.ends
+        assert read == ["!"]
+
+
+def test_what_links_carry_counts_on_over_all_of_them(run: Run) -> None:
+    """A counter that falls would be taken for a restart."""
+    now = measured(0.03, 1, 100, 2, 200)
+    run.tell_up()
+    with run.model.measuring("p", "a", lambda: now):
+        assert carried(run.model.ends[0]) == (1, 100, 2, 200)
+        now = measured(0.03, 5, 500, 6, 600)
+        down = run.tell(events.PairDown(*P_A, "silent", "no answer"))
+        assert (down.jitter_ms, down.loss, carried(down)) == (None, None, (5, 500, 6, 600))
+    assert carried(run.model.ends[0]) == (5, 500, 6, 600)
+    run.tell_up()
+    now = measured(0.03, 1, 10, 0, 0)
+    with run.model.measuring("p", "a", lambda: now):
+        assert carried(run.model.ends[0]) == (6, 510, 6, 600)
+    run.model.add_end("p", "a")
+    assert carried(run.model.ends[0]) == (None,) * 4, "a reload has changed it"
+
+
+def test_what_was_carried_by_ends_that_are_gone_is_forgotten(run: Run) -> None:
+    with run.model.measuring("p", "a", lambda: measured(0.03, 1, 1, 1, 1)):
+        pass
+    run.model.keep(())
+    with run.model.measuring("p", "a", lambda: measured(0.03, 1, 1, 1, 1)):
+        assert not run.model.ends
+    run.journal.emit(events.PairAlive(*P_A))
+    assert carried(run.model.ends[0]) == (None,) * 4
 
 
 def test_a_loss_removes_the_addresses_and_keeps_the_error(run: Run) -> None:

@@ -56,6 +56,34 @@ def test_the_table_of_a_site() -> None:
     )
 
 
+def test_the_table_of_held_links() -> None:
+    held = EndStatus(
+        *("home-office", "a", State.UP),
+        path="relay",
+        path_since=AT,
+        rtt_ms=12.34,
+        jitter_ms=1.26,
+        loss=0.05,
+        moves={"woke": 1, "silent": 2},
+    )
+    relaying = held._replace(
+        pair="lab",
+        sent_datagrams=10_234,
+        sent_bytes=12_345_678,
+        received_datagrams=0,
+        received_bytes=0,
+    )
+    handed_over = EndStatus("other", "a", State.UP, path="host")
+    assert status_table([answer(held, relaying, handed_over)]).splitlines()[-3:] == [
+        "HELD LINK    END  PATH   SINCE                 RTT      JITTER  LOSS  MOVES  "
+        "SENT (DATAGRAMS)  RECEIVED (DATAGRAMS)",
+        "home-office  a    relay  2026-01-31T12:00:00Z  12.3 ms  1.3 ms  5%    3      "
+        "-                 -",
+        "lab          a    relay  2026-01-31T12:00:00Z  12.3 ms  1.3 ms  5%    3      "
+        "12.3 MB (10234)   0 B (0)",
+    ]
+
+
 def test_the_table_of_a_control() -> None:
     table = status_table([answer(controls=(ControlStatus("vps", ("0.0.0.0:1",)),))])
     assert table.splitlines() == [

@@ -383,7 +383,7 @@ class End(Machine):
         self._move("another path agreed")
         link.stop()
         self._retired.append(_Retired(link, now + timing.RETIRED_FOR))
-        self._hold(HeldLink(found.attempt, linked, now, moves=link.moves + 1))
+        self._hold(HeldLink(found.attempt, linked, now, after=link))
         successor.taken(now)
         self._punching.attempt.announcer.handle_timer(now)
         self._emit(_moved(linked, reason, link.place[1]))

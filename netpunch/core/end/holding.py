@@ -57,9 +57,11 @@ class _Check:
 
 
 class HeldLink:
-    """The link of an attempt that has agreed on a path."""
+    """The link of an attempt that has agreed on a path; if it has moved, `after` another one."""
 
-    def __init__(self, attempt: Attempt, linked: Linked, now: float, *, moves: int = 0) -> None:
+    def __init__(
+        self, attempt: Attempt, linked: Linked, now: float, *, after: HeldLink | None = None
+    ) -> None:
         agreed = attempt.partners.nominations.agreement
         assert agreed is not None
         self.attempt = attempt
@@ -67,7 +69,7 @@ class HeldLink:
         self.place = (linked.via, linked.remote)
         """Our socket and the partner's address."""
         self.local = linked.local
-        self.moves = moves
+        self.moves: int = 0 if after is None else after.moves + 1
         self.state = PathState.WORKING
         self.dead_because: MoveReason | None = None
         """Why its path was checked, if there was no answer."""
@@ -80,7 +82,8 @@ class HeldLink:
         """When a program's datagram was sent first after the last one that came."""
         self._silence_at = NEVER
         """When to look whether the programs' datagrams are answered."""
-        self._meter = Meter(self._path.rtt)
+        traffic = None if after is None else after._meter.traffic
+        self._meter: Meter = Meter(self._path.rtt, traffic)
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
         self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
         """When a relayed link looks for a direct path."""

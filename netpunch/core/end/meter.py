@@ -14,10 +14,21 @@ _RTT_GAIN, _JITTER_GAIN = 1 / 8, 1 / 4
 """Those of RFC 6298."""
 
 
-class Meter:
-    """`rtt` is smoothed, in seconds."""
+class Traffic:
+    """Programs' datagrams and bytes, over all paths of a link."""
 
-    def __init__(self, rtt: float | None) -> None:
+    __slots__ = ("received", "received_bytes", "sent", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.sent = self.sent_bytes = self.received = self.received_bytes = 0
+
+
+class Meter:
+    """Of one path. `rtt` is smoothed, in seconds; `traffic` goes on counting that of the paths
+    before."""
+
+    def __init__(self, rtt: float | None, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
         self.rtt = USUAL_RTT if rtt is None else rtt
         self._known = rtt is not None
         self._jitter = self.rtt / 2
@@ -26,8 +37,6 @@ class Meter:
         """Bit n: the ping n before the latest one was answered."""
         self._awaits = False
         """Whether the latest ping may still be answered."""
-        self._sent = self._sent_bytes = 0
-        self._received = self._received_bytes = 0
 
     def pinged(self) -> None:
         self._pings = min(self._pings + 1, LATEST_PINGS)
@@ -46,12 +55,12 @@ class Meter:
         self.rtt += _RTT_GAIN * (rtt - self.rtt)
 
     def sent(self, length: int) -> None:
-        self._sent += 1
-        self._sent_bytes += length
+        self.traffic.sent += 1
+        self.traffic.sent_bytes += length
 
     def received(self, length: int) -> None:
-        self._received += 1
-        self._received_bytes += length
+        self.traffic.received += 1
+        self.traffic.received_bytes += length
 
     def figures(self, path: PathKind, since: float, moves: int) -> LinkFigures:
         known, pings = self._known, self._pings
@@ -65,8 +74,8 @@ class Meter:
             lost / pings if pings else 0.0,
             since,
             moves,
-            self._sent,
-            self._sent_bytes,
-            self._received,
-            self._received_bytes,
+            self.traffic.sent,
+            self.traffic.sent_bytes,
+            self.traffic.received,
+            self.traffic.received_bytes,
         )

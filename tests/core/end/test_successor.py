@@ -153,6 +153,22 @@ class TestTakingOver:
         bench.receive(b"too late", puppet.at)
         assert len(bench.events(Payload)) == 1
 
+    def test_the_figures_are_those_of_the_new_path_but_programs_datagrams_count_on(self) -> None:
+        """Also those that still come on the old path."""
+        bench, puppet = held()
+        bench.end.send_payload(b"1234", bench.now)
+        bench.end.datagrams_to_send()
+        moved(bench, asks(bench))
+        bench.end.send_payload(b"56", bench.now)
+        bench.end.datagrams_to_send()
+        bench.receive(b"late", puppet.at)
+        bench.receive(b"new", ELSEWHERE)
+        figures = bench.end.figures
+        assert figures is not None
+        assert (figures.moves, figures.since) == (1, bench.now)
+        assert (figures.sent_datagrams, figures.sent_bytes) == (2, 6)
+        assert (figures.received_datagrams, figures.received_bytes) == (2, 7)
+
     def test_every_move_has_a_session_key_of_its_own(self) -> None:
         bench, _ = held()
         keys = set()
