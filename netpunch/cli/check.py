@@ -163,7 +163,7 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
     tunnelled = has_tunnel()
     addresses = {control.name: control.address for control in site.controls}
     for control in part.controls:
-        problems = _missing_addresses(*control.listen, *control.observe)
+        problems = _missing_addresses(*control.listen, *control.observe, *control.relay)
         yield from _warnings(site, control, f"control {control.name}", problems)
     for end in part.ends:
         local = HostPort(*end.settings.local)

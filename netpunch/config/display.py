@@ -58,8 +58,10 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _control(control: ControlConfig) -> dict[str, Any]:
-    values = control._asdict()
-    return written(CONTROL_KEYS, values | {"public": control.public or None})
+    values = control._asdict() | {"public": control.public or None}
+    if not control.relay:
+        values |= {"relay_rate": None, "relay_total": None}
+    return written(CONTROL_KEYS, values)
 
 
 def _pair(pair: Pair) -> dict[str, Any]:

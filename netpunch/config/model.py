@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from netpunch.config.document.problems import Position
 from netpunch.config.values import HostPort
 from netpunch.core.settings import ControlAt, EndName, EndSettings, Protocol
+from netpunch.core.timing import RELAY_RATE, RELAY_TOTAL
 from netpunch.redacted import redacted
 
 Mode = Literal["once", "keep"]
@@ -54,6 +55,11 @@ class ControlConfig(NamedTuple):
     position: Position
     public: tuple[str, ...] = ()
     """Names or IPs at which the world sees this control's network; empty: those of `address`."""
+    relay: tuple[HostPort, ...] = ()
+    """Where it relays, all at one port; empty: nowhere."""
+    relay_rate: float = RELAY_RATE
+    relay_total: float = RELAY_TOTAL
+    """Bits a second, for each pair and for all."""
     tls: HostPort | None = None
     """Where it listens for TLS connections, if so."""
     tls_certificate: Path | None = None

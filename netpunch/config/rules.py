@@ -115,6 +115,21 @@ def check_control(draft: Draft[ControlConfig], problems: Problems) -> None:
     elif control.tls_key is not None and control.tls_certificate is None:
         message = "`tls_certificate` is missing: a key needs the certificate that it belongs to"
         draft.complain(problems, message, "tls_key")
+    if not control.relay:
+        for key in ("relay_rate", "relay_total"):
+            if key in draft.settings:
+                message = 'without `relay` it has no use: add `relay: ":10003"`, or remove this'
+                draft.complain(problems, message, key)
+        if control.tls is not None:
+            message = (
+                "without `relay` nothing could be linked over it, as ends reach each other by UDP "
+                'alone: add `relay: ":10003"`'
+            )
+            draft.complain(problems, message, "tls")
+    elif control.relay_rate > control.relay_total:
+        key = "relay_total" if "relay_total" in draft.settings else "relay_rate"
+        message = "`relay_rate` is above `relay_total`, so no pair could reach it"
+        draft.complain(problems, message, key)
 
 
 # One pair, and its ends.
@@ -361,8 +376,8 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
 
 def _sockets(drafts: Drafts) -> Iterator[_Socket]:
     for control in drafts.controls:
-        for key, addresses in (("listen", control.part.listen), ("observe", control.part.observe)):
-            for address in addresses:
+        for key in ("listen", "observe", "relay"):
+            for address in getattr(control.part, key):
                 yield _socket(control, address, key)
         if control.part.tls is not None:
             yield _socket(control, control.part.tls, "tls", is_tcp=True)

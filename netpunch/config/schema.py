@@ -40,6 +40,7 @@ from netpunch.config.kinds import (
 from netpunch.config.model import SECRET_KEYS, Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
 from netpunch.core.settings import TLS_PORT, EndSettings
+from netpunch.core.timing import RELAY_RATE, RELAY_TOTAL
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.template import escape, render
 
@@ -72,6 +73,13 @@ DURATION = scalar(
 )
 _RATE = "datagrams a second, such as 200/s"
 RATE = scalar(_RATE, values.rate, lambda it: f"{_number(it)}/s", matching(rf"{_DIGITS}/s\s*$"))
+_BIT_RATE = "a rate such as 500kbit/s, 20Mbit/s or 1Gbit/s"
+BIT_RATE = scalar(
+    _BIT_RATE,
+    values.bit_rate,
+    lambda it: f"{_number(it / 1e6)}Mbit/s",
+    matching(rf"{_DIGITS}[kMG]?bit/s\s*$"),
+)
 _SWITCH = "^([Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 SWITCH = scalar(
     "on or off", values.switch, bool, {"anyOf": [{"type": "boolean"}, matching(_SWITCH)]}
@@ -385,6 +393,17 @@ PAIR = _with_one_secret(mapping(PAIR_KEYS, dict, _PAIR))
 
 _listens = one_or_list(LISTEN, "an address, or a list of them")
 _observes = off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ())
+_relays = off_or(
+    checked(
+        one_or_list(LISTEN, "an address, a list of them, or off"),
+        lambda them: (
+            "expected one port for all addresses: ends learn a single one"
+            if len({each.port for each in them}) > 1
+            else ""
+        ),
+    ),
+    (),
+)
 _publics = one_or_list(PUBLIC, "a public address, or a list of them")
 
 _pem = _plain_path("a path such as /etc/letsencrypt/live/vps.example.net/fullchain.pem")
@@ -399,6 +418,9 @@ CONTROL_KEYS: list[Key[Any]] = [
     Key(
         "public", _publics, (), "where the Internet sees control's network", "the host of `address`"
     ),
+    Key("relay", _relays, (), "where pairs are relayed that cannot be linked otherwise"),
+    Key("relay_rate", BIT_RATE, RELAY_RATE, "what a pair may send through the relay, both ways"),
+    Key("relay_total", BIT_RATE, RELAY_TOTAL, "what all pairs together may"),
     Key(
         "tls",
         off_or(LISTEN, None),

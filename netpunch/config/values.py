@@ -23,6 +23,10 @@ has moved on, and only keeps other pairs from their turn."""
 HIGHEST_RATE = 10_000.0
 """Datagrams a second. More would be an attack on one's own uplink."""
 
+LOWEST_BIT_RATE, HIGHEST_BIT_RATE = 64e3, 100e9
+"""Bits a second. At the lowest, a relayed link still answers pings; no host has more than the
+highest."""
+
 HIGHEST_PORT = 65535
 
 HIGHEST_MARK = 0xFFFFFFFF
@@ -43,6 +47,8 @@ _LONGEST_HOST = 253
 """Characters of a DNS name; a label has 63."""
 
 _SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+
+_BITS = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 
 _LOCALHOST = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -79,6 +85,14 @@ def rate(text: str) -> float:
     if not LOWEST_RATE <= datagrams <= HIGHEST_RATE:
         raise ValueError(f"must be from {LOWEST_RATE:.0f}/s to {HIGHEST_RATE:.0f}/s")
     return datagrams
+
+
+def bit_rate(text: str) -> float:
+    """`20Mbit/s` in bits a second."""
+    bits = _quantity(text, _BITS)
+    if not LOWEST_BIT_RATE <= bits <= HIGHEST_BIT_RATE:
+        raise ValueError("must be from 64kbit/s to 100Gbit/s")
+    return bits
 
 
 def _quantity(text: str, units: dict[str, float]) -> float:

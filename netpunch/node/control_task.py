@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
+from netpunch.address import Address
 from netpunch.config.model import ControlConfig
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
+from netpunch.core.control.relay import Relay
 from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
 from netpunch.net.driver import Datagram
@@ -18,10 +21,14 @@ from netpunch.node.control_reports import ControlReports
 from netpunch.node.plan import ControlPlan
 from netpunch.node.services import Services
 from netpunch.output.events import ControlFailed, ControlReady
-from netpunch.output.status import ControlStatus
+from netpunch.output.status import MOST_RELAYED, ControlStatus, RelayedPair, RelayStatus
 
 BIND_RETRY = 2.0
 """Seconds between attempts to bind an address that is late at boot: ends ask again within 15."""
+
+
+CHANGEABLE = ("expire", "public", "relay_rate", "relay_total")
+"""Keys that a reload changes without closing a socket."""
 
 
 class ControlTask:
@@ -33,7 +40,12 @@ class ControlTask:
         self._console = services.console.named(f"control {plan.control.name}")
         self._reports = ControlReports(plan.control.name, services)
         self._machine = ControlNode(
-            ControlV2(plan.keys, expire=plan.control.expire, random=os.urandom),
+            ControlV2(
+                plan.keys,
+                expire=plan.control.expire,
+                relay=Relay(plan.control.relay_rate, plan.control.relay_total),
+                random=os.urandom,
+            ),
             ClassicControl(plan.secrets, names=plan.names),
         )
         self._listener: Listener | None = None
@@ -69,6 +81,7 @@ class ControlTask:
             self._machine,
             [(each.host, each.port) for each in control.listen],
             observe=[(each.host, each.port) for each in control.observe],
+            relay=[(each.host, each.port) for each in control.relay],
             tls=_tls(control),
             observer=self._observe,
             trace=self._services.trace,
@@ -80,9 +93,11 @@ class ControlTask:
         self._network.learn(control)
         addresses = [str(address) for address in dict.fromkeys(listener.addresses)]
         tls = None if listener.tls is None else listener.tls.local
-        self._services.journal.emit(ControlReady(control.name, addresses, tls))
+        relay = [str(address) for address in listener.relay_addresses] or None
+        self._services.journal.emit(ControlReady(control.name, addresses, tls, relay))
         over_tls = f", TLS on {tls}" if tls else ""
-        self._console.say(f"listening on {', '.join(addresses)}{over_tls}")
+        relaying = f", relaying on {', '.join(relay)}" if relay else ""
+        self._console.say(f"listening on {', '.join(addresses)}{over_tls}{relaying}")
 
     def _report_deaf(self, error: NetpunchError) -> None:
         self._services.journal.emit(
@@ -91,16 +106,17 @@ class ControlTask:
         self._console.error(f"{error}; trying again every {BIND_RETRY:.0f} s")
 
     def update(self, plan: ControlPlan) -> bool:
-        """Takes over the pairs of a new plan, its `expire` and `public`; False if more than that
+        """Takes over the pairs of a new plan, and what CHANGEABLE names; False if more than that
         differs."""
-        expire, public = plan.control.expire, plan.control.public
-        if plan.control != self.plan.control._replace(expire=expire, public=public):
+        control, before = plan.control, self.plan.control
+        if control != before._replace(**{key: getattr(control, key) for key in CHANGEABLE}):
             return False
-        before, self.plan = self.plan, plan
-        if public != before.control.public:
-            self._network.learn(plan.control)
+        self.plan = plan
+        if control.public != before.public:
+            self._network.learn(control)
         self._machine.v2.replace_pairs(plan.keys)
-        self._machine.v2.expire_after(expire)
+        self._machine.v2.expire_after(control.expire)
+        self._machine.v2.relay.limit(control.relay_rate, control.relay_total)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
         if self._listener is not None:
             self._listener.pump()
@@ -129,6 +145,24 @@ class ControlTask:
             {} if listener is None else dict(listener.send_errors),
             0 if listener is None else listener.queue_drops,
             tuple(f"{pair} {end}" for pair, end in self._machine.v2.awaited()),
+            relay=self._relay_status(listener.relay_addresses) if listener else None,
+        )
+
+    def _relay_status(self, addresses: Sequence[Address]) -> RelayStatus | None:
+        if not addresses:
+            return None
+        relay = self._machine.v2.relay
+        total = relay.total
+        return RelayStatus(
+            tuple(map(str, addresses)),
+            relay.bound,
+            total.datagrams,
+            total.octets,
+            total.drops | {"stranger": relay.strangers},
+            tuple(
+                RelayedPair(pair.name, pair.datagrams, pair.octets, pair.drops)
+                for pair in relay.busiest(MOST_RELAYED)
+            ),
         )
 
     async def stop(self) -> None:

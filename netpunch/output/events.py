@@ -284,6 +284,8 @@ class ControlReady(Event):
     """What it listens on."""
     tls: Address | None = None
     """Where it takes TLS connections. Absent without `tls`."""
+    relay: Sequence[str] | None = None
+    """Where it relays. Absent without `relay`."""
 
 
 class ControlRegistered(EndEvent):

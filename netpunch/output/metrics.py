@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus
+from netpunch.output.status import (
+    ControlStatus,
+    EndStatus,
+    ProcessStatus,
+    RelayedPair,
+    RelayStatus,
+)
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]
@@ -95,6 +101,42 @@ def _per_path(status: ProcessStatus) -> Iterator[Sample]:
 
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds / MILLISECONDS, 6)
+
+
+def _per_relay(value: Callable[[RelayStatus], float]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for control, relay in _relays(status):
+            yield control, value(relay)
+
+    return samples
+
+
+def _per_relayed_pair(value: Callable[[RelayedPair], float]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for control, relay in _relays(status):
+            for pair in relay.pairs:
+                yield control | {"pair": pair.pair}, value(pair)
+
+    return samples
+
+
+def _relay_drops(status: ProcessStatus) -> Iterator[Sample]:
+    for control, relay in _relays(status):
+        for reason, count in relay.drops.items():
+            yield control | {"reason": reason}, count
+
+
+def _relayed_pair_drops(status: ProcessStatus) -> Iterator[Sample]:
+    for control, relay in _relays(status):
+        for pair in relay.pairs:
+            for reason, count in pair.drops.items():
+                yield control | {"pair": pair.pair, "reason": reason}, count
+
+
+def _relays(status: ProcessStatus) -> Iterator[tuple[Labels, RelayStatus]]:
+    for control in status.controls:
+        if control.relay is not None:
+            yield {"control": control.control}, control.relay
 
 
 def _whose(end: EndStatus) -> Labels:
@@ -239,5 +281,47 @@ METRICS = (
         "counter",
         "Datagrams dropped because they came faster than they were read.",
         _per_control(lambda control: control.queue_drops),
+    ),
+    Metric(
+        "netpunch_relay_bound",
+        "gauge",
+        "Ends that are bound to the relay now.",
+        _per_relay(lambda relay: relay.bound),
+    ),
+    Metric(
+        "netpunch_relay_datagrams_total",
+        "counter",
+        "Datagrams relayed.",
+        _per_relay(lambda relay: relay.datagrams),
+    ),
+    Metric(
+        "netpunch_relay_bytes_total",
+        "counter",
+        "Bytes relayed, headers left out.",
+        _per_relay(lambda relay: relay.bytes),
+    ),
+    Metric(
+        "netpunch_relay_drops_total",
+        "counter",
+        "Datagrams that the relay dropped.",
+        _relay_drops,
+    ),
+    Metric(
+        "netpunch_relay_pair_datagrams_total",
+        "counter",
+        "Datagrams relayed for the pairs with the most bytes.",
+        _per_relayed_pair(lambda pair: pair.datagrams),
+    ),
+    Metric(
+        "netpunch_relay_pair_bytes_total",
+        "counter",
+        "Bytes relayed for the pairs with the most bytes.",
+        _per_relayed_pair(lambda pair: pair.bytes),
+    ),
+    Metric(
+        "netpunch_relay_pair_drops_total",
+        "counter",
+        "Datagrams of the pairs with the most bytes that the relay dropped.",
+        _relayed_pair_drops,
     ),
 )

@@ -32,6 +32,9 @@ THOUSAND = 1000
 TIMES = {"started", "since", "path_since", "err_at", "reload_err_at"}
 """Fields that are RFC 3339 in JSON."""
 
+MOST_RELAYED = 32
+"""Pairs of a relay that are shown: a control may have a hundred thousand."""
+
 NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
 
 
@@ -122,6 +125,31 @@ class EndStatus(NamedTuple):
         return self.state is State.UP
 
 
+class RelayedPair(NamedTuple):
+    """What a relay has done for a pair; names and order of the fields are those of JSON."""
+
+    pair: str
+    datagrams: int = 0
+    bytes: int = 0
+    drops: Mapping[str, int] = NONE_COUNTED
+    """Datagrams of its ends that were not passed on, by reason."""
+
+
+class RelayStatus(NamedTuple):
+    """The relay of a control, likewise. Counts are since its start."""
+
+    addresses: tuple[str, ...] = ()
+    """Where it relays."""
+    bound: int = 0
+    """Ends that are bound now."""
+    datagrams: int = 0
+    bytes: int = 0
+    drops: Mapping[str, int] = NONE_COUNTED
+    """Datagrams that were not passed on, by reason."""
+    pairs: tuple[RelayedPair, ...] = ()
+    """The pairs with the most bytes, MOST_RELAYED at most."""
+
+
 class ControlStatus(NamedTuple):
     """A control; names and order of the fields are those of JSON. Counts are since its start."""
 
@@ -141,6 +169,8 @@ class ControlStatus(NamedTuple):
     """`home-office b`: ends (v2) that are missing though their partners are registered."""
     problems: tuple[str, ...] = ()
     """Why it does not listen, or does not serve a pair."""
+    relay: RelayStatus | None = None
+    """Its relay, if it has one."""
 
 
 class Refusal(NamedTuple):
@@ -293,7 +323,14 @@ def _record(fields: Record) -> Record:
 def _plain(name: str, value: object) -> object:
     if name in TIMES and isinstance(value, float):
         return rfc3339(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    match value:
+        case RelayStatus() | RelayedPair():
+            return _record(value._asdict())
+        case tuple():
+            return [_plain("", each) for each in value]
+        case Mapping():
+            return dict(value)
+    return value
 
 
 def amount(number: int) -> str:

@@ -21,6 +21,10 @@ HELD = (
 )
 CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "AWAITED", "DROPPED", "LAST ERROR")
 
+RELAYS = ("RELAY", "AT", "BOUND", "PAIR", "DATAGRAMS", "BYTES", "DROPPED")
+
+MOST_RELAYED = 8
+"""Pairs that the table shows of a relay, those with the most bytes; `--json` has more."""
 MOST_AWAITED = 5
 """Ends that the table names; `--json` has all."""
 
@@ -33,6 +37,8 @@ def status_table(answers: Sequence[Answer]) -> str:
     lines += _table(HELD, (_held(end) for end in ends if "loss" in end))
     controls = (each for answer in answers for each in answer.get("controls", ()))
     lines += _table(CONTROLS, map(_control, controls))
+    controls = (each for answer in answers for each in answer.get("controls", ()))
+    lines += _table(RELAYS, (row for control in controls for row in _relay(control)))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -100,6 +106,31 @@ def _control(control: Answer) -> tuple[str, ...]:
         _counts(control),
         "; ".join(map(_first_line, control.get("problems", ()))),
     )
+
+
+def _relay(control: Answer) -> Iterator[tuple[str, ...]]:
+    """A row for all that a control relays, and one for each pair."""
+    relay = control.get("relay")
+    if not relay:
+        return
+    name = str(control.get("control", ""))
+    yield (
+        name,
+        ", ".join(map(str, relay.get("addresses", ()))),
+        str(relay.get("bound", "")),
+        "all",
+        *_relayed(relay),
+    )
+    for pair in relay.get("pairs", ())[:MOST_RELAYED]:
+        yield name, "", "", str(pair.get("pair", "")), *_relayed(pair)
+
+
+def _relayed(counts: Answer) -> tuple[str, str, str]:
+    drops = counts.get("drops", {}).items()
+    dropped = ", ".join(f"{reason} {count}" for reason, count in drops if count)
+    octets = counts.get("bytes")
+    relayed = amount(octets) if isinstance(octets, int) else ""
+    return str(counts.get("datagrams", "")), relayed, dropped
 
 
 def _awaited(control: Answer) -> str:

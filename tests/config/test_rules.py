@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +167,63 @@ def test_a_link_that_nothing_uses_is_warned_of(
     assert all(each.key == "pairs.p.a" for each in problems)
 
 
-# TLS.
-
-
 CONTROL = 'control: {node: vps, address: "vps:10001"'
+
+
+# Relays.
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            'relay: ":10003", relay_rate: 20',
+            "control.relay_rate: expected a rate such as 500kbit/s, 20Mbit/s or 1Gbit/s, "
+            "got '20': no unit",
+        ),
+        ('relay: ":10003", relay_rate: 20/s', "control.relay_rate: expected a rate such as"),
+        ('relay: ":10003", relay_rate: 20MB/s', "control.relay_rate: expected a rate such as"),
+        ('relay: ":10003", relay_total: 1bit/s', "must be from 64kbit/s to 100Gbit/s"),
+        (
+            "relay_rate: 1Mbit/s",
+            'control.relay_rate: without `relay` it has no use: add `relay: ":10003"`',
+        ),
+        ("relay_total: 1Gbit/s", "control.relay_total: without `relay` it has no use"),
+        (
+            'relay: ":10003", relay_rate: 1Gbit/s',
+            "control.relay_rate: `relay_rate` is above `relay_total`",
+        ),
+        (
+            'relay: ":10003", relay_total: 1Mbit/s',
+            "control.relay_total: `relay_rate` is above `relay_total`",
+        ),
+        ('relay: ":10001"', "control.relay: control.listen uses port 10001 on the same node"),
+        ('relay: ":10002"', "control.relay: control.observe uses port 10002 on the same node"),
+        ("relay: on", "control.relay: expected an address to listen on"),
+        (
+            'relay: ["192.0.2.1:10003", "192.0.2.2:10004"]',
+            "control.relay: expected one port for all addresses",
+        ),
+        ('tls: ":443"', "control.tls: without `relay` nothing could be linked over it"),
+    ],
+)
+def test_what_a_relay_cannot_be(report_of: ReportOf, keys: str, message: str) -> None:
+    site = SITE.replace(CONTROL, f"{CONTROL}, {keys}")
+    report = report_of(f"{site}  p: {{a: {{node: home}}, b: {{node: office}}}}\n")
+    assert message in report
+    assert re.search(r"site\.yaml:\d+:\d+: control\.", report)
+
+
+def test_a_relay_with_its_rates(load_text: LoadText) -> None:
+    keys = 'relay: ":10003", relay_rate: 500kbit/s, relay_total: 0.5Gbit/s'
+    site = load_text(
+        SITE.replace(CONTROL, f"{CONTROL}, {keys}") + "  p: {a: {node: home}, b: {node: office}}\n"
+    )
+    [control] = site.controls
+    assert (control.relay, control.relay_rate, control.relay_total) == ((("", 10003),), 5e5, 5e8)
+
+
+# TLS.
 
 
 @pytest.mark.parametrize(
@@ -195,7 +249,7 @@ def test_two_controls_of_a_node_cannot_listen_on_the_same_tcp_port(
 ) -> None:
     def site(*ports: tuple[int, int]) -> str:
         controls = ", ".join(
-            f'{{name: c{udp}, node: vps, address: "vps:{udp}", tls: ":{tcp}"}}'
+            f'{{name: c{udp}, node: vps, address: "vps:{udp}", relay: ":{udp + 2}", tls: ":{tcp}"}}'
             for udp, tcp in ports
         )
         return f"version: 1\ncontrol: [{controls}]\npairs: {{}}\n"
@@ -210,10 +264,10 @@ def test_two_controls_of_a_node_cannot_listen_on_the_same_tcp_port(
     ("control", "end", "port"),
     [
         ("", "", 443),
-        (', tls: ":8443"', "", 8443),
-        (', tls: ":8443"', ", tls: 9443", 9443),
+        (', relay: ":10003", tls: ":8443"', "", 8443),
+        (', relay: ":10003", tls: ":8443"', ", tls: 9443", 9443),
         ("", ", tls: 9443", 9443),
-        (', tls: ":8443"', ", tls: off", 0),
+        (', relay: ":10003", tls: ":8443"', ", tls: off", 0),
     ],
 )
 def test_an_end_tries_the_port_that_its_own_key_or_its_control_names(

@@ -84,6 +84,10 @@ def test_a_text_that_is_no_address_is_refused(text: str) -> None:
         (values.public_host, "a", "-"),
         (values.public_host, "a", ""),
         (values.rate, "10/s", "9.9/s"),
+        (values.bit_rate, "64kbit/s", "63kbit/s"),
+        (values.bit_rate, "64000 bit/s", "64000"),
+        (values.bit_rate, "100Gbit/s", "101Gbit/s"),
+        (values.bit_rate, "1.5Mbit/s", "1.5MB/s"),
         (values.slots, "z-y", "a-d"),
         (values.slots, "a-b", "ab"),
         (values.slots, "c-d", "b-c"),
@@ -145,6 +149,6 @@ def test_invalid_names_of_pairs(name: str) -> None:
 
 
 def test_a_number_of_any_length_is_refused_quickly() -> None:
-    for convert in (values.duration, values.rate):
+    for convert in (values.duration, values.rate, values.bit_rate):
         with pytest.raises(ValueError, match=r"^$"):
             convert("9" * 100_000 + "s")

@@ -17,6 +17,7 @@ from netpunch.node import control_task
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import ControlPlan, Planner
+from netpunch.output.status import RelayStatus
 from netpunch.wire.keys import control_key
 from tests.net.machines import client, local_address, port_is_free
 from tests.net.nodes import spec
@@ -46,6 +47,10 @@ def at(**control: Any) -> dict[str, Any]:
 def free_port() -> int:
     with client() as one:
         return one.address.port
+
+
+def free_address() -> str:
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_a_control_listens_and_reports_where(run: Run[Any], tmp_path: Path) -> None:
@@ -242,6 +247,60 @@ def test_a_control_reports_rejections_and_traces_datagrams(run: Run[Any], tmp_pa
     run(main())
 
 
+# The relay.
+
+
+def test_a_control_relays_and_reports_where_and_what(run: Run[Any], tmp_path: Path) -> None:
+    relay = free_address()
+    planned = plan(tmp_path, relay=relay, relay_rate="1Mbit/s")
+
+    async def main() -> None:
+        recorder = Recorder()
+        control = ControlTask(planned, recorder.services)
+        await control.start()
+        [ready] = recorder.of("control.ready")
+        assert ready["relay"] == [relay]
+        assert recorder.said[0].endswith(f", relaying on {relay}")
+        no_drops = {"over_rate": 0, "no_partner": 0, "stranger": 0}
+        assert control.status().relay == RelayStatus((relay,), drops=no_drops)
+        await control.stop()
+
+    run(main())
+
+
+def test_a_port_of_the_relay_in_use_stops_its_control(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        with client() as taken:
+            planned = plan(tmp_path, relay=str(taken.address))
+            control = ControlTask(planned, Recorder().services)
+            with pytest.raises(PortInUseError, match=str(taken.address.port)):
+                await control.start()
+            await control.stop()
+
+    run(main())
+
+
+def test_a_reload_changes_the_rates_of_a_relay_and_nothing_else(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    before = plan(tmp_path, relay=free_address())
+    control_config = before.control._replace(relay_rate=1e6, relay_total=2e6)
+
+    async def main() -> None:
+        control = ControlTask(before, Recorder().services)
+        await control.start()
+        relay = control._machine.v2.relay
+        limits: list[tuple[float, float]] = []
+        relay.limit = lambda rate, total: limits.append((rate, total))  # type: ignore[method-assign]
+        assert control.update(before._replace(control=control_config))
+        assert limits == [(1e6, 2e6)]
+        elsewhere = control_config._replace(relay=())
+        assert not control.update(before._replace(control=elsewhere)), "it has to be restarted"
+        await control.stop()
+
+    run(main())
+
+
 # TLS.
 
 
@@ -252,7 +311,7 @@ def tcp_port() -> int:
 
 def test_a_control_takes_tls_connections_and_reports_where(run: Run[Any], tmp_path: Path) -> None:
     at_tls = f"127.0.0.1:{tcp_port()}"
-    planned = plan(tmp_path, tls=at_tls)
+    planned = plan(tmp_path, tls=at_tls, relay=free_address())
 
     async def main() -> None:
         recorder = Recorder()
@@ -260,7 +319,7 @@ def test_a_control_takes_tls_connections_and_reports_where(run: Run[Any], tmp_pa
         await control.start()
         [ready] = recorder.of("control.ready")
         assert ready["tls"] == at_tls
-        assert recorder.said[0].endswith(f", TLS on {at_tls}")
+        assert f", TLS on {at_tls}" in recorder.said[0]
         async with tls_peer(parse_address(at_tls)):
             pass
         await control.stop()
@@ -269,7 +328,7 @@ def test_a_control_takes_tls_connections_and_reports_where(run: Run[Any], tmp_pa
 
 
 def test_a_certificate_that_cannot_be_read_stops_its_control(run: Run[Any], tmp_path: Path) -> None:
-    planned = plan(tmp_path, tls="127.0.0.1:443", tls_certificate="cert.pem")
+    planned = plan(tmp_path, tls="127.0.0.1:443", relay=free_address(), tls_certificate="cert.pem")
 
     async def main() -> None:
         control = ControlTask(planned, Recorder().services)
@@ -284,7 +343,7 @@ def test_a_reload_takes_a_renewed_certificate(run: Run[Any], tmp_path: Path) -> 
     at_tls = f"127.0.0.1:{tcp_port()}"
     path = tmp_path / "cert.pem"
     path.write_bytes(self_signed("former.example.net"))
-    planned = plan(tmp_path, tls=at_tls, tls_certificate="cert.pem")
+    planned = plan(tmp_path, tls=at_tls, relay=free_address(), tls_certificate="cert.pem")
 
     async def shown() -> bytes:
         async with tls_peer(parse_address(at_tls)) as peer:

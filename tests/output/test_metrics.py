@@ -8,7 +8,15 @@ import pytest
 
 from netpunch.core.events import PathKind
 from netpunch.output.metrics import METRICS, PATHS, Metric, metrics_text
-from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, Refusal, State
+from netpunch.output.status import (
+    ControlStatus,
+    EndStatus,
+    ProcessStatus,
+    Refusal,
+    RelayedPair,
+    RelayStatus,
+    State,
+)
 
 SINCE = 1769860800.25
 
@@ -117,6 +125,22 @@ def test_pairs_are_counted_by_every_kind_of_path() -> None:
     counted = samples(alive)
     assert counted['netpunch_pairs{path="unknown"}'] == 1
     assert sum(counted[f'netpunch_pairs{{path="{path}"}}'] for path in PathKind) == 0
+
+
+def test_the_metrics_of_a_relay() -> None:
+    pair = RelayedPair("home-office", 2, 3, {"over_rate": 4})
+    relay = RelayStatus(("0.0.0.0:10003",), 5, 6, 7, {"stranger": 8}, (pair,))
+    relaying = STATUS._replace(controls=(CONTROL._replace(relay=relay),))
+    vps = 'control="vps"'
+    assert {k: v for k, v in samples(relaying).items() if k.startswith("netpunch_relay")} == {
+        f"netpunch_relay_bound{{{vps}}}": 5,
+        f"netpunch_relay_datagrams_total{{{vps}}}": 6,
+        f"netpunch_relay_bytes_total{{{vps}}}": 7,
+        f'netpunch_relay_drops_total{{{vps},reason="stranger"}}': 8,
+        f'netpunch_relay_pair_datagrams_total{{{vps},pair="home-office"}}': 2,
+        f'netpunch_relay_pair_bytes_total{{{vps},pair="home-office"}}': 3,
+        f'netpunch_relay_pair_drops_total{{{vps},pair="home-office",reason="over_rate"}}': 4,
+    }
 
 
 def test_the_metric_of_a_control_with_a_problem_is_0() -> None:

@@ -13,6 +13,8 @@ from netpunch.output.status import (
     EndStatus,
     ProcessStatus,
     Refusal,
+    RelayedPair,
+    RelayStatus,
     State,
     amount,
     default_socket,
@@ -264,3 +266,17 @@ def test_each_process_has_a_socket_of_its_own(tmp_path: Path) -> None:
     assert len(sockets) == 2, "the same file by two names"
     assert all(path.name.startswith(socket_prefix(file)) for path in sockets)
     assert socket_prefix(file) != socket_prefix(tmp_path / "other.yaml")
+
+
+def test_the_json_of_a_relay() -> None:
+    pair = RelayedPair("home-office", 2, 3, {"over_rate": 4})
+    relay = RelayStatus(("0.0.0.0:10003",), 5, 6, 7, {"stranger": 8}, (pair,))
+    answer = process(controls=(ControlStatus("vps", relay=relay),)).as_record()
+    assert json.loads(json.dumps(answer))["controls"][0]["relay"] == {
+        "addresses": ["0.0.0.0:10003"],
+        "bound": 5,
+        "datagrams": 6,
+        "bytes": 7,
+        "drops": {"stranger": 8},
+        "pairs": [{"pair": "home-office", "datagrams": 2, "bytes": 3, "drops": {"over_rate": 4}}],
+    }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from netpunch.output.status import ControlStatus, EndStatus, ProcessStatus, Refusal, State
+from netpunch.output.status import (
+    ControlStatus,
+    EndStatus,
+    ProcessStatus,
+    Refusal,
+    RelayedPair,
+    RelayStatus,
+    State,
+)
 from netpunch.output.status_table import status_table
 
 AT = 1769860800.25
@@ -81,6 +89,19 @@ def test_the_table_of_held_links() -> None:
         "-                 -",
         "lab          a    relay  2026-01-31T12:00:00Z  12.3 ms  1.3 ms  5%    3      "
         "12.3 MB (10234)   0 B (0)",
+    ]
+
+
+def test_the_table_of_a_relay() -> None:
+    pairs = [RelayedPair(f"pair-{number}", 2, 20, {"over_rate": 0}) for number in range(20)]
+    drops = {"over_rate": 3, "no_partner": 0, "stranger": 4}
+    relay = RelayStatus(("0.0.0.0:10003",), 40, 40, 400, drops, tuple(pairs))
+    table = status_table([answer(controls=(ControlStatus("vps", relay=relay),))])
+    assert table.splitlines()[4:] == [
+        "",
+        "RELAY  AT             BOUND  PAIR    DATAGRAMS  BYTES  DROPPED",
+        "vps    0.0.0.0:10003  40     all     40         400 B  over_rate 3, stranger 4",
+        *(f"vps    -              -      pair-{n}  2          20 B   -" for n in range(8)),
     ]
 
 

@@ -81,6 +81,11 @@ class Figures:
         self.over_rate = 0
         """Datagrams dropped because they were too many for the pair's rate or for the total."""
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """By reason."""
+        return {"over_rate": self.over_rate, "no_partner": self.no_partner}
+
 
 class RelayedPair(Figures):
     """A pair of which an end was bound at least once."""
