@@ -128,6 +128,9 @@ KEEPALIVE_RETRY = 1.0
 CHECK_ROUND_TRIPS = 3
 CHECK_GRACE = 0.05
 """After a change of the network an answer may take so many round trips, and so much longer."""
+DOUBT_PINGS = 3
+"""Within that time: at 20 % loss both ways one ping in three is in vain, three in a row one in 20.
+A path that is doubted in vain breaks, as its datagrams may then leave from another address."""
 CHECK_LEAST = 0.2
 """Between the pings where programs have fallen silent, at least."""
 SILENCE_ROUND_TRIPS = 8

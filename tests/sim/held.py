@@ -44,6 +44,11 @@ class Watch:
         a, b = self._reports.values()
         return a is not None and a == b
 
+    @property
+    def any_holds(self) -> bool:
+        """Whether an end has a link."""
+        return any(self._reports.values())
+
     def works(self) -> bool:
         """Whether both hold the same path and it leads from each to the other."""
         a, b = self._run.sides

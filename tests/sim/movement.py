@@ -44,12 +44,13 @@ Act = Callable[[Scenario, Sequence[Side], Random], float]
 
 
 class Event(NamedTuple):
-    """`seamless`: payload arrives all the time if nothing is lost. `by_name`: the ends know the
-    controls by name; so long as they have not heard of the new place, a link that needs a control
-    may be lost. `long`: takes too long to send payload all the time."""
+    """`seamless`: payload arrives all the time if nothing is lost. `of_ends`: it matters to whom it
+    happens. `by_name`: the ends know the controls by name; so long as they have not heard of the
+    new place, a link that needs a control may be lost. `long`: takes minutes."""
 
     act: Act
     seamless: bool = False
+    of_ends: bool = True
     by_name: bool = False
     long: bool = False
 
@@ -66,17 +67,28 @@ def leave(side: Side, hosts: Sequence[str]) -> None:
 
 def new_address(run: Scenario, sides: Sequence[Side], random: Random) -> float:
     """The host gets another address in its network; the old one is gone at once."""
-    return max(_replace_address(run, side, random, elsewhere=False) for side in sides)
+    gap = _gap(random)
+    for side in sides:
+        _replace_address(run, side, random, gap, elsewhere=False)
+    return gap
 
 
 def new_uplink(run: Scenario, sides: Sequence[Side], random: Random) -> float:
     """The host goes to another network."""
-    return max(_replace_address(run, side, random, elsewhere=True) for side in sides)
+    gap = _gap(random)
+    for side in sides:
+        _replace_address(run, side, random, gap, elsewhere=True)
+    return gap
 
 
-def _replace_address(run: Scenario, side: Side, random: Random, *, elsewhere: bool) -> float:
+def _gap(random: Random) -> float:
+    return random.choice([0.0, random.uniform(0.0, GAP)])
+
+
+def _replace_address(
+    run: Scenario, side: Side, random: Random, gap: float, *, elsewhere: bool
+) -> None:
     place, old = side.host.place(), side.host.host_addresses
-    gap = random.choice([0.0, random.uniform(0.0, GAP)])
     behaviors = random.choice(ELSEWHERE)
 
     def arrive() -> None:
@@ -88,7 +100,6 @@ def _replace_address(run: Scenario, side: Side, random: Random, *, elsewhere: bo
 
     leave(side, old)
     run.network.call_at(run.network.now + gap, arrive)
-    return gap
 
 
 def second_address(run: Scenario, sides: Sequence[Side], random: Random) -> float:
@@ -143,10 +154,11 @@ def suspend_and_go(run: Scenario, sides: Sequence[Side], random: Random) -> floa
     """The hosts sleep, and wake in another network."""
     latest = 0.0
     for side in sides:
-        seconds = _suspend(run, side, random.uniform(0.1, OUTAGE))
-        go = partial(_replace_address, run, side, random, elsewhere=True)
-        run.network.call_at(run.network.now + random.uniform(0.0, seconds), go)
-        latest = max(latest, seconds + GAP)
+        seconds, gap = _suspend(run, side, random.uniform(0.1, OUTAGE)), _gap(random)
+        leaves = random.uniform(0.0, seconds)
+        go = partial(_replace_address, run, side, random, gap, elsewhere=True)
+        run.network.call_at(run.network.now + leaves, go)
+        latest = max(latest, seconds, leaves + gap)
     return latest
 
 
@@ -289,11 +301,11 @@ EVENTS: dict[str, Event] = {
     "suspend, wakes elsewhere": Event(suspend_and_go),
     "process restarts": Event(restart),
     "UDP blocked to control": Event(blocked_to_control, seamless=True),
-    "UDP blocked to partner": Event(blocked_to_partner),
-    "control restarts": Event(control_restart, seamless=True),
-    "control away": Event(control_away, seamless=True),
-    "control moves": Event(control_moves, seamless=True, by_name=True),
+    "UDP blocked to partner": Event(blocked_to_partner, of_ends=False),
+    "control restarts": Event(control_restart, seamless=True, of_ends=False),
+    "control away": Event(control_away, seamless=True, of_ends=False),
+    "control moves": Event(control_moves, True, of_ends=False, by_name=True, long=True),
     "control moves, the old one stays": Event(
-        control_followed, seamless=True, by_name=True, long=True
+        control_followed, True, of_ends=False, by_name=True, long=True
     ),
 }

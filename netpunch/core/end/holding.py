@@ -78,6 +78,7 @@ class HeldLink:
         self._check: _Check | None = None
         self._keepalive_at = now + self._settings.keepalive
         self._dead_ping_at = NEVER
+        self._dead_since = -NEVER
         self._unheard_since = NEVER
         """When a program's datagram was sent first after the last one that came."""
         self._silence_at = NEVER
@@ -141,12 +142,12 @@ class HeldLink:
             self._ping(now)
 
     def doubt(self, reason: MoveReason, now: float) -> None:
-        """Something about the network has changed: checks the path with one ping, unless a check
-        ends sooner anyway."""
+        """Something about the network has changed: checks the path, unless a check ends sooner
+        anyway."""
         patience = timing.CHECK_ROUND_TRIPS * self._meter.rtt + timing.CHECK_GRACE
         ends_sooner = self._check is not None and self._check.ends_at <= now + patience
         if self.state is not PathState.DEAD and not ends_sooner:
-            self._begin_check(reason, 1, patience, now)
+            self._begin_check(reason, timing.DOUBT_PINGS, patience / timing.DOUBT_PINGS, now)
 
     def address_gone(self, reason: MoveReason, now: float) -> None:
         """This host no longer has the address that the path was used from."""
@@ -162,9 +163,11 @@ class HeldLink:
         """A pong came on the path."""
         self.heard(now)
         self._meter.answered(self._path.rtt)
+        if now - (self._path.rtt or 0.0) < self._dead_since:
+            return  # since that ping was sent, datagrams may leave from another address
         self._move("answer")
         self._check = self.dead_because = None
-        self._dead_ping_at = NEVER
+        self._dead_ping_at, self._dead_since = NEVER, -NEVER
 
     def reason_to_move(self, now: float) -> MoveReason | None:
         """Why another path should be looked for, if so."""
@@ -249,7 +252,7 @@ class HeldLink:
         self.dead_because = reason
         self._check = None
         self._silence_at = NEVER
-        self._dead_ping_at = now
+        self._dead_since, self._dead_ping_at = now, now + timing.DEAD_PATH_INTERVAL
 
     def _ping(self, now: float) -> None:
         self._meter.pinged()
