@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from netpunch.core.machine import NEVER
 
 
@@ -51,3 +53,25 @@ class Repeat:
         self.left -= 1
         self.next_at = now + self._interval if self.left else NEVER
         return True
+
+
+class Retries:
+    """The same thing until it is answered: after each of the `gaps`, then at the last of them.
+    `at`: when it is due first."""
+
+    def __init__(self, gaps: Sequence[float], at: float) -> None:
+        self.next_at = at
+        self._gaps = gaps
+        self._done = 0
+
+    def due(self, now: float) -> bool:
+        """Whether to do it now; if so, it counts as done."""
+        if now < self.next_at:
+            return False
+        self.next_at = now + self._gaps[min(self._done, len(self._gaps) - 1)]
+        self._done += 1
+        return True
+
+    def stop(self) -> None:
+        """It is answered."""
+        self.next_at = NEVER

@@ -151,3 +151,21 @@ RETIRED_FOR = 10.0
 UPGRADES = (5.0, 30.0, 120.0)
 UPGRADE_INTERVAL = 600.0
 """When a relayed link looks for a direct path, after it was agreed; then at this interval."""
+
+# The relay.
+RELAY_AFTER_HOLDING = 1.5
+"""Seconds after a partner has proved to be there, without a valid path, until an end that holds its
+link tries the relays: longer than plain pings and a bracket take. That link turns direct later."""
+RELAY_AFTER = 10.0
+"""The same where the port is handed over: such a link stays relayed, so a first spray comes
+before."""
+RELAY_LEAD = 0.5
+"""So much earlier controls are asked for their relays, and sockets are bound there: three round
+trips, of which some may be lost."""
+RELAY_PATIENCE = 10.0
+"""A relay's time to carry the link where nothing else does: the partner may come to that so much
+later."""
+RELAY_RENEWAL = 30.0
+"""Between two proofs that a bound socket is still where it was: as often as NATs may forget it."""
+RELAY_RETRIES = (*ANNOUNCE_RETRIES, ANNOUNCE_RETRY)
+"""Between the questions to a control, and between BINDs, until they are answered."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.core.machine import NEVER
-from netpunch.core.pacing import Repeat, TokenBucket
+from netpunch.core.pacing import Repeat, Retries, TokenBucket
 
 RATE, BURST = 40.0, 8
 
@@ -83,3 +83,14 @@ def test_a_thing_is_repeated_so_often_and_so_far_apart() -> None:
 
 def test_nothing_to_repeat_is_never_due() -> None:
     assert not Repeat(0, 0.5, 10.0).due(1e9)
+
+
+def test_a_thing_is_retried_at_its_gaps_until_it_is_answered() -> None:
+    retries, done = Retries((0.1, 0.2, 1.0), 10.0), []
+    for tenth in range(40):
+        now = 10.0 + tenth / 10
+        if retries.due(now + 1e-9):
+            done.append(now)
+    assert done == pytest.approx([10.0, 10.1, 10.3, 11.3, 12.3, 13.3])
+    retries.stop()
+    assert not retries.due(1e9)

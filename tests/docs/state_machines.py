@@ -9,7 +9,7 @@ from typing import Any
 
 from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations, relay
-from netpunch.core.end import end, holding, nomination, registration, successor
+from netpunch.core.end import end, holding, nomination, registration, relaying, successor
 from netpunch.core.portmap import pcp
 from netpunch.core.traversal import escalation, turns
 
@@ -27,6 +27,7 @@ STATE_MACHINES: dict[str, ModuleType] = {
     "An end's turn to probe": turns,
     "An end at a control": registrations,
     "An end at a relay": relay,
+    "A relay, as an end sees it": relaying,
     "Classic end": classic_end,
     "Port mapping by PCP or NAT-PMP": pcp,
 }

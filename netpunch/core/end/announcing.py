@@ -111,6 +111,11 @@ class Announcer:
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
 
     @property
+    def places(self) -> list[tuple[Address, Via]]:
+        """The controls, and the sockets that announce to them."""
+        return [(each.control, each.via) for each in self._registrations if not each.has_moved]
+
+    @property
     def observed(self) -> tuple[Address, ...]:
         """Where the controls see us."""
         seen = (each.observed for each in self._registrations)

@@ -11,9 +11,11 @@ from netpunch.core.end.identity import Identity
 from netpunch.core.end.nomination import Agreement
 from netpunch.core.end.partners import Partners
 from netpunch.core.end.reflexive import OtherFamily
+from netpunch.core.end.relaying import Relaying
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.verdict import Facts
-from netpunch.core.events import Failed, Linked, Reason, Via
+from netpunch.core.events import Failed, Linked, PathKind, Reason, Via
+from netpunch.core.machine import NEVER
 from netpunch.core.traversal.engine import Traversal
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
@@ -22,10 +24,17 @@ from netpunch.wire.drop import Drop
 
 class Attempt:
     """`opener`: pings begin with one that only opens our NAT (not in a first attempt, which it
-    would delay). `on_standby`: it is only announced, with a card that offers nothing."""
+    would delay). `on_standby`: it is only announced, with a card that offers nothing.
+    `relay_due_at`: when an earlier attempt was to try the relays."""
 
     def __init__(
-        self, resources: Resources, *, opener: bool, on_standby: bool = False, now: float
+        self,
+        resources: Resources,
+        *,
+        opener: bool,
+        on_standby: bool = False,
+        relay_due_at: float = NEVER,
+        now: float,
     ) -> None:
         self.resources = resources
         self.identity = Identity(resources.random)
@@ -33,10 +42,11 @@ class Attempt:
         """Sent to the partner, of all kinds."""
         self._opener = opener
         self._now = now
+        self._relay_due_at = relay_due_at
         self.announcer = Announcer(self, now, on_standby=on_standby)
         self.partners = Partners(self)
 
-    # Only punching needs these two, which take 2 KB: a held link has done with them, and its
+    # Only punching needs these three, which take 2 KB: a held link has done with them, and its
     # successor does without them until it begins.
 
     @cached_property
@@ -47,10 +57,15 @@ class Attempt:
     def other_family(self) -> OtherFamily:
         return OtherFamily(self.resources, self._now)
 
+    @cached_property
+    def relaying(self) -> Relaying:
+        return Relaying(self, self.announcer, self.partners, due_at=self._relay_due_at)
+
     def settle(self) -> None:
         """A path is agreed: tries nothing more."""
         self.__dict__.pop("traversal", None)
         self.__dict__.pop("other_family", None)
+        self.__dict__.pop("relaying", None)
 
     def end(self) -> None:
         """Ends it at once, for another one."""
@@ -81,7 +96,9 @@ class Attempt:
 
     def consider_traversal(self, now: float) -> None:
         """Ends the traversal once a path is valid; until then, if any port may win, it begins
-        beside the plain pings when a partner is proved."""
+        beside the plain pings when a partner is proved. Relays are tried with every partner
+        attempt."""
+        self.relaying.partner_changed(now)
         valid = self.partners.valid_vias
         if valid:
             self.traversal.rest(valid, now)
@@ -92,7 +109,8 @@ class Attempt:
 
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
         """An answer of a reflector, or of a control in the other family."""
-        if source not in self.traversal.asked | self.other_family.asked:
+        asked = self.traversal.asked | self.other_family.asked
+        if source not in asked and not self.relaying.is_asked(source):
             return Drop.UNEXPECTED_SOURCE
         message = self.resources.control.from_control.open(data)
         if isinstance(message, Drop):
@@ -104,14 +122,28 @@ class Attempt:
             if message.observed not in known:
                 self.announcer.announce_now(now)  # the partner needs to know it, too
             return None
-        return None if self.traversal.observed(message, now) else Drop.UNEXPECTED
+        if self.relaying.observed(message, source, now):
+            return None
+        if not self.traversal.observed(message, now):
+            return Drop.UNEXPECTED
+        self.relaying.learned(message.relay_port, source, now)
+        return None
+
+    def from_relay(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
+        """Takes what may be a relay's answer; UNEXPECTED_SOURCE or UNEXPECTED if it is none."""
+        relaying = self.__dict__.get("relaying")
+        if relaying is None:
+            return Drop.UNEXPECTED_SOURCE
+        drop: Drop | None = relaying.receive(data, source, now, via)
+        return drop
 
     # For its parts: `Announced` and `AttemptHost`.
 
     def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
-        resources, traversal = self.resources, self.traversal
+        resources = self.resources
         if self.announcer.on_standby:
             return Card(self.identity.public_key, v2.NO_ATTEMPT, resources.settings.holds)
+        traversal = self.traversal
         seen = (*observed, *self.other_family.observed)
         card = Card(
             self.identity.public_key,
@@ -122,6 +154,11 @@ class Attempt:
             queued=traversal.turns.queued,
         )
         return with_candidates(card, resources.hosts(), seen, resources.external)
+
+    @property
+    def may_be_relayed(self) -> bool:
+        relaying = self.__dict__.get("relaying")
+        return self.resources.settings.may_be_relayed if relaying is None else relaying.allowed
 
     def is_own(self, address: Address) -> bool:
         seen = (*self.announcer.observed, *self.other_family.observed)
@@ -177,6 +214,7 @@ class Attempt:
         """What a verdict follows from."""
         resources, partner = self.resources, self.partners.proved_partner
         reports = self.partners.candidate_reports()
+        direct = [report for report in reports if report.path is not PathKind.RELAY]
         return Facts(
             controls=resources.endpoints.controls,
             holds=resources.settings.holds,
@@ -185,8 +223,10 @@ class Attempt:
             partner_hosts=() if partner is None else partner.seen_at(),
             reachable=self.partners.has_paths,
             unsendable=tuple(report.remote for report in reports if report.unsendable),
-            heard=any(report.received for report in reports),
+            heard=any(report.received for report in direct),
             asks_gateways=resources.settings.asks_gateways,
+            relay=self.relaying.outcome,
+            silent_relays=self.relaying.silent,
         )
 
     def nat_classes(self) -> tuple[str, str]:

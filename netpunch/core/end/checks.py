@@ -37,6 +37,8 @@ class _Origin(Enum):
     """A ping came on it."""
     AIMED = "aimed"
     """A traversal strategy opened its socket."""
+    RELAYED = "relayed"
+    """Its address is a relay's."""
 
 
 class Path:
@@ -168,7 +170,7 @@ class Checklist:
             elif is_new and not vouched:
                 self._allow_unproved(host, unproved_pings)
                 path.next_ping = now
-            if RANK[candidate.kind] < RANK[path.kind]:
+            if RANK[candidate.kind] < RANK[path.kind] and path.kind is not PathKind.RELAY:
                 path.kind = candidate.kind  # its ping was faster than the card that names it
             if opener and is_new and self._may_ping(path, now):
                 self._ping(path, now, ttl=timing.OPENER_TTL)
@@ -180,6 +182,19 @@ class Checklist:
         if path is not None and not path.pings and self._bucket.take(now):
             self._ping(path, now, ttl=timing.OPENER_TTL)
             path.next_ping = now + timing.PROBED_LEAD
+
+    def add_relay(self, via: Via, relay: Address, now: float) -> None:
+        """Tries a relay, from the socket that is bound there. It stands for no other port of its
+        host, and is no stranger's address."""
+        path = self._add_path(via, Candidate(relay, PathKind.RELAY), _Origin.RELAYED, now)
+        if path is not None:
+            self.is_relayed(path, now)
+
+    def is_relayed(self, path: Path, now: float) -> None:
+        """What the partner sends on it comes by a relay."""
+        if path.kind is not PathKind.RELAY:  # it came before that was known
+            path.kind = PathKind.RELAY
+            path.next_ping = min(path.next_ping, now)
 
     def probe(self, via: Via, candidate: Candidate, ttl: int, now: float) -> None:
         """One ping, whose pong makes a path. The caller keeps to the rate."""
@@ -204,9 +219,12 @@ class Checklist:
     ) -> Path | Drop:
         """Takes a PING; returns why it does not count, or its path, for which the caller owes a
         PONG. While the path is not valid, one PING goes back at once."""
-        path = self._add_path(via, Candidate(source, kind), _Origin.HEARD, now)
+        origin = _Origin.RELAYED if kind is PathKind.RELAY else _Origin.HEARD
+        path = self._add_path(via, Candidate(source, kind), origin, now)
         if path is None:
             return Drop.OVER_LIMIT
+        if origin is _Origin.RELAYED:
+            self.is_relayed(path, now)
         if not path.heard.add(sequence):
             return Drop.STALE
         if not self.stopped:  # what is nominated later has come before
@@ -303,7 +321,9 @@ class Checklist:
 
     def _is_unlimited(self, path: Path) -> bool:
         """Whether its pings don't count as sent to a stranger."""
-        return path.valid or (self.proved and path.remote.host in self._vouched)
+        return path.valid or (
+            self.proved and (path.remote.host in self._vouched or path.kind is PathKind.RELAY)
+        )
 
     def _may_ping(self, path: Path, now: float) -> bool:
         """Whether the rates allow a ping now; if not, its next one is put off."""
@@ -341,7 +361,7 @@ class Checklist:
         unvouched = [
             key
             for key, path in self.paths.items()
-            if path.remote.host not in self._vouched and not path.valid
+            if not self._is_unlimited(path) and path.remote.host not in self._vouched
         ]
         if len(unvouched) >= timing.MAX_UNVOUCHED:
             del self.paths[unvouched[0]]

@@ -130,8 +130,8 @@ class End(Machine):
             return
         if len(data) == PEER_DATAGRAM:
             drop = self._receive_from_partner(data, source, now, via)
-        elif len(data) == CONTROL_DATAGRAM and link is None:
-            drop = self._receive_from_control(data, source, now)
+        elif len(data) == CONTROL_DATAGRAM and (link is None or self._is_of_control(data, link)):
+            drop = self._receive_from_control(data, source, now, via)
         else:
             drop = Drop.MALFORMED
         if drop in NOT_OURS and link is not None:
@@ -223,7 +223,7 @@ class End(Machine):
         else:
             self._link.doubt(reason, now)
             if self._link.is_relayed:
-                self._successor.move(MoveReason.BETTER_PATH, now, link_works=self._link.works)
+                self._successor.move(MoveReason.BETTER_PATH, self._link, now)
         self._consider_move(self._link, self._successor, now)
 
     def no_route(self, via: Via, remote: Address) -> None:
@@ -263,12 +263,22 @@ class End(Machine):
             return link
         return next((r.link for r in self._retired if r.link.place == (via, source)), None)
 
-    def _receive_from_control(self, data: bytes, source: Address, now: float) -> Drop | None:
+    def _is_of_control(self, data: bytes, link: HeldLink) -> bool:
+        """Whether what came on a held path is no program's: a relay answers from its address."""
+        opened = self._resources.control.from_control.open(data) if link.is_relayed else None
+        return opened is not None and not isinstance(opened, Drop)
+
+    def _receive_from_control(
+        self, data: bytes, source: Address, now: float, via: Via
+    ) -> Drop | None:
         if self.state not in (EndState.PUNCHING, EndState.HOLDING):
             return Drop.UNEXPECTED
         attempt = self._punching.attempt
         if data[1] & ~END_B == Kind.OBSERVED:
             return attempt.observed(data, source, now)
+        drop = attempt.from_relay(data, source, now, via)
+        if drop not in (Drop.UNEXPECTED_SOURCE, Drop.UNEXPECTED):
+            return drop
         answer = attempt.announcer.receive(data, source, now)
         if isinstance(answer, Drop):
             return answer
@@ -300,8 +310,10 @@ class End(Machine):
         if successor.state is SuccessorState.STANDBY:
             if not introduction.proof:
                 return Drop.UNEXPECTED
-            if not successor.move(MoveReason.PARTNER_ASKED, now, link_works=link.works):
+            if not successor.move(MoveReason.PARTNER_ASKED, link, now):
                 return None  # later, by the bounds; control repeats the introduction
+            if link.is_relayed:  # dead if the partner was restarted: then a relay may help again
+                link.doubt(MoveReason.PARTNER_ASKED, now)
         return successor.punching.introduced(introduction, now)
 
     def _watch_address(self, link: HeldLink, successor: Successor, now: float) -> None:
@@ -450,7 +462,7 @@ class End(Machine):
         link.handle_timer(now)
         link.attempt.partners.handle_timer(now)
         self._consider_move(link, successor, now)
-        successor.handle_timer(now, link_works=link.works)
+        successor.handle_timer(link, now)
         if any(now >= retired.until for retired in self._retired):
             self._retired = [each for each in self._retired if now < each.until]
             self._keep_sockets()
@@ -464,7 +476,7 @@ class End(Machine):
         if reason is None:
             return
         link.upgrade_began(now)
-        if successor.move(reason, now, link_works=link.works) and not link.works:
+        if successor.move(reason, link, now) and not link.works:
             self._emit(FollowRoutes())
 
     # Ending.

@@ -51,6 +51,10 @@ class AttemptHost(Protocol):
     resources: Resources
     identity: Identity
 
+    @property
+    def may_be_relayed(self) -> bool:
+        """Whether what a relay passes on counts."""
+
     def is_own(self, address: Address) -> bool:
         """Whether it is one of our own addresses, which no partner has."""
 

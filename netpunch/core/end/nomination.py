@@ -171,7 +171,10 @@ class Nominations:
                 return None
             if partner.card.holds != self._holds:
                 return Drop.UNEXPECTED
-            self._agree(Agreement(partner, path, NOMINATED_KINDS[nominate.path]))
+            kind = NOMINATED_KINDS[nominate.path]
+            if not self._may_be(kind, path):
+                return Drop.UNEXPECTED
+            self._agree(Agreement(partner, path, kind))
         elif self.agreement.path is not path:
             return Drop.UNEXPECTED
         self._move("NOMINATE received")
@@ -179,6 +182,17 @@ class Nominations:
         accept = v2.Accept(self._host.identity.id, partner.attempt, nominate.sequence)
         self._host.send(accept, source, via)
         return None
+
+    def _may_be(self, kind: PathKind, path: Path) -> bool:
+        """Whether a path may have the kind that a gives it: both ends report it, so they have to
+        agree on whether it is relayed. a may be the first to know."""
+        relayed = kind is PathKind.RELAY
+        if relayed and path.kind is not PathKind.RELAY:
+            self._host.resources.relays.named(path.remote)
+            path.kind = PathKind.RELAY
+        return relayed == (path.kind is PathKind.RELAY) and (
+            not relayed or self._host.may_be_relayed
+        )
 
     def done(self, partner: Partner, source: Address, via: Via) -> Drop | None:
         agreed = self.agreement

@@ -32,6 +32,7 @@ class Partners:
         self._host = host
         self.by_id: dict[bytes, Partner] = {}
         self._holds = host.resources.settings.holds
+        self._relays = host.resources.relays
         self.nominations = Nominations(host, self.by_id)
 
     # Timers.
@@ -91,8 +92,11 @@ class Partners:
 
     @property
     def has_paths(self) -> bool:
-        """Whether there is an address to ping, if there is a partner at all."""
-        return not self.by_id or any(not each.unsendable for each in self.candidate_reports())
+        """Whether there is an address of the partner to ping, if there is a partner at all."""
+        return not self.by_id or any(
+            not each.unsendable and each.path is not PathKind.RELAY
+            for each in self.candidate_reports()
+        )
 
     def candidate_reports(self) -> tuple[CandidateReport, ...]:
         """What became of each address that was named or tried."""
@@ -188,6 +192,8 @@ class Partners:
         self, message: v2.PeerMessage, source: Address, now: float, via: Via
     ) -> Drop | None:
         """Takes a message to this attempt; a Drop if it does not count."""
+        if not self._host.may_be_relayed and self._relays.is_relay(via, source):
+            return Drop.UNEXPECTED_SOURCE
         agreed = self.nominations.agreement
         partner = self.by_id.get(message.sender)
         if partner is None and isinstance(message, v2.Ping) and agreed is None:
@@ -215,6 +221,8 @@ class Partners:
         self, ping: v2.Ping, partner: Partner, source: Address, now: float, via: Via
     ) -> Drop | None:
         kind = PROBED_KINDS.get(ping.probe) or reflexive_kind(source)
+        if self._relays.is_relay(via, source):
+            kind = PathKind.RELAY
         heard = partner.checks.ping_received(ping.sequence, via, source, kind, now)
         if isinstance(heard, Drop):
             return heard

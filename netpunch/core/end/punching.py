@@ -42,6 +42,7 @@ class Punching:
             attempt.partners.next_timer(),
             attempt.traversal.next_timer(),
             attempt.other_family.next_timer,
+            attempt.relaying.next_timer(),
         ]
         if not attempt.partners.nominating:
             timers.append(self._deadline.next_timer())
@@ -51,6 +52,7 @@ class Punching:
         """Returns why there is no hope left, if so; then `end` or `stop` has to follow."""
         self.attempt.partners.handle_timer(now)
         self.attempt.other_family.handle_timer(now)
+        self.attempt.relaying.handle_timer(now)
         failure = self._watch(now)
         if failure is None:
             self.attempt.announcer.handle_timer(now)
@@ -115,6 +117,7 @@ class Punching:
     def _watch(self, now: float) -> Reason | None:
         self.update_deadline(now)
         partners, traversal = self.attempt.partners, self.attempt.traversal
+        relaying = self.attempt.relaying
         if partners.nominations.agreement is not None:
             return None
         if partners.mode_differs:
@@ -124,7 +127,7 @@ class Punching:
             # b may be linked already: a must not give up before its nomination does
         elif self._deadline.is_over(now):
             return self._why_not_linked(now)
-        elif traversal.infeasible and not partners.any_valid:
+        elif traversal.infeasible and not partners.any_valid and not relaying.may_help(now):
             return Reason.INFEASIBLE
         elif partners.nominations.state is NominationState.FUTILE:
             self._begin_anew(now)
@@ -148,7 +151,8 @@ class Punching:
     def _begin_anew(self, now: float) -> None:
         self._datagrams += self.attempt.datagrams
         self.attempt.end()
-        self.attempt = Attempt(self._resources, opener=True, now=now)
+        due_at = self.attempt.relaying.due_at
+        self.attempt = Attempt(self._resources, opener=True, relay_due_at=due_at, now=now)
 
     def _take_fresh_port(self, via: Via, local: Address, now: float) -> None:
         """Begins a new attempt from this socket instead of the first one of its family."""

@@ -19,6 +19,7 @@ from netpunch.core.end.candidates import (
 )
 from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
+from netpunch.core.end.relays import Relays
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import CloseSocket, Event, PathKind, Reason, Via, Waiting
 from netpunch.core.machine import NEVER, Random
@@ -64,6 +65,9 @@ class Resources:
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
+        self.streams: dict[Via, Address] = {}
+        """Those to controls, by socket, with the address of their far end."""
+        self.relays = Relays(self.streams)
         self.nat = NatReport()
         self.fresh_port_patience = timing.FRESH_PORT_AFTER
         self.send = send

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 
 from netpunch.core import timing
+from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.waiting import Deadline
@@ -59,20 +60,22 @@ class Successor:
         announce_at = self.punching.attempt.announcer.next_timer()
         return announce_at if self.reason is None else min(announce_at, self._earliest)
 
-    def handle_timer(self, now: float, *, link_works: bool) -> None:
-        """`link_works`: the link has a path that works."""
+    def handle_timer(self, link: HeldLink, now: float) -> None:
+        """`link` is the one beside which it is."""
         if self.state is SuccessorState.STANDBY:
-            if link_works and self.reason in DEAD_PATH:
+            if link.works and self.reason in DEAD_PATH:
                 self.reason = None
             if self.reason is not None:
-                self.move(self.reason, now, link_works=link_works)
+                self.move(self.reason, link, now)
             self.punching.attempt.announcer.handle_timer(now)
-        elif self.punching.handle_timer(now) is not None:
+            return
+        self.punching.attempt.relaying.beside(link.kind, now, works=link.works)
+        if self.punching.handle_timer(now) is not None:
             self._replace("no path", now)
-        elif link_works and not self.punching.has_partner and self.reason in DEAD_PATH:
+        elif link.works and not self.punching.has_partner and self.reason in DEAD_PATH:
             self._replace("old path works, partner absent", now)
 
-    def move(self, reason: MoveReason, now: float, *, link_works: bool) -> bool:
+    def move(self, reason: MoveReason, link: HeldLink, now: float) -> bool:
         """Begins to punch, or will as soon as the bounds allow; returns whether it began now."""
         if self.state is SuccessorState.PUNCHING:
             return False
@@ -86,8 +89,9 @@ class Successor:
         self._earliest = now + timing.MOVE_INTERVAL
         self.state = next_state(TRANSITIONS, self.state, "reason to move")
         # A partner that is absent may come back: without a working path there is time until then.
-        deadline = Deadline(timing.MOVE_FOR, now, from_start=link_works)
+        deadline = Deadline(timing.MOVE_FOR, now, from_start=link.works)
         self.punching.begin(deadline, now)
+        self.punching.attempt.relaying.beside(link.kind, now, works=link.works)
         return True
 
     def taken(self, now: float) -> Punching:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import NamedTuple
 
 from netpunch.address import Address, is_private
@@ -19,11 +20,30 @@ HARD = {"hard_step", "hard_random"}
 EASY = {"open", "easy"}
 
 
+class RelayOutcome(IntEnum):
+    """Why no control's relay carried the link; of several relays the last of these counts."""
+
+    NOT_TRIED = 0
+    NOT_ALLOWED = 1
+    """`relay` is not among this end's candidates."""
+    UNKNOWN = 2
+    """No control has said whether it relays."""
+    NOT_OFFERED = 3
+    """No control relays, or it is of a version that cannot."""
+    SILENT = 4
+    """A relay did not answer."""
+    ALONE = 5
+    """This end was bound there, the partner was not."""
+    FAILED = 6
+    """Both ends were bound, and yet nothing came."""
+
+
 class Facts(NamedTuple):
     """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
     `partner_hosts`: where each was seen from outside; `reachable`: this end can send to an address
     of the partner; `unsendable`: those that it can't send to; `heard`: a datagram of the partner
-    has arrived; `asks_gateways`: they were asked to map a port."""
+    has arrived, and by no relay; `asks_gateways`: they were asked to map a port; `relay`: what
+    became of relays, `silent_relays` those that have answered nothing."""
 
     controls: tuple[Address, ...] = ()
     holds: bool = False
@@ -34,6 +54,8 @@ class Facts(NamedTuple):
     unsendable: tuple[Address, ...] = ()
     heard: bool = False
     asks_gateways: bool = False
+    relay: RelayOutcome = RelayOutcome.NOT_TRIED
+    silent_relays: tuple[Address, ...] = ()
 
 
 def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it never changes
@@ -44,9 +66,9 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
         case Reason.PARTNER_ABSENT:
             return f"control answers, but the partner has not announced itself: {ABSENCE_ADVICE}"
         case Reason.BLOCKED:
-            return _blocked(facts)
+            return _blocked(facts) + _relay(facts)
         case Reason.INFEASIBLE:
-            return _infeasible(facts)
+            return _infeasible(facts) + _relay(facts)
         case Reason.SPRAY_QUEUE:
             return (
                 "against a hard NAT one pair of a process is tried at a time, and this one's turn "
@@ -170,6 +192,45 @@ def _help(facts: Facts) -> str:
     if facts.asks_gateways:
         return f"{forward}, or use IPv6 (`mapped` is on here, but gave no address that worked)"
     return f"{forward}, let its router map one (`candidates: [mapped, ...]`), or use IPv6"
+
+
+def _relay(facts: Facts) -> str:
+    """What a relay could do, as a sentence of its own; empty if that is not known."""
+    match facts.relay:
+        case RelayOutcome.NOT_TRIED:
+            told = ""
+        case RelayOutcome.NOT_ALLOWED:
+            told = (
+                "A relay at control would carry this link, but `relay` is not among this end's "
+                f"`candidates`; control needs {RELAY_LINE}"
+            )
+        case RelayOutcome.UNKNOWN:
+            told = f"Control did not say whether it relays; a relay there needs {RELAY_LINE}"
+        case RelayOutcome.NOT_OFFERED:
+            told = (
+                f"A relay at control would carry this link: it needs {RELAY_LINE}, and a netpunch "
+                "of this version or later; there is none now"
+            )
+        case RelayOutcome.SILENT:
+            told = (
+                f"The relay at {', '.join(map(str, facts.silent_relays))} does not answer: does a "
+                "firewall there drop that UDP port?"
+            )
+        case RelayOutcome.ALONE:
+            told = (
+                "Control's relay is ready, but the partner is not bound there: is `relay` among "
+                "its `candidates`, and is its netpunch of this version or later?"
+            )
+        case RelayOutcome.FAILED:
+            told = (
+                "Both ends are bound at control's relay, but nothing comes through it: does "
+                "`netpunch status` at control show that the limits of `relay_rate` or "
+                "`relay_total` drop it?"
+            )
+    return told and f". {told}"
+
+
+RELAY_LINE = '`relay: ":10003"` in its configuration'
 
 
 def _partner_mode(holds: bool) -> str:

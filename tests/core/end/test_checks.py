@@ -48,6 +48,7 @@ class Bench:
     rate: float = UNLIMITED
     burst: float = UNLIMITED / 2
     now: float = 100.0
+    may_be_relayed: bool = True
     sent: list[Ping] = field(default_factory=list)
     strangers: Strangers = field(default_factory=lambda: Strangers(seeded("strangers")))
 

@@ -21,6 +21,8 @@ from tests.core.v2_pair import B, seeded
 class Attempt:
     """One that sends nothing."""
 
+    may_be_relayed = True
+
     def __init__(self) -> None:
         self.resources = make_resources("a")
         self.identity = Identity(seeded(1))

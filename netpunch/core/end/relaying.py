@@ -1,0 +1,345 @@
+"""The relay, when nothing else may pass: which controls have one, our binding there, its path.
+
+A relay passes datagrams between the two sources that the ends of a pair have bound at it. To an
+end it is a path like any other: one of its sockets and one remote address, the relay's. It ranks
+last, and is a candidate only once the end has waited for a more direct path. Shortly before, it
+asks and binds.
+
+    state      sends
+    UNKNOWN    nothing to the relay
+    UNBOUND    BIND, repeated as announcements are; at once when a CHALLENGE brings a cookie
+    BOUND      BIND, every 30 s; pings
+
+In every state OBSERVE, repeated likewise, asks the control for its relay's port until it answers: a
+port that an earlier attempt was told may be out of date.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from netpunch.address import Address
+from netpunch.core import timing
+from netpunch.core.end.announcing import Announcer
+from netpunch.core.end.identity import AttemptHost
+from netpunch.core.end.partners import Partners
+from netpunch.core.end.verdict import RelayOutcome
+from netpunch.core.events import PathKind, Via
+from netpunch.core.machine import NEVER, next_state
+from netpunch.core.pacing import Retries
+from netpunch.wire import v2
+from netpunch.wire.card import NONCE_LENGTH
+from netpunch.wire.drop import Drop
+
+FIRST_COUNTER = 1 << 32
+"""BIND's are above those of announcements: on a stream, where relay and control have one address,
+the counter that a CHALLENGE answers says whose it is."""
+
+
+class BindingState(Enum):
+    """How far a socket is at a control's relay."""
+
+    UNKNOWN = "unknown"
+    """The control has not said yet whether it relays."""
+    NO_RELAY = "no relay"
+    UNBOUND = "unbound"
+    BOUND = "bound"
+
+
+TRANSITIONS: dict[tuple[BindingState, str], BindingState] = {
+    (BindingState.UNKNOWN, "no relay"): BindingState.NO_RELAY,
+    (BindingState.UNKNOWN, "relay named"): BindingState.UNBOUND,
+    (BindingState.NO_RELAY, "no relay"): BindingState.NO_RELAY,
+    (BindingState.NO_RELAY, "relay named"): BindingState.UNBOUND,
+    (BindingState.UNBOUND, "no relay"): BindingState.NO_RELAY,
+    (BindingState.UNBOUND, "relay named"): BindingState.UNBOUND,
+    (BindingState.UNBOUND, "BOUND"): BindingState.BOUND,
+    (BindingState.BOUND, "no relay"): BindingState.NO_RELAY,
+    (BindingState.BOUND, "relay named"): BindingState.UNBOUND,
+    (BindingState.BOUND, "BOUND"): BindingState.BOUND,
+}
+"""By what the control and its relay say. A relay that is known already is not named again."""
+
+OUTCOMES = {
+    BindingState.UNKNOWN: RelayOutcome.UNKNOWN,
+    BindingState.NO_RELAY: RelayOutcome.NOT_OFFERED,
+    BindingState.UNBOUND: RelayOutcome.SILENT,
+}
+
+
+class Binding:
+    """Of socket `via` at the relay of `control`. `echo` is that of the question to the control."""
+
+    def __init__(self, control: Address, via: Via, echo: bytes, now: float) -> None:
+        self.control = control
+        self.via = via
+        self.echo = echo
+        self.state = BindingState.UNKNOWN
+        self.relay: Address | None = None
+        self.cookie = v2.NO_COOKIE
+        self.partner_bound = False
+        """Whether the partner was bound, too, when the relay answered last."""
+        self.questions = Retries(timing.RELAY_RETRIES, now)
+        self.binds = Retries(timing.RELAY_RETRIES, NEVER)
+        self._challenged_at = -NEVER
+        self._latest = self._answered = 0
+        """The counters of the latest BIND, and of the latest that was answered."""
+
+    @property
+    def next_at(self) -> float:
+        """When to send something."""
+        return min(self.questions.next_at, self.binds.next_at)
+
+    @property
+    def outcome(self) -> RelayOutcome:
+        """What a verdict says of it."""
+        if self.state is BindingState.BOUND:
+            return RelayOutcome.FAILED if self.partner_bound else RelayOutcome.ALONE
+        return OUTCOMES[self.state]
+
+    def named(self, relay: Address | None, now: float) -> None:
+        """The control relays there, or (None) not at all."""
+        if relay is None:
+            self._move("no relay")
+            self._bind_at(NEVER)
+        elif relay != self.relay:
+            self._move("relay named")
+            self._bind_at(now)
+        self.relay = relay
+
+    def sent(self, counter: int) -> None:
+        """A BIND with this counter went out."""
+        self._latest = counter
+
+    def expects(self, counter: int) -> bool:
+        """Whether an answer to this counter counts: each does once."""
+        return self._answered < counter <= self._latest
+
+    def answered(self, message: v2.Challenge | v2.Bound, now: float) -> None:
+        """The relay answers a BIND."""
+        self._answered = message.counter
+        if isinstance(message, v2.Bound):
+            self._move("BOUND")
+            self.partner_bound = bool(message.partner_bound)
+            pause = min(timing.RELAY_RENEWAL, message.lifetime / 2)
+            self._bind_at(now + max(pause, timing.ANNOUNCE_RETRY))
+            return
+        self.cookie = message.cookie
+        if now - self._challenged_at >= timing.ANNOUNCE_RETRY:  # else it could go on without end
+            self._challenged_at = now
+            self._bind_at(now)
+
+    def _bind_at(self, time: float) -> None:
+        self.binds = Retries(timing.RELAY_RETRIES, time)
+
+    def _move(self, event: str) -> None:
+        self.state = next_state(TRANSITIONS, self.state, event)
+
+
+class Relaying:
+    """In one attempt. `due_at`: when an earlier attempt at the same link was to begin with it."""
+
+    def __init__(
+        self,
+        host: AttemptHost,
+        announcer: Announcer,
+        partners: Partners,
+        *,
+        due_at: float = NEVER,
+    ) -> None:
+        settings = host.resources.settings
+        self._may_be_relayed = self.allowed = settings.may_be_relayed
+        """Otherwise nothing is bound, and nothing that a relay passes on counts."""
+        self._host = host
+        self._relays = host.resources.relays
+        self._announcer = announcer
+        self._partners = partners
+        self._due_at = due_at
+        self._patience = timing.RELAY_AFTER_HOLDING if settings.holds else timing.RELAY_AFTER
+        if settings.deadline is not None:
+            self._patience = min(self._patience, settings.deadline / 2)
+        self._has_begun = False
+        """Whether controls are asked, and sockets bound."""
+        self._is_tried = False
+        """Whether relays are candidates."""
+        self._is_over = False
+        """Whether they have had their chance."""
+        self._bindings: dict[tuple[Address, Via], Binding] = {}
+        self._counter = FIRST_COUNTER
+
+    # When.
+
+    @property
+    def due_at(self) -> float:
+        """When relays become candidates, unless a path is valid by then."""
+        proved_at = self._partners.proved_at
+        return min(self._due_at, NEVER if proved_at is None else proved_at + self._patience)
+
+    def begin(self, due_at: float) -> None:
+        """Waits no longer than until then for a more direct path, only for the partner."""
+        self._due_at = min(self._due_at, due_at)
+
+    def beside(self, kind: PathKind, now: float, *, works: bool) -> None:
+        """The attempt is the successor of a link with a path of this kind. If that works it is not
+        moved from relay to relay; if it is dead, there is little time for direct paths."""
+        relayed = kind is PathKind.RELAY
+        if not (works and relayed):
+            self.allowed = self._may_be_relayed
+        elif self._partners.proved_at is None:  # later the ends may be about to agree on a relay
+            self.allowed = False
+        if works:
+            self._due_at = NEVER
+        else:
+            self.begin(now if relayed else now + timing.RELAY_LEAD)
+
+    def may_help(self, now: float) -> bool:
+        """Begins, as nothing else is left; whether a relay may still carry the link."""
+        self.begin(now)
+        return self.allowed and not self._is_over
+
+    def next_timer(self) -> float:
+        if not self._is_wanted:
+            return NEVER
+        if not self._has_begun:
+            return self.due_at - timing.RELAY_LEAD
+        decided_at = self._over_at if self._is_tried else self.due_at
+        return min(
+            NEVER if self._is_over else decided_at,
+            *(each.next_at for each in self._bindings.values()),
+        )
+
+    def handle_timer(self, now: float) -> None:
+        if not self._is_wanted:
+            return
+        if not self._has_begun and now < self.due_at - timing.RELAY_LEAD:
+            return
+        self._has_begun = True
+        self._is_tried = now >= self.due_at
+        self._follow_registrations(now)
+        for binding in self._bindings.values():
+            self._act(binding, now)
+        self._is_over = self._is_tried and now >= self._over_at
+
+    @property
+    def _is_wanted(self) -> bool:
+        """Whether there is a partner, and there was no valid path to it when it was time."""
+        there = self.allowed and self._partners.proved_at is not None
+        return there and (self._has_begun or not self._partners.any_valid)
+
+    @property
+    def _over_at(self) -> float:
+        """When the relays have had their chance."""
+        some = any(each.state is not BindingState.NO_RELAY for each in self._bindings.values())
+        return self.due_at + (timing.RELAY_PATIENCE if some else 0.0)
+
+    # What controls and relays say.
+
+    def is_asked(self, control: Address) -> bool:
+        """Whether an answer of this control may count."""
+        return any(each.control == control for each in self._bindings.values())
+
+    def observed(self, message: v2.Observed, control: Address, now: float) -> bool:
+        """Takes a control's answer; False if it was not asked for."""
+        asked = any(each.echo == message.echo for each in self._bindings.values())
+        if asked:
+            self.learned(message.relay_port, control, now)
+        return asked
+
+    def learned(self, port: int, control: Address, now: float) -> None:
+        """A control has said where it relays (0: it does not), whoever asked it."""
+        relay = Address(control.host, port) if port else None
+        self._relays.told(control, relay)
+        self._follow_registrations(now)
+        for binding in self._bindings.values():
+            if binding.control == control:
+                binding.questions.stop()
+                binding.named(relay, now)
+                self._act(binding, now)
+
+    def receive(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
+        """Takes a datagram of a relay: UNEXPECTED_SOURCE if it is from elsewhere, UNEXPECTED if it
+        answers no BIND."""
+        here = [each for each in self._bindings.values() if (each.via, each.relay) == (via, source)]
+        if not here:
+            return Drop.UNEXPECTED_SOURCE
+        message = self._host.resources.control.from_control.open(data)
+        if isinstance(message, Drop):
+            return message
+        if not isinstance(message, v2.Challenge | v2.Bound) or message.counter < FIRST_COUNTER:
+            return Drop.UNEXPECTED
+        if message.attempt != self._host.identity.id:
+            return Drop.WRONG_ATTEMPT
+        # Two controls may have named the same relay.
+        binding = next((each for each in here if each.expects(message.counter)), None)
+        if binding is None:
+            return Drop.STALE
+        binding.answered(message, now)
+        self._act(binding, now)
+        return None
+
+    def partner_changed(self, now: float) -> None:
+        """There may be another partner attempt to try the relays with."""
+        for binding in self._bindings.values():
+            self._try(binding, now)
+
+    @property
+    def outcome(self) -> RelayOutcome:
+        """What a verdict says of the relays: of the one that came nearest to carrying the link."""
+        if not self.allowed:
+            return RelayOutcome.NOT_ALLOWED
+        if not self._is_tried:
+            return RelayOutcome.NOT_TRIED
+        outcomes = (each.outcome for each in self._bindings.values())
+        return max(outcomes, default=RelayOutcome.UNKNOWN)
+
+    @property
+    def silent(self) -> tuple[Address, ...]:
+        """The relays that have answered nothing."""
+        unbound = (b for b in self._bindings.values() if b.state is BindingState.UNBOUND)
+        return tuple(binding.relay for binding in unbound if binding.relay is not None)
+
+    # What is sent.
+
+    def _follow_registrations(self, now: float) -> None:
+        """Each control that we announce to may relay, for the socket that announces there."""
+        places = self._announcer.places
+        for key in self._bindings.keys() - set(places):
+            del self._bindings[key]
+        for control, via in places:
+            if (control, via) in self._bindings:
+                continue
+            echo = self._host.resources.random(v2.ECHO_LENGTH)
+            binding = self._bindings[control, via] = Binding(control, via, echo, now)
+            relay = self._relays.of(control, via)
+            if relay is not None:
+                binding.named(relay, now)
+            if relay == control:  # over a stream: there is nothing to ask
+                binding.questions.stop()
+
+    def _act(self, binding: Binding, now: float) -> None:
+        """Sends what is due, and tries what is bound."""
+        if not self._has_begun:
+            return
+        if binding.questions.due(now):
+            self._host.resources.observe(binding.via, binding.control, binding.echo)
+        if binding.binds.due(now):
+            self._bind(binding)
+        self._try(binding, now)
+
+    def _bind(self, binding: Binding) -> None:
+        assert binding.relay is not None
+        self._counter += 1
+        binding.sent(self._counter)
+        resources = self._host.resources
+        bind = v2.Bind(self._host.identity.id, self._counter, binding.cookie)
+        data = resources.control.to_control.seal(bind, resources.random(NONCE_LENGTH))
+        resources.send(data, binding.relay, binding.via, 0)
+
+    def _try(self, binding: Binding, now: float) -> None:
+        """A bound relay is a candidate of every partner attempt that is alive."""
+        if not self._is_tried or binding.state is not BindingState.BOUND:
+            return
+        assert binding.relay is not None
+        for partner in self._partners.by_id.values():
+            if partner.checks.proved:
+                partner.checks.add_relay(binding.via, binding.relay, now)
