@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.lab.moving_pair import NODES, MovingPair
-from tests.lab.network import Router
+from tests.lab.network import Nat, Ports, Router
 from tests.lab.vpn_site import change_address
 
 NEW_ADDRESS = 77
@@ -17,7 +17,10 @@ NEW_ADDRESS = 77
 NEW_PUBLIC_ADDRESS = {"home": 201, "office": 202}
 """The last byte of the one that a router changes to."""
 REBOOT_SECONDS = 5.0
+OFFLINE_SECONDS = 4.0
+FLIPS, FLIP_SECONDS = 10, 0.7
 SUSPENDED_SECONDS = 40.0
+LONG_SUSPENDED_SECONDS = 80.0
 CONTROL_DEAD_SECONDS = 60.0
 AWAY_SECONDS = 15.0
 """How long a host is without an address: less than a link is held in silence."""
@@ -49,7 +52,17 @@ def host_leaves_for_other_uplink(pair: MovingPair, node: str) -> float:
 
 
 def host_prefers_other_uplink(pair: MovingPair, node: str) -> float:
-    """Its default route moves, while the old interface keeps its address."""
+    """As when a cable is plugged in: the old interface and its way out stay, as second best."""
+    since = time.monotonic()
+    lan = pair.routers[node].lan
+    pair.hosts[node].namespace.configure(
+        f"route add default via {lan.address4(1)} metric 600", *_join_other_uplink(pair, node)
+    )
+    return since
+
+
+def default_route_moves(pair: MovingPair, node: str) -> float:
+    """The old interface keeps its address, but nothing leaves there any more."""
     since = time.monotonic()
     pair.hosts[node].namespace.configure(*_join_other_uplink(pair, node))
     return since
@@ -60,14 +73,42 @@ def host_goes_and_returns(pair: MovingPair, node: str) -> float:
     since = time.monotonic()
     _go_elsewhere(pair, node)
     time.sleep(3.0)
-    host, lan = pair.hosts[node], pair.routers[node].lan
-    host.namespace.configure(
-        "address flush dev eth1",
-        "link set eth1 down",
-        "link set eth0 up",
-        f"address add {host.address4}/24 dev eth0",
-        *lan.default_routes(),
-    )
+    _return(pair, node)
+    return since
+
+
+def host_is_offline_in_between(pair: MovingPair, node: str) -> float:
+    """Counted from when it has the other uplink."""
+    pair.hosts[node].namespace.configure("address flush dev eth0")
+    time.sleep(OFFLINE_SECONDS)
+    since = time.monotonic()
+    _go_elsewhere(pair, node)
+    return since
+
+
+def host_goes_behind_hard_nat(pair: MovingPair, node: str) -> float:
+    """As from a WLAN to a mobile network: each destination gets another, unpredictable port."""
+    pair.other_routers[node].change(Nat(Ports.RANDOM))
+    return host_leaves_for_other_uplink(pair, node)
+
+
+def host_goes_to_and_fro(pair: MovingPair, node: str) -> float:
+    """Faster than links may move; counted from when it stays."""
+    for _ in range(FLIPS):
+        _go_elsewhere(pair, node)
+        time.sleep(FLIP_SECONDS)
+        _return(pair, node)
+        time.sleep(FLIP_SECONDS)
+    since = time.monotonic()
+    _go_elsewhere(pair, node)
+    return since
+
+
+def both_nats_change_address(pair: MovingPair, node: str) -> float:
+    since = nat_changes_address(pair, node)
+    for each in NODES:
+        if each != node:
+            nat_changes_address(pair, each)
     return since
 
 
@@ -99,6 +140,11 @@ def host_is_suspended(pair: MovingPair, node: str) -> float:
     return _stand_still(pair, node, clock_too=True)
 
 
+def host_is_suspended_for_long(pair: MovingPair, node: str) -> float:
+    """Longer than its partner holds the link."""
+    return _stand_still(pair, node, clock_too=True, seconds=LONG_SUSPENDED_SECONDS)
+
+
 def host_wakes_elsewhere(pair: MovingPair, node: str) -> float:
     """Suspended at one uplink, awake at another."""
     return _stand_still(pair, node, clock_too=True, elsewhere=True)
@@ -112,6 +158,30 @@ def program_is_stopped(pair: MovingPair, node: str) -> float:
 def control_restarts(pair: MovingPair, node: str) -> float:
     since = time.monotonic()
     pair.kill("vps")
+    pair.start_control()
+    return since
+
+
+def control_restarts_and_host_moves(pair: MovingPair, node: str) -> float:
+    """Before the control has heard of the partner again."""
+    pair.kill("vps")
+    pair.start_control()
+    return host_leaves_for_other_uplink(pair, node)
+
+
+def control_moves_and_host_moves(pair: MovingPair, node: str) -> float:
+    """A while later, when the ends should have found the control."""
+    pair.move_control()
+    time.sleep(CONTROL_DEAD_SECONDS)
+    return host_leaves_for_other_uplink(pair, node)
+
+
+def control_is_away_while_host_moves(pair: MovingPair, node: str) -> float:
+    """Counted from its return."""
+    pair.kill("vps")
+    host_leaves_for_other_uplink(pair, node)
+    time.sleep(AWAY_SECONDS)
+    since = time.monotonic()
     pair.start_control()
     return since
 
@@ -180,14 +250,23 @@ DISTURBANCES = {
         Disturbance("host-address", host_changes_address, 0.5),
         Disturbance("uplink-gone", host_leaves_for_other_uplink, 0.5),
         Disturbance("uplink-kept", host_prefers_other_uplink, 0.5),
+        Disturbance("route-moves", default_route_moves, 0.5),
         Disturbance("there-and-back", host_goes_and_returns, 0.5),
+        Disturbance("offline-between", host_is_offline_in_between, 0.5),
+        Disturbance("uplink-hard", host_goes_behind_hard_nat, 10.0),
+        Disturbance("to-and-fro", host_goes_to_and_fro, 6.0),
         Disturbance("nat-address", nat_changes_address, 2.5),
+        Disturbance("both-nats", both_nats_change_address, 5.0),
         Disturbance("nat-forgets", nat_forgets, NO_OUTAGE),
         Disturbance("nat-reboots", nat_reboots, 1.0),
         Disturbance("suspended", host_is_suspended, 1.0),
+        Disturbance("suspended-long", host_is_suspended_for_long, 5.0),
         Disturbance("wakes-elsewhere", host_wakes_elsewhere, 1.0),
         Disturbance("stopped", program_is_stopped, 1.0),
         Disturbance("control-restarts", control_restarts, NO_OUTAGE),
+        Disturbance("restart-and-move", control_restarts_and_host_moves, 5.0),
+        Disturbance("moves-both", control_moves_and_host_moves, 0.5),
+        Disturbance("away-and-move", control_is_away_while_host_moves, 5.0),
         Disturbance("control-dead", control_is_dead, NO_OUTAGE),
         Disturbance("control-moves", control_moves, NO_OUTAGE),
         Disturbance("killed", program_restarts, 1.0),
@@ -209,15 +288,21 @@ def _change_address(pair: MovingPair, node: str) -> None:
 
 
 def _go_elsewhere(pair: MovingPair, node: str) -> None:
-    pair.hosts[node].namespace.configure(
-        "address flush dev eth0", "link set eth0 down", *_join_other_uplink(pair, node)
+    pair.hosts[node].namespace.configure("address flush dev eth0", *_join_other_uplink(pair, node))
+
+
+def _return(pair: MovingPair, node: str) -> None:
+    host, lan = pair.hosts[node], pair.routers[node].lan
+    host.namespace.configure(
+        "address flush dev eth1",
+        f"address add {host.address4}/24 dev eth0",
+        *lan.default_routes(),
     )
 
 
 def _join_other_uplink(pair: MovingPair, node: str) -> list[str]:
     other, lan = pair.other_uplinks[node], pair.other_routers[node].lan
     return [
-        "link set eth1 up",
         f"address add {other.address4}/24 dev eth1",
         *lan.default_routes(),
     ]
@@ -237,9 +322,9 @@ def _stand_still(pair: MovingPair, node: str, *, clock_too: bool, elsewhere: boo
     direction.paused = True
     program.send_signal(signal.SIGSTOP)
     with _dark(pair.routers[node]):
-        time.sleep(SUSPENDED_SECONDS)
+        time.sleep(seconds)
     if clock_too:
-        pair.clocks[node].suspended(SUSPENDED_SECONDS)
+        pair.clocks[node].suspended(seconds)
     since = time.monotonic()
     if elsewhere:
         _go_elsewhere(pair, node)

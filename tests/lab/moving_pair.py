@@ -2,7 +2,7 @@
 
 vps, spare ──┐                 ┌── router ── lan ─┐
              ├── internet ─────┤                  ├── host        (home; office likewise)
-             │   (a router)    └── router ── lan ─┘ (unplugged at first)
+             │   (a router)    └── router ── lan ─┘ (no address at first)
 """
 
 from __future__ import annotations

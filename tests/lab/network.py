@@ -141,17 +141,15 @@ class Segment:
         a length where there is a namespace for that."""
         host = self.plug(namespace, interface, cable)
         namespace.configure(
-            *_addresses(interface, host.address4, host.address6),
-            f"link set {interface} up",
-            *self.default_routes(),
+            *_addresses(interface, host.address4, host.address6), *self.default_routes()
         )
         return host
 
     def plug(
         self, namespace: Namespace, interface: str = "eth0", cable: Namespace | None = None
     ) -> Host:
-        """Plug a namespace in, with an interface that is down and has none of the addresses that
-        it may take."""
+        """Plug a namespace in, with an interface that is up, but has none of the addresses that it
+        may take."""
         number = FIRST_MEMBER + self._members
         self._members += 1
         port = f"{self.bridge}{number}"
@@ -163,6 +161,7 @@ class Segment:
             _link(cable, Cable.FAR, namespace, interface)
             cable.configure(f"link set {Cable.NEAR} up", f"link set {Cable.FAR} up")
         self.owner.configure(f"link set {port} master {self.bridge} up")
+        namespace.configure(f"link set {interface} up")
         return Host(namespace, self.address4(number), self.address6(number))
 
     def default_routes(self) -> list[str]:
@@ -189,7 +188,12 @@ class Router:
         self.namespace = namespace
         self.wan = wan
         self.lan = lan
-        namespace.run("nft", "-f", "-", stdin=nat.ruleset(lan.address4(FIRST_MEMBER)))
+        self.change(nat)
+
+    def change(self, nat: Nat) -> None:
+        """Do this with UDP from now on."""
+        rules = f"flush ruleset\n{nat.ruleset(self.lan.address4(FIRST_MEMBER))}"
+        self.namespace.run("nft", "-f", "-", stdin=rules)
 
     def forget_flows(self) -> None:
         """Lose every mapping and filter state, as a restart does. Needs `conntrack`."""
