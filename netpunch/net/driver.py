@@ -46,8 +46,9 @@ HOP_LIMIT = {
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
 
-ADDRESS_GONE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
-"""What Linux answers if it is to send from an address that this host does not have now."""
+ADDRESS_GONE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENODEV}
+"""What Linux answers if it is to send from an address or by an interface that this host does not
+have now."""
 NO_ROUTE = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
@@ -123,10 +124,11 @@ class Endpoint:
             return False
         return True
 
-    def pin(self, destination: Address, host: str) -> None:
+    def pin(self, destination: Address, host: str, interface: str = "") -> None:
         """Sends datagrams to `destination` from this address of the host from now on, whenever the
-        host has it. For wildcard sockets on Linux."""
-        self._pinned, self._source = destination, send_from(host)
+        host has it, and by this interface only, if given. Raises OSError if there is no such
+        interface. For wildcard sockets on Linux."""
+        self._pinned, self._source = destination, send_from(host, interface)
 
     def unpin(self) -> None:
         """Lets the system choose again."""
@@ -233,9 +235,9 @@ class Driver:
         if endpoint is not None:
             endpoint.close(self._loop)
 
-    def pin(self, via: Via, destination: Address, host: str) -> None:
+    def pin(self, via: Via, destination: Address, host: str, interface: str = "") -> None:
         """See `Endpoint.pin`."""
-        self._endpoints[via].pin(destination, host)
+        self._endpoints[via].pin(destination, host, interface)
 
     def unpin(self, via: Via) -> None:
         """See `Endpoint.unpin`. The socket may be closed already."""

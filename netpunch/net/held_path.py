@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
-from netpunch.address import is_loopback
+from netpunch.address import Address, is_loopback
 from netpunch.core.events import Linked, Moved, Via
 from netpunch.net.driver import Driver
 from netpunch.net.routes import route_to, source_towards
 from netpunch.net.sockets import WILDCARDS, SocketOptions
+
+LOOPBACK = "lo"
+"""The interface that the route to an own address names; asked for it by that, the system knows
+none."""
 
 
 class HeldPath:
@@ -16,7 +21,9 @@ class HeldPath:
 
     The partner and the NATs know the path by the address that it was agreed with. On a wildcard
     socket the system may choose another one while that still works, such as a new temporary IPv6
-    address or that of a new interface: so the driver goes on sending from the one agreed with."""
+    address or that of a new interface: so the driver goes on sending from the one agreed with, by
+    its interface. By another one, a router there would give the partner's flow to an address that
+    is not behind it, and no answer would ever come back."""
 
     def __init__(self, driver: Driver, options: SocketOptions) -> None:
         """`options` are those of the driver's sockets."""
@@ -25,19 +32,29 @@ class HeldPath:
         self._pinned: Via | None = None
         self._source = ""
         """The address agreed with; empty if the system doesn't tell."""
+        self._interface = ""
+        """The one agreed with; empty if the system doesn't tell, or if no router is behind it."""
+        self._partner = Address("", 0)
+        self._port = 0
 
     def agreed(self, path: Linked | Moved) -> None:
         """The link uses this path from now on."""
         self.follow_routes()
+        self._interface = ""
         if path.local.host not in WILDCARDS.values():
             self._source = path.local.host
             return
-        route = route_to(path.remote, port=path.local.port, options=self._options)
-        if route is not None and route.source:
-            self._source, self._pinned = route.source, path.via
-            self._driver.pin(path.via, path.remote, route.source)
-        else:
+        self._partner, self._port = path.remote, path.local.port
+        route = route_to(self._partner, port=self._port, options=self._options)
+        if route is None or not route.source:
             self._source = source_towards(path.remote, self._options)
+            return
+        self._source = route.source
+        self._interface = route.interface if route.gateway else ""
+        interface = "" if route.interface == LOOPBACK else route.interface
+        with contextlib.suppress(OSError):  # it has just gone, which will be told
+            self._driver.pin(path.via, path.remote, route.source, interface)
+            self._pinned = path.via
 
     def follow_routes(self) -> None:
         """From now on the system chooses the address of each datagram."""
@@ -47,6 +64,16 @@ class HeldPath:
 
     def is_gone(self, hosts: Collection[str]) -> bool:
         """Whether the address agreed with is not among `hosts`, those that this host can send from
-        (none: not known)."""
+        (none: not known), or no route leads from its interface to the partner any more."""
         known = bool(hosts and self._source) and not is_loopback(self._source)
-        return known and self._source not in hosts
+        if known and self._source not in hosts:
+            return True
+        return bool(self._interface) and not self._has_router
+
+    @property
+    def _has_router(self) -> bool:
+        """Whether the way from the interface to the partner is by a router. Asked for the way by
+        one interface, the system takes everybody for a neighbour if no route says otherwise."""
+        options = self._options._replace(interface=self._interface)
+        route = route_to(self._partner, port=self._port, options=options)
+        return route is not None and bool(route.gateway)

@@ -149,13 +149,15 @@ def has_route(address: Address, bind: Bind) -> bool:
     return True
 
 
-def send_from(host: str) -> Ancillary:
-    """Ancillary data with which sendmsg() on a wildcard socket sends from this address of the host.
-    Linux only."""
+def send_from(host: str, interface: str = "") -> Ancillary:
+    """Ancillary data with which sendmsg() on a wildcard socket sends from this address of the host,
+    and by this interface only, if given. Raises OSError if there is no such interface. Linux
+    only."""
+    index = socket.if_nametoindex(interface) if interface else 0
     if ":" in host:
-        packed = PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, host), 0)
+        packed = PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, host), index)
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)]
-    packed = PKTINFO.pack(0, socket.inet_pton(socket.AF_INET, host), bytes(4))
+    packed = PKTINFO.pack(index, socket.inet_pton(socket.AF_INET, host), bytes(4))
     return [(socket.IPPROTO_IP, IP_PKTINFO, packed)]
 
 

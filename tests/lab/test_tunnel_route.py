@@ -23,13 +23,15 @@ pytestmark = pytest.mark.lab
 MARK = 51820
 CONTROL_PORT = 10001
 CHECK_SECONDS = 20
+HELD_SECONDS = 6.0
+"""Twice as long as a link is held without an answer."""
 GATEWAY_PORT = 5351
 """Where PCP and NAT-PMP are asked."""
 
 SITE = """
 version: 1
 control: {{node: vps, address: "{control}"}}
-defaults: {{mode: keep, keepalive: 1s, retry_after: 1s, deadline: 20s}}
+defaults: {{mode: keep, keepalive: 1s, hold_for: 3s, retry_after: 1s, deadline: 20s}}
 pairs:
   p:
     secret_file: p.key
@@ -72,7 +74,8 @@ class Tunnelled:
         self._folder = folder
         self._cleanup = cleanup
         self.vps = lab.server("vps")
-        self.home = lab.host("home", lab.router("home_router", nat))
+        self.router = lab.router("home_router", nat)
+        self.home = lab.host("home", self.router)
         self.office = lab.host("office", lab.router("office_router"))
 
     def write(self, home: str = "", office: str = "") -> None:
@@ -176,10 +179,17 @@ def test_a_tunnel_that_takes_only_the_way_to_the_partner_is_named(tunnelled: Tun
     assert "the route to 203.0.113." in failed["err"]
 
 
-def test_a_tunnel_that_takes_the_route_of_a_link_is_named(tunnelled: Tunnelled) -> None:
+def test_a_tunnel_that_takes_the_default_route_leaves_a_held_link_alone(
+    tunnelled: Tunnelled,
+) -> None:
+    """The link keeps to its interface. Once nothing comes by that any more, it is lost, as every
+    other way leads into the tunnel."""
     tunnelled.write()
     home, office = tunnelled.start_all()
     for end in (home, office):
         end.wait_for("pair.up")
     tunnelled.home.namespace.configure(*TUNNEL, *BY_MARK)
+    assert home.keeps_from("pair.down", HELD_SECONDS)
+
+    tunnelled.router.namespace.configure("link set lan down")
     assert "leads into the tunnel tun0" in home.wait_for("pair.down")["err"]

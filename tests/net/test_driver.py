@@ -297,6 +297,13 @@ def test_datagrams_to_a_pinned_destination_leave_from_the_pinned_address(run: Ru
             assert await partner.receive() == (b"hello", here._replace(host="127.0.0.2"))
             assert await other.receive() == (b"hello", here)
 
+            driver.pin(0, partner.address, "127.0.0.2", "lo")
+            machine.send(b"by it", partner.address)
+            driver.pump()
+            assert await partner.receive() == (b"by it", here._replace(host="127.0.0.2"))
+            with pytest.raises(OSError):
+                driver.pin(0, partner.address, "127.0.0.2", "none such")
+
             driver.pin(0, partner.address, "192.0.2.1")
             machine.send(b"gone", partner.address)
             driver.pump()

@@ -15,7 +15,8 @@ from netpunch.core.machine import LinkFigures, Machine
 from netpunch.net.held_path import HeldPath
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.punch import Punch
-from netpunch.net.sockets import DEFAULT_OPTIONS
+from netpunch.net.routes import Route
+from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions
 from netpunch.net.watch import NetworkWatch
 from tests.net.conftest import Run
 from tests.net.machines import Client, EchoMachine, client
@@ -41,6 +42,16 @@ class Holding(EchoMachine):
     @property
     def figures(self) -> LinkFigures | None:
         return self.how
+
+
+class Pins:
+    """A driver that pins."""
+
+    def __init__(self) -> None:
+        self.pinned: list[tuple[Via, Address, str, str]] = []
+
+    def pin(self, via: Via, destination: Address, host: str, interface: str) -> None:
+        self.pinned.append((via, destination, host, interface))
 
 
 class Scripted(Punch):
@@ -181,6 +192,36 @@ def test_a_bound_address_is_the_source() -> None:
     assert not path.is_gone({"192.0.2.7"})
 
 
+@pytest.mark.parametrize(
+    ("later", "gone"),
+    [
+        (Route("eth0", "192.0.2.7", "192.0.2.254"), False),
+        (Route("eth0", "192.0.2.7"), True),
+        (None, True),
+    ],
+    ids=["another router", "no router", "no way"],
+)
+def test_a_path_whose_interface_leads_nowhere_is_gone(
+    monkeypatch: pytest.MonkeyPatch, later: Route | None, gone: bool
+) -> None:
+    """Though its address is still there."""
+    asked: list[str] = []
+    routes = iter([Route("eth0", "192.0.2.7", "192.0.2.1"), later])
+
+    def route_to(*_: Address, port: int, options: SocketOptions) -> Route | None:
+        asked.append(options.interface)
+        return next(routes)
+
+    monkeypatch.setattr("netpunch.net.held_path.route_to", route_to)
+    driver = Pins()
+    path = HeldPath(driver, DEFAULT_OPTIONS)  # type: ignore[arg-type] # only pins
+    local, remote = Address("0.0.0.0", 5000), Address("198.51.100.1", 9)
+    path.agreed(Linked(3, local, remote, PathKind.OBSERVED, 0.01, 0.1))
+    assert driver.pinned == [(3, remote, "192.0.2.7", "eth0")]
+    assert path.is_gone({"192.0.2.7"}) is gone
+    assert asked == ["", "eth0"]
+
+
 def test_figures_are_the_machine_s(run: Run) -> None:
     async def main() -> None:
         async with scripted() as end:
@@ -204,8 +245,6 @@ def test_a_closed_attempt_takes_no_change(run: Run) -> None:
 
 def pin_to(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """The system's choice becomes `host`."""
-    from netpunch.net.routes import Route
-
     monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: Route("lo", host))
 
 
