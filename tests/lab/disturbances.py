@@ -317,7 +317,14 @@ def _dark(router: Router) -> Iterator[None]:
     router.namespace.run("nft", "delete table inet dark")
 
 
-def _stand_still(pair: MovingPair, node: str, *, clock_too: bool, elsewhere: bool = False) -> float:
+def _stand_still(
+    pair: MovingPair,
+    node: str,
+    *,
+    clock_too: bool,
+    elsewhere: bool = False,
+    seconds: float = SUSPENDED_SECONDS,
+) -> float:
     program, direction = pair.programs[node], pair.traffic.directions[node]
     direction.paused = True
     program.send_signal(signal.SIGSTOP)

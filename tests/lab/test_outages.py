@@ -19,13 +19,20 @@ WATCHED_SECONDS = 3.0
 """At least, from when it has happened."""
 UNDISTURBED = 1.0
 """Seconds without a datagram while nothing should be wrong."""
+NOTICED = 3.0
+"""The same where the host itself notices what has happened."""
 
 
 @pytest.mark.parametrize(
     ("name", "limit"),
     [
         ("control-restarts", UNDISTURBED),
-        ("nat-forgets", UNDISTURBED),
+        ("uplink-kept", UNDISTURBED),
+        ("host-address", NOTICED),
+        ("route-moves", NOTICED),
+        ("both-uplinks", NOTICED),
+        ("killed", 5.0),
+        ("nat-address", 6.0),
     ],
 )
 def test_the_outage_of_a_held_link_is_short(
