@@ -36,6 +36,8 @@ class Site:
         self.folder = folder
         self.file = folder / "site.yaml"
         self.port = free_port()
+        self.runtime = {"RUNTIME_DIRECTORY": str(folder)}
+        """The environment of the one process whose status is asked for."""
         self._programs = programs
 
     def write(
@@ -119,6 +121,13 @@ class Site:
         program = Netpunch(*arguments, **how)
         self._programs.callback(program.close)
         return program
+
+    def status(self) -> dict[str, Any]:
+        """Of the process that has `runtime` as its environment, as JSON."""
+        asked = self.start("status", "--json", str(self.folder / "status.sock"), text=True)
+        asked.wait_exit()
+        record: dict[str, Any] = json.loads(asked.lines[0])
+        return record
 
     def reload(self, program: Netpunch) -> None:
         """Send SIGHUP and wait until the reload is done."""

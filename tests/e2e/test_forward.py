@@ -7,9 +7,11 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.e2e.assertions import assert_same_path
 from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
 from tests.e2e.site import Settings, Site
 
@@ -69,10 +71,10 @@ def pair_of(home: Program, office: Program) -> Settings:
     }
 
 
-def start(site: Site, home: Program, office: Program) -> tuple[Netpunch, Netpunch]:
-    site.write_nodes(pair_of(home, office), **QUICK)
+def start(site: Site, home: Program, office: Program, **settings: Any) -> tuple[Netpunch, Netpunch]:
+    site.write_nodes(pair_of(home, office), **QUICK, **settings)
     site.run_node("vps")
-    ends = site.run_node("home"), site.run_node("office")
+    ends = site.run_node("home", env=site.runtime), site.run_node("office")
     for end in ends:
         end.wait_for("pair.up")
     return ends
@@ -98,19 +100,41 @@ def test_forward_passes_datagrams_both_ways(site: Site) -> None:
 
 @pytest.mark.parametrize("victim", ["home", "office"])
 def test_forward_goes_on_after_an_end_is_killed_and_restarted(site: Site, victim: str) -> None:
-    """The programs keep their sockets."""
+    """The programs keep their sockets, the other end its link, and its hook hears of the move."""
     with programs(free_port(), free_port()) as (home, office):
-        at_home, in_office = start(site, home, office)
+        at_home, in_office = start(site, home, office, hooks={"up": site.write_hook()})
         home.reaches(office, b"before")
         killed, other = (at_home, in_office) if victim == "home" else (in_office, at_home)
         killed.kill()
         again = site.run_node(victim)
-        assert other.wait_for("pair.down")["reason"] in ("silent", "partner_returned")
-        again.wait_for("pair.up")
-        other.wait_for("pair.up", 2)
+        up, moved = again.wait_for("pair.up"), other.wait_for("pair.moved")
+        assert moved["reason"] in ("partner_asked", "silent")
+        assert_same_path(up, moved)
         home.reaches(office, b"after")
         office.reaches(home, b"after, too")
+        survivor = "b" if victim == "home" else "a"
+        site.wait_for_hooks(f"moved p {survivor} {moved['reason']}")
+        assert not other.events("pair.down")
         assert (again.stop(), other.stop()) == (0, 0)
+
+
+def test_what_forward_carries_is_counted_over_all_paths_of_a_link(site: Site) -> None:
+    sent = b"q" * 1000
+    with programs(free_port(), free_port()) as (home, office):
+        at_home, in_office = start(site, home, office)
+        home.reaches(office, sent)
+        in_office.kill()
+        again = site.run_node("office")
+        at_home.wait_for("pair.moved")
+        again.wait_for("pair.up")
+        home.reaches(office, sent)
+        office.reaches(home, b"answer")
+        [end] = site.status()["pairs"]
+        assert sum(end["moves"].values()) == 1
+        assert end["sent_datagrams"] >= 2
+        assert end["sent_bytes"] == end["sent_datagrams"] * len(sent)
+        assert end["received_bytes"] == end["received_datagrams"] * len(b"answer") > 0
+        assert (again.stop(), at_home.stop()) == (0, 0)
 
 
 def arrived(program: Program, flags: int = 0) -> Iterator[bytes]:

@@ -30,15 +30,15 @@ def test_a_held_link_stays_up(site: Site) -> None:
 
 
 def test_a_held_link_is_lost_when_the_partner_dies(site: Site) -> None:
-    """It is lost after three unanswered keepalives; when the partner is back, both link again."""
-    site.write_nodes(hooks=site.hooks(), keepalive="200ms", **QUICK)
+    """After `hold_for`; when the partner is back, both link again."""
+    site.write_nodes(hooks=site.hooks(), keepalive="200ms", hold_for="1s", **QUICK)
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office")
     home.wait_for("pair.up")
     office.wait_for("pair.up")
     office.kill()
     down = home.wait_for("pair.down")
-    assert (down["reason"], "keepalives" in down["err"]) == ("silent", True)
+    assert (down["reason"], down["err"]) == ("silent", "no answer for 1 s")
     site.wait_for_hooks("down p a silent")
     office = site.run_node("office")
     assert_same_path(home.wait_for("pair.up", 2), office.wait_for("pair.up"))
@@ -47,17 +47,39 @@ def test_a_held_link_is_lost_when_the_partner_dies(site: Site) -> None:
     assert (home.stop(), office.stop()) == (0, 0)
 
 
-def test_a_held_link_is_renewed_when_the_partner_returns(site: Site) -> None:
-    """Before the loss is noticed: the standby registration reveals it."""
-    site.write_nodes(keepalive="30s", **QUICK)
+MOVED = 'echo "$NETPUNCH_CHANGED $NETPUNCH_RADDR $NETPUNCH_PREV_RADDR" >>paths.log'
+
+
+def test_a_held_link_moves_when_the_partner_is_restarted(site: Site) -> None:
+    """Before its silence is noticed: the successor that the partner asks for is on standby. Env
+    file, hook and status follow; to the partner it is a new link."""
+    hooks = {"up": site.write_hook("up", MOVED), "down": site.write_hook("down")}
+    home_end: Settings = {"hooks": hooks, "env_file": "a.env"}
+    site.write_nodes({"a": home_end}, keepalive="30s", **QUICK)
     site.run_node("vps")
-    home, office = site.run_node("home"), site.run_node("office")
-    home.wait_for("pair.up")
-    office.wait_for("pair.up")
-    office.kill()
+    home = site.run_node("home", env=site.runtime)
     office = site.run_node("office")
-    assert home.wait_for("pair.down")["reason"] == "partner_returned"
-    assert_same_path(home.wait_for("pair.up", 2), office.wait_for("pair.up"))
+    up = home.wait_for("pair.up")
+    office.wait_for("pair.up")
+    for count in (1, 2):
+        site.wait_for_hooks("up p a ")
+        before = (home.events("pair.moved") or [up])[-1]
+        office.kill()
+        office = site.run_node("office")
+        moved = home.wait_for("pair.moved", count)
+        assert (moved["reason"], moved["changed"]) == ("partner_asked", True)
+        assert moved["prev_raddr"] == before["raddr"]
+        assert_same_path(moved, office.wait_for("pair.up"))
+        home.wait_for("hook.end", count, hook="moved", outcome="done")
+        lines = (site.folder / "paths.log").read_text().splitlines()
+        assert lines[-1] == f"1 {moved['raddr']} {moved['prev_raddr']}"
+        assert f"NETPUNCH_RADDR={moved['raddr']}\n" in (site.folder / "a.env").read_text()
+    [end] = site.status()["pairs"]
+    assert (end["state"], end["raddr"], end["links"]) == ("up", moved["raddr"], 1)
+    assert end["moves"] == {"partner_asked": 2}
+    assert site.hook_log() == ["up p a ", *["moved p a partner_asked"] * 2]
+    assert not home.events("pair.down")
+    assert (home.stop(), office.stop()) == (0, 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
