@@ -21,7 +21,7 @@ LONGEST_DATAGRAM = 65_507
 QUEUE = 64 * 1024
 """Bytes that wait to be sent; what comes then is lost, as in a full queue of a router. Five
 milliseconds at 100 Mbit/s: a longer queue only adds delay."""
-SILENT_LOSS = 10.0
+SILENT_LOSS = 5.0
 """Seconds that sent bytes may be unacknowledged until the stream counts as broken. TCP alone would
 try for a quarter of an hour."""
 LENGTH_SIZE = 2

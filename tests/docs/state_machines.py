@@ -9,7 +9,15 @@ from typing import Any
 
 from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations, relay
-from netpunch.core.end import end, holding, nomination, registration, relaying, successor
+from netpunch.core.end import (
+    end,
+    holding,
+    nomination,
+    registration,
+    relaying,
+    streams,
+    successor,
+)
 from netpunch.core.portmap import pcp
 from netpunch.core.traversal import escalation, turns
 
@@ -22,6 +30,7 @@ STATE_MACHINES: dict[str, ModuleType] = {
     "The path of a held link": holding,
     "The successor of a held link": successor,
     "An end's registration with one control": registration,
+    "Streams to controls": streams,
     "Nomination of a path": nomination,
     "Traversal of hard NATs": escalation,
     "An end's turn to probe": turns,

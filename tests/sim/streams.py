@@ -96,6 +96,8 @@ class Stream:
         self._open = True
         self._queues: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
         self._busy = {True: False, False: False}
+        self._arrived_at = {True: 0.0, False: 0.0}
+        """When the latest of each direction arrives: what is lost holds up what follows."""
 
     def send(self, data: bytes, *, to_server: bool) -> None:
         if not self._open:
@@ -133,11 +135,14 @@ class Stream:
             self.end(by_client=to_server)
             return
         loss = self.way.loss(to_server=to_server).loss
-        if not self.way.passes or (loss and self._network.random.random() < loss):
+        if not self.way.passes or loss == 1.0:
             self._network.call_at(now + RETRANSMISSION, self._transmit, to_server)
             return
         queue.popleft()
         arrival = now + self.way.delay(to_server=to_server)
+        while loss and self._network.random.random() < loss:
+            arrival += RETRANSMISSION
+        arrival = self._arrived_at[to_server] = max(arrival, self._arrived_at[to_server])
         self._network.call_at(arrival, self._deliver, data, to_server)
         self._transmit(to_server)
 

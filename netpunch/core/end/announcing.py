@@ -9,6 +9,7 @@ from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
 from netpunch.core.end.identity import Announced
 from netpunch.core.end.registration import Registration
+from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import SeenInside, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.pacing import Repeat, TokenBucket
@@ -87,8 +88,8 @@ class Announcer:
         """The resources know where the controls are now. Registrations at controls that have not
         moved go on, those at others end. But one that is introducing a partner goes on: the partner
         may not know the new place yet."""
-        known = {each.control: each for each in self._registrations}
-        here = [known.pop(each.control, each) for each in self._resources.registrations(now)]
+        known = {_place(each): each for each in self._registrations}
+        here = [known.pop(_place(each), each) for each in self._resources.registrations(now)]
         for registration in here:
             registration.has_moved = False
         for registration in known.values():
@@ -118,7 +119,7 @@ class Announcer:
     @property
     def observed(self) -> tuple[Address, ...]:
         """Where the controls see us."""
-        seen = (each.observed for each in self._registrations)
+        seen = (each.observed for each in self._on_udp)
         return tuple(dict.fromkeys(address for address in seen if address is not None))
 
     def heard_at(self) -> dict[Address, float]:
@@ -130,14 +131,24 @@ class Announcer:
         control at all."""
         return max((each.silent_since for each in self._registrations), default=began)
 
+    @property
+    def udp_silent_since(self) -> float:
+        """The same of UDP alone; NEVER if there is no control."""
+        return max((each.silent_since for each in self._on_udp), default=NEVER)
+
+    @property
+    def udp_heard_at(self) -> float:
+        """When a control was heard on UDP last."""
+        return max((each.heard_at for each in self._on_udp), default=NEVER_HEARD)
+
     def observed_hosts(self) -> tuple[str, ...]:
         """Our addresses, as controls see them."""
-        return tuple(each.observed.host for each in self._registrations if each.observed)
+        return tuple(each.observed.host for each in self._on_udp if each.observed)
 
     def seen_inside(self) -> Iterator[SeenInside]:
         """The public controls that see us at a private address: a translation in front of them
         hides us, or we are in their network."""
-        for each in self._registrations:
+        for each in self._on_udp:
             seen = each.observed
             if seen is not None and is_private(seen.host) and not is_private(each.control.host):
                 yield SeenInside(each.control, seen)
@@ -147,11 +158,11 @@ class Announcer:
         return self._leaving and not self._leaves.left
 
     def receive(
-        self, data: bytes, source: Address, now: float
+        self, data: bytes, source: Address, now: float, via: Via | None = None
     ) -> Drop | v2.Waiting | Introduction | None:
         """Takes a datagram of a control's length; returns what concerns the end in it, or why it
-        does not count."""
-        registration = next((r for r in self._registrations if r.control == source), None)
+        does not count. `via` is the stream that it came over, if it did."""
+        registration = next((r for r in self._registrations if r.is_at(source, via)), None)
         if registration is None:
             return Drop.UNEXPECTED_SOURCE
         message = self._resources.control.from_control.open(data)
@@ -165,7 +176,7 @@ class Announcer:
         if not pushed and not registration.is_fresh(message.counter):
             return Drop.STALE
         self.heard = True
-        if not isinstance(message, v2.Challenge):
+        if not isinstance(message, v2.Challenge) and not registration.over_stream:
             self._note_observed(registration.control, message.observed)
         if message.conflict:
             self._resources.report_conflict(now)
@@ -228,13 +239,17 @@ class Announcer:
         """Whether we punch because of this control."""
         return not self.on_standby and registration.introduces(now)
 
+    @property
+    def _on_udp(self) -> Iterator[Registration]:
+        return (each for each in self._registrations if not each.over_stream)
+
     def _forget_moved(self, now: float) -> None:
         """Without a LEAVE: replayed at another control, which shares the key, it would displace
         us there."""
         self._registrations = [
             each
             for each in self._registrations
-            if not each.has_moved or self._introduces(each, now)
+            if not each.has_moved or (self._introduces(each, now) and not each.over_stream)
         ]
 
     def _announce(self, registration: Registration, now: float) -> None:
@@ -280,6 +295,11 @@ class Announcer:
             seal = resources.peer.own_card.seal
             self._sealed = (card, seal(card, self._attempt.identity.id, nonce))
         return self._sealed[1]
+
+
+def _place(registration: Registration) -> tuple[Address, Via | None]:
+    """What stays the same while it lasts: its socket may be replaced, but a stream not."""
+    return registration.control, registration.via if registration.over_stream else None
 
 
 def _as_reached(observed: Address, control: Address) -> Address:

@@ -186,10 +186,10 @@ class Attempt:
 
     def linked(self, agreed: Agreement, duration: float, sent_before: int) -> Linked:
         """`sent_before`: datagrams of earlier attempts."""
-        path = agreed.path
+        path, resources = agreed.path, self.resources
         return Linked(
             path.via,
-            (self.resources.sockets | self.traversal.sockets)[path.via],
+            (resources.sockets | self.traversal.sockets | resources.streams.local)[path.via],
             path.remote,
             agreed.kind,
             path.rtt,

@@ -18,6 +18,7 @@ from netpunch.core.describe import describe
 from netpunch.core.end.announcing import Introduction
 from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.nomination import NominationState
+from netpunch.core.end.probe import Probe
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.successor import Successor, SuccessorState
@@ -119,6 +120,8 @@ class End(Machine):
         self._successor: Successor | None = None
         """Beside a held link."""
         self._retired: list[_Retired] = []
+        self._probe: Probe | None = None
+        """Of an end that hands its port over."""
 
     # The contract.
 
@@ -149,7 +152,7 @@ class End(Machine):
             case EndState.FINISHED:
                 return NEVER
             case EndState.PUNCHING:
-                return min(self._first.next_timer(), self._silent_at)
+                return min(self._first.next_timer(), self._silent_at, self._udp_silent_at)
             case EndState.HANDING_OVER:
                 attempt = self._first.attempt
                 return min(attempt.announcer.next_timer(), attempt.partners.next_timer())
@@ -164,6 +167,7 @@ class End(Machine):
             link.attempt.partners.next_timer(),
             successor.next_timer(),
             self._lost_at,
+            self._udp_silent_at,
             *(retired.until for retired in self._retired),
         )
 
@@ -180,6 +184,8 @@ class End(Machine):
                 self._punching.attempt.announcer.handle_timer(now)
                 if self._link is not None:
                     self._link.handle_timer(now)
+        if self.state in (EndState.PUNCHING, EndState.HOLDING):
+            self._watch_udp(now)
         self._check_finished()
 
     def describe(self, data: bytes) -> str:
@@ -203,6 +209,23 @@ class End(Machine):
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
         self._resources.controls_found(endpoints)
         self._punching.attempt.controls_found(now)
+        self._resources.streams.ask_again()
+
+    def control_connected(self, via: Via, control: Address, local: Address, now: float) -> None:
+        self._resources.streams.opened(via, control, local)
+        if not self._resources.settings.holds:
+            self._probe = Probe(self._resources, via, control)
+        elif self.state in (EndState.PUNCHING, EndState.HOLDING):
+            self._follow_streams(now)
+
+    def control_disconnected(self, via: Via, now: float) -> None:
+        self._resources.streams.closed(via)
+        if self.state not in (EndState.PUNCHING, EndState.HOLDING):
+            return
+        self._follow_streams(now)
+        if self._link is not None and self._link.place[0] == via and self._successor is not None:
+            self._link.address_gone(MoveReason.SILENT, now)
+            self._consider_move(self._link, self._successor, now)
 
     def reachable_at(self, kind: PathKind, addresses: tuple[Address, ...], now: float) -> None:
         self._resources.external[kind] = addresses
@@ -275,11 +298,15 @@ class End(Machine):
             return Drop.UNEXPECTED
         attempt = self._punching.attempt
         if data[1] & ~END_B == Kind.OBSERVED:
+            if self._probe is not None and self._probe.answered(data, via):
+                self._reports.udp_blocked(self._resources.endpoints.controls)
+                return None
             return attempt.observed(data, source, now)
         drop = attempt.from_relay(data, source, now, via)
         if drop not in (Drop.UNEXPECTED_SOURCE, Drop.UNEXPECTED):
             return drop
-        answer = attempt.announcer.receive(data, source, now)
+        stream = via if via in self._resources.streams.controls else None
+        answer = attempt.announcer.receive(data, source, now, stream)
         if isinstance(answer, Drop):
             return answer
         attempt.report_seen_inside()
@@ -290,6 +317,7 @@ class End(Machine):
             self._reports.partner_absent(answer.observed, now)
         if self._link is not None and self._successor is not None:
             self._watch_address(self._link, self._successor, now)
+        self._watch_udp(now)
         attempt.announcer.handle_timer(now)
         return drop
 
@@ -407,10 +435,11 @@ class End(Machine):
         self._keep_sockets()
 
     def _keep_sockets(self) -> None:
-        """Of the held link and of those that were moved away from lately."""
+        """Of the held link and of those that were moved away from lately. Streams are the
+        driver's to close."""
         assert self._link is not None
         links = [self._link, *(retired.link for retired in self._retired)]
-        self._resources.hold({link.place[0]: link.local for link in links})
+        self._resources.hold({link.place[0]: link.local for link in links if not link.over_stream})
 
     @property
     def _silent_at(self) -> float:
@@ -432,7 +461,8 @@ class End(Machine):
             if self._reports.introduced_to:
                 return Reason.BLOCKED
             if not self._reports.registered and not self._first.attempt.announcer.heard:
-                return Reason.SECRET_REJECTED_OR_SILENT
+                blocked = self._reports.udp_is_blocked
+                return Reason.UDP_BLOCKED if blocked else Reason.SECRET_REJECTED_OR_SILENT
         return failure
 
     def _fail(self, reason: Reason, now: float) -> None:
@@ -478,6 +508,38 @@ class End(Machine):
         link.upgrade_began(now)
         if successor.move(reason, link, now) and not link.works:
             self._emit(FollowRoutes())
+
+    # Streams to controls.
+
+    @property
+    def _uses_stream(self) -> bool:
+        return self._link is not None and self._link.over_stream
+
+    @property
+    def _udp_silent_since(self) -> float:
+        """Since when all controls are silent on UDP, if streams would help: not while a link has a
+        path that works without them."""
+        link = self._link
+        if link is not None and link.works and not self._uses_stream:
+            return NEVER
+        return self._punching.attempt.announcer.udp_silent_since
+
+    @property
+    def _udp_silent_at(self) -> float:
+        return self._resources.streams.silent_at(self._udp_silent_since)
+
+    def _watch_udp(self, now: float) -> None:
+        streams, heard_at = self._resources.streams, self._punching.attempt.announcer.udp_heard_at
+        in_use = self._uses_stream
+        if not streams.watch(self._udp_silent_since, heard_at, now, in_use=in_use):
+            return
+        self._follow_streams(now)
+        if in_use and self._successor is not None and self._link is not None:
+            self._successor.move(MoveReason.BETTER_PATH, self._link, now)
+
+    def _follow_streams(self, now: float) -> None:
+        self._punching.attempt.announcer.controls_found(now)
+        self._punching.attempt.announcer.handle_timer(now)
 
     # Ending.
 

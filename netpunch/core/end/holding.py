@@ -69,6 +69,8 @@ class HeldLink:
         self.place = (linked.via, linked.remote)
         """Our socket and the partner's address."""
         self.local = linked.local
+        self.over_stream = linked.via in attempt.resources.streams.local
+        """Whether its path is by way of a stream to a control."""
         self.moves: int = 0 if after is None else after.moves + 1
         self.state = PathState.WORKING
         self.dead_because: MoveReason | None = None

@@ -48,9 +48,12 @@ TRANSITIONS: dict[tuple[RegistrationState, str], RegistrationState] = {
 class Registration:
     """`next_at` is when to announce next."""
 
-    def __init__(self, control: Address, via: Via, now: float) -> None:
+    def __init__(
+        self, control: Address, via: Via, now: float, *, over_stream: bool = False
+    ) -> None:
         self.control = control
         self.via = via
+        self.over_stream = over_stream
         self.state = RegistrationState.UNANSWERED
         self.counter = 0
         self.heard_at = NEVER_HEARD
@@ -71,6 +74,10 @@ class Registration:
         self._answered = 0
         self._partner = NO_ATTEMPT
         self._introduced_at = now
+
+    def is_at(self, control: Address, stream: Via | None) -> bool:
+        """Whether it is with that control, over that stream, or on UDP (None)."""
+        return self.control == control and (self.via if self.over_stream else None) == stream
 
     def announcing(self, counter: int, now: float, *, alone: bool = True) -> None:
         """An announcement with this counter goes out: schedules the next. `alone`: no other

@@ -20,6 +20,7 @@ from netpunch.core.end.candidates import (
 from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
 from netpunch.core.end.relays import Relays
+from netpunch.core.end.streams import Streams
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import CloseSocket, Event, PathKind, Reason, Via, Waiting
 from netpunch.core.machine import NEVER, Random
@@ -65,9 +66,8 @@ class Resources:
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
-        self.streams: dict[Via, Address] = {}
-        """Those to controls, by socket, with the address of their far end."""
-        self.relays = Relays(self.streams)
+        self.streams = Streams(emit, usable=settings.holds)
+        self.relays = Relays(self.streams.controls)
         self.nat = NatReport()
         self.fresh_port_patience = timing.FRESH_PORT_AFTER
         self.send = send
@@ -114,9 +114,12 @@ class Resources:
         self.lookups.names = endpoints.names
 
     def registrations(self, now: float) -> list[Registration]:
-        """New ones with all controls that there is a socket for."""
+        """New ones with all controls that there is a socket for, and over all streams that are
+        announced on."""
         vias = self._with_vias(self.endpoints.controls)
-        return [Registration(control, via, now) for control, via in vias]
+        plain = [Registration(control, via, now) for control, via in vias]
+        streams = self.streams.announced_on.items()
+        return plain + [Registration(to, via, now, over_stream=True) for via, to in streams]
 
     def other_family(self) -> list[tuple[Address, Via]]:
         """Controls' addresses of a family in which none is announced to, if we have a socket."""

@@ -14,6 +14,9 @@ from netpunch.core.traversal.budget import LONGEST_QUEUE
 MOST_REPORTED = 16
 """Different addresses of the partner that are reported: a log is no place for a flood."""
 
+SILENT = {Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED}
+"""Reasons why no control answers on UDP."""
+
 
 class WaitingReports:
     """Emits Waiting and Introduced whenever what the end waits for changes: a control's answer, or
@@ -32,7 +35,7 @@ class WaitingReports:
     def silent_at(self, silent_since: float, *, heard: bool) -> float:
         """When the controls, which all owe an answer since then, count as silent; NEVER if that
         is reported already, or a partner is there. `heard`: one has answered before."""
-        if self._reported is Reason.SECRET_REJECTED_OR_SILENT or self._has_partner:
+        if self._reported in SILENT or self._has_partner:
             return NEVER
         return silent_since + (timing.DESERTED_AFTER if heard else timing.SILENCE_NOTICE)
 
@@ -41,6 +44,18 @@ class WaitingReports:
         self._reported = Reason.SECRET_REJECTED_OR_SILENT
         detail = verdict(self._reported, Facts(tuple(controls)))
         self._emit(Waiting(self._reported, detail=detail))
+
+    def udp_blocked(self, controls: Sequence[Address]) -> None:
+        """A control that is silent on UDP has answered over a stream."""
+        if self._reported is Reason.SECRET_REJECTED_OR_SILENT:
+            self._reported = Reason.UDP_BLOCKED
+            detail = verdict(self._reported, Facts(tuple(controls)))
+            self._emit(Waiting(self._reported, detail=detail))
+
+    @property
+    def udp_is_blocked(self) -> bool:
+        """Whether that is the latest that is known."""
+        return self._reported is Reason.UDP_BLOCKED
 
     def partner_absent(self, observed: Address, now: float) -> None:
         """A control says so; it sees us at `observed`."""

@@ -228,7 +228,7 @@ class TestWhatControlSays:
     def test_over_a_stream_the_relay_is_where_control_is(self) -> None:
         relayed = Relayed.made()
         stream, resources = Address(CONTROL.host, 443), relayed.bench.end._resources
-        resources.streams[7] = stream
+        resources.streams.opened(7, stream, A)
         registration = relayed.bench.end._first.attempt.announcer._registrations[0]
         registration.control, registration.via = stream, 7
         relayed.bench.run(2.0)
