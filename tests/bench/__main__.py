@@ -38,6 +38,11 @@ BENCHMARKS = {
     "link-time": Benchmark("link_time", "time to link on loopback", "--rounds 50"),
     "many-pairs": Benchmark("many_pairs", "a thousand pairs in one process", "--pairs 100"),
     "soak": Benchmark("soak", "links held over simulated days"),
+    "tls": Benchmark(
+        "tls",
+        "a control over TLS: memory, CPU, and UDP while TLS is attacked",
+        "--connections 100 --seconds 5",
+    ),
     "startup": Benchmark("startup", "CPU time until commands have started", "--rounds 5"),
 }
 

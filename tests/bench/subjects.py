@@ -127,6 +127,31 @@ async def _serve(pairs: Mapping[str, bytes], classic: Mapping[str, bytes], liste
     await asyncio.gather(task, return_exceptions=True)
 
 
+def control_over_tls(pairs: Mapping[str, bytes]) -> None:
+    """A control that takes TLS connections, too. Answers with its UDP and its TCP port."""
+    pin(SERVER_CORE)
+    uvloop.run(_serve_tls(pairs))
+
+
+async def _serve_tls(pairs: Mapping[str, bytes]) -> None:
+    from netpunch.core.classic.control import ClassicControl
+    from netpunch.core.control.control import ControlV2
+    from netpunch.core.control.node import ControlNode
+    from netpunch.net.listener import Listener, TlsAt
+    from netpunch.net.tls_certificate import server_context
+
+    node = ControlNode(ControlV2(pairs, random=os.urandom), ClassicControl({}))
+    at = TlsAt("127.0.0.1", 0, server_context())
+    listener = Listener(node, [("127.0.0.1", 0)], tls=at)
+    listener.open()
+    assert listener.tls is not None
+    answer([listener.addresses[0].port, listener.tls.local.port])
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+    listener.close()
+
+
 def _let_a_classic_end_ask_at_any_rate() -> None:
     """The question is what an answer costs."""
     try:
@@ -214,7 +239,9 @@ def simulator() -> None:
         answer(time.process_time() - begun)
 
 
-SUBJECTS = {each.__name__: each for each in (echo, sink, control, links, simulator)}
+SUBJECTS = {
+    each.__name__: each for each in (echo, sink, control, control_over_tls, links, simulator)
+}
 
 if __name__ == "__main__":
     arguments = pickle.load(sys.stdin.buffer)
