@@ -23,7 +23,8 @@ class HeldPath:
     socket the system may choose another one while that still works, such as a new temporary IPv6
     address or that of a new interface: so the driver goes on sending from the one agreed with, by
     its interface. By another one, a router there would give the partner's flow to an address that
-    is not behind it, and no answer would ever come back."""
+    is not behind it, and no answer would ever come back. (In IPv6 the system may leave the
+    interface nevertheless.)"""
 
     def __init__(self, driver: Driver, options: SocketOptions) -> None:
         """`options` are those of the driver's sockets."""
@@ -33,14 +34,14 @@ class HeldPath:
         self._source = ""
         """The address agreed with; empty if the system doesn't tell."""
         self._interface = ""
-        """The one agreed with; empty if the system doesn't tell, or if no router is behind it."""
+        """The one agreed with, as long as the driver keeps to it; empty if the system doesn't tell,
+        or if no router is behind it."""
         self._partner = Address("", 0)
         self._port = 0
 
     def agreed(self, path: Linked | Moved) -> None:
         """The link uses this path from now on."""
         self.follow_routes()
-        self._interface = ""
         if path.local.host not in WILDCARDS.values():
             self._source = path.local.host
             return
@@ -57,14 +58,15 @@ class HeldPath:
             self._pinned = path.via
 
     def follow_routes(self) -> None:
-        """From now on the system chooses the address of each datagram."""
+        """From now on the system chooses the way of each datagram."""
+        self._interface = ""
         if self._pinned is not None:
             self._driver.unpin(self._pinned)
             self._pinned = None
 
     def is_gone(self, hosts: Collection[str]) -> bool:
         """Whether the address agreed with is not among `hosts`, those that this host can send from
-        (none: not known), or no route leads from its interface to the partner any more."""
+        (none: not known), or no route leads by its interface to the partner any more."""
         known = bool(hosts and self._source) and not is_loopback(self._source)
         if known and self._source not in hosts:
             return True
@@ -72,8 +74,11 @@ class HeldPath:
 
     @property
     def _has_router(self) -> bool:
-        """Whether the way from the interface to the partner is by a router. Asked for the way by
-        one interface, the system takes everybody for a neighbour if no route says otherwise."""
-        options = self._options._replace(interface=self._interface)
-        route = route_to(self._partner, port=self._port, options=options)
-        return route is not None and bool(route.gateway)
+        """Whether the way to the partner is by the interface and a router. Asked for the way by one
+        interface, the system takes everybody for a neighbour in IPv4 if no route says otherwise; in
+        IPv6 it may give another one's."""
+        options = self._options
+        if self._partner.family == 4:
+            options = options._replace(interface=self._interface)
+        route = route_to(self._partner, port=self._port, source=self._source, options=options)
+        return route is not None and route.interface == self._interface and bool(route.gateway)

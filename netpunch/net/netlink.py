@@ -14,6 +14,7 @@ NLM_F_REQUEST = 1
 RTM_NEWROUTE = 24
 RTM_GETROUTE = 26
 RTA_DST = 1
+RTA_SRC = 2
 RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PREFSRC = 7
@@ -62,9 +63,10 @@ def route_attributes(
 ) -> dict[int, bytes]:
     """The attributes of the kernel's route to a packed destination, for what `more` says of the
     datagrams; none if there is no route. Raises OSError where netlink is not to be had."""
-    route = ROUTE.pack(family, len(destination) * 8, 0, 0, 0, 0, 0, 0, 0)
-    attributes = [(RTA_DST, destination), *more]
-    body = route + b"".join(itertools.starmap(_attribute, attributes))
+    attributes = {RTA_DST: destination, **dict(more)}
+    lengths = (8 * len(attributes.get(kind, b"")) for kind in (RTA_DST, RTA_SRC))
+    route = ROUTE.pack(family, *lengths, 0, 0, 0, 0, 0, 0)
+    body = route + b"".join(itertools.starmap(_attribute, attributes.items()))
     return _ask(HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 0, 0) + body)
 
 

@@ -158,6 +158,8 @@ class Punch(DrivenEnd):
         gone = False
         if self._path is not None and self._watch is not None:
             gone = self._path.is_gone(self._watch.hosts)
+            if gone:
+                self._path.follow_routes()
         self._machine.network_changed(self._own_hosts(), clock(), gone=gone, woke=woke)
         self._driver.pump()
         if self._controls is not None:

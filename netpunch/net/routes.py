@@ -55,17 +55,24 @@ class _DefaultRoute(NamedTuple):
 
 
 def route_to(
-    destination: Address, *, port: int = 0, options: SocketOptions = DEFAULT_OPTIONS
+    destination: Address,
+    *,
+    port: int = 0,
+    source: str = "",
+    options: SocketOptions = DEFAULT_OPTIONS,
 ) -> Route | None:
     """The route of UDP datagrams to `destination` from a wildcard socket on `port` with these
-    options, by the rules of policy routing, too. None if there is none, or on other systems than
-    Linux."""
+    options, maybe pinned to a `source`, by the rules of policy routing, too. None if there is none,
+    or on other systems than Linux.
+
+    By a certain interface IPv4 has a route to everywhere: without any other one, no gateway."""
     if sys.platform != "linux":
         return None
     family = socket.AF_INET6 if destination.family == 6 else socket.AF_INET
     host = socket.inet_pton(family, destination.host)
     try:
-        answer = netlink.route_attributes(family, host, _details(destination.port, port, options))
+        details = _details(destination.port, port, source, options)
+        answer = netlink.route_attributes(family, host, details)
         index = answer.get(netlink.RTA_OIF)
         interface = socket.if_indextoname(int.from_bytes(index, sys.byteorder)) if index else ""
     except OSError:
@@ -73,7 +80,7 @@ def route_to(
     if not interface:
         return None
     gateway = answer.get(netlink.RTA_GATEWAY) or answer.get(netlink.RTA_VIA, b"")[RTVIA_FAMILY:]
-    return Route(interface, _host(answer.get(netlink.RTA_PREFSRC, b"")), _host(gateway))
+    return Route(interface, source or _host(answer.get(netlink.RTA_PREFSRC, b"")), _host(gateway))
 
 
 def source_towards(destination: Address, options: SocketOptions = DEFAULT_OPTIONS) -> str:
@@ -111,8 +118,13 @@ def bind_to_interface(sock: socket.socket, interface: str) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
 
 
-def _details(to_port: int, from_port: int, options: SocketOptions) -> Iterator[tuple[int, bytes]]:
+def _details(
+    to_port: int, from_port: int, source: str, options: SocketOptions
+) -> Iterator[tuple[int, bytes]]:
     """What else decides about the route of a datagram."""
+    if source:
+        family = socket.AF_INET6 if ":" in source else socket.AF_INET
+        yield netlink.RTA_SRC, socket.inet_pton(family, source)
     yield netlink.RTA_IP_PROTO, bytes((socket.IPPROTO_UDP,))
     yield netlink.RTA_DPORT, struct.pack("!H", to_port)
     if from_port:

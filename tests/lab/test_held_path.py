@@ -110,6 +110,36 @@ def test_another_preferred_address_does_not_move_a_link(
     linked.ends["home"].wait_for("pair.moved")
 
 
+@pytest.mark.parametrize("family", ["lab", "ipv6_lab"])
+def test_another_uplink_that_is_preferred_interrupts_no_link(
+    family: str, request: pytest.FixtureRequest, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """As when a cable is plugged in beside a WLAN. In IPv6 the system leaves the old uplink, and
+    the link moves; when the cable is pulled out it goes back."""
+    lab: Lab = request.getfixturevalue(family)
+    router = lab.router("cable_router")
+    linked = Linked(tmp_path, lab, cleanup)
+    home, ipv4 = linked.hosts["home"].namespace, family == "lab"
+    lans = (linked.routers["home"].lan, router.lan)
+    old, new = (lan.address4(1) or lan.address6(1) for lan in lans)
+    home.configure(f"route replace default via {old} dev eth0 metric 600")
+    if ipv4:
+        home.configure(f"route delete default via {old} dev eth0 metric 0")
+    host = router.lan.plug(home, "eth1")
+    home.configure(
+        "link set eth1 up",
+        f"address add {host.address}/{24 if ipv4 else 64} dev eth1",
+        f"route add default via {new} dev eth1 metric 100",
+    )
+    if not ipv4:
+        linked.ends["home"].wait_for("pair.moved")
+    assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+    home.configure("link delete eth1")
+    if ipv4:
+        assert linked.ends["home"].keeps_from("pair.moved", LOST_SECONDS)
+    assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+
+
 def test_long_datagrams_pass_where_the_path_tells_nothing_of_its_limit(
     lab: Lab, tmp_path: Path, cleanup: ExitStack
 ) -> None:

@@ -329,6 +329,29 @@ def test_datagrams_leave_from_another_address_once_the_pinned_one_is_gone(run: R
     run(main())
 
 
+@linux_only
+def test_datagrams_leave_by_any_interface_once_the_pinned_one_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        machine = EchoMachine()
+        with driven(machine, host="0.0.0.0") as (driver, address), client() as partner:
+            with pytest.raises(OSError, match="interface"):
+                driver.pin(0, partner.address, "127.0.0.1", "gone0")
+            for index in (socket.if_nametoindex("lo"), 1 << 20):
+                monkeypatch.setattr(socket, "if_nametoindex", lambda _, index=index: index)
+                driver.pin(0, partner.address, "127.0.0.1", "gone0")
+                machine.send(b"hello", partner.address)
+                driver.pump()
+                data, source = await partner.receive()
+                assert (data, source.port) == (b"hello", address.port)
+            driver.unpin(0)
+            driver.unpin(7)
+            assert not driver.send_errors
+
+    run(main())
+
+
 def test_the_machine_gets_fewer_sockets_if_the_system_has_none_left(run: Run) -> None:
     async def main() -> None:
         machine = EchoMachine()

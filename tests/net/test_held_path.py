@@ -53,6 +53,9 @@ class Pins:
     def pin(self, via: Via, destination: Address, host: str, interface: str) -> None:
         self.pinned.append((via, destination, host, interface))
 
+    def unpin(self, via: Via) -> None:
+        self.pinned.clear()
+
 
 class Scripted(Punch):
     """An end whose machine does as the test says."""
@@ -197,9 +200,10 @@ def test_a_bound_address_is_the_source() -> None:
     [
         (Route("eth0", "192.0.2.7", "192.0.2.254"), False),
         (Route("eth0", "192.0.2.7"), True),
+        (Route("wlan0", "192.0.2.7", "192.0.2.1"), True),
         (None, True),
     ],
-    ids=["another router", "no router", "no way"],
+    ids=["another router", "no router", "another interface", "no way"],
 )
 def test_a_path_whose_interface_leads_nowhere_is_gone(
     monkeypatch: pytest.MonkeyPatch, later: Route | None, gone: bool
@@ -208,7 +212,7 @@ def test_a_path_whose_interface_leads_nowhere_is_gone(
     asked: list[str] = []
     routes = iter([Route("eth0", "192.0.2.7", "192.0.2.1"), later])
 
-    def route_to(*_: Address, port: int, options: SocketOptions) -> Route | None:
+    def route_to(*_: Address, port: int, options: SocketOptions, source: str = "") -> Route | None:
         asked.append(options.interface)
         return next(routes)
 
@@ -220,6 +224,9 @@ def test_a_path_whose_interface_leads_nowhere_is_gone(
     assert driver.pinned == [(3, remote, "192.0.2.7", "eth0")]
     assert path.is_gone({"192.0.2.7"}) is gone
     assert asked == ["", "eth0"]
+    path.follow_routes()
+    assert not driver.pinned
+    assert not path.is_gone({"192.0.2.7"}), "the way is the system's choice now"
 
 
 def test_figures_are_the_machine_s(run: Run) -> None:
