@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.lab.moving_pair import NODES, MovingPair
-from tests.lab.network import Nat, Ports, Router
+from tests.lab.network import HOME_ROUTER, Nat, Ports, Router
 from tests.lab.vpn_site import change_address
 
 NEW_ADDRESS = 77
@@ -89,6 +89,11 @@ def host_is_offline_in_between(pair: MovingPair, node: str) -> float:
 def host_goes_behind_hard_nat(pair: MovingPair, node: str) -> float:
     """As from a WLAN to a mobile network: each destination gets another, unpredictable port."""
     pair.other_routers[node].change(Nat(Ports.RANDOM))
+    return host_leaves_for_other_uplink(pair, node)
+
+
+def host_goes_where_udp_is_blocked(pair: MovingPair, node: str) -> float:
+    pair.other_routers[node].change(Nat(udp_blocked=True))
     return host_leaves_for_other_uplink(pair, node)
 
 
@@ -186,6 +191,13 @@ def control_is_away_while_host_moves(pair: MovingPair, node: str) -> float:
     return since
 
 
+def hosts_go_behind_easy_nats(pair: MovingPair, node: str) -> float:
+    """From where only a relay links them."""
+    for router in pair.other_routers.values():
+        router.change(HOME_ROUTER)
+    return both_leave_for_other_uplinks(pair, node)
+
+
 def control_is_dead(pair: MovingPair, node: str) -> float:
     since = time.monotonic()
     pair.kill("vps")
@@ -234,13 +246,15 @@ def address_returns_without_control(pair: MovingPair, node: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What happens to a node (or to what is around it), and the longest outage allowed.
+    """What happens to a node (or to what is around it) while its link is direct or `relayed`, and
+    the longest outage allowed.
 
     `happens` returns when it has happened, with the time from which the outage counts."""
 
     name: str
     happens: Callable[[MovingPair, str], float]
     allowed: float
+    relayed: bool = False
 
 
 DISTURBANCES = {
@@ -254,7 +268,7 @@ DISTURBANCES = {
         Disturbance("there-and-back", host_goes_and_returns, 0.5),
         Disturbance("offline-between", host_is_offline_in_between, 0.5),
         Disturbance("uplink-hard", host_goes_behind_hard_nat, 10.0),
-        Disturbance("to-and-fro", host_goes_to_and_fro, 6.0),
+        Disturbance("to-and-fro", host_goes_to_and_fro, 12.5),
         Disturbance("nat-address", nat_changes_address, 2.5),
         Disturbance("both-nats", both_nats_change_address, 5.0),
         Disturbance("nat-forgets", nat_forgets, NO_OUTAGE),
@@ -273,6 +287,13 @@ DISTURBANCES = {
         Disturbance("both-addresses", both_change_address, 5.0),
         Disturbance("both-uplinks", both_leave_for_other_uplinks, 5.0),
         Disturbance("returns-alone", address_returns_without_control, 1.0),
+        Disturbance("relayed-nothing", nothing, NO_OUTAGE, relayed=True),
+        Disturbance("relayed-uplink", host_leaves_for_other_uplink, 5.0, relayed=True),
+        Disturbance("relayed-nat", nat_changes_address, 5.0, relayed=True),
+        Disturbance("relayed-restart", control_restarts, 5.0, relayed=True),
+        Disturbance("relayed-killed", program_restarts, 5.0, relayed=True),
+        Disturbance("relayed-blocked", host_goes_where_udp_is_blocked, 6.0, relayed=True),
+        Disturbance("relayed-direct", hosts_go_behind_easy_nats, 5.0, relayed=True),
     )
 }
 """By name."""

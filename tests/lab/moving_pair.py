@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.lab.network import Host, Lab, Router
+from tests.lab.network import HOME_ROUTER, Host, Lab, Nat, Ports, Router
 from tests.lab.program import NETPUNCH, Program, write_key
 from tests.lab.suspendable import SuspendClock
 from tests.lab.traffic import FORWARD, Traffic
@@ -20,6 +20,8 @@ UPLINK_SECONDS = 0.02
 """The latency of each uplink, each way: a round trip between the hosts takes four times that."""
 CONTROL_NAME = "control.lab.test"
 CONTROL_PORT = 10001
+WITH_RELAY = 'relay: ":10003"\n  tls: ":443"'
+WITHOUT_RELAY = "relay: off"
 NODES = ("home", "office")
 UNDERWAY_SECONDS = 0.3
 """More than a datagram takes."""
@@ -28,7 +30,11 @@ FLOWING_SECONDS = 5.0
 
 SITE = f"""
 version: 1
-control: {{node: vps, address: "{CONTROL_NAME}:{CONTROL_PORT}", listen: ":{CONTROL_PORT}"}}
+control:
+  node: vps
+  address: "{CONTROL_NAME}:{CONTROL_PORT}"
+  listen: ":{CONTROL_PORT}"
+  %s
 defaults: {{mode: keep, {FORWARD}}}
 pairs:
   p:
@@ -40,11 +46,22 @@ pairs:
 
 class MovingPair:
     """The hosts, their routers, a control and the programs. Hosts are known by their nodes, `home`
-    (end a) and `office` (end b); `trace` has the programs report each datagram as an event."""
+    (end a) and `office` (end b)."""
 
-    def __init__(self, lab: Lab, folder: Path, cleanup: ExitStack, *, trace: bool = False) -> None:
-        """`cleanup` ends the programs, before the lab is closed."""
+    def __init__(
+        self,
+        lab: Lab,
+        folder: Path,
+        cleanup: ExitStack,
+        *,
+        relayed: bool = False,
+        trace: bool = False,
+    ) -> None:
+        """`cleanup` ends the programs, before the lab is closed. `relayed`: behind NATs that only
+        the control's relay links, which is also reached by TLS. `trace`: the programs report each
+        datagram as an event."""
         self._folder = folder
+        self._nat = Nat(Ports.RANDOM) if relayed else HOME_ROUTER
         self._cleanup = cleanup
         self._options = ("--trace",) if trace else ()
         self.routers = {node: self._router(lab, f"{node}_router") for node in NODES}
@@ -59,7 +76,7 @@ class MovingPair:
             cleanup.enter_context(host.namespace.hosts_file(self._control_line()))
             for host in (*self.hosts.values(), *self.controls)
         ]
-        (folder / "site.yaml").write_text(SITE)
+        (folder / "site.yaml").write_text(SITE % (WITH_RELAY if relayed else WITHOUT_RELAY))
         write_key(folder / "p.key")
         self.programs: dict[str, Program] = {}
         """What runs now, by its node."""
@@ -131,7 +148,7 @@ class MovingPair:
         self.programs[node] = program
 
     def _router(self, lab: Lab, label: str) -> Router:
-        return lab.router(label, latency=UPLINK_SECONDS)
+        return lab.router(label, self._nat, latency=UPLINK_SECONDS)
 
     def _control_line(self) -> str:
         return f"{self.controls[0].address} {CONTROL_NAME}"

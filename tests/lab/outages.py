@@ -88,7 +88,7 @@ def measure(
     not even link."""
     node, other = NODES if number % 2 == 0 else tuple(reversed(NODES))
     with ExitStack() as cleanup:
-        pair = MovingPair(lab, folder, cleanup, trace=trace)
+        pair = MovingPair(lab, folder, cleanup, relayed=disturbance.relayed, trace=trace)
         time.sleep(random.Random(number).uniform(*SETTLED_SECONDS))
         begun = time.time()
         directions = pair.traffic.directions
