@@ -37,6 +37,9 @@ BENCHMARKS = {
     "hold": Benchmark("hold", "50 links held in real time, under disturbances"),
     "link-time": Benchmark("link_time", "time to link on loopback", "--rounds 50"),
     "many-pairs": Benchmark("many_pairs", "a thousand pairs in one process", "--pairs 100"),
+    "relay": Benchmark(
+        "relay", "CPU of a relay for a datagram, and its memory", "--rounds 1 --count 4096"
+    ),
     "soak": Benchmark("soak", "links held over simulated days"),
     "tls": Benchmark(
         "tls",

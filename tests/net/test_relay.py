@@ -17,7 +17,8 @@ from netpunch.core.control.node import ControlNode
 from netpunch.core.control.relay import HEADERS, LARGEST
 from netpunch.errors import PortInUseError
 from netpunch.net.driver import clock
-from netpunch.net.listener import Listener
+from netpunch.net.listener import Listener, TlsAt
+from netpunch.net.tls_certificate import server_context
 from netpunch.wire import v2
 from netpunch.wire.envelope import EndName
 from tests.core.control.relaying import Binder
@@ -25,6 +26,7 @@ from tests.core.v2_pair import Voice, make_control, read
 from tests.net.conftest import Run
 from tests.net.machines import Client, client, has_ipv6, port_is_free
 from tests.net.nodes import Watcher
+from tests.net.tls_peer import tls_peer
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
@@ -238,6 +240,31 @@ def test_nothing_passes_to_an_unbound_partner(run: Run, trace: bool) -> None:
             pair.a.send(*datagrams())
             await pair.a.bind(pair.node)
             assert pair.relay.total.no_partner == len(LENGTHS)
+
+    run(main())
+
+
+@pytest.mark.parametrize("trace", [True, False], ids=["traced", "in batches"])
+def test_an_end_on_a_stream_is_relayed_to_one_on_udp(run: Run, trace: bool) -> None:
+    async def main() -> None:
+        at = TlsAt("127.0.0.1", 0, server_context())
+        with relayed(trace=trace, observer=Watcher(), tls=at) as pair:
+            assert pair.listener.tls is not None
+            async with tls_peer(pair.listener.tls.local) as stream:
+                a = Binder("a", b"attempta", stream.address)
+                await stream.register(Voice("a", stream.address, a.attempt))
+                stream.send(a.message())
+                challenge = read(await stream.receive())
+                assert isinstance(challenge, v2.Challenge)
+                a.cookie = challenge.cookie
+                stream.send(a.message())
+                assert isinstance(read(await stream.receive()), v2.Bound)
+                assert (await pair.b.bind(pair.node)).partner_bound == 1
+                sent = [b"x" * length for length in (1, 100, 100, 100, 384, 1400, 9000)] * 3
+                stream.send(*sent)
+                assert await pair.b.receive(len(sent)) == sent
+                pair.b.send(*sent)
+                assert [await stream.receive() for _ in sent] == sent
 
     run(main())
 

@@ -1,8 +1,9 @@
 """What a forger of source addresses can make a whole pair send to others.
 
-Two ends, one to three controls, no NAT, every datagram 20 ms under way. The attacker has recorded
-sessions of the pair, hears all that is said now, and sends any of it again, to anybody, from any
-source. A victim is an address that is nobody's of the pair.
+Two ends, one to three controls, no NAT, every datagram 20 ms under way. Controls that relay do so
+at a port of their own; ends that are not `direct` reach each other only by way of them. The
+attacker has recorded sessions of the pair, hears all that is said now, and sends any of it again,
+to anybody, from any source. A victim is an address that is nobody's of the pair.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
 from netpunch.core.end.end import End
 from netpunch.core.endpoints import ControlEndpoints
-from netpunch.core.events import CloseSocket, Event, OpenSockets, TurnWanted
+from netpunch.core.events import CloseSocket, Event, OpenSockets, TurnWanted, Via
 from netpunch.core.machine import NEVER, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import OPEN_MANY
@@ -38,12 +39,20 @@ FORMER: dict[EndName, Address] = {
 }
 """Where the ends were when earlier sessions were recorded: somebody else is there now."""
 DELAY = 0.02
-TO_CONTROL = {Kind.ANNOUNCE, Kind.LEAVE, Kind.OBSERVE}
-BY_CONTROL = {Kind.WAITING, Kind.INTRODUCE, Kind.KNOCK, Kind.CHALLENGE, Kind.OBSERVED}
+RELAY_PORT = 10003
+RELAY_VIA = 1
+TO_CONTROL = {Kind.ANNOUNCE, Kind.LEAVE, Kind.OBSERVE, Kind.BIND}
+BY_CONTROL = {
+    *(Kind.WAITING, Kind.INTRODUCE, Kind.KNOCK, Kind.CHALLENGE, Kind.OBSERVED, Kind.BOUND),
+}
 
 
 def control_address(number: int) -> Address:
     return Address(f"192.0.2.{1 + number}", 10001)
+
+
+def relay_of(control: Address) -> Address:
+    return control._replace(port=RELAY_PORT)
 
 
 @dataclass
@@ -52,6 +61,8 @@ class Sent:
 
     time: float
     length: int
+    kind: int
+    by_relay: bool = False
 
 
 @dataclass
@@ -61,6 +72,8 @@ class Pair:
     seed: object
     controls: int = 1
     homes: dict[EndName, Address] = field(default_factory=lambda: HOMES)
+    relays: bool = False
+    direct: bool = True
     now: float = 1000.0
     recorded: list[bytes] = field(default_factory=list)
     """All that was ever said, each once."""
@@ -84,6 +97,9 @@ class Pair:
     def restart_control(self, number: int) -> None:
         random = Random(f"{self.seed} control {next(self._boots)}").randbytes
         machine = ControlV2({PAIR: control_key(SECRET, PAIR)}, random=random)
+        if self.relays:
+            machine.relay.serve(RELAY_VIA)
+            machine.relay.port = RELAY_PORT
         self._put(control_address(number), machine)
 
     def start(self, end: EndName, **settings: Any) -> End:
@@ -123,16 +139,24 @@ class Pair:
     # Datagrams.
 
     def deliver(self, data: bytes, source: Address, target: Address) -> None:
-        machine = self._machines.get(target)
+        at, via = self._place(target)
+        machine = self._machines.get(at)
         if machine is not None:
-            machine.receive_datagram(data, source, self.now, 0)
-            self._serve(target)
+            machine.receive_datagram(data, source, self.now, via)
+            self._serve(at)
+
+    def _place(self, target: Address) -> tuple[Address, Via]:
+        """Whose machine is reached there, and by which of its sockets."""
+        if self.relays and target.port == RELAY_PORT:
+            return target._replace(port=control_address(0).port), RELAY_VIA
+        return target, 0
 
     def _serve(self, at: Address) -> None:
-        machine = self._machines[at]
+        machine, homes = self._machines[at], self.homes.values()
         while True:
             for transmit in machine.datagrams_to_send():
-                self._send(transmit.data, at, transmit.destination)
+                source = relay_of(at) if at not in homes and transmit.via == RELAY_VIA else at
+                self._send(transmit.data, source, transmit.destination)
             event = machine.next_event()
             if event is None:
                 break
@@ -156,10 +180,14 @@ class Pair:
             self._known.add(data)
             self.recorded.append(data)
         self.on_send(data, source, destination)
-        if destination in self._machines:
+        homes = self.homes.values()
+        if not self.direct and source in homes and destination in homes:
+            return
+        if self._place(destination)[0] in self._machines:
             self.call_at(self.now + DELAY, self.deliver, data, source, destination)
         elif destination.host not in self._hosts():
-            self.to_victims[destination.host].append(Sent(self.now, len(data)))
+            kind, by_relay = data[1] & ~END_B, source.port == RELAY_PORT
+            self.to_victims[destination.host].append(Sent(self.now, len(data), kind, by_relay))
 
     def _hosts(self) -> set[str]:
         controls = (control_address(number).host for number in range(self.controls))
@@ -179,7 +207,8 @@ class Pair:
         """Who takes this kind of datagram."""
         kind, of_b = data[1] & ~END_B, bool(data[1] & END_B)
         if kind in TO_CONTROL:
-            return [control_address(number) for number in range(self.controls)]
+            controls = [control_address(number) for number in range(self.controls)]
+            return [relay_of(each) for each in controls] if kind == Kind.BIND else controls
         if kind in BY_CONTROL:
             return [self.homes["b" if of_b else "a"]]
         return [self.homes["a" if of_b else "b"]]
@@ -187,8 +216,21 @@ class Pair:
     def forged_source(self, data: bytes, victim: Address, random: Random) -> Address:
         """The victim's, but what control says counts from control's address only."""
         if data[1] & ~END_B in BY_CONTROL:
-            return control_address(random.randrange(self.controls))
+            control = control_address(random.randrange(self.controls))
+            return random.choice([control, relay_of(control)]) if self.relays else control
         return victim
+
+
+def relayed_session(seed: object, controls: int = 1) -> list[bytes]:
+    """The same, held for some seconds, of ends that only a relay links."""
+    pair = Pair(f"session {seed}", controls, homes=FORMER, relays=True, direct=False)
+    random = Random(str(seed))
+    pair.start("b", holds=True)
+    pair.run(random.uniform(0.0, 1.0))
+    pair.start("a", holds=True)
+    pair.run(random.uniform(5.0, 40.0))
+    assert Kind.BOUND in {data[1] & ~END_B for data in pair.recorded}
+    return pair.recorded
 
 
 def session(seed: object, controls: int = 1) -> list[bytes]:
