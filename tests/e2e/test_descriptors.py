@@ -78,6 +78,7 @@ def test_an_end_without_descriptors_reports_it_and_links_when_it_gets_them(site:
         mode="keep",
         retry_after="100ms",
         keepalive="200ms",
+        hold_for="1s",
     )
     site.run_node("vps")
     home, office = site.run_node("home"), site.run_node("office")
@@ -98,6 +99,31 @@ def test_an_end_without_descriptors_reports_it_and_links_when_it_gets_them(site:
     home.wait_for("env.written", 2)
     assert f"NETPUNCH_RADDR={up['raddr']}\n" in (site.folder / "a.env").read_text()
     assert home.stop() == 0
+
+
+def test_a_link_moves_without_descriptors_and_programs_hear_of_it_once_there_are_some(
+    site: Site,
+) -> None:
+    site.write_nodes(
+        {"a": {"hooks": {"up": site.write_hook()}, "env_file": "a.env"}},
+        mode="keep",
+        retry_after="100ms",
+    )
+    site.run_node("vps")
+    home, office = site.run_node("home"), site.run_node("office")
+    home.wait_for("hook.end")
+    office.wait_for("pair.up")
+    with no_descriptors(home):
+        office.kill()
+        office = site.run_node("office")
+        moved = home.wait_for("pair.moved")
+        stale = home.wait_for("pair.stale")
+        assert (stale["reason"], ADVICE in stale["err"]) == ("resources", True)
+    site.wait_for_hooks("moved p a partner_asked")
+    assert f"NETPUNCH_RADDR={moved['raddr']}\n" in (site.folder / "a.env").read_text()
+    assert len(home.events("pair.stale")) == 1
+    assert not home.events("pair.down")
+    assert (home.stop(), office.stop()) == (0, 0)
 
 
 def test_a_link_whose_check_cannot_start_for_lack_of_descriptors_stays(site: Site) -> None:
