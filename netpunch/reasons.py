@@ -67,14 +67,14 @@ class Reason(StrEnum):
 
     # How a link that was up is lost, or an end that was registered.
     SILENT = "silent", "silent"
-    """`pair.down`: no keepalive was answered; `control.expired`: the end no longer announces
-    itself."""
+    """`pair.down`: nothing came for `hold_for`, and no other path was found; `control.expired`: the
+    end no longer announces itself."""
     CHECK = "check", "check failed"
     """`pair.down`: the check failed twice."""
     COMMAND = "command", "command ended"
     """`pair.down`: the command has ended."""
     PARTNER_RETURNED = "partner_returned", "partner punches anew"
-    """`pair.down`: the partner punches anew."""
+    """`pair.down`: another program has the port, and the partner punches anew."""
     PARTNER_STOPPED = "partner_stopped", "partner ended the link"
     """`pair.down`: the partner has ended the link: it is stopped, or its configuration has
     changed."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Validate site files, without contacting any control: report all errors at once,
 each with its file, line and column. Warn about addresses and interfaces that
-this host does not have, and about routes to a control that lead into a VPN.
+this host does not have, about routes to a control that lead into a VPN, and
+about links that a relay may read.
 
 Only this node's secrets are read; a `credential` among them only within its
 systemd service, or with --credentials.
@@ -76,10 +77,14 @@ def check(file: str, options: argparse.Namespace) -> int:
         return error.exit_code
     if code == 0:
         from netpunch.config.document.problems import gathered
-        from netpunch.config.rules import unused_links
+        from netpunch.config.rules import readable_links, unused_links
 
-        for warning in (*gathered(unused_links(site, part.ends)), *host_warnings(site, part)):
-            write_error(warning)
+        for remark in (
+            *gathered(unused_links(site, part.ends)),
+            *gathered(readable_links(site, part.ends)),
+            *host_warnings(site, part),
+        ):
+            write_error(remark)
         report(site, part, show=options.show)
     return code
 

@@ -1,5 +1,5 @@
 """The rules that a site obeys beyond its single values: for an end, for a pair, between parts; and
-links that nothing uses, which are allowed but probably a mistake.
+links that nothing uses or that others may read, which are allowed but perhaps a mistake.
 
 Each rule records what is wrong, at the place in the file that causes it."""
 
@@ -499,3 +499,28 @@ def _unused(end: EndConfig) -> str | None:
     if end.command or end.hooks.up:
         return None
     return FILES if end.env_file or end.files else NOTHING
+
+
+# Links that others may read.
+
+
+def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
+    """For ends whose `forward` may pass through a relay: netpunch encrypts none of what programs
+    send."""
+    relays = {control.name for control in site.controls if control.relay}
+    relayed = {
+        pair.name for pair in site.pairs if all(end.settings.may_be_relayed for end in pair.ends)
+    }
+    source = source_of(str(site.path), site.source)
+    for end in ends:
+        names = [name for name in end.controls if name in relays]
+        if end.forward is not None and end.pair in relayed and names:
+            yield problem_at(
+                source,
+                end.position,
+                f"pairs.{end.pair}.{end.end}",
+                "note: if nothing else works, this link passes through the relay of control "
+                f"{names[0]}, whose owner can read what `forward` carries, unless the programs "
+                "encrypt it, as WireGuard and OpenVPN do. Otherwise leave `relay` out of "
+                "`candidates`",
+            )

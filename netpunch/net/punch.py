@@ -22,7 +22,6 @@ from netpunch.core.events import (
     Mapped,
     MappingLost,
     Moved,
-    PartnerReturned,
     PathKind,
     Payload,
     Reason,
@@ -91,7 +90,7 @@ class Punch(DrivenEnd):
         may move elsewhere.)"""
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Linked | NetpunchError] = loop.create_future()
-        self._end: asyncio.Future[Lost | PartnerReturned | None] = loop.create_future()
+        self._end: asyncio.Future[Lost | None] = loop.create_future()
         self._move: Moved | None = None
         """The latest one that `news` has not returned yet."""
         self._has_news = asyncio.Event()
@@ -140,7 +139,7 @@ class Punch(DrivenEnd):
         await self._finished.wait()
         self._close_driver()
 
-    async def news(self) -> Moved | Lost | PartnerReturned | None:
+    async def news(self) -> Moved | Lost | None:
         """Wait until a held link has moved or ended; None if it was closed. Of several moves since
         the last call this returns the latest one, and of a link that has ended its end."""
         while not self._end.done():
@@ -299,7 +298,7 @@ class Punch(DrivenEnd):
                 assert self._remote is not None
                 event = Lost(self._explained(detail, remotes=[self._remote]))
                 self._settle_end(event)
-            case Lost() | PartnerReturned():
+            case Lost():
                 self._settle_end(event)
             case Finished():
                 self._finished.set()
@@ -360,7 +359,7 @@ class Punch(DrivenEnd):
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
-    def _settle_end(self, end: Lost | PartnerReturned | None) -> None:
+    def _settle_end(self, end: Lost | None) -> None:
         if not self._end.done():
             self._end.set_result(end)
             self._has_news.set()

@@ -7,7 +7,7 @@ import contextlib
 import time
 
 from netpunch.config.model import EndConfig
-from netpunch.core.events import Lost, Moved, PartnerReturned
+from netpunch.core.events import Lost, Moved
 from netpunch.errors import HookError, NetpunchError, resource_errors
 from netpunch.net.punch import Punch
 from netpunch.node.end_hooks import EndHooks
@@ -31,16 +31,14 @@ class Follower:
         self._hooks = hooks
         self._reports = reports
 
-    async def follow(self, attempt: Punch) -> Lost | PartnerReturned | None:
+    async def follow(self, attempt: Punch) -> Lost | None:
         """Until the link has ended; returns how, as `Punch.news` does."""
         again: Moved | None = None
         while isinstance(news := await self._news(attempt, again), Moved):
             again = None if await self._tell(news) else news
         return news
 
-    async def _news(
-        self, attempt: Punch, again: Moved | None
-    ) -> Moved | Lost | PartnerReturned | None:
+    async def _news(self, attempt: Punch, again: Moved | None) -> Moved | Lost | None:
         """What happens next to the link; or, if nothing does for a while, the move `again`."""
         try:
             async with asyncio.timeout(None if again is None else self._end.retry_after):

@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import EndConfig
-from netpunch.core.events import Event, Linked, Lost, PartnerReturned, Waiting
+from netpunch.core.events import Event, Linked, Lost, Waiting
 from netpunch.errors import (
     HookError,
     NetpunchError,
@@ -370,15 +370,13 @@ class EndTask:
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
 
 
-def _loss(ended: Lost | PartnerReturned | None) -> Loss:
+def _loss(ended: Lost | None) -> Loss:
     """Of a held link."""
     match ended:
         case Lost(detail, ended=True):
             return Loss(Reason.PARTNER_STOPPED, detail)
         case Lost(detail):
             return Loss(Reason.SILENT, detail)
-        case PartnerReturned():
-            return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
         case None:
             return Loss(Reason.STOPPED, "the link was closed")
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from netpunch.config.rules import FILES, HELD, NOTHING, certainly_unused, unused_links
+from netpunch.config.rules import (
+    FILES,
+    HELD,
+    NOTHING,
+    certainly_unused,
+    readable_links,
+    unused_links,
+)
 from tests.config.conftest import LoadText, ReportOf
 from tests.node.recorder import site_with
 
@@ -165,6 +172,31 @@ def test_a_link_that_nothing_uses_is_warned_of(
     assert [each.message for each in problems] == ([expected] if expected else [])
     assert bool(list(certainly_unused(problems))) == (expected == NOTHING)
     assert all(each.key == "pairs.p.a" for each in problems)
+
+
+@pytest.mark.parametrize(
+    ("relay", "settings", "noted"),
+    [
+        (True, FORWARD, True),
+        (False, FORWARD, False),
+        (True, FORWARD | {"candidates": ["host", "observed"]}, False),
+        (True, FORWARD | {"b": {"candidates": ["host"], "forward": {"listen": ":1"}}}, False),
+        (True, {}, False),
+        (True, {"command": ["vpn"]}, False),
+    ],
+)
+def test_check_says_if_a_relay_may_read_what_forward_carries(
+    tmp_path: Path, relay: bool, settings: dict[str, Any], noted: bool
+) -> None:
+    """Only if both ends may be relayed, and the control does it."""
+    control = {"address": "127.0.0.1:20001"} | ({"relay": ":20003"} if relay else {})
+    pair = {"secret": "generate", "mode": "keep", "a": {}} | {"b": {"forward": {"listen": ":1"}}}
+    if "forward" not in settings:
+        pair["b"] = {}
+    site, part = site_with(tmp_path, {"p": pair | settings}, control=control)
+    notes = list(readable_links(site, part.ends))
+    assert [each.key for each in notes] == (["pairs.p.a", "pairs.p.b"] if noted else [])
+    assert all("the relay of control control, whose" in each.message for each in notes)
 
 
 CONTROL = 'control: {node: vps, address: "vps:10001"'
