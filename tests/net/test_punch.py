@@ -204,7 +204,7 @@ def test_a_moved_link_is_sent_from_the_address_that_was_agreed_then(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pins: list[tuple[int, Address, str]] = []
-    monkeypatch.setattr("netpunch.net.driver.Driver.pin", lambda _, *pin: pins.append(pin))
+    monkeypatch.setattr("netpunch.net.driver.Driver.pin", lambda _, *pin: pins.append(pin[:3]))
 
     async def main() -> None:
         async with control() as address:
