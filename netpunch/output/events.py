@@ -197,8 +197,8 @@ class PairAlive(EndEvent):
 
 
 class PairDown(EndEvent):
-    """A link in `mode: keep` is lost; the end tries again. (A held link that finds another path is
-    not lost: `pair.moved`.)"""
+    """A link in `mode: keep` is lost; the end tries again. A held link that finds another path is
+    not lost: see `pair.moved`."""
 
     reason: ReasonName
     err: Sentence
