@@ -84,6 +84,11 @@ class Announcer:
         for registration in self._registrations:
             registration.next_at = min(registration.next_at, now)
 
+    def network_changed(self, now: float) -> None:
+        """Controls need to see where we are now, at once."""
+        for registration in self._registrations:
+            registration.repeat_anew(now)
+
     def controls_found(self, now: float) -> None:
         """The resources know where the controls are now. Registrations at controls that have not
         moved go on, those at others end. But one that is introducing a partner goes on: the partner

@@ -235,9 +235,9 @@ class End(Machine):
     def network_changed(
         self, host_addresses: Sequence[str], now: float, *, gone: bool = False, woke: bool = False
     ) -> None:
-        self._resources.network_changed(host_addresses)
+        self._resources.network_changed(host_addresses, now)
         if self.state in (EndState.PUNCHING, EndState.HOLDING):
-            self._punching.attempt.announcer.announce_now(now)
+            self._punching.attempt.announcer.network_changed(now)
         if self.state is not EndState.HOLDING or self._link is None or self._successor is None:
             return
         reason = MoveReason.WOKE if woke else MoveReason.NETWORK_CHANGED

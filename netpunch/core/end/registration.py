@@ -141,11 +141,16 @@ class Registration:
             self.next_at = now + timing.STANDBY_INTERVAL
         self._take_cookie(cookie, now)
 
+    def repeat_anew(self, now: float) -> None:
+        """Announces now, and repeats that as often as at first: in another network, which the
+        last announcements may have gone out before."""
+        self._announced = 0
+        self.next_at = now
+
     def begin_anew(self, now: float) -> None:
         """The end is no longer on standby: announces like a new one until this is answered."""
         self.state = next_state(TRANSITIONS, self.state, "standby ends")
-        self._announced = 0
-        self.next_at = now
+        self.repeat_anew(now)
 
     def nudged(self, standby_attempt: bytes, now: float) -> bool:
         """Control says unasked that the partner is on standby: our card must name it, as our

@@ -163,8 +163,9 @@ class Resources:
         for via, local in list(self._held.items())[:1]:
             self.replace_socket(via, local)
 
-    def network_changed(self, host_addresses: Sequence[str]) -> None:
+    def network_changed(self, host_addresses: Sequence[str], now: float) -> None:
         """This host has these addresses now; its NAT may be another one."""
+        self.lookups.network_changed(now)
         self.host_addresses = tuple(host_addresses)
         self._best_hosts = best_hosts(host_addresses)
         self.nat = NatReport()

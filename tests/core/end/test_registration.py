@@ -51,6 +51,13 @@ def test_a_waiting_end_announces_every_15_s(registration: Registration) -> None:
     assert registration.observed == A
 
 
+def test_an_end_announces_often_again_in_another_network(registration: Registration) -> None:
+    announcements(registration, 10.0)
+    registration.repeat_anew(BEGAN + 10.0)
+    times = announcements(registration, 11.5)
+    assert times == pytest.approx([10.0 + each for each in FIRST[:-1]])
+
+
 def test_a_control_that_owes_an_answer_is_spared_while_another_one_answers(
     registration: Registration,
 ) -> None:
