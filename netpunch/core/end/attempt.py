@@ -189,7 +189,7 @@ class Attempt:
         path, resources = agreed.path, self.resources
         return Linked(
             path.via,
-            (resources.sockets | self.traversal.sockets | resources.streams.local)[path.via],
+            (resources.open_sockets | self.traversal.sockets | resources.streams.local)[path.via],
             path.remote,
             agreed.kind,
             path.rtt,

@@ -149,6 +149,12 @@ class Resources:
                 self.emit(CloseSocket(old))
         self.sockets[via] = local
 
+    @property
+    def open_sockets(self) -> dict[Via, Address]:
+        """The first ones and those of a held link: what is sent to these still arrives when a fresh
+        port has taken the place of one."""
+        return self._held | self.sockets
+
     def hold(self, sockets: Mapping[Via, Address]) -> None:
         """A link is held on these sockets, in the first place on the first, which later attempts
         begin from. Those that it was held on before are closed."""

@@ -6,13 +6,23 @@ from itertools import pairwise
 
 import pytest
 
+from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.end import EndState
-from netpunch.core.events import FollowRoutes, Lost, Moved, MoveReason, Payload
+from netpunch.core.events import (
+    CloseSocket,
+    FollowRoutes,
+    Lost,
+    Moved,
+    MoveReason,
+    OpenSockets,
+    Payload,
+)
+from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.wire import v2
 from netpunch.wire.envelope import EndName
 from tests.core.v2_bench import Bench, Puppet, linked
-from tests.core.v2_pair import ELSEWHERE, ENDS, A, only
+from tests.core.v2_pair import ELSEWHERE, ENDS, VIA, A, only
 
 SETTLED = 3.0
 """Seconds after which an end has said all that it says at the start of a link."""
@@ -143,6 +153,16 @@ class TestTakingOver:
         assert bench.end.state is EndState.HOLDING
         bench.end.send_payload(b"hello", bench.now)
         assert bench.end.datagrams_to_send()[-1].destination == ELSEWHERE
+
+    def test_the_old_socket_may_win_when_a_fresh_port_was_taken(self) -> None:
+        """A NAT's mapping of it lives on, or a relay's binding."""
+        bench, _ = held(candidates=USUAL_CANDIDATES)
+        asks(bench)
+        bench.run_until(lambda: bench.events(OpenSockets))
+        bench.open_sockets({55: Address("0.0.0.0", 20055)})
+        bench.run(0.1)
+        assert moved(bench, asks(bench, b"partner3")).via == VIA
+        assert CloseSocket(55) in bench.told
 
     def test_what_comes_on_the_old_path_is_delivered_for_a_while(self) -> None:
         bench, puppet = held()
