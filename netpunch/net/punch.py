@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
 """Candidates that are reached without a VPN. A partner's own network may well be behind one."""
 
+FOLLOW_AFTER = 1.0
+"""Seconds after which an end that still waits for its partner hears of changes of its host's
+network: most are linked by then, and need no watch unless they hold the link."""
+
 UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
 """Reasons that concern the path to the controls."""
 
@@ -85,6 +89,8 @@ class Punch(DrivenEnd):
         """The partner's address, once there is a link."""
         self._path: HeldPath | None = None
         self._watch: NetworkWatch | None = None
+        self._following: asyncio.TimerHandle | None = None
+        """To follow this host's network later."""
         self._on_loopback = False
         """Whether all controls are there for good, as then only the bound addresses matter. (A name
         may move elsewhere.)"""
@@ -110,6 +116,9 @@ class Punch(DrivenEnd):
             on_waiting=lambda text: self._take_event(Waiting(Reason.NO_CONTROL, detail=text)),
             max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
         )
+        if settings.protocol == "v2":
+            loop = asyncio.get_running_loop()
+            self._following = loop.call_later(FOLLOW_AFTER, self._follow_network)
         if settings.asks_gateways and settings.protocol == "v2":
             from netpunch.net.port_mapping import PortMapping
 
@@ -240,6 +249,8 @@ class Punch(DrivenEnd):
     def _close_driver(self) -> None:
         self._turns.over(self)
         self._turns.first_sockets.pop(self, None)
+        if self._following is not None:
+            self._following.cancel()
         if self._watch is not None:
             self._watch.unfollow(self.network_changed)
         super()._close_driver()
@@ -321,13 +332,18 @@ class Punch(DrivenEnd):
             if self._driver is None:
                 return
             from netpunch.net.held_path import HeldPath
+
+            self._path = HeldPath(self._driver, options_of(self._settings))
+            self._follow_network()
+        self._path.agreed(path)
+
+    def _follow_network(self) -> None:
+        """Hears of changes of this host's network from now on."""
+        if self._watch is None and self._driver is not None:
             from netpunch.net.watch import network_watch
 
-            options = options_of(self._settings)
-            self._path = HeldPath(self._driver, options)
             self._watch = network_watch()
-            self._watch.follow(self.network_changed, options)
-        self._path.agreed(path)
+            self._watch.follow(self.network_changed, options_of(self._settings))
 
     def _explained(
         self, detail: str, *, to_control: bool = False, remotes: Iterable[Address] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,12 +14,13 @@ from netpunch.address import Address
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import FollowRoutes, Linked, Moved, MoveReason, PathKind, Via
 from netpunch.core.machine import LinkFigures, Machine
+from netpunch.net import punch
 from netpunch.net.held_path import HeldPath
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.punch import Punch
 from netpunch.net.routes import Route
 from netpunch.net.sockets import DEFAULT_OPTIONS, SocketOptions
-from netpunch.net.watch import NetworkWatch
+from netpunch.net.watch import NetworkWatch, network_watch
 from tests.net.conftest import Run
 from tests.net.machines import Client, EchoMachine, client
 from tests.net.nodes import Watcher, spec
@@ -227,6 +230,44 @@ def test_a_path_whose_interface_leads_nowhere_is_gone(
     path.follow_routes()
     assert not driver.pinned
     assert not path.is_gone({"192.0.2.7"}), "the way is the system's choice now"
+
+
+def test_an_end_that_waits_for_long_hears_of_changes_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(punch, "FOLLOW_AFTER", 0.01)
+    followed = asyncio.Event()
+    follow = NetworkWatch.follow
+
+    def note(self: NetworkWatch, *arguments: Any) -> None:
+        follow(self, *arguments)
+        followed.set()
+
+    monkeypatch.setattr(NetworkWatch, "follow", note)
+
+    async def main() -> None:
+        async with scripted() as end:
+            with client() as partner:
+                await make_known(end, partner)
+                await followed.wait()
+                network_watch()._tell(woke=True)
+                data, _ = await partner.receive()
+                assert data == b"changed"
+                assert [woke for *_, woke in end.machine.told] == [True]
+        assert not network_watch()._followers
+
+    run(main())
+
+
+def test_an_end_that_links_soon_and_hands_over_watches_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with scripted() as end:
+            end._settings = end._settings._replace(holds=False)
+            with client() as partner:
+                end.link(partner.address)
+                assert not network_watch()._followers
+
+    run(main())
 
 
 def test_figures_are_the_machine_s(run: Run) -> None:
