@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,43 @@ def test_a_stop_terminates_the_hook_of_a_move(run: Run[Any], tmp_path: Path) -> 
             await link.recorder.wait_for("hook.output")
         assert link.recorder.of("hook.end")[-1]["outcome"] == "stopped"
         assert link.env_file["NETPUNCH_RADDR"] == str(ONE)
+
+    run(main())
+
+
+FLAPS = 40
+FICKLE = """
+echo "begin $NETPUNCH_RADDR" >>log
+sleep 0.0$(($(od -An -N1 -tu1 /dev/urandom) % 4))
+[ $(($(od -An -N1 -tu1 /dev/urandom) % 4)) -gt 0 ] || { echo later >>log; exit 75; }
+grep -qx "NETPUNCH_RADDR=$NETPUNCH_RADDR" p.env || { echo stale >>log; exit 1; }
+echo "end $NETPUNCH_RADDR" >>log
+"""
+"""It takes a while, asks now and then to be called later, and wants to find its path in the env
+file."""
+
+
+def test_a_link_that_flaps_is_told_as_it_is_in_the_end(run: Run[Any], tmp_path: Path) -> None:
+    """However long the hooks take and whatever they say, one runs at a time, for a path that the
+    env file has, and the last one for the last path."""
+    pauses = random.Random(11)
+
+    async def main() -> None:
+        async with held(tmp_path, FICKLE, retry_after="10ms") as link:
+            for port in range(1, FLAPS + 1):
+                last = await link.moves(Address("192.0.2.1", port))
+                await asyncio.sleep(pauses.choice((0.0, 0.0, 0.01, 0.04)))
+            ended = 0
+            while (tmp_path / "log").read_text().splitlines()[-1] != f"end {last.remote}":
+                ended += 1
+                await link.recorder.wait_for("hook.end", ended)
+            assert len(link.recorder.of("pair.moved")) == FLAPS
+            assert len(link.recorder.of("hook.start")) < FLAPS, "most are folded"
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert len(lines) % 2 == 0
+        for begin, end in zip(lines[::2], lines[1::2], strict=True):
+            assert begin.startswith("begin ")
+            assert end in ("later", begin.replace("begin", "end"))
 
     run(main())
 

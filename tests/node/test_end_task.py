@@ -514,6 +514,68 @@ def test_a_held_link_moves_when_its_partner_is_restarted(run: Run[Any], tmp_path
     run(main())
 
 
+def test_a_link_that_moves_while_up_runs_is_told_afterwards_and_lost_as_it_is_then(
+    run: Run[Any], tmp_path: Path
+) -> None:
+    """The partner is restarted. Each hook gets the path of its time, the last one of `moved`."""
+    paths = 'echo "$NETPUNCH_EVENT $NETPUNCH_RADDR" >>paths'
+    hooks = logging_hooks(tmp_path, up=f"{paths}; {GATED}", down=paths)
+
+    async def main() -> None:
+        recorder = Recorder()
+        settings = {"mode": "keep", "hooks": hooks, "env_file": "a.env"}
+        async with control() as address, running(made(tmp_path, recorder, address, **settings)):
+            async with partner(address, holds=True) as other:
+                up = await recorder.wait_for("pair.up")
+                await recorder.wait_for("hook.output")
+                dies(other)
+            async with partner(address, holds=True):
+                moved = await recorder.wait_for("pair.moved")
+                assert (tmp_path / "paths").read_text() == f"up {up['raddr']}\n"
+                (tmp_path / "open").touch()
+                await recorder.wait_for("hook.end", 3)
+            await recorder.wait_for("pair.down")
+            await recorder.wait_for("hook.end", 4)
+            assert (tmp_path / "paths").read_text().splitlines() == [
+                *(f"up {up['raddr']}", f"moved {moved['raddr']}", f"down {moved['raddr']}")
+            ]
+            assert up["raddr"] != moved["raddr"]
+        assert log(tmp_path)[:4] == ["before", "up", "moved", "down"]
+        assert f"NETPUNCH_RADDR={moved['raddr']}" in (tmp_path / "a.env").read_text().split()
+
+    run(main())
+
+
+@pytest.mark.parametrize("gently", [True, False])
+def test_an_end_stopped_during_the_hook_of_a_move(
+    run: Run[Any], tmp_path: Path, gently: bool
+) -> None:
+    """Gently, it finishes. `fail` does not follow: the link was in use."""
+    hooks = logging_hooks(tmp_path, up=f"[ $NETPUNCH_EVENT = up ] || {{ {GATED}; }}")
+
+    async def main() -> None:
+        recorder = Recorder()
+        async with control() as address:
+            end = made(tmp_path, recorder, address, mode="keep", hooks=hooks, env_file="a.env")
+            async with running(end):
+                async with partner(address, holds=True) as other:
+                    await recorder.wait_for("hook.end", 2)
+                    dies(other)
+                async with partner(address, holds=True):
+                    await recorder.wait_for("hook.output")
+                    stopping = asyncio.create_task(end.stop(gently=gently))
+                    await asyncio.sleep(0.02)
+                    (tmp_path / "open").touch()
+                    await stopping
+        ended = recorder.of("hook.end")[-1]
+        assert (ended["hook"], ended["outcome"]) == ("moved", "done" if gently else "stopped")
+        assert log(tmp_path) == ["before", "up", "moved"]
+        moved = recorder.of("pair.moved")[-1]
+        assert f"NETPUNCH_RADDR={moved['raddr']}" in (tmp_path / "a.env").read_text().split()
+
+    run(main())
+
+
 def test_an_end_with_a_role_conflict_pauses_before_it_links_again(
     run: Run[Any], tmp_path: Path
 ) -> None:
