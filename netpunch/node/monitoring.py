@@ -168,8 +168,11 @@ class Monitoring:
                 from netpunch.output.atomic import replace_file
                 from netpunch.output.metrics import metrics_text
 
-                content = metrics_text(self.status()).encode()
-                write = partial(replace_file, self._textfile, content, METRICS_MODE)
+                textfile, status = self._textfile, self.status()
+
+                def write() -> None:  # in the thread, as it takes 30 ms for a thousand ends
+                    replace_file(textfile, metrics_text(status).encode(), METRICS_MODE)
+
                 self._writing = asyncio.ensure_future(in_thread(write, "metrics"))
                 await asyncio.shield(self._writing)
         except NetpunchError as error:

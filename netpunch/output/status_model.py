@@ -61,16 +61,13 @@ class StatusModel:
         read = self._figures.get(key)
         figures = None if read is None else read()
         traffic = _total(self._carried.get(key), figures and figures.traffic)
-        if traffic is not None:
-            status = status._replace(**traffic._asdict())
-        if figures is None or not status.is_up:
-            return status
-        rtt_ms, jitter_ms = _ms(figures.rtt), _ms(figures.jitter)
-        return status._replace(
-            rtt_ms=status.rtt_ms if rtt_ms is None else rtt_ms,
-            jitter_ms=jitter_ms,
-            loss=round(figures.loss, 3),
-        )
+        fields: dict[str, Any] = {} if traffic is None else traffic._asdict()
+        if figures is not None and status.is_up:
+            rtt_ms = _ms(figures.rtt)
+            fields["rtt_ms"] = status.rtt_ms if rtt_ms is None else rtt_ms
+            fields["jitter_ms"] = _ms(figures.jitter)
+            fields["loss"] = round(figures.loss, 3)
+        return status._replace(**fields) if fields else status
 
     @property
     def controls(self) -> tuple[ControlStatus, ...]:
