@@ -71,7 +71,8 @@ def check(file: str, options: argparse.Namespace) -> int:
         for warning in site.warnings:
             write_error(warning)
         part = select_part(site, options.node)
-        code = check_secrets(site, part, options.credentials)
+        codes = [check_secrets(site, part, options.credentials), *check_certificates(part)]
+        code = combined_exit_code(codes)
     except NetpunchError as error:
         write_error(str(error))
         return error.exit_code
@@ -138,6 +139,21 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
     return combined_exit_code(list(problems.values()))
 
 
+def check_certificates(part: Part) -> Iterator[int]:
+    """Read the certificates of this node's controls, and report what is wrong with them. Yields
+    exit codes."""
+    for control in part.controls:
+        if control.tls_certificate is None:
+            continue
+        from netpunch.net.tls_certificate import server_context  # few controls have one
+
+        try:
+            server_context(control.tls_certificate, control.tls_key)
+        except NetpunchError as error:
+            write_error(f"control {control.name}: {error}")
+            yield error.exit_code
+
+
 def _credentials_not_checked(site: Site, names: list[str]) -> str:
     shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     noun = count(len(names), "credential")
@@ -168,7 +184,8 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
     tunnelled = has_tunnel()
     addresses = {control.name: control.address for control in site.controls}
     for control in part.controls:
-        problems = _missing_addresses(*control.listen, *control.observe, *control.relay)
+        tls = [control.tls] if control.tls else []
+        problems = _missing_addresses(*control.listen, *control.observe, *control.relay, *tls)
         yield from _warnings(site, control, f"control {control.name}", problems)
     for end in part.ends:
         local = HostPort(*end.settings.local)

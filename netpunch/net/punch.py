@@ -51,7 +51,7 @@ FOLLOW_AFTER = 1.0
 """Seconds after which an end that still waits for its partner hears of changes of its host's
 network: most are linked by then, and need no watch unless they hold the link."""
 
-UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT}
+UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED}
 """Reasons that concern the path to the controls."""
 
 
@@ -174,6 +174,8 @@ class Punch(DrivenEnd):
             self._controls.network_changed()
         if self._mapping is not None:
             self._mapping.network_changed()
+        if self._streams is not None and self._watch is not None:
+            self._streams.network_changed(self._watch.hosts)
 
     @property
     def rtt(self) -> float | None:

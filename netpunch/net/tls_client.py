@@ -94,20 +94,35 @@ class ControlStreams:
         self._options = options
         self._context = client_context()
         self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        """Cancelled, but not over yet."""
+        self._open: set[StreamEndpoint] = set()
+        self._changed = asyncio.Event()
 
     def keep(self, places: Collection[Place]) -> None:
         """Keeps streams to these places from now on, and to no others."""
         for place in self._tasks.keys() - set(places):
-            self._tasks.pop(place).cancel()
+            task = self._tasks.pop(place)
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         for place in places:
             if place not in self._tasks:
                 self._tasks[place] = asyncio.create_task(self._keep(place))
 
+    def network_changed(self, hosts: Collection[str]) -> None:
+        """This host has these addresses now. A stream from another one is broken, though nothing
+        says so yet; what failed before is tried again at once."""
+        for endpoint in list(self._open):
+            if endpoint.local.host not in hosts:
+                endpoint.stream.end()
+        self._changed.set()
+        self._changed.clear()
+
     async def close(self) -> None:
         """Ends all of them."""
-        tasks = list(self._tasks.values())
         self.keep(())
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _keep(self, place: Place) -> None:
         pause = FIRST_PAUSE
@@ -117,8 +132,13 @@ class ControlStreams:
             except (OSError, TimeoutError, NetpunchError):
                 was_useful = False
             pause = FIRST_PAUSE if was_useful else pause
-            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
-            pause = min(2 * pause, LONGEST_PAUSE)
+            spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+            try:
+                async with asyncio.timeout(pause * spread):
+                    await self._changed.wait()
+                pause = FIRST_PAUSE
+            except TimeoutError:
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _use(self, place: Place) -> bool:
         """Connects, and stays until the stream ends. Returns whether anything came."""
@@ -135,12 +155,14 @@ class ControlStreams:
             sock = await connect(place[0], self._options)
             endpoint = self._driver.attach(sock, endpoint=make)
             assert isinstance(endpoint, StreamEndpoint)
+            self._open.add(endpoint)
             try:
                 await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
                 patience.reschedule(None)
                 if ready.done():
                     await self._stay(endpoint, place[0], ended)
             finally:
+                self._open.remove(endpoint)
                 self._driver.detach(endpoint.via)
         return endpoint.heard
 

@@ -136,7 +136,7 @@ class TlsEndpoint(Endpoint):
             self._forget(guest)
             return
         guest.stream.allowance = None
-        guest.stream.longest = LONGEST_DATAGRAM
+        guest.stream.unframer.longest = LONGEST_DATAGRAM
         self._ends[address] = guest
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -175,7 +175,7 @@ class TlsEndpoint(Endpoint):
             on_end=partial(self._ended, address),
         )
         stream.allowance = Allowance(STRANGER_SIZE, STRANGER_READS)
-        stream.longest = CONTROL_DATAGRAM
+        stream.unframer.longest = CONTROL_DATAGRAM
         guest = self._strangers[address] = Guest(address, stream, now)
         self._of_host[guest.host] += 1
         if self._timer is None:

@@ -44,13 +44,48 @@ class Allowance:
         return self._bytes >= 0 and self._reads >= 0
 
 
+class TooLongError(Exception):
+    """A datagram is longer than the peer may send."""
+
+
+class Unframer:
+    """Datagrams out of a stream of bytes. `longest`: bytes of one."""
+
+    __slots__ = ("_rest", "longest")
+
+    def __init__(self) -> None:
+        self.longest = LONGEST_DATAGRAM
+        self._rest = b""
+        """The beginning of a datagram."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The datagrams that are complete with this. Raises TooLongError."""
+        data = self._rest + data
+        datagrams, at = [], 0
+        while len(data) >= at + LENGTH_SIZE:
+            begin = at + LENGTH_SIZE
+            length = int.from_bytes(data[at:begin], "big")
+            if length > self.longest:
+                raise TooLongError
+            if len(data) < begin + length:
+                break
+            at = begin + length
+            datagrams.append(data[begin:at])
+        self._rest = data[at:]
+        return datagrams
+
+
+def framed(datagram: bytes) -> bytes:
+    """As it is in a stream."""
+    return len(datagram).to_bytes(LENGTH_SIZE, "big") + datagram
+
+
 class Stream:
     """One TLS connection over a connected socket, which it closes when it ends. `on_ready` is
     called once, after the handshake, `on_datagrams` with what has arrived, `on_end` once, if the
     stream ends by itself. A callback may close the stream."""
 
     __slots__ = (
-        "_arrived",
         "_flushing",
         "_frames",
         "_incoming",
@@ -66,7 +101,7 @@ class Stream:
         "allowance",
         "is_closed",
         "is_ready",
-        "longest",
+        "unframer",
     )
 
     def __init__(
@@ -84,8 +119,8 @@ class Stream:
         self.is_ready = False
         """Whether the handshake is done."""
         self.is_closed = False
-        self.longest = LONGEST_DATAGRAM
-        """Bytes of a datagram that the peer may send. A longer one ends the stream."""
+        self.unframer = Unframer()
+        """What the peer sends in longer datagrams than this takes ends the stream."""
         self.allowance: Allowance | None = None
         """What the peer may send in all; None: no limit."""
         self._sock = sock
@@ -94,8 +129,6 @@ class Stream:
             self._incoming, self._outgoing, server_side=server, server_hostname=hostname
         )
         self._on_datagrams, self._on_ready, self._on_end = on_datagrams, on_ready, on_end
-        self._arrived = b""
-        """The beginning of a datagram."""
         self._frames: list[bytes] = []
         """To be sent, not encrypted yet."""
         self._queued = 0
@@ -120,7 +153,7 @@ class Stream:
             return False
         if self._queued + len(self._unsent) + size > QUEUE:
             return False
-        self._frames += (len(datagram).to_bytes(LENGTH_SIZE, "big"), datagram)
+        self._frames.append(framed(datagram))
         self._queued += size
         if not self._flushing:
             self._flushing = True
@@ -142,9 +175,10 @@ class Stream:
         try:
             step()
         except OSError:  # ssl.SSLError is one, too
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Closes it as broken."""
         if not self.is_closed:
             self.close()
             self._on_end()
@@ -155,7 +189,7 @@ class Stream:
         except BlockingIOError:
             return
         if not data or (self.allowance is not None and not self.allowance.spend(len(data))):
-            self._end()
+            self.end()
             return
         self._incoming.write(data)
         self._advance()
@@ -170,30 +204,16 @@ class Stream:
                     self._on_ready()
             while self._incoming.pending and not self.is_closed:
                 data = self._tls.read(CHUNK)
-                if data:
-                    self._take(self._arrived + data)
-                else:
-                    self._end()  # as the peer has
+                if not data:
+                    self.end()  # as the peer has
+                elif datagrams := self.unframer.feed(data):
+                    self._on_datagrams(datagrams)
         except ssl.SSLWantReadError:
             pass
+        except TooLongError:
+            self.end()
         if not self._flushing and not self.is_closed:
             self._write()  # what TLS itself has to say
-
-    def _take(self, data: bytes) -> None:
-        datagrams, at = [], 0
-        while len(data) >= at + LENGTH_SIZE:
-            begin = at + LENGTH_SIZE
-            end = begin + int.from_bytes(data[at:begin], "big")
-            if not begin < end <= begin + self.longest:
-                self._end()
-                return
-            if len(data) < end:
-                break
-            datagrams.append(data[begin:end])
-            at = end
-        self._arrived = data[at:]
-        if datagrams:
-            self._on_datagrams(datagrams)
 
     def _flush(self) -> None:
         self._flushing = False

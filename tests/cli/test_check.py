@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from netpunch.cli import main
+from netpunch.net.tls_certificate import self_signed
 from tests.cli.conftest import SITE, secret
 
 Captured = pytest.CaptureFixture[str]
@@ -262,3 +263,21 @@ def test_check_explains_a_credential_added_after_its_service_started(
     assert "LoadCredential=netpunch:FOLDER (with a file home-office.key in it)" in errors
     assert "restart the service" in errors
     assert "key new" not in errors
+
+
+def test_check_reads_the_certificate_of_a_control(
+    site: Path, control_key: Path, capsys: Captured
+) -> None:
+    control_key.rename("pair.key")
+    text = site.read_text()
+    keys = 'relay: ":10003", tls: ":8443", tls_certificate: cert.pem'
+    site.write_text(text.replace("node: vps, ", f"node: vps, {keys}, "))
+    assert main(["check", "site.yaml", "--node", "vps"]) == 66
+    assert "control vps: " in (error := capsys.readouterr().err)
+    assert "cert.pem: No such file or directory" in error
+    Path("cert.pem").write_text("nothing")
+    assert main(["check", "site.yaml", "--node", "vps"]) == 78
+    assert "cert.pem: expected a certificate in PEM form" in capsys.readouterr().err
+    Path("cert.pem").write_bytes(self_signed("vps.example.net"))
+    assert main(["check", "site.yaml", "--node", "vps"]) == 0
+    assert main(["check", "site.yaml", "--node", "home"]) != 66, "an end has no use for it"

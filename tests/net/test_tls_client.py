@@ -205,7 +205,7 @@ def test_garbage_of_the_far_end_breaks_the_stream(run: Run, context: ssl.SSLCont
         async with server(context) as (control, place), client() as end:
             end.streams.keep([place])
             await end.until(lambda m: m.received)
-            control.writers[0].write(b"\0\0")
+            control.writers[0].write(b"\xff\xff")
             await end.until(lambda m: len(m.streams) == 2)
 
     run(main())
@@ -255,6 +255,43 @@ def test_streams_that_are_no_longer_wanted_are_closed(run: Run, context: ssl.SSL
             assert [control for control, _ in end.machine.connected.values()] == [other[0]]
             await end.streams.close()
             assert end.machine.connected == {}
+
+    run(main())
+
+
+def test_a_stream_from_an_address_that_is_gone_is_made_anew_at_once(
+    run: Run, context: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        async with server(context) as (_, place), client() as end:
+            end.streams.keep([place])
+            await end.until(lambda m: m.received)
+            end.streams.network_changed(["127.0.0.1"])
+            assert len(end.machine.streams) == 1
+            end.streams.network_changed(["192.0.2.1"])
+            await end.until(lambda m: len(m.received) == 2)
+            assert len(end.machine.streams) == 2
+
+    run(main())
+
+
+def test_what_failed_is_tried_again_when_the_network_has_changed(
+    run: Run, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_client, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(tls_client, "CONNECT_WITHIN", 0.1)
+
+    async def main() -> None:
+        with socket.create_server(LOOPBACK) as free:
+            address = local_address(free)
+        async with client() as end:
+            end.streams.keep([(address, None)])
+            await asyncio.sleep(0.2)
+            late = Server(context)
+            await late.open(address.port)
+            end.streams.network_changed(["127.0.0.1"])
+            await end.until(lambda m: m.received)
+            await late.close()
 
     run(main())
 
