@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.network import HOME_ROUTER, Lab, Nat
-from tests.lab.program import Program
+from tests.lab.network import HOME_ROUTER, Lab, Nat, Ports
+from tests.lab.program import Program, remote_of
 from tests.lab.vpn_service import DROP_IN, write_systemctl
 from tests.lab.vpn_site import VpnSite, answers, change_address
 from tests.lab.vpn_tunnels import HOOKS, OpenVpn, WireGuard, missing
@@ -30,6 +30,12 @@ BACK_SECONDS = 20.0
 """From a disturbance to a ping through the tunnel, without anyone's help."""
 ANSWERING_ROUTER = Nat(input_drop=False)
 """After it has forgotten its flows, what comes early takes the port: another one must win."""
+SYMMETRIC_ROUTER = Nat(ports=Ports.RANDOM)
+"""Nothing passes between two of these."""
+RELAYED_SECONDS = 15.0
+"""From the start of both ends to a ping through a tunnel by way of a relay."""
+RELAYED_BACK_SECONDS = 45.0
+"""The same from a disturbance: two failed checks and a pause before the next attempt come first."""
 DEBIAN_UNIT = Path("/lib/systemd/system/openvpn-client@.service")
 COMMAND_SECONDS = 20
 LATE_DATE = """\
@@ -130,6 +136,24 @@ def test_kept_vpn_tunnels_come_up_and_recover(
         disturbed = time.monotonic()
         disturb(site)
         assert_both_answer(site, disturbed, BACK_SECONDS)
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize("nat", [SYMMETRIC_ROUTER], ids=["symmetric_router"])
+def test_vpns_work_through_a_relay_when_nothing_else_passes(site: VpnSite) -> None:
+    """Their ports are handed over: they just see the relay's address as their partner's."""
+    OpenVpn(site, "openvpn")
+    site.write({"openvpn": OPENVPN_KEEP, "wireguard": WIREGUARD_KEEP}, relay=True)
+    site.start_control()
+    started = time.monotonic()
+    ends = site.start_ends()
+    assert_both_answer(site, started, RELAYED_SECONDS)
+    ups = [each for end in ends for each in end.records() if each["event"] == "pair.up"]
+    assert {each["pair"] for each in ups} == {"openvpn", "wireguard"}
+    assert {(each["path"], remote_of(each)) for each in ups} == {("relay", site.relay)}
+    disturbed = time.monotonic()
+    forget_flows(site)
+    assert_both_answer(site, disturbed, RELAYED_BACK_SECONDS)
 
 
 def test_wireguard_links_once_with_the_session_key(site: VpnSite, wireguard: WireGuard) -> None:

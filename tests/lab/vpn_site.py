@@ -13,6 +13,7 @@ from tests.lab.network import Host, Lab, Nat, Router
 from tests.lab.program import Program, write_key
 
 CONTROL_PORT = 10001
+RELAY_PORT = 10003
 UPLINK_SECONDS = 0.02
 """The latency of a common uplink."""
 PING_SECONDS = 30
@@ -20,7 +21,7 @@ PING_SECONDS = 30
 
 SITE = """
 version: 1
-control: {{node: vps, address: "{control}"}}
+control: {{node: vps, address: "{control}", relay: {relay}}}
 defaults:
   a: {{node: home}}
   b: {{node: office}}
@@ -44,13 +45,20 @@ class VpnSite:
         for node in self.hosts:
             self.folder(node).mkdir()
 
+    @property
+    def relay(self) -> Address:
+        """That of control, if it has one."""
+        return Address(self.hosts["vps"].address, RELAY_PORT)
+
     def folder(self, node: str) -> Path:
         """The folder of a node's site file and of the files that it names."""
         return self._directory / node
 
-    def write(self, pairs: Mapping[str, str]) -> None:
-        """Write the site file and a key for each pair; `pairs` are their settings in YAML."""
-        text = SITE.format(control=Address(self.hosts["vps"].address, CONTROL_PORT))
+    def write(self, pairs: Mapping[str, str], *, relay: bool = False) -> None:
+        """Write the site file and a key for each pair; `pairs` are their settings in YAML. `relay`:
+        control relays."""
+        control = Address(self.hosts["vps"].address, CONTROL_PORT)
+        text = SITE.format(control=control, relay=f'":{RELAY_PORT}"' if relay else "off")
         for name, settings in pairs.items():
             key = self._directory / f"{name}.key"
             write_key(key)
