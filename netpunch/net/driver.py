@@ -21,7 +21,15 @@ from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
-from netpunch.net.sockets import Ancillary, Bind, bind, queue_drops, send_from
+from netpunch.net.sockets import (
+    Ancillary,
+    Bind,
+    SocketOptions,
+    bind,
+    bind_to_interface_again,
+    queue_drops,
+    send_from,
+)
 
 T = TypeVar("T")
 
@@ -151,6 +159,10 @@ class Endpoint:
         finally:
             self._sock.setsockopt(level, option, usual)
 
+    def bind_to_interface_again(self, options: SocketOptions) -> None:
+        """See `net.sockets.bind_to_interface_again`."""
+        bind_to_interface_again(self._sock, options)
+
     @property
     def queue_drops(self) -> int:
         return queue_drops(self._sock)
@@ -238,6 +250,11 @@ class Driver:
     def pin(self, via: Via, destination: Address, host: str, interface: str = "") -> None:
         """See `Endpoint.pin`."""
         self._endpoints[via].pin(destination, host, interface)
+
+    def bind_to_interface_again(self, options: SocketOptions) -> None:
+        """Every socket; see `net.sockets.bind_to_interface_again`."""
+        for endpoint in self._endpoints.values():
+            endpoint.bind_to_interface_again(options)
 
     def unpin(self, via: Via) -> None:
         """See `Endpoint.unpin`. The socket may be closed already."""

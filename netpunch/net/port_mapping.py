@@ -141,6 +141,7 @@ class _Request:
         self.released = asyncio.Event()
         self._on_change = on_change
         self._observer = observer
+        self._sock = sock
         bind_to_interface(sock, gateway.interface)
         self._machine = PortMapper(
             Address(gateway.host, SERVER_PORT),
@@ -154,7 +155,8 @@ class _Request:
         self._driver.open({VIA: sock})
 
     def ask_again(self) -> None:
-        """The network has changed, and maybe the gateway."""
+        """The network has changed, and maybe the gateway, or the interface of that name."""
+        bind_to_interface(self._sock, self.target[0].interface)
         self._machine.network_changed((), clock())
         self._driver.pump()
 

@@ -163,6 +163,7 @@ class Punch(DrivenEnd):
         """This host's addresses or routes have changed, or (`woke`) it was suspended."""
         if self._machine is None or self._driver is None:
             return
+        self._driver.bind_to_interface_again(options_of(self._settings))
         gone = False
         if self._path is not None and self._watch is not None:
             gone = self._path.is_gone(self._watch.hosts)

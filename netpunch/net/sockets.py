@@ -283,6 +283,14 @@ def _mark(sock: socket.socket, mark: int) -> None:
         ) from error
 
 
+def bind_to_interface_again(sock: socket.socket, options: SocketOptions) -> None:
+    """The interface of that name may be another one than when the socket was made, as a modem's is
+    after each connection. Nothing changes while there is none, or without the privilege."""
+    if options.interface:
+        with contextlib.suppress(NetpunchError):
+            _bind_to_interface(sock, options.interface)
+
+
 def _bind_to_interface(sock: socket.socket, interface: str) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())

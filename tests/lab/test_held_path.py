@@ -29,7 +29,7 @@ defaults: {{mode: keep, keepalive: 500ms, retry_after: 1s, {defaults}}}
 pairs:
   p:
     secret_file: p.key
-    a: {{node: home, local: ":5000"}}
+    a: {{node: home, local: "{home}"}}
     b: {{node: office, local: ":5000"}}
 """
 FORWARD = 'forward: {listen: "127.0.0.1:51821", to: "127.0.0.1:51820"}'
@@ -47,14 +47,24 @@ NO_ICMP = """
 class Linked:
     """Two hosts behind routers of their own, linked by the real program."""
 
-    def __init__(self, folder: Path, lab: Lab, cleanup: ExitStack, defaults: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lab: Lab,
+        cleanup: ExitStack,
+        defaults: str = "",
+        *,
+        bound: bool = False,
+    ) -> None:
+        """`bound`: home's end is bound to the host's address."""
         self._site = folder / "site.yaml"
         self._cleanup = cleanup
         self.routers = {name: lab.router(f"{name}_router") for name in ("home", "office")}
         self.hosts = {name: lab.host(name, router) for name, router in self.routers.items()}
         vps = lab.server("vps")
         control = str(Address(vps.address, CONTROL_PORT))
-        self._site.write_text(SITE.format(control=control, defaults=defaults))
+        home = Address(self.hosts["home"].address, 5000) if bound else ":5000"
+        self._site.write_text(SITE.format(control=control, defaults=defaults, home=home))
         write_key(folder / "p.key")
         self._start(vps, "vps").wait_for("control.ready")
         self.ends = {name: self._start(host, name) for name, host in self.hosts.items()}
@@ -138,6 +148,48 @@ def test_another_uplink_that_is_preferred_interrupts_no_link(
     if ipv4:
         assert linked.ends["home"].keeps_from("pair.moved", LOST_SECONDS)
     assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+
+
+def test_a_link_moves_to_the_interface_that_gets_the_name_of_its_own(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """As with modems: each connection is another interface."""
+    linked = Linked(tmp_path, lab, cleanup, 'interface: "eth0"')
+    home, lan = linked.hosts["home"].namespace, linked.routers["home"].lan
+    home.configure("link delete eth0")
+    host = lan.plug(home, "eth0")
+    home.configure(
+        "link set eth0 up",
+        f"address add {host.address4}/24 dev eth0",
+        *lan.default_routes(),
+    )
+    for end in linked.ends.values():
+        end.wait_for("pair.moved")
+        assert end.keeps_from("pair.down", 0)
+
+
+def test_a_link_of_one_address_works_again_when_that_is_back(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """It cannot move: its socket has that address."""
+    linked = Linked(tmp_path, lab, cleanup, FORWARD, bound=True)
+    home, lan = linked.hosts["home"], linked.routers["home"].lan
+    office = linked.hosts["office"].namespace
+    with (
+        home.namespace.udp_socket("127.0.0.1", 0) as sender,
+        office.udp_socket("127.0.0.1", 51820) as to,
+    ):
+        home.namespace.configure(f"address delete {home.address4}/24 dev eth0")
+        sender.sendto(b"lost", ("127.0.0.1", 51821))
+        assert linked.ends["home"].keeps_from("pair.down", LOST_SECONDS)
+        home.namespace.configure(f"address add {home.address4}/24 dev eth0", *lan.default_routes())
+        for _ in range(50):
+            sender.sendto(b"again", ("127.0.0.1", 51821))
+            if receive(to, b"again", 0.1):
+                break
+        else:
+            raise AssertionError("nothing arrives")
+    assert linked.ends["home"].keeps_from("pair.down", 0)
 
 
 def test_long_datagrams_pass_where_the_path_tells_nothing_of_its_limit(

@@ -17,7 +17,13 @@ from netpunch.errors import (
     PortInUseError,
     ResourcesError,
 )
-from netpunch.net.sockets import FRESH_PORT_ATTEMPTS, SocketOptions, bind
+from netpunch.net import sockets
+from netpunch.net.sockets import (
+    FRESH_PORT_ATTEMPTS,
+    SocketOptions,
+    bind,
+    bind_to_interface_again,
+)
 from tests.net.conftest import open_descriptors
 from tests.net.machines import has_ipv6, local_address, port_is_free
 
@@ -208,6 +214,26 @@ def test_binding_to_a_missing_interface_is_network_not_ready() -> None:
     with pytest.raises(NetworkNotReadyError, match="no interface nowhere0 now"):
         bind("", 0, SocketOptions(interface="nowhere0"))
     assert open_descriptors() == before
+
+
+def test_a_socket_is_bound_again_to_the_interface_of_that_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that has it now, if there is one."""
+    asked: list[str] = []
+
+    def bind_to_interface(_: socket.socket, name: str) -> None:
+        asked.append(name)
+        raise NetworkNotReadyError("none now")
+
+    [sock] = bind("127.0.0.1", 0)
+    with sock:
+        bind_to_interface_again(sock, SocketOptions(interface="lo"))
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+        monkeypatch.setattr(sockets, "_bind_to_interface", bind_to_interface)
+        for interface in ("", "gone0"):
+            bind_to_interface_again(sock, SocketOptions(interface=interface))
+    assert asked == ["gone0"]
 
 
 def test_a_socket_is_bound_to_its_interface() -> None:
