@@ -163,7 +163,8 @@ class Sender:
         for start in range(0, len(datagrams), SIZE):
             chosen = slice(start, start + SIZE)
             count = self._load(datagrams[chosen], destinations[chosen])
-            send_messages(sock.fileno(), self._batch.address, count, refused)
+            for _, error in send_messages(sock.fileno(), self._batch.address, count):
+                refused(error)
 
     def _load(self, datagrams: Sequence[bytes], destinations: Sequence[Address]) -> int:
         batch = self._batch
@@ -187,18 +188,18 @@ def receive_messages(descriptor: int, address: int, count: int) -> int:
     return received
 
 
-def send_messages(
-    descriptor: int, address: int, count: int, refused: Callable[[OSError], None]
-) -> None:
-    """Sends `count` Messages, the first at `address`, each at once or not at all; `refused` gets
-    the error of each that was not sent."""
+def send_messages(descriptor: int, address: int, count: int) -> list[tuple[int, OSError]]:
+    """Sends `count` Messages, the first at `address`, each at once or not at all. Returns which
+    were not sent, counted from 0, and why."""
+    refused: list[tuple[int, OSError]] = []
     done = 0
     while done < count:
         rest = address + done * ctypes.sizeof(Message)
         sent = _SEND(descriptor, rest, count - done, socket.MSG_DONTWAIT)
         if sent < 0:
-            refused(_error())
+            refused.append((done, _error()))
         done += max(sent, 1)  # the system reports an error of the first one only
+    return refused
 
 
 class BatchEndpoint(Endpoint):

@@ -97,21 +97,21 @@ class RelayEndpoint(PlainRelayEndpoint):
             elif (sock := sockets.get(sender.partner.via)) is None:
                 self._take(run, now)  # the partner is unbound, or at a socket of another kind
             elif passed := relay.admit(sender, lengths, now):
-                some = run if passed == len(lengths) else run._replace(lengths=lengths[:passed])
+                some = run if passed == len(lengths) else run.part(0, passed)
                 segments.send(sock, some, sender.partner.address, refused)
         segments.flush(refused)
 
     def _may_be_for_control(self, run: Run) -> bool:
         """Whether a datagram has the length and first byte of those that the machine must see."""
         return any(
-            end - start == CONTROL_DATAGRAM and self._segments.byte_at(start) == VERSION
-            for start, end in run.places
+            length == CONTROL_DATAGRAM and self._segments.byte_at(start) == VERSION
+            for start, length in zip(run.starts, run.lengths, strict=True)
         )
 
     def _take(self, run: Run, now: float) -> None:
         source = unpack_address(run.source)
-        for place in run.places:
-            self._driver.take(self._segments.copy(place), source, now, self.via)
+        for start, length in zip(run.starts, run.lengths, strict=True):
+            self._driver.take(self._segments.copy(start, length), source, now, self.via)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         del self._paths.sockets[self.via]

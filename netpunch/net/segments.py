@@ -1,8 +1,8 @@
 """Receives many datagrams in one call and sends them from the buffers that they were received into.
 
-Linux only. Datagrams of equal lengths for one destination leave as the segments of one message
-(UDP_SEGMENT, udp(7)), and what the system received as such a message (UDP_GRO) stays one: that
-takes a fraction of the time that as many messages take.
+Linux only. The datagrams of one source stay together. Those of them that are equally long leave as
+the segments of one message (UDP_SEGMENT, udp(7)), and what the system received as such a message
+(UDP_GRO) stays one: that takes a fraction of the time that as many messages take.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import errno
 import mmap
 import socket
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import accumulate
 from struct import Struct
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from netpunch.address import Address
 from netpunch.net.batch import (
@@ -38,8 +39,6 @@ MOST_SEGMENTS = 64
 """UDP_MAX_SEGMENTS of Linux before 6.9."""
 MOST_OCTETS = 65_000
 """Of all segments: an IP datagram has 65,535 bytes with its headers."""
-WORTH_JOINING = 3
-"""Datagrams of equal lengths that are worth a message of their own."""
 
 BUFFER = MAX_PAYLOAD + 1 + 17 * 64
 """Bytes from one buffer to the next: room for any datagram, and some lines of the cache, as buffers
@@ -64,30 +63,26 @@ INCAPABLE = {errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 Refused = Callable[[OSError], None]
 """Gets the error of each datagram that was not sent."""
 
+_PART = ctypes.sizeof(Part)
 _ZEROS = bytes(12)
 
 
 class Run(NamedTuple):
-    """Datagrams from one source (19 bytes, as on the wire) in the order in which they came: each
-    in a buffer of its own, from number `first` on, or (`joined`) all of them in that one."""
+    """Datagrams from one source (19 bytes, as on the wire) in the order in which they came, by
+    the addresses at which they start. `joined`: they came as one message."""
 
     source: bytes
-    first: int
+    starts: list[int]
     lengths: list[int]
     joined: bool = False
 
-    @property
-    def places(self) -> list[tuple[int, int]]:
-        """Where in the memory each begins and ends."""
-        start, places = self.first * BUFFER, []
-        for length in self.lengths:
-            places.append((start, start + length))
-            start += length if self.joined else BUFFER
-        return places
+    def part(self, first: int, end: int) -> Run:
+        """Only those from number `first` to before number `end`."""
+        return Run(self.source, self.starts[first:end], self.lengths[first:end], self.joined)
 
 
 _run = partial(tuple.__new__, Run)
-"""As `Run(*fields)` in half of the time."""
+"""As the class itself, in half of the time."""
 
 
 def join_on_arrival(sock: socket.socket) -> None:
@@ -104,164 +99,201 @@ class Segments:
         self._step = NAMES_IN[family]
         self._longest = MAX_PAYLOAD
         """Longer segments were refused."""
-        self._sock: socket.socket | None = None
-        self._first = 0
-        self._queued: list[int] = []
-        self._names_out: list[bytes] = []
-        """Lengths and destinations of what is to be sent, from buffer `_first` on."""
         # Mapped, not allocated: only pages that datagrams reach take memory.
         self._memory = mmap.mmap(-1, SIZE * BUFFER)
-        self._names = bytearray(SIZE * self._step)
-        self._destinations = bytearray(SIZE * NAME)
-        self._destination = bytearray(NAME)
-        self._numbers = bytearray(SIZE * ANCILLARY)
-        self._number = bytearray(ANCILLARY)
-        self._in = _Table(SIZE, self._memory, self._names, self._step, self._numbers)
-        self._out = _Table(SIZE, self._memory, self._destinations, NAME)
-        self._one = _Table(1, self._memory, self._destination, NAME, self._number)
-        self._in.capacities[:] = memoryview(array("L", [MAX_PAYLOAD]) * SIZE)
-        self._rooms = memoryview(array("L", [ANCILLARY]) * SIZE)
-        words = memoryview(self._numbers).cast("B").cast("i")
-        self._sizes = words[_ITEM.size // words.itemsize :: ANCILLARY // words.itemsize]
-        length = _ITEM.size + _SEGMENT.size
-        _ITEM.pack_into(self._number, 0, length, socket.IPPROTO_UDP, UDP_SEGMENT)
+        self._origin = _place(self._memory)
+        self._starts = [self._origin + number * BUFFER for number in range(SIZE)]
+        self._in, self._out = _Table(self._step), _Table(NAME)
+        self._in.bases[:] = _longs(self._starts)
+        self._in.capacities[:] = _longs([MAX_PAYLOAD] * SIZE)
+        self._rooms = _longs([ANCILLARY] * SIZE)
+        # The messages to be sent from a socket: what they are made of and where they go; all their
+        # buffers, and how many each has; the lengths of their segments, 0 for none.
+        self._sock: socket.socket | None = None
+        self._runs: list[Run] = []
+        self._destinations: list[Address] = []
+        self._bases: list[int] = []
+        self._capacities: list[int] = []
+        self._counts: list[int] = []
+        self._cuts: list[int] = []
+        self._queues: list[list[Any]] = [
+            *(self._runs, self._destinations, self._bases),
+            *(self._capacities, self._counts, self._cuts),
+        ]
 
     # Receiving.
 
     def receive(self, sock: socket.socket) -> list[Run]:
         """Receives at least one datagram, or raises OSError: BlockingIOError if there is none."""
-        table, step, source_of = self._in, self._step, self._source_of
+        table, step = self._in, self._step
         table.rooms[:] = self._rooms
         count = receive_messages(sock.fileno(), table.address, SIZE)
-        packed = bytes(self._names[: count * step])
-        names = [packed[start : start + step] for start in range(0, count * step, step)]
+        names = bytes(table.names[: count * step])
         lengths: list[int] = table.lengths[:count].tolist()
         joined: list[int] = table.rooms[:count].tolist()
         if any(joined):
-            sizes = self._sizes[:count].tolist()
+            sizes = table.numbers[:count].tolist()
             joined = [size if room else 0 for size, room in zip(sizes, joined, strict=True)]
-        runs, first = [], 0
-        while first < count:
-            name, size, end = names[first], joined[first], first + 1
-            if size:
-                parts = _cut(lengths[first], size)
+        elif names == names[:step] * count:
+            return [_run((self._source_of(names[:step]), self._starts[:count], lengths, False))]
+        return self._sorted(names, lengths, joined)
+
+    def _sorted(self, names: bytes, lengths: list[int], joined: list[int]) -> list[Run]:
+        """By source. `joined` are the lengths of the segments of a message, 0 if it has none."""
+        step, source_of, starts = self._step, self._source_of, self._starts
+        runs: list[Run] = []
+        open_runs: dict[bytes, Run] = {}
+        for number, length in enumerate(lengths):
+            name = names[number * step : (number + 1) * step]
+            if size := joined[number]:
+                parts = _cut(length, size)
+                places = list(accumulate(parts[:-1], initial=starts[number]))
+                runs.append(Run(source_of(name), places, parts, joined=True))
+                open_runs.pop(name, None)  # what follows comes after it
+            elif (run := open_runs.get(name)) is not None:
+                run.starts.append(starts[number])
+                run.lengths.append(length)
             else:
-                while end < count and names[end] == name and not joined[end]:
-                    end += 1
-                parts = lengths[first:end]
-            runs.append(_run((source_of(name), first, parts, bool(size))))
-            first = end
+                run = _run((source_of(name), [starts[number]], [length], False))
+                open_runs[name] = run
+                runs.append(run)
         return runs
 
-    def byte_at(self, place: int) -> int:
-        """The first byte of a datagram that begins there."""
-        return self._memory[place]
+    def byte_at(self, start: int) -> int:
+        """The first byte of a datagram that starts there."""
+        return self._memory[start - self._origin]
 
-    def copy(self, place: tuple[int, int]) -> bytes:
+    def copy(self, start: int, length: int) -> bytes:
         """A datagram."""
-        return self._memory[slice(*place)]
+        start -= self._origin
+        return self._memory[start : start + length]
 
     # Sending.
 
     def send(self, sock: socket.socket, run: Run, destination: Address, refused: Refused) -> None:
         """Sends what was received, by the next `flush` at the latest."""
-        _, first, lengths, joined = run
-        if not joined and (len(lengths) < WORTH_JOINING or not self._may_join(lengths)):
-            if sock is not self._sock or first != self._first + len(self._queued):
-                self.flush(refused)
-                self._sock, self._first = sock, first
-            self._queued += lengths
-            self._names_out.append(_name(destination) * len(lengths))
-            return
-        self.flush(refused)
-        most = len(lengths) if joined else min(MOST_SEGMENTS, MOST_OCTETS // lengths[0])
-        for start in range(0, len(lengths), most):
-            some = Run(run.source, first + start, lengths[start : start + most], joined)
-            self._send_joined(sock, some, destination, refused)
+        if sock is not self._sock:
+            self.flush(refused)
+            self._sock = sock
+        _, starts, lengths, joined = run
+        if len(lengths) == 1:
+            self._add(run, destination, starts, lengths, 0)
+        elif joined and lengths[0] <= self._longest:
+            self._add(run, destination, starts[:1], [sum(lengths)], lengths[0])
+        else:
+            for first, end in _groups(lengths, self._longest):
+                some = run.part(first, end)
+                cut = lengths[first] if end > first + 1 else 0
+                self._add(some, destination, some.starts, some.lengths, cut)
 
-    def _may_join(self, lengths: Sequence[int]) -> bool:
-        return lengths[0] <= self._longest and _are_segments(lengths)
+    def _add(
+        self, run: Run, destination: Address, bases: list[int], capacities: list[int], cut: int
+    ) -> None:
+        self._runs.append(run)
+        self._destinations.append(destination)
+        self._bases += bases
+        self._capacities += capacities
+        self._counts.append(len(bases))
+        self._cuts.append(cut)
 
     def flush(self, refused: Refused) -> None:
-        """Sends what is queued."""
-        if self._sock is None or not self._queued:
+        """Sends what is left."""
+        if self._sock is None or not self._runs:
             return
-        first, end = self._first, self._first + len(self._queued)
-        self._destinations[first * NAME : end * NAME] = b"".join(self._names_out)
-        self._out.capacities[first:end] = memoryview(array("L", self._queued))
-        address = self._out.address + first * ctypes.sizeof(Message)
-        send_messages(self._sock.fileno(), address, end - first, refused)
-        self._queued.clear()
-        self._names_out.clear()
+        count = len(self._runs)
+        self._load(count)
+        for number, error in send_messages(self._sock.fileno(), self._out.address, count):
+            run, destination = self._runs[number], self._destinations[number]
+            self._send_again(self._sock, run, destination, error, refused)
+        for queue in self._queues:
+            queue.clear()
 
-    def _send_joined(
-        self, sock: socket.socket, run: Run, destination: Address, refused: Refused
+    def _load(self, count: int) -> None:
+        """Fills in the headers of so many messages."""
+        table, buffers = self._out, len(self._bases)
+        table.bases[:buffers] = _longs(self._bases)
+        table.capacities[:buffers] = _longs(self._capacities)
+        firsts = accumulate(self._counts[:-1], initial=0)
+        table.parts[:count] = _longs([table.list + first * _PART for first in firsts])
+        table.part_counts[:count] = _longs(self._counts)
+        table.names[: count * NAME] = b"".join(map(_name, self._destinations))
+        table.rooms[:count] = _longs([ANCILLARY if cut else 0 for cut in self._cuts])
+        for number, cut in enumerate(self._cuts):
+            if cut:
+                table.cut(number, cut)
+
+    def _send_again(
+        self,
+        sock: socket.socket,
+        run: Run,
+        destination: Address,
+        error: OSError,
+        refused: Refused,
     ) -> None:
-        """Sends datagrams of equal lengths as one message; the last may be shorter."""
-        errors: list[OSError] = []
-        if run.lengths[0] <= self._longest:
-            parts = [sum(run.lengths)] if run.joined else run.lengths
-            self._out.capacities[run.first : run.first + len(parts)] = memoryview(array("L", parts))
-            header = self._one.headers[0].header
-            header.parts = ctypes.addressof(self._out.parts[run.first])
-            header.part_count = len(parts)
-            self._destination[:] = _name(destination)
-            _SEGMENT.pack_into(self._number, _ITEM.size, run.lengths[0])
-            send_messages(sock.fileno(), self._one.address, 1, errors.append)
-            if not errors:
-                return
-            if errors[0].errno not in TOO_LONG | INCAPABLE:
-                for _ in run.lengths:
-                    refused(errors[0])
-                return
-            self._longest = run.lengths[0] - 1 if errors[0].errno in TOO_LONG else 0
-        for place in run.places:
-            try:
-                sock.sendto(self.copy(place), destination)
-            except OSError as error:
+        """One by one, if segments were the reason why a message was refused."""
+        lengths = run.lengths
+        if len(lengths) == 1 or error.errno not in TOO_LONG | INCAPABLE:
+            for _ in lengths:
                 refused(error)
+            return
+        self._longest = min(self._longest, lengths[0] - 1 if error.errno in TOO_LONG else 0)
+        for start, length in zip(run.starts, lengths, strict=True):
+            try:
+                sock.sendto(self.copy(start, length), destination)
+            except OSError as again:
+                refused(again)
 
 
 class _Table:
-    """Headers for a batch, and columns of them that are read and written at once. Header N has
-    buffer N of the memory, `step` bytes of `names` and, if there is any, its part of
-    `ancillary`."""
+    """Headers for a batch, and columns of them that are read and written at once. Each has `step`
+    bytes for an address, and room for one item of ancillary data."""
 
-    def __init__(
-        self,
-        count: int,
-        memory: mmap.mmap,
-        names: bytearray,
-        step: int,
-        ancillary: bytearray | None = None,
-    ) -> None:
-        self.headers = (Message * count)()
-        self.parts = (Part * count)()
-        self.address = ctypes.addressof(self.headers)
+    def __init__(self, step: int) -> None:
+        self.names = bytearray(SIZE * step)
+        self._headers = (Message * SIZE)()
+        self._parts = (Part * SIZE)()
+        self._ancillary = bytearray(SIZE * ANCILLARY)
+        self.address = ctypes.addressof(self._headers)
+        self.list = ctypes.addressof(self._parts)
+        """Where the list of buffers begins."""
+        words = memoryview(self._parts).cast("B").cast("L")
+        self.bases, self.capacities = words[::2], words[1::2]
+        """The addresses of the buffers in that list, and how many bytes of them are in use."""
+        self.parts = self._column("L", Header.parts.offset)
+        self.part_counts = self._column("L", Header.part_count.offset)
+        """Where the buffers of a message begin in the list, and how many it has."""
         self.lengths = self._column("I", Message.length.offset)
         """Of the messages that were received."""
         self.rooms = self._column("L", Header.control_length.offset)
         """Bytes of ancillary data: before receiving those that there is room for."""
-        words = memoryview(self.parts).cast("B").cast("L")
-        self.capacities = words[Part.length.offset // words.itemsize :: len(words) // count]
-        """Bytes of the buffers that are in use."""
-        for number in range(count):
-            header, part = self.headers[number].header, self.parts[number]
-            part.base = _place(memory) + number * BUFFER
-            header.name, header.name_length = _place(names) + number * step, step
-            header.parts, header.part_count = ctypes.addressof(part), 1
-            if ancillary is not None:
-                header.control = _place(ancillary) + number * ANCILLARY
-                header.control_length = ANCILLARY
+        numbers = memoryview(self._ancillary).cast("B").cast("i")
+        self.numbers = numbers[_ITEM.size // numbers.itemsize :: ANCILLARY // numbers.itemsize]
+        """What the ancillary data says, of messages that have any."""
+        for number, message in enumerate(self._headers):
+            header = message.header
+            header.name, header.name_length = _place(self.names) + number * step, step
+            header.parts, header.part_count = ctypes.addressof(self._parts[number]), 1
+            header.control = _place(self._ancillary) + number * ANCILLARY
+            length = _ITEM.size + _SEGMENT.size
+            item = (length, socket.IPPROTO_UDP, UDP_SEGMENT)
+            _ITEM.pack_into(self._ancillary, number * ANCILLARY, *item)
+
+    def cut(self, number: int, length: int) -> None:
+        """Has the system cut a message into segments of this length."""
+        _SEGMENT.pack_into(self._ancillary, number * ANCILLARY + _ITEM.size, length)
 
     def _column(self, code: Literal["I", "L"], offset: int) -> memoryview:
-        words = memoryview(self.headers).cast("B").cast(code)
-        return words[offset // words.itemsize :: len(words) // len(self.headers)]
+        words = memoryview(self._headers).cast("B").cast(code)
+        return words[offset // words.itemsize :: len(words) // SIZE]
 
 
 def _place(memory: mmap.mmap | bytearray) -> int:
-    """Its address. It must not be resized from now on, and cannot be."""
+    """Its address. From now on it cannot be resized."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _longs(numbers: list[int]) -> memoryview:
+    return memoryview(array("L", numbers))
 
 
 def _cut(total: int, length: int) -> list[int]:
@@ -270,10 +302,20 @@ def _cut(total: int, length: int) -> list[int]:
     return [length] * whole + ([rest] if rest else [])
 
 
-def _are_segments(lengths: Sequence[int]) -> bool:
-    """Whether all are equally long; the last may be shorter, but not empty."""
-    first, last = lengths[0], lengths[-1]
-    return 0 < last <= first and lengths.count(first) == len(lengths) - (last != first)
+def _groups(lengths: list[int], longest: int) -> Iterator[tuple[int, int]]:
+    """Which of these datagrams can be one message, from the first to before the last number: all
+    are equally long, but the last may be shorter."""
+    first, count = 0, len(lengths)
+    while first < count:
+        length, end = lengths[first], first + 1
+        if 0 < length <= longest:
+            most = min(count, first + min(MOST_SEGMENTS, MOST_OCTETS // length))
+            while end < most and lengths[end] == length:
+                end += 1
+            if end < most and 0 < lengths[end] < length:
+                end += 1
+        yield first, end
+        first = end
 
 
 @lru_cache(maxsize=ADDRESSES_KEPT)

@@ -166,13 +166,12 @@ def test_segments_that_the_system_refuses_arrive_one_by_one(
 
     refused: list[int] = []
 
-    def send(descriptor: int, address: int, count: int, on_error: segments.Refused) -> None:
+    def send(descriptor: int, address: int, count: int) -> list[tuple[int, OSError]]:
         message = Message.from_address(address)
         if message.header.control_length:
             refused.append(count)
-            on_error(OSError(errno.EINVAL, "too long"))
-        else:
-            send_messages(descriptor, address, count, on_error)
+            return [(0, OSError(errno.EINVAL, "too long"))]
+        return send_messages(descriptor, address, count)
 
     async def main() -> None:
         with relayed() as pair:
