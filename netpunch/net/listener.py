@@ -148,7 +148,9 @@ class Listener:
         endpoint = driver.attach(sock, endpoint=partial(TlsEndpoint, context=tls.context))
         assert isinstance(endpoint, TlsEndpoint)
         if self._relay:
-            self._machine.v2.relay.serve(endpoint.via)
+            relay = self._machine.v2.relay
+            relay.serve(endpoint.via)
+            endpoint.on_gone = partial(relay.forget, endpoint.via)
         self.tls = endpoint
 
     def _take_event(self, event: Event) -> None:

@@ -17,6 +17,7 @@ import ipaddress
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from netpunch.address import Address
@@ -72,6 +73,7 @@ class TlsEndpoint(Endpoint):
         "_strangers",
         "_timer",
         "context",
+        "on_gone",
     )
 
     def __init__(
@@ -85,6 +87,8 @@ class TlsEndpoint(Endpoint):
         self._of_host: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self.on_gone: Callable[[Address], None] = lambda _: None
+        """Is called when the connection from an address has ended."""
 
     @property
     def connections(self) -> int:
@@ -213,6 +217,7 @@ class TlsEndpoint(Endpoint):
 
     def _forget(self, guest: Guest) -> None:
         guest.stream.close()
+        self.on_gone(guest.address)
         self._of_host[guest.host] -= 1
         if not self._of_host[guest.host]:
             del self._of_host[guest.host]

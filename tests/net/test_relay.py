@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import sys
@@ -264,6 +265,10 @@ def test_an_end_on_a_stream_is_relayed_to_one_on_udp(run: Run, trace: bool) -> N
                 assert await pair.b.receive(len(sent)) == sent
                 pair.b.send(*sent)
                 assert [await stream.receive() for _ in sent] == sent
+            while pair.relay.bound == 2:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.001)
+            pair.b.send(b"lost")
+            assert (await pair.b.bind(pair.node)).partner_bound == 0
 
     run(main())
 

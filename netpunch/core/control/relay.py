@@ -9,7 +9,7 @@ the one that is bound already, and only with a cookie of the very address that i
 recording binds nobody: the cookie of another address, boot or attempt is no good, and its counter
 was used. Once made, a binding outlives the registration: an end that hands its port over leaves
 its controls. It ends when another attempt of that end binds, after BINDING_LIFETIME without a
-datagram from its address, and with its pair.
+datagram from its address, with its stream, and with its pair.
 
 `Relay` decides, and keeps the counts; `core.control.control` authenticates and answers.
 """
@@ -29,6 +29,7 @@ from netpunch.core.events import Via
 from netpunch.core.machine import NEVER
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
+from netpunch.wire.v2 import pack_address
 
 HEADERS = 28
 """Bytes that count for each datagram besides its own: IPv4's and UDP's. Empty ones cost, too."""
@@ -55,7 +56,7 @@ class Cause(StrEnum):
     COOKIE = "BIND with cookie"
     """Of an attempt that may bind, from any address that has returned its cookie."""
     SILENCE = "silence"
-    REMOVAL = "pair removed"
+    REMOVAL = "pair removed or stream ended"
 
 
 TRANSITIONS: dict[tuple[State, Cause], State] = {
@@ -236,6 +237,12 @@ class Relay:
         if relayed is not None:
             self._unbind(relayed.a, Cause.REMOVAL)
             self._unbind(relayed.b, Cause.REMOVAL)
+
+    def forget(self, via: Via, source: Address) -> None:
+        """The stream from there has ended: whoever comes from that address next is not its end."""
+        binding = self.sources[via].get(pack_address(source)) if via in self.sources else None
+        if binding is not None:
+            self._unbind(binding, Cause.REMOVAL)
 
     def next_timer(self) -> float:
         return self._expiries.next_timer()

@@ -194,6 +194,16 @@ class TestBinding:
         assert a.send(control, b"hello", 0.0) == []
         control.handle_timer(BINDING_LIFETIME + 1.0)
 
+    def test_a_stream_that_ends_is_unbound(self, control: ControlV2, a: Binder) -> None:
+        a.bind(control, 0.0)
+        control.relay.forget(RELAY_VIA, ELSEWHERE)
+        control.relay.forget(RELAY_VIA + 1, A)
+        assert control.relay.bound == 1
+        control.relay.forget(RELAY_VIA, A)
+        assert control.relay.bound == 0
+        a.cookie = v2.NO_COOKIE
+        assert only(v2.Challenge, a.ask(control, 0.1))
+
     def test_observed_tells_the_port(self, control: ControlV2) -> None:
         question = seal(CONTROL_CHANNELS["a"].to_control, v2.Observe(b"echoecho"))
         (answer,) = say(control, question, A, 0.0)
