@@ -128,9 +128,11 @@ class EndReports:
             self._journal.emit(events.EnvWritten(*self._key, str(published.env_file)))
 
     def stale(self, error: NetpunchError) -> None:
-        """Programs could not be told of a move."""
+        """Programs could not be told of the latest move. Once more for the same reason, only the
+        status sees it."""
         reason, err = error.reason, str(error)
-        if self._report_news(events.PairStale(*self._key, reason, err), (reason, err)):
+        news = (self.latest_move, reason, err)
+        if self._report_news(events.PairStale(*self._key, reason, err), news):
             self._console.error(f"moved, but programs may not know: {err}")
 
     def alive(self) -> None:

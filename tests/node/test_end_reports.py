@@ -166,18 +166,21 @@ def test_a_path_has_changed_if_programs_must_know(run: Run[Any], tmp_path: Path)
     run(main())
 
 
-def test_programs_that_do_not_know_of_a_move_are_reported_once(
+def test_programs_that_do_not_know_of_a_move_are_reported_once_for_each(
     run: Run[Any], tmp_path: Path
 ) -> None:
     async def main() -> None:
         recorder = Recorder()
         reports = EndReports(end_with(tmp_path), recorder.services)
-        for text in ("disk full", "disk full", "read-only"):
-            reports.stale(OutputError(text))
-        assert [record["err"] for record in recorder.of("pair.stale")] == ["disk full", "read-only"]
-        assert recorder.said == [
-            "error: p a: moved, but programs may not know: disk full",
-            "error: p a: moved, but programs may not know: read-only",
+        for _ in range(2):
+            reports.observe(moved(MoveReason.WOKE, THERE))
+            for text in ("disk full", "disk full", "read-only"):
+                reports.stale(OutputError(text))
+        reported = [record["err"] for record in recorder.of("pair.stale")]
+        assert reported == ["disk full", "read-only"] * 2
+        errors = [line for line in recorder.said if line.startswith("error: ")]
+        assert errors == [
+            f"error: p a: moved, but programs may not know: {text}" for text in reported
         ]
 
     run(main())
