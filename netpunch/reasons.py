@@ -33,8 +33,8 @@ class Reason(StrEnum):
     """Another pair of this process, or of the partner's, probes a hard NAT; one at a time does. The
     deadline stands still meanwhile, for half an hour at most."""
     UDP_BLOCKED = "udp_blocked", "UDP is blocked here"
-    """Control answers over TLS, but not over UDP. Only a link that netpunch holds can be carried
-    over TLS."""
+    """Control answers over TLS, but not over UDP. A link that netpunch holds is relayed over TLS;
+    others fail."""
     NOT_AGREED = "not_agreed", "partner did not confirm the path"
     """Datagrams pass, but the partner did not confirm the path."""
     ROLE_CONFLICT = "role_conflict", "this end is configured on another machine, too"

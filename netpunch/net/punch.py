@@ -176,7 +176,8 @@ class Punch(DrivenEnd):
         if self._mapping is not None:
             self._mapping.network_changed()
         if self._streams is not None and self._watch is not None:
-            self._streams.network_changed(self._watch.hosts)
+            # After a suspend the far end, or a NAT, has mostly given a stream up.
+            self._streams.network_changed(() if woke else self._watch.hosts)
 
     @property
     def rtt(self) -> float | None:

@@ -98,6 +98,8 @@ class ControlStreams:
         """Cancelled, but not over yet."""
         self._open: set[StreamEndpoint] = set()
         self._changed = asyncio.Event()
+        self._changes = 0
+        """How often the host's network has changed."""
 
     def keep(self, places: Collection[Place]) -> None:
         """Keeps streams to these places from now on, and to no others."""
@@ -116,6 +118,7 @@ class ControlStreams:
         for endpoint in list(self._open):
             if endpoint.local.host not in hosts:
                 endpoint.stream.end()
+        self._changes += 1
         self._changed.set()
         self._changed.clear()
 
@@ -127,10 +130,14 @@ class ControlStreams:
     async def _keep(self, place: Place) -> None:
         pause = FIRST_PAUSE
         while True:
+            changes = self._changes
             try:
                 was_useful = await self._use(place)
             except (OSError, TimeoutError, NetpunchError):
                 was_useful = False
+            if changes != self._changes:
+                pause = FIRST_PAUSE
+                continue
             pause = FIRST_PAUSE if was_useful else pause
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             try:

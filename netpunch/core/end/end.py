@@ -299,7 +299,7 @@ class End(Machine):
         attempt = self._punching.attempt
         if data[1] & ~END_B == Kind.OBSERVED:
             if self._probe is not None and self._probe.answered(data, via):
-                self._reports.udp_blocked(self._resources.endpoints.controls)
+                self._reports.udp_blocked(self._resources.endpoints.controls, holds=False)
                 return None
             return attempt.observed(data, source, now)
         drop = attempt.from_relay(data, source, now, via)
@@ -309,6 +309,8 @@ class End(Machine):
         answer = attempt.announcer.receive(data, source, now, stream)
         if isinstance(answer, Drop):
             return answer
+        if stream is not None and self.state is EndState.PUNCHING:
+            self._reports.udp_blocked(self._resources.endpoints.controls, holds=True)
         attempt.report_seen_inside()
         drop = None
         if isinstance(answer, Introduction):

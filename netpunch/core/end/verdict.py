@@ -76,12 +76,8 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
                 "link? Disable them, or run some of the pairs elsewhere"
             )
         case Reason.UDP_BLOCKED:
-            return (
-                f"{silence(facts.controls)} on UDP, but over TLS: a firewall here drops UDP. Allow "
-                "UDP to that address and to the partner; or let netpunch hold the link at both "
-                "ends (`mode: keep`, best with `forward`, without command and check), which works "
-                "over TLS, too"
-            )
+            blocked = f"{silence(facts.controls)} on UDP, but over TLS: a firewall here drops UDP"
+            return f"{blocked}{OVER_TLS if facts.holds else NOT_OVER_TLS}"
         case Reason.NOT_AGREED:
             return (
                 "datagrams pass, but the partner did not confirm the path: does its log say that "
@@ -99,6 +95,11 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
 SILENCE_ADVICE = (
     "is it running, does a firewall drop UDP, and does it know this pair's name with the same "
     "key? (It stays silent to a wrong one: `netpunch key id PAIR FILE` must print the same at both)"
+)
+OVER_TLS = "; the link will be relayed over TLS, and turn direct when UDP passes"
+NOT_OVER_TLS = (
+    ". Allow UDP to that address and to the partner; or let netpunch hold the link at both ends "
+    "(`mode: keep`, best with `forward`, without command and check), which works over TLS, too"
 )
 ABSENCE_ADVICE = "is it running, and does its log say that control answers?"
 

@@ -45,11 +45,12 @@ class WaitingReports:
         detail = verdict(self._reported, Facts(tuple(controls)))
         self._emit(Waiting(self._reported, detail=detail))
 
-    def udp_blocked(self, controls: Sequence[Address]) -> None:
-        """A control that is silent on UDP has answered over a stream."""
+    def udp_blocked(self, controls: Sequence[Address], *, holds: bool) -> None:
+        """A control that is silent on UDP has answered over a stream. `holds`: the link may use
+        streams."""
         if self._reported is Reason.SECRET_REJECTED_OR_SILENT:
             self._reported = Reason.UDP_BLOCKED
-            detail = verdict(self._reported, Facts(tuple(controls)))
+            detail = verdict(self._reported, Facts(tuple(controls), holds))
             self._emit(Waiting(self._reported, detail=detail))
 
     @property

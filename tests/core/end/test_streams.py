@@ -206,6 +206,16 @@ def test_an_answer_on_udp_is_none_over_a_stream() -> None:
     assert wanted(bench) == [True]
 
 
+def test_that_udp_is_blocked_is_told_once_before_what_control_says() -> None:
+    bench = Streamed()
+    bench.answer()
+    bench.run(60.0)
+    reasons = [event.reason for event in bench.events(Waiting)]
+    silent, blocked = Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED
+    assert reasons[:3] == [silent, blocked, Reason.PARTNER_ABSENT]
+    assert "relayed over TLS" in bench.events(Waiting)[1].detail
+
+
 # An end that hands its port over.
 
 
