@@ -74,6 +74,7 @@ class TlsEndpoint(Endpoint):
         "_timer",
         "context",
         "on_gone",
+        "refused",
     )
 
     def __init__(
@@ -86,12 +87,14 @@ class TlsEndpoint(Endpoint):
         self._ends: dict[Address, Guest] = {}
         self._of_host: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self.refused = 0
+        """How many connections did not prove to be an end's, or were too many."""
         self._loop = asyncio.get_running_loop()
         self.on_gone: Callable[[Address], None] = lambda _: None
         """Is called when the connection from an address has ended."""
 
     @property
-    def connections(self) -> int:
+    def ends(self) -> int:
         """How many ends are connected."""
         return len(self._ends)
 
@@ -137,6 +140,7 @@ class TlsEndpoint(Endpoint):
         if guest is None:
             return
         if len(self._ends) >= MOST_ENDS:
+            self.refused += 1
             self._forget(guest)
             return
         guest.stream.allowance = None
@@ -167,6 +171,7 @@ class TlsEndpoint(Endpoint):
     def _admit(self, sock: socket.socket, address: Address, now: float) -> None:
         self._ended(address)  # one from the same port has broken, which was not noticed yet
         if self._of_host[host_of(address)] >= MOST_OF_HOST:
+            self.refused += 1
             sock.close()
             return
         if len(self._strangers) >= MOST_STRANGERS:
@@ -211,7 +216,11 @@ class TlsEndpoint(Endpoint):
         self._timer = self._loop.call_later(SWEEP, self._sweep) if more else None
 
     def _ended(self, address: Address) -> None:
-        guest = self._strangers.pop(address, None) or self._ends.pop(address, None)
+        guest = self._strangers.pop(address, None)
+        if guest is not None:
+            self.refused += 1
+        else:
+            guest = self._ends.pop(address, None)
         if guest is not None:
             self._forget(guest)
 

@@ -21,7 +21,7 @@ from netpunch.node.control_reports import ControlReports
 from netpunch.node.plan import ControlPlan
 from netpunch.node.services import Services
 from netpunch.output.events import ControlFailed, ControlReady
-from netpunch.output.status import MOST_RELAYED, ControlStatus, RelayedPair, RelayStatus
+from netpunch.output.status import MOST_RELAYED, ControlStatus, RelayedPair, RelayStatus, TlsStatus
 
 BIND_RETRY = 2.0
 """Seconds between attempts to bind an address that is late at boot: ends ask again within 15."""
@@ -146,6 +146,7 @@ class ControlTask:
             0 if listener is None else listener.queue_drops,
             tuple(f"{pair} {end}" for pair, end in self._machine.v2.awaited()),
             relay=self._relay_status(listener.relay_addresses) if listener else None,
+            tls=_tls_status(listener) if listener else None,
         )
 
     def _relay_status(self, addresses: Sequence[Address]) -> RelayStatus | None:
@@ -189,3 +190,10 @@ def _tls(control: ControlConfig) -> TlsAt | None:
 
     context = server_context(control.tls_certificate, control.tls_key, name=control.address.host)
     return TlsAt(*control.tls, context)
+
+
+def _tls_status(listener: Listener) -> TlsStatus | None:
+    tls = listener.tls
+    if tls is None:
+        return None
+    return TlsStatus(str(tls.local), tls.ends, tls.strangers, tls.refused)

@@ -11,6 +11,7 @@ from netpunch.output.status import (
     ProcessStatus,
     RelayedPair,
     RelayStatus,
+    TlsStatus,
 )
 
 Labels = dict[str, str]
@@ -101,6 +102,15 @@ def _per_path(status: ProcessStatus) -> Iterator[Sample]:
 
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds / MILLISECONDS, 6)
+
+
+def _per_tls(value: Callable[[TlsStatus], float]) -> Samples:
+    def samples(status: ProcessStatus) -> Iterator[Sample]:
+        for control in status.controls:
+            if control.tls is not None:
+                yield {"control": control.control}, value(control.tls)
+
+    return samples
 
 
 def _per_relay(value: Callable[[RelayStatus], float]) -> Samples:
@@ -281,6 +291,24 @@ METRICS = (
         "counter",
         "Datagrams dropped because they came faster than they were read.",
         _per_control(lambda control: control.queue_drops),
+    ),
+    Metric(
+        "netpunch_control_tls_ends",
+        "gauge",
+        "Ends that are connected over TLS now.",
+        _per_tls(lambda tls: tls.ends),
+    ),
+    Metric(
+        "netpunch_control_tls_strangers",
+        "gauge",
+        "TLS connections now that have not proved to be an end's.",
+        _per_tls(lambda tls: tls.strangers),
+    ),
+    Metric(
+        "netpunch_control_tls_refused_total",
+        "counter",
+        "TLS connections closed because they did not prove it, or because there were too many.",
+        _per_tls(lambda tls: tls.refused),
     ),
     Metric(
         "netpunch_relay_bound",

@@ -150,6 +150,19 @@ class RelayStatus(NamedTuple):
     """The pairs with the most bytes, MOST_RELAYED at most."""
 
 
+class TlsStatus(NamedTuple):
+    """The TLS connections of a control, likewise."""
+
+    address: str
+    """Where it takes them."""
+    ends: int = 0
+    """Ends that are connected now."""
+    strangers: int = 0
+    """Connections now that have not proved to be an end's."""
+    refused: int = 0
+    """Connections that did not prove it in time, or were too many."""
+
+
 class ControlStatus(NamedTuple):
     """A control; names and order of the fields are those of JSON. Counts are since its start."""
 
@@ -171,6 +184,8 @@ class ControlStatus(NamedTuple):
     """Why it does not listen, or does not serve a pair."""
     relay: RelayStatus | None = None
     """Its relay, if it has one."""
+    tls: TlsStatus | None = None
+    """Its TLS connections, if it takes them."""
 
 
 class Refusal(NamedTuple):
@@ -324,7 +339,7 @@ def _plain(name: str, value: object) -> object:
     if name in TIMES and isinstance(value, float):
         return rfc3339(value)
     match value:
-        case RelayStatus() | RelayedPair():
+        case RelayStatus() | RelayedPair() | TlsStatus():
             return _record(value._asdict())
         case tuple():
             return [_plain("", each) for each in value]

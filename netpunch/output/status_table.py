@@ -100,12 +100,18 @@ def _carried(end: Answer, way: str) -> str:
 def _control(control: Answer) -> tuple[str, ...]:
     return (
         str(control.get("control", "")),
-        ", ".join(map(str, control.get("addresses", ()))),
+        ", ".join([*map(str, control.get("addresses", ())), *_tls(control)]),
         str(control.get("registered", "")),
         _awaited(control),
         _counts(control),
         "; ".join(map(_first_line, control.get("problems", ()))),
     )
+
+
+def _tls(control: Answer) -> Iterator[str]:
+    """Where it takes TLS connections, and from how many ends there are some."""
+    if tls := control.get("tls"):
+        yield f"TLS {tls.get('address', '')} ({tls.get('ends', '')} ends)"
 
 
 def _relay(control: Answer) -> Iterator[tuple[str, ...]]:

@@ -88,7 +88,7 @@ def test_an_end_registers_over_tls_at_the_address_of_its_connection(
             assert answer.observed == peer.address
             registered = await control.watcher.wait_for(Registered)
             assert registered == Registered(PAIR, "a", peer.address)
-            assert (control.tls.connections, control.tls.strangers) == (1, 0)
+            assert (control.tls.ends, control.tls.strangers) == (1, 0)
 
     run(main())
 
@@ -152,7 +152,7 @@ def test_a_connection_that_an_end_has_ended_is_forgotten(run: Run, context: ssl.
         async with served(context) as control:
             async with tls_peer(control.tls.local) as peer:
                 await peer.register(voice())
-            await control.until(lambda: control.tls.connections == 0)
+            await control.until(lambda: control.tls.ends == 0)
             assert not control.tls.send(b"too late", peer.address)
             assert control.listener.send_errors["ENOTCONN"] == 1
 
@@ -204,7 +204,7 @@ def test_a_silent_end_is_forgotten(
         async with served(context) as control, tls_peer(control.tls.local) as peer:
             await peer.register(voice())
             assert await peer.is_closed() == b""
-            assert control.tls.connections == 0
+            assert control.tls.ends == 0
 
     run(main())
 
@@ -216,7 +216,7 @@ async def _is_dropped(control: Served, peer: TlsPeer) -> None:
     """Closed without a word of netpunch, and forgotten."""
     assert await peer.is_closed() == b""
     await control.until(lambda: control.tls.strangers == 0)
-    assert control.tls.connections == 0
+    assert control.tls.ends == 0
     assert await control.serves_udp()
 
 
@@ -335,7 +335,7 @@ def test_recordings_do_not_make_a_connection_an_ends(
             async with tls_peer(control.tls.local) as attacker:
                 attacker.send(first, proof)
                 await attacker.is_closed()
-            assert control.tls.connections == 0
+            assert control.tls.ends == 0
 
     run(main())
 
@@ -372,7 +372,7 @@ def test_a_new_stranger_takes_the_place_of_the_oldest(
             async with tls_peer(control.tls.local) as peer:
                 await peer.register(voice())
                 assert await slow[0].is_closed() == b""
-                assert (control.tls.connections, control.tls.strangers) == (1, 2)
+                assert (control.tls.ends, control.tls.strangers) == (1, 2)
 
     run(main())
 
@@ -408,7 +408,7 @@ def test_all_ends_together_have_a_bounded_number_of_connections(
                 with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                     await b.register(voice("b"))
                 await b.is_closed()
-            assert control.tls.connections == 1
+            assert control.tls.ends == 1
 
     run(main())
 

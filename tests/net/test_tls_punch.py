@@ -73,7 +73,7 @@ def test_an_end_that_holds_registers_over_tls(run: Run, context: ssl.SSLContext)
             await end.open()
             registered = await at_control.wait_for(Registered)
             assert listener.tls is not None
-            assert listener.tls.connections == 1
+            assert listener.tls.ends == 1
             await seen.wait_for(Waiting, reason=Reason.PARTNER_ABSENT)
             assert registered.address.host == "127.0.0.1"
             await end.close()
@@ -107,7 +107,7 @@ def test_tls_that_is_off_is_not_tried(run: Run, context: ssl.SSLContext, named: 
                 async with asyncio.timeout(5 * SOON):
                     await end.linked()
             assert listener.tls is not None
-            assert (listener.tls.connections, listener.tls.strangers) == (0, 0)
+            assert (listener.tls.ends, listener.tls.strangers) == (0, 0)
             await end.close()
 
     run(main())

@@ -16,6 +16,7 @@ from netpunch.output.status import (
     RelayedPair,
     RelayStatus,
     State,
+    TlsStatus,
 )
 
 SINCE = 1769860800.25
@@ -177,3 +178,12 @@ def test_the_metric_of_a_failed_reload_is_0() -> None:
     name = "netpunch_config_last_reload_successful"
     assert samples(STATUS)[name] == 1
     assert samples(STATUS._replace(refusal=Refusal("wrong", SINCE)))[name] == 0
+
+
+def test_the_metrics_of_tls_connections() -> None:
+    with_tls = STATUS._replace(controls=(CONTROL._replace(tls=TlsStatus("[::]:443", 5, 6, 7)),))
+    assert {k: v for k, v in samples(with_tls).items() if "_tls_" in k} == {
+        'netpunch_control_tls_ends{control="vps"}': 5,
+        'netpunch_control_tls_strangers{control="vps"}': 6,
+        'netpunch_control_tls_refused_total{control="vps"}': 7,
+    }

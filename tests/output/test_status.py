@@ -16,6 +16,7 @@ from netpunch.output.status import (
     RelayedPair,
     RelayStatus,
     State,
+    TlsStatus,
     amount,
     default_socket,
     own_folder,
@@ -279,4 +280,15 @@ def test_the_json_of_a_relay() -> None:
         "bytes": 7,
         "drops": {"stranger": 8},
         "pairs": [{"pair": "home-office", "datagrams": 2, "bytes": 3, "drops": {"over_rate": 4}}],
+    }
+
+
+def test_the_json_of_tls_connections() -> None:
+    tls = TlsStatus("[::]:443", 5, 6, 7)
+    answer = process(controls=(ControlStatus("vps", tls=tls),)).as_record()
+    assert json.loads(json.dumps(answer))["controls"][0]["tls"] == {
+        "address": "[::]:443",
+        "ends": 5,
+        "strangers": 6,
+        "refused": 7,
     }

@@ -12,6 +12,7 @@ from netpunch.output.status import (
     RelayedPair,
     RelayStatus,
     State,
+    TlsStatus,
 )
 from netpunch.output.status_table import status_table
 
@@ -113,6 +114,12 @@ def test_the_table_of_a_control() -> None:
         "CONTROL  LISTENS ON  ENDS  AWAITED  DROPPED  LAST ERROR",
         "vps      0.0.0.0:1   0     -        -        -",
     ]
+
+
+def test_the_table_of_a_control_over_tls() -> None:
+    tls = TlsStatus("[::]:443", 3)
+    table = status_table([answer(controls=(ControlStatus("vps", ("0.0.0.0:1",), tls=tls),))])
+    assert "0.0.0.0:1, TLS [::]:443 (3 ends)" in table
 
 
 def test_several_processes_share_the_table() -> None:
