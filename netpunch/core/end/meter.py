@@ -44,9 +44,10 @@ class Meter:
         self._awaits = True
 
     def answered(self, rtt: float | None) -> None:
-        """The latest ping, after this round trip."""
-        self._answers |= 1
-        self._awaits = False
+        """The latest ping, after this round trip. Pings from before the link do not count."""
+        if self._awaits:
+            self._answers |= 1
+            self._awaits = False
         if rtt is None:
             return
         if not self._known:

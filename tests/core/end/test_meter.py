@@ -59,3 +59,18 @@ def test_the_loss_is_that_of_the_latest_pings(answered: str, loss: float) -> Non
     meter = Meter(0.02)
     pings(meter, answered)
     assert figures(meter).loss == pytest.approx(loss)
+
+
+def test_answers_to_pings_that_were_not_counted_are_no_gain() -> None:
+    """Such as those that found the path, and any answer that comes twice."""
+    meter = Meter(0.02)
+    meter.answered(0.02)
+    meter.answered(0.02)
+    assert figures(meter).loss == 0.0
+    pings(meter, "++-")
+    meter.answered(0.02)
+    meter.answered(0.02)
+    assert figures(meter).loss == 0.0
+    pings(meter, "-+" * LATEST_PINGS)
+    meter.answered(0.02)
+    assert figures(meter).loss == pytest.approx(0.5)
