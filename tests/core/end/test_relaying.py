@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest
@@ -369,6 +370,55 @@ class TestPath:
         relayed.validate()
         nominate(relayed, RELAY_NUMBER)
         assert relayed.bench.event(Linked).path is PathKind.RELAY
+
+
+class TestAttacks:
+    """Who has recorded everything, and sends it from anywhere, at any time."""
+
+    ATTACKS = 10_000
+
+    def recordings(self, seed: int) -> list[bytes]:
+        """What relay, control and partner said to an attempt that was linked by the relay, and to
+        the partner's own."""
+        bench = Bench("b", candidates=ONE_PORT, holds=True, deadline=None, seed=seed)
+        other = Relayed(bench, bench.puppet(b"another%d" % seed, holds=True)).bind_at_last()
+        other.validate()
+        nominate(other, RELAY_NUMBER)
+        assert bench.events(Linked)
+        return [data for data, _ in bench.received]
+
+    def test_recordings_bind_nothing_and_make_no_path(self) -> None:
+        relayed = Relayed.made("b", seed="victim").ask()
+        random = Random(1)
+        recorded = [data for seed in range(4) for data in self.recordings(seed)]
+        sources = [RELAY, CONTROL, ELSEWHERE, relayed.puppet.at]
+        before = relayed.bench.now
+        for _ in range(self.ATTACKS):
+            data = bytearray(random.choice(recorded))
+            if random.random() < 0.3:
+                data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+            relayed.bench.receive(bytes(data), random.choice(sources))
+            relayed.bench.run(0.001)
+        assert relayed.relaying.outcome is RelayOutcome.SILENT
+        assert relayed.times(v2.Ping, RELAY) == []
+        assert not relayed.bench.events(Linked)
+        in_retries = len(BIND_TIMES) + (relayed.bench.now - before)
+        assert len(relayed.times(v2.Bind)) <= in_retries
+
+    def test_a_bound_end_answers_recordings_of_its_own_attempt_once(self) -> None:
+        relayed = Relayed.made("b").bind_at_last()
+        relayed.validate()
+        random, recorded = Random(1), list(relayed.bench.received)
+        began, before = relayed.bench.now, len(relayed.bench.sent)
+        for _ in range(self.ATTACKS):
+            data, source = random.choice(recorded)
+            relayed.bench.receive(data, random.choice([source, RELAY, ELSEWHERE]))
+            relayed.bench.run(0.001)
+        seconds = relayed.bench.now - began
+        answers = [sent.message for _, sent in relayed.bench.sent[before:]]
+        assert len([m for m in answers if isinstance(m, v2.Bind)]) <= seconds / 30 + 1
+        assert len([m for m in answers if isinstance(m, v2.Pong)]) <= 4
+        assert relayed.bench.all(v2.Accept) == []
 
 
 class TestWithoutIt:
