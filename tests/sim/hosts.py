@@ -415,9 +415,10 @@ class SimHost:
                     self.on_event(event)
 
     def _keep_streams(self, *, wanted: bool) -> None:
-        if wanted and self._keeper is None:
-            self._keeper = StreamKeeper(self, self.tls_ports())
-        elif not wanted and self._keeper is not None:
+        if wanted:
+            self._keeper = self._keeper or StreamKeeper(self)
+            self._keeper.keep(self.tls_ports())
+        elif self._keeper is not None:
             keeper, self._keeper = self._keeper, None
             vias = list(keeper.streams)
             keeper.close()

@@ -1,6 +1,6 @@
 """Everything that may happen to a link's network, at every phase of the link, alone and in pairs.
 
-    python -m tests.sim.moves [--runs N] [--seed S] [--event E] [--then E] [--phase P] [--loss L]
+    python -m tests.sim.moves [--runs N] [--seed S] [--event E] [--phase P] ... (see --help)
 
 A run is a seed: from it come the places of both ends, the phase in which something happens, what
 happens, to which end, what happens next and when, and whether programs send meanwhile. What is
@@ -76,8 +76,8 @@ EASY: tuple[Place, ...] = (
 )
 LENIENT: tuple[Place, ...] = ((), (FULL_CONE,), (RESTRICTED_CONE,))
 HARD: tuple[Place, ...] = ((HARD_STEP,), (HARD_RANDOM,))
-RELAYED: tuple[Place, ...] = (*HARD, (BLOCKS_UDP,))
-"""Any two of these are linked by a relay, where UDP is blocked by way of TLS."""
+RELAYED: tuple[Place, ...] = (*HARD, (BLOCKS_UDP,), (BLOCKS_UDP,))
+"""Most pairs of these are linked by a relay, where UDP is blocked by way of TLS."""
 
 
 # The phases in which something happens. Each brings a run there, and returns.
@@ -235,6 +235,8 @@ class Trial:
         self.may_be_lost = any(each.by_name for each in happens) and not self.seamless
         self.both = random.random() < 0.2 and EVENTS[self.event].of_ends
         self.setup = self._setup(fixed)
+        if self.setup.relay:  # it may carry the link, and its control may be what is affected
+            self.seamless = False
 
     @property
     def events(self) -> tuple[str, ...]:
@@ -245,10 +247,12 @@ class Trial:
         random = self.random
         places = [random.choice(EASY), random.choice(EASY)]
         relay = random.random() < 0.3 if fixed.relay is None else fixed.relay
-        if relay and random.random() < 0.5:
-            places = [random.choice(RELAYED), random.choice([*RELAYED, *EASY])]
-        elif random.random() < 0.1:
+        self.cut = relay and random.random() < 0.4
+        """Whether nothing passes between the first uplinks of both, for good."""
+        if not self.cut and random.random() < (0.5 if relay else 0.1):
             places = [random.choice(HARD), random.choice(LENIENT)]
+            if relay:
+                places = [random.choice(RELAYED), random.choice([*RELAYED, *LENIENT])]
         random.shuffle(places)
         delay = random.choice([0.02, random.uniform(0.0, 0.1)])
         by_name = any(EVENTS[name].by_name for name in (self.event, self.then) if name)
@@ -285,6 +289,9 @@ def _run(trial: Trial, outcome: Outcome, run: Scenario) -> None:
     watch, starts = Watch(run), Starts(run)
     for control in run.controls:
         run.start_control(control)
+    if trial.cut:
+        a, b = (run.at_the_internet(side) for side in run.sides)
+        network.internet.cuts |= {(a, b), (b, a)}
     PHASES[trial.phase](run, random, watch)
     traffic = Traffic(run) if trial.traffic else None
     if traffic and trial.phase == "holding":
@@ -411,6 +418,7 @@ def print_outages(outcomes: Sequence[Outcome]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="at most")
     parser.add_argument("--first", type=int, default=0, help="seed of the first run")
     parser.add_argument("--seed", type=int, help="repeat this run alone")
     parser.add_argument("--event", choices=EVENTS)
@@ -427,8 +435,12 @@ def main() -> None:
         return
     began = time.monotonic()
     seeds = range(given.first, given.first + given.runs)
+    outcomes = []
     with multiprocessing.Pool() as pool:
-        outcomes = pool.map(partial(run_seed, fixed=fixed), seeds, chunksize=20)
+        for outcome in pool.imap_unordered(partial(run_seed, fixed=fixed), seeds, chunksize=5):
+            outcomes.append(outcome)
+            if time.monotonic() - began > given.seconds:
+                break
     report(outcomes, fixed)
     print(f"\n{time.monotonic() - began:.0f} s")
 

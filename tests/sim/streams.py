@@ -36,6 +36,7 @@ class Way:
         if place is None or there is None:
             raise LookupError(control)
         self.client = client
+        self.control = control
         self.server = cast("SimHost", there.node)
         self.place: Place = place
         self.nats = list(_nats(place))
@@ -90,6 +91,7 @@ class Stream:
         """`take` gets what arrives at the client, `on_end` is called when the client learns that
         the stream has ended."""
         self.way = way
+        self.control = way.control
         self._network = network
         self._take = take
         self._on_end = on_end
@@ -185,14 +187,23 @@ class Listener:
 class StreamKeeper:
     """What an end's driver does while streams are wanted: keeps one to each control."""
 
-    def __init__(self, host: SimHost, controls: Sequence[Address]) -> None:
+    def __init__(self, host: SimHost) -> None:
         self.streams: dict[Via, Stream] = {}
         """By socket."""
         self._host = host
         self._network = host.network
+        self._controls: set[Address] = set()
         self._closed = False
+
+    def keep(self, controls: Sequence[Address]) -> None:
+        """To these from now on, and to no others."""
+        new = set(controls) - self._controls
+        self._controls = set(controls)
+        for stream in [each for each in self.streams.values() if each.control not in controls]:
+            stream.end(by_client=True)
         for control in controls:
-            self._connect(control, FIRST_PAUSE)
+            if control in new:
+                self._connect(control, FIRST_PAUSE)
 
     def close(self) -> None:
         """Ends all of them. (The host tells its machine, if that still lives.)"""
@@ -201,7 +212,7 @@ class StreamKeeper:
             stream.end(by_client=True)
 
     def _connect(self, control: Address, pause: float) -> None:
-        if self._closed:
+        if self._closed or control not in self._controls:
             return
         if self._host.asleep:
             self._host.when_awake(lambda: self._connect(control, pause))

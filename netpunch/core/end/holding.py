@@ -133,8 +133,9 @@ class HeldLink:
         if now >= self._keepalive_at:
             self._keepalive_at = now + self._settings.keepalive
             if self.state is PathState.WORKING:
-                retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / timing.CHECK_PINGS)
-                self._begin_check(MoveReason.SILENT, timing.CHECK_PINGS, retry, now)
+                pings = timing.KEEPALIVE_PINGS
+                retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / pings)
+                self._begin_check(MoveReason.SILENT, pings, retry, now)
         if now >= self._silence_at:
             self._look_at_silence(now)
         if self._check is not None and now >= self._check.next_at:
@@ -146,7 +147,7 @@ class HeldLink:
     def doubt(self, reason: MoveReason, now: float) -> None:
         """Something about the network has changed: checks the path, unless a check ends sooner
         anyway."""
-        patience = timing.CHECK_ROUND_TRIPS * self._meter.rtt + timing.CHECK_GRACE
+        patience = timing.DOUBT_ROUND_TRIPS * self._meter.rtt + timing.DOUBT_GRACE
         ends_sooner = self._check is not None and self._check.ends_at <= now + patience
         if self.state is not PathState.DEAD and not ends_sooner:
             self._begin_check(reason, timing.DOUBT_PINGS, patience / timing.DOUBT_PINGS, now)
@@ -231,8 +232,10 @@ class HeldLink:
             self._silence_at = due
             return
         self._unheard_since = NEVER
-        patience = max(timing.CHECK_ROUND_TRIPS * self._meter.rtt, timing.CHECK_LEAST)
-        self._begin_check(MoveReason.SILENT, timing.CHECK_PINGS, patience, now)
+        round_trips = timing.SILENCE_PATIENCE_ROUND_TRIPS
+        patience = max(round_trips * self._meter.rtt, timing.SILENCE_PATIENCE)
+        pings = timing.SILENCE_PINGS
+        self._begin_check(MoveReason.SILENT, pings, patience / pings, now)
 
     # Checks.
 
