@@ -71,7 +71,8 @@ async def punch(
     `end`: `a` or `b`; for classic the slot, a letter.
     `secret`: the pair's key, as 32 bytes, as text (`npk1:...`) or as the Path of its file, which
     only its owner may read. For classic any bytes, or a Path.
-    `control`: one `host:port`, or several.
+    `control`: one `host:port`, or several. If all stay silent on UDP they are asked over TLS, at
+    TCP port 443, whether they are there: then the reason is `udp_blocked`.
     `local`: the address to punch from, `IP:port` or `:port`; port 0 is a free one.
     `candidates`: which addresses to try: `observed` by control, `host` (this host's own), `mapped`
     by the router; `any-port` lets the link use another local port; `relay` lets a control's relay

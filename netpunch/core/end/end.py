@@ -300,6 +300,7 @@ class End(Machine):
         if data[1] & ~END_B == Kind.OBSERVED:
             if self._probe is not None and self._probe.answered(data, via):
                 self._reports.udp_blocked(self._resources.endpoints.controls, holds=False)
+                self._resources.streams.answered()
                 return None
             return attempt.observed(data, source, now)
         drop = attempt.from_relay(data, source, now, via)

@@ -4,6 +4,7 @@
     UNWANTED   announces itself on UDP only
     ANNOUNCING no control answers on UDP: announces itself over the streams, too
     IN_USE     a control answers on UDP again, but the held link still has its path over a stream
+    ANSWERED   of an end that hands its port over: no control answers on UDP, one did over a stream
 
 The driver opens streams while they are wanted and says which there are. An end that hands its port
 over can't use them: it only asks over them whether its controls are there, so that it can say that
@@ -27,12 +28,20 @@ class StreamsState(Enum):
     UNWANTED = "unwanted"
     ANNOUNCING = "announcing"
     IN_USE = "in use"
+    ANSWERED = "answered"
+
+
+WANTED = {StreamsState.ANNOUNCING, StreamsState.IN_USE}
+SILENT = {StreamsState.ANNOUNCING, StreamsState.ANSWERED}
+"""UDP is."""
 
 
 TRANSITIONS: dict[tuple[StreamsState, str], StreamsState] = {
     (StreamsState.UNWANTED, "UDP silent"): StreamsState.ANNOUNCING,
     (StreamsState.ANNOUNCING, "UDP heard"): StreamsState.UNWANTED,
     (StreamsState.ANNOUNCING, "UDP heard, link uses a stream"): StreamsState.IN_USE,
+    (StreamsState.ANNOUNCING, "answered, of no use"): StreamsState.ANSWERED,
+    (StreamsState.ANSWERED, "UDP heard"): StreamsState.UNWANTED,
     (StreamsState.IN_USE, "UDP silent"): StreamsState.ANNOUNCING,
     (StreamsState.IN_USE, "link has left"): StreamsState.UNWANTED,
 }
@@ -69,12 +78,12 @@ class Streams:
 
     def ask_again(self) -> None:
         """The controls have moved: the driver looks where they are."""
-        if self.state is not StreamsState.UNWANTED:
+        if self.state in WANTED:
             self._emit(StreamsWanted(True))
 
     def silent_at(self, silent_since: float) -> float:
         """When UDP counts as silent, if all controls owe an answer since then."""
-        if self.state is StreamsState.ANNOUNCING:
+        if self.state in SILENT:
             return NEVER
         return silent_since + timing.SILENCE_NOTICE
 
@@ -86,15 +95,19 @@ class Streams:
             self._since = now
             self._move("UDP silent")
             return True
-        if self.state is StreamsState.ANNOUNCING and heard_at > self._since:
+        if self.state in SILENT and heard_at > self._since:
             self._move("UDP heard, link uses a stream" if in_use else "UDP heard")
             return True
         if self.state is StreamsState.IN_USE and not in_use:
             self._move("link has left")
         return False
 
+    def answered(self) -> None:
+        """A control has answered over one, for which there is no other use."""
+        if self.state is StreamsState.ANNOUNCING:
+            self._move("answered, of no use")
+
     def _move(self, event: str) -> None:
         before, self.state = self.state, next_state(TRANSITIONS, self.state, event)
-        unwanted = StreamsState.UNWANTED
-        if (before is unwanted) != (self.state is unwanted):
-            self._emit(StreamsWanted(self.state is not unwanted))
+        if (before in WANTED) != (self.state in WANTED):
+            self._emit(StreamsWanted(self.state in WANTED))

@@ -254,6 +254,14 @@ def test_another_answer_does_not(echo: bytes | None, via: Via) -> None:
     assert bench.event(Failed).reason is Reason.SECRET_REJECTED_OR_SILENT
 
 
+def test_streams_that_have_answered_are_not_wanted_any_more() -> None:
+    """Connecting again and again would only cost control."""
+    bench = HandingOver()
+    bench.answer_probe()
+    bench.run(10.0)
+    assert wanted(bench) == [True, False]
+
+
 def test_udp_that_works_again_is_reported() -> None:
     bench = HandingOver()
     bench.answer_probe()
