@@ -12,6 +12,8 @@ from netpunch.config.values import HostPort
 from netpunch.core.events import (
     Finished,
     Linked,
+    Moved,
+    MoveReason,
     PartnerReturned,
     PathKind,
     Payload,
@@ -30,6 +32,7 @@ VPS = ControlConfig("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1
     "value",
     [
         Linked(0, HERE, THERE, PathKind.HOST, None, 0.1, SECRET),
+        Moved(0, HERE, THERE, PathKind.HOST, None, MoveReason.WOKE, HERE, 0.1, SECRET),
         Payload(SECRET),
         EndSettings("p", "a", SECRET),
         ControlPlan(VPS, {"p": SECRET}, {"a": SECRET}, {}),
