@@ -11,7 +11,8 @@ _MASK = (1 << LATEST_PINGS) - 1
 USUAL_RTT = 0.2
 """Seconds, until one is measured: longer than most of the Internet's."""
 _RTT_GAIN, _JITTER_GAIN = 1 / 8, 1 / 4
-"""Those of RFC 6298."""
+"""Those of RFC 6298. Until so many round trips are known, the smoothed one is their mean: the first
+ones may be longer, for what routers and hosts do once."""
 
 
 class Traffic:
@@ -30,7 +31,8 @@ class Meter:
     def __init__(self, rtt: float | None, traffic: Traffic | None = None) -> None:
         self.traffic = traffic or Traffic()
         self.rtt = USUAL_RTT if rtt is None else rtt
-        self._known = rtt is not None
+        self._known = 0 if rtt is None else 1
+        """How many round trips."""
         self._jitter = self.rtt / 2
         self._pings = 0
         self._answers = 0
@@ -51,9 +53,10 @@ class Meter:
         if rtt is None:
             return
         if not self._known:
-            self.rtt, self._jitter, self._known = rtt, rtt / 2, True
+            self.rtt, self._jitter = rtt, rtt / 2
+        self._known += 1
         self._jitter += _JITTER_GAIN * (abs(rtt - self.rtt) - self._jitter)
-        self.rtt += _RTT_GAIN * (rtt - self.rtt)
+        self.rtt += max(_RTT_GAIN, 1 / self._known) * (rtt - self.rtt)
 
     def sent(self, length: int) -> None:
         self.traffic.sent += 1

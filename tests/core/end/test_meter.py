@@ -42,6 +42,15 @@ def test_the_round_trip_follows_slowly_and_the_jitter_is_its_mean_deviation() ->
     assert figures(meter).rtt == pytest.approx(0.1, rel=0.01)
 
 
+def test_the_first_round_trips_count_alike() -> None:
+    """As one of them may be much longer than all later ones."""
+    meter = Meter(0.2)
+    for _ in range(3):
+        meter.pinged()
+        meter.answered(0.08)
+    assert figures(meter).rtt == pytest.approx((0.2 + 3 * 0.08) / 4)
+
+
 @pytest.mark.parametrize(
     ("answered", "loss"),
     [
