@@ -19,7 +19,7 @@ from tests.sim.nat import (
     NatBehavior,
 )
 from tests.sim.network import Node
-from tests.sim.scenarios import NUMBERS, Scenario, Side
+from tests.sim.scenarios import Scenario, Side
 
 GAP = 1.0
 """Seconds that a host has no address at most, on its way from one to the next."""
@@ -199,8 +199,7 @@ def nat_address(run: Scenario, sides: Sequence[Side], random: Random) -> float:
     """The outermost NATs get another public address."""
     for side in sides:
         if side.nats:
-            side.uplinks += 1
-            side.nats[-1].rebind(f"198.18.{10 * NUMBERS[side.name]}.{side.uplinks}")
+            side.nats[-1].rebind(run.another_public(side))
     return 0.0
 
 

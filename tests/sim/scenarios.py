@@ -193,27 +193,30 @@ class Scenario:
 
     # Changes
 
+    def another_public(self, side: Side) -> str:
+        """A public address that nobody had before."""
+        side.uplinks += 1
+        return f"198.18.{100 * NUMBERS[side.name] + side.uplinks // 250}.{1 + side.uplinks % 250}"
+
     def another_uplink(self, side: Side, behaviors: tuple[NatBehavior, ...]) -> str:
         """The side's host gets an address behind other NATs (none: a public one), from which the
         system sends from now on. Returns that address; those that the host had are still there."""
-        side.uplinks += 1
-        number = 10 * NUMBERS[side.name]
-        delay = self.setup.delay
-        outside = self.network.internet
-        public = f"198.18.{number}.{side.uplinks}"
-        segment, side.nats = self._nest(outside, behaviors, public, delay)
-        private = f"10.{number}.{side.uplinks}.2" if behaviors else public
+        public, delay = self.another_public(side), self.setup.delay
+        segment, side.nats = self._nest(self.network.internet, behaviors, public, delay)
+        private = self._private(side) if behaviors else public
         side.host.attach(segment, private, up=self._up(segment, delay))
         return private
 
     def another_address(self, side: Side, beside: Place) -> str:
         """The same in the segment of an address that the host has, or had."""
-        side.uplinks += 1
-        number = 10 * NUMBERS[side.name]
-        public = beside.segment is self.network.internet
-        host = f"198.18.{number}.{side.uplinks}" if public else f"10.{number}.{side.uplinks}.3"
+        public = self.another_public(side)
+        host = public if beside.segment is self.network.internet else self._private(side)
         side.host.attach(beside.segment, host, up=beside.attachment.up)
         return host
+
+    def _private(self, side: Side) -> str:
+        """Other than all that the side had before."""
+        return f"10.{100 * NUMBERS[side.name] + side.uplinks // 250}.{side.uplinks % 250}.2"
 
     def at_the_internet(self, side: Side) -> Nat | SimHost:
         """Who speaks for the side there."""

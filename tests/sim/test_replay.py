@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -15,7 +16,9 @@ from netpunch.core.allowances import TO_STRANGER
 from netpunch.core.events import Linked, Lost, PartnerReturned, Reason
 from netpunch.core.machine import Machine
 from netpunch.wire.v2 import Kind
+from tests.sim.held import Starts, Watch
 from tests.sim.machines import V2, Classic
+from tests.sim.movement import control_restart, nat_address, new_uplink, restart, suspend
 from tests.sim.nat import FULL_CONE, RANDOM_CONE, RESTRICTED_CONE
 from tests.sim.network import Datagram, Record
 from tests.sim.promises import PROBE, TALLY, V2_PEER_LENGTH, one_path, promising
@@ -269,3 +272,88 @@ def test_classic_promises_less_but_every_attempt_ends(nats: tuple[object, ...]) 
             assert side.ended, f"seed {seed}"
         misled = len(sent_to(run, ATTACKER))
         assert misled < 10 * len(old), f"seed {seed}"
+
+
+# Held links that move.
+
+
+HOLDS = {"holds": True, "deadline_from_start": False}
+STARTS_A_MINUTE = 11
+"""Ten, and the first attempt of a process."""
+
+
+def moving(seed: int, setup: Setup = OPEN_PAIR) -> tuple[Scenario, Watch, Starts]:
+    """A held link that is watched."""
+    TALLY.runs += 1
+    run = Scenario(seed, replace(setup, settings=HOLDS))
+    watch, starts = Watch(run), Starts(run)
+    run.start()
+    assert run.run_until(lambda: watch.same, 10.0)
+    return run, watch, starts
+
+
+def again_later(run: Scenario, random: Random, seconds: float) -> None:
+    """Everything that is said is sent again: to whom it was for, and to somebody, from anywhere."""
+
+    def again(record: Record) -> None:
+        datagram = record.datagram
+        for target in (datagram.destination, random.choice(targets(run))):
+            source = random.choice(sources(random, datagram))
+            at = record.time + run.setup.delay + random.uniform(0.001, seconds)
+            run.network.call_at(at, run.network.inject, datagram.data, source, target)
+
+    run.network.on_send.append(again)
+
+
+def test_recordings_of_moves_make_no_held_link_move() -> None:
+    """Of those moves, too, that led to this very link."""
+    for seed in range(4):
+        run, watch, starts = moving(seed)
+        for side in (run.a, run.b, run.a):
+            run.restart_end(side)
+            assert run.run_until(partial(getattr, watch, "same"), 10.0), f"seed {seed}"
+            run.run(run.network.random.uniform(0.0, 15.0))
+        told = [len(side.links) for side in run.sides]
+        begun = starts.total
+        replay(run, distinct(run.network.received), 100.0, Random(seed))
+        run.run(150.0)
+        assert [len(side.links) for side in run.sides] == told, f"seed {seed}"
+        assert starts.total == begun, f"seed {seed}"
+        assert not watch.lost
+        assert watch.works()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 30.0], ids=["at once", "for long"])
+def test_recordings_neither_prevent_moves_nor_cause_more_than_there_may_be(seconds: float) -> None:
+    """The attacker hears everything, and sends it again while the link moves."""
+    for seed in range(6):
+        run, watch, starts = moving(seed)
+        random = Random(seed)
+        again_later(run, random, seconds)
+        for _ in range(5):
+            run.run(random.uniform(0.0, 10.0))
+            happens = random.choice([new_uplink, restart, suspend, control_restart])
+            over = happens(run, [random.choice(run.sides)], random)
+            run.run(over)
+        run.run(20.0)
+        assert watch.works(), f"seed {seed}"
+        assert not watch.lost, f"seed {seed}"
+        assert starts.most_in(1.0) <= 2, f"seed {seed}"
+        assert starts.most_in(60.0) <= STARTS_A_MINUTE, f"seed {seed}"
+
+
+@pytest.mark.parametrize("pause", [0.3, 3.0, 20.0])
+def test_changes_cause_no_more_starts_than_there_may_be(pause: float) -> None:
+    """Both NATs get another address again and again, while programs send."""
+    minutes = 10
+    setup = replace(OPEN_PAIR, nat_a=(RANDOM_CONE,), nat_b=(RANDOM_CONE,))
+    run, watch, starts = moving(1, setup)
+    random, began = Random(1), run.network.now
+    while run.network.now < began + 60.0 * minutes:
+        for side in run.sides:
+            side.host.ask(lambda end, now: end.send_payload(b"a program's", now))
+        run.run(random.uniform(0.0, 2 * pause))
+        nat_address(run, [random.choice(run.sides)], random)
+    assert starts.most_in(1.0) <= 2
+    assert starts.most_in(60.0) <= STARTS_A_MINUTE
+    assert run.run_until(lambda: watch.same, 90.0)
