@@ -251,7 +251,6 @@ def test_a_standstill_is_told(
     run: Run, host: Host, monkeypatch: pytest.MonkeyPatch, boot_timer: bool
 ) -> None:
     monkeypatch.setattr(suspend, "TICK", 0.05)
-    monkeypatch.setattr(suspend, "TOLERANCE", 0.2)
     if not boot_timer:
         monkeypatch.setattr(suspend, "_boot_timer", refuse)
 
