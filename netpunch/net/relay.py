@@ -13,7 +13,7 @@ import socket
 import sys
 from functools import partial
 
-from netpunch.core.control.relay import Relay
+from netpunch.core.control.relay import BOUND, Relay
 from netpunch.core.events import Via
 from netpunch.net.driver import MAX_PAYLOAD, Driver, Endpoint, clock
 from netpunch.net.wildcard import on_wildcard
@@ -94,11 +94,11 @@ class RelayEndpoint(PlainRelayEndpoint):
                 self._take(run, now)
             elif sender is None:
                 relay.strangers += len(lengths)
-            elif (sock := sockets.get(sender.partner.via)) is None:
-                self._take(run, now)  # the partner is unbound, or at a socket of another kind
+            elif (partner := sender.partner).state is BOUND and partner.via not in sockets:
+                self._take(run, now)  # the partner is at a socket of another kind
             elif passed := relay.admit(sender, lengths, now):
                 some = run if passed == len(lengths) else run.part(0, passed)
-                segments.send(sock, some, sender.partner.address, refused)
+                segments.send(sockets[partner.via], some, partner.address, refused)
         segments.flush(refused)
 
     def _may_be_for_control(self, run: Run) -> bool:

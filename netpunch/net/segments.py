@@ -177,18 +177,26 @@ class Segments:
             self._sock = sock
         _, starts, lengths, joined = run
         if len(lengths) == 1:
-            self._add(run, destination, starts, lengths, 0)
+            self._add(run, destination, starts, lengths, 0, refused)
         elif joined and lengths[0] <= self._longest:
-            self._add(run, destination, starts[:1], [sum(lengths)], lengths[0])
+            self._add(run, destination, starts[:1], [sum(lengths)], lengths[0], refused)
         else:
             for first, end in _groups(lengths, self._longest):
                 some = run.part(first, end)
                 cut = lengths[first] if end > first + 1 else 0
-                self._add(some, destination, some.starts, some.lengths, cut)
+                self._add(some, destination, some.starts, some.lengths, cut, refused)
 
     def _add(
-        self, run: Run, destination: Address, bases: list[int], capacities: list[int], cut: int
+        self,
+        run: Run,
+        destination: Address,
+        bases: list[int],
+        capacities: list[int],
+        cut: int,
+        refused: Refused,
     ) -> None:
+        if len(self._bases) + len(bases) > SIZE:  # only if a message is sent as many
+            self.flush(refused)
         self._runs.append(run)
         self._destinations.append(destination)
         self._bases += bases
