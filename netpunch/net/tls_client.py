@@ -133,7 +133,7 @@ class ControlStreams:
             changes = self._changes
             try:
                 was_useful = await self._use(place)
-            except (OSError, TimeoutError, NetpunchError):
+            except (OSError, TimeoutError, NetpunchError, ValueError):  # a name that TLS can't have
                 was_useful = False
             if changes != self._changes:
                 pause = FIRST_PAUSE
@@ -160,7 +160,11 @@ class ControlStreams:
         )
         async with asyncio.timeout(CONNECT_WITHIN) as patience:
             sock = await connect(place[0], self._options)
-            endpoint = self._driver.attach(sock, endpoint=make)
+            try:
+                endpoint = self._driver.attach(sock, endpoint=make)
+            except BaseException:
+                sock.close()
+                raise
             assert isinstance(endpoint, StreamEndpoint)
             self._open.add(endpoint)
             try:

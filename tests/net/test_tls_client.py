@@ -81,7 +81,7 @@ class Server:
         self._server.close()
         for writer in self.writers:
             await close(writer)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *_handshakes(), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -97,6 +97,12 @@ class Server:
                 self.heard.append((source, data))
                 if self._answers:
                     writer.write(length + data)
+
+
+def _handshakes() -> list[asyncio.Task[None]]:
+    """Those of asyncio's servers that are not over."""
+    tasks = ((task, getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks())
+    return [task for task, name in tasks if name.endswith("_accept_connection2")]
 
 
 class Client:
@@ -224,6 +230,18 @@ def test_pauses_double_while_a_server_says_nothing(
             await asyncio.sleep(1.0)
             assert 2 <= control.accepted <= 4
             assert len(end.machine.streams) <= 4
+
+    run(main())
+
+
+def test_a_name_that_tls_cannot_have_ends_nothing(run: Run, context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with server(context) as (_, (address, _)), client() as end:
+            end.streams.keep([(address, ".example.net")])
+            await asyncio.sleep(0.05)
+            assert not end.machine.streams
+            end.streams.keep([(address, "example.net")])
+            await end.until(lambda m: m.received)
 
     run(main())
 
