@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.core.end.announcing import Announcer, Introduction
@@ -11,15 +12,18 @@ from netpunch.core.end.identity import Identity
 from netpunch.core.end.nomination import Agreement
 from netpunch.core.end.partners import Partners
 from netpunch.core.end.reflexive import OtherFamily
-from netpunch.core.end.relaying import Relaying
 from netpunch.core.end.resources import Resources
-from netpunch.core.end.verdict import Facts
 from netpunch.core.events import Failed, Linked, PathKind, Reason, Via
 from netpunch.core.machine import NEVER
+from netpunch.core.traversal.budget import PLAIN_PATIENCE
 from netpunch.core.traversal.engine import Traversal
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
 from netpunch.wire.drop import Drop
+
+if TYPE_CHECKING:
+    from netpunch.core.end.relaying import Relaying
+    from netpunch.core.end.verdict import Facts
 
 
 class Attempt:
@@ -59,6 +63,8 @@ class Attempt:
 
     @cached_property
     def relaying(self) -> Relaying:
+        from netpunch.core.end.relaying import Relaying  # most pairs are linked without it
+
         return Relaying(self, self.announcer, self.partners, due_at=self._relay_due_at)
 
     def settle(self) -> None:
@@ -98,7 +104,8 @@ class Attempt:
         """Ends the traversal once a path is valid; until then, if any port may win, it begins
         beside the plain pings when a partner is proved. Relays are tried with every partner
         attempt."""
-        self.relaying.partner_changed(now)
+        if self._begun_relaying is not None:
+            self._begun_relaying.partner_changed(now)
         valid = self.partners.valid_vias
         if valid:
             self.traversal.rest(valid, now)
@@ -110,7 +117,8 @@ class Attempt:
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
         """An answer of a reflector, or of a control in the other family."""
         asked = self.traversal.asked | self.other_family.asked
-        if source not in asked and not self.relaying.is_asked(source):
+        relaying = self._begun_relaying
+        if source not in asked and (relaying is None or not relaying.is_asked(source)):
             return Drop.UNEXPECTED_SOURCE
         message = self.resources.control.from_control.open(data)
         if isinstance(message, Drop):
@@ -122,7 +130,7 @@ class Attempt:
             if message.observed not in known:
                 self.announcer.announce_now(now)  # the partner needs to know it, too
             return None
-        if self.relaying.observed(message, source, now):
+        if relaying is not None and relaying.observed(message, source, now):
             return None
         if not self.traversal.observed(message, now):
             return Drop.UNEXPECTED
@@ -131,11 +139,23 @@ class Attempt:
 
     def from_relay(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
         """Takes what may be a relay's answer; UNEXPECTED_SOURCE or UNEXPECTED if it is none."""
-        relaying = self.__dict__.get("relaying")
+        relaying = self._begun_relaying
         if relaying is None:
             return Drop.UNEXPECTED_SOURCE
-        drop: Drop | None = relaying.receive(data, source, now, via)
-        return drop
+        return relaying.receive(data, source, now, via)
+
+    def relay_timer(self) -> float:
+        """When relays have something to do: not before easy pairs are linked."""
+        if self._begun_relaying is not None:
+            return self._begun_relaying.next_timer()
+        partners, allowed = self.partners, self.resources.settings.may_be_relayed
+        if partners.proved_at is None or partners.any_valid or not allowed:
+            return NEVER
+        return partners.proved_at + (PLAIN_PATIENCE if self._relay_due_at == NEVER else 0.0)
+
+    @property
+    def _begun_relaying(self) -> Relaying | None:
+        return self.__dict__.get("relaying")
 
     # For its parts: `Announced` and `AttemptHost`.
 
@@ -157,7 +177,7 @@ class Attempt:
 
     @property
     def may_be_relayed(self) -> bool:
-        relaying = self.__dict__.get("relaying")
+        relaying = self._begun_relaying
         return self.resources.settings.may_be_relayed if relaying is None else relaying.allowed
 
     def is_own(self, address: Address) -> bool:
@@ -212,6 +232,8 @@ class Attempt:
 
     def facts(self) -> Facts:
         """What a verdict follows from."""
+        from netpunch.core.end.verdict import Facts  # nobody needs it before
+
         resources, partner = self.resources, self.partners.proved_partner
         reports = self.partners.candidate_reports()
         direct = [report for report in reports if report.path is not PathKind.RELAY]

@@ -22,7 +22,6 @@ from netpunch.core.end.probe import Probe
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.successor import Successor, SuccessorState
-from netpunch.core.end.verdict import verdict
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
@@ -469,6 +468,8 @@ class End(Machine):
         return failure
 
     def _fail(self, reason: Reason, now: float) -> None:
+        from netpunch.core.end.verdict import verdict  # nobody needs it before
+
         detail = verdict(reason, self._first.attempt.facts())
         self._emit(self._first.failed(reason, detail, now))
         self._stop(now)

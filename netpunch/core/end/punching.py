@@ -42,7 +42,7 @@ class Punching:
             attempt.partners.next_timer(),
             attempt.traversal.next_timer(),
             attempt.other_family.next_timer,
-            attempt.relaying.next_timer(),
+            attempt.relay_timer(),
         ]
         if not attempt.partners.nominating:
             timers.append(self._deadline.next_timer())
@@ -52,7 +52,8 @@ class Punching:
         """Returns why there is no hope left, if so; then `end` or `stop` has to follow."""
         self.attempt.partners.handle_timer(now)
         self.attempt.other_family.handle_timer(now)
-        self.attempt.relaying.handle_timer(now)
+        if now >= self.attempt.relay_timer():
+            self.attempt.relaying.handle_timer(now)
         failure = self._watch(now)
         if failure is None:
             self.attempt.announcer.handle_timer(now)
@@ -117,7 +118,6 @@ class Punching:
     def _watch(self, now: float) -> Reason | None:
         self.update_deadline(now)
         partners, traversal = self.attempt.partners, self.attempt.traversal
-        relaying = self.attempt.relaying
         if partners.nominations.agreement is not None:
             return None
         if partners.mode_differs:
@@ -127,13 +127,19 @@ class Punching:
             # b may be linked already: a must not give up before its nomination does
         elif self._deadline.is_over(now):
             return self._why_not_linked(now)
-        elif traversal.infeasible and not partners.any_valid and not relaying.may_help(now):
+        elif self._is_hopeless(now):
             return Reason.INFEASIBLE
         elif partners.nominations.state is NominationState.FUTILE:
             self._begin_anew(now)
         else:
             traversal.handle_timer(now)
         return None
+
+    def _is_hopeless(self, now: float) -> bool:
+        """Whether nothing is left to try, not even a relay."""
+        partners, traversal = self.attempt.partners, self.attempt.traversal
+        infeasible = traversal.infeasible and not partners.any_valid
+        return infeasible and not self.attempt.relaying.may_help(now)
 
     def _why_not_linked(self, now: float) -> Reason:
         """Once a partner is known; what is wrong without one only the end knows."""

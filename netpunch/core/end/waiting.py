@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.end.verdict import Facts, verdict
 from netpunch.core.events import Event, Introduced, Reason, Waiting
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal.budget import LONGEST_QUEUE
@@ -42,16 +41,20 @@ class WaitingReports:
     def silent(self, controls: Sequence[Address]) -> None:
         """No control answers, or none does any more."""
         self._reported = Reason.SECRET_REJECTED_OR_SILENT
-        detail = verdict(self._reported, Facts(tuple(controls)))
-        self._emit(Waiting(self._reported, detail=detail))
+        self._explain(self._reported, controls)
 
     def udp_blocked(self, controls: Sequence[Address], *, holds: bool) -> None:
         """A control that is silent on UDP has answered over a stream. `holds`: the link may use
         streams."""
         if self._reported is Reason.SECRET_REJECTED_OR_SILENT:
             self._reported = Reason.UDP_BLOCKED
-            detail = verdict(self._reported, Facts(tuple(controls), holds))
-            self._emit(Waiting(self._reported, detail=detail))
+            self._explain(self._reported, controls, holds=holds)
+
+    def _explain(self, reason: Reason, controls: Sequence[Address], *, holds: bool = False) -> None:
+        from netpunch.core.end.verdict import Facts, verdict  # nobody needs it before
+
+        detail = verdict(reason, Facts(tuple(controls), holds))
+        self._emit(Waiting(reason, detail=detail))
 
     @property
     def udp_is_blocked(self) -> bool:
