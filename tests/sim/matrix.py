@@ -1,6 +1,8 @@
 """Every kind of NAT against every other, at three losses and three skews.
 
     python -m tests.sim.matrix [--runs N]      # N runs of each of 324 cells
+    python -m tests.sim.matrix --relay         # control relays, and takes TLS
+    python -m tests.sim.matrix --relay --holds # the ends hold their links
 
 A row for each pairing, a column for each loss (of each way through the internet), skews pooled:
 the share that linked, and the median and 95th percentile of the milliseconds from the later end's
@@ -14,8 +16,9 @@ import multiprocessing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, product
+from typing import NamedTuple
 
-from netpunch.core.events import Failed
+from netpunch.core.events import Failed, PathKind
 from tests.sim.nat import (
     BLOCKS_UDP,
     FULL_CONE,
@@ -25,8 +28,8 @@ from tests.sim.nat import (
     RANDOM_CONE,
     RESTRICTED_CONE,
 )
-from tests.sim.promises import punch
-from tests.sim.scenarios import Setup
+from tests.sim.promises import one_path, promising, punch
+from tests.sim.scenarios import AFTERMATH, Scenario, Setup
 from tests.sim.setups import Place
 
 DELAY = 0.025
@@ -34,6 +37,8 @@ DELAY = 0.025
 LOSSES = (0.0, 0.05, 0.2)
 SKEWS = (0.1, 3.0, 45.0)
 DEADLINE = 60.0
+AGREED_WITHIN = 0.5
+"""Seconds from when both have told a link until nothing of its agreement is under way any more."""
 FIRST_SPRAY = 8.5
 """Seconds until which a link comes from the first spray: the second begins after it."""
 
@@ -60,12 +65,14 @@ class Tally:
     times: list[float] = field(default_factory=list)
     verdicts: list[float] = field(default_factory=list)
     datagrams: int = 0
+    relayed: int = 0
 
     def add(self, other: Tally) -> None:
         self.runs += other.runs
         self.times += other.times
         self.verdicts += other.verdicts
         self.datagrams = max(self.datagrams, other.datagrams)
+        self.relayed += other.relayed
 
     @property
     def share(self) -> float:
@@ -82,18 +89,37 @@ class Tally:
         return f"{100 * self.share:.4g} % {quick:.0f}/{slow:.0f}"
 
 
-Cell = tuple[Pairing, float, float, int]
+class Cell(NamedTuple):
+    """Runs of one pairing, at one loss and skew."""
+
+    pairing: Pairing
+    loss: float
+    skew: float
+    runs: int
+    relay: bool
+    holds: bool
 
 
 def run_cell(cell: Cell) -> tuple[Cell, Tally]:
-    (a, b), loss, skew, runs = cell
-    return cell, measure(KINDS[a], KINDS[b], runs, loss=loss, skew=skew)
+    a, b = cell.pairing
+    nats = KINDS[a], KINDS[b]
+    return cell, measure(
+        *nats, cell.runs, loss=cell.loss, skew=cell.skew, relay=cell.relay, holds=cell.holds
+    )
 
 
 def measure(
-    nat_a: Place, nat_b: Place, runs: int, *, loss: float = 0.0, skew: float = 0.1
+    nat_a: Place,
+    nat_b: Place,
+    runs: int,
+    *,
+    loss: float = 0.0,
+    skew: float = 0.1,
+    relay: bool = False,
+    holds: bool = False,
 ) -> Tally:
-    """Runs of one pairing; each end starts first in half of them."""
+    """Runs of one pairing; each end starts first in half of them. `relay`: control relays, and
+    takes TLS."""
     tally = Tally(runs)
     for seed in range(runs):
         setup = Setup(
@@ -103,11 +129,17 @@ def measure(
             delay=DELAY,
             loss=loss,
             deadline=DEADLINE,
+            relay=relay,
+            tls=relay,
+            settings={"holds": holds},
         )
-        run = punch(seed, setup)
+        run = hold(seed, setup) if holds else punch(seed, setup)
         sides = run.sides
         if run.linked:
             tally.times.append(run.link_time)
+            tally.relayed += any(
+                link.path is PathKind.RELAY for side in sides for link in side.links
+            )
             sent = [side.link.datagrams for side in sides if side.link]
         else:
             failures = [side.failure for side in sides if side.failure]
@@ -121,15 +153,26 @@ def measure(
     return tally
 
 
-def cells(runs: int) -> Iterator[Cell]:
+def hold(seed: int, setup: Setup) -> Scenario:
+    """One run of ends that hold their link: until both are linked, on one path."""
+    with promising(Scenario(seed, setup), check=one_path) as run:
+        run.start().run_until_linked(abs(setup.skew) + DEADLINE + AFTERMATH)
+        run.run(AGREED_WITHIN)
+        return run
+
+
+def cells(runs: int, *, relay: bool, holds: bool) -> Iterator[Cell]:
     pairings = combinations_with_replacement(KINDS, 2)
-    return ((p, loss, skew, runs) for p, loss, skew in product(pairings, LOSSES, SKEWS))
+    return (
+        Cell(p, loss, skew, runs, relay, holds)
+        for p, loss, skew in product(pairings, LOSSES, SKEWS)
+    )
 
 
 def pooled(results: dict[Cell, Tally], pairings: Iterable[Pairing], loss: float | None) -> Tally:
     wanted, total = set(pairings), Tally()
-    for (pairing, of_loss, _, _), tally in results.items():
-        if pairing in wanted and loss in (None, of_loss):
+    for cell, tally in results.items():
+        if cell.pairing in wanted and loss in (None, cell.loss):
             total.add(tally)
     return total
 
@@ -159,9 +202,13 @@ def groups() -> dict[str, list[Pairing]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="of each cell")
-    runs = parser.parse_args().runs
+    parser.add_argument("--relay", action="store_true", help="control relays, and takes TLS")
+    parser.add_argument("--holds", action="store_true", help="the ends hold their links")
+    given = parser.parse_args()
+    runs = given.runs
     with multiprocessing.Pool() as pool:
-        results = dict(pool.imap_unordered(run_cell, cells(runs)))
+        all_cells = cells(runs, relay=given.relay, holds=given.holds)
+        results = dict(pool.imap_unordered(run_cell, all_cells))
     total = sum(tally.runs for tally in results.values())
     head = " | ".join(f"{loss:.0%} loss" for loss in LOSSES)
     print(f"{total:,} runs, {runs * len(SKEWS)} a cell, no promise broken; ms: median/p95\n")
@@ -177,10 +224,12 @@ def main() -> None:
 
 def summarize(name: str, tally: Tally) -> None:
     early = sum(time <= FIRST_SPRAY for time in tally.times) / tally.runs
+    relayed = f"{tally.relayed} relayed, " if tally.relayed else ""
+    worst = f"worst {max(tally.times):.1f} s, " if tally.times else ""
     verdict = f"verdict after {max(tally.verdicts):.1f} s at most, " if tally.verdicts else ""
     print(
         f"{name}: {tally} of {tally.runs} runs, {early:.2%} within {FIRST_SPRAY} s, "
-        f"{verdict}{tally.datagrams} datagrams an end at most"
+        f"{worst}{relayed}{verdict}{tally.datagrams} datagrams an end at most"
     )
 
 

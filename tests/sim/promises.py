@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,14 +46,18 @@ def punch(seed: int, setup: Setup) -> Scenario:
 
 @contextmanager
 def promising(
-    scenario: Scenario, *, excused: Callable[[Scenario], bool] = lambda _: False
+    scenario: Scenario,
+    *,
+    excused: Callable[[Scenario], bool] = lambda _: False,
+    check: Callable[[Scenario], Iterable[str]] | None = None,
 ) -> Iterator[Scenario]:
     """Counts a run, and checks the promises when it is over; an error tells seed and setup.
-    `excused` says whether the run is beyond their limits."""
+    `excused` says whether the run is beyond their limits; `check` finds those broken, by default
+    of ends that have ended."""
     TALLY.runs += 1
     try:
         yield scenario
-        broken = violations(scenario)
+        broken = list((check or violations)(scenario))
         assert not broken or excused(scenario), broken
     except Exception as error:
         TALLY.violations += 1
