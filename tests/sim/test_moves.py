@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from tests.sim.movement import EVENTS
+from netpunch.core.events import PathKind
+from tests.sim.held import Watch
+from tests.sim.movement import EVENTS, cut
 from tests.sim.moves import Fixed, run_seed
+from tests.sim.nat import PORT_RESTRICTED_CONE
 from tests.sim.promises import TALLY
+from tests.sim.scenarios import Scenario, Setup
 
 HELD = Fixed(then="nothing", phase="holding", loss=0.0, delay=0.02, relay=False)
 AT_ONCE = 0.1
@@ -34,11 +40,39 @@ def test_an_event_interrupts_traffic_for_no_longer_than_it_may(event: str) -> No
         assert (outcome.outage or 0.0) <= LIMITS.get(event, AT_ONCE), f"seed {seed}"
 
 
-def test_whatever_happens_at_whatever_moment_both_ends_hold_one_path_again() -> None:
-    for seed in range(80):
+@pytest.mark.parametrize(("relay", "runs"), [(False, 80), (True, 30)], ids=["direct", "relay"])
+def test_whatever_happens_at_whatever_moment_both_ends_hold_one_path_again(
+    relay: bool, runs: int
+) -> None:
+    for seed in range(runs):
         TALLY.runs += 1
-        outcome = run_seed(seed, Fixed(relay=False))
+        outcome = run_seed(seed, Fixed(relay=relay))
         assert not outcome.broken, f"{outcome} {outcome.trace}"
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_a_relayed_link_turns_direct_soon_after_it_can(loss: float) -> None:
+    """Once the way between both is open, before the first look for a better path."""
+    for seed in range(5):
+        TALLY.runs += 1
+        nat, settings = (PORT_RESTRICTED_CONE,), {"holds": True}
+        run = Scenario(seed, Setup(nat_a=nat, nat_b=nat, loss=loss, relay=True, settings=settings))
+        watch = Watch(run)
+        here, there = (run.at_the_internet(side) for side in run.sides)
+        cut(run, [here], [there], 4.0)
+        run.start()
+        assert run.run_until(partial(getattr, watch, "same"), 4.0), f"seed {seed}"
+        assert kinds(run) == {PathKind.RELAY}, f"seed {seed}"
+        assert run.run_until(partial(is_direct, run, watch), 10.0), f"seed {seed}"
+
+
+def is_direct(run: Scenario, watch: Watch) -> bool:
+    return watch.same and PathKind.RELAY not in kinds(run)
+
+
+def kinds(run: Scenario) -> set[PathKind]:
+    """What both ends call their path."""
+    return {side.link.path for side in run.sides if side.link is not None}
 
 
 def test_a_path_is_not_doubted_in_vain_because_a_ping_is_lost() -> None:
