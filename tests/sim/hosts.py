@@ -355,12 +355,14 @@ class SimHost:
         return True
 
     def _send_on_stream(self, data: bytes, destination: Address, via: Via) -> None:
-        record = Record(self.network.now, self.name, Datagram(data, Address("", 0), destination))
+        now, name = self.network.now, self.name
         if self.listener is not None and via == self._listener_via:
-            self.network.record_sent(record)
+            source = Address("", self.listener.port)
+            self.network.record_sent(Record(now, name, Datagram(data, source, destination)))
             self.listener.send(data, destination)
         elif self._keeper is not None and via in self._keeper.streams:
-            self.network.record_sent(record)
+            source = Address("", 0)
+            self.network.record_sent(Record(now, name, Datagram(data, source, destination)))
             self._keeper.streams[via].send(data, to_server=True)
 
     def _drain(self) -> list[Transmit]:
