@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 WATCHED_SECONDS = 3.0
 """At least, from when it has happened."""
-UNDISTURBED = 1.0
+UNDISTURBED = 2.0
 """Seconds without a datagram while nothing should be wrong."""
 NOTICED = 3.0
 """The same where the host itself notices what has happened."""
