@@ -8,6 +8,7 @@ be a secret.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import re
@@ -230,8 +231,9 @@ def _candidates(value: object) -> frozenset[CandidateKind]:
 
 def _pair_name(name: str, value: object) -> str:
     """A v2 pair's name, by the rule of site files."""
-    if isinstance(value, str) and values.PAIR_NAME.fullmatch(value):
-        return value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return values.pair_name(value)
     guess = None
     if isinstance(value, str) and not _holds_key(value):
         guess = re.sub("[^a-z0-9]+", "-", value.lower()).strip("-")[:32].strip("-") or None

@@ -1,4 +1,4 @@
-"""Keys of pairs: make, derive and read them, by the rules of site files."""
+"""Keys of pairs and meshes: make, derive and read them, by the rules of site files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netpunch.config.secrets import (
     format_key,
     generate,
 )
-from netpunch.config.values import PAIR_NAME
+from netpunch.config.values import pair_name
 from netpunch.core.settings import Protocol
 from netpunch.errors import (
     ConfigurationError,
@@ -25,6 +25,7 @@ from netpunch.errors import (
     UsageError,
     lack_behind,
 )
+from netpunch.mesh import mesh_pair
 
 
 def new_key() -> str:
@@ -38,10 +39,13 @@ def control_key(key: bytes | str | Path, pair: str) -> str:
     """Derive what a control needs of a pair's key: a text, `npc1:` and 48 characters.
 
     With it a control introduces the ends, but can neither read nor forge what they say to each
-    other. `pair` is the pair's name, which is part of the derivation. `key` is as for `load_key`.
+    other. `pair` is the pair's name, which is part of the derivation. For a mesh, or any of its
+    pairs, this is the one key of all of them. `key` is as for `load_key`.
 
     Raises UsageError and what reading a file raises: see `load_key`."""
     _check_pair(pair)
+    if mesh := mesh_pair(pair):
+        pair = mesh.mesh
     if isinstance(key, bytes) and len(key) == KEY_SIZE:
         secret = Secret("pair", key)
     else:
@@ -70,18 +74,19 @@ def load_control_key(key: bytes | str | Path, pair: str) -> bytes:
     """Return the 32 bytes of control's key of a pair, as `ControlV2` takes them.
 
     `key` is as for `load_key`, but control's key (`npc1:...`); from a pair's key (`npk1:...`)
-    control's is derived. 32 bytes are control's key. Raises what `load_key` raises."""
+    control's is derived. 32 bytes are control's key. For a pair of a mesh (MESH.NODE.NODE), `key`
+    is the mesh's, and that pair's is derived. Raises what `load_key` raises."""
     _check_pair(pair)
     return value_for_control(read_key("key", key, "control"), pair)
 
 
 def value_for_control(secret: Secret, pair: str) -> bytes:
-    """The bytes of control's key: the secret itself, or derived from the pair's."""
-    if secret.kind == "control":
-        return secret.value
+    """The bytes of control's key of a pair: the secret itself, or derived from the pair's or the
+    mesh's."""
     from netpunch.wire import keys  # imports cryptography
 
-    return keys.control_key(secret.value, pair)
+    derive = keys.pair_control_key if secret.kind == "control" else keys.control_key
+    return derive(secret.value, pair)
 
 
 def read_key(name: str, value: object, role: Role) -> Secret:
@@ -133,5 +138,7 @@ def read_secret_file(file: str | Path, protocol: Protocol, role: Role) -> Secret
 
 
 def _check_pair(pair: str) -> None:
-    if not PAIR_NAME.fullmatch(pair):
-        raise UsageError("pair: expected up to 32 of a-z, 0-9 and '-', not starting with '-'")
+    try:
+        pair_name(pair)
+    except ValueError as error:
+        raise UsageError(f"pair: expected {error}") from None

@@ -7,11 +7,16 @@ from collections.abc import Collection, Mapping
 
 from netpunch.errors import ConfigurationError
 
-PATH_PLACEHOLDERS = frozenset({"pair", "end"})
+MESH_PLACEHOLDERS = frozenset({"mesh", "node", "partner"})
+"""Known only of a mesh's pairs."""
+
+PATH_PLACEHOLDERS = frozenset({"pair", "end"}) | MESH_PLACEHOLDERS
 """Known before a link: paths must not depend on the partner's address."""
 
 ADDRESS_PLACEHOLDERS = frozenset({"laddr", "lhost", "lport", "raddr", "rhost", "rport"})
 ALL_PLACEHOLDERS = PATH_PLACEHOLDERS | ADDRESS_PLACEHOLDERS
+PAIR_PLACEHOLDERS = ALL_PLACEHOLDERS - MESH_PLACEHOLDERS
+"""Known of a pair that belongs to no mesh."""
 
 _GO_FIELDS = {
     "LocalAddr": "laddr",
@@ -63,6 +68,12 @@ def render(text: str, values: Mapping[str, str | int]) -> str:
     return _TOKEN.sub(replacement, text)
 
 
+def variable(name: str) -> str:
+    """The environment variable with a placeholder's value. That of `partner` says what it is, as
+    hooks do not know the end's settings."""
+    return "NETPUNCH_PARTNER_NODE" if name == "partner" else f"NETPUNCH_{name.upper()}"
+
+
 def escape(text: str) -> str:
     """A template that renders to exactly this text."""
     return text.replace("{", "{{").replace("}", "}}")
@@ -84,7 +95,9 @@ def _problem(token: re.Match[str], allowed: Collection[str]) -> str:
             f"`{_shown(token[0])}` is the Go netpunch's form; write {{{_GO_FIELDS[token['go']]}}}"
         )
     name = token["name"]
-    if name in ALL_PLACEHOLDERS:
+    if name in MESH_PLACEHOLDERS and "end" in allowed:
+        return f"only the pairs of a mesh have {{{name}}}: {_choices(allowed)}"
+    if name in ALL_PLACEHOLDERS - MESH_PLACEHOLDERS:
         return f"{{{name}}} has no value before a link: {_choices(allowed)}"
     guess = _guess(name, allowed)
     return f"unknown placeholder {{{_shown(name[:_LONGEST_GUESS])}}}{guess}: {_choices(allowed)}"

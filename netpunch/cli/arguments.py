@@ -65,13 +65,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def pair_name(text: str) -> str:
-    from netpunch.config.values import PAIR_NAME
+    from netpunch.config import values
 
-    if PAIR_NAME.fullmatch(text):
-        return text
-    raise argparse.ArgumentTypeError(
-        f"invalid pair name {text!r}: up to 32 of a-z, 0-9 and '-', not starting with '-'"
-    )
+    try:
+        return values.pair_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid pair name {text!r}: {error}") from None
+
+
+def key_name(text: str) -> str:
+    """The name of what has the key: a pair, or the mesh of one."""
+    from netpunch.mesh import mesh_pair
+
+    mesh = mesh_pair(pair_name(text))
+    return mesh.mesh if mesh else text
 
 
 def local_address(text: str) -> HostPort:

@@ -15,7 +15,7 @@ from netpunch.errors import ConfigurationError, NetpunchError, combined_exit_cod
 if TYPE_CHECKING:
     from netpunch.address import Address
     from netpunch.config.document.problems import Problem
-    from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
+    from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
     from netpunch.config.secrets import Role
     from netpunch.config.values import HostPort
 
@@ -164,16 +164,22 @@ def _credentials_not_checked(site: Site, names: list[str]) -> str:
 
 
 def secrets_needed(site: Site, part: Part) -> Iterator[tuple[EndConfig | Pair, str, Role]]:
-    """Who needs a secret, the pair's name, and in which role. A control that shares its node with
-    an end of the same pair uses the end's key."""
-    from netpunch.config.loading import pairs_served
+    """Who needs a secret, the pair's name, and in which role; of the pairs of a mesh, which share
+    one, the first. A control that shares its node with an end of the same pair or mesh uses the
+    end's key."""
+    from netpunch.config.loading import owner_of, owners_of, pairs_served
 
-    own = {end.pair for end in part.ends}
-    for end in part.ends:
-        yield end, end.pair, "end"
+    own = owners_of(part.ends)
+    seen: set[tuple[SecretSource, Role]] = set()
+    needed: list[tuple[EndConfig | Pair, str, Role]] = [(end, end.pair, "end") for end in part.ends]
     for control in part.controls:
         for pair in pairs_served(site, control):
-            yield pair, pair.name, "end" if pair.name in own else "control"
+            needed.append((pair, pair.name, "end" if owner_of(pair) in own else "control"))
+    for owner, pair_name, role in needed:
+        if owner.secret.mesh and (owner.secret, role) in seen:
+            continue
+        seen.add((owner.secret, role))
+        yield owner, pair_name, role
 
 
 def host_warnings(site: Site, part: Part) -> Iterator[str]:
@@ -193,7 +199,7 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
         problems = [*_missing_addresses(*own), _missing_interface(end)]
         if tunnelled:
             problems += [_tunnel(end, addresses[name]) for name in end.controls]
-        yield from _warnings(site, end, f"pairs.{end.pair}.{end.end}", problems)
+        yield from _warnings(site, end, end.path, problems)
 
 
 def _warnings(
@@ -274,11 +280,18 @@ def report(site: Site, part: Part, *, show: bool) -> None:
 
 
 def describe(part: Part) -> str:
+    from collections import Counter
+
     where = "all in one process" if part.node is None else f"this node ({part.node})"
     controls = [f"control {control.name}" for control in part.controls]
-    ends = ", ".join(f"{end.pair}.{end.end}" for end in part.ends)
-    label = "end" if len(part.ends) == 1 else "ends"
-    parts = [*controls, *([f"{label} {ends}"] if ends else [])]
+    ends = [f"{end.pair}.{end.end}" for end in part.ends if not end.secret.mesh]
+    label = "end" if len(ends) == 1 else "ends"
+    meshes = Counter(end.secret.mesh for end in part.ends if end.secret.mesh)
+    parts = [
+        *controls,
+        *([f"{label} {', '.join(ends)}"] if ends else []),
+        *(f"{count(number, 'end')} of mesh {mesh}" for mesh, number in meshes.items()),
+    ]
     return f"{where}: {', '.join(parts) or 'nothing to run'}"
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from netpunch.cli.arguments import Parser, pair_name
+from netpunch.cli.arguments import Parser, key_name
 from netpunch.cli.streams import write_line
 from netpunch.errors import OutputError, lack_behind
 
@@ -22,12 +22,14 @@ EPILOG = """\
 Both ends of a pair have the pair's key, and nobody else. Control gets the key
 derived from it: with that it can introduce the ends, but neither read nor forge
 what they say to each other. PAIR is the pair's name in the site file, which is
-part of the derivation. All keys of one pair have the same fingerprint.
+part of the derivation. All keys of one pair have the same fingerprint. A mesh
+has one key for all its pairs, and one for control: there PAIR is its name.
 
 examples:
   netpunch key new -o home-office.key
   netpunch key control home-office home-office.key -o home-office.control.key
   netpunch key id home-office home-office.control.key
+  netpunch key control lan lan.key -o lan.control.key
 """
 
 
@@ -47,7 +49,9 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def add_source(action: argparse.ArgumentParser) -> None:
-    action.add_argument("pair", metavar="PAIR", type=pair_name, help="the pair's name")
+    action.add_argument(
+        "pair", metavar="PAIR", type=key_name, help="the pair's name, or the mesh's"
+    )
     action.add_argument("file", metavar="FILE", help="the key, in a file of mode 0600")
 
 

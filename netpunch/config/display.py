@@ -19,6 +19,7 @@ from netpunch.config.schema import (
     CONTROL_KEYS,
     END,
     END_KEYS,
+    MESH,
     PAIR,
     SITE,
     SITE_KEYS,
@@ -98,5 +99,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "netpunch site file",
         **SITE.schema,
-        "$defs": {"pair": PAIR.schema, "end": END.schema},
+        "$defs": {"pair": PAIR.schema, "end": END.schema, "mesh": MESH.schema},
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from netpunch.config.document.problems import Problem, SiteError, Source, position_of, problem_at
 from netpunch.config.model import EndConfig, RenderedFile, Site
 from netpunch.errors import lack_behind
-from netpunch.template import TemplateError, validate
+from netpunch.mesh import mesh_pair
+from netpunch.template import ALL_PLACEHOLDERS, PAIR_PLACEHOLDERS, TemplateError, validate
 
 MAX_TEMPLATE = 1024 * 1024
 """Bytes of a template file, as of a site file."""
@@ -60,21 +61,23 @@ class _TemplateReader:
 
     def __init__(self, site: Site) -> None:
         self._source = Source(str(site.path), site.source)
-        self._texts: dict[Path, str] = {}
+        self._texts: dict[tuple[Path, bool], str] = {}
         self.problems: list[Problem] = []
 
     def fill(self, end: EndConfig, index: int) -> RenderedFile:
         """A file of an end with its template's text. If that can't be read, records the problem."""
         file = end.files[index]
-        key = f"pairs.{end.pair}.{end.end}.files[{index}].template"
-        if file.template not in self._texts:
-            self._texts[file.template] = self._read(file, key)
-        return file._replace(text=self._texts[file.template])
+        key = f"{end.path}.files[{index}].template"
+        in_mesh = mesh_pair(end.pair) is not None
+        if (file.template, in_mesh) not in self._texts:
+            known = ALL_PLACEHOLDERS if in_mesh else PAIR_PLACEHOLDERS
+            self._texts[file.template, in_mesh] = self._read(file, key, known)
+        return file._replace(text=self._texts[file.template, in_mesh])
 
-    def _read(self, file: RenderedFile, key: str) -> str:
+    def _read(self, file: RenderedFile, key: str, known: Collection[str]) -> str:
         try:
             text = _read_text(file.template)
-            validate(text)
+            validate(text, known)
         except TemplateError as error:
             position = position_of(text, error.offset)
             template = Source(str(file.template), text, is_site=False)

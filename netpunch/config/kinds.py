@@ -14,7 +14,14 @@ from netpunch.config.document.problems import Position, Problems, shown
 from netpunch.config.document.secrecy import OUR_KEYS, may_be_named
 from netpunch.config.secrets import KEY_PREFIXES
 from netpunch.config.values import complaint
-from netpunch.template import ALL_PLACEHOLDERS, PATH_PLACEHOLDERS, TemplateError, escape, validate
+from netpunch.template import (
+    ALL_PLACEHOLDERS,
+    PATH_PLACEHOLDERS,
+    TemplateError,
+    escape,
+    validate,
+    variable,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -279,10 +286,16 @@ def off_or(kind: Kind[T], off: U) -> Kind[T | U]:
     return Kind(kind.wanted, read, {"anyOf": [OFF, kind.schema]}, write, build)
 
 
-def mapping(keys: Collection[Key[Any]], model: Callable[..., T], wanted: str) -> Kind[T]:
+def mapping(
+    keys: Collection[Key[Any]],
+    model: Callable[..., T],
+    wanted: str,
+    any_of: tuple[str, ...] = (),
+) -> Kind[T]:
     """A mapping with these keys, which `model` takes as arguments once the value is built.
 
-    A required key that is missing is recorded, and BROKEN in the Settings."""
+    A required key that is missing is recorded, and BROKEN in the Settings. Of the keys in `any_of`
+    one at least is required: the first, as messages say it."""
     known = {key.name: key for key in keys if not key.elsewhere}
     elsewhere = {key.name: key.elsewhere for key in keys if key.elsewhere}
     required = [key.name for key in keys if key.default_text == REQUIRED]
@@ -299,6 +312,8 @@ def mapping(keys: Collection[Key[Any]], model: Callable[..., T], wanted: str) ->
             elif guess := _unknown(cursor, name, each, known):
                 settings.setdefault(guess, Found(BROKEN, each.at, cursor.path))
         missing = [name for name in required if name not in settings]
+        if any_of and settings.keys().isdisjoint(any_of):
+            missing.append(any_of[0])
         if missing:
             names = " and ".join(f"`{name}`" for name in missing)
             verb = "is" if len(missing) == 1 else "are"
@@ -319,6 +334,8 @@ def mapping(keys: Collection[Key[Any]], model: Callable[..., T], wanted: str) ->
         "required": required,
         "additionalProperties": False,
     }
+    if any_of:
+        schema["anyOf"] = [{"required": [name]} for name in any_of]
     return Kind(wanted, read, schema, write, build)
 
 
@@ -430,7 +447,7 @@ def _unreplaced(word: str) -> str:
         if f"{{{name}}}" in word:
             return (
                 f"{{{name}}} is replaced only in `command`, templates and paths: "
-                f"this program finds it in its environment, as NETPUNCH_{name.upper()}"
+                f"this program finds it in its environment, as {variable(name)}"
             )
     return ""
 

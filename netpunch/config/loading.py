@@ -6,7 +6,9 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from netpunch.config.document.problems import (
     MAX_LINES,
@@ -28,6 +30,13 @@ from netpunch.config.kinds import (
     built,
     is_whole,
 )
+from netpunch.config.meshes import (
+    MAX_PAIRS,
+    MeshDraft,
+    count_pairs,
+    defaults_of_meshes,
+    shared_by_nodes,
+)
 from netpunch.config.model import (
     SECRET_KEYS,
     ControlConfig,
@@ -46,6 +55,8 @@ from netpunch.config.rules import (
     check_control,
     check_control_names,
     check_end,
+    check_mesh,
+    check_mesh_nodes,
     check_pair,
     check_parts,
 )
@@ -60,7 +71,8 @@ from netpunch.config.schema import (
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
-from netpunch.template import render
+from netpunch.mesh import MeshPair, placeholders
+from netpunch.template import MESH_PLACEHOLDERS, render
 
 MAX_FILE = 1024 * 1024
 """Bytes. A site of 1,000 pairs has a fifth of it."""
@@ -130,7 +142,8 @@ def _text(data: bytes, problems: Problems) -> str:
 
 
 def _site(drafts: Drafts, settings: Settings, source: Source, *, is_public: bool) -> Site:
-    plain = {name: found for name, found in settings.items() if name not in ("control", "pairs")}
+    parts = ("control", "pairs", "meshes")
+    plain = {name: found for name, found in settings.items() if name not in parts}
     values = built(SITE_KEYS, plain, Place(drafts.path.absolute().parent, {}))
     pairs = tuple(draft.pair for draft in drafts.pairs)
     return Site(
@@ -147,8 +160,10 @@ def _site(drafts: Drafts, settings: Settings, source: Source, *, is_public: bool
 
 def _warnings(path: Path, pairs: tuple[Pair, ...]) -> tuple[str, ...]:
     """For a file that others may read."""
-    sources = [source for pair in pairs for source in (pair.secret, pair.a.secret, pair.b.secret)]
-    if not any(source.kind == "inline" for source in sources):
+    sources = {
+        source.kind for pair in pairs for source in (pair.secret, pair.a.secret, pair.b.secret)
+    }
+    if "inline" not in sources:
         return ()
     return (f"{path}: warning: contains secrets and others may read it: `chmod 600 {path}`",)
 
@@ -174,7 +189,8 @@ class _Builder:
         self._path = path
         self._directory = path.absolute().parent
         self._controls: tuple[Found, ...] = settings["control"].value
-        self._pairs: Settings = settings["pairs"].value
+        self._pairs: Settings = settings["pairs"].value if "pairs" in settings else {}
+        self._meshes: Settings = settings["meshes"].value if "meshes" in settings else {}
         self._defaults: Settings = settings["defaults"].value if "defaults" in settings else {}
         self._problems = problems
         self._known = Known(None, frozenset())
@@ -185,12 +201,16 @@ class _Builder:
             None if controls is None else {each.part.name: each.part.at for each in controls},
             frozenset(each.part.node for each in controls or () if each.part.node),
         )
-        if BROKEN in (self._pairs, self._defaults):
+        if BROKEN in (self._pairs, self._meshes, self._defaults):
             return Drafts(self._path, controls or [], (), complete=False)
         pairs = [self._build_pair(name, found) for name, found in self._pairs.items()]
-        right = tuple(pair for pair in pairs if pair is not None)
+        right = [pair for pair in pairs if pair is not None]
         complete = controls is not None and len(right) == len(pairs)
-        return Drafts(self._path, controls or [], right, complete)
+        for name, found in self._whole_meshes():
+            mesh = self._build_mesh(name, found)
+            complete = complete and mesh is not None
+            right += mesh.pairs() if mesh else ()
+        return Drafts(self._path, controls or [], tuple(right), complete)
 
     def _build_controls(self) -> list[Draft[ControlConfig]] | None:
         """All controls, or None if one is wrong: then references to them can't be checked."""
@@ -249,6 +269,60 @@ class _Builder:
         check_both_ends(draft, self._known, self._problems)
         return draft if len(self._problems) == before else None
 
+    def _whole_meshes(self) -> Iterator[tuple[str, Found]]:
+        """Those without broken values, and not above MAX_PAIRS."""
+        count = 0
+        for name, found in self._meshes.items():
+            if not is_whole(found.value):
+                yield name, found  # which is left out
+                continue
+            count += count_pairs(found.value)
+            if count > MAX_PAIRS:
+                message = (
+                    f"the meshes have {count:,} pairs up to here, but a file may have "
+                    f"{MAX_PAIRS:,} of them: make this one a star (`hub: NODE`), or split the file"
+                )
+                self._problems.add(found.position, found.path, message)
+                return
+            yield name, found
+
+    def _build_mesh(self, name: str, found: Found) -> MeshDraft | None:
+        """A mesh, or None if something in it is wrong (and was recorded)."""
+        if not is_whole(found.value):
+            return None
+        merged = inherit(defaults_of_meshes(self._defaults), found.value)
+        if not is_whole(merged):
+            return None
+        before = len(self._problems)
+        secret = self._secret_source(merged, name, mesh=name)
+        check_mesh(name, found, merged, secret, self._pairs, self._problems)
+        if secret is None or len(self._problems) > before:
+            return None
+        shared = shared_by_nodes(merged)
+        nodes = {
+            node: self._build_node(name, node, own, shared)
+            for node, own in merged["nodes"].value.items()
+        }
+        hub = merged["hub"].value if "hub" in merged else None
+        draft = MeshDraft(name, found, merged, secret, _is_enabled(merged), hub, nodes)
+        check_mesh_nodes(nodes, found, draft.links(), self._known, self._problems)
+        return draft if len(self._problems) == before else None
+
+    def _build_node(self, mesh: str, node: str, found: Found, shared: Settings) -> Draft[EndConfig]:
+        """What the ends of a mesh at one node have in common: an end of no pair yet."""
+        settings = inherit(shared, found.value)
+        same = {key: each for key, each in settings.items() if key != "files"}
+        values = built(END_KEYS, same, Place(self._directory, {})) | {
+            "secret": self._secret_source(settings, mesh, mesh=mesh),
+            "position": found.position,
+            "path": found.path,
+            "partner_node": None,
+        }
+        part = self._end_config(str(MeshPair(mesh, node, "")), "a", values)
+        draft = Draft(part, settings, found.path, found.position)
+        check_end(draft, shared, self._known, self._problems)
+        return draft
+
     def _build_end(
         self, pair: str, name: EndName, found: Found, merged: Settings
     ) -> Draft[EndConfig]:
@@ -257,7 +331,21 @@ class _Builder:
         own, other = (merged[each].value for each in (name, OTHER_END[name]))
         shared = {key: each for key, each in merged.items() if key not in END_NAMES}
         settings = inherit(shared, own)
-        values = built(END_KEYS, settings, Place(self._directory, {"pair": pair, "end": name}))
+        names = dict.fromkeys(MESH_PLACEHOLDERS, "") | placeholders(pair, name)
+        position, path = found.value.get(name, found).position, f"{found.path}.{name}"
+        values = built(END_KEYS, settings, Place(self._directory, names)) | {
+            "secret": self._secret_source(settings, pair),
+            "position": position,
+            "path": path,
+            "partner_node": other["node"].value if "node" in other else None,
+        }
+        values["enabled"] = values["enabled"] and _is_enabled(merged)
+        draft = Draft(self._end_config(pair, name, values), settings, path, position)
+        check_end(draft, merged, self._known, self._problems)
+        return draft
+
+    def _end_config(self, pair: str, name: EndName, values: dict[str, Any]) -> EndConfig:
+        """`values`: of END_KEYS, and of those fields that are none of these keys."""
         values["hold_for"] = values["hold_for"] or usual_hold_for(values["keepalive"])
         known = self._known.controls or {}
         controls = tuple(dict.fromkeys(values["control"] or known))
@@ -270,36 +358,25 @@ class _Builder:
             controls=tuple(known[each] for each in controls if each in known),
             **{key: values[key] for key in SETTINGS_KEYS},
         )
-        position = found.value.get(name, found).position
-        values |= {
-            "settings": end_settings,
-            "controls": controls,
-            "enabled": values["enabled"] and _is_enabled(merged),
-            "secret": self._secret_source(settings, pair),
-            "position": position,
-            "directory": self._directory,
-            "partner_node": other["node"].value if "node" in other else None,
-        }
-        end = EndConfig._make(map(values.__getitem__, EndConfig._fields)).in_mode(values["mode"])
-        draft = Draft(end, settings, f"{found.path}.{name}", position)
-        check_end(draft, merged, self._known, self._problems)
-        return draft
+        values |= {"settings": end_settings, "controls": controls, "directory": self._directory}
+        return EndConfig._make(map(values.__getitem__, EndConfig._fields)).in_mode(values["mode"])
 
-    def _secret_source(self, settings: Settings, pair: str) -> SecretSource | None:
-        """Where the secret comes from, `{pair}` replaced. Of several sources, which are an error
-        that is recorded already, the first."""
+    def _secret_source(self, settings: Settings, name: str, mesh: str = "") -> SecretSource | None:
+        """Where the secret comes from, `{pair}` replaced by `name`: the pair's, or the mesh's. Of
+        several sources, which are an error that is recorded already, the first."""
         key = next((key for key in SECRET_KEYS.values() if key in settings), None)
         if key is None:
             return None
         position, text = settings[key].position, settings[key].value
         if key == "secret_file":
-            path = beside(str(self._directory), render(text, {"pair": pair}))
-            return SecretSource("file", position, path=path)
+            path = beside(str(self._directory), render(text, {"pair": name}))
+            return SecretSource("file", position, path=path, mesh=mesh)
         if key == "credential":
-            return SecretSource("credential", position, path=render(text, {"pair": pair}))
+            path = render(text, {"pair": name})
+            return SecretSource("credential", position, path=path, mesh=mesh)
         if text == GENERATE:
-            return SecretSource("generate", position)
-        return SecretSource("inline", position, text=text)
+            return SecretSource("generate", position, mesh=mesh)
+        return SecretSource("inline", position, text=text, mesh=mesh)
 
 
 def _is_enabled(pair: Settings) -> bool:
@@ -329,6 +406,17 @@ def select(site: Site, node: str | None, hostname: str, environ_node: str | None
 def pairs_served(site: Site, control: ControlConfig) -> tuple[Pair, ...]:
     """The enabled pairs that this control introduces."""
     return tuple(pair for pair in site.pairs if pair.enabled and control.name in pair.controls)
+
+
+def owners_of(ends: Iterable[EndConfig]) -> set[str]:
+    """The names of the pairs and meshes that these ends belong to, and whose keys their host has
+    therefore; see `owner_of`."""
+    return {end.secret.mesh or end.pair for end in ends}
+
+
+def owner_of(pair: Pair) -> str:
+    """What has the secret: a pair itself, or its mesh."""
+    return pair.secret.mesh or pair.name
 
 
 def _node_names(site: Site) -> list[str]:

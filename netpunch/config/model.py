@@ -36,6 +36,8 @@ class SecretSource(NamedTuple):
     position: Position
     path: str = ""
     text: str = ""
+    mesh: str = ""
+    """The mesh whose secret it is; empty for a pair's own."""
 
     def __repr__(self) -> str:
         return redacted(self, "text")
@@ -134,6 +136,8 @@ class EndConfig(NamedTuple):
     standby: bool
     secret: SecretSource
     position: Position
+    path: str
+    """Where it stands in the file: `pairs.home-office.a`, or the node of a mesh."""
     directory: Path
     """The folder of the configuration file: hooks and commands run there."""
     partner_node: str | None
@@ -186,7 +190,7 @@ class Pair(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A whole site file. `warnings` are complete lines."""
+    """A whole site file. `pairs` are those of its meshes, too. `warnings` are complete lines."""
 
     path: Path
     node: str | None

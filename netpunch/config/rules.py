@@ -4,7 +4,7 @@ links that nothing uses or that others may read, which are allowed but perhaps a
 Each rule records what is wrong, at the place in the file that causes it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os.path import normpath
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -14,14 +14,21 @@ from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource, Site
 from netpunch.config.schema import FEWEST_KEEPALIVES, GENERATE
 from netpunch.config.secrets import Role, decode
-from netpunch.config.values import WILDCARDS, HostPort, reaches
+from netpunch.config.values import HIGHEST_PORT, WILDCARDS, Counted, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
-from netpunch.template import render
+from netpunch.mesh import mesh_pair, placeholders
+from netpunch.template import PAIR_PLACEHOLDERS, TemplateError, render, validate
 
 P = TypeVar("P", ControlConfig, EndConfig)
 
 _Location = tuple[str | None, str]
 """A node, and a path on it."""
+
+MAX_NAMES = 10
+"""Nodes that a message lists: a mesh may have hundreds."""
+
+_TEMPLATES = frozenset({"env_file", "template", "command", "files"})
+"""Keys of an end with placeholders that are replaced for each link."""
 
 
 class Draft(Generic[P]):
@@ -165,8 +172,106 @@ def check_pair(
         problems.add(merged["secret"].position, merged["secret"].path, complaint)
 
 
+# One mesh, and its nodes.
+
+
+def check_mesh(
+    name: str,
+    found: Found,
+    merged: Settings,
+    secret: SecretSource | None,
+    pairs: Settings,
+    problems: Problems,
+) -> None:
+    """What must be right before the nodes can be built. `found` is the mesh as it stands in the
+    file, `merged` with the defaults; `pairs` are the written ones."""
+    nodes, hub = merged["nodes"], merged.get("hub")
+    if len(nodes.value) < 2:
+        message = "a mesh links two nodes or more: add nodes, such as [home, office, cabin]"
+        problems.add(nodes.position, nodes.path, message)
+    if hub is not None and hub.value not in nodes.value:
+        known = f"{did_you_mean(hub.value, nodes.value)}: nodes are {_some(nodes.value)}"
+        problems.add(hub.position, hub.path, f"{hub.value} is no node of this mesh{known}")
+    for pair, written in pairs.items():
+        mesh = mesh_pair(pair)
+        line = f"pairs.{pair} (line {written.position.line})"
+        if pair == name:
+            message = f"{line} has the same name: `netpunch key` tells them apart by it: rename one"
+            problems.add(found.position, found.path, message)
+        elif (
+            mesh is not None
+            and mesh.mesh == name
+            and {mesh.a, mesh.b} <= nodes.value.keys()
+            and (hub is None or hub.value in (mesh.a, mesh.b))
+        ):
+            message = f"{line} is a pair of this mesh: remove it, and set its keys in the mesh"
+            problems.add(found.position, found.path, message)
+    if secret is None:
+        message = (
+            f"the mesh has no secret: add `secret_file: {name}.key` "
+            f"(made by `netpunch key new -o {name}.key`), `credential` or `secret`"
+        )
+        problems.add(found.position, found.path, message)
+    elif secret.kind == GENERATE:
+        message = (
+            "a mesh has several hosts, which all need the same key: use `secret_file`, with a file "
+            "from `netpunch key new`"
+        )
+        problems.add(merged["secret"].position, merged["secret"].path, message)
+    elif complaint := _inline_complaint(secret, "v2", "control"):
+        problems.add(merged["secret"].position, merged["secret"].path, complaint)
+
+
+def check_mesh_nodes(
+    nodes: Mapping[str, Draft[EndConfig]],
+    found: Found,
+    links: Iterable[tuple[str, str]],
+    known: Known,
+    problems: Problems,
+) -> None:
+    """What the nodes of a mesh have to agree on; `found` is the mesh."""
+    for draft in nodes.values():
+        for key, address in _counted(draft.part):
+            if address.port + len(nodes) - 1 > HIGHEST_PORT:
+                message = f"no ports are left above {address.port} to count {len(nodes)} nodes"
+                draft.complain(problems, message, *key)
+    holding = [name for name, draft in nodes.items() if draft.part.holds]
+    if holding and len(holding) < len(nodes):
+        other = next(name for name in nodes if name not in holding)
+        message = (
+            f"node {holding[0]} keeps the port after the link, node {other} hands it over: "
+            "either all keep it (`mode: keep` without `command` and `check`), or none"
+        )
+        problems.add(found.position, found.path, message)
+    if known.controls is None:
+        return
+    for one, other in links:
+        first, second = nodes[one].part.controls, nodes[other].part.controls
+        if first is not second and first != second and not set(first) & set(second):
+            message = (
+                f"nodes {one} and {other} have no control in common: nothing would introduce them"
+            )
+            problems.add(found.position, found.path, message)
+            return
+
+
+def _counted(end: EndConfig) -> Iterator[tuple[tuple[str, ...], Counted]]:
+    """The addresses that count, each with its key."""
+    if isinstance(end.settings.local, Counted):
+        yield ("local",), end.settings.local
+    if end.forward is not None and isinstance(end.forward.listen, Counted):
+        yield ("forward", "listen"), end.forward.listen
+
+
+def _some(names: Iterable[str]) -> str:
+    """Names for a message, not all of very many."""
+    first = list(names)
+    return ", ".join(first[:MAX_NAMES]) + (", ..." if len(first) > MAX_NAMES else "")
+
+
 def check_end(draft: Draft[EndConfig], merged: Settings, known: Known, problems: Problems) -> None:
-    """`merged`: the settings of the pair."""
+    """`merged`: the settings of the pair, or of the mesh."""
+    _check_placeholders(draft, problems)
     _check_controls(draft, known, problems)
     _check_forward(draft, problems)
     _check_silence(draft, problems)
@@ -230,6 +335,33 @@ def _check_controls(draft: Draft[EndConfig], known: Known, problems: Problems) -
             draft.complain(problems, f"no control is named {name}{guess}", "control")
 
 
+def _check_placeholders(draft: Draft[EndConfig], problems: Problems) -> None:
+    """Some exist only for the pairs of a mesh."""
+    if mesh_pair(draft.part.pair) is not None:
+        return
+    for key in _TEMPLATES & draft.settings.keys():
+        for text in _texts(draft.settings[key].value):
+            try:
+                validate(text, PAIR_PLACEHOLDERS)
+            except TemplateError as error:
+                draft.complain(problems, str(error), key)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts in a value that was read."""
+    match value:
+        case str():
+            yield value
+        case Found():
+            yield from _texts(value.value)
+        case tuple():
+            for each in value:
+                yield from _texts(each)
+        case dict():
+            for each in value.values():
+                yield from _texts(each)
+
+
 def _check_forward(draft: Draft[EndConfig], problems: Problems) -> None:
     forward = draft.part.forward
     if forward is None:
@@ -285,6 +417,12 @@ def check_both_ends(draft: PairDraft, known: Known, problems: Problems) -> None:
     """What the two ends have to agree on."""
     pair, found = draft.pair, draft.found
     a, b = pair.ends
+    for end in draft.ends:
+        for key, address in _counted(end.part):
+            message = (
+                f"only the pairs of a mesh count ports: expected one port, {HostPort(*address)}"
+            )
+            end.complain(problems, message, *key)
     if not set(a.controls) & set(b.controls) and known.controls is not None:
         message = "the ends have no control in common: nothing would introduce them"
         problems.add(found.position, found.path, message)
@@ -365,13 +503,23 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
         others = taken[socket.node, socket.is_tcp, socket.address.port]
         for other in others:
             if _overlap(socket.address.host, other.address.host):
-                message = (
-                    f"{other.key} uses port {socket.address.port} on the same node "
-                    f"(line {other.position.line}): choose another port"
-                )
-                problems.add(socket.position, socket.key, message)
+                problems.add(socket.position, socket.key, _collision(socket, other))
                 break
         others.append(socket)
+
+
+def _collision(socket: _Socket, other: _Socket) -> str:
+    address = socket.address
+    if socket.key == other.key:
+        return (
+            "a node of a mesh has several pairs, and each needs a port of its own: expected "
+            f'"{Counted(*address)}", which counts the partners in the order of `nodes` '
+            f"({address.port} leads to the first node, {address.port + 1} to the second)"
+        )
+    return (
+        f"{other.key} uses port {address.port} on the same node (line {other.position.line}): "
+        "choose another port"
+    )
 
 
 def _sockets(drafts: Drafts) -> Iterator[_Socket]:
@@ -415,13 +563,20 @@ def _check_outputs(drafts: Drafts, problems: Problems) -> None:
     written: dict[_Location, str] = {}
     for end in drafts.enabled_ends():
         for template, position, key in _outputs(end):
-            path = normpath(render(template, {"pair": end.part.pair, "end": end.part.end}))
+            path = normpath(render(template, placeholders(end.part.pair, end.part.end)))
             location = (end.part.node, path)
             overwritten = "this file itself" if path == site else read.get(location)
-            first = written.setdefault(location, key)
+            first = written.get(location)
+            written.setdefault(location, key)
             if overwritten:
                 problems.add(position, key, f"would overwrite {path}, which is {overwritten}")
-            elif first != key:
+            elif first == key:
+                message = (
+                    "all pairs of a mesh's node would write the same path: put {pair} or {partner} "
+                    "in it"
+                )
+                problems.add(position, key, message)
+            elif first is not None:
                 message = (
                     f"{first} writes {path} on the same node: "
                     "choose another path, perhaps with {pair} or {end} in it"
@@ -485,7 +640,7 @@ def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
     for end in ends:
         if end.mode == "keep" and (message := _unused(end)) is not None:
             source = source_of(str(site.path), site.source)
-            yield problem_at(source, end.position, f"pairs.{end.pair}.{end.end}", message)
+            yield problem_at(source, end.position, end.path, message)
 
 
 def certainly_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -518,7 +673,7 @@ def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
             yield problem_at(
                 source,
                 end.position,
-                f"pairs.{end.pair}.{end.end}",
+                end.path,
                 "note: if nothing else works, this link passes through the relay of control "
                 f"{names[0]}, whose owner can read what `forward` carries, unless the programs "
                 "encrypt it, as WireGuard and OpenVPN do. Otherwise leave `relay` out of "

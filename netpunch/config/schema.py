@@ -5,7 +5,7 @@ of an end fills the field of its name in `model.EndConfig` or `core.settings.End
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from netpunch.config import values
 from netpunch.config.document import tree
 from netpunch.config.kinds import (
     ARGV,
+    BROKEN,
     REQUIRED,
     TEXT,
     Cursor,
@@ -20,6 +21,7 @@ from netpunch.config.kinds import (
     Key,
     Kind,
     Place,
+    Rejected,
     Schema,
     Settings,
     beside,
@@ -63,6 +65,12 @@ def _address(wanted: str, convert: Callable[[str], HostPort]) -> Kind[Any]:
     return scalar(wanted, convert, lambda it: str(HostPort(*it)), matching(":[0-9]{1,5}$"))
 
 
+def _counted(wanted: str, convert: Callable[[str], HostPort]) -> Kind[Any]:
+    """An address that a mesh's pairs may count from."""
+    schema = matching(":[0-9]{1,5}\\+?$")
+    return _address(wanted, values.counting(convert))._replace(schema=schema)
+
+
 _DIGITS = r"^[0-9]{1,9}(\.[0-9]{1,9})?\s*"
 _DURATION = "a duration such as 500ms, 10s, 5m, 2h or 1d"
 DURATION = scalar(
@@ -85,6 +93,7 @@ SWITCH = scalar(
     "on or off", values.switch, bool, {"anyOf": [{"type": "boolean"}, matching(_SWITCH)]}
 )
 NODE = scalar("a host name, such as home or vps.example.net", values.node_name)
+MESH_NODE_NAME = scalar("a host name without dots, such as home", values.mesh_node_name)
 CONTROL_NAME = scalar("the name of a control, such as vps", values.node_name)
 LISTEN = _address(
     'an address to listen on, such as ":10001", "192.0.2.1:10001" or "[2001:db8::1]:10001"',
@@ -94,9 +103,10 @@ CONTROL_ADDRESS = _address(
     'an address that ends can reach, such as "vps.example.net:10001"', values.reachable_host_port
 )
 SEND_TO = _address('an address such as "127.0.0.1:51820"', values.reachable_host_port)
-LOCAL = _address(
+LOCAL = _counted(
     'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
 )
+FORWARD_LISTEN = _counted(LISTEN.wanted, values.bound_host_port)
 PUBLIC = scalar(
     "an IP address or a host name without a port, such as 198.51.100.7", values.public_host
 )
@@ -212,17 +222,85 @@ def _pairs() -> Kind[Any]:
     def read(cursor: Cursor) -> Settings:
         pairs: Settings = {}
         for name, each in cursor.entries(wanted):
-            if values.PAIR_NAME.fullmatch(name):
-                pairs[name] = Found(each.find(PAIR.read).value, each.at, each.path)
+            try:
+                values.pair_name(name)
+            except ValueError as error:
+                each.problems.add(each.at, each.path, f"invalid pair name: {error}")
             else:
-                message = f"invalid pair name: {values.PAIR_NAME_RULE}"
-                each.problems.add(each.at, each.path, message)
+                pairs[name] = Found(each.find(PAIR.read).value, each.at, each.path)
         return pairs
 
     schema = {
         "type": "object",
         "propertyNames": {"pattern": f"^{values.PAIR_NAME.pattern}$"},
         "additionalProperties": _ref(PAIR, "pair").schema,
+    }
+    return Kind(wanted, read, schema, dict)
+
+
+def _meshes() -> Kind[Any]:
+    """Each mesh's position is that of its name."""
+    wanted = "a mapping of meshes: `lan: {secret_file: lan.key, nodes: [home, office, cabin]}`"
+
+    def read(cursor: Cursor) -> Settings:
+        meshes: Settings = {}
+        for name, each in cursor.entries(wanted):
+            if values.NAME.fullmatch(name):
+                meshes[name] = Found(each.find(MESH.read).value, each.at, each.path)
+            else:
+                message = f"invalid name of a mesh: {values.NAME_RULE}"
+                each.problems.add(each.at, each.path, message)
+        return meshes
+
+    schema = {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{values.NAME.pattern}$"},
+        "additionalProperties": _ref(MESH, "mesh").schema,
+    }
+    return Kind(wanted, read, schema, dict)
+
+
+def _mesh_nodes() -> Kind[Any]:
+    """The Settings of each node, by its name; `node` is one of them."""
+    wanted = 'a list of nodes, [home, office], or a mapping: {home: {local: ":5000"}, office: {}}'
+
+    def read(cursor: Cursor) -> Settings:
+        nodes: Settings = {}
+        flaws = 0
+        for name, place, own in written_nodes(cursor):
+            try:
+                node = MESH_NODE_NAME.read(name)
+            except Rejected:
+                flaws += 1
+                continue
+            if node in nodes:
+                message = f"the node {node} is in the list twice: remove one"
+                name.problems.add(name.at, name.path, message)
+                flaws += 1
+                continue
+            shown = node if name.is_shown else tree.UNNAMED
+            place = place or tree.below(cursor.path, shown)
+            settings = own if own is BROKEN else {"node": Found(node, name.at, place), **own}
+            nodes[node] = Found(settings, name.at, place)
+        if flaws:
+            raise Rejected
+        return nodes
+
+    def written_nodes(cursor: Cursor) -> Iterator[tuple[Cursor, str, Any]]:
+        """The name of each node, its path if it has one of its own, and its settings."""
+        if not isinstance(cursor.node, tree.Mapping):
+            for each in cursor.items(wanted):
+                yield each, "", {}
+            return
+        for key, each in cursor.entries(wanted):
+            name = each._replace(node=cursor.node.entries[key].key)
+            yield name, each.path, each.find(MESH_NODE.read).value
+
+    schema = {
+        "anyOf": [
+            {"type": "array", "items": MESH_NODE_NAME.schema},
+            {"type": "object", "additionalProperties": MESH_NODE.schema},
+        ]
     }
     return Kind(wanted, read, schema, dict)
 
@@ -278,7 +356,7 @@ FILE_KEYS: list[Key[Any]] = [
 ]
 
 FORWARD_KEYS: list[Key[Any]] = [
-    Key("listen", LISTEN, None, "where the program sends to", "none, but needed"),
+    Key("listen", FORWARD_LISTEN, None, "where the program sends to", "none, but needed"),
     Key("to", SEND_TO, None, "where the program is", "the address it last sent from"),
 ]
 """A pair may set one of them and `defaults` the other."""
@@ -391,6 +469,37 @@ PAIR_KEYS: list[Key[Any]] = [
 _PAIR = "a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}"
 PAIR = _with_one_secret(mapping(PAIR_KEYS, dict, _PAIR))
 
+_OF_A_MESH = "the pairs of a mesh speak v2 alone: write a classic pair below `pairs`"
+_NOT_OF_A_MESH = "a mesh has no ends of its own: list its hosts in `nodes`"
+_MESH_NODE_IS_NAMED = "a mesh's node has its name in `nodes`: remove this"
+
+MESH_NODE_KEYS: list[Key[Any]] = [
+    *ANYWHERE,
+    NODE_KEY._replace(elsewhere=_MESH_NODE_IS_NAMED),
+    PROTOCOL_KEY._replace(elsewhere=_OF_A_MESH),
+    SLOTS_KEY._replace(elsewhere=_OF_A_MESH),
+]
+_MESH_NODE = 'a mapping such as {local: ":5000"}, or {} to inherit everything'
+MESH_NODE = _with_one_secret(mapping(MESH_NODE_KEYS, dict, _MESH_NODE))
+
+OWN_MESH_KEYS: list[Key[Any]] = [
+    Key("nodes", _mesh_nodes(), {}, "the hosts that it links, each with every other", REQUIRED),
+    Key("hub", MESH_NODE_NAME, None, "the only node that the others are linked with", "none"),
+]
+"""What a mesh has and a pair has not."""
+
+MESH_KEYS: list[Key[Any]] = [
+    *OWN_MESH_KEYS,
+    *MESH_NODE_KEYS,
+    Key("a", END, None, "", elsewhere=_NOT_OF_A_MESH),
+    Key("b", END, None, "", elsewhere=_NOT_OF_A_MESH),
+]
+_MESH = "a mapping such as {secret_file: lan.key, nodes: [home, office, cabin]}"
+MESH = _with_one_secret(mapping(MESH_KEYS, dict, _MESH))
+
+FILES = _files
+"""The kind of `files`, whose templates' paths depend on the pair."""
+
 _listens = one_or_list(LISTEN, "an address, or a list of them")
 _observes = off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ())
 _relays = off_or(
@@ -450,10 +559,12 @@ SITE_KEYS: list[Key[Any]] = [
     Key("version", _version_kind, "", "version of the file format", REQUIRED),
     NODE_KEY._replace(doc="the node that a host is", default_text="its host name"),
     Key("control", _some_controls, (), "one control, or a list of them", REQUIRED),
-    Key("defaults", _ref(PAIR, "pair"), {}, "what pairs and their ends inherit", "none"),
+    Key("defaults", _ref(PAIR, "pair"), {}, "what pairs, their ends and meshes inherit", "none"),
     Key("status", _status, None, "socket for `netpunch status`", "none"),
     Key("metrics", _metrics, None, "metrics for Prometheus", "none"),
-    Key("pairs", _pairs(), {}, "the pairs, by name", REQUIRED),
+    Key("pairs", _pairs(), {}, "the pairs, by name", "none, but needed without `meshes`"),
+    Key("meshes", _meshes(), {}, "the meshes, by name", "none"),
 ]
-SITE: Kind[Any] = mapping(SITE_KEYS, dict, "a mapping with `version: 1`, `control` and `pairs`")
+_SITE = "a mapping with `version: 1`, `control` and `pairs`"
+SITE: Kind[Any] = mapping(SITE_KEYS, dict, _SITE, any_of=("pairs", "meshes"))
 """A whole file. The value of `control` is a tuple of Found with the Settings of a control."""

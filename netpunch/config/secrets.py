@@ -150,7 +150,8 @@ class _Place(NamedTuple):
 
     def problem(self, message: str) -> Problem:
         text = source_of(str(self.site.path), self.site.source)
-        key = f"pairs.{self.pair}.{SECRET_KEYS[self.source.kind]}"
+        owner = f"meshes.{self.source.mesh}" if self.source.mesh else f"pairs.{self.pair}"
+        key = f"{owner}.{SECRET_KEYS[self.source.kind]}"
         return problem_at(text, self.source.position, key, message)
 
     def error(self, message: str) -> SiteError:
@@ -201,7 +202,7 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
                 f"{_load_credential(path.name)} finds it and restart the service, or use "
                 "`secret_file`, which each reload reads again"
             ) from None
-        advice = _how_to_get(path, place.pair, protocol, role)
+        advice = _how_to_get(path, place.source.mesh or place.pair, protocol, role)
         raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
         if lack := lack_behind(error, str(path)):
@@ -219,18 +220,19 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
     return data
 
 
-def _how_to_get(path: Path, pair: str, protocol: Protocol, role: Role) -> str:
-    """Advice that does not lead to a different new key on every node."""
+def _how_to_get(path: Path, name: str, protocol: Protocol, role: Role) -> str:
+    """Advice that does not lead to a different new key on every node. `name`: of the pair or the
+    mesh."""
     if protocol == "classic":
         return "copy the secret from another node: control and both ends share it"
     if role == "control":
         return (
-            f"make it with `netpunch key control {pair} FILE -o {path.name}` where the pair's own "
+            f"make it with `netpunch key control {name} FILE -o {path.name}` where the pair's own "
             "key is, and copy it here"
         )
     return (
         f"copy the other end's, or make the first one with `netpunch key new -o {path}` "
-        f"(and from it control's, with `netpunch key control {pair} {path}`)"
+        f"(and from it control's, with `netpunch key control {name} {path}`)"
     )
 
 
@@ -243,8 +245,9 @@ def _advice(secret: Secret, source: SecretSource, role: Role) -> str | None:
         )
     if secret.kind == "pair" and role == "control":
         return (
-            "this is the pair's own key (npk1:); a control needs only the key (npc1:) that "
-            "`netpunch key control PAIR FILE` derives from it, and with which it can't read along"
+            f"this is the {'mesh' if source.mesh else 'pair'}'s own key (npk1:); a control needs "
+            f"only the key (npc1:) that `netpunch key control {source.mesh or 'PAIR'} FILE` "
+            "derives from it, and with which it can't read along"
         )
     return None
 

@@ -4,9 +4,11 @@ a text is wrong, for `complaint`; empty if there is nothing to say beyond what i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from netpunch.address import canonical_host, is_loopback, is_private
+from netpunch.mesh import mesh_pair, pair_of
 
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 """Nine digits are more than any value here needs, and cheap to convert."""
@@ -32,8 +34,12 @@ HIGHEST_PORT = 65535
 HIGHEST_MARK = 0xFFFFFFFF
 """SO_MARK has 32 bits."""
 
-PAIR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-PAIR_NAME_RULE = "up to 32 of a-z, 0-9 and '-', not starting with '-'"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""Of a mesh, or of a pair that belongs to none."""
+NAME_RULE = "up to 32 of a-z, 0-9 and '-', not starting with '-'"
+_MESH_NODE = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+"""One label of a host name: dots separate the nodes in the name of a pair."""
+PAIR_NAME = re.compile(rf"{NAME.pattern}(\.{_MESH_NODE.pattern}\.{_MESH_NODE.pattern})?")
 _NODE = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 """A host name, up to the length that DNS allows."""
 
@@ -64,6 +70,20 @@ class HostPort(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Counted(HostPort):
+    """An address of each pair of a mesh's node, `host:52000+`: the port is counted by the place of
+    the partner in the mesh's `nodes`, from 0."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{HostPort(*self)}+"
+
+    def towards(self, place: int) -> HostPort:
+        """The address for the partner at a place."""
+        return HostPort(self.host, self.port + place)
 
 
 def complaint(wanted: str, got: str, reason: str = "") -> str:
@@ -122,6 +142,20 @@ def bound_host_port(text: str) -> HostPort:
     if address.port == 0:
         raise ValueError("port 0 is not allowed")
     return address
+
+
+def counting(read: Callable[[str], HostPort]) -> Callable[[str], HostPort]:
+    """What `read` accepts, or the same with a plus behind it, as Counted."""
+
+    def read_counted(text: str) -> HostPort:
+        if not text.endswith("+"):
+            return read(text)
+        address = read(text[:-1])
+        if address.port == 0:
+            raise ValueError("port 0 can't be counted from")
+        return Counted(*address)
+
+    return read_counted
 
 
 def reachable_host_port(text: str) -> HostPort:
@@ -206,6 +240,31 @@ def node_name(text: str) -> str:
             "1 to 253 of a-z, 0-9, '.', '_' and '-', not starting or ending with '.' or '-'"
         )
     return name
+
+
+def mesh_node_name(text: str) -> str:
+    """The name of a mesh's node, likewise; without dots."""
+    name = node_name(text)
+    if "." in name:
+        short = name.partition(".")[0]
+        raise ValueError(
+            f"a node of a mesh is named without dots, such as {short}, by which that host finds "
+            "itself, too"
+        )
+    if not _MESH_NODE.fullmatch(name):
+        raise ValueError("more than 63 characters")
+    return name
+
+
+def pair_name(text: str) -> str:
+    """The name of a pair: of its own, or MESH.NODE.NODE."""
+    mesh = mesh_pair(text)
+    if not PAIR_NAME.fullmatch(text):
+        raise ValueError(NAME_RULE + (", then .NODE.NODE for a pair of a mesh" if mesh else ""))
+    if mesh and mesh.a >= mesh.b:
+        wanted = "two nodes" if mesh.a == mesh.b else str(pair_of(*mesh))
+        raise ValueError(f"{wanted}: a mesh's pair has its nodes in alphabetical order")
+    return text
 
 
 def mark(text: str) -> int:

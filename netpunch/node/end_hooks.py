@@ -19,6 +19,7 @@ from netpunch.node.hooks import (
     Hook,
     HookResult,
     Outcome,
+    end_variables,
     hook_variables,
     run_hook,
 )
@@ -82,7 +83,7 @@ class EndHooks:
         self._key = (end.pair, end.end)
         self._services = services
         self._console = services.console.named(f"{end.pair} {end.end}")
-        self._who = {"NETPUNCH_PAIR": end.pair, "NETPUNCH_END": end.end}
+        self._who = end_variables(end.pair, end.end)
         _, port = end.settings.local
         if port:
             self._who["NETPUNCH_LPORT"] = str(port)

@@ -16,8 +16,10 @@ from weakref import WeakValueDictionary
 
 from netpunch.address import Address
 from netpunch.errors import HookError, NotLinkedError, ResourcesError
+from netpunch.mesh import placeholders
 from netpunch.node.process import TERM_GRACE, Exit, OnOutput, OutputLines, ProcessGroup
 from netpunch.reasons import Reason
+from netpunch.template import variable
 
 AT_ONCE = 4
 """Hooks that run at the same time in this process."""
@@ -67,6 +69,11 @@ class HookResult(NamedTuple):
     @property
     def was_run(self) -> bool:
         return self.exit is not None or self.timed_out
+
+
+def end_variables(pair: str, end: str) -> dict[str, str]:
+    """The variables of an end that has no link."""
+    return {variable(name): value for name, value in placeholders(pair, end).items()}
 
 
 def hook_variables(

@@ -1,11 +1,12 @@
 """What a process runs, secrets included. A reload compares two plans to find what has changed."""
 
 import os
+from itertools import islice
 from typing import NamedTuple
 
 from netpunch.config.document.problems import Position, Problem, gathered
-from netpunch.config.loading import pairs_served
-from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
+from netpunch.config.loading import owner_of, owners_of, pairs_served
+from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
 from netpunch.config.rules import certainly_unused, unused_links
 from netpunch.config.schema import OCCASIONS
 from netpunch.config.secrets import Role, Secret, generate, read_secret
@@ -17,10 +18,14 @@ from netpunch.errors import (
     ResourcesError,
     UsageError,
 )
+from netpunch.mesh import placeholders
 from netpunch.node.options import RunOptions, Share
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
-from netpunch.wire.keys import control_key
+from netpunch.wire.keys import control_key, pair_control_key
+
+MAX_NAMES = 50
+"""Pairs that a message lists."""
 
 ANYWHERE = Position(0, 0)
 """Stands for every position, which makes no difference."""
@@ -28,7 +33,7 @@ ANYWHERE = Position(0, 0)
 
 class Failure(NamedTuple):
     """A part that cannot run, while the others do: an end (`pair` and `end`), a `control`, or a
-    `pair` that a `control` cannot serve."""
+    `pair` that a `control` cannot serve (for a mesh without a usable key its name)."""
 
     error: NetpunchError
     pair: str | None = None
@@ -50,7 +55,7 @@ class ControlPlan(NamedTuple):
     secrets: dict[str, bytes]
     names: dict[str, str]
     unserved: tuple[str, ...] = ()
-    """Pairs that have no usable key."""
+    """Pairs and meshes that have no usable key."""
 
     def refuse_if_keyless(self) -> None:
         """Raises ConfigurationError if there are pairs to serve but no key: such a control would
@@ -82,6 +87,8 @@ class Planner:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._generated: dict[str, Secret] = {}
+        self._read: dict[tuple[SecretSource, Role], Secret | NetpunchError] = {}
+        """The secrets of meshes, each of which many pairs need."""
         self._failures: list[Failure] = []
         self._warnings: list[Problem] = []
 
@@ -91,7 +98,7 @@ class Planner:
         Raises UsageError for a pair that the command line names but the file lacks, or has with
         another mode, and ResourcesError."""
         self._check_names(site)
-        self._failures, self._warnings = [], []
+        self._failures, self._warnings, self._read = [], [], {}
         ends: dict[tuple[str, str], EndConfig] = {}
         rates: list[float] = []
         for end in self._own_ends(part):
@@ -116,10 +123,14 @@ class Planner:
         return Plan(ends, controls, endless, tuple(self._failures), warnings, probe_rate)
 
     def _check_names(self, site: Site) -> None:
-        known = [pair.name for pair in site.pairs]
+        if not self._options.pairs:
+            return
+        known = {pair.name: None for pair in site.pairs}
         for name in self._options.pairs:
             if name not in known:
-                raise UsageError(f"no pair {name!r} in {site.path}: it has {', '.join(known)}")
+                shown = ", ".join(islice(known, MAX_NAMES))
+                dots = ", ..." if len(known) > MAX_NAMES else ""
+                raise UsageError(f"no pair {name!r} in {site.path}: it has {shown}{dots}")
 
     def _own_ends(self, part: Part) -> list[EndConfig]:
         """The ends that the command line selects."""
@@ -161,18 +172,21 @@ class Planner:
 
     def _plan_control(self, site: Site, control: ControlConfig, part: Part) -> ControlPlan:
         plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {})
-        own = {end.pair for end in part.ends}
-        unserved: list[str] = []
+        own = owners_of(part.ends)
+        unserved: dict[str, None] = {}
         for pair in pairs_served(site, control):
+            owner = owner_of(pair)
+            if owner in unserved:
+                continue
             try:
-                role: Role = "end" if pair.name in own else "control"
+                role: Role = "end" if owner in own else "control"
                 secret = self._secret(site, pair, pair.name, role)
             except ResourcesError:
                 raise
             except NetpunchError as error:
-                unserved.append(pair.name)
-                if pair.name not in own:  # else the end reports it
-                    self._failures.append(Failure(error, pair.name, control=control.name))
+                unserved[owner] = None
+                if owner not in own:  # else the end reports it
+                    self._failures.append(Failure(error, owner, control=control.name))
                 continue
             self._serve(plan, pair, secret)
         return plan._replace(unserved=tuple(unserved))
@@ -182,7 +196,7 @@ class Planner:
             plan.secrets.update(dict.fromkeys(pair.slots, secret.value))
             plan.names.update(dict.fromkeys(pair.slots, pair.name))
         elif secret.kind == "control":
-            plan.keys[pair.name] = secret.value
+            plan.keys[pair.name] = pair_control_key(secret.value, pair.name)
         else:
             plan.keys[pair.name] = control_key(secret.value, pair.name)
 
@@ -191,6 +205,26 @@ class Planner:
             if pair not in self._generated:
                 self._generated[pair] = generate(owner.protocol)
             return self._generated[pair]
+        if owner.secret.mesh:
+            return self._secret_of_mesh(site, owner, pair, role)
+        return self._read_secret(site, owner, pair, role)
+
+    def _secret_of_mesh(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
+        """Read once, however many pairs share it."""
+        source = (owner.secret, role)
+        if source not in self._read:
+            try:
+                self._read[source] = self._read_secret(site, owner, pair, role)
+            except ResourcesError:
+                raise
+            except NetpunchError as error:
+                self._read[source] = error
+        secret = self._read[source]
+        if isinstance(secret, NetpunchError):
+            raise secret
+        return secret
+
+    def _read_secret(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
         secret = read_secret(
             owner.secret,
             owner.protocol,
@@ -218,7 +252,7 @@ def _check_programs(end: EndConfig) -> None:
         return
     from netpunch.node.process import find_program  # few ends run programs
 
-    known = {"pair": end.pair, "end": end.end}
+    known = placeholders(end.pair, end.end)
     for key, argv in programs.items():
         try:
             if argv:
@@ -238,4 +272,5 @@ def _own(end: EndConfig, secret: bytes) -> EndConfig:
         secret=end.secret._replace(position=ANYWHERE),
         files=tuple(file._replace(position=ANYWHERE) for file in end.files),
         position=ANYWHERE,
+        path="",
     )

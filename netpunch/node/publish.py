@@ -11,6 +11,7 @@ from netpunch.address import Address
 from netpunch.config.model import EndConfig
 from netpunch.core.events import Linked, Moved
 from netpunch.errors import NetpunchError
+from netpunch.mesh import placeholders
 from netpunch.net.loop import in_thread
 from netpunch.node.end_hooks import outlast
 from netpunch.output.atomic import remove_file, replace_file
@@ -76,7 +77,7 @@ def env_file_of(end: EndConfig) -> Path | None:
     """Path of an end's env file, the same for all its links."""
     if end.env_file is None:
         return None
-    return end.directory / render(end.env_file, {"pair": end.pair, "end": end.end})
+    return end.directory / render(end.env_file, placeholders(end.pair, end.end))
 
 
 def remove_stale_env_files(folder: Path, ends: Iterable[EndConfig]) -> None:

@@ -40,7 +40,8 @@ MAX_FINAL_WAIT = 1.0
 
 def run_site(path: Path, options: RunOptions) -> int:
     """See `netpunch.node.run_site`."""
-    site, part = _read(path, options)
+    already_read = [_read(path, options)]
+    node = already_read[0][1].node
     output, errors = Sink(1), Sink(2, "standard error")
     journald = both_reach_the_journal(os.environ)
     # A journal that gets both streams needs everything only once: as asked for, or else as text.
@@ -49,11 +50,11 @@ def run_site(path: Path, options: RunOptions) -> int:
     )
     status = StatusModel()
     style = _style(options, journald=journald)
-    journal = Journal(output.put, node=part.node, style=style, observer=status.take)
+    journal = Journal(output.put, node=node, style=style, observer=status.take)
     notifier = Notifier.from_environment()
     services = Services(journal, console, trace=options.trace, status=status, notifier=notifier)
     try:
-        code = run_loop(_run(path, options, services, site, part))
+        code = run_loop(_run(path, options, services, already_read))
     finally:
         output.close()
         if output.failure is not None:
@@ -89,12 +90,15 @@ def _style(options: RunOptions, *, journald: bool) -> Style:
     return Style.TEXT if sys.stdout is not None and sys.stdout.isatty() else Style.JSON
 
 
-async def _run(path: Path, options: RunOptions, services: Services, site: Site, part: Part) -> int:
+async def _run(
+    path: Path, options: RunOptions, services: Services, already_read: list[tuple[Site, Part]]
+) -> int:
+    """`already_read` is emptied: a site with large meshes takes much memory, and is needed only
+    until it is planned."""
     services.journal.emit(RunStart(str(path), os.getpid()))
     supervisor = Supervisor(services)
     planner = Planner(options)
     monitoring = Monitoring(services, file=path, fallback=_own_socket(path))
-    already_read = [(site, part)]
 
     def read_and_plan() -> tuple[Site, Plan]:
         site, part = already_read.pop() if already_read else _read(path, options)
@@ -112,7 +116,7 @@ async def _run(path: Path, options: RunOptions, services: Services, site: Site, 
 
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
-    _remove_stale_env_files(site, services.console)
+    _remove_stale_env_files(already_read[0][0], services.console)
     gc.freeze()  # all objects so far stay: the collector need not visit them
     asyncio.get_running_loop().call_later(STARTED_AFTER, gc.enable)
     try:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MakePlan = Callable[[], Awaitable[Plan]]
 
+MAX_NAMES = 20
+"""Parts that a message lists by name: a node of a mesh may have hundreds of ends."""
+
 STOP_PATIENCE = 4.5
 """Seconds that ends get to stop; then all hooks that still run are terminated, except `fail`, which
 ends 6.5 s after the stop at the latest (STOPPED_TURN, STOPPED_TIMEOUT, STOP_GRACE). With 3 s for
@@ -161,7 +164,9 @@ class Supervisor:
             elif pair and end:
                 self._services.journal.emit(PairFailed(pair, end, None, reason, err))
         for text, names in parts.items():
-            self._services.console.error(f"{', '.join(names)}: {text}")
+            more = len(names) - MAX_NAMES
+            dots = f" and {more} more" if more > 0 else ""
+            self._services.console.error(f"{', '.join(names[:MAX_NAMES])}{dots}: {text}")
 
     async def _apply_controls(self, plan: Plan) -> None:
         for name, running in list(self._controls.items()):

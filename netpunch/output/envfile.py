@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from netpunch.address import Address, parse_address
 from netpunch.errors import OutputError
+from netpunch.mesh import placeholders
 from netpunch.output.atomic import replace_file
 from netpunch.output.journal import address_fields
+from netpunch.template import variable
 
 MODE = 0o640
 
@@ -42,13 +44,13 @@ NEW_LINK = EnvFileChange(changed=True, previous_remote=None)
 def link_values(pair: str, end: str, local: Address, remote: Address) -> dict[str, str | int]:
     """The values of a link by their names: those of the placeholders in templates."""
     own, other = address_fields("l", local), address_fields("r", remote)
-    return {"pair": pair, "end": end, **own, **other}
+    return {**placeholders(pair, end), **own, **other}
 
 
 def link_variables(pair: str, end: str, local: Address, remote: Address, at: str) -> dict[str, str]:
     """The variables of a link, for its env file and its hooks; `at` is RFC 3339."""
     values = link_values(pair, end, local, remote)
-    variables = {f"NETPUNCH_{name.upper()}": str(value) for name, value in values.items()}
+    variables = {variable(name): str(value) for name, value in values.items()}
     return variables | {"NETPUNCH_RFAMILY": _FAMILY[remote.family], _TIME: at}
 
 

@@ -7,7 +7,11 @@
                      └─ with an X25519 exchange (RFC 7748): the session key of one link
 
 The pair's name is part of the derivation, so that two pairs that share a secret by mistake
-still share no key.
+still share no key. The pairs of a mesh, named MESH.NODE.NODE, share one on purpose:
+
+    mesh secret ── control key of the mesh (all that a control node needs)
+                │    └─ control key of each pair
+                └─ secret of each pair ── its peer key
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from netpunch.mesh import MeshPair, mesh_pair
 
 try:
     # The documented constructors import all of cryptography (RSA, the other curves...) to ask
@@ -48,14 +54,28 @@ def derive(key: bytes, info: str | bytes, *, salt: bytes = SALT) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_LENGTH, salt=salt, info=info).derive(key)
 
 
-def control_key(pair_secret: bytes, name: str) -> bytes:
-    """The key of pair `name` for control nodes."""
-    return derive(pair_secret, f"control|{name}")
+def control_key(secret: bytes, name: str) -> bytes:
+    """The key of pair `name` for control nodes. `secret` is the pair's, or its mesh's."""
+    mesh = mesh_pair(name)
+    return pair_control_key(derive(secret, f"control|{mesh.mesh if mesh else name}"), name)
 
 
-def peer_key(pair_secret: bytes, name: str) -> bytes:
-    """The key of pair `name` for its two ends alone."""
-    return derive(pair_secret, f"peer|{name}")
+def pair_control_key(control_key: bytes, name: str) -> bytes:
+    """The key of pair `name` that control has: for a pair of a mesh, `control_key` is that of the
+    mesh, the control key of a pair with the mesh's name."""
+    mesh = mesh_pair(name)
+    return derive(control_key, _mesh_info(mesh)) if mesh else control_key
+
+
+def peer_key(secret: bytes, name: str) -> bytes:
+    """The key of pair `name` for its two ends alone. `secret` is the pair's, or its mesh's."""
+    if mesh := mesh_pair(name):
+        secret = derive(secret, _mesh_info(mesh))
+    return derive(secret, f"peer|{name}")
+
+
+def _mesh_info(pair: MeshPair) -> str:
+    return f"mesh|{'|'.join(pair)}"
 
 
 def control_channel_keys(control_key: bytes, end: str) -> bytes:

@@ -120,3 +120,19 @@ def test_a_file_that_is_not_a_key_is_refused(action: str, folder: Path, capsys: 
         errors = capsys.readouterr().err
         assert errors.startswith(f"netpunch key: {file}: ")
         assert "hunter2" not in errors
+
+
+def test_a_mesh_has_one_key_for_control_whatever_pair_is_named(
+    pair_key: Path, capsys: Captured
+) -> None:
+    mesh_key = parse_key(pair_key.read_text()).value
+    printed = []
+    for name in ("lan", "lan.home.office"):
+        assert main(["key", "control", name, str(pair_key)]) == 0
+        printed.append(capsys.readouterr().out)
+    assert parse_key(printed[0]).value == keys.control_key(mesh_key, "lan")
+    assert printed[0] == printed[1]
+    assert main(["key", "id", "lan.office.home", str(pair_key)]) == 64
+    assert "lan.home.office: a mesh's pair has its nodes in alphabetical order" in (
+        capsys.readouterr().err
+    )

@@ -33,6 +33,7 @@ from netpunch.config.schema import (
     FORWARD_KEYS,
     HOOK_KEYS,
     METRICS_KEYS,
+    OWN_MESH_KEYS,
     PAIR_KEYS,
     SITE_KEYS,
 )
@@ -55,6 +56,7 @@ MAPPINGS: dict[str, Collection[Key[Any]]] = {
     "hooks": HOOK_KEYS,
     "files": FILE_KEYS,
     "metrics": METRICS_KEYS,
+    "mesh": OWN_MESH_KEYS,
 }
 KEYS = [
     pytest.param(keys, key, id=f"{mapping}.{key.name}")

@@ -12,6 +12,7 @@ TABLES: dict[str, Collection[Key[Any]]] = {
     "The file": schema.SITE_KEYS,
     "`control`": schema.CONTROL_KEYS,
     "`defaults`, pairs and ends": [schema.NODE_KEY, *schema.PAIR_KEYS],
+    "Each of `meshes`, besides what a pair has": schema.OWN_MESH_KEYS,
     "`forward`": schema.FORWARD_KEYS,
     "`hooks`": schema.HOOK_KEYS,
     "Each of `files`": schema.FILE_KEYS,

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.node.hooks import Hook, HookPool, HookResult, Outcome, hook_variables, run_hook
+from netpunch.node.hooks import (
+    Hook,
+    HookPool,
+    HookResult,
+    Outcome,
+    end_variables,
+    hook_variables,
+    run_hook,
+)
 from netpunch.node.process import TRUNCATED, Exit
 from netpunch.output.journal import MAX_LINE_BYTES
 from tests.node.children import (
@@ -345,4 +353,15 @@ def test_the_variables_of_a_hook(run: Run[Any]) -> None:
         "NETPUNCH_EVENT": "fail",
         "NETPUNCH_CHANGED": "0",
         "NETPUNCH_REASON": "stopped",
+    }
+
+
+def test_an_end_of_a_mesh_knows_its_nodes_before_a_link(run: Run[Any]) -> None:
+    assert end_variables("p", "a") == {"NETPUNCH_PAIR": "p", "NETPUNCH_END": "a"}
+    assert end_variables("lan.home.office", "a") == {
+        "NETPUNCH_PAIR": "lan.home.office",
+        "NETPUNCH_END": "a",
+        "NETPUNCH_MESH": "lan",
+        "NETPUNCH_NODE": "home",
+        "NETPUNCH_PARTNER_NODE": "office",
     }

@@ -260,3 +260,47 @@ def test_a_share_with_nothing_in_it_is_warned_of(only: Any, complaint: str, tmp_
 def test_a_pair_of_another_mode_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--only once: kept a has `mode: keep`"):
         plan(tmp_path, MODES, RunOptions(only="once", pairs=("kept",)))
+
+
+def plan_mesh(folder: Path, node: str, **own: Any) -> Plan:
+    """Of the mesh `lan`, with a control on `vps`."""
+    lan = {"secret_file": "p.key", "nodes": ["home", "office", "cabin"]} | own
+    return plan(folder, {}, node=node, control=AT_VPS, meshes={"lan": lan})
+
+
+def test_control_serves_a_mesh_with_one_key(tmp_path: Path) -> None:
+    key = write_key(tmp_path)
+    names = ["lan.home.office", "lan.cabin.home", "lan.cabin.office"]
+    ends = plan_mesh(tmp_path, "home").ends
+    assert list(ends) == [("lan.home.office", "a"), ("lan.cabin.home", "b")]
+    assert {end.settings.secret for end in ends.values()} == {key}
+    (tmp_path / "p.key").write_text(format_key(Secret("control", control_key(key, "lan"))))
+    found = plan_mesh(tmp_path, "vps")
+    assert found.controls["vps"].keys == {name: control_key(key, name) for name in names}
+    assert found.warnings == ()
+
+
+def test_a_control_on_a_node_of_the_mesh_has_the_key_of_the_mesh(tmp_path: Path) -> None:
+    write_key(tmp_path)
+    found = plan_mesh(tmp_path, "vps", nodes=["home", "office", "vps"])
+    assert (len(found.controls["vps"].keys), len(found.ends), found.warnings) == (3, 2, ())
+
+
+def test_a_mesh_without_its_key_is_reported_once_by_control(tmp_path: Path) -> None:
+    found = plan_mesh(tmp_path, "vps")
+    assert [(each.pair, each.control) for each in found.failures] == [("lan", "vps")]
+    assert "meshes.lan.secret_file" in str(found.failures[0].error)
+    assert "`netpunch key control lan FILE" in str(found.failures[0].error)
+    assert found.controls["vps"].unserved == ("lan",)
+    assert len(plan_mesh(tmp_path, "home").failures) == 2
+
+
+def test_a_node_more_at_the_end_changes_no_other_pair(tmp_path: Path) -> None:
+    write_key(tmp_path)
+    own = {"mode": "keep", "forward": {"listen": "127.0.0.1:52000+"}}
+    before = plan_mesh(tmp_path, "home", **own).ends
+    after = plan_mesh(tmp_path, "home", nodes=["home", "office", "cabin", "shed"], **own).ends
+    off = {"home": {}, "office": {"enabled": False}, "cabin": {}}
+    without = plan_mesh(tmp_path, "home", nodes=off, **own).ends
+    assert {key: after[key] for key in before} == before
+    assert without == {key: end for key, end in before.items() if "office" not in key[0]}

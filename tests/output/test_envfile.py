@@ -141,3 +141,15 @@ def test_a_kill_at_any_moment_leaves_the_whole_file_of_some_link(path: Path) -> 
     print(f"env files: {kills}")
     assert kills.interrupted > 0
     assert kills.contents > 1
+
+
+def test_a_link_of_a_mesh_names_the_mesh_and_both_nodes() -> None:
+    variables = link_variables("lan.home.office", "b", LOCAL, LOCAL, "2026-01-01T00:00:00Z")
+    assert list(variables)[:5] == [
+        "NETPUNCH_PAIR",
+        "NETPUNCH_END",
+        "NETPUNCH_MESH",
+        "NETPUNCH_NODE",
+        "NETPUNCH_PARTNER_NODE",
+    ]
+    assert list(variables.values())[:5] == ["lan.home.office", "b", "lan", "office", "home"]

@@ -27,6 +27,16 @@ VECTORS = {
 """Of SECRET and NAME. A change of any of them breaks the link with all older versions."""
 
 
+MESH_NAME = "lan.home.office"
+MESH_VECTORS = {
+    "mesh control": "255b8163431819dd05e9c10a2bd5ed0249dfde22b4aae015189349729422f1fc",
+    "control": "f44d1b9ea3dbd27e5dc7928e60385e5a6278d2a80f25460c5c64c098578284a1",
+    "peer": "f8e44f0723866f72b531f04231a49b03028ed4028349151de38a14282bd943c6",
+    "tag": "833d03b7ae3a847a",
+}
+"""Of SECRET as the secret of the mesh `lan`, and its pair MESH_NAME. Likewise."""
+
+
 def hkdf(key: bytes, info: bytes, salt: bytes) -> bytes:
     """RFC 5869 for one block: extract, then expand once."""
     extracted = hmac.digest(salt, key, "sha256")
@@ -53,6 +63,32 @@ def test_every_key_is_derived_by_hkdf(secret: bytes, name: str) -> None:
     assert keys.control_key(secret, name) == hkdf(secret, f"control|{name}".encode(), salt)
     assert keys.peer_key(secret, name) == hkdf(secret, f"peer|{name}".encode(), salt)
     assert keys.derive(secret, "a>b") == hkdf(secret, b"a>b", salt)
+
+
+def test_keys_of_a_mesh_equal_the_fixed_vectors() -> None:
+    of_mesh = keys.control_key(SECRET, "lan")
+    assert of_mesh.hex() == MESH_VECTORS["mesh control"]
+    assert keys.pair_control_key(of_mesh, MESH_NAME).hex() == MESH_VECTORS["control"]
+    assert keys.control_key(SECRET, MESH_NAME).hex() == MESH_VECTORS["control"]
+    assert keys.peer_key(SECRET, MESH_NAME).hex() == MESH_VECTORS["peer"]
+    assert keys.pair_tag(MESH_NAME).hex() == MESH_VECTORS["tag"]
+
+
+def test_keys_of_a_mesh_are_derived_as_documented() -> None:
+    salt, info = b"netpunch/2", b"mesh|lan|home|office"
+    of_mesh, of_pair = hkdf(SECRET, b"control|lan", salt), hkdf(SECRET, info, salt)
+    assert keys.control_key(SECRET, MESH_NAME) == hkdf(of_mesh, info, salt)
+    assert keys.peer_key(SECRET, MESH_NAME) == hkdf(of_pair, b"peer|lan.home.office", salt)
+
+
+def test_a_pairs_own_control_key_is_used_as_it_is() -> None:
+    assert keys.pair_control_key(SECRET, NAME) == SECRET
+
+
+def test_pairs_of_a_mesh_share_no_key() -> None:
+    names = ("lan", "lan.a.b", "lan.a.c", "lan.b.c", "wan.a.b")
+    derived = [f(SECRET, name) for f in (keys.control_key, keys.peer_key) for name in names]
+    assert len({SECRET, *derived}) == 1 + 2 * len(names)
 
 
 def test_pairs_that_share_a_secret_share_no_key() -> None:
