@@ -232,7 +232,7 @@ class Trial:
             traffic = 0.1
         self.traffic = random.random() < traffic
         self.seamless = self.loss == 0.0 and all(each.seamless for each in happens)
-        self.may_be_lost = any(each.by_name for each in happens) and not self.seamless
+        self.may_be_lost = any(each.by_name for each in happens)
         self.both = random.random() < 0.2 and EVENTS[self.event].of_ends
         self.setup = self._setup(fixed)
         if self.setup.relay:  # it may carry the link, and its control may be what is affected
