@@ -202,7 +202,7 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
                 f"{_load_credential(path.name)} finds it and restart the service, or use "
                 "`secret_file`, which each reload reads again"
             ) from None
-        advice = _how_to_get(path, place.source.mesh or place.pair, protocol, role)
+        advice = _how_to_get(path, place, protocol, role)
         raise place.error(f"there is no file {path}: {advice}") from None
     except OSError as error:
         if lack := lack_behind(error, str(path)):
@@ -220,18 +220,21 @@ def _read_file(path: Path, place: _Place, protocol: Protocol, role: Role) -> byt
     return data
 
 
-def _how_to_get(path: Path, name: str, protocol: Protocol, role: Role) -> str:
-    """Advice that does not lead to a different new key on every node. `name`: of the pair or the
-    mesh."""
+def _how_to_get(path: Path, place: _Place, protocol: Protocol, role: Role) -> str:
+    """Advice that does not lead to a different new key on every node."""
+    mesh = place.source.mesh
+    owner, other, name = (
+        ("mesh", "another node's", mesh) if mesh else ("pair", "the other end's", place.pair)
+    )
     if protocol == "classic":
         return "copy the secret from another node: control and both ends share it"
     if role == "control":
         return (
-            f"make it with `netpunch key control {name} FILE -o {path.name}` where the pair's own "
-            "key is, and copy it here"
+            f"make it with `netpunch key control {name} FILE -o {path.name}` where the {owner}'s "
+            "own key is, and copy it here"
         )
     return (
-        f"copy the other end's, or make the first one with `netpunch key new -o {path}` "
+        f"copy {other}, or make the first one with `netpunch key new -o {path}` "
         f"(and from it control's, with `netpunch key control {name} {path}`)"
     )
 

@@ -281,3 +281,32 @@ def test_check_reads_the_certificate_of_a_control(
     Path("cert.pem").write_bytes(self_signed("vps.example.net"))
     assert main(["check", "site.yaml", "--node", "vps"]) == 0
     assert main(["check", "site.yaml", "--node", "home"]) != 66, "an end has no use for it"
+
+
+MESH = """\
+version: 1
+control: {node: vps, address: "127.0.0.1:10001"}
+meshes: {lan: {secret_file: pair.key, mode: keep, nodes: [home, office, cabin],
+               forward: {listen: "127.0.0.1:52000+"}, candidates: [observed]}}
+"""
+
+
+def test_check_counts_the_ends_of_a_mesh_and_shows_their_ports(
+    folder: Path, pair_key: Path, capsys: Captured
+) -> None:
+    (folder / "mesh.yaml").write_text(MESH)
+    assert main(["check", "mesh.yaml", "--node", "home", "--show"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "# mesh.yaml: ok, 3 pairs, this node (home): 2 ends of mesh lan\n" in out
+    pairs = yaml.safe_load(out)["pairs"]
+    assert pairs["lan.home.office"]["a"]["forward"]["listen"] == "127.0.0.1:52001"
+    assert pairs["lan.cabin.home"]["b"]["forward"]["listen"] == "127.0.0.1:52002"
+
+
+def test_check_reports_the_key_of_a_mesh_once(folder: Path, capsys: Captured) -> None:
+    (folder / "mesh.yaml").write_text(MESH)
+    assert main(["check", "mesh.yaml", "--node", "vps"]) == 78
+    err = capsys.readouterr().err
+    assert err.count("meshes.lan.secret_file: there is no file") == 1
+    assert "where the mesh's own key is" in err
