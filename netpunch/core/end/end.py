@@ -334,11 +334,9 @@ class End(Machine):
         self, introduction: Introduction, link: HeldLink, successor: Successor, now: float
     ) -> Drop | None:
         """While a link is held. The link's own attempt may still announce itself until it hears
-        that we agreed."""
-        if introduction.attempt == link.partner.attempt:
-            return Drop.UNEXPECTED
+        that we agreed. If it never does, as the path has died, our successor agrees with it."""
         if successor.state is SuccessorState.STANDBY:
-            if not introduction.proof:
+            if not introduction.proof or introduction.attempt == link.partner.attempt:
                 return Drop.UNEXPECTED
             if not successor.move(MoveReason.PARTNER_ASKED, link, now):
                 return None  # later, by the bounds; control repeats the introduction

@@ -143,6 +143,14 @@ class TestWhenItBegins:
         ping = v2.Ping(stranger.attempt, bench.registered, stranger.new_sequence(), 0)
         assert bench.receive(stranger.says(ping), ELSEWHERE) == []
 
+    def test_the_partner_that_never_heard_of_the_link_is_agreed_with_beside_it(self) -> None:
+        """Our ACCEPT was lost, and the path died: the partner's attempt is still the link's own."""
+        bench, puppet = held()
+        assert bench.introduce(puppet) == [], "on standby it may only not have heard yet"
+        bench.end.network_changed(["192.0.2.77"], bench.now, gone=True)
+        bench.run(0.0)
+        assert only(v2.Ping, bench.introduce(puppet))
+
 
 class TestTakingOver:
     def test_the_link_is_on_the_new_path_in_one_step(self) -> None:
