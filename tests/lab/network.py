@@ -110,6 +110,10 @@ class Host:
         return self.address4 or self.address6
 
 
+ROUTER_LINK_ADDRESS = "02:00:00:00:00:01"
+"""Of the router of each segment, on that segment."""
+
+
 class Segment:
     """A switched network: a bridge in `owner`, which is its router."""
 
@@ -121,9 +125,11 @@ class Segment:
         self.prefix4 = prefix4
         self.prefix6 = prefix6
         self._members = 0
-        # Without snooping, neighbour discovery needs no multicast querier.
+        # Without snooping, neighbour discovery needs no multicast querier. Without a link address
+        # of its own, a bridge takes the lowest of its members': each new one may change it, and
+        # earlier members would go on sending to the old one.
         owner.configure(
-            f"link add {bridge} type bridge mcast_snooping 0",
+            f"link add {bridge} address {ROUTER_LINK_ADDRESS} type bridge mcast_snooping 0",
             *_addresses(bridge, self.address4(1), self.address6(1)),
             f"link set {bridge} up",
         )
