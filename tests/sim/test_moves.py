@@ -81,3 +81,17 @@ def test_a_path_is_not_doubted_in_vain_because_a_ping_is_lost() -> None:
     outages = [run_seed(seed, HELD._replace(event=event, loss=0.05)).outage for seed in range(60)]
     TALLY.runs += len(outages)
     assert max(outage or 0.0 for outage in outages) < 0.5
+
+
+def test_a_restarted_end_that_is_pinged_through_a_relay_uses_it_at_once() -> None:
+    """Its old binding still passes the partner's pings: it must know them for what they are."""
+    fixed = Fixed("process restarts", "nothing", "holding", 0.0, relay=True)
+    outcome = run_seed(4015, fixed)
+    assert not outcome.broken
+    assert outcome.outage is not None
+    assert outcome.outage < 1.0
+
+
+def test_a_partner_whose_acceptance_was_lost_is_found_before_its_nomination_ends() -> None:
+    outcome = run_seed(700017, Fixed(relay=False))
+    assert not outcome.broken

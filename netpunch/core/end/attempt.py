@@ -137,6 +137,17 @@ class Attempt:
         self.relaying.learned(message.relay_port, source, now)
         return None
 
+    def consider_relay(self, message: v2.PeerMessage, source: Address, now: float) -> None:
+        """A partner that pings from a control's host, where nobody has named it, uses the relay
+        there already: we need not wait for a more direct path either."""
+        if not isinstance(message, v2.Ping) or not self.may_be_relayed:
+            return
+        partner = self.partners.by_id.get(message.sender)
+        at_control = any(source.host == each.host for each in self.resources.endpoints.controls)
+        if at_control and partner is not None and not partner.may_be_at(source.host):
+            self.relaying.begin(now)
+            self.relaying.handle_timer(now)
+
     def from_relay(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
         """Takes what may be a relay's answer; UNEXPECTED_SOURCE or UNEXPECTED if it is none."""
         relaying = self._begun_relaying

@@ -202,6 +202,10 @@ class Checklist:
         path = known or Path(via, candidate.address, candidate.kind, next_ping=NEVER)
         self._ping(path, now, ttl)
 
+    def is_vouched(self, host: str) -> bool:
+        """Whether the partner's card or control names this host."""
+        return host in self._vouched
+
     def forget(self, via: Via) -> None:
         """A socket is closed: nothing more is sent from it."""
         self.paths = {key: path for key, path in self.paths.items() if path.via != via}

@@ -367,6 +367,8 @@ class End(Machine):
             drop = punching.attempt.partners.receive(message, source, now, via)
             self._check_agreement(now)
             if punching.agreement is None:
+                if drop is None:
+                    punching.attempt.consider_relay(message, source, now)
                 punching.attempt.consider_traversal(now)
             return drop
         if link is not None and message.receiver == link.attempt.identity.id:

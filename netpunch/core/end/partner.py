@@ -85,6 +85,10 @@ class Partner:
         observed = () if self.card is None else self.card.observed
         return tuple(each.host for each in (self.observed, *observed) if each is not None)
 
+    def may_be_at(self, host: str) -> bool:
+        """Whether its card or a control names this host, as far as they have been heard."""
+        return self.card is None or self.checks.is_vouched(host)
+
     def next_timer(self) -> float:
         nominate_at = self.nomination.next_at if self.nomination else NEVER
         return min(self.checks.next_timer(), self.decide_at, nominate_at)
