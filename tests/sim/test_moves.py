@@ -95,3 +95,7 @@ def test_a_restarted_end_that_is_pinged_through_a_relay_uses_it_at_once() -> Non
 def test_a_partner_whose_acceptance_was_lost_is_found_before_its_nomination_ends() -> None:
     outcome = run_seed(700017, Fixed(relay=False))
     assert not outcome.broken
+
+
+def test_a_socket_is_closed_once_however_links_and_fresh_ports_took_turns_on_it() -> None:
+    assert not run_seed(1017235, Fixed()).broken

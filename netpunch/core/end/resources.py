@@ -159,10 +159,10 @@ class Resources:
         """A link is held on these sockets, in the first place on the first, which later attempts
         begin from. Those that it was held on before are closed."""
         former, self._held = self._held, dict(sockets)
+        closing = [via for via in former if via not in self._held and via not in self.sockets]
         self.restore_sockets()
-        for via in former:
-            if via not in self._held and via not in self.sockets:
-                self.emit(CloseSocket(via))
+        for via in closing:
+            self.emit(CloseSocket(via))
 
     def restore_sockets(self) -> None:
         """The held link's own socket is the first one of its family again."""
