@@ -13,6 +13,8 @@ PAUSE = 0.02
 """Seconds after the first datagram: the answer of a control nearby comes before."""
 
 MODULES = (
+    "netpunch.core.end.relaying",
+    "netpunch.core.end.verdict",
     "netpunch.core.traversal.escalation",
     "netpunch.net.diagnosis",
     "netpunch.net.held_path",
