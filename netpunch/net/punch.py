@@ -180,11 +180,6 @@ class Punch(DrivenEnd):
             self._streams.network_changed(() if woke else self._watch.hosts)
 
     @property
-    def rtt(self) -> float | None:
-        """The latest round trip of a held link, in seconds."""
-        return None if self._machine is None else self._machine.rtt
-
-    @property
     def figures(self) -> LinkFigures | None:
         """How a held link does; times are those of `net.driver.clock`."""
         return None if self._machine is None else self._machine.figures
