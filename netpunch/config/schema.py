@@ -5,6 +5,7 @@ of an end fills the field of its name in `model.EndConfig` or `core.settings.End
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,15 @@ def _with_one_secret(kind: Kind[Any]) -> Kind[Any]:
     return kind._replace(read=read)
 
 
+def _by_name(names: re.Pattern[str], each: Kind[Any]) -> dict[str, Any]:
+    """The JSON schema of a mapping whose keys are such names."""
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{names.pattern}$"},
+        "additionalProperties": each.schema,
+    }
+
+
 def _pairs() -> Kind[Any]:
     """Each pair's position is that of its name."""
     wanted = "a mapping of pairs: `home-office: {a: ..., b: ...}`"
@@ -230,12 +240,7 @@ def _pairs() -> Kind[Any]:
                 pairs[name] = Found(each.find(PAIR.read).value, each.at, each.path)
         return pairs
 
-    schema = {
-        "type": "object",
-        "propertyNames": {"pattern": f"^{values.PAIR_NAME.pattern}$"},
-        "additionalProperties": _ref(PAIR, "pair").schema,
-    }
-    return Kind(wanted, read, schema, dict)
+    return Kind(wanted, read, _by_name(values.PAIR_NAME, _ref(PAIR, "pair")), dict)
 
 
 def _meshes() -> Kind[Any]:
@@ -252,12 +257,7 @@ def _meshes() -> Kind[Any]:
                 each.problems.add(each.at, each.path, message)
         return meshes
 
-    schema = {
-        "type": "object",
-        "propertyNames": {"pattern": f"^{values.NAME.pattern}$"},
-        "additionalProperties": _ref(MESH, "mesh").schema,
-    }
-    return Kind(wanted, read, schema, dict)
+    return Kind(wanted, read, _by_name(values.NAME, _ref(MESH, "mesh")), dict)
 
 
 def _mesh_nodes() -> Kind[Any]:
