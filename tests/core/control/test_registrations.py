@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,7 @@ from netpunch.core.control.registrations import (
     Verdict,
 )
 from netpunch.core.events import Expired, Registered, RoleConflict
+from netpunch.core.machine import Random
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
 from netpunch.wire.keys import pair_tag
@@ -262,6 +264,18 @@ ANSWERS: dict[Fate, list[list[type]]] = {
 }
 
 
+class RemembersAll:
+    """A table of replays in which no two things share a cell: which ones do depends on a key."""
+
+    def __init__(self, cells: int, random: Random) -> None:
+        self._seen: set[bytes] = set()
+
+    def is_new(self, thing: bytes) -> bool:
+        is_new = thing not in self._seen
+        self._seen.add(thing)
+        return is_new
+
+
 class ControlAgainstModel(RuleBasedStateMachine):
     """Any end, any recording, any time: control answers as the model says, and introduces to the
     partner what the model has registered."""
@@ -271,7 +285,8 @@ class ControlAgainstModel(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.control = make_control()
+        with patch("netpunch.core.control.address_proof.Replays", RemembersAll):
+            self.control = make_control()
         self.model = Model()
         self.now = 1000.0
         self.counter = 0
