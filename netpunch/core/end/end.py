@@ -335,13 +335,16 @@ class End(Machine):
     ) -> Drop | None:
         """While a link is held. The link's own attempt may still announce itself until it hears
         that we agreed. If it never does, as the path has died, our successor agrees with it."""
+        is_new = introduction.proof and introduction.attempt != link.partner.attempt
         if successor.state is SuccessorState.STANDBY:
-            if not introduction.proof or introduction.attempt == link.partner.attempt:
+            if not is_new:
                 return Drop.UNEXPECTED
             if not successor.move(MoveReason.PARTNER_ASKED, link, now):
                 return None  # later, by the bounds; control repeats the introduction
-            if link.is_relayed:  # dead if the partner was restarted: then a relay may help again
-                link.doubt(MoveReason.PARTNER_ASKED, now)
+        elif successor.punching.knows(introduction.attempt):
+            is_new = False
+        if is_new and link.is_relayed:  # dead if the partner was restarted: a relay may help again
+            link.doubt(MoveReason.PARTNER_ASKED, now)
         return successor.punching.introduced(introduction, now)
 
     def _watch_address(self, link: HeldLink, successor: Successor, now: float) -> None:
@@ -373,9 +376,7 @@ class End(Machine):
             return drop
         if link is not None and message.receiver == link.attempt.identity.id:
             return self._receive_on_link(link, message, source, now, via)
-        for retired, _ in self._retired:
-            if message.receiver == retired.attempt.identity.id:
-                return retired.attempt.partners.receive(message, source, now, via)
+        # Not even on a path that we moved away from: a partner that holds it still must find out.
         return Drop.WRONG_ATTEMPT
 
     def _receive_on_link(
@@ -384,10 +385,15 @@ class End(Machine):
         drop = link.attempt.partners.receive(message, source, now, via)
         if drop is not None:
             return drop
-        if isinstance(message, v2.Pong):
-            link.answered(now)
-        else:
-            link.heard(now)
+        match message:
+            case v2.Pong():
+                link.answered(now)
+            case v2.Nominate():
+                link.nominated(now)
+            case v2.Done():
+                link.confirmed(now)
+            case _:
+                link.heard(now)
         if link.attempt.partners.ended_by_partner:
             self._emit(Lost("the partner has ended it", ended=True))
             self._stop(now)

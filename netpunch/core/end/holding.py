@@ -79,6 +79,8 @@ class HeldLink:
         self._agreed_at = self._heard_at = now
         self._check: _Check | None = None
         self._keepalive_at = now + self._settings.keepalive
+        self._confirm_at = now + timing.LINGER if self._settings.end == "b" else NEVER
+        """When to doubt that a agreed, too: it is linked only once it has heard our ACCEPT."""
         self._dead_ping_at = NEVER
         self._dead_since = -NEVER
         self._unheard_since = NEVER
@@ -118,6 +120,7 @@ class HeldLink:
         checked_at = NEVER if self._check is None else self._check.next_at
         return min(
             self._keepalive_at,
+            self._confirm_at,
             checked_at,
             self._dead_ping_at,
             self._silence_at,
@@ -136,6 +139,9 @@ class HeldLink:
                 pings = timing.KEEPALIVE_PINGS
                 retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / pings)
                 self._begin_check(MoveReason.SILENT, pings, retry, now)
+        if now >= self._confirm_at:
+            self._confirm_at = NEVER
+            self.doubt(MoveReason.SILENT, now)
         if now >= self._silence_at:
             self._look_at_silence(now)
         if self._check is not None and now >= self._check.next_at:
@@ -161,6 +167,16 @@ class HeldLink:
         """A datagram of the partner came on the path. A ping does not show that ours arrive."""
         self._heard_at = now
         self._unheard_since = NEVER
+
+    def nominated(self, now: float) -> None:
+        """a has not heard our ACCEPT yet."""
+        self._confirm_at = now + timing.LINGER
+        self.heard(now)
+
+    def confirmed(self, now: float) -> None:
+        """a is linked, too: it has said DONE."""
+        self._confirm_at = NEVER
+        self.heard(now)
 
     def answered(self, now: float) -> None:
         """A pong came on the path."""
@@ -194,7 +210,7 @@ class HeldLink:
 
     def stop(self) -> None:
         """Sends no more pings."""
-        self._keepalive_at = self._dead_ping_at = NEVER
+        self._keepalive_at = self._confirm_at = self._dead_ping_at = NEVER
         self._silence_at = self._upgrade_at = NEVER
         self._check = None
 

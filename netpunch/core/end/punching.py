@@ -93,6 +93,11 @@ class Punching:
         """Whether a partner attempt has proved to be alive."""
         return self.attempt.partners.proved_at is not None
 
+    def knows(self, partner_attempt: bytes) -> bool:
+        """Whether this partner attempt has proved to be alive."""
+        partner = self.attempt.partners.by_id.get(partner_attempt)
+        return partner is not None and partner.checks.proved
+
     def linked(self, now: float) -> Linked:
         """The agreed path, for users. The sockets of all others are closed."""
         agreed = self.agreement

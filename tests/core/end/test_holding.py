@@ -184,6 +184,26 @@ class TestHolding:
         assert not bench.events(Lost)
         assert bench.told[-1] == Finished()
 
+    def test_b_checks_an_agreement_of_which_a_does_not_say_that_it_knows(self) -> None:
+        """a may never have heard the ACCEPT, or may have agreed with an earlier attempt of b."""
+        bench, puppet = linked("b", holds=True)
+        bench.run(1.0)
+        bench.nominate(puppet)
+        before = len(bench.all(v2.Ping))
+        bench.run(timing.LINGER - 0.1)
+        assert len(bench.all(v2.Ping)) == before, "a may still repeat its nomination"
+        bench.run(0.2)
+        assert len(bench.all(v2.Ping)) == before + timing.DOUBT_PINGS
+        bench.run(0.1)
+        assert bench.all(v2.Announce)[-1].purpose == v2.Purpose.PUNCH
+
+    def test_b_checks_nothing_once_a_has_said_so(self) -> None:
+        bench, puppet = linked("b", holds=True)
+        bench.done(puppet)
+        before = len(bench.all(v2.Ping))
+        bench.run(timing.LINGER + 1.0)
+        assert len(bench.all(v2.Ping)) == before
+
     def test_repeated_nominations_and_acceptances_are_still_answered(self) -> None:
         bench, puppet = linked("b", holds=True)
         bench.run(1.0)

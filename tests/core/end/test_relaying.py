@@ -12,7 +12,7 @@ from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.relaying import Relaying
 from netpunch.core.end.verdict import RelayOutcome
-from netpunch.core.events import Failed, Linked, PathKind, Payload, Reason
+from netpunch.core.events import Failed, FollowRoutes, Linked, PathKind, Payload, Reason
 from netpunch.core.settings import USUAL_CANDIDATES, CandidateKind
 from netpunch.core.traversal import budget
 from netpunch.wire import v2
@@ -512,6 +512,22 @@ class TestHeldLink:
         for payload in payloads:
             held.bench.receive(payload, RELAY)
         assert [event.data for event in held.bench.events(Payload)] == payloads
+
+    def test_each_new_partner_attempt_has_it_checked(self, held: Relayed) -> None:
+        """The partner may have been restarted; while its old link seems to work, no other relayed
+        path is looked for. Also while a better path is looked for already."""
+        bench, link = held.bench, held.bench.attempt
+        for number in range(3):
+            newcomer = bench.puppet(b"attempt%d" % number, holds=True)
+            before = len(held.times(v2.Ping, RELAY))
+            bench.introduce(newcomer)
+            bench.introduce(newcomer)
+            assert len(held.times(v2.Ping, RELAY)) == before + 1
+            [*_, ping] = [sent.message for _, sent in bench.sent if sent.destination == RELAY]
+            assert isinstance(ping, v2.Ping)
+            answer = v2.Pong(held.puppet.attempt, link, ping.sequence, A)
+            bench.receive(held.puppet.says(answer), RELAY)
+        assert not bench.events(FollowRoutes), "its path works"
 
     def test_recordings_of_the_relay_are_nobodys(self, held: Relayed) -> None:
         for data in [data for data, source in held.bench.received if source == RELAY]:

@@ -20,6 +20,7 @@ from netpunch.core.events import (
 )
 from netpunch.core.settings import USUAL_CANDIDATES
 from netpunch.wire import v2
+from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
 from tests.core.v2_bench import Bench, Puppet, linked
 from tests.core.v2_pair import ELSEWHERE, ENDS, VIA, A, only
@@ -52,8 +53,9 @@ def asks(bench: Bench, attempt: bytes = b"standby2") -> Puppet:
 def moved(bench: Bench, puppet: Puppet) -> Moved:
     """The puppet's path is agreed; only for end b, whose puppet nominates."""
     bench.validate(puppet)
-    last = v2.Nominate(puppet.attempt, bench.attempt, sequence(puppet), 3, 0)
-    bench.receive(puppet.says(last), puppet.at)
+    agreed = puppet.attempt, bench.attempt, sequence(puppet)
+    bench.receive(puppet.says(v2.Nominate(*agreed, 3, 0)), puppet.at)
+    bench.receive(puppet.says(v2.Done(*agreed)), puppet.at)
     return bench.events(Moved)[-1]
 
 
@@ -180,6 +182,14 @@ class TestTakingOver:
         bench.run(timing.RETIRED_FOR + 0.1)
         bench.receive(b"too late", puppet.at)
         assert len(bench.events(Payload)) == 1
+
+    def test_pings_on_the_old_path_are_not_answered(self) -> None:
+        """A partner that still holds it, as it has agreed with us on nothing else, finds out."""
+        bench, puppet = held()
+        ping = v2.Ping(puppet.attempt, bench.attempt, puppet.new_sequence(), 0)
+        moved(bench, asks(bench))
+        assert bench.receive(puppet.says(ping), puppet.at) == []
+        assert bench.drops(Drop.WRONG_ATTEMPT) == 1
 
     def test_the_figures_are_those_of_the_new_path_but_programs_datagrams_count_on(self) -> None:
         """Also those that still come on the old path."""
