@@ -218,7 +218,8 @@ class PairFailed(EndEvent):
     """Class of this end's NAT: `unknown`, `open`, `easy`, `hard_step` or `hard_random`.
     Absent without an attempt."""
     partner_nat: str | None = None
-    """Class of the partner's NAT. Absent without an attempt."""
+    """Class of the partner's NAT; also `blocked`: its UDP reaches no control. Absent without an
+    attempt."""
     datagrams: int | None = None
     """How many were sent to the partner. Absent without an attempt."""
     candidates: Sequence[str] | None = None

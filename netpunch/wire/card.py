@@ -29,6 +29,8 @@ class NatClass(IntEnum):
     EASY = 2
     HARD_STEP = 3
     HARD_RANDOM = 4
+    BLOCKED = 5
+    """No UDP reaches its controls: the end announces itself over streams."""
 
 
 class Card(NamedTuple):

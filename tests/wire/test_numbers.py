@@ -41,7 +41,7 @@ KEY = bytes(range(32))
         (v2.Purpose, {"PUNCH": 0, "STANDBY": 1}),
         (
             card.NatClass,
-            {"UNKNOWN": 0, "OPEN": 1, "EASY": 2, "HARD_STEP": 3, "HARD_RANDOM": 4},
+            {"UNKNOWN": 0, "OPEN": 1, "EASY": 2, "HARD_STEP": 3, "HARD_RANDOM": 4, "BLOCKED": 5},
         ),
         (
             portmap.PcpResult,

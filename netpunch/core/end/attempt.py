@@ -101,9 +101,9 @@ class Attempt:
         return drop
 
     def consider_traversal(self, now: float) -> None:
-        """Ends the traversal once a path is valid; until then, if any port may win, it begins
-        beside the plain pings when a partner is proved. Relays are tried with every partner
-        attempt."""
+        """Ends the traversal once a path is valid; until then, if any port may win and UDP is not
+        blocked, it begins beside the plain pings when a partner is proved. Relays are tried with
+        every partner attempt."""
         if self._begun_relaying is not None:
             self._begun_relaying.partner_changed(now)
         valid = self.partners.valid_vias
@@ -111,7 +111,11 @@ class Attempt:
             self.traversal.rest(valid, now)
             return
         partner = self.partners.proved_partner
-        if partner is not None and self.resources.settings.any_port:
+        if (
+            partner is not None
+            and self.resources.settings.any_port
+            and not self.partners.udp_is_blocked
+        ):
             self.traversal.begin(partner, now)
 
     def observed(self, data: bytes, source: Address, now: float) -> Drop | None:
@@ -180,7 +184,7 @@ class Attempt:
             self.identity.public_key,
             named,
             resources.settings.holds,
-            resources.nat.nat_class,
+            NatClass.BLOCKED if resources.streams.announced_on else resources.nat.nat_class,
             *traversal.bracket,
             queued=traversal.turns.queued,
         )

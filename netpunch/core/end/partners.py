@@ -15,7 +15,7 @@ from netpunch.core.end.partner import Partner
 from netpunch.core.events import CandidateReport, PathKind, Via
 from netpunch.core.machine import NEVER
 from netpunch.wire import v2
-from netpunch.wire.card import Card
+from netpunch.wire.card import Card, NatClass
 from netpunch.wire.drop import Drop
 
 PROBED_KINDS = {number: PathKind(name) for name, number in v2.PROBE_NUMBERS.items()}
@@ -89,6 +89,14 @@ class Partners:
         """The partner attempt that is alive, with a card; the latest of several."""
         alive = (p for p in self.by_id.values() if p.checks.proved and p.card is not None)
         return max(alive, key=lambda partner: partner.introduced_at, default=None)
+
+    @property
+    def udp_is_blocked(self) -> bool:
+        """Whether it is at either end, as far as is known: then hardly anything but a relay, to
+        which the blocked end has a stream, can help."""
+        partner = self.proved_partner
+        at_partner = partner is not None and partner.nat_class is NatClass.BLOCKED
+        return at_partner or bool(self._host.resources.streams.announced_on)
 
     @property
     def has_paths(self) -> bool:

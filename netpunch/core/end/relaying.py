@@ -173,8 +173,7 @@ class Relaying:
     def due_at(self) -> float:
         """When relays become candidates, unless a path is valid by then."""
         proved_at = self._partners.proved_at
-        is_blocked = bool(self._host.resources.streams.announced_on)
-        patience = 0.0 if is_blocked else self._patience  # nothing else can help
+        patience = 0.0 if self._partners.udp_is_blocked else self._patience
         return min(self._due_at, NEVER if proved_at is None else proved_at + patience)
 
     def begin(self, due_at: float) -> None:

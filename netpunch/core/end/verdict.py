@@ -15,6 +15,7 @@ NATS = {
     "easy": "easy (one port for all destinations)",
     "hard_step": "hard_step (another port for each destination, in steps)",
     "hard_random": "hard_random (a random port for each destination)",
+    "blocked": "blocked (no UDP reaches control)",
 }
 HARD = {"hard_step", "hard_random"}
 EASY = {"open", "easy"}
@@ -129,7 +130,9 @@ def _blocked(facts: Facts) -> str:
     if hidden:
         return f"the partner is there, but nothing it sends arrives: {hidden}"
     ours, theirs = facts.nats
-    if ours in EASY and theirs in EASY:
+    if theirs == "blocked":
+        cause = "no UDP passes in its network, so only a relay helps"
+    elif ours in EASY and theirs in EASY:
         cause = (
             f"{_nats(facts)}, so NAT does not prevent it: does a firewall at either end, or "
             "between them, drop UDP from any other host than control? Else a router may send over "

@@ -237,6 +237,15 @@ class TestWhatControlSays:
         assert (first.destination, first.via) == (stream, 7)
         assert relayed.times(v2.Observe) == []
 
+    def test_a_partner_without_udp_is_not_waited_for(self) -> None:
+        """Its card says so: nothing but a relay can help."""
+        relayed = Relayed.made(holds=False)
+        card = relayed.puppet.card(relayed.bench.attempt)._replace(nat_class=NatClass.BLOCKED)
+        relayed.bench.run(0.3)
+        relayed.bench.control_says(relayed.bench.introduction(relayed.puppet, card=card))
+        relayed.bench.run(0.1)
+        assert relayed.times(v2.Observe)[0] == pytest.approx(0.3, abs=0.06)
+
 
 class TestBinding:
     def test_it_is_repeated_like_an_announcement(self, relayed: Relayed) -> None:

@@ -64,6 +64,7 @@ LAN = "192.168.1.10"
     ("facts", "told", "not_told"),
     [
         (Facts(nats=("easy", "open")), "so NAT does not prevent it", "another port"),
+        (Facts(nats=("easy", "blocked")), "only a relay helps", "firewall"),
         (Facts(nats=("easy", "hard_random")), "which takes luck", "so NAT does not prevent it"),
         (Facts(), "`observe`", "so NAT does not prevent it"),
         (Facts(reachable=False), "IPv4 only", "firewall"),
