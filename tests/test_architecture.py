@@ -60,6 +60,7 @@ OPENING_SOCKETS = {
     "netpunch.net.tcp",
     "netpunch.net.interfaces",
     "netpunch.net.netlink",
+    "netpunch.net.raw_socket",
     "netpunch.net.routes",
 }
 """Those that make sockets, for datagrams and for TLS, and those that only ask the system

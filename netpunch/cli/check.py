@@ -78,7 +78,7 @@ def check(file: str, options: argparse.Namespace) -> int:
         return error.exit_code
     if code == 0:
         from netpunch.config.document.problems import gathered
-        from netpunch.config.rules import readable_links, unused_links
+        from netpunch.config.remarks import readable_links, unused_links
 
         for remark in (
             *gathered(unused_links(site, part.ends)),

@@ -67,6 +67,7 @@ from netpunch.config.schema import (
     SITE,
     SITE_KEYS,
     usual_hold_for,
+    usual_keepalive,
 )
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
@@ -317,6 +318,7 @@ class _Builder:
             "position": found.position,
             "path": found.path,
             "partner_node": None,
+            "partner_wireguard_key": None,
         }
         part = self._end_config(str(MeshPair(mesh, node, "")), "a", values)
         draft = Draft(part, settings, found.path, found.position)
@@ -338,6 +340,9 @@ class _Builder:
             "position": position,
             "path": path,
             "partner_node": other["node"].value if "node" in other else None,
+            "partner_wireguard_key": (
+                other["wireguard_key"].value if "wireguard_key" in other else None
+            ),
         }
         values["enabled"] = values["enabled"] and _is_enabled(merged)
         draft = Draft(self._end_config(pair, name, values), settings, path, position)
@@ -346,6 +351,8 @@ class _Builder:
 
     def _end_config(self, pair: str, name: EndName, values: dict[str, Any]) -> EndConfig:
         """`values`: of END_KEYS, and of those fields that are none of these keys."""
+        values["mode"] = values["mode"] or ("keep" if values["share"] else "once")
+        values["keepalive"] = values["keepalive"] or usual_keepalive(share=values["share"])
         values["hold_for"] = values["hold_for"] or usual_hold_for(values["keepalive"])
         known = self._known.controls or {}
         controls = tuple(dict.fromkeys(values["control"] or known))

@@ -102,6 +102,7 @@ class MeshDraft(NamedTuple):
         part = end._replace(
             settings=end.settings._replace(pair=pair, end=name, local=local),
             partner_node=partner,
+            partner_wireguard_key=self.nodes[partner].part.wireguard_key,
             enabled=enabled,
             forward=forward,
             files=files,

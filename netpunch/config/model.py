@@ -132,6 +132,9 @@ class EndConfig(NamedTuple):
     env_file: str | None
     files: tuple[RenderedFile, ...]
     template: str | None
+    wireguard_key: str | None
+    """Public keys of WireGuard: this host's, and the partner's."""
+    partner_wireguard_key: str | None
     session_key: bool
     standby: bool
     secret: SecretSource

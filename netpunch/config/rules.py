@@ -1,5 +1,4 @@
-"""The rules that a site obeys beyond its single values: for an end, for a pair, between parts; and
-links that nothing uses or that others may read, which are allowed but perhaps a mistake.
+"""The rules that a site obeys beyond its single values: for an end, for a pair, between parts.
 
 Each rule records what is wrong, at the place in the file that causes it."""
 
@@ -9,9 +8,9 @@ from os.path import normpath
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from netpunch.config.document.problems import Position, Problem, Problems, problem_at, source_of
+from netpunch.config.document.problems import Position, Problems
 from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
-from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource, Site
+from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
 from netpunch.config.schema import FEWEST_KEEPALIVES, GENERATE
 from netpunch.config.secrets import Role, decode
 from netpunch.config.values import HIGHEST_PORT, WILDCARDS, Counted, HostPort, reaches
@@ -314,8 +313,41 @@ _RULES = (
     ),
     _Rule(
         "mode",
-        lambda end: end.protocol == "classic" and end.holds and end.forward is None,
+        lambda end: (
+            end.protocol == "classic"
+            and end.holds
+            and not (end.forward is not None or end.settings.share)
+        ),
         "a classic pair can't hold the link: add `command` or `check`, or use `mode: once`",
+    ),
+    _Rule(
+        "share",
+        lambda end: end.mode == "once" and end.settings.share,
+        "mode `once` ends at the link, and nothing would keep its path open: leave `mode` out, or "
+        "set `mode: keep`",
+    ),
+    _Rule(
+        "share",
+        lambda end: end.settings.share and end.forward is not None,
+        "with `share` the program itself sends to the partner, with `forward` by way of netpunch: "
+        "keep one of them, and turn the other off (`share: off`, `forward: off`)",
+    ),
+    _Rule(
+        "share",
+        lambda end: end.settings.share and bool(end.command or end.check),
+        "with `share` netpunch holds the link itself: turn `command` and `check` off "
+        "(`command: []`, `check: []`), or this",
+    ),
+    _Rule(
+        "share",
+        lambda end: end.protocol == "classic" and end.settings.share,
+        "a classic pair can't hold the link: use `protocol: v2`, or turn this off",
+    ),
+    _Rule(
+        "share",
+        lambda end: end.settings.share and end.settings.local[1] == 0,
+        '`local` has to name the port that the program has, such as `local: ":51820"` (in '
+        "WireGuard: ListenPort = 51820)",
     ),
     _Rule(
         "session_key",
@@ -494,6 +526,8 @@ class _Socket(NamedTuple):
     address: HostPort
     key: str
     position: Position
+    shared_by: str = ""
+    """The pair that shares the port with others; empty if it can't be shared."""
 
 
 def _check_sockets(drafts: Drafts, problems: Problems) -> None:
@@ -502,10 +536,17 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
     for socket in _sockets(drafts):
         others = taken[socket.node, socket.is_tcp, socket.address.port]
         for other in others:
-            if _overlap(socket.address.host, other.address.host):
+            if _overlap(socket.address.host, other.address.host) and not _share(socket, other):
                 problems.add(socket.position, socket.key, _collision(socket, other))
                 break
         others.append(socket)
+
+
+def _share(one: _Socket, other: _Socket) -> bool:
+    """Whether both can have the same port: each has a pair of its own, by which datagrams are told
+    apart."""
+    pairs = {one.shared_by, other.shared_by}
+    return "" not in pairs and len(pairs) == 2
 
 
 def _collision(socket: _Socket, other: _Socket) -> str:
@@ -532,7 +573,8 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
     for end in drafts.enabled_ends():
         local = HostPort(*end.part.settings.local)
         if local.port != 0:
-            yield _socket(end, local, "local")
+            shared_by = end.part.pair if end.part.settings.share else ""
+            yield _socket(end, local, "local")._replace(shared_by=shared_by)
         if end.part.forward is not None:
             yield _socket(end, end.part.forward.listen, "forward", "listen")
 
@@ -615,67 +657,3 @@ def _check_slots(drafts: Drafts, problems: Problems) -> None:
                 )
                 problems.add(slots.position, slots.path, message)
                 break
-
-
-# Links that nothing uses.
-
-HELD = (
-    "warning: nothing will use this link: netpunch holds it, and relays for no program. Add "
-    "`forward`, or a `command` or `check` so that another program gets the port"
-)
-NOTHING = (
-    "warning: nothing will use this link: netpunch releases the port and nothing starts a program "
-    "on it, so the check fails and the ends punch again and again. Add `command`, `hooks.up` or, "
-    "instead of the check, `forward`"
-)
-FILES = (
-    "warning: only a file announces this link: unless a program watches the file (such as a "
-    "systemd path unit), the check fails and the ends punch again and again. Otherwise add "
-    "`command` or `hooks.up`"
-)
-
-
-def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
-    """For ends in mode `keep` whose link no program uses, as far as the file says."""
-    for end in ends:
-        if end.mode == "keep" and (message := _unused(end)) is not None:
-            source = source_of(str(site.path), site.source)
-            yield problem_at(source, end.position, end.path, message)
-
-
-def certainly_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Without those links that a program outside the file may use."""
-    return (problem for problem in problems if problem.message == NOTHING)
-
-
-def _unused(end: EndConfig) -> str | None:
-    if end.holds:
-        return None if end.forward else HELD
-    if end.command or end.hooks.up:
-        return None
-    return FILES if end.env_file or end.files else NOTHING
-
-
-# Links that others may read.
-
-
-def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
-    """For ends whose `forward` may pass through a relay: netpunch encrypts none of what programs
-    send."""
-    relays = {control.name for control in site.controls if control.relay}
-    relayed = {
-        pair.name for pair in site.pairs if all(end.settings.may_be_relayed for end in pair.ends)
-    }
-    source = source_of(str(site.path), site.source)
-    for end in ends:
-        names = [name for name in end.controls if name in relays]
-        if end.forward is not None and end.pair in relayed and names:
-            yield problem_at(
-                source,
-                end.position,
-                end.path,
-                "note: if nothing else works, this link passes through the relay of control "
-                f"{names[0]}, whose owner can read what `forward` carries, unless the programs "
-                "encrypt it, as WireGuard and OpenVPN do. Otherwise leave `relay` out of "
-                "`candidates`",
-            )

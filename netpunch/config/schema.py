@@ -43,7 +43,7 @@ from netpunch.config.kinds import (
 from netpunch.config.model import SECRET_KEYS, Forward, Hooks, RenderedFile
 from netpunch.config.values import HostPort
 from netpunch.core.settings import TLS_PORT, EndSettings
-from netpunch.core.timing import RELAY_RATE, RELAY_TOTAL
+from netpunch.core.timing import RELAY_RATE, RELAY_TOTAL, SHARED_KEEPALIVE
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.template import escape, render
 
@@ -115,6 +115,7 @@ _NUMBERS: Schema = {"type": ["integer", "string"]}
 MARK = scalar("a firewall mark such as 51820 or 0xca6c, or off", values.mark, schema=_NUMBERS)
 TCP_PORT = scalar("a TCP port such as 443, or off", values.tcp_port, schema=_NUMBERS)
 INTERFACE = scalar("a network interface such as eth0, or off", values.interface)
+WIREGUARD_KEY = scalar("a public key as `wg pubkey` prints it", values.wireguard_key)
 FILE_MODE = scalar(
     'an octal file mode such as "0640"', values.file_mode, lambda mode: f"{mode:04o}", _NUMBERS
 )
@@ -321,11 +322,17 @@ def _setting(name: str, kind: Kind[Any], doc: str) -> Key[Any]:
     return Key(name, kind, EndSettings._field_defaults[name], doc)
 
 
+_KEEPALIVE: float = EndSettings._field_defaults["keepalive"]
 _HOLD_FOR: float = EndSettings._field_defaults["hold_for"]
 _USUAL_KEEPALIVES = 3
 """How many a held link may miss by default, however rare they are."""
 FEWEST_KEEPALIVES = 2
 """How many are due within `hold_for` at least: one that is lost ends no link."""
+
+
+def usual_keepalive(*, share: bool) -> float:
+    """The default of `keepalive`, in seconds."""
+    return SHARED_KEEPALIVE if share else _KEEPALIVE
 
 
 def usual_hold_for(keepalive: float) -> float:
@@ -372,7 +379,13 @@ _secret_file = no_key_text(path("the path of a key file: secrets/home.key", {"pa
 
 ANYWHERE: list[Key[Any]] = [
     Key("enabled", SWITCH, True, "`off`: it does not run"),
-    Key("mode", choice("once", "keep"), "once", "`keep`: link again whenever the link is lost"),
+    Key(
+        "mode",
+        choice("once", "keep"),
+        None,
+        "`keep`: link again whenever the link is lost",
+        "`once`, with `share` `keep`",
+    ),
     Key("control", _controls, (), "the controls that introduce the pair", "all"),
     _setting("local", LOCAL, "where to punch from; no address: all; port 0: any free port"),
     _setting(
@@ -401,7 +414,13 @@ ANYWHERE: list[Key[Any]] = [
         "deadline", DURATION, "when to give up; in mode `keep`, only a partner that is present"
     ),
     Key("retry_after", DURATION, 30.0, "mode `keep`: pause before the next attempt, ±20 %"),
-    _setting("keepalive", DURATION, "how often a held link is kept open"),
+    Key(
+        "keepalive",
+        DURATION,
+        None,
+        "how often a held link is kept open; with `share`, how long a dead path goes unnoticed",
+        f"`{_number(_KEEPALIVE)}s`, with `share` `{_number(SHARED_KEEPALIVE)}s`",
+    ),
     Key(
         "hold_for",
         DURATION,
@@ -425,6 +444,12 @@ ANYWHERE: list[Key[Any]] = [
     ),
     Key("check_every", DURATION, 30.0, "how often `check` runs"),
     Key("command", program(is_template=True), (), "mode `keep`: the program that uses the port"),
+    _setting(
+        "share",
+        SWITCH,
+        "`on`: another program, such as WireGuard, has the port of `local` and uses the link. "
+        "netpunch finds and holds it, from the same port by raw sockets; Linux, CAP_NET_RAW",
+    ),
     Key("forward", off_or(_forward_kind, None), None, "mode `keep`: relay to a local UDP program"),
     Key("hooks", _hooks(), Hooks(), "programs to run on occasions"),
     Key("env_file", off_or(_env_file, None), None, "file with the link's addresses as variables"),
@@ -447,11 +472,19 @@ _OF_AN_END = "belongs to an end: write it below `a` or `b`"
 
 PROTOCOL_KEY = _setting("protocol", choice("v2", "classic"), "`classic`: that of the Go netpunch")
 SLOTS_KEY = Key("slots", SLOTS, "", "protocol `classic`: the letters of ends a and b", "none")
+OWN_WIREGUARD_KEY: Key[Any] = Key(
+    "wireguard_key",
+    WIREGUARD_KEY,
+    None,
+    "the public key of the host's WireGuard, which the partner's hooks get",
+    "none",
+)
 NODE_KEY: Key[Any] = Key("node", NODE, None, "the host that runs it", "none: all in one process")
 
 END_KEYS: list[Key[Any]] = [
     NODE_KEY,
     *ANYWHERE,
+    OWN_WIREGUARD_KEY,
     PROTOCOL_KEY._replace(elsewhere=_OF_THE_PAIR),
     SLOTS_KEY._replace(elsewhere=_OF_THE_PAIR),
 ]
@@ -465,6 +498,7 @@ PAIR_KEYS: list[Key[Any]] = [
     Key("a", _ref(END, "end"), None, "one end", "none, but needed"),
     Key("b", _ref(END, "end"), None, "the other end", "none, but needed"),
     NODE_KEY._replace(elsewhere=_OF_AN_END),
+    OWN_WIREGUARD_KEY._replace(elsewhere=_OF_AN_END),
 ]
 _PAIR = "a mapping such as {secret_file: home.key, a: {node: home}, b: {node: office}}"
 PAIR = _with_one_secret(mapping(PAIR_KEYS, dict, _PAIR))
@@ -472,13 +506,15 @@ PAIR = _with_one_secret(mapping(PAIR_KEYS, dict, _PAIR))
 _OF_A_MESH = "the pairs of a mesh speak v2 alone: write a classic pair below `pairs`"
 _NOT_OF_A_MESH = "a mesh has no ends of its own: list its hosts in `nodes`"
 _MESH_NODE_IS_NAMED = "a mesh's node has its name in `nodes`: remove this"
+_OF_A_MESH_NODE = "belongs to a node: write it below one of `nodes`"
 
-MESH_NODE_KEYS: list[Key[Any]] = [
+_IN_A_MESH: list[Key[Any]] = [
     *ANYWHERE,
     NODE_KEY._replace(elsewhere=_MESH_NODE_IS_NAMED),
     PROTOCOL_KEY._replace(elsewhere=_OF_A_MESH),
     SLOTS_KEY._replace(elsewhere=_OF_A_MESH),
 ]
+MESH_NODE_KEYS = [*_IN_A_MESH, OWN_WIREGUARD_KEY]
 _MESH_NODE = 'a mapping such as {local: ":5000"}, or {} to inherit everything'
 MESH_NODE = _with_one_secret(mapping(MESH_NODE_KEYS, dict, _MESH_NODE))
 
@@ -490,7 +526,8 @@ OWN_MESH_KEYS: list[Key[Any]] = [
 
 MESH_KEYS: list[Key[Any]] = [
     *OWN_MESH_KEYS,
-    *MESH_NODE_KEYS,
+    *_IN_A_MESH,
+    OWN_WIREGUARD_KEY._replace(elsewhere=_OF_A_MESH_NODE),
     Key("a", END, None, "", elsewhere=_NOT_OF_A_MESH),
     Key("b", END, None, "", elsewhere=_NOT_OF_A_MESH),
 ]

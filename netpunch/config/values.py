@@ -43,6 +43,9 @@ PAIR_NAME = re.compile(rf"{NAME.pattern}(\.{_MESH_NODE.pattern}\.{_MESH_NODE.pat
 _NODE = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 """A host name, up to the length that DNS allows."""
 
+_WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+"""32 bytes in base64."""
+
 _INTERFACE = re.compile(r"[!-.0-9;-~]{1,15}")
 """On Linux: 15 bytes without spaces, slashes and colons."""
 
@@ -264,6 +267,13 @@ def pair_name(text: str) -> str:
     if mesh and mesh.a >= mesh.b:
         wanted = "two nodes" if mesh.a == mesh.b else str(pair_of(*mesh))
         raise ValueError(f"{wanted}: a mesh's pair has its nodes in alphabetical order")
+    return text
+
+
+def wireguard_key(text: str) -> str:
+    """A key of WireGuard, as `wg pubkey` prints it."""
+    if not _WIREGUARD_KEY.fullmatch(text):
+        raise ValueError("it has 43 characters of base64 and an =")
     return text
 
 

@@ -33,10 +33,12 @@ class EndSettings(NamedTuple):
     `end` is `a` or `b`; for the classic protocol with its slot letter in `slot`. `secret` is the
     pair's 32 bytes, for classic any bytes; empty in a configuration until it is read.
 
-    `holds`: the end keeps its socket after the link. `candidates`: which addresses it offers and
-    tries. `deadline` counts from the start, or (`deadline_from_start` False) from when the partner
-    has proved its presence; None: never. `keepalive` is the interval at which a held link is
-    checked, `hold_for` how long it may be silent before it is given up.
+    `holds`: the end keeps its socket after the link. `share`: another program has the port and uses
+    the link; netpunch finds and holds it, and sends its own datagrams from that port.
+    `candidates`: which addresses it offers and tries. `deadline` counts from the start, or
+    (`deadline_from_start` False) from when the partner has proved its presence; None: never.
+    `keepalive` is the interval at which a held link is checked, `hold_for` how long it may be
+    silent before it is given up.
 
     The rest is for the driver; a machine is given its sockets and the controls' addresses.
     `controls` introduce the end. `local` is (host, port) to bind: an empty host means every address
@@ -48,6 +50,7 @@ class EndSettings(NamedTuple):
     end: EndName
     secret: bytes
     holds: bool = False
+    share: bool = False
     candidates: frozenset[CandidateKind] = USUAL_CANDIDATES
     deadline: float | None = 60.0
     deadline_from_start: bool = True
@@ -79,7 +82,13 @@ class EndSettings(NamedTuple):
     @property
     def any_port(self) -> bool:
         """Whether another local port may win, which traversing symmetric NATs requires."""
-        return "any-port" in self.candidates
+        return "any-port" in self.candidates and not self.share
+
+    @property
+    def carries(self) -> bool:
+        """Whether programs' datagrams pass through the held link by way of netpunch: if so, they
+        may also take a way that only netpunch knows, such as a stream."""
+        return self.holds and not self.share
 
     @property
     def may_be_relayed(self) -> bool:

@@ -125,6 +125,9 @@ KEEPALIVE_PINGS = 3
 KEEPALIVE_RETRY = 1.0
 """The pings of a keepalive, and the time between them. At 5 % loss each way a path that works
 counts as dead once in four hours; with two pings it would twice an hour."""
+SHARED_KEEPALIVE = 1.0
+"""The usual interval where another program has the port, as its datagrams are not seen: so long an
+outage goes unnoticed. A pair costs 0.6 kB a second then, both ways together."""
 DOUBT_ROUND_TRIPS = 3
 DOUBT_GRACE = 0.05
 """After a change of the network an answer may take so many round trips, and so much longer."""
@@ -134,8 +137,8 @@ A path that is doubted in vain breaks, as its datagrams may then leave from anot
 SILENCE_PINGS = 4
 SILENCE_PATIENCE_ROUND_TRIPS, SILENCE_PATIENCE = 6, 0.4
 """Where programs have fallen silent: so many pings, for so many round trips or seconds. A program
-that only sends is looked after each second, so all must hardly ever be lost on a path that works:
-at 5 % loss each way once in three hours."""
+that only sends is looked after each second, and so is a path whose programs are not seen, so all
+must hardly ever be lost on a path that works: at 5 % loss each way once in three hours."""
 SILENCE_ROUND_TRIPS = 8
 SILENCE_LEAST = 1.0
 """A program's datagram without anything coming back for so long: longer than most programs take to

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
 from netpunch.core.endpoints import ControlEndpoints
@@ -14,7 +15,7 @@ from netpunch.core.events import Event, Via
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.net.controls import Controls
-from netpunch.net.driver import MAX_DATAGRAM, Driver, Observer, clock
+from netpunch.net.driver import MAX_DATAGRAM, Driver, Endpoint, Observer, clock
 from netpunch.net.resolver import is_literal
 from netpunch.net.sockets import binder, local_address, options_of
 
@@ -23,6 +24,35 @@ if TYPE_CHECKING:
 
 FAREWELL = 1.0
 """Seconds that a stopped end gets to tell its controls: it needs 40 ms."""
+
+
+class Opened(Protocol):
+    """What a driver is given to send and receive by, and the machine knows by its addresses."""
+
+    @property
+    def sockets(self) -> Mapping[Via, socket.socket]: ...
+
+    @property
+    def addresses(self) -> Mapping[Via, Address]: ...
+
+    def endpoint(self, driver: Driver, via: Via, sock: socket.socket, /) -> Endpoint:
+        """For the driver, which closes it."""
+
+    def close(self) -> None:
+        """Closes all of it, if no driver was given it."""
+
+
+class Bound:
+    """Sockets of the end's own."""
+
+    def __init__(self, sockets: Iterable[socket.socket]) -> None:
+        self.sockets = dict(enumerate(sockets))
+        self.addresses = {via: local_address(sock) for via, sock in self.sockets.items()}
+        self.endpoint = Endpoint
+
+    def close(self) -> None:
+        for sock in self.sockets.values():
+            sock.close()
 
 
 class DrivenEnd(ABC):
@@ -63,9 +93,9 @@ class DrivenEnd(ABC):
         """Binds `local`, finds the controls within `deadline` seconds, and sets the machine going;
         returns the bound addresses. Raises what `net.sockets.bind` and `Controls.find` raise, and
         then nothing is bound."""
-        sockets = dict(enumerate(self._bind(*local)))
+        opened = self._open(local)
         try:
-            bound = {via: local_address(sock) for via, sock in sockets.items()}
+            bound = opened.addresses
             families = {each.family for each in bound.values()}
             controls = self._controls = Controls(
                 self._settings.controls, families, on_unresolved, bind=self._bind
@@ -80,13 +110,19 @@ class DrivenEnd(ABC):
                 max_datagram=max_datagram,
             )
         except BaseException:
-            for sock in sockets.values():
-                sock.close()
+            opened.close()
             self._close_driver()  # which is not there yet, but a subclass may have more to release
             raise
         controls.follow(machine, driver)
-        driver.open(sockets)
+        driver.open(opened.sockets, endpoint=opened.endpoint)
         return list(bound.values())
+
+    def _open(self, local: tuple[str, int]) -> Opened:
+        if not self._settings.share:
+            return Bound(self._bind(*local))
+        from netpunch.net.share import Shares  # few ends share their port
+
+        return Shares(self._settings)
 
     async def _stop(self) -> None:
         """Lets the machine take leave of the controls, then closes the sockets."""

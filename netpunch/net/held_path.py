@@ -26,10 +26,12 @@ class HeldPath:
     is not behind it, and no answer would ever come back. (In IPv6 the system may leave the
     interface nevertheless.)"""
 
-    def __init__(self, driver: Driver, options: SocketOptions) -> None:
-        """`options` are those of the driver's sockets."""
+    def __init__(self, driver: Driver, options: SocketOptions, *, pins: bool = True) -> None:
+        """`options` are those of the driver's sockets. Not `pins`: another program sends on the
+        path, too, by the system's choice, and a path that is not that one's own is of no use."""
         self._driver = driver
         self._options = options
+        self._pins = pins
         self._pinned: Via | None = None
         self._source = ""
         """The address agreed with; empty if the system doesn't tell."""
@@ -46,7 +48,9 @@ class HeldPath:
             self._source = path.local.host
             return
         self._partner, self._port = path.remote, path.local.port
-        route = route_to(self._partner, port=self._port, options=self._options)
+        route = None
+        if self._pins:
+            route = route_to(self._partner, port=self._port, options=self._options)
         if route is None or not route.source:
             self._source = source_towards(path.remote, self._options)
             return

@@ -102,13 +102,21 @@ class Punch(DrivenEnd):
         self._has_news = asyncio.Event()
 
     async def open(self) -> None:
-        """Bind the local port, then find the controls, then announce.
+        """Bind the local port, then find the controls, then announce. A port that is shared is not
+        bound: once a program has it, it is opened beside that.
 
         Raises what `net.sockets.bind` raises (the local address), and ControlUnreachableError if no
         control's name resolves before a deadline that counts from the start; without one the end
         waits until a name resolves, and reports that."""
         self._began = clock()
         settings = self._settings
+        if settings.share:
+            from netpunch.net.share import until_owned  # few ends share their port
+
+            await until_owned(
+                settings,
+                lambda text: self._take_event(Waiting(Reason.NO_PROGRAM, detail=text)),
+            )
         bound = await self._start(
             settings.local,
             on_unresolved=self._on_unresolved,
@@ -332,7 +340,8 @@ class Punch(DrivenEnd):
                 return
             from netpunch.net.held_path import HeldPath
 
-            self._path = HeldPath(self._driver, options_of(self._settings))
+            pins = not self._settings.share
+            self._path = HeldPath(self._driver, options_of(self._settings), pins=pins)
             self._follow_network()
         self._path.agreed(path)
 

@@ -240,7 +240,7 @@ def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _allow_fragments(sock)
+        allow_fragments(sock)
         apply_options(options, sock)
     except BaseException:
         sock.close()
@@ -248,7 +248,7 @@ def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket
     return sock
 
 
-def _allow_fragments(sock: socket.socket) -> None:
+def allow_fragments(sock: socket.socket) -> None:
     """Lets long datagrams of `forward` be fragmented, as they would be without netpunch. By default
     Linux sets DF, and where a filter drops the ICMP answers, long datagrams vanish."""
     if sys.platform != "linux":

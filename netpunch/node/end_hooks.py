@@ -87,6 +87,7 @@ class EndHooks:
         _, port = end.settings.local
         if port:
             self._who["NETPUNCH_LPORT"] = str(port)
+        self._configured = _configured(end)
 
     def stop(self, *, gently: bool) -> None:
         """Call it before the end is cancelled. May be repeated: a gentle stop becomes a hurried one
@@ -213,7 +214,7 @@ class EndHooks:
                 argv,
                 self._end.directory,
                 self._timeout(name),
-                variables,
+                {**variables, **self._configured},
                 event or started,
                 TERM_GRACE if self._hurried_at is None else STOP_GRACE,
             )
@@ -297,6 +298,14 @@ class EndHooks:
         )
         if err and name in WARNED_OF:
             self._console.warn(f"hook {name}: {err}")
+
+
+def _configured(end: EndConfig) -> dict[str, str]:
+    """What hooks have to know besides, of how the site file tells programs and netpunch to work
+    together."""
+    key = end.partner_wireguard_key
+    variables = {"NETPUNCH_SHARE": "1"} if end.settings.share else {}
+    return variables | ({"NETPUNCH_PARTNER_WIREGUARD_KEY": key} if key else {})
 
 
 async def outlast(future: asyncio.Future[T]) -> T:

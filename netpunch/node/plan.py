@@ -7,7 +7,7 @@ from typing import NamedTuple
 from netpunch.config.document.problems import Position, Problem, gathered
 from netpunch.config.loading import owner_of, owners_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
-from netpunch.config.rules import certainly_unused, unused_links
+from netpunch.config.remarks import certainly_unused, unused_links
 from netpunch.config.schema import OCCASIONS
 from netpunch.config.secrets import Role, Secret, generate, read_secret
 from netpunch.core.traversal.budget import PROBE_RATE
@@ -159,6 +159,8 @@ class Planner:
         """The end with the --once or --keep of the command line."""
         if self._options.once and end.command:
             raise ConfigurationError(f"{end.pair}: a command needs `mode: keep`, not --once")
+        if self._options.once and end.settings.share:
+            raise ConfigurationError(f"{end.pair}: `share` needs `mode: keep`, not --once")
         if self._options.once:
             return end.in_mode("once")
         if not self._options.keep:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from netpunch.config.rules import (
+from netpunch.config.document.problems import SiteError
+from netpunch.config.remarks import (
     FILES,
     HELD,
     NOTHING,
+    UNTOLD,
     certainly_unused,
     readable_links,
     unused_links,
@@ -161,6 +163,8 @@ FORWARD = {"forward": {"listen": "127.0.0.1:51821", "to": "127.0.0.1:51820"}}
         ({"mode": "keep"}, HELD),
         ({"mode": "keep"} | FORWARD, None),
         ({"mode": "once"}, None),
+        ({"share": "on", "local": ":51820"}, UNTOLD),
+        ({"share": "on", "local": ":51820", "hooks": {"up": ["true"]}}, None),
     ],
 )
 def test_a_link_that_nothing_uses_is_warned_of(
@@ -319,3 +323,67 @@ def test_what_is_no_tcp_port_is_told(report_of: ReportOf, port: str) -> None:
     assert "pairs.p.a.tls: expected a TCP port such as 443, or off" in report_of(
         f"{SITE}  p: {{{ends}}}\n"
     )
+
+
+# Sharing the port of another program.
+
+SHARED = {"share": "on", "local": ":51820", "secret": "generate", "a": {}, "b": {"enabled": False}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"mode": "once"}, "share: mode `once` ends at the link"),
+        ({"forward": {"listen": ":1"}}, "share: with `share` the program itself sends"),
+        ({"command": ["x"]}, "share: with `share` netpunch holds the link itself"),
+        ({"check": ["x"]}, "share: with `share` netpunch holds the link itself"),
+        ({"protocol": "classic", "slots": "a-b"}, "share: a classic pair can't hold the link"),
+        ({"local": ":0"}, "share: `local` has to name the port that the program has"),
+    ],
+)
+def test_what_cannot_share_a_port(tmp_path: Path, settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SiteError) as caught:
+        site_with(tmp_path, {"p": SHARED | settings})
+    assert expected in str(caught.value)
+
+
+def test_a_shared_link_is_kept_and_watched_each_second(tmp_path: Path) -> None:
+    _, part = site_with(tmp_path, {"p": SHARED, "q": SHARED | {"keepalive": "10s"}})
+    assert [(end.mode, end.settings.keepalive) for end in part.ends] == [("keep", 1), ("keep", 10)]
+    assert all(end.holds for end in part.ends)
+
+
+def test_pairs_of_a_node_may_share_a_port_with_each_other_only(
+    load_text: LoadText, report_of: ReportOf
+) -> None:
+    pair = '{share: on, local: ":51820", a: {node: home}, b: {node: NODE}}'
+    p, q = f"  p: {pair}\n".replace("NODE", "office"), f"  q: {pair}\n".replace("NODE", "cabin")
+    load_text(SITE + p + q)
+    collision = "pairs.q.a.local: pairs.p.a.local uses port 51820 on the same node"
+    unshared = q.replace("{share: on", "{share: off, mode: keep")
+    assert collision in report_of(SITE + p + unshared)
+    both = "pairs.p.b.local: pairs.p.a.local uses port 51820 on the same node"
+    assert both in report_of(SITE + p.replace("office", "home"))
+
+
+def test_a_mesh_shares_a_port_without_counting(load_text: LoadText) -> None:
+    keys = {node: f"{'A' * 42}{last}=" for node, last in (("home", "A"), ("cabin", "E"))}
+    nodes = ", ".join(f'{node}: {{wireguard_key: "{key}"}}' for node, key in keys.items())
+    mesh = f'{{secret_file: lan.key, share: on, local: ":51820", nodes: {{{nodes}, shed: {{}}}}}}'
+    site = load_text(
+        f"version: 1\ncontrol: {{node: vps, address: 'vps:1'}}\nmeshes: {{lan: {mesh}}}\n"
+    )
+    ends = [end for pair in site.pairs for end in pair.ends]
+    assert {end.settings.local for end in ends} == {("", 51820)}
+    assert all(end.partner_wireguard_key == keys.get(end.partner_node or "") for end in ends)
+
+
+def test_the_wireguard_key_is_an_end_s(load_text: LoadText, report_of: ReportOf) -> None:
+    key = f"{'A' * 43}="
+    pair = f'  p: {{a: {{node: home, wireguard_key: "{key}"}}, b: {{node: office}}}}\n'
+    (site,) = load_text(SITE + pair).pairs
+    assert (site.a.wireguard_key, site.b.partner_wireguard_key) == (key, key)
+    assert (site.b.wireguard_key, site.a.partner_wireguard_key) == (None, None)
+    assert "expected a public key" in report_of(SITE + pair.replace(key, "AAAA"))
+    at_pair = f'  p: {{wireguard_key: "{key}", a: {{node: home}}, b: {{node: office}}}}\n'
+    assert "belongs to an end" in report_of(SITE + at_pair)

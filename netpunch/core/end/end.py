@@ -212,7 +212,7 @@ class End(Machine):
 
     def control_connected(self, via: Via, control: Address, local: Address, now: float) -> None:
         self._resources.streams.opened(via, control, local)
-        if not self._resources.settings.holds:
+        if not self._resources.settings.carries:
             self._probe = Probe(self._resources, via, control)
         elif self.state in (EndState.PUNCHING, EndState.HOLDING):
             self._follow_streams(now)
@@ -277,9 +277,11 @@ class End(Machine):
         return self._first if self._successor is None else self._successor.punching
 
     def _held_on(self, via: Via, source: Address) -> HeldLink | None:
-        """The link that has this path, also if it was moved away from lately."""
+        """The link whose programs' datagrams come on this path, also if it was moved away from
+        lately."""
         link = self._link
-        if link is None or self.state is not EndState.HOLDING:
+        carries = self._resources.settings.carries
+        if link is None or self.state is not EndState.HOLDING or not carries:
             return None
         if link.place == (via, source):
             return link

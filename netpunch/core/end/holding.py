@@ -136,9 +136,7 @@ class HeldLink:
         if now >= self._keepalive_at:
             self._keepalive_at = now + self._settings.keepalive
             if self.state is PathState.WORKING:
-                pings = timing.KEEPALIVE_PINGS
-                retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / pings)
-                self._begin_check(MoveReason.SILENT, pings, retry, now)
+                self._keep_alive(now)
         if now >= self._confirm_at:
             self._confirm_at = NEVER
             self.doubt(MoveReason.SILENT, now)
@@ -248,12 +246,23 @@ class HeldLink:
             self._silence_at = due
             return
         self._unheard_since = NEVER
+        self._check_silence(now)
+
+    # Checks.
+
+    def _keep_alive(self, now: float) -> None:
+        if self._settings.share:  # programs may send, and hear nothing, without our knowledge
+            self._check_silence(now)
+            return
+        pings = timing.KEEPALIVE_PINGS
+        retry = min(timing.KEEPALIVE_RETRY, self._settings.keepalive / pings)
+        self._begin_check(MoveReason.SILENT, pings, retry, now)
+
+    def _check_silence(self, now: float) -> None:
         round_trips = timing.SILENCE_PATIENCE_ROUND_TRIPS
         patience = max(round_trips * self._meter.rtt, timing.SILENCE_PATIENCE)
         pings = timing.SILENCE_PINGS
         self._begin_check(MoveReason.SILENT, pings, patience / pings, now)
-
-    # Checks.
 
     def _begin_check(self, reason: MoveReason, pings: int, patience: float, now: float) -> None:
         self._move("check begins")

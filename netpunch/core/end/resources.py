@@ -66,7 +66,7 @@ class Resources:
         self.ping_bucket = TokenBucket(timing.PING_RATE, timing.PING_BURST)
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
-        self.streams = Streams(emit, usable=settings.holds)
+        self.streams = Streams(emit, usable=settings.carries)
         self.relays = Relays(self.streams.controls)
         self.nat = NatReport()
         self.fresh_port_patience = timing.FRESH_PORT_AFTER

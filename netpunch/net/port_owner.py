@@ -1,0 +1,48 @@
+"""Whether a program of this host has a UDP port, as /proc tells everybody. Nothing is bound to find
+out: that could take the port from a program that is just starting."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from netpunch.address import canonical_host
+from netpunch.net.sockets import WILDCARDS
+
+TABLES = {
+    socket.AF_INET: Path("/proc/net/udp"),
+    socket.AF_INET6: Path("/proc/net/udp6"),
+}
+
+
+def owned_families(host: str, port: int) -> set[int] | None:
+    """The address families in which a socket of a program, or of the kernel, receives what is sent
+    to the port; `host`: an own address, or empty for any. None if the system does not tell."""
+    found: dict[int, set[str]] = {}
+    for family, table in TABLES.items():
+        with contextlib.suppress(OSError):
+            found[family] = set(_owners(family, table, port))
+    if not found:
+        return None
+    reached = {host, *WILDCARDS.values()} if host else set().union(*found.values())
+    families = {family for family, owners in found.items() if owners & reached}
+    if WILDCARDS[socket.AF_INET6] in found.get(socket.AF_INET6, ()):
+        families.add(socket.AF_INET)  # unless it is IPV6_V6ONLY, but then it has one for each
+    return families
+
+
+def _owners(family: int, table: Path, port: int) -> Iterator[str]:
+    """The addresses that sockets are bound to at this port. The table has one line for each, after
+    a heading; the second word is the address, as words of the host's byte order, and the port, both
+    in hex."""
+    for line in table.read_text("ascii").splitlines()[1:]:
+        address, _, number = line.split(maxsplit=2)[1].partition(":")
+        if int(number, 16) == port:
+            packed = bytes.fromhex(address)
+            words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+            if sys.byteorder == "little":
+                words = (word[::-1] for word in words)
+            yield canonical_host(socket.inet_ntop(family, b"".join(words)))

@@ -1,0 +1,56 @@
+"""Whether a program has a port, as /proc says."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from netpunch.net import port_owner
+from netpunch.net.port_owner import owned_families
+from netpunch.net.sockets import bind
+
+INET, INET6 = socket.AF_INET, socket.AF_INET6
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "owned"),
+    [
+        (["127.0.0.1"], "", {INET}),
+        (["127.0.0.1"], "127.0.0.1", {INET}),
+        (["127.0.0.1"], "192.0.2.1", set()),
+        (["0.0.0.0"], "192.0.2.1", {INET}),
+        (["::1"], "", {INET6}),
+        (["::1"], "::1", {INET6}),
+        (["::1"], "2001:db8::1", set()),
+        (["::1", "127.0.0.1"], "", {INET, INET6}),
+        ([], "", set()),
+    ],
+)
+def test_a_port_is_owned_in_the_families_of_its_sockets(
+    bound: list[str], asked: str, owned: set[int]
+) -> None:
+    (first,) = bind("0.0.0.0", 0)
+    port = first.getsockname()[1]
+    first.close()
+    sockets = [sock for host in bound for sock in bind(host, port)]
+    try:
+        assert owned_families(asked, port) == owned
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_wildcard_ipv6_socket_may_receive_ipv4_too() -> None:
+    with socket.socket(INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::", 0))
+        assert owned_families("", sock.getsockname()[1]) == {INET, INET6}
+
+
+def test_nothing_is_known_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(port_owner, "TABLES", {INET: tmp_path / "udp"})
+    assert owned_families("", 51820) is None
