@@ -29,7 +29,7 @@ from netpunch.wire.keys import pair_tag
 from tests.bench.forger import forge
 from tests.bench.processes import Server, machine, server
 from tests.bench.questions import CLASSIC, PAIRS, SECRET, Announcer
-from tests.bench.subjects import GENERATOR_CORE, control, pin
+from tests.bench.subjects import GENERATOR_CORE, control, pinned
 
 RATE = 110_000
 WAITING = 100
@@ -154,8 +154,11 @@ def measure(seconds: float, rate: int, linking: int = LINKING) -> Result:
     spawn = multiprocessing.get_context("spawn")
     names = list(PAIRS)[:WAITING]
     waiter = Waiter(names)
-    with server(control, PAIRS, CLASSIC) as target, stray_answers() as strays:
-        pin(GENERATOR_CORE)
+    with (
+        server(control, PAIRS, CLASSIC) as target,
+        stray_answers() as strays,
+        pinned(GENERATOR_CORE),
+    ):
         run(honest(waiter, target, 2 * INTERVAL, 0))  # everybody is registered afterwards
         waiter.announced = waiter.answered = 0
         before, cpu = target.resident(), target.cpu()

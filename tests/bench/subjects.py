@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, cast
 
@@ -40,6 +41,17 @@ def pin(core: int) -> None:
     """Keep this process on one core: the only one, if there is only one."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """The same until the block ends, for a process that goes on to other things: a test."""
+    before = os.sched_getaffinity(0)
+    pin(core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def answer(value: object) -> None:

@@ -32,7 +32,7 @@ from tests.bench.flood import INTERVAL, LINKING, WAITING, Waiter, honest
 from tests.bench.forger import forge
 from tests.bench.processes import Server, Subject, machine, subject
 from tests.bench.questions import PAIRS, Announcer
-from tests.bench.subjects import GENERATOR_CORE, control_over_tls, pin
+from tests.bench.subjects import GENERATOR_CORE, control_over_tls, pin, pinned
 
 HOST_SHARE = 50
 """Connections from one address: fewer than a control allows."""
@@ -210,6 +210,7 @@ class Result(NamedTuple):
     busy: float
 
 
+@pinned(GENERATOR_CORE)
 def measure_attack(
     control: Subject, seconds: float, linking: int = LINKING, flood: int = 0
 ) -> Result:
@@ -218,7 +219,6 @@ def measure_attack(
     target = Server(control.pid, udp)
     spawn = multiprocessing.get_context("spawn")
     waiter = Waiter(list(PAIRS)[:WAITING])
-    pin(GENERATOR_CORE)
     run(honest(waiter, target, 2 * INTERVAL, 0))  # everybody is registered afterwards
     waiter.announced = waiter.answered = 0
     done, tell = spawn.Pipe(duplex=False)
@@ -245,8 +245,11 @@ def measure_attack(
 def control() -> Iterator[Subject]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 16_384)), hard))
-    with subject(control_over_tls, PAIRS | OWN_PAIRS) as running:
-        yield running
+    try:
+        with subject(control_over_tls, PAIRS | OWN_PAIRS) as running:
+            yield running
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,16 @@ def _what_loops_open_for_ever() -> None:
     """The first uvloop of a process opens descriptors that stay: these are no leak."""
     for new_loop in LOOPS.values():
         new_loop().close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collects_only_what_is_made_here() -> Iterator[None]:
+    """After other tests a process has a million objects: each collection would take as long as
+    twenty tests."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(params=LOOPS)
@@ -54,6 +64,5 @@ def open_descriptors() -> int:
 
 
 def count_descriptors() -> int:
-    """How many there are now. For loops: in a process with a million objects of other tests, each
-    collection takes a second."""
+    """How many there are now, for loops: a collection takes time."""
     return len(list(FILE_DESCRIPTORS.iterdir())) if FILE_DESCRIPTORS.exists() else 0
