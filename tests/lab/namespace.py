@@ -127,12 +127,17 @@ def remove_namespace(name: str) -> None:
 
 
 def remove_stale_namespaces() -> list[str]:
-    """Remove the namespaces of runs that have ended; returns their names."""
+    """Remove the namespaces of runs that have ended; returns their names. Another run that begins
+    may do the same meanwhile."""
     if not NETNS_DIRECTORY.is_dir():
         return []
     stale = [path.name for path in NETNS_DIRECTORY.iterdir() if _is_stale(path.name)]
     for name in stale:
-        remove_namespace(name)
+        try:
+            remove_namespace(name)
+        except RuntimeError:
+            if (NETNS_DIRECTORY / name).exists():
+                raise
     return stale
 
 

@@ -50,7 +50,7 @@ def test_namespaces_of_a_run_that_was_killed_are_removed() -> None:
     )
     name = done.stdout.strip()
     assert (NETNS_DIRECTORY / name).exists()
-    assert name in remove_stale_namespaces()
+    remove_stale_namespaces()  # or another run that begins just now
     assert not (NETNS_DIRECTORY / name).exists()
 
 

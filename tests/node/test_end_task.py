@@ -409,9 +409,11 @@ def test_a_bug_in_an_end_does_not_raise_in_stop(
 
 @needs_proc
 def test_an_end_stopped_at_any_moment_runs_up_or_fail_after_before(
-    run: Run[Any], tmp_path: Path
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = random.Random(7)
+    own_path = f"{os.environ['PATH']}:{tmp_path}"  # tells its hooks from those of other tests
+    monkeypatch.setenv("PATH", own_path)
 
     async def live_and_stop(folder: Path, address: Address) -> None:
         recorder = Recorder()
@@ -432,7 +434,7 @@ def test_an_end_stopped_at_any_moment_runs_up_or_fail_after_before(
                 folder = tmp_path / str(number)
                 folder.mkdir()
                 await asyncio.wait_for(live_and_stop(folder, address), TIMEOUT)
-        assert nobody_left("NETPUNCH_PAIR", "p")
+        assert nobody_left("PATH", own_path)
 
     run(main())
 
