@@ -72,7 +72,7 @@ class Namespace:
 
     def sysctl(self, key: str, value: int) -> None:
         """Set `net.KEY`, written with slashes."""
-        self._inside(lambda: (Path("/proc/sys/net") / key).write_text(f"{value}\n"))
+        self.inside(lambda: (Path("/proc/sys/net") / key).write_text(f"{value}\n"))
 
     def udp_socket(self, host: str, port: int) -> socket.socket:
         """A UDP socket of this namespace, for the test process itself."""
@@ -87,7 +87,7 @@ class Namespace:
 
     def open_socket(self, family: int, kind: int) -> socket.socket:
         """An unbound socket of this namespace."""
-        return self._inside(lambda: socket.socket(family, kind))
+        return self.inside(lambda: socket.socket(family, kind))
 
     @contextmanager
     def hosts_file(self, line: str) -> Iterator[HostsFile]:
@@ -105,7 +105,7 @@ class Namespace:
         """Remove it with everything in it, killing what still runs there."""
         remove_namespace(self.name)
 
-    def _inside(self, action: Callable[[], T]) -> T:
+    def inside(self, action: Callable[[], T]) -> T:
         """Run `action` in a thread that has entered the namespace and ends with it."""
 
         def enter_and_act() -> T:

@@ -1,145 +1,76 @@
-"""WireGuard keeps its port: netpunch finds and holds the paths of its peers from the same port.
-
-Three hosts behind routers with port-restricted NAT; one interface at home with two peers, so two
-pairs share its port. WireGuard is that of contrib/hooks/wireguard.
-"""
+"""WireGuard keeps its port: netpunch finds and holds the paths of its peers beside it, at the same
+port. `python -m tests.lab.sharing` measures the same more often, and what tunnels carry."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.lab.network import HOME_ROUTER, Lab
-from tests.lab.program import Program, write_key
-from tests.lab.vpn_site import UPLINK_SECONDS, answers, change_address
-from tests.lab.vpn_tunnels import HOOKS, WIREGUARD_SOCKETS, missing
+from tests.lab.network import Lab, Nat, Ports
+from tests.lab.sharing import LEAVES, Overheard, SharedWireGuard, traffic
+from tests.lab.vpn_site import RELAY_PORT
+from tests.lab.vpn_tunnels import missing
 
 pytestmark = pytest.mark.lab
 
-NODES = ("home", "office", "cabin")
-LEAVES = ("office", "cabin")
-PORT = 51820
-CONTROL_PORT = 10001
-UP_SECONDS = 5.0
-"""From the start of the programs to the first ping through each tunnel: 2 s more than it takes on a
-machine that does nothing else."""
-BACK_SECONDS = 5.0
-"""The same from a change of a NAT's public address until pings pass again."""
-SITE = """
-version: 1
-control: {{node: vps, address: "{control}:{port}", listen: ":{port}"}}
-meshes:
-  lan:
-    secret_file: {key}
-    hub: home
-    share: on
-    local: ":51820"
-    hooks: {{up: [{hook}]}}
-    nodes:
-"""
-HOOK = """\
-#!/bin/sh
-exec {hook} {prefix}"${{NETPUNCH_NODE}}" "$@"
-"""
-
-
-class SharedWireGuard:
-    """The interfaces, and the hosts' netpunch."""
-
-    def __init__(self, lab: Lab, folder: Path, cleanup: ExitStack) -> None:
-        self.folder = folder
-        self._cleanup = cleanup
-        self.routers = {
-            node: lab.router(f"{node}_r", HOME_ROUTER, latency=UPLINK_SECONDS) for node in NODES
-        }
-        self.hosts = {node: lab.host(node, router) for node, router in self.routers.items()}
-        self.vps = lab.server("vps")
-        keys = {node: _wg("genkey") for node in NODES}
-        self.public = {node: _wg("pubkey", key) for node, key in keys.items()}
-        self.addresses = {node: f"10.77.0.{at}" for at, node in enumerate(NODES, 1)}
-        for node in NODES:
-            self._make_interface(node, keys[node])
-        self._write_site()
-
-    def interface(self, node: str) -> str:
-        """wireguard-go's sockets lie outside of network namespaces."""
-        return f"np{os.getpid()}{node}"[:15]
-
-    def start(self, node: str, *options: str) -> Program:
-        namespace = self.vps.namespace if node == "vps" else self.hosts[node].namespace
-        program = Program(namespace, self.folder / "site.yaml", node, *options)
-        self._cleanup.callback(program.close)
-        return program
-
-    def assert_leaves_answer(self, since: float, seconds: float) -> None:
-        """Through their tunnels from home, before so much time since then is over."""
-        for leaf in LEAVES:
-            left = since + seconds - time.monotonic()
-            assert answers(self.hosts["home"], self.addresses[leaf], left), self.said()
-
-    def said(self) -> str:
-        return "\n".join(
-            f"-- {log.name}:\n{log.read_text()}" for log in self.folder.glob("*.stderr")
-        )
-
-    def _make_interface(self, node: str, key: str) -> None:
-        interface, namespace = self.interface(node), self.hosts[node].namespace
-        peers = LEAVES if node == "home" else ("home",)
-        text = f"[Interface]\nPrivateKey = {key}\nAddress = {self.addresses[node]}/24\n"
-        text += f"ListenPort = {PORT}\nMTU = 1420\n"
-        for peer in peers:
-            text += f"[Peer]\nPublicKey = {self.public[peer]}\n"
-            text += f"AllowedIPs = {self.addresses[peer]}/32\n"
-        file = self.folder / f"{interface}.conf"
-        file.write_text(text)
-        file.chmod(0o600)
-        self._cleanup.callback(self._remove, node)
-        namespace.run("wg-quick", "up", str(file))
-
-    def _remove(self, node: str) -> None:
-        interface = self.interface(node)
-        with suppress(RuntimeError):
-            self.hosts[node].namespace.configure(f"link delete {interface}")
-        (WIREGUARD_SOCKETS / f"{interface}.sock").unlink(missing_ok=True)
-
-    def _write_site(self) -> None:
-        key, hook = self.folder / "lan.key", self.folder / "hook"
-        write_key(key)
-        prefix = f"np{os.getpid()}"
-        hook.write_text(HOOK.format(hook=HOOKS / "wireguard", prefix=prefix))
-        hook.chmod(0o755)
-        text = SITE.format(control=self.vps.address, port=CONTROL_PORT, key=key, hook=hook)
-        for node, public in self.public.items():
-            text += f'      {node}: {{wireguard_key: "{public}"}}\n'
-        (self.folder / "site.yaml").write_text(text)
-
-
-def _wg(subcommand: str, stdin: str = "") -> str:
-    done = subprocess.run(["wg", subcommand], input=stdin, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+UP_SECONDS = 3.0
+"""From the start of netpunch to the first ping through each tunnel."""
+BACK_SECONDS = 3.0
+"""From a change of a NAT's public address until packets pass through a tunnel again."""
+WATCHED_SECONDS = 4.0
+RELAYED_SECONDS = 15.0
+"""As UP_SECONDS, through a relay."""
+SYMMETRIC_ROUTER = Nat(ports=Ports.RANDOM)
 
 
 @pytest.fixture
-def wireguard(lab: Lab, tmp_path: Path) -> Iterator[SharedWireGuard]:
+def cleanup() -> Iterator[ExitStack]:
     if lack := missing():
         pytest.skip(f"the VPNs need {lack}")
     with ExitStack() as cleanup:
-        yield SharedWireGuard(lab, tmp_path, cleanup)
+        yield cleanup
 
 
-def test_two_tunnels_at_one_port_come_up_and_follow_a_nat(wireguard: SharedWireGuard) -> None:
-    wireguard.start("vps").wait_for("control.ready")
-    started = time.monotonic()
-    for node in NODES:
-        wireguard.start(node)
-    wireguard.assert_leaves_answer(started, UP_SECONDS)
-    changed = time.monotonic()
-    change_address(wireguard.routers["home"], "203.0.113.200")
-    wireguard.assert_leaves_answer(changed, BACK_SECONDS)
+def test_two_tunnels_at_one_port_come_up_and_follow_a_nat(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    wireguard = SharedWireGuard(lab, tmp_path, cleanup)
+    started = wireguard.start_all()
+    for leaf in LEAVES:
+        assert wireguard.leaf_answers(leaf, started, UP_SECONDS), wireguard.said()
+    overheard = Overheard(wireguard)
+    with traffic(wireguard, "office") as through:
+        time.sleep(1)  # so that an outage is no late start
+        changed = time.monotonic()
+        wireguard.change_address("home", "203.0.113.200")
+        time.sleep(WATCHED_SECONDS)
+        assert through.outage(changed) < BACK_SECONDS, wireguard.said()
+    assert through.numbers == list(range(through.sent)), "the TCP connection goes on"
+    for leaf in LEAVES:
+        assert wireguard.leaf_answers(leaf, time.monotonic(), 1), wireguard.said()
+    ours, others, datagrams = overheard.close()
+    assert (ours > 0, others, datagrams > ours) == (True, 0, True), "netpunch sees its own only"
+
+
+def test_tunnels_come_up_by_ipv6(ipv6_lab: Lab, tmp_path: Path, cleanup: ExitStack) -> None:
+    """Raw sockets of IPv6 have other rules than those of IPv4."""
+    wireguard = SharedWireGuard(ipv6_lab, tmp_path, cleanup)
+    started = wireguard.start_all()
+    for leaf in LEAVES:
+        assert wireguard.leaf_answers(leaf, started, UP_SECONDS), wireguard.said()
+
+
+def test_a_tunnel_is_relayed_when_nothing_else_passes(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """One of the pairs at the port: the relay tells pairs apart by their addresses."""
+    wireguard = SharedWireGuard(lab, tmp_path, cleanup, SYMMETRIC_ROUTER, f'":{RELAY_PORT}"')
+    started = wireguard.start_all()
+    up = wireguard.programs["home"].wait_for("pair.up")
+    assert up["path"] == "relay"
+    (leaf,) = (leaf for leaf in LEAVES if leaf in up["pair"])
+    assert wireguard.leaf_answers(leaf, started, RELAYED_SECONDS), wireguard.said()
