@@ -173,6 +173,33 @@ class Machine(ABC):
         del data, now
         return False
 
+    # The same in batches: the driver passes programs' datagrams on by itself, and tells of it.
+
+    @property
+    def path(self) -> tuple[Via, Address] | None:
+        """The socket from which a program's datagrams are to be sent now, and where to; None
+        without a held link."""
+        return None
+
+    def partners_at(self, via: Via) -> Sequence[Address]:
+        """Whose datagrams at this socket are of the partner's program, unless they have the first
+        byte and a length of netpunch's own."""
+        del via
+        return ()
+
+    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
+        """So many were sent on `path`. Returns whether the next timer may be earlier than
+        before."""
+        del count, octets, now
+        return False
+
+    def payloads_received(self, source: Address, via: Via, count: int, octets: int) -> None:
+        """So many came from one of `partners_at`."""
+
+    def strangers_dropped(self, count: int) -> None:
+        """So many came from elsewhere and can't be netpunch's own."""
+        self._drops[Drop.MALFORMED] += count
+
     # For the machines themselves.
 
     def _send(self, data: bytes, destination: Address, via: Via, ttl: int = 0) -> None:

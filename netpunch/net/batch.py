@@ -139,8 +139,7 @@ class Receiver:
     def _learn(self, name: bytes) -> Address:
         if len(self._known) == ADDRESSES_KEPT:
             self._known.clear()
-        port, ip = self._batch.layout.unpack(name)
-        source = self._known[name] = Address(socket.inet_ntop(self._family, ip), port)
+        source = self._known[name] = address_of(self._family, name)
         return source
 
 
@@ -244,6 +243,12 @@ def system_name(family: int, address: Address) -> bytes:
     """An address as struct sockaddr_in or sockaddr_in6."""
     name = _NAMES[family].pack(address.port, socket.inet_pton(family, address.host))
     return family.to_bytes(2, sys.byteorder) + name[2:]
+
+
+def address_of(family: int, name: bytes) -> Address:
+    """The address of a struct sockaddr_in or sockaddr_in6."""
+    port, ip = _NAMES[family].unpack(name)
+    return Address(socket.inet_ntop(family, ip), port)
 
 
 def _error() -> OSError:

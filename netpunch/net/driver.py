@@ -21,12 +21,14 @@ from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.errors import NetpunchError
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.sockets import (
     Ancillary,
     Bind,
     SocketOptions,
     bind,
     bind_to_interface_again,
+    moved,
     queue_drops,
     send_from,
 )
@@ -117,6 +119,10 @@ class Endpoint:
         """Sends all of them in one system call if it can; returns whether it did."""
         return False
 
+    def send_payloads(self, _datagrams: Datagrams, _destination: Address, /) -> bool:
+        """Sends programs' datagrams in bulk if it can; returns whether it can."""
+        return False
+
     def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
         """Sends at once or not at all, and counts a failure. `ttl` is in hops, 0 for the system's
         default. Returns whether it was sent."""
@@ -167,6 +173,11 @@ class Endpoint:
     def queue_drops(self) -> int:
         return queue_drops(self._sock)
 
+    def release(self, loop: asyncio.AbstractEventLoop) -> socket.socket | None:
+        """Stops, and gives its socket away; keeps it if that is no socket for datagrams."""
+        loop.remove_reader(self._sock)
+        return moved(self._sock)
+
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The port is free when this returns."""
         loop.remove_reader(self._sock)
@@ -184,7 +195,8 @@ class Endpoint:
         return True
 
     def _count(self, error: OSError) -> None:
-        """Counts why reading ended, unless nothing was left or a callback closed the socket."""
+        """Counts why reading ended, unless nothing was left or a callback closed the socket, or
+        gave it away."""
         if not isinstance(error, BlockingIOError) and self._sock.fileno() != -1:
             self._driver.count_error(error)
 
@@ -246,6 +258,21 @@ class Driver:
         endpoint = self._endpoints.pop(via, None)
         if endpoint is not None:
             endpoint.close(self._loop)
+
+    def replace(self, via: Via, *, endpoint: EndpointFactory) -> None:
+        """Has another endpoint go on with a socket, if it is one for datagrams and nobody observes
+        them."""
+        former = self._endpoints.get(via)
+        if former is None or self._observer is not None:
+            return
+        sock = former.release(self._loop)
+        if sock is not None:
+            self._watch(endpoint(self, via, sock))
+
+    def send_payloads(self, via: Via, datagrams: Datagrams, destination: Address) -> bool:
+        """See `Endpoint.send_payloads`."""
+        endpoint = self._endpoints.get(via)
+        return endpoint is not None and endpoint.send_payloads(datagrams, destination)
 
     def pin(self, via: Via, destination: Address, host: str, interface: str = "") -> None:
         """See `Endpoint.pin`."""
@@ -310,15 +337,15 @@ class Driver:
                 return
             self._handle(event)
 
-    def count_error(self, error: OSError) -> None:
-        """Counts a datagram that was not sent; the system may report that at the next read."""
+    def count_error(self, error: OSError, count: int = 1) -> None:
+        """Counts datagrams that were not sent; the system may report that at the next read."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-        self.send_errors[name] += 1
+        self.send_errors[name] += count
 
-    def refused(self, error: OSError, via: Via, destination: Address) -> None:
-        """Counts a datagram that the system did not take, and tells the machine if it has no
+    def refused(self, error: OSError, via: Via, destination: Address, count: int = 1) -> None:
+        """Counts datagrams that the system did not take, and tells the machine if it has no
         route."""
-        self.count_error(error)
+        self.count_error(error, count)
         if error.errno in NO_ROUTE:
             self._machine.no_route(via, destination)
 

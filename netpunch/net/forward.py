@@ -1,5 +1,9 @@
 """Relays between a held link and a local UDP program, which talks to a fixed local port and does
-not notice when the link is punched anew."""
+not notice when the link is punched anew.
+
+On Linux, what arrives at once goes on at once, from socket to socket (`net.bulk`), as soon as a
+link was there; before that, and elsewhere, datagrams go one by one.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,19 @@ import errno
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
+from netpunch.net.datagrams import Buffer, Datagrams, Transform, separate
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
+
+if TYPE_CHECKING:
+    from netpunch.net.bulk import Inlet, Outlet
 
 DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from a busy program before the other sockets get their turn."""
@@ -34,6 +44,12 @@ RECEIVE_ERRORS = {
 """IP_RECVERR (linux/in.h) and IPV6_RECVERR (linux/in6.h), which Python has no names for."""
 
 
+class Link(Protocol):
+    """Takes what the program sends to the partner."""
+
+    def send_payloads(self, datagrams: Datagrams, /) -> None: ...
+
+
 class Forwarder:
     """The program's side. What the program sends to `listen` goes to the attached link; what the
     link delivers goes to `to`, by default to where the program last sent from. Both are (host,
@@ -47,8 +63,9 @@ class Forwarder:
     ) -> None:
         """`on_warning` gets a warning, once, if the program's datagrams need to be fragmented, and
         repeatedly if no program listens on this host."""
-        self.dropped = 0
-        """How many datagrams were lost because there was no link, or no program."""
+        self.drops: Counter[str] = Counter()
+        """How many datagrams were lost here: `no_link` had no link, `no_program` no program that
+        is known or listens, and the system has `refused` the others."""
         self._listen = listen
         self._to = to
         self._on_warning = on_warning
@@ -56,8 +73,14 @@ class Forwarder:
         self._check_at = self._warn_at = 0.0
         """When to check next whether a program listens, and when to warn again that none does."""
         self._sock: socket.socket | None = None
-        self._program: tuple[str, int] | None = None
-        self._send: Callable[[bytes], None] | None = None
+        self._program: Address | None = None
+        self._link: Link | None = None
+        self._transform: Transform | None = None
+        self._inlet: Inlet | None = None
+        self._outlet: Outlet | None = None
+        """They are there once datagrams pass in bulk."""
+        self._source = b""
+        """Where the program last sent from, as its `Inlet` says it."""
 
     async def open(self) -> None:
         """Binds. Raises PortInUseError, PermissionsError, ConfigurationError, and UnresolvedError
@@ -70,81 +93,132 @@ class Forwarder:
         for other in others:
             other.close()
         self._sock = sock
-        asyncio.get_running_loop().add_reader(sock, self._read)
+        asyncio.get_running_loop().add_reader(sock, self._read_each)
 
-    def attach(self, send: Callable[[bytes], None]) -> None:
-        """A link is up: `send` takes what the program sends from now on."""
-        self._send = send
+    def attach(self, link: Link, transform: Transform | None = None) -> None:
+        """A link is up, which takes what the program sends from now on. All datagrams of the link
+        pass through `transform`, if there is one."""
+        self._link, self._transform = link, transform
+        if sys.platform == "linux" and self._inlet is None and self._sock is not None:
+            from netpunch.net.bulk import Inlet, Outlet
+
+            self._inlet = Inlet(self._sock)
+            self._outlet = Outlet(self._sock, self._send_one, self._refused)
+            asyncio.get_running_loop().add_reader(self._sock, self._read_at_once)
 
     def detach(self) -> None:
         """The link has ended."""
-        self._send = None
+        self._link = self._transform = None
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, datagrams: Datagrams) -> None:
         """Sends the program what has come from the partner."""
+        if self._transform is not None:
+            datagrams = separate(self._transform.open(datagrams.each))
+            if not datagrams.lengths:
+                return
         if self._sock is None or self._program is None:
-            self.dropped += 1
+            self.drops["no_program"] += len(datagrams.lengths)
             return
         now = time.monotonic()
-        try:
-            if now < self._check_at:
-                self._sock.sendto(data, self._program)
-            else:
-                self._check_at = now + CHECK_INTERVAL
-                self._send_and_check(data, self._sock, self._program, now)
-        except OSError:
-            self.dropped += 1
+        if now < self._check_at:
+            self._send(datagrams, self._program)
+        else:
+            self._check_at = now + CHECK_INTERVAL
+            self._send_and_check(datagrams, self._sock, self._program, now)
 
     def close(self) -> None:
         """Closes the local port. May be repeated."""
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
-            self._sock = None
+            self._sock = self._inlet = self._outlet = None
+            self._source = b""
 
-    def _read(self) -> None:
+    # From the program.
+
+    def _read_each(self) -> None:
         sock = self._sock
         assert sock is not None
         for _ in range(DATAGRAMS_PER_WAKEUP):
             try:
-                if self._to is None:
-                    data, source = sock.recvfrom(MAX_PAYLOAD)
-                    self._program = source[:2]
-                else:
-                    data = sock.recv(MAX_PAYLOAD)  # a third less than recvfrom()
+                data, source = sock.recvfrom(MAX_PAYLOAD)
             except OSError:  # nothing left, or an ICMP error about an earlier datagram
                 return
-            if len(data) > self._warn_above:
-                self._warn(len(data))
-            if self._send is None:
-                self.dropped += 1
-            else:
-                self._send(data)
+            if self._to is None:
+                self._program = Address(*source[:2])
+            self._pass_on(Datagrams([data], [len(data)]))
+
+    def _read_at_once(self) -> None:
+        inlet = self._inlet
+        assert inlet is not None
+        try:
+            received = inlet.receive()
+        except OSError:
+            return
+        if self._to is None:
+            source = received.names[-inlet.name_length :]
+            if source != self._source:
+                self._source, self._program = source, inlet.address(source)
+        for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
+            self._pass_on(datagrams)
+
+    def _pass_on(self, datagrams: Datagrams) -> None:
+        longest = max(datagrams.lengths)
+        if longest > self._warn_above:
+            self._warn(longest)
+        if self._link is None:
+            self.drops["no_link"] += len(datagrams.lengths)
+        elif self._transform is None:
+            self._link.send_payloads(datagrams)
+        elif sealed := self._transform.seal(datagrams.each):
+            self._link.send_payloads(separate(sealed))
+
+    # To the program.
+
+    def _send(self, datagrams: Datagrams, program: Address) -> None:
+        if self._outlet is not None:
+            self._outlet.send(datagrams, program)
+        else:
+            for each in datagrams.each:
+                self._send_one(each, program)
+
+    def _send_one(self, data: Buffer, program: Address) -> None:
+        assert self._sock is not None
+        try:
+            self._sock.sendto(data, program)
+        except OSError as error:
+            self._refused(error, program, 1)
+
+    def _refused(self, error: OSError, _program: Address, count: int) -> None:
+        nobody = error.errno == errno.ECONNREFUSED
+        self.drops["no_program" if nobody else "refused"] += count
 
     def _send_and_check(
-        self, data: bytes, sock: socket.socket, program: tuple[str, int], now: float
+        self, datagrams: Datagrams, sock: socket.socket, program: Address, now: float
     ) -> None:
         """Sends, and checks whether a program listens: if it is on this host, the system knows
         before it returns. A socket that is not connected learns that only if it asks, and an error
         left in the socket's queue would end uvloop's watch over it."""
         option = RECEIVE_ERRORS.get(sock.family) if sys.platform == "linux" else None
         if option is None:
-            sock.sendto(data, program)
+            self._send(datagrams, program)
             return
+        lost = self.drops["no_program"]
         sock.setsockopt(*option, 1)
         try:
-            sock.sendto(data, program)
+            self._send(datagrams, program)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         finally:
             sock.setsockopt(*option, 0)  # which empties the queue
-        if error != errno.ECONNREFUSED:
+        if error == errno.ECONNREFUSED:
+            self.drops["no_program"] = lost + len(datagrams.lengths)
+        if self.drops["no_program"] == lost:
             return
-        self.dropped += 1
         if now >= self._warn_at and self._on_warning is not None:
             self._warn_at = now + WARNING_INTERVAL
             where = "" if self._to is None else " (forward.to)"
             self._on_warning(
-                f"no program listens at {Address(*program)}{where}: what the partner sends is "
+                f"no program listens at {program}{where}: what the partner sends is "
                 "lost; start the program, or correct its port"
             )
 
@@ -158,7 +232,7 @@ class Forwarder:
             )
 
 
-async def _resolved(host: str, port: int) -> tuple[str, int]:
+async def _resolved(host: str, port: int) -> Address:
     try:
         return (await resolve(host, port))[0]
     except ControlUnreachableError as error:

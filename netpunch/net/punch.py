@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.end.end import End
@@ -34,6 +36,7 @@ from netpunch.core.events import (
 from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Observer, clock
 from netpunch.net.end import DrivenEnd
 from netpunch.net.sockets import options_of
@@ -55,6 +58,12 @@ UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_B
 """Reasons that concern the path to the controls."""
 
 
+class Program(Protocol):
+    """Gets what the partner's program sends on a held link."""
+
+    def deliver(self, datagrams: Datagrams, /) -> None: ...
+
+
 class Punch(DrivenEnd):
     """One attempt of an end at a link. Make and use it within a running loop:
 
@@ -69,17 +78,17 @@ class Punch(DrivenEnd):
         *,
         trace: bool = True,
         turns: TurnQueue | None = None,
-        on_payload: Callable[[bytes], None] | None = None,
+        program: Program | None = None,
         on_unresolved: Callable[[str], None] | None = None,
     ) -> None:
         """`observer` sees every event and, with `trace`, every datagram. All ends of a process
-        share `turns`. `on_payload` gets what the partner's program sends on a held link;
+        share `turns`. `program` sends by `send_payloads`;
         `on_unresolved` gets a sentence for each control that is not found."""
         super().__init__(settings, observer, trace=trace)
         self.failure: Failed | None = None
         """Why there is no link, in detail."""
         self._turns = turns or TurnQueue()
-        self._on_payload = on_payload
+        self._program = program
         self._on_unresolved = on_unresolved
         self._began = 0.0
         self._mapping: PortMapping | None = None
@@ -122,7 +131,7 @@ class Punch(DrivenEnd):
             on_unresolved=self._on_unresolved,
             deadline=settings.deadline if settings.deadline_from_start else None,
             on_waiting=lambda text: self._take_event(Waiting(Reason.NO_CONTROL, detail=text)),
-            max_datagram=MAX_DATAGRAM if self._on_payload is None else MAX_PAYLOAD,
+            max_datagram=MAX_DATAGRAM if self._program is None else MAX_PAYLOAD,
         )
         if settings.protocol == "v2":
             loop = asyncio.get_running_loop()
@@ -191,6 +200,18 @@ class Punch(DrivenEnd):
     def figures(self) -> LinkFigures | None:
         """How a held link does; times are those of `net.driver.clock`."""
         return None if self._machine is None else self._machine.figures
+
+    def send_payloads(self, datagrams: Datagrams) -> None:
+        """Send a program's datagrams on the held link: together, if its socket can."""
+        machine, driver = self._machine, self._driver
+        if machine is None or driver is None or (path := machine.path) is None:
+            return
+        via, remote = path
+        if not driver.send_payloads(via, datagrams, remote):
+            for each in datagrams.each:
+                self.send_payload(bytes(each))
+        elif machine.payloads_sent(len(datagrams.lengths), sum(datagrams.lengths), clock()):
+            driver.arm()
 
     def send_payload(self, data: bytes) -> None:
         """Send a program's datagram on the held link."""
@@ -277,8 +298,8 @@ class Punch(DrivenEnd):
     def _take_event(self, event: Event) -> None:
         match event:
             case Payload(data):
-                if self._on_payload is not None:
-                    self._on_payload(data)
+                if self._program is not None:
+                    self._program.deliver(Datagrams([data], [len(data)]))
                 return
             case TurnWanted(turn, ready):
                 if self._turns.want(self, self._grant_later, turn, ready):
@@ -335,9 +356,14 @@ class Punch(DrivenEnd):
         )
 
     def _hold(self, path: Linked | Moved) -> None:
+        if self._driver is None:
+            return
+        if self._program is not None and self._machine is not None and sys.platform == "linux":
+            from netpunch.net.carrying import CarryingEndpoint
+
+            carries = partial(CarryingEndpoint, self._machine, self._program.deliver)
+            self._driver.replace(path.via, endpoint=carries)
         if self._path is None:
-            if self._driver is None:
-                return
             from netpunch.net.held_path import HeldPath
 
             pins = not self._settings.share

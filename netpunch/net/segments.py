@@ -12,9 +12,9 @@ import errno
 import mmap
 import socket
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import accumulate
 from struct import Struct
 from typing import Any, Literal, NamedTuple
@@ -30,7 +30,7 @@ from netpunch.net.batch import (
     send_messages,
     system_name,
 )
-from netpunch.net.driver import MAX_PAYLOAD
+from netpunch.net.driver import FEW, MAX_PAYLOAD
 
 UDP_SEGMENT, UDP_GRO = 103, 104
 """Options of linux/udp.h; Python's socket module has no names for them."""
@@ -67,6 +67,15 @@ _PART = ctypes.sizeof(Part)
 _ZEROS = bytes(12)
 
 
+class Received(NamedTuple):
+    """What one call has received: each message's source in the system's form (`names`, one after
+    the other), length in bytes, and the length of its segments, 0 if it is one datagram."""
+
+    names: bytes
+    lengths: list[int]
+    cuts: list[int]
+
+
 class Run(NamedTuple):
     """Datagrams from one source (19 bytes, as on the wire) in the order in which they came, by
     the addresses at which they start. `joined`: they came as one message."""
@@ -82,7 +91,17 @@ class Run(NamedTuple):
 
 
 _run = partial(tuple.__new__, Run)
-"""As the class itself, in half of the time."""
+_received = partial(tuple.__new__, Received)
+"""As the classes themselves, in half of the time."""
+
+LENGTHS_KEPT = 8
+"""Lengths of which the views of all buffers are kept: a tunnel mostly sends one or two."""
+
+
+@cache
+def shared(family: int) -> Segments:
+    """Buffers for all who are done with what they have received before they return to the loop."""
+    return Segments(family)
 
 
 def join_on_arrival(sock: socket.socket) -> None:
@@ -96,17 +115,22 @@ class Segments:
 
     def __init__(self, family: int) -> None:
         self._source_of = _source_v4 if family == socket.AF_INET else _source_v6
-        self._step = NAMES_IN[family]
+        self.step = NAMES_IN[family]
+        """Bytes of a name in `Received`."""
         self._longest = MAX_PAYLOAD
         """Longer segments were refused."""
         # Mapped, not allocated: only pages that datagrams reach take memory.
         self._memory = mmap.mmap(-1, SIZE * BUFFER)
+        self._view = memoryview(self._memory)
+        self._views: dict[int, list[memoryview]] = {}
         self._origin = _place(self._memory)
         self._starts = [self._origin + number * BUFFER for number in range(SIZE)]
-        self._in, self._out = _Table(self._step), _Table(NAME)
+        self._in, self._out = _Table(self.step), _Table(NAME)
         self._in.bases[:] = _longs(self._starts)
         self._in.capacities[:] = _longs([MAX_PAYLOAD] * SIZE)
         self._rooms = _longs([ANCILLARY] * SIZE)
+        self._used = SIZE
+        """Messages whose headers the last call has changed; at first all are to be set."""
         # The messages to be sent from a socket: what they are made of and where they go; all their
         # buffers, and how many each has; the lengths of their segments, 0 for none.
         self._sock: socket.socket | None = None
@@ -123,24 +147,55 @@ class Segments:
 
     # Receiving.
 
-    def receive(self, sock: socket.socket) -> list[Run]:
-        """Receives at least one datagram, or raises OSError: BlockingIOError if there is none."""
-        table, step = self._in, self._step
-        table.rooms[:] = self._rooms
-        count = receive_messages(sock.fileno(), table.address, SIZE)
+    def take(self, sock: socket.socket, most: int = SIZE) -> Received:
+        """Receives up to `most` messages, at least one, into the first buffers, or raises OSError:
+        BlockingIOError if there is none."""
+        table, step, used = self._in, self.step, self._used
+        if used == 1:
+            table.rooms[0] = ANCILLARY
+        else:
+            table.rooms[:used] = self._rooms[:used]
+        count = self._used = receive_messages(sock.fileno(), table.address, most)
+        if count == 1:  # as when a program waits for each answer
+            cut = table.numbers[0] if table.rooms[0] else 0
+            return _received((bytes(table.names[:step]), [table.lengths[0]], [cut]))
         names = bytes(table.names[: count * step])
         lengths: list[int] = table.lengths[:count].tolist()
-        joined: list[int] = table.rooms[:count].tolist()
-        if any(joined):
+        cuts: list[int] = table.rooms[:count].tolist()
+        if any(cuts):
             sizes = table.numbers[:count].tolist()
-            joined = [size if room else 0 for size, room in zip(sizes, joined, strict=True)]
-        elif names == names[:step] * count:
-            return [_run((self._source_of(names[:step]), self._starts[:count], lengths, False))]
-        return self._sorted(names, lengths, joined)
+            cuts = [size if room else 0 for size, room in zip(sizes, cuts, strict=True)]
+        return _received((names, lengths, cuts))
+
+    def receive(self, sock: socket.socket) -> list[Run]:
+        """As `take`, sorted by source."""
+        names, lengths, cuts = self.take(sock)
+        count = len(lengths)
+        if not any(cuts) and names == names[: self.step] * count:
+            source = self._source_of(names[: self.step])
+            return [_run((source, self._starts[:count], lengths, False))]
+        return self._sorted(names, lengths, cuts)
+
+    def view(self, number: int, length: int) -> memoryview:
+        """So many bytes of a buffer, until the next datagrams are received."""
+        start = number * BUFFER
+        return self._view[start : start + length]
+
+    def views(self, first: int, lengths: list[int]) -> Sequence[memoryview]:
+        """Datagrams of these lengths, from buffer `first` on."""
+        length, count = lengths[0], len(lengths)
+        if lengths.count(length) != count:
+            return [self.view(number, each) for number, each in enumerate(lengths, first)]
+        views = self._views.get(length)
+        if views is None:
+            if len(self._views) == LENGTHS_KEPT:
+                self._views.clear()
+            views = self._views[length] = [self.view(number, length) for number in range(SIZE)]
+        return views[first : first + count]
 
     def _sorted(self, names: bytes, lengths: list[int], joined: list[int]) -> list[Run]:
         """By source. `joined` are the lengths of the segments of a message, 0 if it has none."""
-        step, source_of, starts = self._step, self._source_of, self._starts
+        step, source_of, starts = self.step, self._source_of, self._starts
         runs: list[Run] = []
         open_runs: dict[bytes, Run] = {}
         for number, length in enumerate(lengths):
@@ -181,7 +236,7 @@ class Segments:
         elif joined and lengths[0] <= self._longest:
             self._add(run, destination, starts[:1], [sum(lengths)], lengths[0], refused)
         else:
-            for first, end in _groups(lengths, self._longest):
+            for first, end in groups(lengths, self._longest):
                 some = run.part(first, end)
                 cut = lengths[first] if end > first + 1 else 0
                 self._add(some, destination, some.starts, some.lengths, cut, refused)
@@ -310,14 +365,17 @@ def _cut(total: int, length: int) -> list[int]:
     return [length] * whole + ([rest] if rest else [])
 
 
-def _groups(lengths: list[int], longest: int) -> Iterator[tuple[int, int]]:
+def groups(lengths: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
     """Which of these datagrams can be one message, from the first to before the last number: all
     are equally long, but the last may be shorter."""
     first, count = 0, len(lengths)
+    same = count > FEW and lengths.count(lengths[0]) == count
     while first < count:
         length, end = lengths[first], first + 1
         if 0 < length <= longest:
             most = min(count, first + min(MOST_SEGMENTS, MOST_OCTETS // length))
+            if same:
+                end = max(most, end)
             while end < most and lengths[end] == length:
                 end += 1
             if end < most and 0 < lengths[end] < length:

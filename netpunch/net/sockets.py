@@ -248,6 +248,13 @@ def open_socket(family: int, options: SocketOptions = DEFAULT_OPTIONS) -> socket
     return sock
 
 
+def moved(sock: socket.socket) -> socket.socket:
+    """The same socket as another object; the former one is closed from now on."""
+    taken = socket.socket(sock.family, sock.type, fileno=sock.detach())
+    taken.setblocking(False)
+    return taken
+
+
 def allow_fragments(sock: socket.socket) -> None:
     """Lets long datagrams of `forward` be fragmented, as they would be without netpunch. By default
     Linux sets DF, and where a filter drops the ICMP answers, long datagrams vanish."""

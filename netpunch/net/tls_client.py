@@ -73,6 +73,9 @@ class StreamEndpoint(Endpoint):
     def send(self, data: bytes, destination: Address, _ttl: int = 0) -> bool:
         return destination == self._control and self.stream.send(data)
 
+    def release(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """It is none for datagrams."""
+
     def close(self, _loop: asyncio.AbstractEventLoop) -> None:
         self.stream.close()
 

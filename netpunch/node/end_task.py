@@ -13,6 +13,7 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from netpunch.config.model import EndConfig
@@ -167,7 +168,7 @@ class EndTask:
             self._observe,
             trace=services.trace,
             turns=services.turns,
-            on_payload=None if forwarder is None else forwarder.deliver,
+            program=forwarder,
             on_unresolved=self._console.warn,
         )
         try:
@@ -221,10 +222,11 @@ class EndTask:
                     await self._forwarder.open()
                 self._reports.waits("looking up the names of its controls")
                 await attempt.open()
-                asyncio.get_running_loop().call_later(PAUSE, preload, attempt.give_up)
+                loading = partial(preload, attempt.give_up, forwards=self._forwarder is not None)
+                asyncio.get_running_loop().call_later(PAUSE, loading)
                 linked = await attempt.linked()
                 if self._forwarder is not None:
-                    self._forwarder.attach(attempt.send_payload)
+                    self._forwarder.attach(attempt)
                 from netpunch.node.publish import describe, publish  # preloaded
 
                 described = describe(self.end, linked, time.time())

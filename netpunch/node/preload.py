@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Callable
 
 from netpunch.errors import ResourcesError, resource_errors
@@ -24,12 +25,17 @@ MODULES = (
     "netpunch.node.publish",
 )
 
+OF_FORWARD = ("netpunch.net.carrying",) if sys.platform == "linux" else ()
 
-def preload(on_lack: Callable[[ResourcesError], None] | None = None) -> None:
+
+def preload(
+    on_lack: Callable[[ResourcesError], None] | None = None, *, forwards: bool = False
+) -> None:
     """Imports ahead of need: then there may be little time, and no descriptor left to open the
-    files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed."""
+    files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed.
+    `forwards`: the end carries a program's datagrams."""
     try:
-        for name in MODULES:
+        for name in MODULES + OF_FORWARD if forwards else MODULES:
             with contextlib.suppress(ImportError), resource_errors():
                 importlib.import_module(name)
     except ResourcesError as error:

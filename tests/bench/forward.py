@@ -1,128 +1,330 @@
-"""Throughput and latency of `forward`, beside a direct socket, in the same run on loopback.
+"""`forward` at both ends of a link: throughput, CPU, round trip and fairness, on loopback.
 
-    python -m tests.bench forward [--count N]
+    python -m tests.bench forward [--rounds N] [--seconds S]
 
-A program sends datagrams of a tunnel's size to an echo; once straight, once through both ends of
-a pair that one `netpunch run` holds: in at one end's `listen`, out at the other's `to`, and back.
+Each end is a process of its own; both share one core. A sender and a sink, or an echo, share the
+other one. The sender sends as fast as it can: plain datagrams one by one, or messages of segments
+(UDP_SEGMENT), as wireguard-go does; then the sink takes such messages, too (UDP_GRO). The same
+sender and sink without netpunch are measured in the same round. CPU is an end's own, user and
+system, as the kernel counts it, for each datagram that arrives at the sink.
+
+`timers` is how late a timer of an end rings meanwhile that is due every ten milliseconds: one that
+another link's keepalive would hang on. `strangers` send to the port of the link.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import asyncio
+import multiprocessing
+import os
+import signal
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
-from tests.bench.processes import machine
+from netpunch.core.settings import ControlAt, EndSettings
+from netpunch.net.forward import Forwarder
+from netpunch.net.loop import run
+from netpunch.net.punch import Punch
+from netpunch.net.segments import UDP_GRO, UDP_SEGMENT, Segments
+from netpunch.wire.keys import KEY_LENGTH, control_key
+from tests.bench.processes import cpu, machine, server
+from tests.bench.subjects import GENERATOR_CORE, SERVER_CORE, control, pin
 
 SIZE = 1280
 """Bytes: the smallest MTU of IPv6, which tunnels like."""
-WINDOW = 16
-"""Datagrams under way at once, for throughput."""
-SITE = """\
-version: 1
-control: {{address: "127.0.0.1:{control}", listen: "127.0.0.1:{control}", observe: off}}
-pairs:
-  bench:
-    secret: generate
-    mode: keep
-    local: "127.0.0.1:0"
-    a: {{forward: {{listen: "127.0.0.1:{listen}"}}}}
-    b: {{forward: {{listen: "127.0.0.1:{other}", to: "127.0.0.1:{echo}"}}}}
-"""
+SEGMENTS = 50
+"""Datagrams in a message: as many as fit."""
+PAIR = "bench"
+TIMER = 0.01
+"""Seconds from one ring of the timer to the next."""
+SINK_BUFFER = 4 << 20
+SINK_PAUSE = 0.0005
+"""Seconds: being woken for each datagram would keep the sender from its core."""
+STRANGERS = 100
+SETTLE = 0.2
+"""Seconds until all that was sent has arrived."""
+BURST = 16
+"""Messages that the sender sends between two looks at the clock."""
+NICE = 5
+"""Of the sender: the sink goes first, or what has passed both ends would be lost there."""
+WINDOW, WINDOWS = 64, 100
+"""Datagrams of strangers that wait at once: the queue has room for them."""
+QUESTIONS = 2000
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+def settings(end: str, secret: bytes, port: int, *, local: str) -> EndSettings:
+    return EndSettings(
+        pair=PAIR,
+        end="a" if end == "a" else "b",
+        secret=secret,
+        controls=(ControlAt("127.0.0.1", port),),
+        local=(local, 0),
+        holds=True,
+    )
+
+
+class Lateness:
+    """Of a timer, in seconds."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+
+    async def measure(self) -> None:
+        while True:
+            due = time.monotonic() + TIMER
+            await asyncio.sleep(TIMER)
+            self.all.append(time.monotonic() - due)
+
+    def take(self) -> list[float]:
+        taken, self.all = self.all, []
+        return taken
+
+
+def hold(pipe: Connection, end: str, secret: bytes, control: int, to: int) -> None:
+    """One end, until its pipe is closed. Says the port that its program sends to and that of its
+    link; then its figures whenever it is asked."""
+    pin(SERVER_CORE)
+
+    async def main() -> None:
+        forwarder = Forwarder(("127.0.0.1", 0), ("127.0.0.1", to) if to else None)
+        await forwarder.open()
+        assert forwarder._sock is not None
+        punch = Punch(settings(end, secret, control, local="127.0.0.1"), program=forwarder)
+        await punch.open()
+        linked = await punch.linked()
+        forwarder.attach(punch)
+        pipe.send((forwarder._sock.getsockname()[1], linked.local.port))
+        lateness = Lateness()
+        measuring = asyncio.ensure_future(lateness.measure())
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell() -> None:
+            try:
+                pipe.recv()
+            except EOFError:
+                ended.set_result(None)
+            else:
+                assert punch._machine is not None
+                pipe.send((lateness.take(), punch._machine.drops.total(), dict(forwarder.drops)))
+
+        asyncio.get_running_loop().add_reader(pipe.fileno(), tell)
+        await ended
+        asyncio.get_running_loop().remove_reader(pipe.fileno())
+        measuring.cancel()
+        await punch.close()
+        forwarder.close()
+
+    run(main())
+
+
+class End(NamedTuple):
+    """A running one: where its program sends to, and the port of its link."""
+
+    pid: int
+    pipe: Connection
+    entrance: int
+    link: int
+
+    def ask(self) -> tuple[list[float], int, dict[str, int]]:
+        """How late its timer was since the last question; what its machine and its forward have
+        dropped so far."""
+        self.pipe.send(None)
+        answer: tuple[list[float], int, dict[str, int]] = self.pipe.recv()
+        return answer
+
+    def cpu(self) -> float:
+        return cpu(self.pid)
+
+
+@contextmanager
+def linked(to: int) -> Iterator[tuple[End, End]]:
+    """Both ends of a pair; end b delivers to this port."""
+    secret = os.urandom(KEY_LENGTH)
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        at = stack.enter_context(server(control, {PAIR: control_key(secret, PAIR)}, {}))
+        pipes = []
+        for end, target in (("a", 0), ("b", to)):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=hold, args=(theirs, end, secret, at.port, target), daemon=True
+            )
+            process.start()
+            theirs.close()
+            stack.callback(process.join)
+            stack.callback(ours.close)
+            pipes.append((process.pid or 0, ours))
+        a, b = (End(pid, pipe, *pipe.recv()) for pid, pipe in pipes)
+        yield a, b
+
+
+# The sender, the sink and the echo.
+
+
+def send_for(to: int, seconds: float, segments: int) -> None:
+    pin(GENERATOR_CORE)
+    os.nice(NICE)
+    data = bytes(SIZE * segments)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", to))
+        if segments > 1:
+            sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, SIZE)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for _ in range(BURST):
+                sock.send(data)
+
+
+def sink_for_ever(pipe: Connection, octets: Any, joins: Any) -> None:
+    """Says its port, and counts the bytes that arrive. `joins`: takes messages of segments."""
+    pin(GENERATOR_CORE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SINK_BUFFER)
+        sock.bind(("127.0.0.1", 0))
+        pipe.send(sock.getsockname()[1])
+        sock.setblocking(False)
+        buffers = Segments(sock.family)
+        while True:
+            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, joins.value)
+            try:
+                octets.value += sum(buffers.take(sock).lengths)
+            except BlockingIOError:
+                time.sleep(SINK_PAUSE)
+
+
+def echo_for_ever(pipe: Connection) -> None:
+    pin(GENERATOR_CORE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        pipe.send(sock.getsockname()[1])
+        while True:
+            data, source = sock.recvfrom(65535)
+            sock.sendto(data, source)
+
+
+@contextmanager
+def spawned(run: Callable[..., None], *arguments: Any) -> Iterator[int]:
+    """A process that first says its port, which is yielded."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run, args=(theirs, *arguments), daemon=True)
+    process.start()
     try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+        yield ours.recv()
     finally:
-        for sock in sockets:
-            sock.close()
+        process.terminate()
+        process.join()
 
 
-def echo_for_ever(sock: socket.socket) -> None:
-    while True:
-        data, source = sock.recvfrom(65535)
-        sock.sendto(data, source)
-
-
-def round_trips(target: tuple[str, int], count: int) -> list[float]:
-    """Seconds of each of `count` questions, one at a time."""
+def round_trip(to: int, count: int) -> float:
+    """Median, in microseconds."""
     times = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(2.0)
         for _ in range(count):
             begun = time.perf_counter()
-            sock.sendto(bytes(SIZE), target)
+            sock.sendto(bytes(SIZE), ("127.0.0.1", to))
             sock.recv(65535)
             times.append(time.perf_counter() - begun)
-    return times
+    return statistics.median(times) * 1e6
 
 
-def throughput(target: tuple[str, int], count: int) -> float:
-    """Datagrams a second, there and back, with WINDOW of them under way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(2.0)
-        begun = time.perf_counter()
-        for _ in range(WINDOW):
-            sock.sendto(bytes(SIZE), target)
-        for _ in range(count):
-            sock.recv(65535)
-            sock.sendto(bytes(SIZE), target)
-        return count / (time.perf_counter() - begun)
+# What is measured.
 
 
-def report(name: str, target: tuple[str, int], count: int) -> tuple[float, float]:
-    median = statistics.median(round_trips(target, count // 4)) * 1e6
-    rate = throughput(target, count)
-    mbit = rate * SIZE * 8 / 1e6
-    print(f"  {name:8} round trip {median:6.0f} µs, {rate:8.0f} datagrams/s ({mbit:.0f} Mbit/s)")
-    return median, rate
+class Bench:
+    """Keeps all figures, by what they are of."""
+
+    def __init__(self, seconds: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.figures: defaultdict[str, list[float]] = defaultdict(list)
+        self._seconds = seconds
+        self._octets = context.Value("Q", 0, lock=False)
+        self._joins = context.Value("i", 0, lock=False)
+
+    def run(self, rounds: int) -> None:
+        with ExitStack() as stack:
+            sink = stack.enter_context(spawned(sink_for_ever, self._octets, self._joins))
+            echo = stack.enter_context(spawned(echo_for_ever))
+            a, b = stack.enter_context(linked(sink))
+            for _ in range(rounds):
+                for name, segments in (("plain", 1), ("segments", SEGMENTS)):
+                    self._joins.value = int(segments > 1)
+                    self._add(f"{name}, without netpunch: datagrams/s", self._rate(sink, segments))
+                    self._one_way(name, a, b, segments)
+                self._strangers(a)
+            near, _ = stack.enter_context(linked(echo))
+            pin(GENERATOR_CORE)
+            for _ in range(rounds):
+                direct, through = round_trip(echo, QUESTIONS), round_trip(near.entrance, QUESTIONS)
+                self._add("round trip, without netpunch: us", direct)
+                self._add("round trip: us", through)
+                self._add("added round trip: us", through - direct)
+
+    def _one_way(self, name: str, a: End, b: End, segments: int) -> None:
+        for end in (a, b):
+            end.ask()
+        before = a.cpu(), b.cpu(), self._octets.value
+        self._add(f"{name}: datagrams/s", self._rate(a.entrance, segments))
+        arrived = (self._octets.value - before[2]) / SIZE
+        for letter, end, used in (("a", a, before[0]), ("b", b, before[1])):
+            self._add(f"{name}: us of end {letter}", (end.cpu() - used) / arrived * 1e6)
+            late = sorted(end.ask()[0])
+            self._add(f"{name}: timers of end {letter}, ms, 99 %", late[-len(late) // 100] * 1e3)
+            self._add(f"{name}: timers of end {letter}, ms, worst", late[-1] * 1e3)
+
+    def _rate(self, to: int, segments: int) -> float:
+        """Datagrams a second that arrive at the sink."""
+        before = self._octets.value
+        sender = multiprocessing.get_context("spawn").Process(
+            target=send_for, args=(to, self._seconds, segments)
+        )
+        sender.start()
+        sender.join()
+        time.sleep(SETTLE)
+        return float(self._octets.value - before) / SIZE / self._seconds
+
+    def _strangers(self, end: End) -> None:
+        """Their datagrams are let into the queue while the end is stopped."""
+        with ExitStack() as stack:
+            strangers = [
+                stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                for _ in range(STRANGERS)
+            ]
+            _, dropped, _ = end.ask()
+            begun = end.cpu()
+            for _ in range(WINDOWS):
+                os.kill(end.pid, signal.SIGSTOP)
+                for number in range(WINDOW):
+                    strangers[number % STRANGERS].sendto(bytes(SIZE), ("127.0.0.1", end.link))
+                os.kill(end.pid, signal.SIGCONT)
+                end.ask()
+            used = end.cpu() - begun
+            arrived = end.ask()[1] - dropped
+            self._add("strangers: us of end a", used / arrived * 1e6)
+
+    def _add(self, name: str, value: float) -> None:
+        self.figures[name].append(value)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=40_000)
-    count = parser.parse_args().count
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
-        echo.bind(("127.0.0.1", 0))
-        threading.Thread(target=echo_for_ever, args=[echo], daemon=True).start()
-        control, listen, other = free_ports(3)
-        ports = {"control": control, "listen": listen, "other": other}
-        site = SITE.format(**ports, echo=echo.getsockname()[1])
-        print(f"forward, {SIZE}-byte datagrams to an echo and back; {machine()}")
-        direct = report("direct", echo.getsockname(), count)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "site.yaml")
-            path.write_text(site)
-            argv = [sys.executable, "-m", "netpunch", "run", str(path), "-q", "--format", "json"]
-            with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-                try:
-                    wait_until_linked(process)
-                    relayed = report("forward", ("127.0.0.1", listen), count)
-                finally:
-                    process.terminate()
-                    process.communicate()
-    print(
-        f"  added latency {relayed[0] - direct[0]:.0f} µs for four relays, "
-        f"throughput {relayed[1] / direct[1]:.2f} x direct"
-    )
-
-
-def wait_until_linked(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdout is not None
-    linked = 0
-    while linked < 2:
-        linked += json.loads(process.stdout.readline())["event"] == "pair.up"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    arguments = parser.parse_args()
+    print(f"forward, {SIZE}-byte datagrams, medians of {arguments.rounds} rounds; {machine()}")
+    bench = Bench(arguments.seconds)
+    bench.run(arguments.rounds)
+    for name, values in bench.figures.items():
+        low, high = min(values), max(values)
+        print(f"  {name:42} {statistics.median(values):11,.2f} ({low:,.2f} to {high:,.2f})")
 
 
 if __name__ == "__main__":

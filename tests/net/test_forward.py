@@ -1,52 +1,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
-from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PortInUseError
 from netpunch.net import forward as forward_module
+from netpunch.net.datagrams import separate
 from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, MAX_UNFRAGMENTED, Forwarder
-from netpunch.net.punch import Punch
 from tests.net.conftest import Run
+from tests.net.forwarding import Partner, forwarding, held
 from tests.net.machines import client, port_is_free
-from tests.net.nodes import control, spec
+from tests.net.nodes import control
 
 BIG = 60_000
 """Bytes: more than any link carries, less than UDP allows."""
 BURST = 3 * DATAGRAMS_PER_WAKEUP
-
-
-class Partner:
-    """The far side of the link: it gets what the program sends."""
-
-    def __init__(self) -> None:
-        self._received: asyncio.Queue[bytes] = asyncio.Queue()
-
-    def __call__(self, data: bytes) -> None:
-        self._received.put_nowait(data)
-
-    async def hears(self, count: int = 1) -> list[bytes]:
-        return [await self._received.get() for _ in range(count)]
-
-
-@contextlib.asynccontextmanager
-async def forwarding(
-    to: Address | None = None, host: str = "127.0.0.1"
-) -> AsyncIterator[tuple[Forwarder, Address]]:
-    """An open forwarder, and the address that its program talks to."""
-    with client(host) as finder:
-        address = finder.address  # free once the finder is closed
-    forwarder = Forwarder(address, to)
-    await forwarder.open()
-    try:
-        yield forwarder, address
-    finally:
-        forwarder.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -72,15 +43,15 @@ def test_forward_warns_if_no_program_listens(
         forwarder.attach(partner)
         try:
             for _ in range(3):
-                forwarder.deliver(b"into the void")
+                forwarder.deliver(separate([b"into the void"]))
                 await asyncio.sleep(0)
             with client(host) as other:
-                forwarder.deliver(b"still nobody")
+                forwarder.deliver(separate([b"still nobody"]))
                 other.send(b"hello", address)
                 assert await partner.hears() == [b"hello"], "errors do not make it deaf"
         finally:
             forwarder.close()
-        assert forwarder.dropped == 4
+        assert forwarder.drops.total() == 4
         assert told == [
             f"no program listens at {closed} (forward.to): what the partner sends is lost; "
             "start the program, or correct its port"
@@ -98,9 +69,9 @@ def test_forward_delivers_to_where_the_program_last_sent_from(run: Run) -> None:
                 for program in (first, second):
                     program.send(b"from here", address)
                     await partner.hears()
-                    forwarder.deliver(b"hello")
+                    forwarder.deliver(separate([b"hello"]))
                     assert await program.receive() == (b"hello", address)
-                assert forwarder.dropped == 0
+                assert forwarder.drops.total() == 0
 
     run(main())
 
@@ -116,7 +87,7 @@ def test_forward_delivers_to_a_given_address(run: Run, host: str) -> None:
                 forwarder.attach(partner)
                 other.send(b"from elsewhere", address)
                 assert await partner.hears() == [b"from elsewhere"]
-                forwarder.deliver(b"hello")
+                forwarder.deliver(separate([b"hello"]))
                 assert await program.receive() == (b"hello", address)
 
     run(main())
@@ -132,7 +103,7 @@ def test_forward_relays_datagrams_of_any_size(run: Run, size: int) -> None:
                 forwarder.attach(partner)
                 program.send(data, address)
                 assert await partner.hears() == [data]
-                forwarder.deliver(data)
+                forwarder.deliver(separate([data]))
                 assert await program.receive() == (data, address)
 
     run(main())
@@ -156,19 +127,19 @@ def test_forward_counts_datagrams_without_a_link_or_a_program(run: Run) -> None:
     async def main() -> None:
         with client() as program:
             async with forwarding() as (forwarder, address):
-                forwarder.deliver(b"to a program that has not spoken yet")
-                assert forwarder.dropped == 1
+                forwarder.deliver(separate([b"to a program that has not spoken yet"]))
+                assert forwarder.drops.total() == 1
                 program.send(b"before the link", address)
-                await until(lambda: forwarder.dropped == 2)
+                await until(lambda: forwarder.drops.total() == 2)
                 partner = Partner()
                 forwarder.attach(partner)
                 program.send(b"over the link", address)
                 assert await partner.hears() == [b"over the link"]
                 forwarder.detach()
                 program.send(b"after the link", address)
-                await until(lambda: forwarder.dropped == 3)
-            forwarder.deliver(b"to a closed port")
-            assert forwarder.dropped == 4
+                await until(lambda: forwarder.drops.total() == 3)
+            forwarder.deliver(separate([b"to a closed port"]))
+            assert forwarder.drops.total() == 4
 
     run(main())
 
@@ -179,9 +150,9 @@ def test_forward_counts_datagrams_that_cannot_be_sent(run: Run) -> None:
     async def main() -> None:
         with client() as program:
             async with forwarding(program.address) as (forwarder, _):
-                forwarder.deliver(bytes(65_536))
-                assert forwarder.dropped == 1
-                forwarder.deliver(b"hello")
+                forwarder.deliver(separate([bytes(65_536)]))
+                assert forwarder.drops.total() == 1
+                forwarder.deliver(separate([b"hello"]))
                 assert (await program.receive())[0] == b"hello"
 
     run(main())
@@ -196,7 +167,7 @@ def test_forward_goes_on_with_a_restarted_program(run: Run) -> None:
         async with forwarding(to) as (forwarder, address):
             partner = Partner()
             forwarder.attach(partner)
-            forwarder.deliver(b"to nobody")
+            forwarder.deliver(separate([b"to nobody"]))
             await asyncio.sleep(0)
             with client() as other:
                 other.send(b"hello", address)
@@ -250,24 +221,18 @@ def test_forward_relays_over_a_held_link(run: Run) -> None:
                 async with forwarding(server.address) as (far, exit_):
                     ends = [await held("a", address, near), await held("b", address, far)]
                     await asyncio.gather(*(end.linked() for end in ends))
-                    near.attach(ends[0].send_payload)
-                    far.attach(ends[1].send_payload)
+                    near.attach(ends[0])
+                    far.attach(ends[1])
                     for size in (0, 1, 128, 384, 1280, BIG):
                         program.send(bytes(size), entrance)
                         assert await server.receive() == (bytes(size), exit_)
                         server.send(b"r" * size, exit_)
                         assert await program.receive() == (b"r" * size, entrance)
                     await asyncio.gather(*(end.close() for end in ends))
-                    assert near.dropped == far.dropped == 0
+                    assert near.drops.total() == far.drops.total() == 0
                     ends[0].send_payload(b"too late")  # no error, no datagram
 
     run(main())
-
-
-async def held(end: str, address: Address, forwarder: Forwarder) -> Punch:
-    attempt = Punch(spec(end, address, holds=True), on_payload=forwarder.deliver)
-    await attempt.open()
-    return attempt
 
 
 def test_forward_warns_of_long_datagrams_once(run: Run) -> None:

@@ -22,7 +22,7 @@ from netpunch.net.segments import (
     MOST_SEGMENTS,
     UDP_SEGMENT,
     Segments,
-    _groups,
+    groups,
     join_on_arrival,
 )
 from netpunch.wire.v2 import pack_address
@@ -98,11 +98,11 @@ def send(sender: socket.socket, payloads: list[bytes], destination: Address) -> 
 def test_groups_are_what_the_system_cuts_into_the_same_datagrams(
     lengths: list[int], longest: int
 ) -> None:
-    groups = list(_groups(lengths, longest))
-    assert [number for first, end in groups for number in range(first, end)] == list(
+    found = list(groups(lengths, longest))
+    assert [number for first, end in found for number in range(first, end)] == list(
         range(len(lengths))
     )
-    for first, end in groups:
+    for first, end in found:
         together = lengths[first:end]
         if len(together) == 1:
             continue
@@ -114,6 +114,6 @@ def test_groups_are_what_the_system_cuts_into_the_same_datagrams(
 
 
 def test_groups_are_as_large_as_they_can_be() -> None:
-    assert list(_groups([1200] * 5 + [60, 1200, 1200], 1500)) == [(0, 6), (6, 8)]
-    assert list(_groups([1200] * 64, 1500)) == [(0, 54), (54, 64)]
-    assert list(_groups([60] * 70, 1500)) == [(0, 64), (64, 70)]
+    assert list(groups([1200] * 5 + [60, 1200, 1200], 1500)) == [(0, 6), (6, 8)]
+    assert list(groups([1200] * 64, 1500)) == [(0, 54), (54, 64)]
+    assert list(groups([60] * 70, 1500)) == [(0, 64), (64, 70)]

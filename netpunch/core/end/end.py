@@ -127,7 +127,7 @@ class End(Machine):
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         link = self._held_on(via, source)
         if link is not None and not may_be_ours(data):
-            link.payload_received(len(data))
+            link.payloads_received(1, len(data))
             self._emit(Payload(data))
             return
         if len(data) == PEER_DATAGRAM:
@@ -137,7 +137,7 @@ class End(Machine):
         else:
             drop = Drop.MALFORMED
         if drop in NOT_OURS and link is not None:
-            link.payload_received(len(data))
+            link.payloads_received(1, len(data))
             self._emit(Payload(data))
         elif drop is not None:
             self._drop(drop)
@@ -267,7 +267,27 @@ class End(Machine):
             return False
         via, remote = self._link.place
         self._send(data, remote, via)
-        return self._link.payload_sent(len(data), now)
+        return self._link.payloads_sent(1, len(data), now)
+
+    @property
+    def path(self) -> tuple[Via, Address] | None:
+        if self._link is None or self.state is not EndState.HOLDING:
+            return None
+        return self._link.place
+
+    def partners_at(self, via: Via) -> Sequence[Address]:
+        if self.path is None or self._link is None:
+            return ()
+        places = [self._link.place, *(retired.link.place for retired in self._retired)]
+        return [remote for at, remote in places if at == via]
+
+    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
+        return self._link is not None and self._link.payloads_sent(count, octets, now)
+
+    def payloads_received(self, source: Address, via: Via, count: int, octets: int) -> None:
+        link = self._held_on(via, source)
+        if link is not None:
+            link.payloads_received(count, octets)
 
     # What arrives.
 

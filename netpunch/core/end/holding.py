@@ -218,9 +218,9 @@ class HeldLink:
 
     # Programs' datagrams.
 
-    def payload_sent(self, length: int, now: float) -> bool:
-        """Counts one; returns whether the next timer may be earlier than before."""
-        self._meter.sent(length)
+    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
+        """Counts some; returns whether the next timer may be earlier than before."""
+        self._meter.sent(count, octets)
         if self._unheard_since == NEVER:
             self._unheard_since = now
         if self._silence_at != NEVER or self.state is not PathState.WORKING:
@@ -228,9 +228,9 @@ class HeldLink:
         self._silence_at = now + self._silence_patience
         return True
 
-    def payload_received(self, length: int) -> None:
-        """Counts one."""
-        self._meter.received(length)
+    def payloads_received(self, count: int, octets: int) -> None:
+        """Counts some."""
+        self._meter.received(count, octets)
         self._unheard_since = NEVER
 
     @property

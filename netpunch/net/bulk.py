@@ -1,0 +1,143 @@
+"""Programs' datagrams in bulk: many in one call from socket to socket, out of the buffers that they
+were received into. Linux only.
+
+`Inlet` receives them. `Outlet` sends them: as the segments of one message where they are equally
+long (`net.segments`), one by one where the system or the path takes no segments.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from struct import Struct
+
+from netpunch.address import Address
+from netpunch.net.batch import SIZE, address_of
+from netpunch.net.datagrams import Buffer, Datagrams
+from netpunch.net.driver import MAX_PAYLOAD
+from netpunch.net.segments import (
+    INCAPABLE,
+    TOO_LONG,
+    UDP_SEGMENT,
+    Received,
+    groups,
+    join_on_arrival,
+    shared,
+)
+
+JOINED_AT_ONCE = 8
+"""Messages of segments to receive in one call: each has up to 64 datagrams, and other sockets and
+timers wait meanwhile, half a millisecond at most."""
+BUFFER = 4 * 1024 * 1024
+"""Bytes to ask for, of datagrams that wait to be received or to be sent: where the process shares a
+core it may not run for 4 ms, in which a tunnel brings thousands. The system grants what its
+administrator allows, often a twentieth."""
+
+_LENGTH = Struct("@H")
+
+Item = tuple[int, int, bytes]
+"""Of ancillary data, as `socket.sendmsg` takes it."""
+SendOne = Callable[[Buffer, Address], object]
+Refused = Callable[[OSError, Address, int], object]
+
+
+class Inlet:
+    """Receives the datagrams of one socket. Its messages go by numbers, from 0."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffers = shared(sock.family)
+        self._most = SIZE
+        self.name_length = self._buffers.step
+        """Bytes of a source in `Received`."""
+        join_on_arrival(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+
+    def receive(self) -> Received:
+        """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
+        anybody receives again."""
+        received = self._buffers.take(self._sock, self._most)
+        self._most = JOINED_AT_ONCE if any(received.cuts) else SIZE
+        return received
+
+    def address(self, name: bytes) -> Address:
+        """A source."""
+        return address_of(self._sock.family, name)
+
+    def datagrams(self, received: Received, first: int, end: int) -> Iterator[Datagrams]:
+        """Those of the messages from number `first` to before number `end`."""
+        if any(received.cuts):
+            for number in range(first, end):
+                yield self.message(received, number)
+        else:
+            lengths = received.lengths[first:end]
+            yield Datagrams(self._buffers.views(first, lengths), lengths)
+
+    def message(self, received: Received, number: int) -> Datagrams:
+        """The datagrams of one message."""
+        length, cut = received.lengths[number], received.cuts[number]
+        whole, rest = divmod(length, cut) if cut else (0, length)
+        lengths = [cut] * whole
+        if rest or not cut:
+            lengths.append(rest)
+        return Datagrams([self._buffers.view(number, length)], lengths)
+
+
+class Outlet:
+    """Sends from one socket. `send_one` sends what leaves alone, and reports its errors itself;
+    `refused` gets the error of so many others that were not sent."""
+
+    def __init__(self, sock: socket.socket, send_one: SendOne, refused: Refused) -> None:
+        self._sock = sock
+        self._send_one = send_one
+        self._refused = refused
+        self._longest = MAX_PAYLOAD
+        """Bytes of a segment: longer ones were refused."""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+
+    def new_path(self) -> None:
+        """What the last one took says nothing about the next one."""
+        self._longest = MAX_PAYLOAD
+
+    def send(
+        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item] = ()
+    ) -> None:
+        """Sends each at once or not at all; `ancillary` goes with those that leave together."""
+        parts, lengths = datagrams
+        if len(lengths) == 1:
+            self._send_one(parts[0], destination)
+        elif len(parts) == 1 and lengths[0] <= self._longest:
+            self._send_together(datagrams, destination, ancillary)
+        else:
+            parts = datagrams.each
+            for first, end in groups(lengths, self._longest):
+                if end == first + 1 or lengths[first] > self._longest:
+                    for each in parts[first:end]:
+                        self._send_one(each, destination)
+                else:
+                    some = Datagrams(parts[first:end], lengths[first:end])
+                    self._send_together(some, destination, ancillary)
+
+    def _send_together(
+        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item]
+    ) -> None:
+        parts, lengths = datagrams
+        try:
+            self._sock.sendmsg(parts, [_cut(lengths[0]), *ancillary], 0, destination)
+        except OSError as error:
+            if error.errno in TOO_LONG:
+                self._longest = min(self._longest, lengths[0] - 1)
+            elif error.errno in INCAPABLE:
+                self._longest = 0
+            else:
+                self._refused(error, destination, len(lengths))
+                return
+            for each in datagrams.each:
+                self._send_one(each, destination)
+
+
+@lru_cache(maxsize=64)
+def _cut(length: int) -> Item:
+    """Has the system cut a message into segments of this length."""
+    return socket.IPPROTO_UDP, UDP_SEGMENT, _LENGTH.pack(length)

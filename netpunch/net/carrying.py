@@ -1,0 +1,138 @@
+"""The socket of a held link whose programs' datagrams go from socket to socket in bulk. Linux only.
+
+The machine sees only what has the first byte and a length of netpunch's own datagrams, whoever sent
+it. Of the partner's other ones it learns how many there were; those of strangers are dropped.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import lru_cache
+from typing import cast
+
+from netpunch.address import Address
+from netpunch.core.events import Via
+from netpunch.core.machine import Machine
+from netpunch.net.batch import ADDRESSES_KEPT, address_of, system_name
+from netpunch.net.bulk import Inlet, Outlet, SendOne
+from netpunch.net.datagrams import Datagrams
+from netpunch.net.driver import Driver, Endpoint, clock
+from netpunch.net.segments import Received
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
+
+OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
+"""Lengths in bytes of netpunch's own datagrams."""
+
+
+class CarryingEndpoint(Endpoint):
+    """`deliver` gets what the partner's program has sent."""
+
+    __slots__ = ("_deliver", "_inlet", "_machine", "_outlet")
+
+    def __init__(
+        self,
+        machine: Machine,
+        deliver: Callable[[Datagrams], None],
+        driver: Driver,
+        via: Via,
+        sock: socket.socket,
+    ) -> None:
+        super().__init__(driver, via, sock)
+        self._machine = machine
+        self._deliver = deliver
+        self._inlet = Inlet(sock)
+        self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
+
+    def read(self) -> None:
+        try:
+            received = self._inlet.receive()
+        except OSError as error:
+            self._count(error)
+            self._driver.pump()
+            return
+        if self._take(received):
+            self._driver.arm()
+
+    def send_payloads(self, datagrams: Datagrams, destination: Address, /) -> bool:
+        pinned = self._source if destination == self._pinned else ()
+        self._outlet.send(datagrams, destination, pinned)
+        return True
+
+    def _take(self, received: Received) -> bool:
+        """Returns whether the machine has seen any of it."""
+        family, step = self._sock.family, self._inlet.name_length
+        partners = {
+            _name(family, address): address for address in self._machine.partners_at(self.via)
+        }
+        names, lengths, cuts = received
+        count = len(lengths)
+        source = partners.get(names[:step])
+        if source is not None and names == names[:step] * count and not _any_own(received):
+            self._carry(received, 0, count, source)
+            return False
+        seen, strangers = False, 0
+        first, source = 0, None  # the partner's messages from there on wait to be carried
+        for number, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
+            name = names[number * step : (number + 1) * step]
+            own = self._may_be_own(received, number) if _has_own_length(length, cut) else False
+            sender = None if own else partners.get(name)
+            if sender != source:
+                if source is not None:
+                    self._carry(received, first, number, source)
+                first, source = number, sender
+            if own:
+                seen = True
+                self._show(received, number, _address(family, name))
+            elif sender is None:
+                strangers += -(-length // cut) if cut else 1
+        if source is not None:
+            self._carry(received, first, count, source)
+        if strangers:
+            self._machine.strangers_dropped(strangers)
+        return seen
+
+    def _may_be_own(self, received: Received, number: int) -> bool:
+        """Whether one of a message's datagrams has the first byte and a length of netpunch's."""
+        each = self._inlet.message(received, number).each
+        return any(len(one) in OWN and one[0] == VERSION for one in each)
+
+    def _carry(self, received: Received, first: int, end: int, source: Address) -> None:
+        for datagrams in self._inlet.datagrams(received, first, end):
+            lengths = datagrams.lengths
+            self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
+            self._deliver(datagrams)
+
+    def _show(self, received: Received, number: int, source: Address) -> None:
+        """To the machine, which gives back what is the program's after all."""
+        for each in self._inlet.message(received, number).each:
+            self._driver.take(bytes(each), source, clock(), self.via)
+            self._driver.drain()
+
+    def _refused(self, error: OSError, destination: Address, count: int) -> None:
+        self._driver.refused(error, self.via, destination, count)
+
+
+def _has_own_length(length: int, cut: int) -> bool:
+    """Whether a datagram of a message may have a length of netpunch's."""
+    if not cut:
+        return length in OWN
+    return cut in OWN or length % cut in OWN
+
+
+def _any_own(received: Received) -> bool:
+    _, lengths, cuts = received
+    if any(cuts):
+        return any(map(_has_own_length, lengths, cuts))
+    return not OWN.isdisjoint(lengths)
+
+
+@lru_cache(maxsize=ADDRESSES_KEPT)
+def _name(family: int, address: Address) -> bytes:
+    """The system's form."""
+    return system_name(family, address)
+
+
+@lru_cache(maxsize=ADDRESSES_KEPT)
+def _address(family: int, name: bytes) -> Address:
+    return address_of(family, name)

@@ -1,0 +1,79 @@
+"""Programs' datagrams that the driver passes on by itself: what the machine is told, and tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from netpunch.core import timing
+from netpunch.core.events import Payload
+from netpunch.wire import v2
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import EndName
+from tests.core.end.test_successor import asks, held, moved
+from tests.core.v2_bench import Bench
+from tests.core.v2_pair import ELSEWHERE, ENDS, VIA
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_only_a_held_link_has_a_path(end: EndName) -> None:
+    assert Bench(end, holds=True).end.path is None
+    bench, puppet = held(end)
+    assert bench.end.path == (VIA, puppet.at)
+    assert list(bench.end.partners_at(VIA)) == [puppet.at]
+    assert list(bench.end.partners_at(VIA + 1)) == []
+    bench.close()
+    assert bench.end.path is None
+    assert list(bench.end.partners_at(VIA)) == []
+
+
+def test_after_a_move_the_old_path_is_still_the_partners_for_a_while() -> None:
+    bench, puppet = held()
+    moved(bench, asks(bench))
+    assert bench.end.path == (VIA, ELSEWHERE)
+    assert list(bench.end.partners_at(VIA)) == [ELSEWHERE, puppet.at]
+    bench.run(timing.RETIRED_FOR + 0.1)
+    assert list(bench.end.partners_at(VIA)) == [ELSEWHERE]
+
+
+def test_what_has_passed_counts_as_if_the_machine_had_seen_it() -> None:
+    bench, puppet = held()
+    bench.end.payloads_sent(10, 12_800, bench.now)
+    bench.end.payloads_received(puppet.at, VIA, 20, 1_280)
+    bench.end.strangers_dropped(7)
+    figures = bench.end.figures
+    assert figures is not None
+    assert (figures.sent_datagrams, figures.sent_bytes) == (10, 12_800)
+    assert (figures.received_datagrams, figures.received_bytes) == (20, 1_280)
+    assert bench.drops(Drop.MALFORMED) == 7
+    assert not bench.events(Payload)
+    assert bench.end.datagrams_to_send() == []
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_a_program_without_an_answer_has_the_path_checked(in_bulk: bool) -> None:
+    bench, _ = held(keepalive=600.0)
+    if in_bulk:
+        assert bench.end.payloads_sent(10, 100, bench.now), "the timer is earlier"
+        assert not bench.end.payloads_sent(10, 100, bench.now)
+    else:
+        bench.end.send_payload(b"hello?", bench.now)
+        bench.end.datagrams_to_send()
+    pings = [each for each in bench.run(5.0) if isinstance(each.sent.message, v2.Ping)]
+    assert pings
+
+
+def test_a_program_with_answers_does_not() -> None:
+    bench, puppet = held(keepalive=600.0)
+    pings = []
+    for _ in range(50):
+        bench.end.payloads_sent(10, 100, bench.now)
+        bench.end.payloads_received(puppet.at, VIA, 10, 100)
+        pings += [each for each in bench.run(0.1) if isinstance(each.sent.message, v2.Ping)]
+    assert not pings
+
+
+def test_without_a_link_nothing_counts() -> None:
+    bench = Bench(holds=True)
+    assert not bench.end.payloads_sent(10, 100, bench.now)
+    bench.end.payloads_received(ELSEWHERE, VIA, 10, 100)
+    assert bench.end.figures is None

@@ -1,0 +1,205 @@
+"""Held links between real sockets, on which programs' datagrams pass in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("recvmmsg(2) and segments are Linux's", allow_module_level=True)
+
+from netpunch.address import Address
+from netpunch.core.machine import LinkFigures
+from netpunch.net.carrying import CarryingEndpoint
+from netpunch.net.datagrams import Buffer
+from netpunch.net.forward import Forwarder
+from netpunch.net.punch import Punch
+from netpunch.net.segments import UDP_SEGMENT
+from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
+from tests.net.conftest import Run
+from tests.net.forwarding import forwarding, held
+from tests.net.machines import Client, client
+from tests.net.nodes import control
+
+LENGTHS = [1, 60, 60, PEER_DATAGRAM, CONTROL_DATAGRAM, 1200, 1200, 1200, 1472, 9000]
+RECEIVE_BUFFER = 4 << 20
+
+
+class Side(NamedTuple):
+    """A program, and the end that carries its datagrams."""
+
+    program: Client
+    entrance: Address
+    forwarder: Forwarder
+    punch: Punch
+
+    @property
+    def figures(self) -> LinkFigures:
+        figures = self.punch.figures
+        assert figures is not None
+        return figures
+
+    @property
+    def endpoint(self) -> CarryingEndpoint:
+        assert self.punch._machine is not None
+        assert self.punch._driver is not None
+        assert self.punch._machine.path is not None
+        endpoint = self.punch._driver._endpoints[self.punch._machine.path[0]]
+        assert isinstance(endpoint, CarryingEndpoint)
+        return endpoint
+
+
+@contextlib.asynccontextmanager
+async def linked(*, transforms: Sequence[Xor] = ()) -> AsyncIterator[tuple[Side, Side]]:
+    async with contextlib.AsyncExitStack() as stack:
+        at = await stack.enter_async_context(control())
+        sides = []
+        for end in ("a", "b"):
+            program = stack.enter_context(client())
+            program.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            forwarder, entrance = await stack.enter_async_context(forwarding(program.address))
+            punch = await held(end, at, forwarder)
+            stack.push_async_callback(punch.close)
+            sides.append(Side(program, entrance, forwarder, punch))
+        await asyncio.gather(*(side.punch.linked() for side in sides))
+        for number, side in enumerate(sides):
+            side.forwarder.attach(side.punch, transforms[number] if transforms else None)
+        yield sides[0], sides[1]
+
+
+def send(program: Client, payloads: list[bytes], destination: Address) -> None:
+    """In one message: all but the last are equally long."""
+    if len(payloads) == 1:
+        program.sock.sendto(payloads[0], destination)
+        return
+    cut = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", len(payloads[0])))
+    program.sock.sendmsg(payloads, [cut], 0, destination)
+
+
+def messages(random: Random, count: int) -> list[list[bytes]]:
+    """Single datagrams and messages of many; some look like netpunch's own, but aren't."""
+    made = []
+    for _ in range(count):
+        length, number = random.choice(LENGTHS), random.choice([1, 1, 1, 2, 7, 40])
+        if length * number > 60_000:
+            number = 1
+        lengths = [length] * number
+        if number > 1 and random.random() < 0.3:
+            lengths[-1] = random.choice([each for each in LENGTHS if each <= length])
+        payloads = [random.randbytes(each) for each in lengths]
+        if random.random() < 0.2:
+            payloads[-1] = bytes((VERSION,)) + payloads[-1][1:]
+        made.append(payloads)
+    return made
+
+
+class Refusing:
+    """Of a socket: it takes no segments."""
+
+    def __init__(self, error: int) -> None:
+        self._error = error
+        self.asked = 0
+
+    def sendmsg(self, *_: object) -> int:
+        self.asked += 1
+        raise OSError(self._error, "refused")
+
+
+@pytest.mark.parametrize("refusal", [None, errno.EIO, errno.EINVAL, errno.EOPNOTSUPP])
+def test_all_that_programs_say_arrives_in_order(run: Run, refusal: int | None) -> None:
+    """Both ways, whether or not the system can cut messages into segments."""
+    random = Random(f"carried {refusal}")
+
+    async def main() -> None:
+        async with linked() as (a, b):
+            refusing = []
+            for outlet in (a.endpoint._outlet, b.forwarder._outlet):
+                assert outlet is not None
+                if refusal is not None:
+                    refusing.append(Refusing(refusal))
+                    outlet._sock = refusing[-1]  # type: ignore[assignment]
+            for one, other in ((a, b), (b, a), (a, b)):
+                sent = []
+                for payloads in messages(random, 30):
+                    send(one.program, payloads, one.entrance)
+                    sent += payloads
+                assert [(await other.program.receive())[0] for _ in sent] == sent
+            assert a.figures.sent_datagrams == b.figures.received_datagrams
+            assert a.figures.sent_bytes == b.figures.received_bytes
+            assert b.figures.sent_datagrams == a.figures.received_datagrams
+            assert a.forwarder.drops.total() == b.forwarder.drops.total() == 0
+            for each in refusing:
+                assert each.asked <= (len(LENGTHS) if refusal == errno.EINVAL else 1)
+
+    run(main())
+
+
+def test_strangers_reach_no_program_and_are_counted(run: Run) -> None:
+    """Whether or not they look like netpunch, between the partner's datagrams."""
+
+    async def main() -> None:
+        async with linked() as (a, b):
+            assert b.punch._machine is not None
+            before = b.punch._machine.drops
+            with client() as one, client() as other:
+                for number in range(20):
+                    one.send(b"hello", b.endpoint.local)
+                    a.program.send(b"%d" % number, a.entrance)
+                    send(other, [bytes(700), bytes(700), bytes(10)], b.endpoint.local)
+                    one.send(bytes((VERSION,)) + bytes(PEER_DATAGRAM - 1), b.endpoint.local)
+                    assert (await b.program.receive())[0] == b"%d" % number
+                a.program.send(b"last", a.entrance)
+                assert (await b.program.receive())[0] == b"last"
+            dropped = b.punch._machine.drops - before
+            assert dropped[Drop.MALFORMED] == 20 * 4
+            assert dropped[Drop.UNKNOWN_PAIR] == 20
+            assert b.figures.received_datagrams == 21
+
+    run(main())
+
+
+class Xor:
+    """Changes every byte, and lets nothing through that is for nobody."""
+
+    def seal(self, datagrams: Sequence[Buffer], /) -> list[bytes]:
+        return [bytes(each ^ 0x55 for each in one) for one in datagrams if one != b"secret"]
+
+    def open(self, datagrams: Sequence[Buffer], /) -> list[bytes]:
+        return self.seal(datagrams)
+
+
+def test_a_transform_sees_all_datagrams_and_may_drop_some(run: Run) -> None:
+    random = Random("transformed")
+
+    async def main() -> None:
+        async with linked(transforms=[Xor(), Xor()]) as (a, b):
+            sent = []
+            for payloads in messages(random, 20):
+                send(a.program, payloads, a.entrance)
+                a.program.send(b"secret", a.entrance)
+                sent += payloads
+            assert [(await b.program.receive())[0] for _ in sent] == sent
+            assert b.figures.received_datagrams == len(sent)
+
+    run(main())
+
+
+def test_what_a_program_sends_too_soon_after_a_link_ended_is_counted(run: Run) -> None:
+    async def main() -> None:
+        async with linked() as (a, _):
+            a.forwarder.detach()
+            send(a.program, [bytes(100)] * 5, a.entrance)
+            while a.forwarder.drops != {"no_link": 5}:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.001)
+
+    run(main())
