@@ -24,6 +24,7 @@ INTERRUPTED_EXIT_CODE = 130
 COMMANDS = {
     "run": "run this node's part of a site file: its control, its ends, or both",
     "check": "validate site files and show what is in effect",
+    "schema": "print the JSON schema of site files, for editors",
     "key": "create a pair's key, derive the one for control, compare keys",
     "status": "show the state of every pair of the running processes",
     "control": "run a control node without a site file",
