@@ -81,8 +81,14 @@ class EndSettings(NamedTuple):
 
     @property
     def any_port(self) -> bool:
-        """Whether another local port may win, which traversing symmetric NATs requires."""
+        """Whether another local port may win, which symmetric NATs at this end require."""
         return "any-port" in self.candidates and not self.share
+
+    @property
+    def traverses(self) -> bool:
+        """Whether more than plain pings is tried against hard NATs; without `any_port` only what
+        the end's first sockets can do."""
+        return "any-port" in self.candidates
 
     @property
     def carries(self) -> bool:

@@ -1,5 +1,5 @@
-"""WireGuard that keeps its port, with netpunch beside it: how soon tunnels are there, how long a new
-address of a NAT interrupts them, what they carry, and that netpunch sees none of it.
+"""WireGuard that keeps its port, with netpunch beside it: how soon tunnels are there, for how long
+another address of a NAT interrupts them, what they carry, and that netpunch sees none of it.
 
     python -m tests.lab.sharing [--runs N]
 """

@@ -1,5 +1,6 @@
-"""WireGuard keeps its port: netpunch finds and holds the paths of its peers beside it, at the same
-port. `python -m tests.lab.sharing` measures the same more often, and what tunnels carry."""
+"""WireGuard keeps its port: netpunch finds and holds the paths of its peers beside it.
+
+`python -m tests.lab.sharing` measures the same more often, and what tunnels carry."""
 
 from __future__ import annotations
 

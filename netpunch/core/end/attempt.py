@@ -17,6 +17,7 @@ from netpunch.core.events import Failed, Linked, PathKind, Reason, Via
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal.budget import PLAIN_PATIENCE
 from netpunch.core.traversal.engine import Traversal
+from netpunch.core.traversal.nat import EASY_CLASSES
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card, NatClass
 from netpunch.wire.drop import Drop
@@ -101,7 +102,7 @@ class Attempt:
         return drop
 
     def consider_traversal(self, now: float) -> None:
-        """Ends the traversal once a path is valid; until then, if any port may win and UDP is not
+        """Ends the traversal once a path is valid; until then, if it is allowed and UDP is not
         blocked, it begins beside the plain pings when a partner is proved. Relays are tried with
         every partner attempt."""
         if self._begun_relaying is not None:
@@ -113,7 +114,7 @@ class Attempt:
         partner = self.partners.proved_partner
         if (
             partner is not None
-            and self.resources.settings.any_port
+            and self.resources.settings.traverses
             and not self.partners.udp_is_blocked
         ):
             self.traversal.begin(partner, now)
@@ -184,11 +185,20 @@ class Attempt:
             self.identity.public_key,
             named,
             resources.settings.holds,
-            NatClass.BLOCKED if resources.streams.announced_on else resources.nat.nat_class,
+            self._told_class(),
             *traversal.bracket,
             queued=traversal.turns.queued,
         )
         return with_candidates(card, resources.hosts(), seen, resources.external)
+
+    def _told_class(self) -> NatClass:
+        """The partner looks for many ports behind a hard NAT; where only one may be used, it had
+        better not."""
+        resources = self.resources
+        if resources.streams.announced_on:
+            return NatClass.BLOCKED
+        told = resources.nat.nat_class
+        return told if resources.settings.any_port or told in EASY_CLASSES else NatClass.UNKNOWN
 
     @property
     def may_be_relayed(self) -> bool:
@@ -261,6 +271,7 @@ class Attempt:
             reachable=self.partners.has_paths,
             unsendable=tuple(report.remote for report in reports if report.unsendable),
             heard=any(report.received for report in direct),
+            share=resources.settings.share,
             asks_gateways=resources.settings.asks_gateways,
             relay=self.relaying.outcome,
             silent_relays=self.relaying.silent,

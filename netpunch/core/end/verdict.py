@@ -43,8 +43,9 @@ class Facts(NamedTuple):
     """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
     `partner_hosts`: where each was seen from outside; `reachable`: this end can send to an address
     of the partner; `unsendable`: those that it can't send to; `heard`: a datagram of the partner
-    has arrived, and by no relay; `asks_gateways`: they were asked to map a port; `relay`: what
-    became of relays, `silent_relays` those that have answered nothing."""
+    has arrived, and by no relay; `share`: the port is another program's; `asks_gateways`: they were
+    asked to map a port; `relay`: what became of relays, `silent_relays` those that have answered
+    nothing."""
 
     controls: tuple[Address, ...] = ()
     holds: bool = False
@@ -54,6 +55,7 @@ class Facts(NamedTuple):
     reachable: bool = True
     unsendable: tuple[Address, ...] = ()
     heard: bool = False
+    share: bool = False
     asks_gateways: bool = False
     relay: RelayOutcome = RelayOutcome.NOT_TRIED
     silent_relays: tuple[Address, ...] = ()
@@ -157,7 +159,12 @@ def _listed(addresses: Iterable[Address]) -> str:
 
 def _infeasible(facts: Facts) -> str:
     several = _several_addresses(facts)
-    return f"{several or _nats(facts)}: nothing opens this pair. {_help(facts)}"
+    cause = several or _nats(facts)
+    if facts.share and facts.nats[0] in HARD:
+        cause += (
+            ", and with `share` there is one port only (with `forward` netpunch may use others)"
+        )
+    return f"{cause}: nothing opens this pair. {_help(facts)}"
 
 
 def _several_addresses(facts: Facts) -> str:
@@ -220,6 +227,11 @@ def _relay(facts: Facts) -> str:
                 f"The relay at {', '.join(map(str, facts.silent_relays))} does not answer: does a "
                 "firewall there drop that UDP port?"
             )
+            if facts.share:
+                told += (
+                    " Or is another pair at this port relayed already? A relay tells them apart by "
+                    "their ports, so one of those that share a port can be relayed"
+                )
         case RelayOutcome.ALONE:
             told = (
                 "Control's relay is ready, but the partner is not bound there: is `relay` among "

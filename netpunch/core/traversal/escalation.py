@@ -18,7 +18,7 @@ from netpunch.core.traversal.birthday import OpenMany, SprayPorts
 from netpunch.core.traversal.host import TraversalHost
 from netpunch.core.traversal.nat import EASY_CLASSES
 from netpunch.core.traversal.port_prediction import Diagonal, OfferBracket, ScanBracket
-from netpunch.core.traversal.strategy import FreshPort, Hopeless, Strategy
+from netpunch.core.traversal.strategy import FreshPort, Hopeless, KeepPort, Strategy
 from netpunch.core.traversal.survey import Survey
 from netpunch.core.traversal.turns import TurnState
 from netpunch.wire.card import NatClass
@@ -37,6 +37,13 @@ STRATEGIES: dict[tuple[NatClass, NatClass], Make] = {
     (STEP, RANDOM): Hopeless,
 }
 """By our class and the partner's; all that is not hard counts as easy. Easy and easy: FreshPort."""
+
+ONE_PORT_STRATEGIES: dict[tuple[NatClass, NatClass], Make] = {
+    (EASY, EASY): KeepPort,
+    (EASY, STEP): ScanBracket,
+    (EASY, RANDOM): SprayPorts,
+}
+"""Where the link has to use our first socket. Behind a hard NAT that is hopeless."""
 
 
 class EscalationState(Enum):
@@ -141,7 +148,9 @@ class Escalation:
             self._exchange_classes(now)
 
     def _survey_nat(self, _: float) -> None:
-        self._survey = Survey(self._host, self.partner, 1, self._exchange_classes)
+        # A socket of its own must not ping the partner where it could not carry the link.
+        partner = self.partner if self._host.resources.settings.any_port else None
+        self._survey = Survey(self._host, partner, 1, self._exchange_classes)
 
     def _exchange_classes(self, now: float) -> None:
         self._survey = None
@@ -158,7 +167,10 @@ class Escalation:
         self._due_at = NEVER
         resources = self._host.resources
         classes = (_hardness(resources.nat.nat_class), _hardness(self.partner.nat_class))
-        make = STRATEGIES.get(classes)
+        if resources.settings.any_port:
+            make = STRATEGIES.get(classes)
+        else:
+            make = ONE_PORT_STRATEGIES.get(classes, Hopeless)
         if make is not None:
             self._strategy = make(self._host, self.partner, now)
         else:

@@ -1,4 +1,4 @@
-"""The interface of every traversal strategy, and the two that send nothing of their own."""
+"""The interface of every traversal strategy, and those that send nothing of their own."""
 
 from __future__ import annotations
 
@@ -139,6 +139,16 @@ class FreshPort(Strategy):
 
     def begin_round(self) -> Iterable[Probe] | None:
         self._host.take_fresh_port()
+        return ()
+
+
+class KeepPort(Strategy):
+    """As FreshPort, where the port has to stay: nothing but plain pings is left."""
+
+    budget = budget.FRESH_PORT
+    is_the_last = False
+
+    def begin_round(self) -> Iterable[Probe] | None:
         return ()
 
 
