@@ -40,8 +40,9 @@ class Reason(StrEnum):
     ROLE_CONFLICT = "role_conflict", "this end is configured on another machine, too"
     """Another machine announces the same end of this pair, and both displace each other: stop one,
     or correct its `a`/`b`."""
-    PARTNER_MODE = "partner_mode", "one end holds the link, the other hands it over"
-    """One end holds the link (`keep` without command or check), the other hands its port over."""
+    PARTNER_MODE = "partner_mode", "the ends differ in what they do with the link"
+    """One end holds the link (`keep` without command or check), the other hands its port over; or
+    one seals what `forward` carries, and the other does not."""
 
     # In this process or on this host.
     PORT_IN_USE = "port_in_use", "port in use"

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from netpunch.config.kinds import Found, Place, Settings
-from netpunch.config.model import EndConfig, Forward, Pair, SecretSource
+from netpunch.config.model import EndConfig, Pair, SecretSource
 from netpunch.config.rules import Draft, PairDraft
 from netpunch.config.schema import FILES, OWN_MESH_KEYS
 from netpunch.config.values import Counted
@@ -95,7 +95,7 @@ class MeshDraft(NamedTuple):
             local = local.towards(places[partner])
         forward, files = end.forward, end.files
         if forward is not None and isinstance(forward.listen, Counted):
-            forward = Forward(forward.listen.towards(places[partner]), forward.to)
+            forward = forward._replace(listen=forward.listen.towards(places[partner]))
         if "files" in draft.settings:
             place = Place(end.directory, placeholders(pair, name))
             files = FILES.build(draft.settings["files"].value, place)

@@ -94,6 +94,8 @@ class Forward(NamedTuple):
     listen: HostPort
     to: HostPort | None
     """None: where the program last sent from."""
+    sealed: bool = False
+    """Whether what passes is encrypted and authenticated."""
 
 
 class RenderedFile(NamedTuple):
@@ -165,8 +167,10 @@ class EndConfig(NamedTuple):
 
     def in_mode(self, mode: Mode) -> "EndConfig":
         """This end in a mode: the file's, or one that the command line asks for instead."""
+        holds = mode == "keep" and not (self.check or self.command)
         settings = self.settings._replace(
-            holds=mode == "keep" and not (self.check or self.command),
+            holds=holds,
+            sealed=holds and self.forward is not None and self.forward.sealed,
             deadline_from_start=mode == "once",
         )
         return self._replace(mode=mode, settings=settings)

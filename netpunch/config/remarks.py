@@ -58,8 +58,7 @@ def _unused(end: EndConfig) -> str | None:
 
 
 def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
-    """For ends whose `forward` may pass through a relay: netpunch encrypts none of what programs
-    send."""
+    """For ends whose `forward` may pass through a relay, and is not sealed."""
     relays = {control.name for control in site.controls if control.relay}
     relayed = {
         pair.name for pair in site.pairs if all(end.settings.may_be_relayed for end in pair.ends)
@@ -67,13 +66,14 @@ def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
     source = source_of(str(site.path), site.source)
     for end in ends:
         names = [name for name in end.controls if name in relays]
-        if end.forward is not None and end.pair in relayed and names:
+        sealed = end.forward is None or end.forward.sealed
+        if not sealed and end.pair in relayed and names:
             yield problem_at(
                 source,
                 end.position,
                 end.path,
                 "note: if nothing else works, this link passes through the relay of control "
                 f"{names[0]}, whose owner can read what `forward` carries, unless the programs "
-                "encrypt it, as WireGuard and OpenVPN do. Otherwise leave `relay` out of "
-                "`candidates`",
+                "encrypt it, as WireGuard and OpenVPN do. Otherwise set `forward: {sealed: on}` at "
+                "both ends, or leave `relay` out of `candidates`",
             )

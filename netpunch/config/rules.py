@@ -465,6 +465,13 @@ def check_both_ends(draft: PairDraft, known: Known, problems: Problems) -> None:
             "either both keep it (`mode: keep` without `command` and `check`), or neither"
         )
         problems.add(found.position, found.path, message)
+    elif a.settings.sealed != b.settings.sealed:
+        seals, other = ("a", "b") if a.settings.sealed else ("b", "a")
+        message = (
+            f"end `{seals}` seals what `forward` carries, end `{other}` does not: set "
+            "`forward: {sealed: on}` at both, or at neither"
+        )
+        problems.add(found.position, found.path, message)
     kinds = {pair.secret.kind, a.secret.kind, b.secret.kind}
     if GENERATE in kinds and len(kinds) > 1:
         message = "`secret: generate` makes one key for the pair: no end can have another"

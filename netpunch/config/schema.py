@@ -182,9 +182,9 @@ def _hooks() -> Kind[Hooks]:
     return each._replace(read=read, schema={"anyOf": [argv.schema, each.schema]})
 
 
-def _forward(listen: HostPort | None, to: HostPort | None) -> Forward | None:
+def _forward(listen: HostPort | None, to: HostPort | None, *, sealed: bool) -> Forward | None:
     """None if `listen` is missing, which is complained about elsewhere."""
-    return Forward(listen, to) if listen else None
+    return Forward(listen, to, sealed) if listen else None
 
 
 def _file() -> Kind[RenderedFile]:
@@ -365,8 +365,14 @@ FILE_KEYS: list[Key[Any]] = [
 FORWARD_KEYS: list[Key[Any]] = [
     Key("listen", FORWARD_LISTEN, None, "where the program sends to", "none, but needed"),
     Key("to", SEND_TO, None, "where the program is", "the address it last sent from"),
+    Key(
+        "sealed",
+        SWITCH,
+        False,
+        "`on`, at both ends: encrypt and authenticate what passes, for programs that don't",
+    ),
 ]
-"""A pair may set one of them and `defaults` the other."""
+"""A pair may set some of them and `defaults` the others."""
 
 _controls = one_or_list(CONTROL_NAME, "the name of a control, or a list of them")
 _forward_kind = mapping(

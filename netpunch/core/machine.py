@@ -26,6 +26,7 @@ from netpunch.wire.drop import Drop
 
 if TYPE_CHECKING:
     from netpunch.core.endpoints import ControlEndpoints
+    from netpunch.wire.sealed import Sealing
 
 Random = Callable[[int], bytes]
 """`random(n)` gives n unpredictable bytes (os.urandom; seeded in simulations)."""
@@ -199,6 +200,13 @@ class Machine(ABC):
     def strangers_dropped(self, count: int) -> None:
         """So many came from elsewhere and can't be netpunch's own."""
         self._drops[Drop.MALFORMED] += count
+
+    @property
+    def sealing(self) -> Sealing | None:
+        """Seals what is sent on `path`, and opens what comes from `partners_at`, before it is
+        counted; None if programs' datagrams pass as they are. (`send_payload` and Payload need no
+        more of it.)"""
+        return None
 
     # For the machines themselves.
 

@@ -33,12 +33,12 @@ class EndSettings(NamedTuple):
     `end` is `a` or `b`; for the classic protocol with its slot letter in `slot`. `secret` is the
     pair's 32 bytes, for classic any bytes; empty in a configuration until it is read.
 
-    `holds`: the end keeps its socket after the link. `share`: another program has the port and uses
-    the link; netpunch finds and holds it, and sends its own datagrams from that port.
-    `candidates`: which addresses it offers and tries. `deadline` counts from the start, or
-    (`deadline_from_start` False) from when the partner has proved its presence; None: never.
-    `keepalive` is the interval at which a held link is checked, `hold_for` how long it may be
-    silent before it is given up.
+    `holds`: the end keeps its socket after the link; `sealed`: and seals what its program sends
+    over it. `share`: another program has the port and uses the link; netpunch finds and holds it,
+    and sends its own datagrams from that port. `candidates`: which addresses it offers and tries.
+    `deadline` counts from the start, or (`deadline_from_start` False) from when the partner has
+    proved its presence; None: never. `keepalive` is the interval at which a held link is checked,
+    `hold_for` how long it may be silent before it is given up.
 
     The rest is for the driver; a machine is given its sockets and the controls' addresses.
     `controls` introduce the end. `local` is (host, port) to bind: an empty host means every address
@@ -51,6 +51,7 @@ class EndSettings(NamedTuple):
     secret: bytes
     holds: bool = False
     share: bool = False
+    sealed: bool = False
     candidates: frozenset[CandidateKind] = USUAL_CANDIDATES
     deadline: float | None = 60.0
     deadline_from_start: bool = True
@@ -68,6 +69,11 @@ class EndSettings(NamedTuple):
         """Where to try a control over TLS; 0: nowhere."""
         own = TLS_PORT if control.tls is None else control.tls
         return own if self.tls is None else self.tls
+
+    @property
+    def mode(self) -> tuple[bool, bool]:
+        """What both ends have to agree on, as in a card."""
+        return self.holds, self.sealed
 
     @property
     def offer_hosts(self) -> bool:

@@ -14,7 +14,7 @@ from struct import Struct
 
 from netpunch.address import Address
 from netpunch.net.batch import SIZE, address_of
-from netpunch.net.datagrams import Buffer, Datagrams
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.segments import (
     INCAPABLE,
@@ -25,6 +25,7 @@ from netpunch.net.segments import (
     join_on_arrival,
     shared,
 )
+from netpunch.wire.envelope import Buffer
 
 JOINED_AT_ONCE = 8
 """Messages of segments to receive in one call: each has up to 64 datagrams, and other sockets and

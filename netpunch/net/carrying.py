@@ -16,7 +16,7 @@ from netpunch.core.events import Via
 from netpunch.core.machine import Machine
 from netpunch.net.batch import ADDRESSES_KEPT, address_of, system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.segments import Received
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
@@ -26,7 +26,8 @@ OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
 
 
 class CarryingEndpoint(Endpoint):
-    """`deliver` gets what the partner's program has sent."""
+    """`deliver` gets what the partner's program has sent. What a sealed link carries is sealed and
+    opened here."""
 
     __slots__ = ("_deliver", "_inlet", "_machine", "_outlet")
 
@@ -56,6 +57,8 @@ class CarryingEndpoint(Endpoint):
 
     def send_payloads(self, datagrams: Datagrams, destination: Address, /) -> bool:
         pinned = self._source if destination == self._pinned else ()
+        if (sealing := self._machine.sealing) is not None:
+            datagrams = separate(sealing.seal(datagrams.each))
         self._outlet.send(datagrams, destination, pinned)
         return True
 
@@ -98,10 +101,13 @@ class CarryingEndpoint(Endpoint):
         return any(len(one) in OWN and one[0] == VERSION for one in each)
 
     def _carry(self, received: Received, first: int, end: int, source: Address) -> None:
+        sealing = self._machine.sealing
         for datagrams in self._inlet.datagrams(received, first, end):
-            lengths = datagrams.lengths
-            self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
-            self._deliver(datagrams)
+            if sealing is not None:
+                datagrams = separate(sealing.open(datagrams.each))
+            if lengths := datagrams.lengths:
+                self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
+                self._deliver(datagrams)
 
     def _show(self, received: Received, number: int, source: Address) -> None:
         """To the machine, which gives back what is the program's after all."""

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
-from netpunch.net.datagrams import Buffer, Datagrams, Transform, separate
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
+from netpunch.wire.envelope import Buffer
+from netpunch.wire.sealed import OVERHEAD
 
 if TYPE_CHECKING:
     from netpunch.net.bulk import Inlet, Outlet
@@ -30,6 +32,8 @@ DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from a busy program before the other sockets get their turn."""
 MAX_UNFRAGMENTED = 1472
 """Bytes that fit into one Ethernet packet of 1,500: IPv4 and UDP take 28."""
+LONGEST_SEALED = MAX_UNFRAGMENTED - OVERHEAD
+"""Bytes of a program's datagram that do so when they are sealed."""
 BUFFER = 1024 * 1024
 """Bytes of receive buffer to ask for: they hold a burst of a tunnel at line speed."""
 
@@ -60,22 +64,24 @@ class Forwarder:
         listen: tuple[str, int],
         to: tuple[str, int] | None,
         on_warning: Callable[[str], None] | None = None,
+        *,
+        sealed: bool = False,
     ) -> None:
-        """`on_warning` gets a warning, once, if the program's datagrams need to be fragmented, and
-        repeatedly if no program listens on this host."""
+        """`on_warning` gets a warning, once, if the program's datagrams need to be fragmented
+        (`sealed`: they become longer), and repeatedly if no program listens on this host."""
         self.drops: Counter[str] = Counter()
         """How many datagrams were lost here: `no_link` had no link, `no_program` no program that
         is known or listens, and the system has `refused` the others."""
         self._listen = listen
         self._to = to
         self._on_warning = on_warning
-        self._warn_above = MAX_UNFRAGMENTED
+        self._sealed = sealed
+        self._warn_above = LONGEST_SEALED if sealed else MAX_UNFRAGMENTED
         self._check_at = self._warn_at = 0.0
         """When to check next whether a program listens, and when to warn again that none does."""
         self._sock: socket.socket | None = None
         self._program: Address | None = None
         self._link: Link | None = None
-        self._transform: Transform | None = None
         self._inlet: Inlet | None = None
         self._outlet: Outlet | None = None
         """They are there once datagrams pass in bulk."""
@@ -95,10 +101,9 @@ class Forwarder:
         self._sock = sock
         asyncio.get_running_loop().add_reader(sock, self._read_each)
 
-    def attach(self, link: Link, transform: Transform | None = None) -> None:
-        """A link is up, which takes what the program sends from now on. All datagrams of the link
-        pass through `transform`, if there is one."""
-        self._link, self._transform = link, transform
+    def attach(self, link: Link) -> None:
+        """A link is up, which takes what the program sends from now on."""
+        self._link = link
         if sys.platform == "linux" and self._inlet is None and self._sock is not None:
             from netpunch.net.bulk import Inlet, Outlet
 
@@ -108,14 +113,10 @@ class Forwarder:
 
     def detach(self) -> None:
         """The link has ended."""
-        self._link = self._transform = None
+        self._link = None
 
     def deliver(self, datagrams: Datagrams) -> None:
         """Sends the program what has come from the partner."""
-        if self._transform is not None:
-            datagrams = separate(self._transform.open(datagrams.each))
-            if not datagrams.lengths:
-                return
         if self._sock is None or self._program is None:
             self.drops["no_program"] += len(datagrams.lengths)
             return
@@ -168,10 +169,8 @@ class Forwarder:
             self._warn(longest)
         if self._link is None:
             self.drops["no_link"] += len(datagrams.lengths)
-        elif self._transform is None:
+        else:
             self._link.send_payloads(datagrams)
-        elif sealed := self._transform.seal(datagrams.each):
-            self._link.send_payloads(separate(sealed))
 
     # To the program.
 
@@ -224,12 +223,19 @@ class Forwarder:
 
     def _warn(self, size: int) -> None:
         self._warn_above = MAX_PAYLOAD
-        if self._on_warning is not None:
-            self._on_warning(
-                f"forward relays a datagram of {size} bytes: those above {MAX_UNFRAGMENTED} travel "
-                "in fragments, which some networks drop; lower the MTU of the tunnel that sends to "
-                f"{Address(*self._listen)} (WireGuard: `MTU = 1420`)"
-            )
+        if self._on_warning is None:
+            return
+        what = f"forward relays a datagram of {size} bytes"
+        listen = Address(*self._listen)
+        if self._sealed:
+            what += f", {size + OVERHEAD} once sealed"
+            advice = f"let the program that sends to {listen} send {LONGEST_SEALED} at most"
+        else:
+            advice = f"lower the MTU of the tunnel that sends to {listen} (WireGuard: `MTU = 1420`)"
+        self._on_warning(
+            f"{what}: those above {MAX_UNFRAGMENTED} travel in fragments, which some networks "
+            f"drop; {advice}"
+        )
 
 
 async def _resolved(host: str, port: int) -> Address:

@@ -185,11 +185,13 @@ class EndTask:
         return loss
 
     def _make_forwarder(self) -> Forwarder | None:
-        if self.end.forward is None:
+        forward = self.end.forward
+        if forward is None:
             return None
         from netpunch.net.forward import Forwarder  # few ends relay
 
-        return Forwarder(*self.end.forward, self._console.warn)
+        listen, to, sealed = forward
+        return Forwarder(listen, to, self._console.warn, sealed=sealed)
 
     async def _is_alive(self) -> bool:
         """Reports and raises ResourcesError when the check could not be run: a new attempt could

@@ -19,6 +19,9 @@ NONCE_LENGTH = 12
 LAYOUT = Struct("!32s8sBBHhBBBB190s")
 QUEUED = 0x80
 """In the byte of the NAT class. An end that does not know this bit takes the class for unknown."""
+SEALED = 0x40
+"""Likewise. Such a card's own byte denies that it holds: an end that does not know this bit, but
+holds its link, sees another mode than its own."""
 
 
 class NatClass(IntEnum):
@@ -36,7 +39,8 @@ class NatClass(IntEnum):
 class Card(NamedTuple):
     """The content of a card.
 
-    `holds`: netpunch keeps the socket after the link. `bracket_port`/`bracket_step`: where a
+    `holds`: netpunch keeps the socket after the link; `sealed`: and seals what its program sends
+    over it. `bracket_port`/`bracket_step`: where a
     NAT of class HARD_STEP will map next (0 when unknown). `partner_attempt`: the partner's
     latest attempt, or NO_ATTEMPT; it proves that this card is no recording. `queued`: the end
     waits for its turn in a queue of its process, so the deadline of its partner stands still."""
@@ -53,6 +57,12 @@ class Card(NamedTuple):
     observed: tuple[Address, ...] = ()
     mapped: tuple[Address, ...] = ()
     queued: bool = False
+    sealed: bool = False
+
+    @property
+    def mode(self) -> tuple[bool, bool]:
+        """What both ends have to agree on."""
+        return self.holds, self.sealed
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -67,8 +77,8 @@ class Card(NamedTuple):
         body = LAYOUT.pack(
             self.public_key,
             self.partner_attempt,
-            self.holds,
-            self.nat_class | (QUEUED if self.queued else 0),
+            self.holds and not self.sealed,
+            self.nat_class | (QUEUED if self.queued else 0) | (SEALED if self.sealed else 0),
             self.bracket_port,
             self.bracket_step,
             self.bracket_count,
@@ -92,11 +102,12 @@ class Card(NamedTuple):
             for i in range(n_direct + n_observed)
         )
         mapped, observed = addresses[n_hosts:n_direct], addresses[n_direct:]
-        card = cls._make([*fields, addresses[:n_hosts], observed, mapped, False])
+        card = cls._make([*fields, addresses[:n_hosts], observed, mapped, False, False])
         return card._replace(
-            holds=bool(card.holds),
-            nat_class=card.nat_class & ~QUEUED,
+            holds=bool(card.holds or card.nat_class & SEALED),
+            nat_class=card.nat_class & ~(QUEUED | SEALED),
             queued=bool(card.nat_class & QUEUED),
+            sealed=bool(card.nat_class & SEALED),
         )
 
 

@@ -5,6 +5,7 @@
                 └─ peer key (never leaves the ends)
                      ├─ a>b, b>a, card a, card b
                      └─ with an X25519 exchange (RFC 7748): the session key of one link
+                          └─ one key per direction for what a sealed `forward` carries
 
 The pair's name is part of the derivation, so that two pairs that share a secret by mistake
 still share no key. The pairs of a mesh, named MESH.NODE.NODE, share one on purpose:
@@ -100,6 +101,21 @@ def session_key(shared: bytes, salt: bytes, name: str, context: bytes) -> bytes:
     `shared` is the result of their key exchange, `salt` the pair's peer key; `context` is both
     attempts and both public keys, a's before b's, so that the key belongs to this link alone."""
     return derive(shared, f"session|{name}".encode() + context, salt=salt)
+
+
+def forward_key(session_key: bytes, sender: str, receiver: str) -> bytes:
+    """The key of what a sealed `forward` carries from one end (`a` or `b`) to the other."""
+    return derive(session_key, f"forward {sender}>{receiver}")
+
+
+def forward_epoch(session_key: bytes) -> int:
+    """The byte that tells datagrams sealed for this link from those for another one."""
+    return derive(session_key, "forward epoch")[0]
+
+
+def generation_key(forward_key: bytes, generation: int) -> bytes:
+    """The key of one generation of datagrams that a sealed `forward` carries."""
+    return derive(forward_key, f"generation {generation}")
 
 
 def exchange(private: X25519PrivateKey, partner_public: bytes) -> bytes | None:

@@ -118,6 +118,38 @@ def test_forward_goes_on_after_an_end_is_killed_and_restarted(site: Site, victim
         assert (again.stop(), other.stop()) == (0, 0)
 
 
+def test_a_sealed_forward_goes_on_with_another_key_after_an_end_is_restarted(site: Site) -> None:
+    with programs(free_port(), free_port()) as (home, office):
+        at_home, in_office = start(site, home, office, forward={"sealed": "on"})
+        for size in (1, *OWN_SIZES, 1280, 60_000):
+            home.reaches(office, b"q" * size)
+            office.reaches(home, b"a" * size)
+        in_office.kill()
+        again = site.run_node("office")
+        again.wait_for("pair.up")
+        at_home.wait_for("pair.moved")
+        home.reaches(office, b"after")
+        office.reaches(home, b"after, too")
+        assert (again.stop(), at_home.stop()) == (0, 0)
+
+
+def test_ends_of_which_one_seals_do_not_link(site: Site) -> None:
+    """No file says so, but two files may."""
+    with programs(free_port(), free_port()) as (home, office):
+        site.write_nodes(pair_of(home, office), **QUICK)
+        site.run_node("vps").wait_for("control.ready")
+        unsealed = site.run_node("office")
+        unsealed.wait_for("pair.waiting")
+        site.write_nodes(pair_of(home, office), **QUICK, forward={"sealed": "on"})
+        sealed = site.run_node("home")
+        for end in (sealed, unsealed):
+            failed = end.wait_for("pair.failed")
+            assert failed["reason"] == "partner_mode"
+            assert "`forward: {sealed: on}` at both ends" in failed["err"]
+        assert not sealed.events("pair.up")
+        assert (sealed.stop(), unsealed.stop()) == (0, 0)
+
+
 def test_what_forward_carries_is_counted_over_all_paths_of_a_link(site: Site) -> None:
     sent = b"q" * 1000
     with programs(free_port(), free_port()) as (home, office):

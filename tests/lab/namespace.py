@@ -85,9 +85,9 @@ class Namespace:
             raise
         return sock
 
-    def open_socket(self, family: int, kind: int) -> socket.socket:
+    def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """An unbound socket of this namespace."""
-        return self.inside(lambda: socket.socket(family, kind))
+        return self.inside(lambda: socket.socket(family, kind, protocol))
 
     @contextmanager
     def hosts_file(self, line: str) -> Iterator[HostsFile]:

@@ -43,7 +43,7 @@ async def forwarding(
         forwarder.close()
 
 
-async def held(end: str, address: Address, forwarder: Forwarder) -> Punch:
-    attempt = Punch(spec(end, address, holds=True), program=forwarder)
+async def held(end: str, address: Address, forwarder: Forwarder, *, sealed: bool = False) -> Punch:
+    attempt = Punch(spec(end, address, holds=True, sealed=sealed), program=forwarder)
     await attempt.open()
     return attempt

@@ -8,7 +8,7 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from random import Random
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ if sys.platform != "linux":
 from netpunch.address import Address
 from netpunch.core.machine import LinkFigures
 from netpunch.net.carrying import CarryingEndpoint
-from netpunch.net.datagrams import Buffer
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
 from netpunch.net.segments import UDP_SEGMENT
@@ -60,7 +59,7 @@ class Side(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def linked(*, transforms: Sequence[Xor] = ()) -> AsyncIterator[tuple[Side, Side]]:
+async def linked(*, sealed: bool = False) -> AsyncIterator[tuple[Side, Side]]:
     async with contextlib.AsyncExitStack() as stack:
         at = await stack.enter_async_context(control())
         sides = []
@@ -68,12 +67,12 @@ async def linked(*, transforms: Sequence[Xor] = ()) -> AsyncIterator[tuple[Side,
             program = stack.enter_context(client())
             program.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             forwarder, entrance = await stack.enter_async_context(forwarding(program.address))
-            punch = await held(end, at, forwarder)
+            punch = await held(end, at, forwarder, sealed=sealed)
             stack.push_async_callback(punch.close)
             sides.append(Side(program, entrance, forwarder, punch))
         await asyncio.gather(*(side.punch.linked() for side in sides))
-        for number, side in enumerate(sides):
-            side.forwarder.attach(side.punch, transforms[number] if transforms else None)
+        for side in sides:
+            side.forwarder.attach(side.punch)
         yield sides[0], sides[1]
 
 
@@ -168,28 +167,45 @@ def test_strangers_reach_no_program_and_are_counted(run: Run) -> None:
     run(main())
 
 
-class Xor:
-    """Changes every byte, and lets nothing through that is for nobody."""
-
-    def seal(self, datagrams: Sequence[Buffer], /) -> list[bytes]:
-        return [bytes(each ^ 0x55 for each in one) for one in datagrams if one != b"secret"]
-
-    def open(self, datagrams: Sequence[Buffer], /) -> list[bytes]:
-        return self.seal(datagrams)
-
-
-def test_a_transform_sees_all_datagrams_and_may_drop_some(run: Run) -> None:
-    random = Random("transformed")
+def test_a_sealed_link_carries_what_the_programs_send(run: Run) -> None:
+    random = Random("sealed")
 
     async def main() -> None:
-        async with linked(transforms=[Xor(), Xor()]) as (a, b):
-            sent = []
-            for payloads in messages(random, 20):
-                send(a.program, payloads, a.entrance)
-                a.program.send(b"secret", a.entrance)
-                sent += payloads
-            assert [(await b.program.receive())[0] for _ in sent] == sent
-            assert b.figures.received_datagrams == len(sent)
+        async with linked(sealed=True) as (a, b):
+            for side, other in ((a, b), (b, a)):
+                sent = []
+                for payloads in messages(random, 20):
+                    send(side.program, payloads, side.entrance)
+                    sent += payloads
+                assert [(await other.program.receive())[0] for _ in sent] == sent
+                assert other.figures.received_datagrams == len(sent)
+                assert other.figures.received_bytes == sum(map(len, sent))
+                assert side.figures.sent_bytes == sum(map(len, sent))
+
+    run(main())
+
+
+def test_nothing_else_that_comes_from_the_partners_address_passes_a_sealed_link(run: Run) -> None:
+    """The attacker has the partner's own socket, as if he forged its address."""
+    random = Random("forged")
+
+    async def main() -> None:
+        async with linked(sealed=True) as (a, b):
+            assert a.punch._machine is not None
+            assert b.punch._machine is not None
+            assert b.punch._machine.path is not None
+            _, attacked = b.punch._machine.path
+            before = a.punch._machine.drops.total()
+            attacks = 0
+            for payloads in messages(random, 40):
+                for forged in payloads:
+                    b.endpoint._sock.sendto(forged, attacked)
+                    attacks += 1
+                while a.punch._machine.drops.total() < before + attacks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            send(b.program, [b"honest"], b.entrance)
+            assert (await a.program.receive())[0] == b"honest"
+            assert a.figures.received_datagrams == 1
 
     run(main())
 

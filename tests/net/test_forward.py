@@ -9,7 +9,12 @@ import pytest
 from netpunch.errors import ConfigurationError, PortInUseError
 from netpunch.net import forward as forward_module
 from netpunch.net.datagrams import separate
-from netpunch.net.forward import DATAGRAMS_PER_WAKEUP, MAX_UNFRAGMENTED, Forwarder
+from netpunch.net.forward import (
+    DATAGRAMS_PER_WAKEUP,
+    LONGEST_SEALED,
+    MAX_UNFRAGMENTED,
+    Forwarder,
+)
 from tests.net.conftest import Run
 from tests.net.forwarding import Partner, forwarding, held
 from tests.net.machines import client, port_is_free
@@ -253,6 +258,28 @@ def test_forward_warns_of_long_datagrams_once(run: Run) -> None:
             [warning] = warnings
             assert "a datagram of 1473 bytes" in warning
             assert "`MTU = 1420`" in warning
+            forwarder.close()
+
+    run(main())
+
+
+def test_forward_warns_of_datagrams_that_are_too_long_once_sealed(run: Run) -> None:
+    async def main() -> None:
+        with client() as program:
+            listen = program.address._replace(host="127.0.0.2")
+            warnings: list[str] = []
+            forwarder = Forwarder(listen, None, warnings.append, sealed=True)
+            await forwarder.open()
+            partner = Partner()
+            forwarder.attach(partner)
+            program.send(bytes(LONGEST_SEALED), listen)
+            await partner.hears()
+            assert warnings == []
+            program.send(bytes(LONGEST_SEALED + 1), listen)
+            await partner.hears()
+            [warning] = warnings
+            assert "a datagram of 1447 bytes, 1473 once sealed" in warning
+            assert "send 1446 at most" in warning
             forwarder.close()
 
     run(main())

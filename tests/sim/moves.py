@@ -181,6 +181,8 @@ class Fixed(NamedTuple):
     loss: float | None = None
     delay: float | None = None
     relay: bool | None = None
+    sealed: bool | None = None
+    """Whether the ends seal what programs send; None: they don't."""
 
     def options(self) -> str:
         words = []
@@ -266,7 +268,12 @@ class Trial:
             loss=self.loss,
             relay=relay,
             tls=relay,
-            settings={"holds": True, "deadline": 60.0, "deadline_from_start": False},
+            settings={
+                "holds": True,
+                "sealed": bool(fixed.sealed),
+                "deadline": 60.0,
+                "deadline_from_start": False,
+            },
         )
 
     def sides(self, run: Scenario) -> Sequence[Side]:
@@ -427,8 +434,10 @@ def main() -> None:
     parser.add_argument("--loss", type=float)
     parser.add_argument("--delay", type=float, help="one way through the internet")
     parser.add_argument("--relay", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--sealed", action="store_true", default=None)
     given = parser.parse_args()
-    fixed = Fixed(given.event, given.then, given.phase, given.loss, given.delay, given.relay)
+    drawn = (given.event, given.then, given.phase, given.loss, given.delay, given.relay)
+    fixed = Fixed(*drawn, sealed=given.sealed)
     if given.seed is not None:
         outcome = run_seed(given.seed, fixed)
         print(outcome, outcome.trace, sep="\n")

@@ -65,8 +65,16 @@ def test_more_addresses_than_a_card_holds_are_malformed(counts: tuple[int, int])
 
 
 def test_unknown_nat_class_of_a_card_stays_a_number() -> None:
-    assert Card.unpack(CARD._replace(nat_class=100).pack()).nat_class == 100
+    assert Card.unpack(CARD._replace(nat_class=50).pack()).nat_class == 50
     assert CARD.nat_class is NatClass.UNKNOWN
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_end_that_knows_nothing_of_sealing_sees_another_mode(sealed: bool) -> None:
+    """It holds its link, and reads the byte of `holds` alone."""
+    packed = CARD._replace(holds=True, sealed=sealed).pack()
+    assert bool(packed[40]) is not sealed
+    assert Card.unpack(packed).mode == (True, sealed)
 
 
 @given(cards, attempts, st.binary(min_size=NONCE_LENGTH, max_size=NONCE_LENGTH))

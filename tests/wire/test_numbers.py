@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import IntEnum
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netpunch.address import Address
 from netpunch.core.events import PathKind
-from netpunch.wire import card, classic, envelope, keys, portmap, v2
+from netpunch.wire import card, classic, envelope, keys, portmap, sealed, v2
 from tests.wire.test_keys import hkdf
 
 KEY = bytes(range(32))
@@ -143,7 +144,7 @@ def test_layout_of_a_v2_message(message: type[v2.Message], layout: str) -> None:
 
 def test_layout_of_a_card() -> None:
     assert card.LAYOUT.format == "!32s8sBBHhBBBB190s"
-    assert card.QUEUED == 0x80
+    assert (card.QUEUED, card.SEALED) == (0x80, 0x40)
     full = card.Card(
         public_key=bytes(range(32)),
         partner_attempt=b"attempt1",
@@ -161,6 +162,21 @@ def test_layout_of_a_card() -> None:
     expected = bytes(range(32)) + b"attempt1" + bytes.fromhex("01 83 0102 fffe 03 04 02 11")
     expected += b"".join(map(v2.pack_address, full.hosts + full.mapped + full.observed))
     assert full.pack() == expected.ljust(240, b"\0")
+    assert full._replace(sealed=True).pack()[40:42] == bytes((0x00, 0xC3))
+
+
+def test_numbers_of_what_a_sealed_forward_carries() -> None:
+    assert (sealed.VERSION, sealed.HEADER.format, sealed.OVERHEAD) == (0xF3, "!BBQ", 26)
+    assert sealed.NONCE.format == "!BBQ2x"
+    assert (sealed.PADDING, sealed.GENERATION_BITS, sealed.WINDOW) == (b"\0\0", 32, 1024)
+
+
+def test_a_sealed_datagram_is_what_aes_gcm_makes_of_its_parts() -> None:
+    for counter, generation in ((1, 0), (2**32 - 1, 0), (2**32, 1), (2**33 + 5, 2)):
+        [made] = sealed.Sealer(KEY, 0xE0, counter=counter - 1).seal([b"text"])
+        header = bytes((0xF3, 0xE0)) + counter.to_bytes(8, "big")
+        key = hkdf(KEY, b"generation %d" % generation, b"netpunch/2")
+        assert made == header + AESGCM(key).encrypt(header + bytes(2), b"text", None)
 
 
 def test_label_of_every_derived_key() -> None:
@@ -176,6 +192,10 @@ def test_label_of_every_derived_key() -> None:
     assert keys.card_key(KEY, "a") == derived(b"card a")
     assert keys.card_key(KEY, "b") == derived(b"card b")
     assert keys.session_key(KEY, b"salt", "pair", b"+") == derived(b"session|pair+", b"salt")
+    assert keys.forward_key(KEY, "a", "b") == derived(b"forward a>b")
+    assert keys.forward_key(KEY, "b", "a") == derived(b"forward b>a")
+    assert keys.forward_epoch(KEY) == derived(b"forward epoch")[0]
+    assert keys.generation_key(KEY, 7) == derived(b"generation 7")
 
 
 def test_numbers_of_the_classic_protocol() -> None:

@@ -80,4 +80,7 @@ cards = st.builds(
     hosts=st.lists(addresses, max_size=MAX_HOSTS).map(tuple),
     observed=st.lists(addresses, max_size=MAX_OBSERVED - 1).map(tuple),
     mapped=st.lists(addresses, max_size=1).map(tuple),
-)
+    queued=st.booleans(),
+    sealed=st.booleans(),
+).map(lambda card: card._replace(holds=card.holds or card.sealed))
+"""Who seals holds, too."""

@@ -177,17 +177,19 @@ class Attempt:
 
     def card(self, named: bytes, observed: tuple[Address, ...]) -> Card:
         resources = self.resources
+        holds, sealed = resources.settings.mode
         if self.announcer.on_standby:
-            return Card(self.identity.public_key, v2.NO_ATTEMPT, resources.settings.holds)
+            return Card(self.identity.public_key, v2.NO_ATTEMPT, holds, sealed=sealed)
         traversal = self.traversal
         seen = (*observed, *self.other_family.observed)
         card = Card(
             self.identity.public_key,
             named,
-            resources.settings.holds,
+            holds,
             self._told_class(),
             *traversal.bracket,
             queued=traversal.turns.queued,
+            sealed=sealed,
         )
         return with_candidates(card, resources.hosts(), seen, resources.external)
 
@@ -265,6 +267,7 @@ class Attempt:
         return Facts(
             controls=resources.endpoints.controls,
             holds=resources.settings.holds,
+            sealed=resources.settings.sealed if self.partners.sealing_differs else None,
             nats=self.nat_classes(),
             hosts=(*self.announcer.observed_hosts(), *self.traversal.seen_at),
             partner_hosts=() if partner is None else partner.seen_at(),

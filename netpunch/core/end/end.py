@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
@@ -43,6 +43,9 @@ from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION, may_be_ours
 from netpunch.wire.v2 import Kind
+
+if TYPE_CHECKING:
+    from netpunch.wire.sealed import Sealing
 
 NOT_OURS = {Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC}
 """On a held link, what does not authenticate belongs to the programs at its ends."""
@@ -121,14 +124,21 @@ class End(Machine):
         self._retired: list[_Retired] = []
         self._probe: Probe | None = None
         """Of an end that hands its port over."""
+        self._sealing = self._make_sealing(settings)
+
+    def _make_sealing(self, settings: EndSettings) -> Sealing | None:
+        if not settings.sealed:
+            return None
+        from netpunch.wire.sealed import Sealing  # few ends seal
+
+        return Sealing(settings.end, self._drop)
 
     # The contract.
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         link = self._held_on(via, source)
         if link is not None and not may_be_ours(data):
-            link.payloads_received(1, len(data))
-            self._emit(Payload(data))
+            self._take_payload(data, link)
             return
         if len(data) == PEER_DATAGRAM:
             drop = self._receive_from_partner(data, source, now, via)
@@ -137,8 +147,7 @@ class End(Machine):
         else:
             drop = Drop.MALFORMED
         if drop in NOT_OURS and link is not None:
-            link.payloads_received(1, len(data))
-            self._emit(Payload(data))
+            self._take_payload(data, link)
         elif drop is not None:
             self._drop(drop)
             if data[:1] != bytes((VERSION,)):
@@ -266,7 +275,8 @@ class End(Machine):
         if self._link is None or self.state is not EndState.HOLDING:
             return False
         via, remote = self._link.place
-        self._send(data, remote, via)
+        sealed = data if self._sealing is None else self._sealing.seal((data,))[0]
+        self._send(sealed, remote, via)
         return self._link.payloads_sent(1, len(data), now)
 
     @property
@@ -289,7 +299,17 @@ class End(Machine):
         if link is not None:
             link.payloads_received(count, octets)
 
+    @property
+    def sealing(self) -> Sealing | None:
+        return self._sealing
+
     # What arrives.
+
+    def _take_payload(self, data: bytes, link: HeldLink) -> None:
+        """Of the partner's program, as far as anybody can tell without a seal."""
+        for payload in (data,) if self._sealing is None else self._sealing.open((data,)):
+            link.payloads_received(1, len(payload))
+            self._emit(Payload(payload))
 
     @property
     def _punching(self) -> Punching:
@@ -462,6 +482,10 @@ class End(Machine):
         """A link that is held from a later socket no longer needs the first one of its family. To
         controls this is a new address, for which they ask a proof."""
         self._link = link
+        if self._sealing is not None:
+            session_key = link.partner.session_key
+            assert session_key is not None
+            self._sealing.rekey(session_key)
         self._keep_sockets()
 
     def _keep_sockets(self) -> None:
@@ -528,6 +552,8 @@ class End(Machine):
         if any(now >= retired.until for retired in self._retired):
             self._retired = [each for each in self._retired if now < each.until]
             self._keep_sockets()
+            if self._sealing is not None and not self._retired:
+                self._sealing.forget_previous()
         if now >= self._lost_at:
             self._emit(Lost(f"no answer for {self._resources.settings.hold_for:g} s"))
             self._stop(now)  # without a BYE: the partner finds the same cause

@@ -69,7 +69,7 @@ class Nominations:
         self._host = host
         self._partners = partners
         self._end = host.resources.settings.end
-        self._holds = host.resources.settings.holds
+        self._mode = host.resources.settings.mode
         self._dones = Repeat(0, timing.DONE_INTERVAL, 0.0)
         self._stay_until = NEVER
         """Until when b re-answers nominations."""
@@ -105,7 +105,7 @@ class Nominations:
         if self._end != "a" or partner.nomination is not None or partner.card is None:
             return
         best = partner.checks.best()
-        if best is None or partner.card.holds != self._holds:
+        if best is None or partner.mode != self._mode:
             return
         partner.decide_at = partner.checks.decided_at(best)
         if partner.decide_at <= now:
@@ -169,7 +169,7 @@ class Nominations:
             if not path.valid or partner.card is None:
                 partner.checks.ping_now(path, now)  # the next nomination will find it valid
                 return None
-            if partner.card.holds != self._holds:
+            if partner.mode != self._mode:
                 return Drop.UNEXPECTED
             kind = NOMINATED_KINDS[nominate.path]
             if not self._may_be(kind, path):

@@ -62,6 +62,11 @@ class Partner:
         """When a has to choose a path."""
 
     @property
+    def mode(self) -> tuple[bool, bool] | None:
+        """What its latest card says of holding and sealing; None without a card."""
+        return None if self.card is None else self.card.mode
+
+    @property
     def nat_class(self) -> NatClass:
         """What its latest card says; UNKNOWN for a class of a later version."""
         named = NatClass.UNKNOWN if self.card is None else self.card.nat_class

@@ -31,7 +31,7 @@ class Partners:
         """Whether the partner of the agreed path has said BYE."""
         self._host = host
         self.by_id: dict[bytes, Partner] = {}
-        self._holds = host.resources.settings.holds
+        self._mode = host.resources.settings.mode
         self._relays = host.resources.relays
         self.nominations = Nominations(host, self.by_id)
 
@@ -72,17 +72,23 @@ class Partners:
 
     @property
     def mode_differs(self) -> bool:
-        """Whether a live partner wants to hold where we hand over, or the other way round."""
-        return any(
-            partner.checks.proved and partner.card is not None and partner.card.holds != self._holds
-            for partner in self.by_id.values()
-        )
+        """Whether a live partner wants to hold where we hand over, or to seal where we don't, or
+        the other way round."""
+        return any(each.checks.proved and self._differs(each) for each in self.by_id.values())
 
     @property
     def any_card_differs(self) -> bool:
         """The same for a partner attempt that may be a recording."""
-        cards = (partner.card for partner in self.by_id.values())
-        return any(card is not None and card.holds != self._holds for card in cards)
+        return any(self._differs(partner) for partner in self.by_id.values())
+
+    def _differs(self, partner: Partner) -> bool:
+        return partner.mode not in (None, self._mode)
+
+    @property
+    def sealing_differs(self) -> bool:
+        """Whether a partner differs in that alone."""
+        holds, sealed = self._mode
+        return any(partner.mode == (holds, not sealed) for partner in self.by_id.values())
 
     @property
     def proved_partner(self) -> Partner | None:

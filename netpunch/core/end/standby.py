@@ -30,7 +30,8 @@ class _StandbyAttempt:
         self.identity = Identity(resources.random)
 
     def card(self, _named: bytes, _observed: tuple[Address, ...]) -> Card:
-        return Card(self.identity.public_key, NO_ATTEMPT, self.resources.settings.holds)
+        holds, sealed = self.resources.settings.mode
+        return Card(self.identity.public_key, NO_ATTEMPT, holds, sealed=sealed)
 
 
 class Standby(Machine):

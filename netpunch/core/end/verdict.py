@@ -40,7 +40,8 @@ class RelayOutcome(IntEnum):
 
 
 class Facts(NamedTuple):
-    """What an end knows when it gives up. `nats`: this end's class and the partner's; `hosts` and
+    """What an end knows when it gives up. `sealed`: whether it seals, where the partner differs in
+    that alone; `nats`: this end's class and the partner's; `hosts` and
     `partner_hosts`: where each was seen from outside; `reachable`: this end can send to an address
     of the partner; `unsendable`: those that it can't send to; `heard`: a datagram of the partner
     has arrived, and by no relay; `share`: the port is another program's; `asks_gateways`: they were
@@ -49,6 +50,7 @@ class Facts(NamedTuple):
 
     controls: tuple[Address, ...] = ()
     holds: bool = False
+    sealed: bool | None = None
     nats: tuple[str, str] = ("unknown", "unknown")
     hosts: tuple[str, ...] = ()
     partner_hosts: tuple[str, ...] = ()
@@ -87,7 +89,7 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
                 "it failed or was stopped?"
             )
         case Reason.PARTNER_MODE:
-            return _partner_mode(facts.holds)
+            return _partner_mode(facts.holds) if facts.sealed is None else _sealing(facts.sealed)
         case _:
             return (
                 "no control can be reached: does its name resolve, and has this host a network "
@@ -256,4 +258,14 @@ def _partner_mode(holds: bool) -> str:
     return (
         f"this end {ours}, the partner {theirs}: set the same `mode` at both ends, and with "
         "`keep` a command or check at both or at neither"
+    )
+
+
+def _sealing(sealed: bool) -> str:
+    seals, passes = "seals what `forward` carries", "does not (or is too old to)"
+    if not sealed:
+        seals, passes = "does not seal what `forward` carries", "does"
+    return (
+        f"this end {seals}, the partner {passes}: set `forward: {{sealed: on}}` at both ends, or "
+        "at neither"
     )
