@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -533,6 +534,93 @@ def test_the_wireguard_check_passes_by_a_recent_handshake_or_a_ping(
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "AGE": str(age)},
     )
     assert (done.returncode == 0) is alive, done.stderr
+
+
+# The same hook where WireGuard keeps its port: what it tells `wg` is recorded.
+
+TOLD_WG = """#!/bin/sh
+case "$1 $3" in
+"show peers") printf 'KEY=\\nOTHER=\\n' ;;
+"show latest-handshakes") echo "KEY= $HANDSHAKE" ;;
+"show preshared-keys") echo "KEY= (none)" ;;
+"show allowed-ips") echo "KEY= 10.9.0.2/32 fd00::2/128" ;;
+set*) cat >/dev/null; echo "$*" >>"$TOLD" ;;
+esac
+"""
+POINTED = "set wg0 peer KEY= preshared-key /dev/stdin endpoint 192.0.2.7:51820"
+MADE = (
+    "set wg0 listen-port 51820 peer KEY= remove peer KEY= preshared-key /dev/stdin "
+    "allowed-ips 10.9.0.2/32,fd00::2/128 persistent-keepalive 15"
+)
+STARTED = f"{MADE} endpoint 192.0.2.7:51820"
+
+
+@pytest.mark.parametrize(
+    ("event", "end", "is_live", "told"),
+    [
+        ("before", "a", False, []),
+        ("up", "a", False, [STARTED]),
+        ("up", "b", False, [MADE, STARTED]),
+        ("up", "a", True, [POINTED]),
+        ("up", "b", True, [POINTED]),
+        ("moved", "a", False, [POINTED]),
+        ("moved", "b", True, [POINTED]),
+        ("down", "a", True, []),
+        ("fail", "b", False, []),
+    ],
+)
+def test_the_wireguard_hook_points_a_peer_at_its_partner(
+    event: str, end: str, is_live: bool, told: list[str], tmp_path: Path
+) -> None:
+    """A live tunnel is not made anew: what is under way in it goes on."""
+    done = share_hook(tmp_path, event, end, is_live, NETPUNCH_PARTNER_WIREGUARD_KEY="KEY=")
+    assert done.returncode == 0, done.stderr
+    calls = tmp_path / "told"
+    assert (calls.read_text().splitlines() if calls.exists() else []) == told
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [({}, "several peers"), ({"NETPUNCH_PARTNER_WIREGUARD_KEY": "NEW="}, "has no peer NEW=")],
+)
+def test_the_wireguard_hook_says_what_the_interface_lacks(
+    key: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    done = share_hook(tmp_path, "up", "a", False, **key)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+def share_hook(
+    folder: Path, event: str, end: str, is_live: bool, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / "wg").write_text(TOLD_WG)
+    (folder / "wg").chmod(0o755)
+    return subprocess.run(
+        [str(CONTRIB / "hooks" / "wireguard"), "wg0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_SECONDS,
+        env={
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "TOLD": str(folder / "told"),
+            "HANDSHAKE": str(int(time.time()) if is_live else 0),
+            "NETPUNCH_SHARE": "1",
+            "NETPUNCH_EVENT": event,
+            "NETPUNCH_END": end,
+            "NETPUNCH_LPORT": "51820",
+            "NETPUNCH_RADDR": "192.0.2.7:51820",
+            **variables,
+        },
+    )
+
+
+def test_the_service_that_keeps_links_may_share_ports() -> None:
+    for key in ("AmbientCapabilities", "CapabilityBoundingSet"):
+        (capabilities,) = settings(KEEP, key)
+        assert {"CAP_NET_RAW", "CAP_NET_ADMIN"} <= set(capabilities.split())
 
 
 @pytest.mark.parametrize("file", WIREGUARD_RECIPES, ids=lambda file: file.name)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Validate site files, without contacting any control: report all errors at once,
 each with its file, line and column. Warn about addresses and interfaces that
-this host does not have, about routes to a control that lead into a VPN, and
-about links that a relay may read.
+this host does not have, about routes to a control that lead into a VPN, about
+links that a relay may read, and about ports to be shared that no program has.
 
 Only this node's secrets are read; a `credential` among them only within its
 systemd service, or with --credentials.
@@ -200,6 +200,25 @@ def host_warnings(site: Site, part: Part) -> Iterator[str]:
         if tunnelled:
             problems += [_tunnel(end, addresses[name]) for name in end.controls]
         yield from _warnings(site, end, end.path, problems)
+    ports = {end.settings.local: end for end in reversed(part.ends) if end.settings.share}
+    for end in reversed(ports.values()):
+        yield from _warnings(site, end, end.path, _sharing(end))
+
+
+def _sharing(end: EndConfig) -> Iterator[str]:
+    """What is amiss with a port that is shared, whatever the number of ends that do."""
+    from netpunch.net.port_owner import owned_families
+    from netpunch.net.raw_socket import RawSocket
+    from netpunch.net.sockets import WILDCARDS, options_of
+
+    host, port = end.settings.local
+    families = owned_families(host, port)
+    if families is not None and not families:
+        yield f"no program of this host has UDP port {port} now: `share` waits until one has"
+    try:
+        RawSocket(host or next(iter(WILDCARDS.values())), port, options_of(end.settings)).close()
+    except NetpunchError as error:
+        yield f"{error} (as this user)"
 
 
 def _warnings(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from netpunch.cli import main
+from netpunch.errors import PermissionsError
+from netpunch.net import raw_socket
 from netpunch.net.tls_certificate import self_signed
 from tests.cli.conftest import SITE, secret
 
@@ -310,3 +314,31 @@ def test_check_reports_the_key_of_a_mesh_once(folder: Path, capsys: Captured) ->
     err = capsys.readouterr().err
     assert err.count("meshes.lan.secret_file: there is no file") == 1
     assert "where the mesh's own key is" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port can be shared")
+def test_check_warns_once_of_a_port_to_share_that_no_program_has(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program:
+        program.bind(("127.0.0.1", 0))
+        port = program.getsockname()[1]
+    assert main(["key", "new", "-o", "lan.key"]) == 0
+    (folder / "site.yaml").write_text(
+        'version: 1\ncontrol: {node: vps, address: "vps.example.net:10001"}\nmeshes:\n'
+        f'  lan: {{secret_file: lan.key, share: on, local: ":{port}", nodes: [home, office, cabin],'
+        " hooks: {up: [/bin/true]}}\n"
+    )
+    monkeypatch.setattr(raw_socket, "_open", refuse)
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    told = capsys.readouterr().err
+    assert told.count(f"no program of this host has UDP port {port} now") == 1
+    assert told.count("`share` needs CAP_NET_RAW (as this user)") == 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program:
+        program.bind(("", port))
+        assert main(["check", "site.yaml", "--node", "home"]) == 0
+    assert "no program" not in capsys.readouterr().err
+
+
+def refuse(_: int) -> socket.socket:
+    raise PermissionsError("`share` needs CAP_NET_RAW")
