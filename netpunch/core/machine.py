@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -182,9 +182,9 @@ class Machine(ABC):
         without a held link."""
         return None
 
-    def partners_at(self, via: Via) -> Sequence[Address]:
+    def partners_at(self, via: Via) -> Collection[Address]:
         """Whose datagrams at this socket are of the partner's program, unless they have the first
-        byte and a length of netpunch's own."""
+        byte and a length of netpunch's own. The same object until that changes."""
         del via
         return ()
 

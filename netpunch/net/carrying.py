@@ -7,29 +7,32 @@ it. Of the partner's other ones it learns how many there were; those of stranger
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from functools import lru_cache
-from typing import cast
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any, cast
 
 from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.core.machine import Machine
-from netpunch.net.batch import ADDRESSES_KEPT, address_of, system_name
+from netpunch.net.batch import system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
-from netpunch.net.datagrams import Datagrams, separate
+from netpunch.net.datagrams import Datagrams, Lone, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.segments import Received
-from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 
 OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
 """Lengths in bytes of netpunch's own datagrams."""
+
+_datagrams = partial(tuple.__new__, Datagrams)
+"""As the class itself, in half of the time."""
 
 
 class CarryingEndpoint(Endpoint):
     """`deliver` gets what the partner's program has sent. What a sealed link carries is sealed and
     opened here."""
 
-    __slots__ = ("_deliver", "_inlet", "_machine", "_outlet")
+    __slots__ = (*("_deliver", "_family", "_inlet", "_machine", "_names", "_outlet", "_partners"),)
 
     def __init__(
         self,
@@ -42,18 +45,28 @@ class CarryingEndpoint(Endpoint):
         super().__init__(driver, via, sock)
         self._machine = machine
         self._deliver = deliver
+        self._family = int(sock.family)
+        self._partners: Collection[Address] = ()
+        self._names: dict[bytes, Address] = {}
+        """The same in the system's form."""
         self._inlet = Inlet(sock)
         self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
 
     def read(self) -> None:
         try:
-            received = self._inlet.receive()
+            received = self._inlet.receive(clock())
         except OSError as error:
             self._count(error)
             self._driver.pump()
             return
-        if self._take(received):
-            self._driver.arm()
+        partners = self._machine.partners_at(self.via)
+        if partners is not self._partners:
+            self._partners = partners
+            self._names = {system_name(self._family, each): each for each in partners}
+        if isinstance(received, Lone):
+            self._take_one(*received)
+        else:
+            self._take(received)
 
     def send_payloads(self, datagrams: Datagrams, destination: Address, /) -> bool:
         pinned = self._source if destination == self._pinned else ()
@@ -62,19 +75,24 @@ class CarryingEndpoint(Endpoint):
         self._outlet.send(datagrams, destination, pinned)
         return True
 
-    def _take(self, received: Received) -> bool:
-        """Returns whether the machine has seen any of it."""
-        family, step = self._sock.family, self._inlet.name_length
-        partners = {
-            _name(family, address): address for address in self._machine.partners_at(self.via)
-        }
+    def _take_one(self, data: memoryview, raw: tuple[Any, ...]) -> None:
+        length, source = len(data), self._address_of(raw)
+        if length in OWN and data[0] == VERSION:
+            self._show([data], source)
+        elif source in self._partners:
+            self._pass_on(_datagrams(((data,), (length,))), source)
+        else:
+            self._machine.strangers_dropped(1)
+
+    def _take(self, received: Received) -> None:
+        partners, step = self._names, self._inlet.name_length
         names, lengths, cuts = received
         count = len(lengths)
         source = partners.get(names[:step])
         if source is not None and names == names[:step] * count and not _any_own(received):
             self._carry(received, 0, count, source)
-            return False
-        seen, strangers = False, 0
+            return
+        strangers = 0
         first, source = 0, None  # the partner's messages from there on wait to be carried
         for number, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
             name = names[number * step : (number + 1) * step]
@@ -85,15 +103,13 @@ class CarryingEndpoint(Endpoint):
                     self._carry(received, first, number, source)
                 first, source = number, sender
             if own:
-                seen = True
-                self._show(received, number, _address(family, name))
+                self._show(self._inlet.message(received, number).each, self._inlet.address(name))
             elif sender is None:
                 strangers += -(-length // cut) if cut else 1
         if source is not None:
             self._carry(received, first, count, source)
         if strangers:
             self._machine.strangers_dropped(strangers)
-        return seen
 
     def _may_be_own(self, received: Received, number: int) -> bool:
         """Whether one of a message's datagrams has the first byte and a length of netpunch's."""
@@ -101,19 +117,22 @@ class CarryingEndpoint(Endpoint):
         return any(len(one) in OWN and one[0] == VERSION for one in each)
 
     def _carry(self, received: Received, first: int, end: int, source: Address) -> None:
-        sealing = self._machine.sealing
         for datagrams in self._inlet.datagrams(received, first, end):
-            if sealing is not None:
-                datagrams = separate(sealing.open(datagrams.each))
-            if lengths := datagrams.lengths:
-                self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
-                self._deliver(datagrams)
+            self._pass_on(datagrams, source)
 
-    def _show(self, received: Received, number: int, source: Address) -> None:
+    def _pass_on(self, datagrams: Datagrams, source: Address) -> None:
+        if (sealing := self._machine.sealing) is not None:
+            datagrams = separate(sealing.open(datagrams.each))
+        if lengths := datagrams.lengths:
+            self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
+            self._deliver(datagrams)
+
+    def _show(self, datagrams: Iterable[Buffer], source: Address) -> None:
         """To the machine, which gives back what is the program's after all."""
-        for each in self._inlet.message(received, number).each:
+        for each in datagrams:
             self._driver.take(bytes(each), source, clock(), self.via)
             self._driver.drain()
+        self._driver.arm()
 
     def _refused(self, error: OSError, destination: Address, count: int) -> None:
         self._driver.refused(error, self.via, destination, count)
@@ -131,14 +150,3 @@ def _any_own(received: Received) -> bool:
     if any(cuts):
         return any(map(_has_own_length, lengths, cuts))
     return not OWN.isdisjoint(lengths)
-
-
-@lru_cache(maxsize=ADDRESSES_KEPT)
-def _name(family: int, address: Address) -> bytes:
-    """The system's form."""
-    return system_name(family, address)
-
-
-@lru_cache(maxsize=ADDRESSES_KEPT)
-def _address(family: int, name: bytes) -> Address:
-    return address_of(family, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netpunch.wire.envelope import Buffer
 
@@ -25,6 +25,13 @@ class Datagrams(NamedTuple):
             return self.parts
         (whole,) = self.parts
         return [whole[start:end] for start, end in pairwise(accumulate(self.lengths, initial=0))]
+
+
+class Lone(NamedTuple):
+    """A datagram that was received alone, and its source as Python has it."""
+
+    data: memoryview
+    source: tuple[Any, ...]
 
 
 def separate(datagrams: Sequence[Buffer]) -> Datagrams:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, Lone
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
@@ -153,8 +153,14 @@ class Forwarder:
         inlet = self._inlet
         assert inlet is not None
         try:
-            received = inlet.receive()
-        except OSError:
+            received = inlet.receive(time.monotonic())
+        except OSError:  # nothing left, or an ICMP error about an earlier datagram
+            return
+        if isinstance(received, Lone):
+            data, address = received
+            if self._to is None:
+                self._program, self._source = Address(*address[:2]), b""
+            self._pass_on(Datagrams((data,), (len(data),)))
             return
         if self._to is None:
             source = received.names[-inlet.name_length :]

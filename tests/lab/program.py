@@ -92,6 +92,10 @@ class Program:
         self.send_signal(signal.SIGTERM)
         return self.wait_exit()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def close(self) -> None:
         """Kill it if it still runs."""
         self._process.kill()

@@ -8,7 +8,7 @@ the old one is given up, so that the link moves instead of ending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -122,6 +122,8 @@ class End(Machine):
         self._successor: Successor | None = None
         """Beside a held link."""
         self._retired: list[_Retired] = []
+        self._partners: dict[Via, dict[Address, HeldLink]] = {}
+        """The paths of the held link and of the retired ones, by socket and address."""
         self._probe: Probe | None = None
         """Of an end that hands its port over."""
         self._sealing = self._make_sealing(settings)
@@ -285,11 +287,8 @@ class End(Machine):
             return None
         return self._link.place
 
-    def partners_at(self, via: Via) -> Sequence[Address]:
-        if self.path is None or self._link is None:
-            return ()
-        places = [self._link.place, *(retired.link.place for retired in self._retired)]
-        return [remote for at, remote in places if at == via]
+    def partners_at(self, via: Via) -> Collection[Address]:
+        return self._partners.get(via, ())
 
     def payloads_sent(self, count: int, octets: int, now: float) -> bool:
         return self._link is not None and self._link.payloads_sent(count, octets, now)
@@ -317,15 +316,8 @@ class End(Machine):
         return self._first if self._successor is None else self._successor.punching
 
     def _held_on(self, via: Via, source: Address) -> HeldLink | None:
-        """The link whose programs' datagrams come on this path, also if it was moved away from
-        lately."""
-        link = self._link
-        carries = self._resources.settings.carries
-        if link is None or self.state is not EndState.HOLDING or not carries:
-            return None
-        if link.place == (via, source):
-            return link
-        return next((r.link for r in self._retired if r.link.place == (via, source)), None)
+        """The link that has this path, also if it was moved away from lately."""
+        return self._partners[via].get(source) if via in self._partners else None
 
     def _is_of_control(self, data: bytes, link: HeldLink) -> bool:
         """Whether what came on a held path is no program's: a relay answers from its address."""
@@ -486,13 +478,17 @@ class End(Machine):
             session_key = link.partner.session_key
             assert session_key is not None
             self._sealing.rekey(session_key)
-        self._keep_sockets()
+        self._keep_paths()
 
-    def _keep_sockets(self) -> None:
-        """Of the held link and of those that were moved away from lately. Streams are the
-        driver's to close."""
+    def _keep_paths(self) -> None:
+        """Of the held link and of those that were moved away from lately, and their sockets.
+        Streams are the driver's to close."""
         assert self._link is not None
         links = [self._link, *(retired.link for retired in self._retired)]
+        self._partners = {}
+        for link in links:
+            via, remote = link.place
+            self._partners.setdefault(via, {}).setdefault(remote, link)
         self._resources.hold({link.place[0]: link.local for link in links if not link.over_stream})
 
     @property
@@ -551,7 +547,7 @@ class End(Machine):
         successor.handle_timer(link, now)
         if any(now >= retired.until for retired in self._retired):
             self._retired = [each for each in self._retired if now < each.until]
-            self._keep_sockets()
+            self._keep_paths()
             if self._sealing is not None and not self._retired:
                 self._sealing.forget_previous()
         if now >= self._lost_at:
@@ -606,6 +602,7 @@ class End(Machine):
         if self._link is not None:
             self._link.stop()
         self._retired.clear()
+        self._partners = {}
         self._punching.stop(now)
 
     def _check_finished(self) -> None:
