@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from netpunch.address import Address
@@ -61,7 +62,8 @@ class LinkFigures(NamedTuple):
 
     `rtt` is smoothed, `jitter` the mean deviation from it; `loss` is the part of the last 20 pings
     that stayed unanswered. `since` is when the present path was agreed, in the driver's time;
-    `moves` counts the paths before it. Datagrams are programs', not netpunch's."""
+    `moves` counts the paths before it. Datagrams are programs', not netpunch's; `drops` are those
+    that did not open on a sealed link, by reason."""
 
     path: PathKind
     rtt: float | None
@@ -73,6 +75,7 @@ class LinkFigures(NamedTuple):
     sent_bytes: int = 0
     received_datagrams: int = 0
     received_bytes: int = 0
+    drops: Mapping[Drop, int] = MappingProxyType({})
 
 
 class Machine(ABC):

@@ -6,6 +6,7 @@ a pair that is blocked, only the status sees; `reminders` say that the wait goes
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address
@@ -273,14 +274,21 @@ def _path(link: Linked | Moved) -> str:
     return f"{link.local} -> {link.remote} ({link.path}{quickness}, after {link.duration:.3f} s)"
 
 
-def figures_of(link: LinkFigures | None, *, carries: bool) -> Figures | None:
-    """What the status shows of a held link. `carries`: programs' datagrams pass through it."""
+def figures_of(link: LinkFigures | None, forward_drops: Counter[str] | None) -> Figures | None:
+    """What the status shows of a held link. `forward_drops` is None if no programs' datagrams pass
+    through it."""
     if link is None:
         return None
-    traffic = Traffic(
-        link.sent_datagrams, link.sent_bytes, link.received_datagrams, link.received_bytes
-    )
-    return Figures(link.rtt, link.jitter, link.loss, traffic if carries else None)
+    traffic = None
+    if forward_drops is not None:
+        traffic = Traffic(
+            link.sent_datagrams,
+            link.sent_bytes,
+            link.received_datagrams,
+            link.received_bytes,
+            forward_drops + Counter({str(drop): count for drop, count in link.drops.items()}),
+        )
+    return Figures(link.rtt, link.jitter, link.loss, traffic)
 
 
 def _candidate(tried: CandidateReport) -> str:

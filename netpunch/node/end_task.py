@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -81,6 +82,8 @@ class EndTask:
         self._partner_wants = False
         """The partner wants to punch anew: no check may keep it waiting."""
         self._forwarder: Forwarder | None = None
+        self._drops_told: Counter[str] = Counter()
+        """By the forwarder, over former links."""
 
     # For the supervisor.
 
@@ -325,13 +328,16 @@ class EndTask:
         from netpunch.node.end_moves import Follower  # preloaded
 
         follower = Follower(self.end, self._hooks, self._reports, published)
-        status, end = self._services.status, self.end
+        status, end, forwarder = self._services.status, self.end, self._forwarder
 
         def figures() -> Figures | None:
-            return figures_of(attempt.figures, carries=end.forward is not None)
+            drops = None if forwarder is None else forwarder.drops - self._drops_told
+            return figures_of(attempt.figures, drops)
 
         with status.measuring(end.pair, end.end, figures):
             ended = await follower.follow(attempt)
+        if forwarder is not None:
+            self._drops_told = Counter(forwarder.drops)
         return _loss(ended), follower.published
 
     async def _command(self, published: Published) -> Loss:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netpunch.output.status import (
+    NONE_COUNTED,
     ControlStatus,
     EndStatus,
     ProcessStatus,
@@ -261,6 +262,12 @@ METRICS = (
         "counter",
         "Bytes of the partner's program that were received (forward).",
         _per_end(lambda end: end.received_bytes),
+    ),
+    Metric(
+        "netpunch_pair_drops_total",
+        "counter",
+        "Datagrams of both programs that were lost at this end (forward).",
+        _per_reason(lambda end: end.drops or NONE_COUNTED),
     ),
     Metric(
         "netpunch_control_up",

@@ -58,12 +58,14 @@ class State(StrEnum):
 
 
 class Traffic(NamedTuple):
-    """What programs have sent over held links that netpunch relays for, and have received."""
+    """What programs have sent over held links that netpunch relays for, and have received; `drops`
+    are datagrams of both that were lost at this end, by reason."""
 
     sent_datagrams: int = 0
     sent_bytes: int = 0
     received_datagrams: int = 0
     received_bytes: int = 0
+    drops: Counter[str] = Counter()  # noqa: RUF012 - nobody changes it
 
     def plus(self, other: "Traffic") -> "Traffic":
         return Traffic._make(map(add, self, other))
@@ -119,6 +121,8 @@ class EndStatus(NamedTuple):
     sent_bytes: int | None = None
     received_datagrams: int | None = None
     received_bytes: int | None = None
+    drops: Mapping[str, int] | None = None
+    """Datagrams of both programs that were lost at this end, by reason."""
 
     @property
     def is_up(self) -> bool:

@@ -9,7 +9,8 @@ sender and sink without netpunch are measured in the same round. CPU is an end's
 system, as the kernel counts it, for each datagram that arrives at the sink.
 
 `timers` is how late a timer of an end rings meanwhile, one that another link's keepalive could hang
-on. `strangers` send to the port of the link.
+on. `strangers` send to the port of the link. `sealed` are the same datagrams and messages by way of
+a pair with `forward: {sealed: on}`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ WINDOW, WINDOWS = 1024, 10
 QUESTIONS = 2000
 
 
-def settings(end: str, secret: bytes, port: int, *, local: str) -> EndSettings:
+def settings(end: str, secret: bytes, port: int, *, local: str, sealed: bool) -> EndSettings:
     return EndSettings(
         pair=PAIR,
         end="a" if end == "a" else "b",
@@ -68,6 +69,7 @@ def settings(end: str, secret: bytes, port: int, *, local: str) -> EndSettings:
         controls=(ControlAt("127.0.0.1", port),),
         local=(local, 0),
         holds=True,
+        sealed=sealed,
     )
 
 
@@ -88,7 +90,9 @@ class Lateness:
         return taken
 
 
-def hold(pipe: Connection, end: str, secret: bytes, control: int, to: int) -> None:
+def hold(
+    pipe: Connection, end: str, secret: bytes, control: int, to: int, *, sealed: bool = False
+) -> None:
     """One end, until its pipe is closed. Says the port that its program sends to and that of its
     link; then its figures whenever it is asked."""
     pin(SERVER_CORE)
@@ -97,7 +101,8 @@ def hold(pipe: Connection, end: str, secret: bytes, control: int, to: int) -> No
         forwarder = Forwarder(("127.0.0.1", 0), ("127.0.0.1", to) if to else None)
         await forwarder.open()
         assert forwarder._sock is not None
-        punch = Punch(settings(end, secret, control, local="127.0.0.1"), program=forwarder)
+        how = settings(end, secret, control, local="127.0.0.1", sealed=sealed)
+        punch = Punch(how, program=forwarder)
         await punch.open()
         linked = await punch.linked()
         forwarder.attach(punch)
@@ -145,7 +150,7 @@ class End(NamedTuple):
 
 
 @contextmanager
-def linked(to: int) -> Iterator[tuple[End, End]]:
+def linked(to: int, *, sealed: bool = False) -> Iterator[tuple[End, End]]:
     """Both ends of a pair; end b delivers to this port."""
     secret = os.urandom(KEY_LENGTH)
     context = multiprocessing.get_context("spawn")
@@ -155,7 +160,10 @@ def linked(to: int) -> Iterator[tuple[End, End]]:
         for end, target in (("a", 0), ("b", to)):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=hold, args=(theirs, end, secret, at.port, target), daemon=True
+                target=hold,
+                args=(theirs, end, secret, at.port, target),
+                kwargs={"sealed": sealed},
+                daemon=True,
             )
             process.start()
             theirs.close()
@@ -275,6 +283,7 @@ class Bench:
             sink = stack.enter_context(spawned(sink_for_ever, self._octets, self._joins))
             echo = stack.enter_context(spawned(echo_for_ever))
             a, b = stack.enter_context(linked(sink.port))
+            sealed = stack.enter_context(linked(sink.port, sealed=True))
             for _ in range(rounds):
                 for name, segments in (("plain", 1), ("segments", SEGMENTS)):
                     self._joins.value = int(segments > 1)
@@ -282,6 +291,7 @@ class Bench:
                         f"{name}, without netpunch: datagrams/s", self._rate(sink.port, segments)
                     )
                     self._one_way(name, a, b, segments)
+                    self._one_way(f"sealed {name}", *sealed, segments)
                     self._lateness(name, a, b, segments)
                 self._strangers(a)
             near, far = stack.enter_context(linked(echo.port))

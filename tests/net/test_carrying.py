@@ -206,6 +206,7 @@ def test_nothing_else_that_comes_from_the_partners_address_passes_a_sealed_link(
             send(b.program, [b"honest"], b.entrance)
             assert (await a.program.receive())[0] == b"honest"
             assert a.figures.received_datagrams == 1
+            assert sum(a.figures.drops.values()) == attacks
 
     run(main())
 

@@ -44,6 +44,7 @@ UP = EndStatus(
     sent_bytes=6000,
     received_datagrams=7,
     received_bytes=8000,
+    drops={"stale": 9},
 )
 WAITING = EndStatus("lab", "b", State.WAITING, since=SINCE, reason="partner_absent")
 CONTROL = ControlStatus(
@@ -111,6 +112,7 @@ def test_the_metrics_of_a_site() -> None:
         f"netpunch_pair_sent_bytes_total{{{home}}}": 6000,
         f"netpunch_pair_received_datagrams_total{{{home}}}": 7,
         f"netpunch_pair_received_bytes_total{{{home}}}": 8000,
+        f'netpunch_pair_drops_total{{{home},reason="stale"}}': 9,
         f"netpunch_control_up{{{vps}}}": 1,
         f"netpunch_control_registered{{{vps}}}": 4,
         f'netpunch_control_drops_total{{{vps},reason="bad_mac"}}': 5,

@@ -175,6 +175,7 @@ def test_the_status_of_a_site_as_json() -> None:
         sent_bytes=2,
         received_datagrams=3,
         received_bytes=4,
+        drops={"stale": 5},
     )
     control = ControlStatus(
         "vps", ("[::]:10001",), 3, {"bad_mac": 4}, {"EPERM": 5}, 6, problems=("p: no key",)
@@ -216,6 +217,7 @@ def test_the_status_of_a_site_as_json() -> None:
                 "sent_bytes": 2,
                 "received_datagrams": 3,
                 "received_bytes": 4,
+                "drops": {"stale": 5},
             }
         ],
         "controls": [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from netpunch.address import Address
@@ -81,8 +83,9 @@ def test_the_states_on_the_way_to_a_link(run: Run) -> None:
     )
 
 
-def measured(rtt: float | None, *traffic: int) -> Figures:
-    return Figures(rtt, 0.0012, 0.05, Traffic(*traffic) if traffic else None)
+def measured(rtt: float | None, *counts: int, **drops: int) -> Figures:
+    traffic = Traffic._make((*counts, Counter(drops))) if counts else None
+    return Figures(rtt, 0.0012, 0.05, traffic)
 
 
 def carried(end: EndStatus) -> tuple[int | None, ...]:
@@ -122,14 +125,15 @@ def test_what_links_carry_counts_on_over_all_of_them(run: Run) -> None:
     run.tell_up()
     with run.model.measuring("p", "a", lambda: now):
         assert carried(run.model.ends[0]) == (1, 100, 2, 200)
-        now = measured(0.03, 5, 500, 6, 600)
+        now = measured(0.03, 5, 500, 6, 600, stale=2)
         down = run.tell(events.PairDown(*P_A, "silent", "no answer"))
         assert (down.jitter_ms, down.loss, carried(down)) == (None, None, (5, 500, 6, 600))
     assert carried(run.model.ends[0]) == (5, 500, 6, 600)
     run.tell_up()
-    now = measured(0.03, 1, 10, 0, 0)
+    now = measured(0.03, 1, 10, 0, 0, stale=1, bad_mac=3)
     with run.model.measuring("p", "a", lambda: now):
         assert carried(run.model.ends[0]) == (6, 510, 6, 600)
+        assert run.model.ends[0].drops == {"stale": 3, "bad_mac": 3}
     run.model.add_end("p", "a")
     assert carried(run.model.ends[0]) == (None,) * 4, "a reload has changed it"
 

@@ -8,6 +8,7 @@ the old one is given up, so that the link moves instead of ending.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -127,13 +128,18 @@ class End(Machine):
         self._probe: Probe | None = None
         """Of an end that hands its port over."""
         self._sealing = self._make_sealing(settings)
+        self._sealed_drops: Counter[Drop] = Counter()
 
     def _make_sealing(self, settings: EndSettings) -> Sealing | None:
         if not settings.sealed:
             return None
         from netpunch.wire.sealed import Sealing  # few ends seal
 
-        return Sealing(settings.end, self._drop)
+        return Sealing(settings.end, self._drop_sealed)
+
+    def _drop_sealed(self, reason: Drop) -> None:
+        self._drop(reason)
+        self._sealed_drops[reason] += 1
 
     # The contract.
 
@@ -271,7 +277,9 @@ class End(Machine):
 
     @property
     def figures(self) -> LinkFigures | None:
-        return None if self._link is None else self._link.figures()
+        if self._link is None:
+            return None
+        return self._link.figures()._replace(drops=Counter(self._sealed_drops))
 
     def send_payload(self, data: bytes, now: float) -> bool:
         if self._link is None or self.state is not EndState.HOLDING:
@@ -486,7 +494,7 @@ class End(Machine):
         assert self._link is not None
         links = [self._link, *(retired.link for retired in self._retired)]
         self._partners = {}
-        for link in links:
+        for link in links if self._resources.settings.carries else ():
             via, remote = link.place
             self._partners.setdefault(via, {}).setdefault(remote, link)
         self._resources.hold({link.place[0]: link.local for link in links if not link.over_stream})

@@ -77,3 +77,11 @@ def test_without_a_link_nothing_counts() -> None:
     assert not bench.end.payloads_sent(10, 100, bench.now)
     bench.end.payloads_received(ELSEWHERE, VIA, 10, 100)
     assert bench.end.figures is None
+
+
+def test_an_end_whose_port_another_program_has_takes_no_programs_datagrams() -> None:
+    bench, puppet = held(share=True)
+    assert list(bench.end.partners_at(VIA)) == []
+    bench.end.receive_datagram(b"another program's", puppet.at, bench.now, VIA)
+    assert not bench.events(Payload)
+    assert bench.drops(Drop.MALFORMED) == 1
