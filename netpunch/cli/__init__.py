@@ -22,6 +22,8 @@ INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as shells report it."""
 
 COMMANDS = {
+    "init": "set up a new pair, and invite its other hosts",
+    "join": "set up this host by an invitation",
     "run": "run this node's part of a site file: its control, its ends, or both",
     "check": "validate site files and show what is in effect",
     "schema": "print the JSON schema of site files, for editors",

@@ -62,8 +62,9 @@ def execute(options: argparse.Namespace) -> int:
     return combined_exit_code([check(file, options) for file in options.files])
 
 
-def check(file: str, options: argparse.Namespace) -> int:
-    """Check one file and write its errors to standard error. Returns its exit code."""
+def check(file: str, options: argparse.Namespace, *, host: bool = True) -> int:
+    """Check one file and write its errors to standard error. Returns its exit code. Without `host`
+    nothing is said about what this host does not have yet."""
     from netpunch.config.loading import load
 
     try:
@@ -83,7 +84,7 @@ def check(file: str, options: argparse.Namespace) -> int:
         for remark in (
             *gathered(unused_links(site, part.ends)),
             *gathered(readable_links(site, part.ends)),
-            *host_warnings(site, part),
+            *(host_warnings(site, part) if host else ()),
         ):
             write_error(remark)
         report(site, part, show=options.show)

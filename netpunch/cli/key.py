@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from pathlib import Path
 
 from netpunch.cli.arguments import Parser, key_name
+from netpunch.cli.new_files import write_new_file
 from netpunch.cli.streams import write_line
-from netpunch.errors import OutputError, lack_behind
-
-KEY_FILE_MODE = 0o600
 
 DESCRIPTION = """\
 Create keys of pairs, derive the keys for control, and compare keys. A key goes
@@ -60,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.output is None:
         write_line(line)
     else:
-        write_key_file(options.output, line + "\n")
+        write_new_file(options.output, line + "\n")
     return 0
 
 
@@ -90,29 +86,3 @@ ACTIONS = {
 }
 FROM_A_FILE = ("control", "id")
 MAKE_KEYS = ("new", "control")
-
-
-def write_key_file(file: str, text: str) -> None:
-    """Create `file` and write to it. Raises OutputError, having left no file behind and not
-    touched one that existed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        descriptor = os.open(file, flags, KEY_FILE_MODE)
-    except FileExistsError:
-        raise OutputError(
-            f"{file}: the file exists, and keys are never overwritten: "
-            "choose another name, or move it away"
-        ) from None
-    except OSError as error:
-        if lack := lack_behind(error, file):
-            raise lack from None
-        raise OutputError(f"{file}: cannot be created: {error.strerror}") from None
-    try:
-        with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(file)  # noqa: PTH108 - as it was opened
-        raise OutputError(f"{file}: cannot be written: {error.strerror}") from None

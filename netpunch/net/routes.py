@@ -110,6 +110,18 @@ def default_gateways(interface: str = "") -> list[Gateway]:
     return [gateway for gateway in gateways if gateway is not None]
 
 
+def ipv4_networks() -> list[ipaddress.IPv4Network]:
+    """Those that this host has routes to, without default routes; none on other systems than
+    Linux."""
+    networks = []
+    for line in _lines(IPV4_ROUTES)[1:]:
+        _, destination, _, _, _, _, _, mask, *_ = line.split()
+        packed, bits = int(destination, 16).to_bytes(4, sys.byteorder), int(mask, 16).bit_count()
+        if bits:
+            networks.append(ipaddress.IPv4Network((packed, bits)))
+    return networks
+
+
 def bind_to_interface(sock: socket.socket, interface: str) -> None:
     """Lets a socket send to link-local addresses of the interface without their scope, and receive
     from nowhere else. Linux before 5.7 allows that to root only; otherwise nothing changes, and

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netpunch.cli import main
-from netpunch.cli.key import write_key_file
+from netpunch.cli.new_files import write_new_file
 from netpunch.config.secrets import parse_key
 from netpunch.errors import OutputError
 from netpunch.wire import keys
@@ -71,7 +71,7 @@ def test_a_full_disk_leaves_no_key_file_behind(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(OutputError, match="cannot be written"):
-            write_key_file("big.key", "x" * 100)
+            write_new_file("big.key", "x" * 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
