@@ -1,11 +1,13 @@
 """The socket of a held link whose programs' datagrams go from socket to socket in bulk. Linux only.
 
 The machine sees only what has the first byte and a length of netpunch's own datagrams, whoever sent
-it. Of the partner's other ones it learns how many there were; those of strangers are dropped.
+it. Of the partner's other ones it learns how many there were. Those of strangers are dropped, if
+possible by a filter in the kernel: they take no room in the queue.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -18,6 +20,7 @@ from netpunch.net.batch import system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
 from netpunch.net.datagrams import Datagrams, Lone, separate
 from netpunch.net.driver import Driver, Endpoint, clock
+from netpunch.net.packet_filter import all_of, attach
 from netpunch.net.segments import Received
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 
@@ -51,6 +54,7 @@ class CarryingEndpoint(Endpoint):
         """The same in the system's form."""
         self._inlet = Inlet(sock)
         self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
+        self._know(machine.partners_at(via))
 
     def read(self) -> None:
         try:
@@ -61,8 +65,7 @@ class CarryingEndpoint(Endpoint):
             return
         partners = self._machine.partners_at(self.via)
         if partners is not self._partners:
-            self._partners = partners
-            self._names = {system_name(self._family, each): each for each in partners}
+            self._know(partners)
         if isinstance(received, Lone):
             self._take_one(*received)
         else:
@@ -74,6 +77,14 @@ class CarryingEndpoint(Endpoint):
             datagrams = separate(sealing.seal(datagrams.each))
         self._outlet.send(datagrams, destination, pinned)
         return True
+
+    def _know(self, partners: Collection[Address]) -> None:
+        """From now on, these are the partner's addresses. Strangers are kept out of the queue by
+        the kernel; without that, they are dropped here."""
+        self._partners = partners
+        self._names = {system_name(self._family, each): each for each in partners}
+        with contextlib.suppress(OSError):  # for want of memory, or by a sandbox
+            attach(self._sock, all_of(partners))
 
     def _take_one(self, data: memoryview, raw: tuple[Any, ...]) -> None:
         length, source = len(data), self._address_of(raw)

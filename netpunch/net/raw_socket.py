@@ -7,14 +7,23 @@ datagrams stay with it alone. It gets copies of netpunch's, too. Linux only; nee
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 import sys
-from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PermissionsError
+from netpunch.net.packet_filter import (
+    JUMP_IF_EQUAL,
+    LOAD_BYTE_AT_X,
+    LOAD_HALF_AT_X,
+    RETURN,
+    SET_X,
+    SET_X_TO_IP_HEADER_LENGTH,
+    WHOLE,
+    Instruction,
+    attach,
+)
 from netpunch.net.routes import source_towards
 from netpunch.net.sockets import (
     WILDCARDS,
@@ -28,8 +37,6 @@ from netpunch.net.sockets import (
 )
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
 
-SO_ATTACH_FILTER = 26
-"""Linux's number, asm-generic/socket.h; Python's socket module has no name for it."""
 UDP_HEADER = struct.Struct("!HHHH")
 """RFC 768: ports of source and destination, length with this header, checksum."""
 CHECKSUM_AT = 6
@@ -54,28 +61,6 @@ CURE = (
     "program (`setcap cap_net_raw+ep` on the Python that runs it); without it use `forward`"
 )
 
-
-class Instruction(NamedTuple):
-    """struct sock_filter, linux/filter.h: a jump goes forward by so many instructions, beyond the
-    next one."""
-
-    code: int
-    if_true: int = 0
-    if_false: int = 0
-    value: int = 0
-
-
-INSTRUCTION = struct.Struct("@HBBI")
-
-# Codes of classic BPF, linux/filter.h. Loads of network order; X is the index register.
-LOAD_HALF_AT_X = 0x48
-LOAD_BYTE_AT_X = 0x50
-SET_X = 0x01
-SET_X_TO_IP_HEADER_LENGTH = 0xB1
-JUMP_IF_EQUAL = 0x15
-RETURN = 0x06
-WHOLE = 0xFFFF
-"""What a program returns is how many bytes the socket may have of the datagram."""
 
 REJECT_ALL = (Instruction(RETURN),)
 
@@ -148,9 +133,9 @@ class RawSocket:
         sock = self.socket
         sock.setblocking(False)
         # Until it has a filter, it receives what comes to any port.
-        _attach(sock, REJECT_ALL)
+        attach(sock, REJECT_ALL)
         _discard_all(sock)
-        _attach(sock, filter_program(family, self.local.port))
+        attach(sock, filter_program(family, self.local.port))
         allow_fragments(sock)
         if not self._is_ipv4:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, CHECKSUM_AT)
@@ -181,14 +166,6 @@ def _open(family: int) -> socket.socket:
         return socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_UDP)
     except PermissionError as error:
         raise PermissionsError(f"`share` needs CAP_NET_RAW for its raw sockets: {CURE}") from error
-
-
-def _attach(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
-    """In the place of the filter that it has."""
-    code = b"".join(INSTRUCTION.pack(*instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code)
-    sock_fprog = struct.pack("@HP", len(program), ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, sock_fprog)
 
 
 def _discard_all(sock: socket.socket) -> None:

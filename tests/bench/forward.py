@@ -78,23 +78,29 @@ class Lateness:
 
     def __init__(self) -> None:
         self.all: list[float] = []
+        self._task: asyncio.Task[None] | None = None
 
-    async def measure(self) -> None:
+    def begin(self) -> None:
+        self.all = []
+        self._task = asyncio.ensure_future(self._measure())
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _measure(self) -> None:
         while True:
             due = time.monotonic() + TIMER
             await asyncio.sleep(TIMER)
             self.all.append(time.monotonic() - due)
-
-    def take(self) -> list[float]:
-        taken, self.all = self.all, []
-        return taken
 
 
 def hold(
     pipe: Connection, end: str, secret: bytes, control: int, to: int, *, sealed: bool = False
 ) -> None:
     """One end, until its pipe is closed. Says the port that its program sends to and that of its
-    link; then its figures whenever it is asked."""
+    link; then how late its timer was, whenever it is asked."""
     pin(SERVER_CORE)
 
     async def main() -> None:
@@ -108,22 +114,23 @@ def hold(
         forwarder.attach(punch)
         pipe.send((forwarder._sock.getsockname()[1], linked.local.port))
         lateness = Lateness()
-        measuring = asyncio.ensure_future(lateness.measure())
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def tell() -> None:
+        def heed() -> None:
             try:
-                pipe.recv()
+                begins = pipe.recv()
             except EOFError:
                 ended.set_result(None)
-            else:
-                assert punch._machine is not None
-                pipe.send((lateness.take(), punch._machine.drops.total(), dict(forwarder.drops)))
+                return
+            lateness.end()
+            pipe.send(lateness.all)
+            if begins:
+                lateness.begin()
 
-        asyncio.get_running_loop().add_reader(pipe.fileno(), tell)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), heed)
         await ended
         asyncio.get_running_loop().remove_reader(pipe.fileno())
-        measuring.cancel()
+        lateness.end()
         await punch.close()
         forwarder.close()
 
@@ -138,11 +145,10 @@ class End(NamedTuple):
     entrance: int
     link: int
 
-    def ask(self) -> tuple[list[float], int, dict[str, int]]:
-        """How late its timer was since the last question; what its machine and its forward have
-        dropped so far."""
-        self.pipe.send(None)
-        answer: tuple[list[float], int, dict[str, int]] = self.pipe.recv()
+    def ask(self, *, begins: bool = False) -> list[float]:
+        """How late its timer was since it was asked to begin, in seconds."""
+        self.pipe.send(begins)
+        answer: list[float] = self.pipe.recv()
         return answer
 
     def cpu(self) -> float:
@@ -317,9 +323,9 @@ class Bench:
         for letter, end, other in (("a", a, b), ("b", b, a)):
             move(other.pid, GENERATOR_CORE)
             with first(end.pid):
-                end.ask()
+                end.ask(begins=True)
                 self._rate(a.entrance, segments)
-            late = sorted(end.ask()[0])
+            late = sorted(end.ask())
             self._add(f"{name}: timers of end {letter}, 99 %: ms", late[-len(late) // 100] * 1e3)
             self._add(f"{name}: timers of end {letter}, worst: ms", late[-1] * 1e3)
             move(other.pid, SERVER_CORE)
@@ -342,7 +348,6 @@ class Bench:
                 stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 for _ in range(STRANGERS)
             ]
-            _, dropped, _ = end.ask()
             begun = end.cpu()
             for _ in range(WINDOWS):
                 os.kill(end.pid, signal.SIGSTOP)
@@ -351,8 +356,7 @@ class Bench:
                 os.kill(end.pid, signal.SIGCONT)
                 end.ask()
             used = end.cpu() - begun
-            arrived = end.ask()[1] - dropped
-            self._add("strangers: us of end a", used / arrived * 1e6)
+            self._add("strangers: us of end a", used / (WINDOWS * WINDOW) * 1e6)
 
     def _add(self, name: str, value: float) -> None:
         self.figures[name].append(value)

@@ -19,6 +19,7 @@ if sys.platform != "linux":
 
 from netpunch.address import Address
 from netpunch.core.machine import LinkFigures
+from netpunch.net import carrying
 from netpunch.net.carrying import CarryingEndpoint
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
@@ -143,8 +144,14 @@ def test_all_that_programs_say_arrives_in_order(run: Run, refusal: int | None) -
     run(main())
 
 
-def test_strangers_reach_no_program_and_are_counted(run: Run) -> None:
-    """Whether or not they look like netpunch, between the partner's datagrams."""
+@pytest.mark.parametrize("filtered", [True, False])
+def test_strangers_reach_no_program_and_are_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, filtered: bool
+) -> None:
+    """Whether or not they look like netpunch, between the partner's datagrams: by the kernel if it
+    filters, else by the machine."""
+    if not filtered:
+        monkeypatch.setattr(carrying, "all_of", lambda _: [])  # as the system takes none
 
     async def main() -> None:
         async with linked() as (a, b):
@@ -160,7 +167,8 @@ def test_strangers_reach_no_program_and_are_counted(run: Run) -> None:
                 a.program.send(b"last", a.entrance)
                 assert (await b.program.receive())[0] == b"last"
             dropped = b.punch._machine.drops - before
-            assert dropped[Drop.MALFORMED] == 20 * 4
+            assert dropped[Drop.MALFORMED] == (0 if filtered else 20 * 4)
+            assert b.endpoint.queue_drops == (20 * 2 if filtered else 0)
             assert dropped[Drop.UNKNOWN_PAIR] == 20
             assert b.figures.received_datagrams == 21
 

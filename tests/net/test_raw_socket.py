@@ -15,8 +15,9 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PermissionsError
-from netpunch.net import raw_socket
-from netpunch.net.raw_socket import WHOLE, Instruction, RawSocket, filter_program, udp_checksum
+from netpunch.net import packet_filter, raw_socket
+from netpunch.net.packet_filter import WHOLE, Instruction
+from netpunch.net.raw_socket import RawSocket, filter_program, udp_checksum
 from netpunch.net.sockets import DEFAULT_OPTIONS
 from netpunch.wire.envelope import may_be_ours
 
@@ -40,17 +41,17 @@ def interpret(program: tuple[Instruction, ...], packet: bytes) -> int:
         code, if_true, if_false, value = program[at]
         at += 1
         match code:
-            case raw_socket.SET_X:
+            case packet_filter.SET_X:
                 x = value
-            case raw_socket.SET_X_TO_IP_HEADER_LENGTH if value < len(packet):
+            case packet_filter.SET_X_TO_IP_HEADER_LENGTH if value < len(packet):
                 x = (packet[value] & 0x0F) * 4
-            case raw_socket.LOAD_HALF_AT_X if x + value + 2 <= len(packet):
+            case packet_filter.LOAD_HALF_AT_X if x + value + 2 <= len(packet):
                 (a,) = struct.unpack_from("!H", packet, x + value)
-            case raw_socket.LOAD_BYTE_AT_X if x + value < len(packet):
+            case packet_filter.LOAD_BYTE_AT_X if x + value < len(packet):
                 a = packet[x + value]
-            case raw_socket.JUMP_IF_EQUAL:
+            case packet_filter.JUMP_IF_EQUAL:
                 at += if_true if a == value else if_false
-            case raw_socket.RETURN:
+            case packet_filter.RETURN:
                 return value
             case _:
                 return 0
