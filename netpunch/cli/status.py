@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netpunch.cli.arguments import Parser
+from netpunch.cli.arguments import Parser, duration
 from netpunch.cli.streams import write_error, write_line, write_output
 from netpunch.errors import (
     ConfigurationError,
@@ -21,9 +23,10 @@ from netpunch.errors import (
 )
 
 DESCRIPTION = """\
-Show every pair of the running processes: its state, its addresses, since when,
-and the last error; of a control, what it serves. For monitoring: the exit code
-is 0 only if all pairs are up.
+Show every pair of the running processes, what is down first: its state, since
+when, path, round trip and addresses, and the last error; of a control, what it
+serves. A narrow terminal gets fewer columns. For monitoring: the exit code is 0
+only if all pairs are up.
 """
 EPILOG = """\
 FILE is a site file or a status socket. A site file that sets no `status:` means
@@ -34,6 +37,7 @@ $XDG_RUNTIME_DIR/netpunch; within a unit, only $RUNTIME_DIRECTORY/status.sock.
 examples:
   netpunch status /etc/netpunch/site.yaml
   netpunch status
+  netpunch status --watch
   netpunch status --json /run/netpunch/status.sock
 """
 
@@ -41,8 +45,15 @@ USUAL_FOLDER = Path("/run")
 USUAL_SOCKETS = ("netpunch*/*.sock", "netpunch-once/*/*.sock")
 """In that folder: sockets of the units in contrib/, and of root's other processes."""
 
+WATCH_EVERY = "1s"
+LEAST_WATCH_SECONDS = 0.2
+"""A process with 500 pairs works some milliseconds for each answer."""
+
 ANSWER_SECONDS = 5.0
 """A process answers at once. One that hangs must not block a monitoring check."""
+
+Answer = Mapping[str, Any]
+"""Of a process: `ProcessStatus.as_record()`."""
 
 CHUNK_BYTES = 65536
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -54,13 +65,61 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("file", metavar="FILE", nargs="?", help="a site file or a status socket")
     add("--json", action="store_true", help="print a JSON object for each process")
-    return parser.parse_args(arguments)
+    add(
+        "--watch",
+        metavar="TIME",
+        nargs="?",
+        const=WATCH_EVERY,
+        help=f"show it again each TIME ({WATCH_EVERY} if left out), until Ctrl-C",
+    )
+    options = parser.parse_args(arguments)
+    if options.watch is not None:
+        options.watch = watch_time(parser, options)
+    return options
+
+
+def watch_time(parser: Parser, options: argparse.Namespace) -> float:
+    """Seconds. In `--watch FILE` the word is no time: it is taken for the file."""
+    try:
+        seconds = duration(options.watch)
+    except argparse.ArgumentTypeError as error:
+        if options.file is not None or options.watch[:1].isdigit():
+            parser.error(f"argument --watch: {error}")
+        options.file, seconds = options.watch, duration(WATCH_EVERY)
+    if seconds < LEAST_WATCH_SECONDS:
+        parser.error(
+            f"argument --watch: expected {LEAST_WATCH_SECONDS:g}s or more, or every look "
+            "costs the processes that are asked too much"
+        )
+    return seconds
 
 
 def execute(options: argparse.Namespace) -> int:
-    answers: list[Mapping[str, Any]] = []
+    if options.watch is not None:
+        from netpunch.cli.status_watch import watch
+
+        return watch(partial(ask_all, options.file), options.watch, as_json=options.json)
+    answers, errors = ask_all(options.file)
+    for each in errors:
+        write_error(f"netpunch status: {each}")
+    if options.json:
+        for answer in answers:
+            write_line(json.dumps(answer))
+    elif answers:
+        from netpunch.output.status_table import status_table
+        from netpunch.output.terminal import screen_of
+
+        screen = screen_of(sys.stdout)._replace(height=None)
+        write_output(status_table(answers, screen))
+    return exit_code(answers, errors)
+
+
+def ask_all(file: str | None) -> tuple[list[Answer], list[NetpunchError]]:
+    """The answers of the processes that FILE means, and what went wrong with others. Raises an
+    error if no process can be asked."""
+    answers: list[Answer] = []
     errors: list[NetpunchError] = []
-    paths, site, wrong = find_sockets(options.file, os.environ)
+    paths, site, wrong = find_sockets(file, os.environ)
     for path in paths:
         try:
             answer = ask(path)
@@ -75,17 +134,12 @@ def execute(options: argparse.Namespace) -> int:
         if not answers:
             raise wrong
         errors.append(wrong)
-    for each in errors:
-        write_error(f"netpunch status: {each}")
     if not answers and not errors:
-        raise not_found(options.file)
-    if options.json:
-        for answer in answers:
-            write_line(json.dumps(answer))
-    elif answers:
-        from netpunch.output.status_table import status_table
+        raise not_found(file)
+    return answers, errors
 
-        write_output(status_table(answers))
+
+def exit_code(answers: Sequence[Answer], errors: Sequence[NetpunchError]) -> int:
     codes = [each.exit_code for each in errors]
     codes += [0 if answer.get("ok") is True else NotLinkedError.exit_code for answer in answers]
     return combined_exit_code(codes)
@@ -158,7 +212,7 @@ def named_socket(file: Path) -> Path | None:
     return load(file).status
 
 
-def ask(path: Path) -> Mapping[str, Any]:
+def ask(path: Path) -> Answer:
     """The answer of the process behind a socket. Raises NotLinkedError if there is none, and
     PermissionsError if this user may not ask it."""
     try:

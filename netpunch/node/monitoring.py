@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -139,8 +139,8 @@ class Monitoring:
         else:
             self._server = server
 
-    def _answer(self) -> bytes:
-        return json.dumps(self.status().as_record(), separators=(",", ":")).encode() + b"\n"
+    def _answer(self) -> Iterator[bytes]:
+        return self.status().as_json()
 
     async def _update_for_ever(self) -> None:
         """At once when something changes, but not more often than the shortest pause allows."""

@@ -1,9 +1,10 @@
 """The status of a process: immutable values without secrets, and where its sockets are."""
 
 import hashlib
+import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from operator import add
 from pathlib import Path
@@ -31,6 +32,9 @@ THOUSAND = 1000
 
 TIMES = {"started", "since", "path_since", "err_at", "reload_err_at"}
 """Fields that are RFC 3339 in JSON."""
+
+ENDS_AT_ONCE = 32
+"""In one piece of a status: some 0.4 ms."""
 
 MOST_RELAYED = 32
 """Pairs of a relay that are shown: a control may have a hundred thousand."""
@@ -281,6 +285,20 @@ class ProcessStatus(NamedTuple):
 
     def as_record(self) -> Record:
         """The JSON object that a status socket sends."""
+        pairs: list[Record] = [_record(end._asdict()) for end in self.ends]
+        return self._head() | {"pairs": pairs} | self._tail()
+
+    def as_json(self) -> Iterator[bytes]:
+        """`as_record` as a line, in pieces that take less than a millisecond to make: with 500 ends
+        all of it takes 5, for which a process may not keep its links waiting."""
+        yield _encode(self._head())[:-1] + b',"pairs":['
+        for first in range(0, len(self.ends), ENDS_AT_ONCE):
+            ends = self.ends[first : first + ENDS_AT_ONCE]
+            piece = _encode([_record(end._asdict()) for end in ends])[1:-1]
+            yield b"," + piece if first else piece
+        yield b"]," + _encode(self._tail())[1:] + b"\n"
+
+    def _head(self) -> Record:
         return _record(
             {
                 "v": VERSION,
@@ -296,10 +314,11 @@ class ProcessStatus(NamedTuple):
                 "events_dropped": self.events_dropped,
                 "reload_err": self.refusal and self.refusal.err,
                 "reload_err_at": self.refusal and self.refusal.at,
-                "pairs": [_record(end._asdict()) for end in self.ends],
-                "controls": [_record(control._asdict()) for control in self.controls],
             }
         )
+
+    def _tail(self) -> Record:
+        return {"controls": [_record(control._asdict()) for control in self.controls]}
 
 
 def default_socket(environ: Mapping[str, str]) -> Path | None:
@@ -339,17 +358,21 @@ def _record(fields: Record) -> Record:
     return {name: _plain(name, value) for name, value in fields.items() if value is not None}
 
 
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def _plain(name: str, value: object) -> object:
-    if name in TIMES and isinstance(value, float):
-        return rfc3339(value)
-    match value:
-        case RelayStatus() | RelayedPair() | TlsStatus():
-            return _record(value._asdict())
-        case tuple():
-            return [_plain("", each) for each in value]
-        case Mapping():
-            return dict(value)
-    return value
+    """The most frequent first, by their classes: a status has 20 fields for each end."""
+    if isinstance(value, float):
+        return rfc3339(value) if name in TIMES else value
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, (dict, MappingProxyType)):
+        return dict(value)
+    if isinstance(value, (RelayStatus, RelayedPair, TlsStatus)):
+        return _record(value._asdict())
+    return [_plain("", each) for each in value] if isinstance(value, tuple) else value
 
 
 def amount(number: int) -> str:

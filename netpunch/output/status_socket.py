@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,8 @@ RETRY_PAUSE = 1.0
 class StatusServer:
     """Serves `answer()` at `path` from `open` to `close`, both in a running loop."""
 
-    def __init__(self, path: Path, answer: Callable[[], bytes]) -> None:
+    def __init__(self, path: Path, answer: Callable[[], Iterable[bytes]]) -> None:
+        """Other tasks get their turn after each piece of the answer."""
         self.path = path
         self._answer = answer
         self._listener: socket.socket | None = None
@@ -93,7 +94,9 @@ class StatusServer:
         connection.setblocking(False)
         with contextlib.suppress(OSError):  # a TimeoutError is one
             async with asyncio.timeout(CLIENT_TIMEOUT):
-                await self._loop.sock_sendall(connection, self._answer())
+                for piece in self._answer():
+                    await self._loop.sock_sendall(connection, piece)
+                    await asyncio.sleep(0)
 
     def _served(self, connection: socket.socket, client: asyncio.Task[None]) -> None:
         connection.close()

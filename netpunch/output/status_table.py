@@ -1,149 +1,276 @@
-"""The answers of status sockets as a table for people."""
+"""The answers of status sockets as a table for people: what is down first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from netpunch.output.status import amount
+from netpunch.output.age import age
+from netpunch.output.columns import Column, printable_cell, table, wrapped
+from netpunch.output.status import State, amount
+from netpunch.output.terminal import Screen, Style
 from netpunch.reasons import in_words
 
 Answer = Mapping[str, Any]
 """`ProcessStatus.as_record()`, maybe of another version: fields may be missing or new."""
 
-GAP = "  "
-NOTHING = "-"
-
-ENDS = ("PAIR", "END", "STATE", "SINCE", "LOCAL", "REMOTE", "PATH", "RTT", "LAST ERROR")
-HELD = (
-    *("HELD LINK", "END", "PATH", "SINCE", "RTT", "JITTER", "LOSS", "MOVES"),
-    *("SENT (DATAGRAMS)", "RECEIVED (DATAGRAMS)"),
-)
-CONTROLS = ("CONTROL", "LISTENS ON", "ENDS", "AWAITED", "DROPPED", "LAST ERROR")
-
-RELAYS = ("RELAY", "AT", "BOUND", "PAIR", "DATAGRAMS", "BYTES", "DROPPED")
-
 MOST_RELAYED = 8
 """Pairs that the table shows of a relay, those with the most bytes; `--json` has more."""
-MOST_AWAITED = 5
-"""Ends that the table names; `--json` has all."""
+MOST_NAMED = 5
+"""Ends that a line names; `--json` has all."""
+FEWEST_ROWS = 3
+"""Ends that a screen shows, however much there is below them."""
+NOTES_PART = 3
+"""What is wrong takes at most this part of a screen's height, a third."""
+
+ORDER = {
+    State.FAILED: 0,
+    State.DOWN: 1,
+    State.STOPPED: 2,
+    State.WAITING: 3,
+    State.PUNCHING: 4,
+    State.STARTING: 5,
+    State.UP: 6,
+}
+"""The first ones come first."""
+STYLES = {
+    State.FAILED: Style.RED,
+    State.DOWN: Style.RED,
+    State.UP: Style.GREEN,
+}
+BETWEEN = Style.YELLOW
+"""Of all other states."""
 
 
-def status_table(answers: Sequence[Answer]) -> str:
-    """A summary of each process, then a row for each end, each held link and each control."""
-    lines = [line for answer in answers for line in _headline(answer)]
-    ends = [end for answer in answers for end in answer.get("pairs", ())]
-    lines += _table(ENDS, map(_end, ends))
-    lines += _table(HELD, (_held(end) for end in ends if "loss" in end))
-    controls = (each for answer in answers for each in answer.get("controls", ()))
-    lines += _table(CONTROLS, map(_control, controls))
-    controls = (each for answer in answers for each in answer.get("controls", ()))
-    lines += _table(RELAYS, (row for control in controls for row in _relay(control)))
-    return "".join(f"{line}\n" for line in lines)
+class Rate(NamedTuple):
+    """Bytes a second that an end has carried lately."""
+
+    sent: float
+    received: float
 
 
-def _headline(answer: Answer) -> Iterator[str]:
+Rates = Mapping[tuple[int, str, str], Rate]
+"""By process, pair and end."""
+
+
+class _End(NamedTuple):
+    """An end with what it needs of its process."""
+
+    fields: Answer
+    now: object
+    rate: Rate | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.fields.get('pair', '')} {self.fields.get('end', '')}".strip()
+
+    @property
+    def state(self) -> str:
+        return str(self.fields.get("state", ""))
+
+    @property
+    def is_up(self) -> bool:
+        return self.state == State.UP
+
+    def age(self, field: str) -> str:
+        return age(self.fields.get(field), self.now)
+
+    @property
+    def reason(self) -> str:
+        return in_words(str(self.fields["reason"])) if self.fields.get("reason") else ""
+
+    @property
+    def error(self) -> str:
+        """The last one, with its age."""
+        if not (err := self.fields.get("err")):
+            return ""
+        return ": ".join(filter(None, (self.age("err_at"), _first_line(err))))
+
+
+def status_table(
+    answers: Sequence[Answer], screen: Screen | None = None, rates: Rates | None = None
+) -> str:
+    """A summary of each process, a row for each end, what is wrong with those that are not up, and
+    a row for each control. `rates` replace the sums of what was carried. Where the screen has a
+    height, rows of ends that do not fit are only counted."""
+    screen = screen or Screen()
+    top = [line for answer in answers for line in _headline(answer, screen)]
+    ends = [_end(answer, end, rates) for answer in answers for end in answer.get("pairs", ())]
+    ends.sort(key=lambda end: ORDER.get(end.state, 0))  # type: ignore[call-overload] # it is a str
+    controls = [each for answer in answers for each in answer.get("controls", ())]
+    bottom = [*_controls(controls, screen), *_relays(controls, screen)]
+    middle = _ends(ends, screen, rates is not None, len(top) + len(bottom))
+    return "".join(f"{line}\n" for line in (*top, *middle, *bottom)[: screen.height])
+
+
+def _headline(answer: Answer, screen: Screen) -> Iterator[str]:
     node = f"node {answer['node']}, " if answer.get("node") else ""
-    yield _printable(f"{node}process {answer.get('pid')}: {answer.get('summary')}")
+    started = age(answer.get("started"), answer.get("ts"))
+    since = f", started {started}" if started else ""
+    text = f"{node}process {answer.get('pid')}{since}: {answer.get('summary')}"
+    ok = Style.GREEN if answer.get("ok") is True else Style.YELLOW
+    for line in wrapped(printable_cell(text), screen):
+        yield screen.paint(line, ok)
     if answer.get("reload_err"):
-        yield _printable(
-            f"  since {_time(answer.get('reload_err_at'))} it keeps the earlier configuration; "
-            "`netpunch check` shows all that is wrong, then reload it"
+        text = (
+            f"  for {age(answer.get('reload_err_at'), answer.get('ts')).removesuffix(' ago')} it "
+            "has kept the earlier configuration; `netpunch check` shows all that is wrong, then "
+            "reload it"
         )
+        for line in wrapped(text, screen):
+            yield screen.paint(line, Style.RED)
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    cells = [header, *(tuple(_printable(cell) or NOTHING for cell in row) for row in rows)]
-    if len(cells) == 1:
-        return
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    yield ""
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield GAP.join(padded).rstrip()
+def _end(answer: Answer, end: Answer, rates: Rates | None) -> _End:
+    key = (answer.get("pid", 0), str(end.get("pair")), str(end.get("end")))
+    return _End(end, answer.get("ts"), (rates or {}).get(key))
 
 
-def _end(end: Answer) -> tuple[str, ...]:
-    reason = f" ({in_words(end['reason'])})" if end.get("reason") else ""
-    return (
-        str(end.get("pair", "")),
-        str(end.get("end", "")),
-        f"{end.get('state', '')}{reason}",
-        _time(end.get("since")),
-        str(end.get("laddr", "")),
-        str(end.get("raddr", "")),
-        str(end.get("path", "")),
-        _ms(end.get("rtt_ms")),
-        f"{_time(end.get('err_at'))} {_first_line(end['err'])}" if end.get("err") else "",
-    )
+# Ends.
 
 
-def _held(end: Answer) -> tuple[str, ...]:
-    return (
-        str(end.get("pair", "")),
-        str(end.get("end", "")),
-        str(end.get("path", "")),
-        _time(end.get("path_since")),
-        _ms(end.get("rtt_ms")),
-        _ms(end.get("jitter_ms")),
-        f"{end['loss']:.0%}",
-        str(sum(end.get("moves", {}).values())),
-        *(_carried(end, way) for way in ("sent", "received")),
-    )
+def _ends(ends: Sequence[_End], screen: Screen, live: bool, others: int) -> list[str]:
+    """The table, and what is wrong with those that are not up, in at most the lines that `others`
+    leave."""
+    rates = [
+        Column("SENT/S", lambda end: _per_second(end.rate and end.rate.sent), 7),
+        Column("RECEIVED/S", lambda end: _per_second(end.rate and end.rate.received), 7),
+    ]
+    sums = [
+        Column("SENT", lambda end: _sum(end, "sent"), 4),
+        Column("RECEIVED", lambda end: _sum(end, "received"), 4),
+    ]
+    columns = [
+        Column("PAIR", lambda end: str(end.fields.get("pair", ""))),
+        Column("END", lambda end: str(end.fields.get("end", ""))),
+        Column("STATE", _state, 6, lambda end: end.state, style=_style),
+        Column("SINCE", lambda end: end.age("since")),
+        Column("PATH", lambda end: str(end.fields.get("path", "")), 10),
+        Column("RTT", lambda end: _ms(end.fields.get("rtt_ms")), 9),
+        Column("JITTER", lambda end: _ms(end.fields.get("jitter_ms")), 2),
+        Column("LOSS", _loss, 8),
+        Column("MOVES", _moves, 3),
+        *(rates if live else sums),
+        Column("DROPPED", lambda end: _each(end.fields.get("drops", {})), 2),
+        Column("REMOTE", lambda end: str(end.fields.get("raddr", "")), 1),
+        Column("LOCAL", lambda end: str(end.fields.get("laddr", "")), 0),
+        Column("LAST ERROR", lambda end: end.error if end.is_up else "", -1, cut=True),
+    ]
+    rows, notes = ends, list(_notes(ends, screen, with_reasons=False))
+    most = None if screen.height is None else screen.height // NOTES_PART
+    if screen.height is not None:
+        left = screen.height - others - 3  # the empty line, the header, what does not fit
+        rows = ends[: max(FEWEST_ROWS, left - len(notes[:most]))]
+    lines, shortened = table(columns, rows, screen)
+    if "STATE" in shortened:
+        notes = list(_notes(ends, screen, with_reasons=True))
+    if hidden := ends[len(rows) :]:
+        down = sum(not end.is_up for end in hidden)
+        which = f"{down} of them not up" if down else "all up"
+        lines.append(screen.paint(f"and {len(hidden)} more, {which}", Style.DIM))
+    return ["", *lines, *notes[:most]] if lines else []
 
 
-def _carried(end: Answer, way: str) -> str:
-    size = end.get(f"{way}_bytes")
-    return "" if size is None else f"{amount(size)} ({end.get(f'{way}_datagrams')})"
+def _notes(ends: Iterable[_End], screen: Screen, *, with_reasons: bool) -> Iterator[str]:
+    """What is wrong with those that are not up: the same of many ends once."""
+    groups: dict[tuple[str, str], list[_End]] = {}
+    for end in ends:
+        err = _first_line(end.fields.get("err", ""))
+        reason = end.reason if with_reasons and not err.startswith(end.reason) else ""
+        if not end.is_up and (reason or err):
+            groups.setdefault((reason, err), []).append(end)
+    if groups:
+        yield ""
+    for (reason, err), group in groups.items():
+        last = max(group, key=lambda end: str(end.fields.get("err_at", "")))
+        ago = f" ({last.age('err_at')})" if err and last.age("err_at") else ""
+        text = "; ".join(filter(None, (reason, err)))
+        names = _some([end.name for end in group])
+        yield from wrapped(printable_cell(f"{names}{ago}: {text}"), screen)
 
 
-def _control(control: Answer) -> tuple[str, ...]:
-    return (
-        str(control.get("control", "")),
-        ", ".join([*map(str, control.get("addresses", ())), *_tls(control)]),
-        str(control.get("registered", "")),
-        _awaited(control),
-        _counts(control),
-        "; ".join(map(_first_line, control.get("problems", ()))),
-    )
+def _state(end: _End) -> str:
+    return f"{end.state}: {end.reason}" if end.reason else end.state
 
 
-def _tls(control: Answer) -> Iterator[str]:
-    """Where it takes TLS connections, and from how many ends there are some."""
+def _style(end: _End) -> Style:
+    return STYLES.get(end.state, BETWEEN)  # type: ignore[call-overload,no-any-return] # a str
+
+
+def _sum(end: _End, way: str) -> str:
+    size = end.fields.get(f"{way}_bytes")
+    return "" if size is None else amount(size)
+
+
+def _per_second(rate: float | None) -> str:
+    return "" if rate is None else amount(round(rate))
+
+
+def _loss(end: _End) -> str:
+    return f"{end.fields['loss']:.0%}" if "loss" in end.fields else ""
+
+
+def _moves(end: _End) -> str:
+    """Of a held link: how many, and the latest."""
+    moves = sum(end.fields.get("moves", {}).values())
+    return ", ".join(filter(None, (str(moves), end.age("path_since")))) if moves else ""
+
+
+# Controls.
+
+CONTROL = [
+    Column("CONTROL", lambda control: str(control.get("control", ""))),
+    Column("ENDS", lambda control: str(control.get("registered", ""))),
+    Column("LISTENS ON", lambda control: ", ".join(_listens(control)), 1),
+    Column("DROPPED", lambda control: _counts(control), 0),
+]
+RELAY = [
+    Column("RELAY", lambda row: row.control),
+    Column("PAIR", lambda row: row.pair),
+    Column("BYTES", lambda row: row.bytes, 4),
+    Column("DATAGRAMS", lambda row: row.datagrams, 2),
+    Column("BOUND", lambda row: row.bound, 3),
+    Column("AT", lambda row: row.at, 0),
+    Column("DROPPED", lambda row: row.dropped, 1),
+]
+
+
+class _Relayed(NamedTuple):
+    """A row: all that a control relays, or what it relays for one pair."""
+
+    control: str
+    at: str
+    bound: str
+    pair: str
+    datagrams: str
+    bytes: str
+    dropped: str
+
+
+def _controls(controls: Sequence[Answer], screen: Screen) -> list[str]:
+    lines = table(CONTROL, controls, screen).lines
+    notes = [
+        line
+        for control in controls
+        for text in _control_notes(control)
+        for line in wrapped(printable_cell(f"control {control.get('control', '')}{text}"), screen)
+    ]
+    return ["", *lines, *(["", *notes] if notes else [])] if lines else []
+
+
+def _control_notes(control: Answer) -> Iterator[str]:
+    for problem in control.get("problems", ()):
+        yield f": {_first_line(problem)}"
+    if awaited := control.get("awaited"):
+        yield f" awaits {_some(awaited)}: absent, though their partners are registered"
+    if behind := control.get("behind"):  # they would be cut off if it were removed
+        yield f": only the old key has {_some(behind)}"
+
+
+def _listens(control: Answer) -> Iterator[str]:
+    yield from map(str, control.get("addresses", ()))
     if tls := control.get("tls"):
         yield f"TLS {tls.get('address', '')} ({tls.get('ends', '')} ends)"
-
-
-def _relay(control: Answer) -> Iterator[tuple[str, ...]]:
-    """A row for all that a control relays, and one for each pair."""
-    relay = control.get("relay")
-    if not relay:
-        return
-    name = str(control.get("control", ""))
-    yield (
-        name,
-        ", ".join(map(str, relay.get("addresses", ()))),
-        str(relay.get("bound", "")),
-        "all",
-        *_relayed(relay),
-    )
-    for pair in relay.get("pairs", ())[:MOST_RELAYED]:
-        yield name, "", "", str(pair.get("pair", "")), *_relayed(pair)
-
-
-def _relayed(counts: Answer) -> tuple[str, str, str]:
-    drops = counts.get("drops", {}).items()
-    dropped = ", ".join(f"{reason} {count}" for reason, count in drops if count)
-    octets = counts.get("bytes")
-    relayed = amount(octets) if isinstance(octets, int) else ""
-    return str(counts.get("datagrams", "")), relayed, dropped
-
-
-def _awaited(control: Answer) -> str:
-    """The ends that their partners wait for."""
-    ends = list(map(str, control.get("awaited", ())))
-    more = f" and {len(ends) - MOST_AWAITED} more" if len(ends) > MOST_AWAITED else ""
-    return ", ".join(ends[:MOST_AWAITED]) + more
 
 
 def _counts(control: Answer) -> str:
@@ -151,7 +278,42 @@ def _counts(control: Answer) -> str:
     counts = {**control.get("drops", {}), **control.get("send_errors", {})}
     if control.get("queue_drops"):
         counts["queue_full"] = control["queue_drops"]
-    return ", ".join(f"{reason} {count}" for reason, count in counts.items())
+    return _each(counts)
+
+
+def _relays(controls: Iterable[Answer], screen: Screen) -> list[str]:
+    rows = [row for control in controls for row in _relay(control)]
+    return ["", *table(RELAY, rows, screen).lines] if rows else []
+
+
+def _relay(control: Answer) -> Iterator[_Relayed]:
+    """A row for all that a control relays, and one for each pair."""
+    relay = control.get("relay")
+    if not relay:
+        return
+    name = str(control.get("control", ""))
+    at = ", ".join(map(str, relay.get("addresses", ())))
+    yield _Relayed(name, at, str(relay.get("bound", "")), "all", *_relayed(relay))
+    for pair in relay.get("pairs", ())[:MOST_RELAYED]:
+        yield _Relayed(name, "", "", str(pair.get("pair", "")), *_relayed(pair))
+
+
+def _relayed(counts: Answer) -> tuple[str, str, str]:
+    octets = counts.get("bytes")
+    relayed = amount(octets) if isinstance(octets, int) else ""
+    return str(counts.get("datagrams", "")), relayed, _each(counts.get("drops", {}))
+
+
+# Words.
+
+
+def _each(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items() if count)
+
+
+def _some(names: Sequence[object]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(map(str, names[:MOST_NAMED])) + more
 
 
 def _first_line(text: object) -> str:
@@ -161,13 +323,3 @@ def _first_line(text: object) -> str:
 
 def _ms(number: object) -> str:
     return f"{number:.1f} ms" if isinstance(number, int | float) else ""
-
-
-def _time(text: object) -> str:
-    """RFC 3339 without the fraction of the second."""
-    return str(text).partition(".")[0] + "Z" if text else ""
-
-
-def _printable(text: str) -> str:
-    """Characters that could steer a terminal become `?`: errors quote what others have sent."""
-    return "".join(char if char.isprintable() else "?" for char in text)

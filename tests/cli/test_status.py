@@ -89,7 +89,7 @@ def test_status_prints_a_table(folder: Path, serve: Serve, capsys: Captured) -> 
     assert main(["status", str(path)]) == 0
     output, errors = capsys.readouterr()
     lines = output.splitlines()
-    assert lines[0] == "process 42: 1 of 1 pair up"
+    assert lines[0] == "process 42, started 0 s ago: 1 of 1 pair up"
     assert lines[2].split()[:4] == ["PAIR", "END", "STATE", "SINCE"]
     assert lines[3].split()[:3] == ["p0", "a", "up"]
     assert errors == ""

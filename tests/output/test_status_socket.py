@@ -38,7 +38,7 @@ async def serving(
     answer: bytes = ANSWER,
 ) -> None:
     """Serves while it is used, and leaves no task behind."""
-    server = StatusServer(path, lambda: answer)
+    server = StatusServer(path, lambda: [answer])
     server.open()
     try:
         await use(server)
@@ -274,7 +274,7 @@ def refusal(path: Path) -> str:
     """Why it cannot be opened."""
 
     async def main() -> str:
-        server = StatusServer(path, lambda: ANSWER)
+        server = StatusServer(path, lambda: [ANSWER])
         with pytest.raises(OutputError) as refused:
             server.open()
         server.close()
@@ -298,7 +298,7 @@ def test_no_mode_is_set_through_a_symbolic_link(
             Path(address).symlink_to(victim)
 
     async def use() -> None:
-        server = StatusServer(path, lambda: ANSWER)
+        server = StatusServer(path, lambda: [ANSWER])
         with monkeypatch.context() as patch:
             patch.setattr(socket, "socket", SwappedSocket)
             with contextlib.suppress(OutputError):

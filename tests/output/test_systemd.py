@@ -259,7 +259,7 @@ def test_a_failed_reload_is_in_the_status_until_one_succeeds(site: Site, manager
     asked = site.start("status", str(site.file), text=True)
     assert asked.wait_exit() == 0, "the links are up"
     assert "reload refused: " in asked.transcript()
-    assert "it keeps the earlier configuration" in asked.transcript()
+    assert "it has kept the earlier configuration" in asked.transcript()
     site.reload(program)
     manager.wait_for("STATUS=1 of 1 pair up")
 
