@@ -136,7 +136,7 @@ def next_steps(invitation: Invitation, folder: Path, heading: str) -> str:
     text = "\n".join([f"{heading}:\n", *commands, ""])
     if role != "control" and site.vpn != "none":
         other: EndName = "b" if role == "a" else "a"
-        text += f"\n   and, once {site.node_of(other)} runs, too, in another terminal:\n\n"
+        text += f"\n   and, once it is linked with {site.node_of(other)}, in another terminal:\n\n"
         text += f"   ping {site.address_of(other)}\n"
     if folder == SYSTEM_FOLDER and RUNNING_SYSTEMD.is_dir():
         text += "\n".join(["", *service_steps(invitation), ""])

@@ -410,7 +410,7 @@ def test_the_next_commands_of_every_host(
         network = parse_invitation(told.partner).site.network
         assert network is not None
         expected += [
-            "and, once home runs, too, in another terminal:",
+            "and, once it is linked with home, in another terminal:",
             f"ping {network.network_address + 1}",
         ]
     assert commands(joined) == expected
