@@ -1,14 +1,22 @@
-"""The summary of all runs of the simulator, from whichever process they were in (pytest-xdist)."""
+"""All tests: what hypothesis takes for slow, and the summary of the runs of the simulator, from
+whichever process they were in (pytest-xdist)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.sim.promises import TALLY
 
 SIMULATOR = "simulator"
+
+# It measures wall-clock time, which says nothing on a machine that does other things, too.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -19,7 +19,7 @@ from tests.config.test_loading import EVERYTHING
 quickly = settings(
     max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 KEYS = sorted(OUR_KEYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.sim.scenarios import (
     Side,
 )
 
+MORE = int(os.environ.get("NETPUNCH_SEEDS", "1"))
 PROBE = b"a test's probe of the path"
 V2_CONTROL_LENGTH, V2_PEER_LENGTH = 384, 128
 PROBE_PATIENCE = 2.0
@@ -36,6 +38,11 @@ class Tally:
 
 
 TALLY = Tally()
+
+
+def seeds(usual: int) -> range:
+    """Those of a test's runs; with NETPUNCH_SEEDS=10 ten times as many, to find what is rare."""
+    return range(usual * MORE)
 
 
 def punch(seed: int, setup: Setup) -> Scenario:

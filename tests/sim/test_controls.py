@@ -20,13 +20,13 @@ from netpunch.core.traversal import budget
 from tests.sim.hosts import SimHost
 from tests.sim.machines import Classic, Protocol
 from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
-from tests.sim.promises import one_path, promising
+from tests.sim.promises import one_path, promising, seeds
 from tests.sim.scenarios import Scenario, Setup
 from tests.sim.setups import any_setup, easy_setup
 from tests.sim.test_hold import HELD, held, linked_anew
 from tests.sim.test_standby import EVENTUALLY, SOON, hears, on_standby
 
-SEEDS = range(150)
+SEEDS = seeds(40)
 WAITING_INTERVAL, ANNOUNCE_RETRY = 15.0, 1.0
 """Seconds between an end's announcements, and after one without an answer (docs/protocol.md)."""
 USUAL = 1.0
@@ -156,7 +156,7 @@ def test_networks_of_tolerable_quality_link_all_the_same(
 
 
 def test_any_network_keeps_the_promises_whatever_happens_to_its_controls() -> None:
-    for seed in range(300):
+    for seed in seeds(60):
         random = Random(seed)
         setup = any_setup(random, controls=2, deadline=8.0)
         with promising(Scenario(seed, setup)) as run:
@@ -235,7 +235,7 @@ def outage(run: Scenario, controls: Sequence[SimHost], longest: float) -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 0.02])
 def test_held_links_survive_the_death_of_all_controls(loss: float) -> None:
-    for seed in range(20):
+    for seed in seeds(10):
         run = held(seed, replace(HELD, controls=2, loss=loss, jitter=0.05))
         outage(run, run.controls, 300.0)
         run.run(400.0)

@@ -14,7 +14,7 @@ from netpunch.core.events import Event, Finished, Lost, Moved
 from netpunch.core.timing import HOLD_FOR
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE
-from tests.sim.promises import TALLY, connects, one_path
+from tests.sim.promises import TALLY, connects, one_path, seeds
 from tests.sim.scenarios import NUMBERS, Scenario, Setup, Side
 
 KEEPALIVE = 15.0
@@ -166,7 +166,7 @@ def test_an_undisturbed_link_does_not_move() -> None:
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_after_any_turmoil_both_ends_hold_one_path_again(loss: float) -> None:
     """Restarts, kills, NATs that rebind, a control that forgets or moves; then calm."""
-    for seed in range(40):
+    for seed in seeds(15):
         TALLY.runs += 1
         keep = {"holds": True, "deadline": 60.0, "deadline_from_start": False}
         run = Scenario(seed, replace(HELD, named=True, loss=loss, jitter=0.05, settings=keep))

@@ -13,7 +13,7 @@ from netpunch.core.events import Introduced
 from tests.sim.hosts import LOOKUP_TIME
 from tests.sim.machines import V2, Classic, Protocol
 from tests.sim.nat import HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
-from tests.sim.promises import TALLY, one_path
+from tests.sim.promises import TALLY, one_path, seeds
 from tests.sim.scenarios import Scenario, Setup, Side
 
 WAITING = 3600.0
@@ -124,7 +124,7 @@ def lookups_of(run: Scenario, side: Side) -> list[float]:
 @pytest.mark.parametrize("protocol", [V2(), Classic()], ids=["v2", "classic"])
 def test_an_end_that_waits_follows_one_that_still_answers(protocol: Protocol, loss: float) -> None:
     """Its partner, which comes at any time, asks the new one alone."""
-    for seed in range(40):
+    for seed in seeds(15):
         TALLY.runs += 1
         run = Scenario(seed, setup(protocol, loss=loss))
         run.start_control()
@@ -144,7 +144,7 @@ def test_an_end_that_waits_follows_one_that_still_answers(protocol: Protocol, lo
 def test_ends_that_hear_of_it_at_different_times_find_each_other(loss: float) -> None:
     """The later end's name servers still tell of the old place, for a while; the first one may be
     there, elsewhere, or between."""
-    for seed in range(40):
+    for seed in seeds(15):
         TALLY.runs += 1
         run = Scenario(seed, setup(V2(), loss=loss))
         random = run.network.random
@@ -183,8 +183,9 @@ def test_news_in_the_midst_of_punching_cost_a_round_at_most(nat: NatBehavior) ->
         return linked - began
 
     usual = max(link_time(seed, None) for seed in range(20))
-    for seed in range(40):
-        assert link_time(seed, usual * seed / 40) <= usual + ONE_ROUND, f"seed {seed}"
+    runs = seeds(20)
+    for seed in runs:
+        assert link_time(seed, usual * seed / len(runs)) <= usual + ONE_ROUND, f"seed {seed}"
 
 
 def introduced(side: Side) -> bool:

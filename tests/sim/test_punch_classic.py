@@ -11,7 +11,7 @@ from netpunch.core.events import Finished, PathKind, Reason
 from netpunch.wire.drop import Drop
 from tests.sim.machines import Classic
 from tests.sim.nat import BLOCKS_UDP, FULL_CONE, LINUX, PORT_RESTRICTED_CONE, RANDOM_CONE
-from tests.sim.promises import promising, punch
+from tests.sim.promises import promising, punch, seeds
 from tests.sim.scenarios import LOCAL_PORT, Scenario, Setup
 from tests.sim.setups import CONES, EASY, Place, any_setup, easy_setup
 
@@ -39,7 +39,7 @@ def test_an_open_end_links_with_any_easy_one(place: Place) -> None:
 
 
 def test_easy_networks_of_tolerable_quality_always_link() -> None:
-    for seed in range(500):
+    for seed in seeds(150):
         setup = easy_setup(Random(seed), protocol=CLASSIC, deadline=60.0)
         # An early ping takes the port from a Linux NAT for good: classic has no way out.
         sturdy = not any(nat.unsolicited_takes_port for nat in setup.nat_a + setup.nat_b)
@@ -47,21 +47,20 @@ def test_easy_networks_of_tolerable_quality_always_link() -> None:
 
 
 def test_any_network_keeps_the_promises() -> None:
-    linked = sum(
-        punch(seed, any_setup(Random(seed), protocol=CLASSIC)).linked for seed in range(500)
-    )
-    assert 50 < linked < 450, "the networks should be neither all good nor all bad"
+    runs = seeds(150)
+    linked = sum(punch(seed, any_setup(Random(seed), protocol=CLASSIC)).linked for seed in runs)
+    assert 0.1 < linked / len(runs) < 0.9, "the networks should be neither all good nor all bad"
 
 
 def test_twenty_percent_loss_delays_and_prevents_nothing() -> None:
-    for seed in range(300):
+    for seed in seeds(100):
         run = punch(seed, replace(CONE_PAIR, loss=0.2, deadline=60.0))
         assert run.linked, f"seed {seed}"
 
 
 def test_very_bad_networks_strand_nobody() -> None:
     """What the linger after the closes is for."""
-    for seed in range(500):
+    for seed in seeds(150):
         punch(seed, replace(CONE_PAIR, loss=0.4))
 
 

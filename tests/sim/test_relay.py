@@ -12,7 +12,7 @@ from netpunch.core.events import Introduced, PathKind, Reason
 from netpunch.core.settings import USUAL_CANDIDATES
 from tests.sim.matrix import DELAY
 from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
-from tests.sim.promises import promising, punch
+from tests.sim.promises import promising, punch, seeds
 from tests.sim.scenarios import CONTROL, RELAY_PORT, Scenario, Setup
 from tests.sim.setups import Place
 
@@ -27,7 +27,7 @@ PAIRINGS = {
 }
 WITHIN = {True: 3.0, False: 15.0}
 """Seconds from the introduction, for ends that hold their link and for those that hand it over."""
-RUNS = 6
+RUNS = seeds(2)
 
 
 def setup(places: tuple[Place, Place], *, holds: bool = False, **fields: Any) -> Setup:
@@ -61,7 +61,7 @@ def sent_to_relay(run: Scenario) -> Iterable[float]:
 def test_what_nothing_else_links_a_relay_does_soon(
     places: tuple[Place, Place], holds: bool, loss: float
 ) -> None:
-    for seed in range(RUNS):
+    for seed in RUNS:
         chosen = setup(places, holds=holds, loss=loss, skew=0.1 if seed % 2 else -0.1)
         run = held(seed, chosen) if holds else punch(seed, chosen)
         assert [side.link and side.link.path for side in run.sides] == [PathKind.RELAY] * 2
@@ -76,7 +76,7 @@ def test_long_ways_are_relayed_too(delay: float) -> None:
 
 
 def test_several_controls_that_relay_are_as_good_as_one() -> None:
-    for seed in range(RUNS):
+    for seed in RUNS:
         run = held(seed, setup(PAIRINGS["random, random"], holds=True, controls=3, loss=0.1))
         a, b = (side.link for side in run.sides)
         assert a is not None

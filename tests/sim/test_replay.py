@@ -21,7 +21,7 @@ from tests.sim.machines import V2, Classic
 from tests.sim.movement import control_restart, nat_address, new_uplink, restart, suspend
 from tests.sim.nat import FULL_CONE, RANDOM_CONE, RESTRICTED_CONE
 from tests.sim.network import Datagram, Record
-from tests.sim.promises import PROBE, TALLY, V2_PEER_LENGTH, one_path, promising
+from tests.sim.promises import PROBE, TALLY, V2_PEER_LENGTH, one_path, promising, seeds
 from tests.sim.scenarios import CONTROL, LOCAL_PORT, Scenario, Setup
 
 ATTACKER = Address("192.0.2.66", 666)
@@ -80,7 +80,7 @@ def test_recordings_of_earlier_runs_neither_prevent_nor_delay_a_link(
     skew: float, controls: int
 ) -> None:
     old = recording(1000, OPEN_PAIR)
-    for seed in range(30):
+    for seed in seeds(10):
         with promising(Scenario(seed, replace(OPEN_PAIR, skew=skew, controls=controls))) as run:
             run.start()
             replay(run, old, 1.5, Random(seed))
@@ -94,7 +94,7 @@ def test_recordings_of_earlier_runs_neither_prevent_nor_delay_a_link(
 def test_what_is_recorded_of_a_run_and_sent_again_at_once_changes_nothing(controls: int) -> None:
     """The attacker is close to everybody, and a millisecond behind the original. What one
     control was told he tells the other as well."""
-    for seed in range(100):
+    for seed in seeds(30):
         with promising(Scenario(seed, replace(OPEN_PAIR, skew=0.3, controls=controls))) as run:
             random = Random(seed)
 
@@ -116,7 +116,7 @@ def test_what_is_recorded_of_a_run_and_sent_again_at_once_changes_nothing(contro
 
 def test_who_is_faster_than_the_original_wins_no_link() -> None:
     """Every datagram arrives from the attacker's address first. He may delay; he is no end."""
-    for seed in range(100):
+    for seed in seeds(30):
         with promising(Scenario(seed, replace(OPEN_PAIR, skew=0.3, deadline=10.0))) as run:
 
             def before(record: Record, run: Scenario = run) -> None:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.sim.nat import PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
-from tests.sim.promises import V2_CONTROL_LENGTH, punch
+from tests.sim.promises import V2_CONTROL_LENGTH, punch, seeds
 from tests.sim.scenarios import Setup
 from tests.sim.setups import CONES, EASY, Place
 
@@ -18,9 +18,10 @@ OWN_SHARE = 0.005
 ROUNDING = 1e-6
 """Of clocks that count from some other time."""
 AT_MOST = ROUND_TRIPS * 2 * ONE_WAY + OWN_SHARE + ROUNDING
+SKEWS_OF_A_PAIRING = 5
 SKEWS = (0.0, 0.1, 0.15, 0.3, 0.7, 1.0, 5.0, 14.95, 15.0, 15.05, 29.9, 45.0, 60.0)
 
-LOSSY_RUNS = 3000
+LOSSY_RUNS = seeds(600)
 PATIENCE = 5.0
 SHARE = 0.999
 
@@ -35,13 +36,14 @@ def link_time(seed: int, nat_a: tuple[NatBehavior, ...], nat_b: Place, skew: flo
 @pytest.mark.parametrize("nat_b", EASY.values(), ids=EASY.keys())
 @pytest.mark.parametrize("nat_a", EASY.values(), ids=EASY.keys())
 def test_three_round_trips_whoever_is_where_and_first(nat_a: Place, nat_b: Place) -> None:
-    for skew in SKEWS:
+    of_pairing = Random(f"{nat_a} {nat_b}")
+    for skew in of_pairing.sample(SKEWS, min(len(SKEWS), len(seeds(SKEWS_OF_A_PAIRING)))):
         assert link_time(1, nat_a, nat_b, skew) <= AT_MOST, f"a first by {skew} s"
         assert link_time(2, nat_a, nat_b, -skew) <= AT_MOST, f"b first by {skew} s"
 
 
 def test_three_round_trips_for_any_skew() -> None:
-    for seed in range(500):
+    for seed in seeds(150):
         skew = Random(seed).uniform(-60.0, 60.0)
         time = link_time(seed, (PORT_RESTRICTED_CONE,), (RANDOM_CONE,), skew)
         assert time <= AT_MOST, f"seed {seed}, skew {skew}"
@@ -49,7 +51,7 @@ def test_three_round_trips_for_any_skew() -> None:
 
 def test_twenty_percent_loss_costs_at_most_five_seconds() -> None:
     late = []
-    for seed in range(LOSSY_RUNS):
+    for seed in LOSSY_RUNS:
         random = Random(seed)
         setup = Setup(
             nat_a=random.choice(list(CONES.values())),
@@ -61,7 +63,7 @@ def test_twenty_percent_loss_costs_at_most_five_seconds() -> None:
         run = punch(seed, setup)
         if not run.linked or run.link_time > PATIENCE:
             late.append(seed)
-    assert len(late) <= LOSSY_RUNS * (1 - SHARE), f"seeds {late}"
+    assert len(late) <= max(1, len(LOSSY_RUNS) * (1 - SHARE)), f"seeds {late}"
 
 
 RTT_50 = 0.025
