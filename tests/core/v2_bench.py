@@ -60,6 +60,7 @@ class Puppet:
     attempt: bytes = b"partner1"
     at: Address = B
     holds: bool = False
+    sealed: bool = False
     hosts: tuple[Address, ...] = ()
     observed: tuple[Address, ...] = ()
     private: X25519PrivateKey = field(
@@ -69,7 +70,14 @@ class Puppet:
 
     def card(self, named: bytes = v2.NO_ATTEMPT) -> Card:
         public = self.private.public_key().public_bytes_raw()
-        return Card(public, named, self.holds, hosts=self.hosts, observed=self.observed)
+        return Card(
+            public,
+            named,
+            self.holds,
+            hosts=self.hosts,
+            observed=self.observed,
+            sealed=self.sealed,
+        )
 
     def seal_card(self, card: Card) -> bytes:
         nonce = nonces.randbytes(NONCE_LENGTH)
@@ -342,7 +350,8 @@ class Bench:
 def linked(end: EndName, **settings: Any) -> tuple[Bench, Puppet]:
     """An end that has just been linked with a puppet."""
     bench = Bench(end, **settings)
-    puppet = bench.puppet(holds=bool(settings.get("holds", False)))
+    holds, sealed = (bool(settings.get(name, False)) for name in ("holds", "sealed"))
+    puppet = bench.puppet(holds=holds, sealed=sealed)
     bench.introduce(puppet)
     bench.validate(puppet)
     if end == "a":

@@ -24,10 +24,11 @@ from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError
-from netpunch.wire import classic, v2
+from netpunch.wire import classic, sealed, v2
 from netpunch.wire.card import CARD_LENGTH, NONCE_LENGTH, CardSeal
 from netpunch.wire.envelope import END_B, ControlChannel, Direction, EndName, PeerChannel
-from netpunch.wire.keys import control_key, derive, peer_key
+from netpunch.wire.keys import control_key, derive, forward_epoch, peer_key
+from netpunch.wire.sealed import Sealing
 from tests.core.v2_pair import seeded
 
 PAIR = "fuzz"
@@ -129,8 +130,28 @@ def v2_datagram(data: bytes) -> None:
     listeners_v2.feed(direction.seal_body(kind, padded, NONCE), source)
     seal = CardSeal(derive(PEER_KEY, "card a"), "a")
     card = rest[:CARD_LENGTH].ljust(CARD_LENGTH, b"\0")
-    sealed = AESGCM(seal._key).encrypt(NONCE, card, b"aattempt1")
-    seal.open(NONCE + sealed, b"attempt1")
+    sealed_card = AESGCM(seal._key).encrypt(NONCE, card, b"aattempt1")
+    seal.open(NONCE + sealed_card, b"attempt1")
+
+
+# Sealed
+
+
+@cache
+def sealings() -> tuple[Sealing, Sealing]:
+    """Both ends of a link."""
+    a, b = Sealing("a", lambda _: None), Sealing("b", lambda _: None)
+    a.rekey(SECRET)
+    b.rekey(SECRET)
+    return a, b
+
+
+def sealed_datagram(data: bytes) -> None:
+    """Nothing opens but what a program has sent, whatever that is."""
+    a, b = sealings()
+    header = bytes((sealed.VERSION, forward_epoch(SECRET)))
+    assert b.open([data, header + data]) == []
+    assert b.open(a.seal([data])) == [data]
 
 
 # Classic
@@ -195,6 +216,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 TARGETS = {
     "v2": Target(v2_datagram, v2_seeds()),
+    "sealed": Target(sealed_datagram, [b"", bytes(8), bytes(24), bytes(1280)]),
     "classic": Target(classic_datagram, CLASSIC_SEEDS),
     "site": Target(site_file, [path.read_bytes() for path in EXAMPLES]),
     "key": Target(key_file, [b"", b"npk1:" + b"A" * 48, b"npc1:" + b"A" * 48 + b"\n", b"word"]),

@@ -72,6 +72,21 @@ def test_a_program_with_answers_does_not() -> None:
     assert not pings
 
 
+def test_on_a_sealed_link_only_what_opens_is_an_answer() -> None:
+    """Whoever forges the partner's address cannot keep a dead path in use."""
+    bench, puppet = held(keepalive=600.0, sealed=True)
+    pings = []
+    for _ in range(50):
+        bench.end.send_payload(b"hello?", bench.now)
+        bench.end.datagrams_to_send()
+        bench.end.receive_datagram(bytes(100), puppet.at, bench.now, VIA)
+        pings += [each for each in bench.run(0.1) if isinstance(each.sent.message, v2.Ping)]
+    assert pings
+    figures = bench.end.figures
+    assert figures is not None
+    assert (figures.received_datagrams, figures.drops) == (0, {Drop.MALFORMED: 50})
+
+
 def test_without_a_link_nothing_counts() -> None:
     bench = Bench(holds=True)
     assert not bench.end.payloads_sent(10, 100, bench.now)
