@@ -116,12 +116,15 @@ def test_status_finds_the_process_of_a_site_file_without_a_socket(site: Path, se
 
 
 def test_status_shows_only_the_processes_of_the_named_site_file(
-    site: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    site: Path,
+    serve: Serve,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
 ) -> None:
     """Several: in units, root's, and this user's."""
     folder = site.parent
-    runtime = folder / "user"
-    runtime.mkdir()
+    runtime = tmp_path_factory.mktemp("user")  # a socket's path may have 107 bytes only
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     up, failed = answer(State.UP, file=site), answer(State.FAILED, file=folder / "other.yaml")
     serve(folder / "netpunch-control" / "status.sock", failed)

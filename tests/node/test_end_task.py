@@ -496,7 +496,7 @@ def test_an_end_whose_held_link_is_lost_links_again(run: Run[Any], tmp_path: Pat
             down = await recorder.wait_for("pair.down")
             assert (down["reason"], down["err"]) == ("silent", "no answer for 0.3 s")
             async with partner(address, holds=True):
-                await recorder.wait_for("pair.up", 2)
+                await recorder.wait_for("hook.end", 5)
         assert log(tmp_path)[:5] == ["before", "up", "down", "before", "up"]
 
     run(main())
