@@ -211,10 +211,18 @@ def test_nothing_else_that_comes_from_the_partners_address_passes_a_sealed_link(
                     attacks += 1
                 while a.punch._machine.drops.total() < before + attacks:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
-            send(b.program, [b"honest"], b.entrance)
-            assert (await a.program.receive())[0] == b"honest"
-            assert a.figures.received_datagrams == 1
-            assert sum(a.figures.drops.values()) == attacks
+            assert a.punch._machine.sealing is not None
+            assert b.punch._machine.sealing is not None
+            recorded = b.punch._machine.sealing.seal([b"honest"] * 10)
+            own = a.punch._machine.sealing.seal([b"reflected"] * 10)
+            for data in (*own, *recorded, *recorded, *own, *recorded):
+                b.endpoint._sock.sendto(data, attacked)
+            assert [(await a.program.receive())[0] for _ in recorded] == [b"honest"] * 10
+            send(b.program, [b"the next one"], b.entrance)
+            assert (await a.program.receive())[0] == b"the next one"
+            assert a.figures.received_datagrams == 11
+            assert sum(a.figures.drops.values()) == attacks + 40
+            assert a.figures.drops[Drop.STALE] == 20
 
     run(main())
 
