@@ -110,7 +110,7 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
     """Read the secrets that this node needs and that can be read here. Report each problem once:
     a control and an end may share a secret. Returns the exit code."""
     from netpunch.config.document.problems import gathered
-    from netpunch.config.secrets import read_secret
+    from netpunch.config.secrets import read_secrets, rotation_note
 
     warnings: list[Problem] = []
     problems: dict[str, int] = {}
@@ -118,10 +118,10 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
     can_open_credentials = credentials or os.environ.get("CREDENTIALS_DIRECTORY")
     for owner, pair, role in secrets_needed(site, part):
         if owner.secret.kind == "credential" and not can_open_credentials:
-            unread.append(owner.secret.path)
+            unread += [each.path for each in owner.secret.all]
             continue
         try:
-            secret = read_secret(
+            secrets = read_secrets(
                 owner.secret,
                 owner.protocol,
                 site=site,
@@ -130,7 +130,8 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
                 environ=os.environ,
                 credentials=credentials,
             )
-            warnings += secret.warnings
+            warnings += (warning for each in secrets for warning in each.warnings)
+            warnings += rotation_note(owner.secret, site, pair)
         except NetpunchError as error:
             problems[str(error)] = error.exit_code
     if unread:

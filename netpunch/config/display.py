@@ -83,13 +83,15 @@ def _end(end: EndConfig) -> dict[str, Any]:
     return written(own, values) | _secret(end.secret)
 
 
-def _secret(source: SecretSource) -> dict[str, str]:
+def _secret(source: SecretSource) -> dict[str, str | list[str]]:
     match source.kind:
         case "generate":
-            return {"secret": source.kind}
+            texts = [str(source.kind)]
         case "inline":
-            return {"secret": REDACTED}
-    return {SECRET_KEYS[source.kind]: escape(source.path)}
+            texts = [REDACTED for _ in source.all]
+        case _:
+            texts = [escape(each.path) for each in source.all]
+    return {SECRET_KEYS[source.kind]: texts if len(texts) > 1 else texts[0]}
 
 
 def json_schema() -> dict[str, Any]:

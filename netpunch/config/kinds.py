@@ -269,6 +269,20 @@ def one_or_list(item: Kind[T], wanted: str) -> Kind[tuple[T, ...]]:
     return several._replace(read=read, schema=schema)
 
 
+def one_or_two(item: Kind[T], wanted: str) -> Kind[tuple[T, ...]]:
+    """One of them, or a list of two different ones at most."""
+
+    def flaw(values: tuple[Any, ...]) -> str:
+        if len(values) > 2:
+            return f"expected one or two, the new and the old one, got {len(values)}"
+        return "expected two different ones" if len(set(values)) < len(values) else ""
+
+    kind = one_or_list(item, wanted)
+    single, several = kind.schema["anyOf"]
+    schema = {"anyOf": [single, several | {"maxItems": 2}]}
+    return checked(kind, flaw)._replace(schema=schema)
+
+
 def off_or(kind: Kind[T], off: U) -> Kind[T | U]:
     """The word `off` for the value `off`, or else what `kind` accepts."""
 

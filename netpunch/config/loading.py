@@ -374,16 +374,20 @@ class _Builder:
         key = next((key for key in SECRET_KEYS.values() if key in settings), None)
         if key is None:
             return None
-        position, text = settings[key].position, settings[key].value
-        if key == "secret_file":
-            path = beside(str(self._directory), render(text, {"pair": name}))
-            return SecretSource("file", position, path=path, mesh=mesh)
-        if key == "credential":
-            path = render(text, {"pair": name})
-            return SecretSource("credential", position, path=path, mesh=mesh)
-        if text == GENERATE:
-            return SecretSource("generate", position, mesh=mesh)
-        return SecretSource("inline", position, text=text, mesh=mesh)
+        position, texts = settings[key].position, settings[key].value
+        source: SecretSource | None = None
+        for text in reversed(texts):
+            each = SecretSource("inline", position, mesh=mesh, other=source)
+            if key == "secret_file":
+                path = beside(str(self._directory), render(text, {"pair": name}))
+                source = each._replace(kind="file", path=path)
+            elif key == "credential":
+                source = each._replace(kind="credential", path=render(text, {"pair": name}))
+            elif texts == (GENERATE,):
+                source = each._replace(kind="generate")
+            else:
+                source = each._replace(text=text)
+        return source
 
 
 def _is_enabled(pair: Settings) -> bool:

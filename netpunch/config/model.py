@@ -38,6 +38,19 @@ class SecretSource(NamedTuple):
     text: str = ""
     mesh: str = ""
     """The mesh whose secret it is; empty for a pair's own."""
+    other: "SecretSource | None" = None
+    """Of the second key, while the pair's is rotated; of the same kind."""
+
+    @property
+    def all(self) -> "tuple[SecretSource, ...]":
+        """One for each key, each without another."""
+        first = (self._replace(other=None),)
+        return first if self.other is None else (*first, self.other)
+
+    def at(self, position: Position) -> "SecretSource":
+        """The same, in another place of the file."""
+        other = self.other and self.other.at(position)
+        return self._replace(position=position, other=other)
 
     def __repr__(self) -> str:
         return redacted(self, "text")

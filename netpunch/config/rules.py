@@ -167,8 +167,9 @@ def check_pair(
             f"(made by `netpunch key new -o {name}.key`), `credential` or `secret`"
         )
         problems.add(found.position, found.path, message)
-    elif complaint := _inline_complaint(secret, protocol, "control"):
-        problems.add(merged["secret"].position, merged["secret"].path, complaint)
+    elif complaint := _secret_complaint(secret, protocol, "control"):
+        written = merged[SECRET_KEYS[secret.kind]]
+        problems.add(written.position, written.path, complaint)
 
 
 # One mesh, and its nodes.
@@ -217,7 +218,7 @@ def check_mesh(
             "from `netpunch key new`"
         )
         problems.add(merged["secret"].position, merged["secret"].path, message)
-    elif complaint := _inline_complaint(secret, "v2", "control"):
+    elif complaint := _secret_complaint(secret, "v2", "control"):
         problems.add(merged["secret"].position, merged["secret"].path, complaint)
 
 
@@ -430,16 +431,19 @@ def _check_secret(
     is_of_the_pair = merged.get(key) is draft.settings[key]
     runs_elsewhere = end.node is not None and end.node not in known.control_nodes
     role: Role = "control" if is_of_the_pair and runs_elsewhere else "end"
-    if complaint := _inline_complaint(end.secret, end.protocol, role):
+    if complaint := _secret_complaint(end.secret, end.protocol, role):
         draft.complain(problems, complaint, key)
 
 
-def _inline_complaint(source: SecretSource, protocol: Protocol, role: Role) -> str | None:
-    """What is wrong with a secret that stands in the file itself."""
+def _secret_complaint(source: SecretSource, protocol: Protocol, role: Role) -> str | None:
+    """What is wrong with a secret, as far as it stands in the file itself."""
+    if source.other is not None and protocol == "classic":
+        return "a classic pair has one secret: only keys of v2 can be rotated"
     if source.kind != "inline":
         return None
     try:
-        decode(source.text.encode(), protocol, role)
+        for each in source.all:
+            decode(each.text.encode(), protocol, role)
     except ValueError as error:
         return str(error)
     return None
@@ -637,7 +641,8 @@ def _inputs(end: Draft[EndConfig]) -> Iterator[tuple[_Location, str]]:
     for file in end.part.files:
         yield (end.part.node, normpath(file.template)), "a template"
     if end.part.secret.kind == "file":
-        yield (end.part.node, normpath(end.part.secret.path)), "a secret"
+        for source in end.part.secret.all:
+            yield (end.part.node, normpath(source.path)), "a secret"
 
 
 def _outputs(end: Draft[EndConfig]) -> Iterator[tuple[str, Position, str]]:

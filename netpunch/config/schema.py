@@ -35,6 +35,7 @@ from netpunch.config.kinds import (
     no_key_text,
     off_or,
     one_or_list,
+    one_or_two,
     path,
     program,
     scalar,
@@ -164,6 +165,11 @@ def _secret() -> Kind[Any]:
         raise cursor.reject(f"expected {wanted}")
 
     return Kind(wanted, read, TEXT, str)
+
+
+def _keys(kind: Kind[Any]) -> Kind[tuple[Any, ...]]:
+    """One key, or two while it is rotated."""
+    return one_or_two(kind, f"{kind.wanted}; or a list of two")
 
 
 def _hooks() -> Kind[Hooks]:
@@ -381,7 +387,8 @@ _forward_kind = mapping(
 _env_file = path('a path such as "/run/{pair}.{end}.env"')
 _files = list_of(_file(), "a list such as [{template: vpn.in, to: /run/vpn.conf}]")
 _template = text('a text such as "{pair} {raddr}"')
-_secret_file = no_key_text(path("the path of a key file: secrets/home.key", {"pair"}))
+_secret_file = _keys(no_key_text(path("the path of a key file: secrets/home.key", {"pair"})))
+_OR_TWO = "; `[new.key, old.key]` while it is rotated"
 
 ANYWHERE: list[Key[Any]] = [
     Key("enabled", SWITCH, True, "`off`: it does not run"),
@@ -467,9 +474,15 @@ ANYWHERE: list[Key[Any]] = [
         "session_key", SWITCH, False, "`on`: `up` gets the link's key in NETPUNCH_SESSION_KEY_FILE"
     ),
     Key("standby", SWITCH, True, "with `command` or `check`: be there when the partner restarts"),
-    Key("secret_file", _secret_file, None, "file with the pair's key", "none"),
-    Key("credential", _credential(), None, "systemd credential with the pair's key", "none"),
-    Key("secret", _secret(), None, "the key itself; `generate`: a new one at each start", "none"),
+    Key("secret_file", _secret_file, None, f"file with the pair's key{_OR_TWO}", "none"),
+    Key("credential", _keys(_credential()), None, "systemd credential with the key", "none"),
+    Key(
+        "secret",
+        _keys(_secret()),
+        None,
+        "the key itself; `generate`: a new one at each start",
+        "none",
+    ),
 ]
 """Keys of `defaults`, pairs and ends."""
 

@@ -10,7 +10,7 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -106,39 +106,6 @@ def generate(protocol: Protocol) -> Secret:
     return Secret("pair", value) if protocol == "v2" else Secret("classic", value.hex().encode())
 
 
-def read_secret(
-    source: SecretSource,
-    protocol: Protocol,
-    *,
-    site: Site,
-    pair: str,
-    role: Role,
-    environ: Mapping[str, str],
-    credentials: Path | None = None,
-) -> Secret:
-    """The secret that `source` names. `role` is `control` only on a node that runs no end of that
-    pair. `credentials` is the folder in a unit's LoadCredential=, to read from instead of the
-    service's own.
-
-    Raises SiteError (a ConfigurationError) if there is no secret or an unsuitable one,
-    PermissionsError if this user may not read it or others may, ResourcesError."""
-    place = _Place(source, site, pair, by_systemd=credentials is None)
-    if source.kind == "generate":
-        return generate(protocol)
-    if source.kind == "inline":
-        data = source.text.encode()
-    else:
-        path = _path(source, environ, credentials, place)
-        data = _read_file(path, place, protocol, role)
-    try:
-        secret = decode(data, protocol, role)
-    except ValueError as error:
-        raise place.error(str(error)) from None
-    advice = _advice(secret, source, role)
-    warnings = (place.problem(f"warning: {advice}"),) if advice else ()
-    return Secret(secret.kind, secret.value, warnings)
-
-
 class _Place(NamedTuple):
     """Where the file names a secret, for errors about it."""
 
@@ -159,6 +126,73 @@ class _Place(NamedTuple):
 
     def forbidden(self, message: str) -> PermissionsError:
         return PermissionsError(str(self.problem(message)))
+
+
+def read_secrets(
+    source: SecretSource,
+    protocol: Protocol,
+    *,
+    site: Site,
+    pair: str,
+    role: Role,
+    environ: Mapping[str, str],
+    credentials: Path | None = None,
+) -> tuple[Secret, ...]:
+    """The secret that `source` names; two of them while a key is rotated. `role` is `control` only
+    on a node that runs no end of that pair. `credentials` is the folder in a unit's
+    LoadCredential=, to read from instead of the service's own.
+
+    Raises SiteError (a ConfigurationError) if there is no secret or an unsuitable one,
+    PermissionsError if this user may not read it or others may, ResourcesError."""
+    secrets = tuple(
+        _read_secret(
+            _Place(each, site, pair, by_systemd=credentials is None),
+            protocol,
+            role,
+            environ,
+            credentials,
+        )
+        for each in source.all
+    )
+    if len(set(secrets)) < len(secrets):
+        place = _Place(source, site, pair, by_systemd=credentials is None)
+        raise place.error("both keys are the same: `netpunch key new` makes a new one")
+    return secrets
+
+
+def _read_secret(
+    place: _Place,
+    protocol: Protocol,
+    role: Role,
+    environ: Mapping[str, str],
+    credentials: Path | None,
+) -> Secret:
+    source = place.source
+    if source.kind == "generate":
+        return generate(protocol)
+    if source.kind == "inline":
+        data = source.text.encode()
+    else:
+        path = _path(source, environ, credentials, place)
+        data = _read_file(path, place, protocol, role)
+    try:
+        secret = decode(data, protocol, role)
+    except ValueError as error:
+        raise place.error(str(error)) from None
+    advice = _advice(secret, source, role)
+    warnings = (place.problem(f"warning: {advice}"),) if advice else ()
+    return Secret(secret.kind, secret.value, warnings)
+
+
+def rotation_note(source: SecretSource, site: Site, pair: str) -> Iterator[Problem]:
+    """How far a pair or mesh with two keys is in a rotation: what is to do next."""
+    if source.other is None:
+        return
+    whose = f"mesh {source.mesh}" if source.mesh else f"pair {pair}"
+    yield _Place(source, site, pair, by_systemd=True).problem(
+        f"note: {whose} has two keys: once all its nodes and controls have the new one, remove the "
+        "old one; until then whoever has that is believed"
+    )
 
 
 def _path(

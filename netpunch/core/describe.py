@@ -14,14 +14,14 @@ HIDDEN = {"card", "cookie"}
 
 
 def describe(
-    data: bytes, controls: Iterable[ControlChannel], peer: PeerChannel | None = None
+    data: bytes, controls: Iterable[ControlChannel], peers: Iterable[PeerChannel] = ()
 ) -> str:
     """`PING sender=… receiver=…`, or why it is no message of these channels."""
     opened: v2.Message | Drop = Drop.MALFORMED
     if len(data) == CONTROL_DATAGRAM:
         directions = [d for channel in controls for d in (channel.to_control, channel.from_control)]
-    elif len(data) == PEER_DATAGRAM and peer is not None:
-        directions = [peer.outgoing, peer.incoming]
+    elif len(data) == PEER_DATAGRAM:
+        directions = [d for channel in peers for d in (channel.outgoing, channel.incoming)]
     else:
         directions = []
     for direction in directions:

@@ -141,6 +141,8 @@ class MoveReason(StrEnum):
     """A control sees this end at another address than before."""
     BETTER_PATH = "better_path"
     """The link is relayed, and a direct path was looked for."""
+    KEY_CHANGED = "key_changed"
+    """The pair's key is rotated: the link comes under another key, mostly on the same path."""
     PARTNER_ASKED = "partner_asked"
     """The partner began to move, or was restarted."""
 

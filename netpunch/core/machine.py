@@ -161,6 +161,12 @@ class Machine(ABC):
 
     # A held link.
 
+    def rekey(self, secrets: Sequence[bytes], now: float) -> bool:
+        """The end's keys are these from now on: one, or two. Returns False if it holds no link:
+        then nothing changes."""
+        del secrets, now
+        return False
+
     @property
     def rtt(self) -> float | None:
         """The latest round trip of the link in seconds; None without one."""

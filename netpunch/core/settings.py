@@ -1,5 +1,6 @@
 """The settings of an end: from the configuration, or a call, to the network and the core."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from netpunch.core import timing
@@ -32,6 +33,7 @@ class EndSettings(NamedTuple):
 
     `end` is `a` or `b`; for the classic protocol with its slot letter in `slot`. `secret` is the
     pair's 32 bytes, for classic any bytes; empty in a configuration until it is read.
+    `other_secret`: a second key that counts as well, while the pair's key is rotated (v2 alone).
 
     `holds`: the end keeps its socket after the link; `sealed`: and seals what its program sends
     over it. `share`: another program has the port and uses the link; netpunch finds and holds it,
@@ -64,6 +66,17 @@ class EndSettings(NamedTuple):
     mark: int = 0
     interface: str = ""
     tls: int | None = None
+    other_secret: bytes = b""
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The one or two keys that count."""
+        return (self.secret, self.other_secret) if self.other_secret else (self.secret,)
+
+    def with_secrets(self, secrets: Sequence[bytes]) -> "EndSettings":
+        """With these keys instead: one, or two."""
+        first, *others = secrets
+        return self._replace(secret=first, other_secret=b"".join(others))
 
     def tls_port(self, control: ControlAt) -> int:
         """Where to try a control over TLS; 0: nowhere."""
@@ -113,4 +126,4 @@ class EndSettings(NamedTuple):
         return "mapped" in self.candidates
 
     def __repr__(self) -> str:
-        return redacted(self, "secret")
+        return redacted(self, "secret", "other_secret")

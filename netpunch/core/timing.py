@@ -157,6 +157,12 @@ RETIRED_FOR = 10.0
 UPGRADES = (5.0, 30.0, 120.0)
 UPGRADE_INTERVAL = 600.0
 """When a relayed link looks for a direct path, after it was agreed; then at this interval."""
+REKEY_INTERVAL = MOVE_FOR + 1.0
+"""A link whose key was removed looks for its partner under another key so often: a move that found
+none is over by then."""
+REKEY_WITHIN = 300.0
+"""So long such a link may go on under the removed key: a control or host that restarts meanwhile is
+back by then. A partner that has no other key is not wanted any more."""
 
 # The relay.
 RELAY_AFTER_HOLDING = 1.5

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -195,6 +195,15 @@ class Punch(DrivenEnd):
         if self._streams is not None and self._watch is not None:
             # After a suspend the far end, or a NAT, has mostly given a stream up.
             self._streams.network_changed(() if woke else self._watch.hosts)
+
+    def rekey(self, secrets: Sequence[bytes]) -> bool:
+        """Go on with these keys of the pair, one or two; False if no link is held."""
+        if self._machine is None or self._driver is None:
+            return False
+        if not self._machine.rekey(secrets, clock()):
+            return False
+        self._driver.pump()
+        return True
 
     @property
     def figures(self) -> LinkFigures | None:

@@ -42,6 +42,7 @@ class ControlTask:
         self._machine = ControlNode(
             ControlV2(
                 plan.keys,
+                other_keys=plan.other_keys,
                 expire=plan.control.expire,
                 relay=Relay(plan.control.relay_rate, plan.control.relay_total),
                 random=os.urandom,
@@ -114,7 +115,7 @@ class ControlTask:
         self.plan = plan
         if control.public != before.public:
             self._network.learn(control)
-        self._machine.v2.replace_pairs(plan.keys)
+        self._machine.v2.replace_pairs(plan.keys, plan.other_keys)
         self._machine.v2.expire_after(control.expire)
         self._machine.v2.relay.limit(control.relay_rate, control.relay_total)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
@@ -147,6 +148,7 @@ class ControlTask:
             tuple(f"{pair} {end}" for pair, end in self._machine.v2.awaited()),
             relay=self._relay_status(listener.relay_addresses) if listener else None,
             tls=_tls_status(listener) if listener else None,
+            behind=tuple(f"{pair} {end}" for pair, end in self._machine.v2.behind()),
         )
 
     def _relay_status(self, addresses: Sequence[Address]) -> RelayStatus | None:

@@ -48,6 +48,7 @@ MOVED = {
     MoveReason.SILENT: "nothing came from the partner",
     MoveReason.ADDRESS_CHANGED: "control sees this end at another address",
     MoveReason.BETTER_PATH: "it was relayed",
+    MoveReason.KEY_CHANGED: "the pair has another key",
     MoveReason.PARTNER_ASKED: "the partner moves, or was restarted",
 }
 """Why a link has moved, for people."""
@@ -62,7 +63,7 @@ class EndReports:
     """Of one end, over all its links."""
 
     def __init__(self, end: EndConfig, services: Services) -> None:
-        self._end = end
+        self.end = end
         self._key = (end.pair, end.end)
         self._services = services
         self._journal = services.journal
@@ -77,16 +78,16 @@ class EndReports:
 
     def waits(self, what: str, advice: str = "", reason: str | None = None) -> None:
         """Nothing happens until something arrives: see `Wait`."""
-        secret = self._end.secret
+        secret = self.end.secret
         file = secret.path if secret.kind == "file" else "FILE"
-        own = f"{self._end.pair} {file}"
+        own = f"{self.end.pair} {file}"
         self._reminders.waits(self._key, Wait(what, advice, own, reason))
 
     def observe(self, seen: Datagram | Event) -> None:
         """What an attempt of this end sees, except that it is linked."""
         match seen:
             case Datagram():
-                self._services.trace_datagram(seen, pair=self._end.pair, end=self._end.end)
+                self._services.trace_datagram(seen, pair=self.end.pair, end=self.end.end)
             case Waiting():
                 self._waiting(seen)
             case SeenInside(control, observed):
@@ -241,8 +242,8 @@ class EndReports:
             self._console.say(f"the gateway forwards {external} to this end")
 
     def _partner(self) -> str:
-        other = "b" if self._end.end == "a" else "a"
-        node = self._end.partner_node
+        other = "b" if self.end.end == "a" else "a"
+        node = self.end.partner_node
         return f"end {other} (node {node})" if node else f"end {other}"
 
     def _linked(self) -> None:

@@ -84,6 +84,11 @@ class EndTask:
         self._forwarder: Forwarder | None = None
         self._drops_told: Counter[str] = Counter()
         """By the forwarder, over former links."""
+        self._attempt: Punch | None = None
+        """That finds or holds the link."""
+        self._is_handed_over = False
+        """Another program uses the port."""
+        self._rekeyed = asyncio.Event()
 
     # For the supervisor.
 
@@ -91,6 +96,25 @@ class EndTask:
         """Starts the task, which ends when the end is done (`once`) or cancelled."""
         self._task = asyncio.create_task(self._run(), name=f"netpunch {self.end.pair}")
         return self._task
+
+    def update(self, planned: EndConfig | None) -> bool:
+        """Takes over a new plan; False if this end has to stop instead. A link goes on if only the
+        keys differ and one of them stays; if none does, the partner under the old ones is not
+        wanted any more."""
+        if planned is None or planned == self.end:
+            return planned is not None
+        secrets = planned.settings.secrets
+        settings = self.end.settings.with_secrets(secrets)
+        if planned != self.end._replace(settings=settings, secret=planned.secret):
+            return False
+        if not set(secrets) & set(self.end.settings.secrets):
+            return False
+        is_held = self._attempt is not None and self._attempt.rekey(secrets)
+        if not (is_held or self._is_handed_over):
+            return False
+        self.end = self._reports.end = planned
+        self._rekeyed.set()
+        return True
 
     async def stop(self, *, gently: bool = False) -> None:
         """Ends the task cleanly; `gently` lets a running hook finish first. Called again, it ends
@@ -166,7 +190,7 @@ class EndTask:
             return await self._leave_alone()
         services = self._services
         self._forwarder = forwarder = self._forwarder or self._make_forwarder()
-        attempt = Punch(
+        attempt = self._attempt = Punch(
             self.end.settings,
             self._observe,
             trace=services.trace,
@@ -183,6 +207,7 @@ class EndTask:
         finally:
             if forwarder is not None:
                 forwarder.detach()
+            self._attempt, self._is_handed_over = None, False
             await attempt.close()
         await self._down(loss, published.variables)
         return loss
@@ -212,7 +237,11 @@ class EndTask:
         self._reports.alive()
         if self.end.mode == "once":
             return None
-        loss = await self._until_lost_or_wanted(self._watch_checks())
+        self._is_handed_over = True
+        try:
+            loss = await self._until_lost_or_wanted(self._watch_checks())
+        finally:
+            self._is_handed_over = False
         await self._down(loss)
         return loss
 
@@ -230,6 +259,7 @@ class EndTask:
                 loading = partial(preload, attempt.give_up, forwards=self._forwarder is not None)
                 asyncio.get_running_loop().call_later(PAUSE, loading)
                 linked = await attempt.linked()
+                self._is_handed_over = not self.end.holds
                 if self._forwarder is not None:
                     self._forwarder.attach(attempt)
                 from netpunch.node.publish import describe, publish  # preloaded
@@ -307,22 +337,28 @@ class EndTask:
     async def _stand_by(self) -> Loss:
         """Until the partner wants to punch anew; at most once in `retry_after`, or a partner that
         never gets through would interrupt this end again and again."""
-        from netpunch.net.standby import StandbyWatch
-
-        watch = StandbyWatch(
-            self.end.settings,
-            self._observe,
-            trace=self._services.trace,
-        )
         earliest = asyncio.get_running_loop().time() + self._standby_pause
-        try:
-            await watch.returned()
-        finally:
-            await watch.close()
+        while not await first([self._partner_returned(), self._keys_changed()]):
+            pass  # on standby again, under the new keys
         await asyncio.sleep(max(0.0, earliest - asyncio.get_running_loop().time()))
         self._standby_pause = self.end.retry_after
         self._partner_wants = True
         return Loss(Reason.PARTNER_RETURNED, PARTNER_RETURNED)
+
+    async def _partner_returned(self) -> bool:
+        from netpunch.net.standby import StandbyWatch
+
+        watch = StandbyWatch(self.end.settings, self._observe, trace=self._services.trace)
+        try:
+            await watch.returned()
+        finally:
+            await watch.close()
+        return True
+
+    async def _keys_changed(self) -> bool:
+        self._rekeyed.clear()
+        await self._rekeyed.wait()
+        return False
 
     async def _hold(self, attempt: Punch, published: Published) -> tuple[Loss, Published]:
         from netpunch.node.end_moves import Follower  # preloaded

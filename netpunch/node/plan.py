@@ -9,7 +9,7 @@ from netpunch.config.loading import owner_of, owners_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
 from netpunch.config.remarks import certainly_unused, unused_links
 from netpunch.config.schema import OCCASIONS
-from netpunch.config.secrets import Role, Secret, generate, read_secret
+from netpunch.config.secrets import Role, Secret, generate, read_secrets
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.errors import (
     ConfigurationError,
@@ -48,12 +48,14 @@ class Failure(NamedTuple):
 
 
 class ControlPlan(NamedTuple):
-    """A control with the v2 keys by pair, and the classic secrets and pair names by letter."""
+    """A control with the v2 keys by pair, and the classic secrets and pair names by letter.
+    `other_keys`: the second keys of pairs that have two."""
 
     control: ControlConfig
     keys: dict[str, bytes]
     secrets: dict[str, bytes]
     names: dict[str, str]
+    other_keys: dict[str, bytes]
     unserved: tuple[str, ...] = ()
     """Pairs and meshes that have no usable key."""
 
@@ -65,7 +67,7 @@ class ControlPlan(NamedTuple):
             raise ConfigurationError(f"not started: none of its pairs has a usable key ({pairs})")
 
     def __repr__(self) -> str:
-        return redacted(self, "keys", "secrets")
+        return redacted(self, "keys", "secrets", "other_keys")
 
 
 class Plan(NamedTuple):
@@ -86,8 +88,8 @@ class Planner:
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
-        self._generated: dict[str, Secret] = {}
-        self._read: dict[tuple[SecretSource, Role], Secret | NetpunchError] = {}
+        self._generated: dict[str, tuple[Secret, ...]] = {}
+        self._read: dict[tuple[SecretSource, Role], tuple[Secret, ...] | NetpunchError] = {}
         """The secrets of meshes, each of which many pairs need."""
         self._failures: list[Failure] = []
         self._warnings: list[Problem] = []
@@ -144,7 +146,7 @@ class Planner:
 
     def _plan_end(self, site: Site, end: EndConfig) -> EndConfig | None:
         try:
-            secret = self._secret(site, end, end.pair, "end")
+            secrets = self._secrets(site, end, end.pair, "end")
             planned = self._overridden(end)
             _check_programs(planned)
             self._warnings += certainly_unused(unused_links(site, [planned]))
@@ -153,7 +155,7 @@ class Planner:
         except NetpunchError as error:
             self._failures.append(Failure(error, end.pair, end.end))
             return None
-        return _own(planned, secret.value)
+        return _own(planned, secrets)
 
     def _overridden(self, end: EndConfig) -> EndConfig:
         """The end with the --once or --keep of the command line."""
@@ -173,7 +175,7 @@ class Planner:
         return kept
 
     def _plan_control(self, site: Site, control: ControlConfig, part: Part) -> ControlPlan:
-        plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {})
+        plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {}, {})
         own = owners_of(part.ends)
         unserved: dict[str, None] = {}
         for pair in pairs_served(site, control):
@@ -182,7 +184,7 @@ class Planner:
                 continue
             try:
                 role: Role = "end" if owner in own else "control"
-                secret = self._secret(site, pair, pair.name, role)
+                secrets = self._secrets(site, pair, pair.name, role)
             except ResourcesError:
                 raise
             except NetpunchError as error:
@@ -190,44 +192,51 @@ class Planner:
                 if owner not in own:  # else the end reports it
                     self._failures.append(Failure(error, owner, control=control.name))
                 continue
-            self._serve(plan, pair, secret)
+            self._serve(plan, pair, secrets)
         return plan._replace(unserved=tuple(unserved))
 
-    def _serve(self, plan: ControlPlan, pair: Pair, secret: Secret) -> None:
+    def _serve(self, plan: ControlPlan, pair: Pair, secrets: tuple[Secret, ...]) -> None:
         if pair.protocol == "classic":
-            plan.secrets.update(dict.fromkeys(pair.slots, secret.value))
+            plan.secrets.update(dict.fromkeys(pair.slots, secrets[0].value))
             plan.names.update(dict.fromkeys(pair.slots, pair.name))
-        elif secret.kind == "control":
-            plan.keys[pair.name] = pair_control_key(secret.value, pair.name)
-        else:
-            plan.keys[pair.name] = control_key(secret.value, pair.name)
+            return
+        for secret, keys in zip(secrets, (plan.keys, plan.other_keys), strict=False):
+            derive = pair_control_key if secret.kind == "control" else control_key
+            keys[pair.name] = derive(secret.value, pair.name)
 
-    def _secret(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
+    def _secrets(
+        self, site: Site, owner: EndConfig | Pair, pair: str, role: Role
+    ) -> tuple[Secret, ...]:
+        """One, or two while the key is rotated."""
         if owner.secret.kind == "generate":
             if pair not in self._generated:
-                self._generated[pair] = generate(owner.protocol)
+                self._generated[pair] = (generate(owner.protocol),)
             return self._generated[pair]
         if owner.secret.mesh:
-            return self._secret_of_mesh(site, owner, pair, role)
-        return self._read_secret(site, owner, pair, role)
+            return self._secrets_of_mesh(site, owner, pair, role)
+        return self._read_secrets(site, owner, pair, role)
 
-    def _secret_of_mesh(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
+    def _secrets_of_mesh(
+        self, site: Site, owner: EndConfig | Pair, pair: str, role: Role
+    ) -> tuple[Secret, ...]:
         """Read once, however many pairs share it."""
         source = (owner.secret, role)
         if source not in self._read:
             try:
-                self._read[source] = self._read_secret(site, owner, pair, role)
+                self._read[source] = self._read_secrets(site, owner, pair, role)
             except ResourcesError:
                 raise
             except NetpunchError as error:
                 self._read[source] = error
-        secret = self._read[source]
-        if isinstance(secret, NetpunchError):
-            raise secret
-        return secret
+        secrets = self._read[source]
+        if isinstance(secrets, NetpunchError):
+            raise secrets
+        return secrets
 
-    def _read_secret(self, site: Site, owner: EndConfig | Pair, pair: str, role: Role) -> Secret:
-        secret = read_secret(
+    def _read_secrets(
+        self, site: Site, owner: EndConfig | Pair, pair: str, role: Role
+    ) -> tuple[Secret, ...]:
+        secrets = read_secrets(
             owner.secret,
             owner.protocol,
             site=site,
@@ -235,8 +244,8 @@ class Planner:
             role=role,
             environ=os.environ,
         )
-        self._warnings += secret.warnings
-        return secret
+        self._warnings += (warning for each in secrets for warning in each.warnings)
+        return secrets
 
 
 def _nothing_to_run(only: Share) -> str:
@@ -265,13 +274,13 @@ def _check_programs(end: EndConfig) -> None:
             raise HookError(f"{key}: {error}") from None
 
 
-def _own(end: EndConfig, secret: bytes) -> EndConfig:
-    """The end with its secret, without what a reload may change while its link goes on: its place
+def _own(end: EndConfig, secrets: tuple[Secret, ...]) -> EndConfig:
+    """The end with its secrets, without what a reload may change while its link goes on: its place
     in the file, and the rate that all ends of the process share."""
     return end._replace(
-        settings=end.settings._replace(secret=secret),
+        settings=end.settings.with_secrets([each.value for each in secrets]),
         probe_rate=PROBE_RATE,
-        secret=end.secret._replace(position=ANYWHERE),
+        secret=end.secret.at(ANYWHERE),
         files=tuple(file._replace(position=ANYWHERE) for file in end.files),
         position=ANYWHERE,
         path="",

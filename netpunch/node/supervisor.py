@@ -101,10 +101,10 @@ class Supervisor:
 
     async def _apply(self, plan: Plan) -> None:
         """Stops what is gone or changed, then starts what is new or changed. Unchanged ends and
-        controls are not touched."""
+        controls are not touched, and links go on while their keys are rotated."""
         self._endless = plan.endless
         self._services.turns.allow(plan.probe_rate)
-        gone = [key for key, end in self._ends.items() if plan.ends.get(key) != end.end]
+        gone = [key for key, end in self._ends.items() if not end.update(plan.ends.get(key))]
         leaving = [self._ends.pop(key) for key in gone]
         await self._stop_gently(leaving)
         if self._stop_reason is not None:
@@ -243,7 +243,10 @@ class Supervisor:
 
     def _running(self) -> dict[str, object]:
         """What runs, by its name for people. Values are equal while a part is unchanged."""
-        ends = {f"{pair} {end}": task for (pair, end), task in self._ends.items()}
+        ends = {
+            f"{pair} {end}": (task, task.end.settings.secrets)
+            for (pair, end), task in self._ends.items()
+        }
         return ends | {f"control {name}": task.plan for name, task in self._controls.items()}
 
     async def _stop_all(self) -> None:

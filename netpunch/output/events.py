@@ -177,8 +177,8 @@ class PairMoved(EndEvent):
     reason: str
     """`network_changed`: this host's addresses or routes; `woke`: this host was suspended;
     `silent`: nothing came from the partner; `address_changed`: a control sees this end at another
-    address; `better_path`: the link was relayed; `partner_asked`: the partner moves, or was
-    restarted."""
+    address; `better_path`: the link was relayed; `key_changed`: the pair's key is rotated;
+    `partner_asked`: the partner moves, or was restarted."""
     prev_raddr: Address
     """The partner's address until now."""
 

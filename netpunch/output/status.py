@@ -194,6 +194,8 @@ class ControlStatus(NamedTuple):
     """Its relay, if it has one."""
     tls: TlsStatus | None = None
     """Its TLS connections, if it takes them."""
+    behind: tuple[str, ...] = ()
+    """`home-office b`: ends that use only the second of their pair's two keys."""
 
 
 class Refusal(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netpunch.config.loading import load, select
-from netpunch.config.secrets import read_secret
+from netpunch.config.secrets import read_secrets
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -32,9 +32,10 @@ def test_configs_example_runs_as_it_is() -> None:
     hosts = [host for host, _ in addresses] + [end.settings.local[0] for end in part.ends]
     assert set(hosts) == {"127.0.0.1"}
     for end in part.ends:
-        assert read_secret(
+        (secret,) = read_secrets(
             end.secret, end.protocol, site=site, pair=end.pair, role="end", environ={}
-        ).value
+        )
+        assert secret.value
 
 
 @pytest.mark.parametrize("node", ["vps", "home", "office"])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netpunch.config.display import show
 from netpunch.config.document.problems import SiteError
-from netpunch.config.loading import load
+from netpunch.config.loading import load, select
 from netpunch.config.model import EndConfig, Pair, SecretSource, Site
 from netpunch.config.secrets import (
     Role,
@@ -18,10 +19,10 @@ from netpunch.config.secrets import (
     format_key,
     generate,
     parse_key,
-    read_secret,
+    read_secrets,
 )
 from netpunch.core.settings import Protocol
-from netpunch.errors import NetpunchError, PermissionsError
+from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError
 
 PAIR_KEY = "npk1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9juQUJ"
 CONTROL_KEY = "npc1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh85Q9Q3"
@@ -120,9 +121,10 @@ class Folder:
         site = site or self.site()
         pair: Pair = site.pairs[0]
         source: SecretSource = pair.secret
-        return read_secret(
+        (secret,) = read_secrets(
             source, pair.protocol, site=site, pair=pair.name, role=role, environ=environ or {}
         )
+        return secret
 
     def refusal(
         self,
@@ -253,7 +255,8 @@ pairs:
 
 
 def in_place(site: Site, owner: Pair | EndConfig, role: Role) -> Secret:
-    return read_secret(owner.secret, "v2", site=site, pair="p", role=role, environ={})
+    (secret,) = read_secrets(owner.secret, "v2", site=site, pair="p", role=role, environ={})
+    return secret
 
 
 def test_control_s_own_site_file_may_contain_its_key(tmp_path: Path) -> None:
@@ -334,3 +337,62 @@ def test_an_inline_control_key_is_refused_for_an_end(folder: Folder) -> None:
     with pytest.raises(SiteError, match=r"pairs\.p\.secret: this is control's key") as caught:
         folder.site(f'secret: "{CONTROL_KEY}"')
     assert CONTROL_KEY[5:] not in str(caught.value)
+
+
+class TestTwoKeys:
+    """While a key is rotated."""
+
+    OTHER = format_key(Secret("pair", bytes(32)))
+
+    def read(self, folder: Folder, line: str) -> list[bytes]:
+        site = folder.site(line)
+        (pair,) = site.pairs
+        secrets = read_secrets(
+            pair.a.secret,
+            "v2",
+            site=site,
+            pair="p",
+            role="end",
+            environ={},
+            credentials=folder.path,
+        )
+        return [each.value for each in secrets]
+
+    @pytest.mark.parametrize(
+        "line", ["secret_file: [new.key, p.key]", "credential: [new.key, p.key]"]
+    )
+    def test_are_read_in_their_order(self, folder: Folder, line: str) -> None:
+        folder.write(PAIR_KEY)
+        (folder.path / "new.key").write_text(self.OTHER)
+        (folder.path / "new.key").chmod(0o600)
+        assert self.read(folder, line) == [bytes(32), VALUE]
+
+    def test_may_stand_in_the_file(self, folder: Folder) -> None:
+        line = f'secret: ["{PAIR_KEY}", "{self.OTHER}"]'
+        assert self.read(folder, line) == [VALUE, bytes(32)]
+        shown = show(select(folder.site(line), None, "", None))
+        assert "npk1" not in shown
+
+    def test_are_not_the_same(self, folder: Folder) -> None:
+        folder.write(PAIR_KEY)
+        (folder.path / "new.key").write_text(PAIR_KEY)
+        (folder.path / "new.key").chmod(0o600)
+        with pytest.raises(ConfigurationError, match="both keys are the same"):
+            self.read(folder, "secret_file: [new.key, p.key]")
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("secret_file: [a.key, b.key, c.key]", "expected one or two, the new and the old one"),
+            ("secret_file: [a.key, a.key]", "expected two different ones"),
+            ("secret_file: []", "an empty list"),
+            (f'secret: ["{PAIR_KEY}", generate]', "not a v2 key"),
+        ],
+    )
+    def test_other_lists_are_refused(self, folder: Folder, line: str, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            folder.site(line)
+
+    def test_a_classic_pair_has_one(self, folder: Folder) -> None:
+        with pytest.raises(ConfigurationError, match="a classic pair has one secret"):
+            folder.site("secret_file: [a, b]", "classic")

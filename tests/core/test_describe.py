@@ -49,13 +49,13 @@ PEER = PEER_CHANNELS["a"]
     ],
 )
 def test_a_datagram_in_words(data: bytes, words: str) -> None:
-    assert describe(data, [CONTROL], PEER) == words
+    assert describe(data, [CONTROL], [PEER]) == words
 
 
 def test_what_does_not_authenticate_is_told_as_such() -> None:
     damaged = bytearray(seal(PEER.incoming, v2.Accept(ATTEMPT, OTHER, b"\x03" * 8)))
     damaged[-1] ^= 1
-    assert describe(bytes(damaged), [CONTROL], PEER) == "128 bytes: bad_mac"
+    assert describe(bytes(damaged), [CONTROL], [PEER]) == "128 bytes: bad_mac"
 
 
 def test_control_reads_nothing_that_ends_tell_each_other() -> None:

@@ -13,7 +13,7 @@ from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from tests.core.v2_bench import Bench, linked
-from tests.core.v2_pair import CONTROL, A
+from tests.core.v2_pair import CHANNELS, CONTROL, A
 
 BEGAN = 100.0
 SECOND = Address("192.0.2.2", 10001)
@@ -29,7 +29,9 @@ class Watched:
     def __init__(self, names: Names, chance: int = 0) -> None:
         self.told: list[Event] = []
         self.lookups = Lookups(names, self.told.append, lambda n: bytes([chance]) * n, BEGAN)
-        self.one, self.second = (Registration(each, 0, BEGAN) for each in (CONTROL, SECOND))
+        self.one, self.second = (
+            Registration(each, 0, CHANNELS, BEGAN) for each in (CONTROL, SECOND)
+        )
         for each in (self.one, self.second):
             each.announcing(1, BEGAN)
 
@@ -120,7 +122,7 @@ class TestSilence:
 
     @pytest.fixture
     def silent(self) -> Registration:
-        registration = Registration(CONTROL, 0, BEGAN)
+        registration = Registration(CONTROL, 0, CHANNELS, BEGAN)
         assert registration.silent_since == NEVER, "nothing was asked yet"
         registration.announcing(1, BEGAN)
         registration.announcing(2, BEGAN + 1.0)

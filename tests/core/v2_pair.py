@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
+from netpunch.core.end.channels import Channels
 from netpunch.core.events import Event, Via
 from netpunch.core.machine import Machine, Random, Transmit
 from netpunch.wire import v2
@@ -28,6 +29,8 @@ CONTROL_KEY = control_key(SECRET, PAIR)
 PEER_KEY = peer_key(SECRET, PAIR)
 ENDS: tuple[EndName, EndName] = ("a", "b")
 CONTROL_CHANNELS = {end: ControlChannel(CONTROL_KEY, PAIR, end) for end in ENDS}
+CHANNELS = Channels(SECRET, PAIR, "a")
+"""Of an end a."""
 PEER_CHANNELS = {end: PeerChannel(PEER_KEY, PAIR, end) for end in ENDS}
 
 CONTROL = Address("192.0.2.1", 10001)

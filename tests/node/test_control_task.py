@@ -159,7 +159,7 @@ def test_a_reload_gives_a_control_other_pairs_on_the_same_socket(
         assert control._listener is not None
         control._listener.pump = lambda: pumped.append("pumped")  # type: ignore[method-assign]
         keys = {"other": bytes(32)}
-        changed = ControlPlan(control.plan.control, keys, {"a": b"x", "b": b"x"}, {"a": "p"})
+        changed = ControlPlan(control.plan.control, keys, {"a": b"x", "b": b"x"}, {"a": "p"}, {})
         assert control.update(changed)
         assert control.plan is changed
         assert pumped == ["pumped"]

@@ -42,6 +42,9 @@ class FakeEnd:
         self.task = asyncio.create_task(FakeEnd.life(self))
         return self.task
 
+    def update(self, planned: Any) -> bool:
+        return bool(planned == self.end)
+
     async def stop(self, *, gently: bool = False) -> None:
         self.stops.append("gently" if gently else "stopped")
         self.task.cancel()

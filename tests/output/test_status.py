@@ -230,6 +230,7 @@ def test_the_status_of_a_site_as_json() -> None:
                 "queue_drops": 6,
                 "awaited": [],
                 "problems": ["p: no key"],
+                "behind": [],
             }
         ],
     }

@@ -231,3 +231,9 @@ def test_an_error_takes_one_line_of_the_table() -> None:
     table = status_table([answer(end, controls=(control,))])
     assert table.count("site.yaml:1:1: no\n") == 2
     assert "key: x" not in table
+
+
+def test_the_table_names_the_ends_that_a_rotation_waits_for() -> None:
+    control = ControlStatus("vps", behind=("home-office b", "lab a"))
+    table = status_table([answer(controls=(control,))])
+    assert "control vps: only the old key has home-office b, lab a\n" in table

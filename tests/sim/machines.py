@@ -58,7 +58,7 @@ class V2:
     ) -> Machine:
         """`settings` are those of EndSettings."""
         return End(
-            EndSettings(pair=PAIR, end=end, secret=self.secret, **settings),
+            EndSettings(**{"pair": PAIR, "end": end, "secret": self.secret, **settings}),
             endpoints=endpoints(controls, named=named),
             sockets=host.sockets,
             host_addresses=host.host_addresses,

@@ -30,6 +30,7 @@ from netpunch.core.control.expiries import Expiries
 from netpunch.core.control.registrations import (
     LIMITED,
     NEW,
+    NO_KEYS,
     PROVED,
     REFRESH,
     STALE,
@@ -66,6 +67,8 @@ from netpunch.wire.v2 import NO_COOKIE, pack_address
 CONFLICT_INTERVAL = 60.0
 """A role conflict is reported once a minute: it lasts until an administrator acts."""
 
+ENDS: tuple[EndName, ...] = ("a", "b")
+
 Fields = tuple[Any, ...]
 """The fields of a message, in the order of its class in `wire.v2`, addresses as 19 bytes."""
 
@@ -96,7 +99,8 @@ _pack_bound = _packer(v2.Bound)
 class ControlV2(Machine):
     """The sans-I/O v2 control node; see `core.machine` for the contract.
 
-    `pairs` maps names to control keys; `own_hosts` are the addresses by family (4, 6) at which
+    `pairs` maps names to control keys, `other_keys` those of pairs that have a second one;
+    `own_hosts` are the addresses by family (4, 6) at which
     the world sees this control and its network: partners elsewhere are given them instead of a
     loopback or private one; `expire` in seconds; `relay` by default one that serves no socket."""
 
@@ -104,6 +108,7 @@ class ControlV2(Machine):
         self,
         pairs: Mapping[str, bytes],
         *,
+        other_keys: Mapping[str, bytes] = NO_KEYS,
         own_hosts: Mapping[int, str] | None = None,
         expire: float = timing.EXPIRE,
         relay: Relay | None = None,
@@ -118,25 +123,39 @@ class ControlV2(Machine):
         self._next_nonce = nonces(random).__next__
         self._proof = AddressProof(random)
         self._rejections = Rejections(self._emit)
-        self._pairs = Pairs(pairs)
+        self._pairs = Pairs(pairs, other_keys)
         self._ciphers = Ciphers()
         self._expiries: Expiries[EndRecord] = Expiries()
 
     def awaited(self) -> list[tuple[str, str]]:
         """The ends that are absent while their partners are not, as (pair, end)."""
         return [
-            (record.pair.name, record.end)
-            for record in self._pairs.records()
-            if record.registration is None and record.partner.registration is not None
+            (pair.name, record.end)
+            for pair in self._pairs.by_tag.values()
+            for record in (pair.a, pair.b)
+            if not record.is_present and record.partner.is_present
         ]
 
-    def replace_pairs(self, pairs: Mapping[str, bytes]) -> None:
-        """Serves these pairs from now on; those that stay the same keep their registrations."""
-        for gone in self._pairs.replace(pairs):
+    def behind(self) -> list[tuple[str, str]]:
+        """The ends that use only the second key of their pair, as (pair, end)."""
+        return [
+            (pair.name, record.end)
+            for pair in self._pairs.by_tag.values()
+            if pair.twin is not None
+            for record in (pair.a, pair.b)
+            if record.registration is None and record.is_present
+        ]
+
+    def replace_pairs(
+        self, pairs: Mapping[str, bytes], other_keys: Mapping[str, bytes] = NO_KEYS
+    ) -> None:
+        """Serves these pairs from now on; what is registered under a key that stays is kept."""
+        for gone in self._pairs.replace(pairs, other_keys):
             for record in (gone.a, gone.b):
-                if record.registration is not None:
+                if record.registration is not None and record.proved_by_twin is None:
                     self._emit(Expired(gone.name, record.end, removed=True))
-            self.relay.remove(gone.name)
+            if gone.twin is None:
+                self.relay.remove(gone.name)
         self._await_expiries()
 
     def expire_after(self, seconds: float) -> None:
@@ -158,9 +177,26 @@ class ControlV2(Machine):
         try:
             body = decrypt(data[NONCE], data[SEALED], data[HEADER])
         except Forged:
+            if pair.twin is not None:
+                return self._receive_under_twin(data, record, source, now, via)
             return self._reject(_BAD_MAC, pair.name, data, source, now, via)
         read, take = heard
         return take(self, read(body), record, source, now, via)
+
+    def _receive_under_twin(
+        self, data: bytes, record: EndRecord, source: Address, now: float, via: Via
+    ) -> None:
+        """What is not of the pair's first key."""
+        heard, twin = _HEARD[data[1]], record.twin
+        assert heard is not None
+        assert twin is not None
+        decrypt = twin.decrypt or self._ciphers.make_decrypt(twin)
+        try:
+            body = decrypt(data[NONCE], data[SEALED], data[HEADER])
+        except Forged:
+            return self._reject(_BAD_MAC, twin.pair.name, data, source, now, via)
+        read, take = heard
+        return take(self, read(body), twin, source, now, via)
 
     def next_timer(self) -> float:
         return min(
@@ -182,8 +218,8 @@ class ControlV2(Machine):
 
     def describe(self, data: bytes) -> str:
         pair = self._pairs.by_tag.get(data[TAG_SLICE])
-        ends: tuple[EndName, ...] = ("a", "b") if pair else ()
-        return describe(data, [ControlChannel(pair.key, pair.name, end) for end in ends if pair])
+        pairs = [each for each in (pair, pair and pair.twin) if each is not None]
+        return describe(data, [ControlChannel(p.key, p.name, end) for p in pairs for end in ENDS])
 
     # What ends say.
 
@@ -301,11 +337,13 @@ class ControlV2(Machine):
     ) -> None:
         """Takes an announcement whose cookie is good: its address is proved from now on."""
         was_here = record.remembers(heard.attempt)
-        if record.standing is not PROVED:
+        known = record.proved_by_twin
+        if record.standing is not PROVED and known is None:
             self.registered += 1
         displaced = record.register(heard, Cause.COOKIE)
         self._await_expiry(record, heard)
-        if displaced is None or displaced.source != heard.source:
+        known = displaced or known
+        if known is None or known.source != heard.source:
             self._emit(Registered(record.pair.name, record.end, source))
         if displaced and was_here and not self._in_conflict(record, now):
             record.conflict_at = now  # it was displaced itself before: neither machine gives way
@@ -321,7 +359,8 @@ class ControlV2(Machine):
         for record in self._pairs.records():
             record.awaits_expiry = False
             if record.registration is not None:
-                self.registered += record.registration.is_proved
+                counts = self._pairs.is_first(record) or record.proved_by_twin is None
+                self.registered += record.registration.is_proved and counts
                 self._await_expiry(record, record.registration)
 
     def _await_expiry(self, record: EndRecord, own: Registration) -> None:
@@ -332,7 +371,7 @@ class ControlV2(Machine):
     def _clear(self, record: EndRecord, cause: Cause) -> None:
         was_proved = record.standing is PROVED
         record.clear(cause)
-        if was_proved:
+        if was_proved and record.proved_by_twin is None:
             self.registered -= 1
             self._emit(Expired(record.pair.name, record.end, left=cause is Cause.LEAVE))
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from types import MappingProxyType
 
 from netpunch.address import Address
 from netpunch.core import timing
@@ -30,6 +31,9 @@ ANNOUNCE_RATE = 20
 sends at its busiest. Each may push an introduction to the partner, so this keeps one end from
 making a control flood the other. Only this end's authentic announcements count: neither forgeries
 nor recordings use them up."""
+
+
+NO_KEYS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Standing(Enum):
@@ -156,6 +160,25 @@ class EndRecord:
         return ABSENT if self.registration is None else self.registration.standing
 
     @property
+    def twin(self) -> EndRecord | None:
+        """The same end under the pair's other key, if it has two."""
+        twin = self.pair.twin
+        return None if twin is None else twin.b if self.flag else twin.a
+
+    @property
+    def is_present(self) -> bool:
+        """Whether it is registered, under whichever key."""
+        twin = self.twin
+        return any(each is not None and each.registration is not None for each in (self, twin))
+
+    @property
+    def proved_by_twin(self) -> Registration | None:
+        """Its proved registration under the other key: users have heard of it already."""
+        twin = self.twin
+        own = None if twin is None else twin.registration
+        return own if own is not None and own.is_proved else None
+
+    @property
     def place(self) -> bytes:
         """Its pair and end, as bytes."""
         return self.pair.tag + self.end.encode()
@@ -247,36 +270,65 @@ class EndRecord:
 
 
 class Pair:
-    """A pair that a control serves. Its key never shows in a repr."""
+    """A pair that a control serves, under one key. Its key never shows in a repr.
 
-    __slots__ = ("a", "b", "key", "name", "tag")
+    While its key is rotated a pair has two: each is a pair for itself, as an end that is here under
+    one of them may not have the other. `twin` is the pair under the other key."""
+
+    __slots__ = ("a", "b", "key", "name", "tag", "twin")
 
     def __init__(self, name: str, key: bytes) -> None:
         self.name = name
         self.key = key
         self.tag = pair_tag(name)
+        self.twin: Pair | None = None
         self.a = EndRecord(self, "a", flag=0)
         self.b = EndRecord(self, "b", flag=END_B)
         self.a.partner, self.b.partner = self.b, self.a
 
 
 class Pairs:
-    """All pairs of a control. `by_tag` finds a pair by the tag of a datagram."""
+    """All pairs of a control. `by_tag` finds a pair by the tag of a datagram, under its first
+    key."""
 
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, keys: Mapping[str, bytes], others: Mapping[str, bytes] = NO_KEYS) -> None:
         self.by_tag: dict[bytes, Pair] = {}
-        self.replace(keys)
+        self.replace(keys, others)
 
-    def replace(self, keys: Mapping[str, bytes]) -> list[Pair]:
-        """Serves the pairs with these keys, by name, from now on; unchanged ones keep their
-        records. Returns the pairs that are gone."""
-        kept = {pair.name: pair for pair in self.by_tag.values() if keys.get(pair.name) == pair.key}
-        gone = [pair for pair in self.by_tag.values() if pair.name not in kept]
-        served = (kept.get(name) or Pair(name, key) for name, key in keys.items())
-        self.by_tag = {pair.tag: pair for pair in served}
+    def replace(
+        self, keys: Mapping[str, bytes], others: Mapping[str, bytes] = NO_KEYS
+    ) -> list[Pair]:
+        """Serves the pairs with these keys, by name, from now on, and some with `others`, too. What
+        has the same key as before keeps its records. Returns what is gone; its twin is what is
+        kept under the pair's other key, if anything is."""
+        before = {(pair.name, pair.key): pair for pair in self._under_each_key()}
+        self.by_tag = {}
+        for name, key in keys.items():
+            pair = before.pop((name, key), None) or Pair(name, key)
+            pair.twin = None
+            if name in others:
+                pair.twin = before.pop((name, others[name]), None) or Pair(name, others[name])
+                pair.twin.twin = pair
+            self.by_tag[pair.tag] = pair
+        gone = list(before.values())
+        for pair in gone:
+            now = self.by_tag.get(pair.tag)
+            stays = [each for each in (now, now and now.twin) if each is pair.twin]
+            pair.twin = stays[0] if stays else None
         return gone
 
+    def is_first(self, record: EndRecord) -> bool:
+        """Whether it is under the first key of its pair."""
+        return self.by_tag[record.pair.tag] is record.pair
+
     def records(self) -> Iterator[EndRecord]:
-        for pair in self.by_tag.values():
+        """Of all ends, under each key."""
+        for pair in self._under_each_key():
             yield pair.a
             yield pair.b
+
+    def _under_each_key(self) -> Iterator[Pair]:
+        for pair in self.by_tag.values():
+            yield pair
+            if pair.twin is not None:
+                yield pair.twin

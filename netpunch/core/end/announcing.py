@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netpunch.address import Address, is_loopback, is_private
 from netpunch.core import timing
+from netpunch.core.end.channels import Channels
 from netpunch.core.end.identity import Announced
 from netpunch.core.end.registration import Registration
 from netpunch.core.endpoints import NEVER_HEARD
@@ -19,13 +20,15 @@ from netpunch.wire.drop import Drop
 
 
 class Introduction(NamedTuple):
-    """A partner attempt, where it is, and its card. `proof`: the card names our attempt, so the
-    partner is alive. `knock`: control has not seen it receive where it seems to be."""
+    """A partner attempt, where it is, and its card, under the key of `channels`. `proof`: the card
+    names our attempt, so the partner is alive. `knock`: control has not seen it receive where it
+    seems to be."""
 
     attempt: bytes
     observed: Address
     card: Card
     proof: bool
+    channels: Channels
     knock: bool = False
 
 
@@ -43,7 +46,7 @@ class Announcer:
         self.on_standby = on_standby
         self._named_attempt = v2.NO_ATTEMPT
         self._counter = 0
-        self._sealed: tuple[Card, bytes] | None = None
+        self._sealed: dict[Channels, tuple[Card, bytes]] = {}
         self._knocks = TokenBucket(timing.KNOCKS, timing.KNOCKS_AT_ONCE)
         self._leaves = Repeat(0, timing.LEAVE_INTERVAL, 0.0)
         self._leaving = False
@@ -52,7 +55,7 @@ class Announcer:
         if self._leaving:
             return self._leaves.next_at
         due = min((each.next_at for each in self._registrations), default=NEVER)
-        return min(due, self._resources.lookups.next_timer(self._registrations))
+        return min(due, self._resources.lookups.next_timer(self._by_control))
 
     def handle_timer(self, now: float) -> None:
         if self._leaving:
@@ -64,7 +67,7 @@ class Announcer:
             if registration.next_at <= now:
                 self._announce(registration, now)
         punching = any(self._introduces(each, now) for each in self._registrations)
-        self._resources.lookups.handle_timer(self._registrations, now, punching=punching)
+        self._resources.lookups.handle_timer(self._by_control, now, punching=punching)
 
     def socket_replaced(self, old: Via, new: Via) -> None:
         """Announces from another socket from now on."""
@@ -90,9 +93,9 @@ class Announcer:
             registration.repeat_anew(now)
 
     def controls_found(self, now: float) -> None:
-        """The resources know where the controls are now. Registrations at controls that have not
-        moved go on, those at others end. But one that is introducing a partner goes on: the partner
-        may not know the new place yet."""
+        """The resources know where the controls are now, or have other keys. Registrations at
+        controls that have not moved, under keys that stay, go on; the others end. But one that is
+        introducing a partner goes on: the partner may not know the new place yet."""
         known = {_place(each): each for each in self._registrations}
         here = [known.pop(_place(each), each) for each in self._resources.registrations(now)]
         for registration in here:
@@ -119,7 +122,8 @@ class Announcer:
     @property
     def places(self) -> list[tuple[Address, Via]]:
         """The controls, and the sockets that announce to them."""
-        return [(each.control, each.via) for each in self._registrations if not each.has_moved]
+        here = (each for each in self._registrations if not each.has_moved)
+        return list(dict.fromkeys((each.control, each.via) for each in here))
 
     @property
     def observed(self) -> tuple[Address, ...]:
@@ -129,7 +133,7 @@ class Announcer:
 
     def heard_at(self) -> dict[Address, float]:
         """When each control was heard last."""
-        return {each.control: each.heard_at for each in self._registrations}
+        return {each.control: each.heard_at for each in self._by_control}
 
     def silent_since(self, began: float) -> float:
         """Since when all controls owe an answer; NEVER if one does not; `began` if there is no
@@ -167,12 +171,10 @@ class Announcer:
     ) -> Drop | v2.Waiting | Introduction | None:
         """Takes a datagram of a control's length; returns what concerns the end in it, or why it
         does not count. `via` is the stream that it came over, if it did."""
-        registration = next((r for r in self._registrations if r.is_at(source, via)), None)
-        if registration is None:
-            return Drop.UNEXPECTED_SOURCE
-        message = self._resources.control.from_control.open(data)
-        if isinstance(message, Drop):
-            return message
+        opened = self._open(data, source, via)
+        if isinstance(opened, Drop):
+            return opened
+        message, registration = opened
         if self._leaving or not isinstance(message, v2.Waiting | v2.Introduce | v2.Challenge):
             return Drop.UNEXPECTED
         if message.attempt != self._attempt.identity.id:
@@ -181,6 +183,7 @@ class Announcer:
         if not pushed and not registration.is_fresh(message.counter):
             return Drop.STALE
         self.heard = True
+        self._resources.answered(registration.control, registration.channels)
         if not isinstance(message, v2.Challenge) and not registration.over_stream:
             self._note_observed(registration.control, message.observed)
         if message.conflict:
@@ -207,6 +210,19 @@ class Announcer:
         )
         return message
 
+    def _open(
+        self, data: bytes, source: Address, via: Via | None
+    ) -> Drop | tuple[v2.Message, Registration]:
+        """A control's message, and the registration under whose key it came."""
+        drop = Drop.UNEXPECTED_SOURCE
+        for registration in self._registrations:
+            if registration.is_at(source, via):
+                message = registration.channels.control.from_control.open(data)
+                if not isinstance(message, Drop):
+                    return message, registration
+                drop = message
+        return drop
+
     def _note_observed(self, control: Address, observed: Address) -> None:
         before = self._resources.observed_by.get(control)
         self._resources.observed_by[control] = observed
@@ -215,7 +231,8 @@ class Announcer:
     def _introduced(
         self, message: v2.Introduce, registration: Registration, now: float
     ) -> Drop | Introduction:
-        card = self._resources.peer.partner_card.open(message.card, message.partner_attempt)
+        channels = registration.channels
+        card = channels.peer.partner_card.open(message.card, message.partner_attempt)
         if isinstance(card, Drop):
             return card
         partner, is_knock = message.partner_attempt, isinstance(message, v2.Knock)
@@ -229,7 +246,7 @@ class Announcer:
         if proof:
             self._named_attempt = partner
         observed = _as_reached(message.partner_observed, registration.control)
-        return Introduction(partner, observed, card, proof, is_knock)
+        return Introduction(partner, observed, card, proof, channels, is_knock)
 
     def _answer_knock(self, partner: bytes, now: float) -> None:
         """Shows a partner that knocks that we are alive. Not while a control introduces one, and
@@ -243,6 +260,14 @@ class Announcer:
     def _introduces(self, registration: Registration, now: float) -> bool:
         """Whether we punch because of this control."""
         return not self.on_standby and registration.introduces(now)
+
+    @property
+    def _by_control(self) -> Iterable[Registration]:
+        """One for each control: of two keys the one that it has answered last."""
+        if len(self._resources.channels) == 1:
+            return self._registrations
+        by_age = sorted(self._registrations, key=lambda each: (each.silent_since, each.heard_at))
+        return {_place(each)[:2]: each for each in by_age}.values()
 
     @property
     def _on_udp(self) -> Iterator[Registration]:
@@ -269,7 +294,7 @@ class Announcer:
             registration.counter,
             registration.cookie,
             v2.Purpose.STANDBY if self.on_standby else v2.Purpose.PUNCH,
-            self._sealed_card(),
+            self._sealed_card(registration.channels),
         )
         self._seal_and_send(announce, registration)
 
@@ -288,23 +313,26 @@ class Announcer:
 
     def _seal_and_send(self, message: v2.Message, registration: Registration) -> None:
         resources = self._resources
-        data = resources.control.to_control.seal(message, resources.random(NONCE_LENGTH))
+        seal = registration.channels.control.to_control.seal
+        data = seal(message, resources.random(NONCE_LENGTH))
         resources.send(data, registration.control, registration.via, 0)
 
-    def _sealed_card(self) -> bytes:
+    def _sealed_card(self, channels: Channels) -> bytes:
         """Sealed anew only when its content has changed."""
         card = self._attempt.card(self._named_attempt, self.observed)
-        if self._sealed is None or self._sealed[0] != card:
-            resources = self._resources
-            nonce = resources.random(NONCE_LENGTH)
-            seal = resources.peer.own_card.seal
-            self._sealed = (card, seal(card, self._attempt.identity.id, nonce))
-        return self._sealed[1]
+        sealed = self._sealed.get(channels)
+        if sealed is None or sealed[0] != card:
+            nonce = self._resources.random(NONCE_LENGTH)
+            seal = channels.peer.own_card.seal
+            sealed = (card, seal(card, self._attempt.identity.id, nonce))
+            self._sealed[channels] = sealed
+        return sealed[1]
 
 
-def _place(registration: Registration) -> tuple[Address, Via | None]:
+def _place(registration: Registration) -> tuple[Address, Via | None, Channels]:
     """What stays the same while it lasts: its socket may be replaced, but a stream not."""
-    return registration.control, registration.via if registration.over_stream else None
+    via = registration.via if registration.over_stream else None
+    return registration.control, via, registration.channels
 
 
 def _as_reached(observed: Address, control: Address) -> Address:

@@ -94,6 +94,7 @@ class Attempt:
             self.resources.candidates(card, observed),
             now,
             observed=observed if introduction.knock else self.resources.target(card, observed),
+            channels=introduction.channels,
             knock=introduction.knock,
             opener=self._opener,
         )
@@ -125,7 +126,7 @@ class Attempt:
         relaying = self._begun_relaying
         if source not in asked and (relaying is None or not relaying.is_asked(source)):
             return Drop.UNEXPECTED_SOURCE
-        message = self.resources.control.from_control.open(data)
+        message = self.resources.open_of_control(data)
         if isinstance(message, Drop):
             return message
         if not isinstance(message, v2.Observed):
@@ -213,7 +214,10 @@ class Attempt:
 
     def send(self, message: v2.PeerMessage, destination: Address, via: Via, ttl: int = 0) -> None:
         self.datagrams += 1
-        data = self.resources.peer.outgoing.seal(message, self.resources.random(NONCE_LENGTH))
+        partner = self.partners.by_id.get(message.receiver)
+        channels = self.resources.channels[0] if partner is None else partner.channels
+        seal = channels.peer.outgoing.seal
+        data = seal(message, self.resources.random(NONCE_LENGTH))
         self.resources.send(data, destination, via, ttl)
 
     def no_route(self, via: Via, remote: Address) -> None:

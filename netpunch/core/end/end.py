@@ -9,14 +9,14 @@ the old one is given up, so that the link moves instead of ending.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
-from netpunch.core.describe import describe
 from netpunch.core.end.announcing import Introduction
+from netpunch.core.end.channels import Channels, describe
 from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.nomination import NominationState
 from netpunch.core.end.probe import Probe
@@ -205,7 +205,7 @@ class End(Machine):
         self._check_finished()
 
     def describe(self, data: bytes) -> str:
-        return describe(data, [self._resources.control], self._resources.peer)
+        return describe(data, tuple(self._channels()))
 
     def close(self, now: float) -> None:
         """Stops: tells the controls and the partner of a held link, then emits Finished. May be
@@ -264,6 +264,15 @@ class End(Machine):
             if self._link.is_relayed:
                 self._successor.move(MoveReason.BETTER_PATH, self._link, now)
         self._consider_move(self._link, self._successor, now)
+
+    def rekey(self, secrets: Sequence[bytes], now: float) -> bool:
+        if self.state is not EndState.HOLDING or self._link is None or self._successor is None:
+            return False
+        self._resources.rekey(secrets, tuple(self._channels()))
+        self._follow_streams(now)
+        self._link.keys_changed(self._resources.channels, now)
+        self._consider_move(self._link, self._successor, now)
+        return True
 
     def no_route(self, via: Via, remote: Address) -> None:
         self._punching.attempt.no_route(via, remote)
@@ -329,8 +338,14 @@ class End(Machine):
 
     def _is_of_control(self, data: bytes, link: HeldLink) -> bool:
         """Whether what came on a held path is no program's: a relay answers from its address."""
-        opened = self._resources.control.from_control.open(data) if link.is_relayed else None
-        return opened is not None and not isinstance(opened, Drop)
+        return link.is_relayed and not isinstance(self._resources.open_of_control(data), Drop)
+
+    def _channels(self) -> Iterator[Channels]:
+        """Under which the partner may speak: also under a removed key that the link is still
+        under."""
+        yield from self._resources.channels
+        if self._link is not None and self._link.channels not in self._resources.channels:
+            yield self._link.channels
 
     def _receive_from_control(
         self, data: bytes, source: Address, now: float, via: Via
@@ -381,13 +396,15 @@ class End(Machine):
         if successor.state is SuccessorState.STANDBY:
             if not is_new:
                 return Drop.UNEXPECTED
-            if not successor.move(MoveReason.PARTNER_ASKED, link, now):
+            rekeyed = link.works and introduction.channels is not link.channels
+            reason = MoveReason.KEY_CHANGED if rekeyed else MoveReason.PARTNER_ASKED
+            if not successor.move(reason, link, now):
                 return None  # later, by the bounds; control repeats the introduction
         elif successor.punching.knows(introduction.attempt):
             is_new = False
         if is_new and link.is_relayed:  # dead if the partner was restarted: a relay may help again
             link.doubt(MoveReason.PARTNER_ASKED, now)
-        return successor.punching.introduced(introduction, now)
+        return successor.introduced(introduction, link, now)
 
     def _watch_address(self, link: HeldLink, successor: Successor, now: float) -> None:
         announcer = successor.punching.attempt.announcer
@@ -400,7 +417,11 @@ class End(Machine):
     ) -> Drop | None:
         if self.state in (EndState.CLOSING, EndState.FINISHED):
             return Drop.UNEXPECTED
-        message = self._resources.peer.incoming.open(data)
+        message: v2.Message | Drop = Drop.BAD_MAC
+        for channels in self._channels():
+            message = channels.peer.incoming.open(data)
+            if message is not Drop.BAD_MAC:
+                break
         if isinstance(message, Drop):
             return message
         if not isinstance(message, v2.PeerMessage):
@@ -409,7 +430,9 @@ class End(Machine):
         if message.receiver == punching.attempt.identity.id:
             if self._successor is not None and self._successor.state is SuccessorState.STANDBY:
                 return Drop.UNEXPECTED  # the partner asks by way of a control
-            drop = punching.attempt.partners.receive(message, source, now, via)
+            if channels not in self._resources.channels:
+                return Drop.UNEXPECTED  # that key is the link's alone
+            drop = punching.attempt.partners.receive(message, channels, source, now, via)
             self._check_agreement(now)
             if punching.agreement is None:
                 if drop is None:
@@ -417,14 +440,20 @@ class End(Machine):
                 punching.attempt.consider_traversal(now)
             return drop
         if link is not None and message.receiver == link.attempt.identity.id:
-            return self._receive_on_link(link, message, source, now, via)
+            return self._receive_on_link(link, message, channels, source, now, via)
         # Not even on a path that we moved away from: a partner that holds it still must find out.
         return Drop.WRONG_ATTEMPT
 
     def _receive_on_link(
-        self, link: HeldLink, message: v2.PeerMessage, source: Address, now: float, via: Via
+        self,
+        link: HeldLink,
+        message: v2.PeerMessage,
+        channels: Channels,
+        source: Address,
+        now: float,
+        via: Via,
     ) -> Drop | None:
-        drop = link.attempt.partners.receive(message, source, now, via)
+        drop = link.attempt.partners.receive(message, channels, source, now, via)
         if drop is not None:
             return drop
         match message:
@@ -457,7 +486,7 @@ class End(Machine):
         attempt = self._first.attempt
         if self._resources.settings.holds:
             self._move("path agreed, holds")
-            self._hold(HeldLink(attempt, linked, now))
+            self._hold(HeldLink(attempt, linked, now), now)
             self._successor = Successor(self._resources, now)
         else:
             self._move("path agreed, hands over")
@@ -473,15 +502,16 @@ class End(Machine):
         self._move("another path agreed")
         link.stop()
         self._retired.append(_Retired(link, now + timing.RETIRED_FOR))
-        self._hold(HeldLink(found.attempt, linked, now, after=link))
+        self._hold(HeldLink(found.attempt, linked, now, after=link), now)
         successor.taken(now)
         self._punching.attempt.announcer.handle_timer(now)
         self._emit(_moved(linked, reason, link.place[1]))
 
-    def _hold(self, link: HeldLink) -> None:
+    def _hold(self, link: HeldLink, now: float) -> None:
         """A link that is held from a later socket no longer needs the first one of its family. To
         controls this is a new address, for which they ask a proof."""
         self._link = link
+        link.keys_changed(self._resources.channels, now)
         if self._sealing is not None:
             session_key = link.partner.session_key
             assert session_key is not None
@@ -559,7 +589,7 @@ class End(Machine):
             if self._sealing is not None and not self._retired:
                 self._sealing.forget_previous()
         if now >= self._lost_at:
-            self._emit(Lost(f"no answer for {self._resources.settings.hold_for:g} s"))
+            self._emit(Lost(link.why_lost(now)))
             self._stop(now)  # without a BYE: the partner finds the same cause
 
     def _consider_move(self, link: HeldLink, successor: Successor, now: float) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
+from netpunch.core.end.channels import Channels
 from netpunch.core.end.meter import Meter
 from netpunch.core.events import Linked, MoveReason, PathKind
 from netpunch.core.machine import NEVER, LinkFigures, next_state
@@ -92,6 +93,8 @@ class HeldLink:
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
         self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
         """When a relayed link looks for a direct path."""
+        self._rekey_at = self._rekey_until = NEVER
+        """When it tries to come under another key, and until when it may."""
 
     @property
     def works(self) -> bool:
@@ -101,6 +104,11 @@ class HeldLink:
     @property
     def is_relayed(self) -> bool:
         return self.kind is PathKind.RELAY
+
+    @property
+    def channels(self) -> Channels:
+        """Of the key that it is under."""
+        return self.partner.channels
 
     @property
     def has_left(self) -> bool:
@@ -125,6 +133,7 @@ class HeldLink:
             self._dead_ping_at,
             self._silence_at,
             self._upgrade_at,
+            self._rekey_at,
             self._byes.next_at,
         )
 
@@ -190,26 +199,47 @@ class HeldLink:
         """Why another path should be looked for, if so."""
         if self.state is PathState.DEAD:
             return self.dead_because
+        if now >= self._rekey_at:
+            return MoveReason.KEY_CHANGED
         return MoveReason.BETTER_PATH if now >= self._upgrade_at else None
 
     def upgrade_began(self, now: float) -> None:
         """Another path is being looked for: not again before the next time."""
+        if now >= self._rekey_at:
+            self._rekey_at = now + timing.REKEY_INTERVAL
         if now >= self._upgrade_at:
             later = (self._agreed_at + each for each in timing.UPGRADES)
             usual = now + timing.UPGRADE_INTERVAL
             self._upgrade_at = next((each for each in later if each > now), usual)
 
+    def keys_changed(self, keys: tuple[Channels, ...], now: float) -> None:
+        """These are the end's keys from now on. Without its own the link has to come under another
+        one: until then, but not for long, it goes on."""
+        if self.channels in keys:
+            self._rekey_at = self._rekey_until = NEVER
+        elif self._rekey_until == NEVER:
+            self._rekey_at, self._rekey_until = now, now + timing.REKEY_WITHIN
+
     @property
     def lost_at(self) -> float:
-        """When a dead path is given up, if nothing comes on it any more."""
+        """When a dead path is given up, if nothing comes on it any more, or a removed key."""
         if self.state is not PathState.DEAD:
-            return NEVER
-        return self._heard_at + self._settings.hold_for
+            return self._rekey_until
+        return min(self._heard_at + self._settings.hold_for, self._rekey_until)
+
+    def why_lost(self, now: float) -> str:
+        """At that time."""
+        if now >= self._rekey_until:
+            return (
+                f"its key was removed {timing.REKEY_WITHIN:g} s ago, "
+                "and the partner has no other one that this end has"
+            )
+        return f"no answer for {self._settings.hold_for:g} s"
 
     def stop(self) -> None:
         """Sends no more pings."""
         self._keepalive_at = self._confirm_at = self._dead_ping_at = NEVER
-        self._silence_at = self._upgrade_at = NEVER
+        self._silence_at = self._upgrade_at = self._rekey_at = NEVER
         self._check = None
 
     def leave(self, now: float) -> None:

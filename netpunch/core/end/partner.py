@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.end.channels import Channels
 from netpunch.core.end.checks import Checklist, Path
 from netpunch.core.machine import NEVER
 from netpunch.core.traversal.budget import QUEUED_SILENCE
@@ -47,9 +48,11 @@ class Nomination:
 class Partner:
     """One attempt of the partner: its card, its checks, its nomination."""
 
-    def __init__(self, attempt: bytes, checks: Checklist) -> None:
+    def __init__(self, attempt: bytes, checks: Checklist, channels: Channels) -> None:
         self.attempt = attempt
         self.checks = checks
+        self.channels = channels
+        """Those of the key under which it is spoken to."""
         self.card: Card | None = None
         self.introduced_at = 0.0
         self.heard_at = 0.0

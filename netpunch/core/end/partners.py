@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.candidates import Candidate, reflexive_kind
+from netpunch.core.end.channels import Channels
 from netpunch.core.end.checks import Checklist
 from netpunch.core.end.identity import AttemptHost
 from netpunch.core.end.nomination import Nominations, NominationState
@@ -31,6 +32,7 @@ class Partners:
         """Whether the partner of the agreed path has said BYE."""
         self._host = host
         self.by_id: dict[bytes, Partner] = {}
+        self._end = host.resources.settings.end
         self._mode = host.resources.settings.mode
         self._relays = host.resources.relays
         self.nominations = Nominations(host, self.by_id)
@@ -135,14 +137,15 @@ class Partners:
         now: float,
         *,
         observed: Address | None,
+        channels: Channels,
         knock: bool = False,
         opener: bool = False,
     ) -> Drop | None:
         """A partner attempt, new or with a later card; `observed` is where control sees it, if
-        that may be pinged. `knock`: control has not seen it receive there.
-        `opener`: see `Checklist.add`."""
+        that may be pinged; `channels` are those of its card. `knock`: control has not seen it
+        receive there. `opener`: see `Checklist.add`."""
         proved = card.partner_attempt == self._host.identity.id
-        partner = self._partner(attempt, proved=proved)
+        partner = self._partner(attempt, channels, proved=proved)
         if partner is None:
             return Drop.OVER_LIMIT
         if not self._take_card(partner, card):
@@ -164,7 +167,7 @@ class Partners:
         self.nominations.choose(partner, now)
         return None
 
-    def _partner(self, attempt: bytes, *, proved: bool) -> Partner | None:
+    def _partner(self, attempt: bytes, channels: Channels, *, proved: bool) -> Partner | None:
         """The partner attempt of this id, known or new; None if there are too many. The oldest
         unproved one makes room for a new one; a proved one only for its proved successor."""
         if attempt in self.by_id:
@@ -175,25 +178,36 @@ class Partners:
             if evicted is None:
                 return None
             del self.by_id[evicted.attempt]
-        return self.by_id.setdefault(attempt, Partner(attempt, Checklist(self._host, attempt)))
+        partner = Partner(attempt, Checklist(self._host, attempt), channels)
+        return self.by_id.setdefault(attempt, partner)
 
     def _take_card(self, partner: Partner, card: Card) -> bool:
         """Stores a card; False if its public key is bad or not the first card's."""
         if partner.card is not None and partner.card.public_key != card.public_key:
             return False
         if partner.session_key is None:
-            resources = self._host.resources
-            partner.session_key = self._host.identity.session_key(
-                resources.settings.end,
-                partner.attempt,
-                card.public_key,
-                pair=resources.settings.pair,
-                peer_key=resources.peer_key,
-            )
+            partner.session_key = self._session_key(partner, card)
             if partner.session_key is None:
                 return False
         partner.card = card
         return True
+
+    def _session_key(self, partner: Partner, card: Card) -> bytes | None:
+        settings = self._host.resources.settings
+        return self._host.identity.session_key(
+            settings.end,
+            partner.attempt,
+            card.public_key,
+            pair=settings.pair,
+            peer_key=partner.channels.peer_key,
+        )
+
+    def _speak_under(self, channels: Channels, partner: Partner) -> None:
+        """End a nominates under this key: b, which may have heard of it under another one first,
+        takes it over, so that both ends derive the same session key."""
+        partner.channels = channels
+        if partner.card is not None:
+            partner.session_key = self._session_key(partner, partner.card)
 
     def _prove(self, partner: Partner, now: float) -> None:
         partner.checks.prove(now)
@@ -203,19 +217,28 @@ class Partners:
     # Their messages.
 
     def receive(
-        self, message: v2.PeerMessage, source: Address, now: float, via: Via
+        self,
+        message: v2.PeerMessage,
+        channels: Channels,
+        source: Address,
+        now: float,
+        via: Via,
     ) -> Drop | None:
-        """Takes a message to this attempt; a Drop if it does not count."""
+        """Takes a message to this attempt, opened by these `channels`; a Drop if it does not
+        count."""
         if not self._host.may_be_relayed and self._relays.is_relay(via, source):
             return Drop.UNEXPECTED_SOURCE
         agreed = self.nominations.agreement
         partner = self.by_id.get(message.sender)
         if partner is None and isinstance(message, v2.Ping) and agreed is None:
-            partner = self._partner(message.sender, proved=True)  # faster than control
+            # Faster than control.
+            partner = self._partner(message.sender, channels, proved=True)
         if partner is None:
             return Drop.UNEXPECTED
         if agreed is not None and not agreed.is_on(via, source):
             return Drop.UNEXPECTED_SOURCE
+        if agreed is not None and channels is not partner.channels:
+            return Drop.UNEXPECTED  # a link has one key
         self._prove(partner, now)
         match message:
             case v2.Ping():
@@ -223,6 +246,8 @@ class Partners:
             case v2.Pong():
                 return self._ponged(message, partner, source, now, via)
             case v2.Nominate():
+                if channels is not partner.channels and self._end == "b":
+                    self._speak_under(channels, partner)
                 return self.nominations.nominated(message, partner, source, now, via)
             case v2.Accept():
                 return self.nominations.accepted(message, partner, source, now, via)

@@ -22,5 +22,5 @@ class Probe:
         """Whether a datagram is the answer."""
         if via != self._via:
             return False
-        message = self._resources.control.from_control.open(data)
+        message = self._resources.open_of_control(data)
         return isinstance(message, v2.Observed) and message.echo == self._echo

@@ -1,4 +1,5 @@
-"""An end's registration with one control, in one attempt: when to announce, which answers count.
+"""An end's registration with one control, under one key, in one attempt: when to announce, which
+answers count.
 
     state        announces
     UNANSWERED   at 0, 60, 160, 260 ms to 1.86 s, then each second
@@ -16,6 +17,7 @@ from enum import Enum
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.end.channels import Channels
 from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import Via
 from netpunch.core.machine import NEVER, next_state
@@ -49,10 +51,17 @@ class Registration:
     """`next_at` is when to announce next."""
 
     def __init__(
-        self, control: Address, via: Via, now: float, *, over_stream: bool = False
+        self,
+        control: Address,
+        via: Via,
+        channels: Channels,
+        now: float,
+        *,
+        over_stream: bool = False,
     ) -> None:
         self.control = control
         self.via = via
+        self.channels = channels
         self.over_stream = over_stream
         self.state = RegistrationState.UNANSWERED
         self.counter = 0

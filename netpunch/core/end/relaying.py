@@ -28,7 +28,6 @@ from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER, next_state
 from netpunch.core.pacing import Retries
 from netpunch.wire import v2
-from netpunch.wire.card import NONCE_LENGTH
 from netpunch.wire.drop import Drop
 
 FIRST_COUNTER = 1 << 32
@@ -263,7 +262,7 @@ class Relaying:
         here = [each for each in self._bindings.values() if (each.via, each.relay) == (via, source)]
         if not here:
             return Drop.UNEXPECTED_SOURCE
-        message = self._host.resources.control.from_control.open(data)
+        message = self._host.resources.open_of_control(data)
         if isinstance(message, Drop):
             return message
         if not isinstance(message, v2.Challenge | v2.Bound) or message.counter < FIRST_COUNTER:
@@ -331,10 +330,8 @@ class Relaying:
         assert binding.relay is not None
         self._counter += 1
         binding.sent(self._counter)
-        resources = self._host.resources
         bind = v2.Bind(self._host.identity.id, self._counter, binding.cookie)
-        data = resources.control.to_control.seal(bind, resources.random(NONCE_LENGTH))
-        resources.send(data, binding.relay, binding.via, 0)
+        self._host.resources.say_to_control(bind, binding.relay, binding.via)
 
     def _try(self, binding: Binding, now: float) -> None:
         """A bound relay is a candidate of every partner attempt that is alive."""

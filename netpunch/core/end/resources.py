@@ -17,6 +17,7 @@ from netpunch.core.end.candidates import (
     reflexive_target,
     with_translated,
 )
+from netpunch.core.end.channels import Channels, channels_of
 from netpunch.core.end.lookups import Lookups
 from netpunch.core.end.registration import Registration
 from netpunch.core.end.relays import Relays
@@ -29,9 +30,8 @@ from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.traversal.nat import NatReport
 from netpunch.wire.card import NONCE_LENGTH, Card
-from netpunch.wire.envelope import ControlChannel, PeerChannel
-from netpunch.wire.keys import control_key, peer_key
-from netpunch.wire.v2 import Observe
+from netpunch.wire.drop import Drop
+from netpunch.wire.v2 import Message, Observe
 
 Send = Callable[[bytes, Address, Via, int], None]
 """`send(data, destination, via, ttl)` queues a datagram; ttl 0 is the system's default."""
@@ -73,10 +73,10 @@ class Resources:
         self.send = send
         self.emit = emit
         self.random = random
-        pair, end = settings.pair, settings.end
-        self.peer_key = peer_key(settings.secret, pair)
-        self.peer = PeerChannel(self.peer_key, pair, end)
-        self.control = ControlChannel(control_key(settings.secret, pair), pair, end)
+        self.channels = channels_of(settings)
+        """One for each key."""
+        self.spoken_at: dict[str, Channels] = {}
+        """Which of them controls answer, by host; empty with a single key."""
         self.seen_inside_by: set[Address] = set()
         """Controls about which SeenInside was emitted."""
         self.observed_by: dict[Address, Address] = {}
@@ -98,8 +98,38 @@ class Resources:
 
     def observe(self, via: Via, control: Address, echo: bytes) -> None:
         """Asks a control's port where it sees socket `via`."""
-        data = self.control.to_control.seal(Observe(echo), self.random(NONCE_LENGTH))
-        self.send(data, control, via, 0)
+        self.say_to_control(Observe(echo), control, via)
+
+    # Keys.
+
+    def rekey(self, secrets: Sequence[bytes], known: tuple[Channels, ...]) -> None:
+        """The end has these keys from now on; `known` are the channels that are in use."""
+        self.settings = self.settings.with_secrets(secrets)
+        self.channels = channels_of(self.settings, known)
+        self.spoken_at.clear()
+
+    def channels_at(self, control: Address) -> Channels:
+        """Those of the key that this control answers, as far as is known."""
+        return self.spoken_at.get(control.host, self.channels[0])
+
+    def answered(self, control: Address, channels: Channels) -> None:
+        """A control has this key."""
+        if len(self.channels) > 1:
+            self.spoken_at[control.host] = channels
+
+    def say_to_control(self, message: Message, control: Address, via: Via) -> None:
+        """Under a key that the control answers."""
+        seal = self.channels_at(control).control.to_control.seal
+        self.send(seal(message, self.random(NONCE_LENGTH)), control, via, 0)
+
+    def open_of_control(self, data: bytes) -> Message | Drop:
+        """A control's message, under whichever key."""
+        message: Message | Drop = Drop.BAD_MAC
+        for channels in self.channels:
+            message = channels.control.from_control.open(data)
+            if message is not Drop.BAD_MAC:
+                break
+        return message
 
     # Where the controls are.
 
@@ -115,11 +145,17 @@ class Resources:
 
     def registrations(self, now: float) -> list[Registration]:
         """New ones with all controls that there is a socket for, and over all streams that are
-        announced on."""
+        announced on, under each key."""
         vias = self._with_vias(self.endpoints.controls)
-        plain = [Registration(control, via, now) for control, via in vias]
         streams = self.streams.announced_on.items()
-        return plain + [Registration(to, via, now, over_stream=True) for via, to in streams]
+        return [
+            *(Registration(to, via, each, now) for to, via in vias for each in self.channels),
+            *(
+                Registration(to, via, each, now, over_stream=True)
+                for via, to in streams
+                for each in self.channels
+            ),
+        ]
 
     def other_family(self) -> list[tuple[Address, Via]]:
         """Controls' addresses of a family in which none is announced to, if we have a socket."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netpunch.address import Address
-from netpunch.core.describe import describe
 from netpunch.core.end.announcing import Announcer, Introduction
+from netpunch.core.end.channels import describe
 from netpunch.core.end.identity import Identity
 from netpunch.core.end.resources import Resources
 from netpunch.core.endpoints import ControlEndpoints
@@ -88,7 +88,7 @@ class Standby(Machine):
             self._emit(Finished())
 
     def describe(self, data: bytes) -> str:
-        return describe(data, [self._resources.control], self._resources.peer)
+        return describe(data, self._resources.channels)
 
     def controls_found(self, endpoints: ControlEndpoints, now: float) -> None:
         self._resources.controls_found(endpoints)

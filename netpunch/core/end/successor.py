@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import Enum
 
 from netpunch.core import timing
+from netpunch.core.end.announcing import Introduction
+from netpunch.core.end.candidates import Candidate
 from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
@@ -18,6 +20,7 @@ from netpunch.core.end.waiting import Deadline
 from netpunch.core.events import MoveReason
 from netpunch.core.machine import NEVER, next_state
 from netpunch.core.pacing import TokenBucket
+from netpunch.wire.drop import Drop
 
 
 class SuccessorState(Enum):
@@ -37,8 +40,16 @@ TRANSITIONS: dict[tuple[SuccessorState, str], SuccessorState] = {
 """On its way to standby it is replaced by a new one."""
 
 
-DEAD_PATH = frozenset(MoveReason) - {MoveReason.BETTER_PATH, MoveReason.PARTNER_ASKED}
+DEAD_PATH = frozenset(MoveReason) - {
+    MoveReason.BETTER_PATH,
+    MoveReason.KEY_CHANGED,
+    MoveReason.PARTNER_ASKED,
+}
 """Reasons that are gone when the link's path works again."""
+
+
+ASKED = (MoveReason.PARTNER_ASKED, MoveReason.KEY_CHANGED)
+"""What a partner may ask for."""
 
 
 class Successor:
@@ -69,7 +80,7 @@ class Successor:
                 self.move(self.reason, link, now)
             self.punching.attempt.announcer.handle_timer(now)
             return
-        self.punching.attempt.relaying.beside(link.kind, now, works=link.works)
+        self._keep_beside(link, now)
         if self.punching.handle_timer(now) is not None:
             self._replace("no path", now)
         elif link.works and not self.punching.has_partner and self.reason in DEAD_PATH:
@@ -79,7 +90,7 @@ class Successor:
         """Begins to punch, or will as soon as the bounds allow; returns whether it began now."""
         if self.state is SuccessorState.PUNCHING:
             return False
-        if self.reason is None or reason is MoveReason.PARTNER_ASKED:
+        if self.reason is None or reason in ASKED:
             self.reason = reason
         if now < self._earliest:
             return False
@@ -91,8 +102,26 @@ class Successor:
         # A partner that is absent may come back: without a working path there is time until then.
         deadline = Deadline(timing.MOVE_FOR, now, from_start=link.works)
         self.punching.begin(deadline, now)
-        self.punching.attempt.relaying.beside(link.kind, now, works=link.works)
+        self._keep_beside(link, now)
         return True
+
+    def introduced(self, introduction: Introduction, link: HeldLink, now: float) -> Drop | None:
+        """A control names a partner attempt. For another key the path need not change: it is
+        tried, too, as no other may be found again through hard NATs."""
+        drop = self.punching.introduced(introduction, now)
+        partner = self.punching.attempt.partners.by_id.get(introduction.attempt)
+        if self.reason is MoveReason.KEY_CHANGED and partner is not None and link.works:
+            via, remote = link.place
+            if link.is_relayed:
+                partner.checks.add_relay(via, remote, now)
+            else:
+                partner.checks.add(Candidate(remote, link.kind), now)
+        return drop
+
+    def _keep_beside(self, link: HeldLink, now: float) -> None:
+        relay_may_do = link.is_relayed and self.reason is MoveReason.KEY_CHANGED
+        works = link.works and not relay_may_do
+        self.punching.attempt.relaying.beside(link.kind, now, works=works)
 
     def taken(self, now: float) -> Punching:
         """Both ends agree on a path: returns what has found it, to be the link; another successor

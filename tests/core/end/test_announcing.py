@@ -186,7 +186,8 @@ class TestAnswers:
         self, bench: Bench, puppet: Puppet, counter: int
     ) -> None:
         answer = bench.hear(bench.introduce(puppet, counter))
-        assert answer == Introduction(puppet.attempt, B, puppet.card(), proof=False)
+        (channels,) = bench.resources.channels
+        assert answer == Introduction(puppet.attempt, B, puppet.card(), False, channels)
         bench.run()
         assert bench.last_card().partner_attempt == puppet.attempt, "our proof to the partner"
 

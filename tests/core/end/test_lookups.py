@@ -13,7 +13,7 @@ from netpunch.core.end.lookups import (
 from netpunch.core.end.registration import Registration
 from netpunch.core.endpoints import LOOKUP_INTERVAL, NO_NAMES, Names
 from netpunch.core.events import Event, LookupWanted
-from tests.core.v2_pair import CONTROL
+from tests.core.v2_pair import CHANNELS, CONTROL
 
 BEGAN = 1000.0
 NAMED = Names(frozenset({CONTROL}))
@@ -27,7 +27,7 @@ class Asking:
         self.events: list[Event] = []
         self.now = BEGAN
         self.answered = True
-        self.registration = Registration(CONTROL, 0, BEGAN)
+        self.registration = Registration(CONTROL, 0, CHANNELS, BEGAN)
         self.lookups = Lookups(names, self.events.append, lambda n: bytes(n), BEGAN)
 
     def wait(self, seconds: float) -> list[Event]:

@@ -15,7 +15,7 @@ from netpunch.wire import v2
 from netpunch.wire.card import Card, NatClass
 from netpunch.wire.v2 import NO_ATTEMPT
 from tests.core.v2_bench import make_resources
-from tests.core.v2_pair import B, seeded
+from tests.core.v2_pair import CHANNELS, B, seeded
 
 
 class Attempt:
@@ -36,7 +36,7 @@ class Attempt:
 
 @pytest.fixture
 def partner() -> Partner:
-    return Partner(b"partner1", Checklist(Attempt(), b"partner1"))
+    return Partner(b"partner1", Checklist(Attempt(), b"partner1"), CHANNELS)
 
 
 def test_nothing_is_known_without_a_card(partner: Partner) -> None:

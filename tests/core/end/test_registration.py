@@ -8,7 +8,7 @@ import pytest
 
 from netpunch.core.end.registration import Registration, RegistrationState
 from netpunch.wire.v2 import NO_ATTEMPT, NO_COOKIE
-from tests.core.v2_pair import CONTROL, A
+from tests.core.v2_pair import CHANNELS, CONTROL, A
 
 BEGAN = 100.0
 PARTNER = b"attempt2"
@@ -18,7 +18,7 @@ FIRST = [0.0, 0.06, 0.16, 0.26, 0.46, 0.66, 1.06, 1.46, 1.86]
 
 @pytest.fixture
 def registration() -> Registration:
-    return Registration(CONTROL, 0, BEGAN)
+    return Registration(CONTROL, 0, CHANNELS, BEGAN)
 
 
 def announcements(
