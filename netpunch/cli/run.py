@@ -45,7 +45,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
         dest="pairs",
         action="append",
         default=[],
-        help="run only pair P; repeatable",
+        help="run only pair P, or the pairs of mesh P; repeatable",
     )
     add("--node", metavar="N", help="run the part of node N")
     add(

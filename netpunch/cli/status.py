@@ -21,6 +21,7 @@ from netpunch.errors import (
     combined_exit_code,
     lack_behind,
 )
+from netpunch.mesh import mesh_pair
 
 DESCRIPTION = """\
 Show every pair of the running processes, what is down first: its state, since
@@ -38,6 +39,7 @@ examples:
   netpunch status /etc/netpunch/site.yaml
   netpunch status
   netpunch status --watch
+  netpunch status --pair lan
   netpunch status --json /run/netpunch/status.sock
 """
 
@@ -64,6 +66,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     add = parser.add_argument
     add("file", metavar="FILE", nargs="?", help="a site file or a status socket")
+    add("--pair", metavar="P", help="only pair P, or the pairs of mesh P")
     add("--json", action="store_true", help="print a JSON object for each process")
     add(
         "--watch",
@@ -98,8 +101,10 @@ def execute(options: argparse.Namespace) -> int:
     if options.watch is not None:
         from netpunch.cli.status_watch import watch
 
-        return watch(partial(ask_all, options.file), options.watch, as_json=options.json)
-    answers, errors = ask_all(options.file)
+        return watch(
+            partial(ask_all, options.file, options.pair), options.watch, as_json=options.json
+        )
+    answers, errors = ask_all(options.file, options.pair)
     for each in errors:
         write_error(f"netpunch status: {each}")
     if options.json:
@@ -114,9 +119,9 @@ def execute(options: argparse.Namespace) -> int:
     return exit_code(answers, errors)
 
 
-def ask_all(file: str | None) -> tuple[list[Answer], list[NetpunchError]]:
-    """The answers of the processes that FILE means, and what went wrong with others. Raises an
-    error if no process can be asked."""
+def ask_all(file: str | None, pair: str | None = None) -> tuple[list[Answer], list[NetpunchError]]:
+    """The answers of the processes that FILE means, of `pair` alone if that is given, and what went
+    wrong with others. Raises an error if no process can be asked."""
     answers: list[Answer] = []
     errors: list[NetpunchError] = []
     paths, site, wrong = find_sockets(file, os.environ)
@@ -136,13 +141,34 @@ def ask_all(file: str | None) -> tuple[list[Answer], list[NetpunchError]]:
         errors.append(wrong)
     if not answers and not errors:
         raise not_found(file)
-    return answers, errors
+    return (answers if pair is None else only(pair, answers)), errors
 
 
 def exit_code(answers: Sequence[Answer], errors: Sequence[NetpunchError]) -> int:
     codes = [each.exit_code for each in errors]
     codes += [0 if answer.get("ok") is True else NotLinkedError.exit_code for answer in answers]
     return combined_exit_code(codes)
+
+
+def only(name: str, answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What is said of a pair, or of the pairs of a mesh. Raises NotLinkedError if nothing is."""
+    found: list[Mapping[str, Any]] = []
+    for answer in answers:
+        ends = [end for end in answer["pairs"] if name in _names(str(end["pair"]))]
+        up = sum(end.get("state") == "up" for end in ends)
+        summary = f"{up} of {len(ends)} ends of {name} up"
+        if ends:
+            ok = up == len(ends)
+            found.append({**answer, "pairs": ends, "controls": [], "ok": ok, "summary": summary})
+    if answers and not found:
+        raise NotLinkedError(f"no running process has an end of a pair or mesh {name!r}")
+    return found
+
+
+def _names(pair: str) -> tuple[str, ...]:
+    """By which it may be asked for."""
+    mesh = mesh_pair(pair)
+    return (pair,) if mesh is None else (pair, mesh.mesh)
 
 
 class Found(NamedTuple):

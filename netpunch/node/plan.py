@@ -127,17 +127,18 @@ class Planner:
     def _check_names(self, site: Site) -> None:
         if not self._options.pairs:
             return
-        known = {pair.name: None for pair in site.pairs}
+        meshes = {pair.secret.mesh: None for pair in site.pairs if pair.secret.mesh}
+        known = meshes | {pair.name: None for pair in site.pairs}
         for name in self._options.pairs:
             if name not in known:
                 shown = ", ".join(islice(known, MAX_NAMES))
                 dots = ", ..." if len(known) > MAX_NAMES else ""
-                raise UsageError(f"no pair {name!r} in {site.path}: it has {shown}{dots}")
+                raise UsageError(f"no pair or mesh {name!r} in {site.path}: it has {shown}{dots}")
 
     def _own_ends(self, part: Part) -> list[EndConfig]:
         """The ends that the command line selects."""
         only, pairs = self._options.only, self._options.pairs
-        asked = [end for end in part.ends if not pairs or end.pair in pairs]
+        asked = [end for end in part.ends if not pairs or {end.pair, end.secret.mesh} & set(pairs)]
         own = [end for end in asked if only is None or end.mode == only]
         if pairs and asked and not own:
             modes = ", ".join(f"{end.pair} {end.end} has `mode: {end.mode}`" for end in asked)

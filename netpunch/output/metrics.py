@@ -151,7 +151,8 @@ def _relays(status: ProcessStatus) -> Iterator[tuple[Labels, RelayStatus]]:
 
 
 def _whose(end: EndStatus) -> Labels:
-    return {"pair": end.pair, "end": end.end}
+    labels = {"pair": end.pair, "end": end.end}
+    return labels if end.mesh is None else labels | {"mesh": end.mesh}
 
 
 def _info(status: ProcessStatus) -> Iterator[Sample]:

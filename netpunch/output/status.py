@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from netpunch.mesh import mesh_pair
 from netpunch.output.journal import VERSION, Record, rfc3339
 
 SOCKET_NAME = "status.sock"
@@ -131,6 +132,16 @@ class EndStatus(NamedTuple):
     @property
     def is_up(self) -> bool:
         return self.state is State.UP
+
+    @property
+    def mesh(self) -> str | None:
+        """The mesh that its pair belongs to, if to any."""
+        pair = mesh_pair(self.pair)
+        return None if pair is None else pair.mesh
+
+    def as_record(self) -> Record:
+        """Its part of the JSON object."""
+        return _record({**self._asdict(), "mesh": self.mesh})
 
 
 class RelayedPair(NamedTuple):
@@ -287,7 +298,7 @@ class ProcessStatus(NamedTuple):
 
     def as_record(self) -> Record:
         """The JSON object that a status socket sends."""
-        pairs: list[Record] = [_record(end._asdict()) for end in self.ends]
+        pairs: list[Record] = [end.as_record() for end in self.ends]
         return self._head() | {"pairs": pairs} | self._tail()
 
     def as_json(self) -> Iterator[bytes]:
@@ -296,7 +307,7 @@ class ProcessStatus(NamedTuple):
         yield _encode(self._head())[:-1] + b',"pairs":['
         for first in range(0, len(self.ends), ENDS_AT_ONCE):
             ends = self.ends[first : first + ENDS_AT_ONCE]
-            piece = _encode([_record(end._asdict()) for end in ends])[1:-1]
+            piece = _encode([end.as_record() for end in ends])[1:-1]
             yield b"," + piece if first else piece
         yield b"]," + _encode(self._tail())[1:] + b"\n"
 

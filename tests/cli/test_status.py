@@ -294,3 +294,23 @@ def test_status_of_a_socket_imports_neither_yaml_nor_asyncio(folder: Path, serve
         check=True,
     )
     assert not set(done.stdout.split()) & {"asyncio", "uvloop", "cryptography", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "code"),
+    [("lan", 2, 75), ("lan.home.office", 1, 0), ("p", 1, 0), ("wan", 0, 75)],
+)
+def test_status_of_one_pair_or_of_the_pairs_of_a_mesh(
+    folder: Path, serve: Serve, capsys: Captured, name: str, ends: int, code: int
+) -> None:
+    states = {"lan.home.office": State.UP, "lan.cabin.home": State.WAITING, "p": State.UP}
+    told = tuple(EndStatus(pair, "a", state) for pair, state in states.items())
+    record = ProcessStatus(0.0, 0.0, "1", "abc", 42, ends=told).as_record()
+    path = serve(folder / "status.sock", json.dumps(record).encode())
+    assert main(["status", "--json", "--pair", name, str(path)]) == code
+    said = capsys.readouterr()
+    found = [end for line in said.out.splitlines() for end in json.loads(line)["pairs"]]
+    assert len(found) == ends
+    assert all(end["pair"].startswith(name) for end in found)
+    if not ends:
+        assert "no running process has an end of a pair or mesh 'wan'" in said.err

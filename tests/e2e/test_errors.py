@@ -61,7 +61,7 @@ def test_a_site_file_with_errors_is_refused(
     ("options", "code", "complaint"),
     [
         (["--node", "nowhere"], 78, "no part runs on 'nowhere': choose one of home, office, vps"),
-        (["--node", "home", "--pair", "q"], 64, "no pair 'q'"),
+        (["--node", "home", "--pair", "q"], 64, "no pair or mesh 'q'"),
         (["--node", "home", "--once", "--keep"], 64, "not allowed with"),
         (["--colour"], 64, "unrecognized arguments: --colour"),
     ],

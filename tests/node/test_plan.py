@@ -122,8 +122,18 @@ def test_only_pairs_named_on_the_command_line_are_planned(tmp_path: Path) -> Non
     found = plan(tmp_path, pairs, RunOptions(pairs=("q",)))
     assert {pair for pair, _ in found.ends} == {"q"}
     assert set(found.controls["control"].keys) == {"p", "q"}
-    with pytest.raises(UsageError, match=r"no pair 'r' in .*site\.yaml: it has p, q"):
+    with pytest.raises(UsageError, match=r"no pair or mesh 'r' in .*site\.yaml: it has p, q"):
         plan(tmp_path, pairs, RunOptions(pairs=("q", "r")))
+
+
+def test_a_mesh_named_on_the_command_line_stands_for_its_pairs(tmp_path: Path) -> None:
+    write_key(tmp_path, "lan.key")
+    lan = {"secret_file": "lan.key", "nodes": ["home", "office", "cabin"]}
+    pairs = {"p": {"secret_file": "lan.key"} | NODES}
+    for name, planned in (("lan", 2), ("lan.home.office", 1), ("p", 1)):
+        options = RunOptions(pairs=(name,))
+        found = plan(tmp_path, pairs, options, node="home", control=AT_VPS, meshes={"lan": lan})
+        assert len(found.ends) == planned
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,10 @@ def test_the_metrics_of_tls_connections() -> None:
         'netpunch_control_tls_strangers{control="vps"}': 6,
         'netpunch_control_tls_refused_total{control="vps"}': 7,
     }
+
+
+def test_the_samples_of_a_mesh_carry_its_name() -> None:
+    ends = (EndStatus("lan.home.office", "a", State.UP, since=SINCE), WAITING)
+    lines = metrics_text(ProcessStatus(SINCE, SINCE, "1", "abc", 42, ends=ends)).splitlines()
+    assert 'netpunch_pair_up{pair="lan.home.office",end="a",mesh="lan"} 1' in lines
+    assert 'netpunch_pair_up{pair="lab",end="b"} 0' in lines
