@@ -9,11 +9,12 @@ open meanwhile; the partners of some of them begin a new attempt every 3 s. It t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from netpunch.core.control.control import ControlV2
+from netpunch.core.control.relay import Relay
 from netpunch.core.end.end import End
 from netpunch.core.events import Failed, Linked
 from netpunch.core.settings import EndSettings
@@ -23,7 +24,7 @@ from tests.sim.hosts import SimHost
 from tests.sim.machines import SECRET, EndName, endpoints
 from tests.sim.nat import HARD_RANDOM, PORT_RESTRICTED_CONE, Nat
 from tests.sim.network import Link, Network, Segment
-from tests.sim.scenarios import CONTROL, CONTROL_PORT, LOCAL_PORT, OBSERVE_PORT
+from tests.sim.scenarios import CONTROL, CONTROL_PORT, LOCAL_PORT, OBSERVE_PORT, RELAY_PORT
 from tests.sim.setups import Place
 
 DELAY = 0.025
@@ -70,7 +71,7 @@ class FleetEnd(SimHost):
         self._starts += 1
         self.bind(LOCAL_PORT)
         settings = EndSettings(
-            f"p{self._number}",
+            fleet.names[self._number],
             self._end,
             SECRET,
             holds=True,
@@ -107,7 +108,8 @@ class FleetEnd(SimHost):
 
 class Fleet:
     """`count` pairs. Their ends `here` are behind one NAT and of one process; their partners each
-    behind its own, of processes of their own or (`together`) of one, too."""
+    behind its own, of processes of their own or (`together`) of one, too. `some_there`: where the
+    partners of some pairs are instead. `names`: of the pairs. `relay`: control relays."""
 
     def __init__(
         self,
@@ -116,7 +118,10 @@ class Fleet:
         here: Place,
         there: Place,
         *,
+        some_there: Mapping[int, Place] | None = None,
         together: bool = False,
+        names: Sequence[str] | None = None,
+        relay: bool = False,
         name: Callable[[int], EndName] = lambda _: "a",
         deadline: float | None = 60.0,
     ) -> None:
@@ -127,14 +132,19 @@ class Fleet:
         control.attach(self.network.internet, CONTROL[4].host, up=Link(DELAY))
         for port in (CONTROL_PORT, OBSERVE_PORT):
             control.bind(port)
-        keys = {f"p{n}": control_key(SECRET, f"p{n}") for n in range(count)}
-        control.start(ControlV2(keys, random=self.randbytes("control")))
+        self.names = names or [f"p{n}" for n in range(count)]
+        keys = {pair: control_key(SECRET, pair) for pair in self.names}
+        relaying = Relay()
+        if relay:
+            relaying.port = RELAY_PORT
+            relaying.serve(control.bind(RELAY_PORT))
+        control.start(ControlV2(keys, relay=relaying, random=self.randbytes("control")))
         self.process = Process()
         other = Process() if together else None
         nat = self._nat(here, "203.0.113.1")
         self.pairs: list[tuple[FleetEnd, FleetEnd]] = []
         for n in range(count):
-            far = self._nat(there, f"198.51.100.{n + 1}")
+            far = self._nat((some_there or {}).get(n, there), f"198.51.100.{n + 1}")
             end: EndName = name(n)
             partner: EndName = "b" if end == "a" else "a"
             self.pairs.append(
@@ -167,6 +177,19 @@ class Fleet:
 
         def linked() -> bool:
             return all(one.linked_at and other.linked_at for one, other in pairs)
+
+        return self._run_until(linked, seconds)
+
+    def up_at(self, one: FleetEnd, other: FleetEnd) -> float | None:
+        """When both ends were linked."""
+        times = (one.linked_at, other.linked_at)
+        return None if None in times else max(filter(None, times))
+
+    def run_until_up(self, count: int, seconds: float) -> bool:
+        """Whether so many pairs, whichever, are linked within so many seconds."""
+
+        def linked() -> bool:
+            return sum(self.up_at(*pair) is not None for pair in self.pairs) >= count
 
         return self._run_until(linked, seconds)
 

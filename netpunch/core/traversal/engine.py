@@ -102,12 +102,13 @@ class Traversal:
 
     def rest(self, valid: Collection[Via], now: float) -> None:
         """A path is valid, on these sockets: tries nothing more. What is open stays for a while,
-        as the partner may agree on another path."""
+        as the partner may agree on another path, and the turn to have it open; the turn to spray
+        goes to the next end at once."""
         self._kept = frozenset(valid)
         if self._escalation is not None:
             self._escalation = None
             self._rest_until = now + budget.REST
-            if not self.turns.has_turn:
+            if not (self.turns.has_turn and self.sockets):
                 self.turns.over(now)
 
     def stop(self, keep: Collection[Via] = ()) -> None:
