@@ -243,6 +243,14 @@ def check_mesh_nodes(
             "either all keep it (`mode: keep` without `command` and `check`), or none"
         )
         problems.add(found.position, found.path, message)
+    sealing = [name for name, draft in nodes.items() if draft.part.settings.sealed]
+    if sealing and len(sealing) < len(nodes):
+        other = next(name for name in nodes if name not in sealing)
+        message = (
+            f"node {sealing[0]} seals what `forward` carries, node {other} does not: set "
+            "`forward: {sealed: on}` at all, or at none"
+        )
+        problems.add(found.position, found.path, message)
     if known.controls is None:
         return
     for one, other in links:

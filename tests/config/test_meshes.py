@@ -180,6 +180,11 @@ WRONG = {
         "nodes: {a: {mode: keep}, b: {}}",
         "node a keeps the port after the link, node b hands it over",
     ),
+    "a node that does not seal": (
+        'nodes: {a: {}, b: {forward: {sealed: off}}}, mode: keep, forward: {listen: ":1+", '
+        "sealed: on}",
+        "node a seals what `forward` carries, node b does not",
+    ),
 }
 
 

@@ -185,6 +185,7 @@ def test_a_link_that_nothing_uses_is_warned_of(
         (False, FORWARD, False),
         (True, FORWARD | {"candidates": ["host", "observed"]}, False),
         (True, FORWARD | {"b": {"candidates": ["host"], "forward": {"listen": ":1"}}}, False),
+        (True, {"forward": FORWARD["forward"] | {"sealed": "on"}}, False),
         (True, {}, False),
         (True, {"command": ["vpn"]}, False),
     ],
