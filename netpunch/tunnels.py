@@ -19,17 +19,30 @@ def is_tunnel(interface: str) -> bool:
         return bool(int((directory / "tun_flags").read_text("ascii"), 16) & IFF_TUN)
     except (OSError, ValueError):
         pass  # not a device of the tun driver
-    try:
-        described = (directory / "uevent").read_text("ascii").splitlines()
-    except (OSError, ValueError):
-        return False
+    described = _described(interface)
     return any(f"DEVTYPE={kind}" in described for kind in TUNNEL_TYPES)
 
 
 def has_tunnel() -> bool:
     """Whether this host has any tunnel."""
+    return any(map(is_tunnel, _interfaces()))
+
+
+def wireguard_interfaces() -> list[str]:
+    """Those of the kernel's WireGuard."""
+    return [name for name in _interfaces() if "DEVTYPE=wireguard" in _described(name)]
+
+
+def _interfaces() -> list[str]:
     try:
-        names = [each.name for each in INTERFACES.iterdir()]
+        return sorted(each.name for each in INTERFACES.iterdir())
     except OSError:
-        return False
-    return any(map(is_tunnel, names))
+        return []
+
+
+def _described(interface: str) -> list[str]:
+    """The lines of what sysfs says of an interface; none if it is gone."""
+    try:
+        return (INTERFACES / interface / "uevent").read_text("ascii").splitlines()
+    except (OSError, ValueError):
+        return []

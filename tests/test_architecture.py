@@ -34,11 +34,13 @@ MAY_IMPORT = {
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
     "keys": {"core", "config", "wire", "errors", "mesh"},
     "api": {"keys", "net", "core", "wire", "config", "address", "errors"},
-    "cli": {"", "api", "keys", "node", "net", "core", "wire", "config", "output"} | PLAIN,
+    "doctor": {"keys", "node", "net", "core", "wire", "config", "output"} | PLAIN,
+    "cli": {"", "api", "keys", "doctor", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }
 """The arrows: wire <- core <- net <- node <- cli; config and output on their own beside net (config
-takes only settings and defaults from core), the library's calls (`keys` and `api`) beside node.
-The empty name is the package itself, which offers `punch` and `serve_control`."""
+takes only settings and defaults from core), the library's calls (`keys` and `api`) beside node,
+`doctor` between node and cli. The empty name is the package itself, which offers `punch` and
+`serve_control`."""
 
 OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}
 """Time, randomness and sockets come into the core from its driver."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "check": "validate site files and show what is in effect",
     "schema": "print the JSON schema of site files, for editors",
     "key": "create a pair's key, derive the one for control, compare keys",
+    "doctor": "find out whether pairs can link, and what prevents it",
     "status": "show the state of every pair of the running processes",
     "control": "run a control node without a site file",
     "peer": "link one end once, without a site file, and print the addresses",

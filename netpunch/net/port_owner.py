@@ -24,7 +24,7 @@ def owned_families(host: str, port: int) -> set[int] | None:
     found: dict[int, set[str]] = {}
     for family, table in TABLES.items():
         with contextlib.suppress(OSError):
-            found[family] = set(_owners(family, table, port))
+            found[family] = {owner for owner, _ in _owners(family, table, port)}
     if not found:
         return None
     reached = {host, *WILDCARDS.values()} if host else set().union(*found.values())
@@ -34,15 +34,33 @@ def owned_families(host: str, port: int) -> set[int] | None:
     return families
 
 
-def _owners(family: int, table: Path, port: int) -> Iterator[str]:
-    """The addresses that sockets are bound to at this port. The table has one line for each, after
-    a heading; the second word is the address, as words of the host's byte order, and the port, both
-    in hex."""
+def sockets_at(host: str, port: int) -> set[int] | None:
+    """The inodes of the sockets that prevent another one from being bound there; `host` as for
+    `owned_families`. None if the system does not tell."""
+    inodes: set[int] = set()
+    known = False
+    for family, table in TABLES.items():
+        wildcard = WILDCARDS[family]
+        if host and (":" in host) != (":" in wildcard):
+            continue
+        with contextlib.suppress(OSError):
+            owners = _owners(family, table, port)
+            inodes |= {inode for owner, inode in owners if not host or owner in (host, wildcard)}
+            known = True
+    return inodes if known else None
+
+
+def _owners(family: int, table: Path, port: int) -> Iterator[tuple[str, int]]:
+    """The addresses that sockets are bound to at this port, with the sockets' inodes. The table has
+    one line for each, after a heading; the second word is the address, as words of the host's byte
+    order, and the port, both in hex, the tenth the inode."""
     for line in table.read_text("ascii").splitlines()[1:]:
-        address, _, number = line.split(maxsplit=2)[1].partition(":")
+        words = line.split()
+        address, _, number = words[1].partition(":")
         if int(number, 16) == port:
             packed = bytes.fromhex(address)
-            words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+            parts = (packed[at : at + 4] for at in range(0, len(packed), 4))
             if sys.byteorder == "little":
-                words = (word[::-1] for word in words)
-            yield canonical_host(socket.inet_ntop(family, b"".join(words)))
+                parts = (part[::-1] for part in parts)
+            host = canonical_host(socket.inet_ntop(family, b"".join(parts)))
+            yield host, int(words[9])

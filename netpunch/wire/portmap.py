@@ -33,6 +33,8 @@ RESPONSE = 0x80
 """The bit that makes an opcode a response's."""
 ADDRESS = 0
 """NAT-PMP's opcode of the external address."""
+ANNOUNCE = 0
+"""PCP's opcode that only shows that the other side is there."""
 MAP = 1
 """The opcode of a mapping: PCP's MAP, NAT-PMP's for UDP."""
 UDP = 17
@@ -97,6 +99,21 @@ class PcpResponse(NamedTuple):
     external_host: str
 
 
+class PcpAnnounce(NamedTuple):
+    """Client to gateway: do you speak PCP? `lifetime` is 0, `client` as in PcpRequest."""
+
+    lifetime: int
+    client: str
+
+
+class PcpAnnounced(NamedTuple):
+    """Gateway to client: yes, or why not. The fields are those of PcpResponse."""
+
+    result: int
+    lifetime: int
+    epoch: int
+
+
 class AddressRequest(NamedTuple):
     """NAT-PMP: what is your external address?"""
 
@@ -134,8 +151,8 @@ class VersionRefused(NamedTuple):
     version: int
 
 
-Request = PcpRequest | AddressRequest | PortRequest
-Response = PcpResponse | AddressResponse | PortResponse
+Request = PcpRequest | PcpAnnounce | AddressRequest | PortRequest
+Response = PcpResponse | PcpAnnounced | AddressResponse | PortResponse
 Message = Request | Response | VersionRefused
 
 
@@ -153,6 +170,8 @@ class Layout(NamedTuple):
 LAYOUTS: dict[type[Request | Response], Layout] = {
     PcpRequest: Layout(PCP_VERSION, MAP, Struct("!2xI16s12sB3xHH16s"), (1, 6)),
     PcpResponse: Layout(PCP_VERSION, MAP | RESPONSE, Struct("!xBII12x12sB3xHH16s"), (7,)),
+    PcpAnnounce: Layout(PCP_VERSION, ANNOUNCE, Struct("!2xI16s"), (1,)),
+    PcpAnnounced: Layout(PCP_VERSION, ANNOUNCE | RESPONSE, Struct("!xBII12x")),
     AddressRequest: Layout(NAT_PMP_VERSION, ADDRESS, Struct("!")),
     AddressResponse: Layout(NAT_PMP_VERSION, ADDRESS | RESPONSE, Struct("!HI4s"), (2,), 4),
     PortRequest: Layout(NAT_PMP_VERSION, MAP, Struct("!2xHHI")),

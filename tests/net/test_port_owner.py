@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netpunch.net import port_owner
-from netpunch.net.port_owner import owned_families
+from netpunch.net.port_owner import owned_families, sockets_at
 from netpunch.net.sockets import bind
 
 INET, INET6 = socket.AF_INET, socket.AF_INET6
@@ -54,3 +54,29 @@ def test_a_wildcard_ipv6_socket_may_receive_ipv4_too() -> None:
 def test_nothing_is_known_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(port_owner, "TABLES", {INET: tmp_path / "udp"})
     assert owned_families("", 51820) is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "in_the_way"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "::1", False),
+    ],
+)
+def test_the_sockets_in_the_way_of_an_address_are_known(
+    bound: str, asked: str, in_the_way: bool
+) -> None:
+    (sock,) = bind(bound, 0)
+    with sock:
+        own = {Path(f"/proc/self/fd/{sock.fileno()}").stat().st_ino}
+        assert sockets_at(asked, sock.getsockname()[1]) == (own if in_the_way else set())
+
+
+def test_sockets_are_not_known_where_the_system_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(port_owner, "TABLES", {INET: tmp_path / "none"})
+    assert sockets_at("", 5000) is None

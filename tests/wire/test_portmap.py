@@ -124,7 +124,6 @@ def test_parsing_any_bytes_after_a_true_header_raises_nothing(header: bytes, bod
         "02 01",
         PCP_RESPONSE + "00",  # no multiple of 4
         PCP_RESPONSE + "00" * (portmap.MAX_PCP_LENGTH - 56),
-        "02 80" + PCP_RESPONSE[5:],  # ANNOUNCE: multicast, not an answer
         "02 82" + PCP_RESPONSE[5:],  # PEER
         "01 81" + PCP_RESPONSE[5:],  # the version of PCP's drafts
         "00 82 0000 0000abcd 1388 1389 00000e10",  # NAT-PMP for TCP
@@ -195,3 +194,12 @@ def test_port_mapping_datagrams_are_described() -> None:
     assert words.startswith("PcpRequest lifetime=3600 client=192.168.1.23 nonce=000102030405")
     assert describe(b"\0\0") == "AddressRequest"
     assert describe(b"?") == "1 bytes: malformed"
+
+
+def test_an_announcement_of_pcp_is_a_header_and_maps_nothing() -> None:
+    request = portmap.PcpAnnounce(0, "192.168.1.7")
+    data = bytes.fromhex("02 00 0000 00000000 00000000000000000000ffffc0a80107")  # RFC 6887, 7.1
+    assert portmap.pack(request) == data
+    assert parse(data) == request
+    answer = bytes.fromhex("02 80 00 00 00000000 0000abcd 000000000000000000000000")  # 7.2
+    assert parse(answer) == portmap.PcpAnnounced(0, 0, 0xABCD)

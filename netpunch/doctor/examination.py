@@ -1,0 +1,324 @@
+"""The whole examination of a node: measures, gathers findings, and comes to verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from netpunch.config.loading import owner_of, pairs_served
+from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
+from netpunch.core.settings import EndSettings
+from netpunch.doctor import local, network
+from netpunch.doctor.finding import Finding, ok, warn
+from netpunch.doctor.host import PortOwners, Unit, units
+from netpunch.doctor.keys import Key, Reader, unusable
+from netpunch.doctor.local import Process
+from netpunch.doctor.measuring import MOST_ASKERS, Asker, ControlSeen, Network, measure
+from netpunch.doctor.outlook import circumstances, outlook, sentence
+from netpunch.doctor.report import Report, Verdict
+from netpunch.net.loop import in_thread
+from netpunch.wire.card import NatClass
+
+T = TypeVar("T")
+
+ALL = ""
+"""Stands for every pair, where names of pairs are keys."""
+
+HOST_PATIENCE = 6.0
+"""Seconds for running processes and systemd to answer; they do at once, or hang."""
+
+
+class Patient(NamedTuple):
+    """What is examined: the part of a site that a node runs, or the ends of one pair of it."""
+
+    site: Site
+    part: Part
+    environ: Mapping[str, str]
+    credentials: Path | None
+    find_processes: Callable[[], Sequence[Process]]
+    """The status of each process that runs the file. May take long."""
+
+
+class _Facts(NamedTuple):
+    """All that was learnt."""
+
+    keys: dict[str, Key]
+    """By pair."""
+    network: Network
+    processes: Sequence[Process]
+    units: Sequence[Unit] | None
+    silent: tuple[str, ...] = ()
+    """What did not answer in time."""
+
+
+async def examine(patient: Patient) -> Report:
+    """Takes 12 seconds at most."""
+    facts = await _learn(patient)
+    findings = tuple(_findings(patient, facts))
+    blocking = _blocking(findings)
+    ends = [_verdict_on_end(patient.site, end, facts, blocking) for end in patient.part.ends]
+    controls = [_verdict_on_control(each, facts) for each in patient.part.controls]
+    survey = facts.network.nat
+    nat = None if survey is None else survey.report.nat_class
+    file = str(patient.site.path)
+    return Report(file, patient.part.node, (*ends, *controls), findings, nat)
+
+
+async def _learn(patient: Patient) -> _Facts:
+    keys = _keys(patient)
+    controls, askers = _controls(patient), _askers(patient, keys)
+    silent: list[str] = []
+    measured, processes, found = await asyncio.gather(
+        measure(controls, askers),
+        _in_time(patient.find_processes, "running", silent),
+        _in_time(units, "unit", silent),
+    )
+    return _Facts(keys, measured, processes or (), found, tuple(silent))
+
+
+async def _in_time(ask: Callable[[], T], name: str, silent: list[str]) -> T | None:
+    try:
+        async with asyncio.timeout(HOST_PATIENCE):
+            return await in_thread(ask, name)
+    except TimeoutError:
+        silent.append(name)
+        return None
+
+
+def _keys(patient: Patient) -> dict[str, Key]:
+    """Of the ends, and of the first pairs that controls here serve."""
+    reader = Reader(patient.site, patient.environ, patient.credentials)
+    known: dict[str, Key] = {}
+    keys: dict[str, Key] = {}
+    for end in patient.part.ends:
+        owner = end.secret.mesh or end.pair
+        known.setdefault(owner, reader.key(end, end.pair, "end"))
+        keys[end.pair] = known[owner]._replace(pair=end.pair)
+    for control in patient.part.controls:
+        for pair in _first_pairs(patient.site, control):
+            keys.setdefault(pair.name, reader.key(pair, pair.name, "control"))
+    return keys
+
+
+def _first_pairs(site: Site, control: ControlConfig) -> list[Pair]:
+    """One for each key, as many as are asked with."""
+    by_owner: dict[str, Pair] = {}
+    for pair in pairs_served(site, control):
+        by_owner.setdefault(owner_of(pair), pair)
+    return list(by_owner.values())[:MOST_ASKERS]
+
+
+def _controls(patient: Patient) -> list[ControlConfig]:
+    """Those of this node, and those of its ends."""
+    own = {control.name for control in patient.part.controls}
+    names = own | {name for end in patient.part.ends for name in end.controls}
+    return [control for control in patient.site.controls if control.name in names]
+
+
+def _askers(patient: Patient, keys: Mapping[str, Key]) -> list[Asker]:
+    """One for each key."""
+    found: dict[str, Asker | None] = {}
+    for end in patient.part.ends:
+        key = keys[end.pair]
+        if key.owner not in found:
+            found[key.owner] = key.asker(end.settings, end.controls)
+    for control in patient.part.controls:
+        for pair in _first_pairs(patient.site, control):
+            key = keys[pair.name]
+            if key.owner not in found:
+                settings = EndSettings(pair.name, "a", b"")
+                found[key.owner] = key.asker(settings, (control.name,))
+    return [asker for asker in found.values() if asker is not None]
+
+
+# Findings.
+
+
+def _findings(patient: Patient, facts: _Facts) -> Iterator[Finding]:
+    site, part, measured = patient.site, patient.part, facts.network
+    yield _file(patient)
+    for each in part.ends:
+        yield from _of_key(each, facts, patient.credentials)
+    for control in part.controls:
+        yield from _of_keys_served(site, control, facts, patient)
+    alone = not any(len(end.controls) > 1 for end in part.ends) and bool(part.ends)
+    own = {control.name for control in part.controls}
+    for name, seen in measured.controls.items():
+        here = name in own and _process_with(name, facts) is not None
+        yield from network.control(name, seen, alone=alone, runs_here=here)
+    yield from network.observe(measured.controls, measured.nat)
+    if part.ends:
+        yield from _of_nat(part.ends, measured)
+    yield from network.relay(measured.controls, [end.settings for end in part.ends])
+    yield from network.path_mtu(measured.controls)
+    yield from _of_host(patient, facts)
+    owners = PortOwners()
+    for end in part.ends:
+        yield from _of_end(site, end, facts, owners)
+    for control in part.controls:
+        yield from local.control_ports(control, facts.processes, owners)
+        if (certificate := local.certificate(control)) is not None:
+            yield certificate
+
+
+def _file(patient: Patient) -> Finding:
+    site, part = patient.site, patient.part
+    name = site.path.name
+    ends = [f"end {end.end} of {end.pair}" for end in part.ends]
+    what = [f"control {control.name}" for control in part.controls]
+    what += ends if len(ends) <= local.MOST_NAMED else [f"{len(ends)} ends"]
+    who = "all in one process" if part.node is None else f"this is node {part.node}"
+    text = f"{name}, {who}: {', '.join(what) or 'nothing to run'}"
+    if site.warnings:
+        return warn("file", f"{text}; {len(site.warnings)} warnings", f"`netpunch check {name}`")
+    return ok("file", text)
+
+
+def _of_key(end: EndConfig, facts: _Facts, credentials: Path | None) -> Iterator[Finding]:
+    key = facts.keys[end.pair]
+    if not key.fingerprint:
+        yield from unusable([key], credentials)
+        return
+    told = [
+        found
+        for name in end.controls
+        if (seen := facts.network.controls.get(name)) is not None
+        and (found := network.key_at(name, seen, key.owner, end.pair, key.fingerprint))
+    ]
+    named = [each._replace(text=f"{key.name}, {each.text}") for each in told]
+    yield from named or [ok("key", f"{key.name}, {key.fingerprint}", end.pair)]
+
+
+def _of_keys_served(
+    site: Site, control: ControlConfig, facts: _Facts, patient: Patient
+) -> Iterator[Finding]:
+    keys = [facts.keys[pair.name] for pair in _first_pairs(site, control)]
+    yield from unusable([key for key in keys if not key.fingerprint], patient.credentials)
+    seen = facts.network.controls[control.name]
+    usable = [key for key in keys if key.fingerprint]
+    answered = [key for key in usable if seen.answers(key.owner)]
+    if usable and seen.answer is not None:
+        yield ok("key", f"control answers {len(answered)} of {len(usable)} keys of this file")
+    elif usable:
+        yield ok("key", f"{len(usable)} keys can be read")
+
+
+def _of_nat(ends: Sequence[EndConfig], measured: Network) -> Iterator[Finding]:
+    yield from network.nat(measured.nat, measured)
+    yield from network.translations(measured)
+    wanted = any(end.settings.asks_gateways for end in ends)
+    if measured.nat is not None:
+        yield from local.relayed_shares(ends, measured.nat.report.nat_class)
+    yield from network.mapping(measured.gateways, wanted=wanted)
+    yield from network.ipv6(measured)
+
+
+def _of_host(patient: Patient, facts: _Facts) -> Iterator[Finding]:
+    process = _any_process(facts)
+    if "running" in facts.silent:
+        text = "a running process does not answer on its status socket"
+        yield warn("running", text, "is it suspended? `netpunch status` names it")
+    else:
+        yield local.running(patient.site, process)
+    if "unit" in facts.silent:
+        yield warn("unit", "systemd does not answer", "`systemctl status` shows why")
+    yield from local.unit(facts.units, process)
+    yield from local.limits(patient.part, process)
+
+
+def _of_end(site: Site, end: EndConfig, facts: _Facts, owners: PortOwners) -> Iterator[Finding]:
+    process = _process_of(end, facts)
+    if (state := local.state(end, process)) is not None:
+        yield state
+    yield local.port(end, process, owners)
+    yield from local.programs(end)
+    yield from local.folders(site, end)
+    yield from local.rights(end, process)
+
+
+def _process_of(end: EndConfig, facts: _Facts) -> Process | None:
+    return next((each for each in facts.processes if local.told_of(end, each)), None)
+
+
+def _any_process(facts: _Facts) -> Process | None:
+    return next(iter(facts.processes), None)
+
+
+# Verdicts.
+
+
+def _blocking(findings: Iterable[Finding]) -> dict[str, Finding]:
+    """The first that blocks each pair, or ALL."""
+    found: dict[str, Finding] = {}
+    for each in findings:
+        for name in each.pairs or (ALL,) if each.blocks else ():
+            found.setdefault(name, each)
+    return found
+
+
+def _verdict_on_end(
+    site: Site, end: EndConfig, facts: _Facts, blocking: Mapping[str, Finding]
+) -> Verdict:
+    told = local.told_of(end, _process_of(end, facts))
+    if told is not None and told.get("state") == "up":
+        by = f" ({told['path']} to {told.get('raddr')})" if told.get("path") else ""
+        return Verdict(end.pair, f"is linked{by}", can_link=True)
+    if (block := blocking.get(end.pair) or blocking.get(ALL)) is not None:
+        text = f"cannot link: {block.name} {block.text}"
+        return Verdict(end.pair, text, can_link=False)
+    if end.protocol == "classic":
+        text = "classic: control answers registrations only, so nothing more is known"
+        return Verdict(end.pair, text)
+    return _prospect(site, end, facts)
+
+
+def _prospect(site: Site, end: EndConfig, facts: _Facts) -> Verdict:
+    controls = {name: facts.network.controls[name] for name in end.controls}
+    over_udp = any(each.answer is not None for each in controls.values())
+    over_tls = any(each.tls is not None for each in controls.values())
+    if not (over_udp or over_tls):
+        return Verdict(end.pair, "it is not known how it links: control was not asked (see `key`)")
+    survey = facts.network.nat
+    nat = survey.report.nat_class if survey is not None else NatClass.UNKNOWN
+    relaying, relays = _relay_of(controls)
+    tls = over_tls or any(
+        each.at.tls is not None and not each.tls_asked for each in controls.values()
+    )
+    given = circumstances(
+        nat if over_udp else NatClass.BLOCKED,
+        relays,
+        tls,
+        end.settings,
+        _partner(site, end).settings,
+    )
+    ways = outlook(given)
+    can_link = any(way.likely != 0 for way in ways.values())
+    return Verdict(end.pair, sentence(given, ways, relaying), can_link, ways)
+
+
+def _relay_of(controls: Mapping[str, ControlSeen]) -> tuple[str, bool | None]:
+    """The first control that relays, and whether any does: None if that is not known."""
+    ports = {name: each.relay_port for name, each in controls.items()}
+    name = next((name for name, port in ports.items() if port), "")
+    return name, bool(name) if name or None not in ports.values() else None
+
+
+def _partner(site: Site, end: EndConfig) -> EndConfig:
+    pair = next(each for each in site.pairs if each.name == end.pair)
+    return pair.b if end.end == "a" else pair.a
+
+
+def _verdict_on_control(control: ControlConfig, facts: _Facts) -> Verdict:
+    name = f"control {control.name}"
+    process = _process_with(control.name, facts)
+    if process is not None:
+        return Verdict(name, f"runs: {process.get('summary', '')}")
+    if facts.network.controls[control.name].answer is not None:
+        return Verdict(name, "answers")
+    return Verdict(name, "does not answer: it does not run, or cannot be reached from here")
+
+
+def _process_with(control: str, facts: _Facts) -> Process | None:
+    return next((each for each in facts.processes if local.runs_control(control, each)), None)
