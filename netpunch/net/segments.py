@@ -15,9 +15,9 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from struct import Struct
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from netpunch.address import Address
 from netpunch.net.batch import (
@@ -62,6 +62,10 @@ INCAPABLE = {errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 
 Refused = Callable[[OSError], None]
 """Gets the error of each datagram that was not sent."""
+
+_Message = tuple[Address, list[int], list[int], int, "Run | None"]
+"""To be sent: where to, the addresses and lengths of its buffers, the length of its segments, 0 if
+it is one datagram; and what it was received as, if that is known."""
 
 _PART = ctypes.sizeof(Part)
 _ZEROS = bytes(12)
@@ -115,6 +119,8 @@ class Segments:
 
     def __init__(self, family: int) -> None:
         self._source_of = _source_v4 if family == socket.AF_INET else _source_v6
+        self._sources: dict[bytes, bytes] = {}
+        """By their names: putting one together takes as long as all else about a datagram."""
         self.step = NAMES_IN[family]
         """Bytes of a name in `Received`."""
         self._longest = MAX_PAYLOAD
@@ -131,19 +137,11 @@ class Segments:
         self._rooms = _longs([ANCILLARY] * SIZE)
         self._used = SIZE
         """Messages whose headers the last call has changed; at first all are to be set."""
-        # The messages to be sent from a socket: what they are made of and where they go; all their
-        # buffers, and how many each has; the lengths of their segments, 0 for none.
         self._sock: socket.socket | None = None
-        self._runs: list[Run] = []
-        self._destinations: list[Address] = []
-        self._bases: list[int] = []
-        self._capacities: list[int] = []
-        self._counts: list[int] = []
-        self._cuts: list[int] = []
-        self._queues: list[list[Any]] = [
-            *(self._runs, self._destinations, self._bases),
-            *(self._capacities, self._counts, self._cuts),
-        ]
+        self._queue: list[_Message] = []
+        """To be sent from that socket."""
+        self._room = SIZE
+        """For buffers of messages in the queue."""
 
     # Receiving.
 
@@ -195,24 +193,34 @@ class Segments:
 
     def _sorted(self, names: bytes, lengths: list[int], joined: list[int]) -> list[Run]:
         """By source. `joined` are the lengths of the segments of a message, 0 if it has none."""
-        step, source_of, starts = self.step, self._source_of, self._starts
+        step, sources, starts = self.step, self._sources, self._starts
         runs: list[Run] = []
         open_runs: dict[bytes, Run] = {}
-        for number, length in enumerate(lengths):
-            name = names[number * step : (number + 1) * step]
-            if size := joined[number]:
-                parts = _cut(length, size)
-                places = list(accumulate(parts[:-1], initial=starts[number]))
-                runs.append(Run(source_of(name), places, parts, joined=True))
-                open_runs.pop(name, None)  # what follows comes after it
-            elif (run := open_runs.get(name)) is not None:
-                run.starts.append(starts[number])
+        at = 0
+        for start, length, size in zip(starts, lengths, joined, strict=False):
+            name = names[at : at + step]
+            at += step
+            run = open_runs.get(name)
+            if size == 0 and run is not None:
+                run.starts.append(start)
                 run.lengths.append(length)
+                continue
+            source = sources.get(name) or self._learn(name)
+            if size:
+                parts = _cut(length, size)
+                places = list(accumulate(parts[:-1], initial=start))
+                runs.append(Run(source, places, parts, joined=True))
+                open_runs.pop(name, None)  # what follows comes after it
             else:
-                run = _run((source_of(name), [starts[number]], [length], False))
-                open_runs[name] = run
+                open_runs[name] = run = _run((source, [start], [length], False))
                 runs.append(run)
         return runs
+
+    def _learn(self, name: bytes) -> bytes:
+        if len(self._sources) == ADDRESSES_KEPT:
+            self._sources.clear()
+        source = self._sources[name] = self._source_of(name)
+        return source
 
     def byte_at(self, start: int) -> int:
         """The first byte of a datagram that starts there."""
@@ -232,75 +240,69 @@ class Segments:
             self._sock = sock
         _, starts, lengths, joined = run
         if len(lengths) == 1:
-            self._add(run, destination, starts, lengths, 0, refused)
+            if not self._room:
+                self.flush(refused)
+            self._room -= 1
+            self._queue.append((destination, starts, lengths, 0, run))
         elif joined and lengths[0] <= self._longest:
-            self._add(run, destination, starts[:1], [sum(lengths)], lengths[0], refused)
+            if not self._room:
+                self.flush(refused)
+            self._room -= 1
+            self._queue.append((destination, starts[:1], [sum(lengths)], lengths[0], run))
         else:
             for first, end in groups(lengths, self._longest):
-                some = run.part(first, end)
-                cut = lengths[first] if end > first + 1 else 0
-                self._add(some, destination, some.starts, some.lengths, cut, refused)
-
-    def _add(
-        self,
-        run: Run,
-        destination: Address,
-        bases: list[int],
-        capacities: list[int],
-        cut: int,
-        refused: Refused,
-    ) -> None:
-        if len(self._bases) + len(bases) > SIZE:  # only if a message is sent as many
-            self.flush(refused)
-        self._runs.append(run)
-        self._destinations.append(destination)
-        self._bases += bases
-        self._capacities += capacities
-        self._counts.append(len(bases))
-        self._cuts.append(cut)
+                if self._room < end - first:  # only if a message is sent as many
+                    self.flush(refused)
+                self._room -= end - first
+                some, cut = lengths[first:end], lengths[first] if end > first + 1 else 0
+                self._queue.append((destination, starts[first:end], some, cut, None))
 
     def flush(self, refused: Refused) -> None:
         """Sends what is left."""
-        if self._sock is None or not self._runs:
+        queue, count = self._queue, len(self._queue)
+        if self._sock is None or not count:
             return
-        count = len(self._runs)
         self._load(count)
         for number, error in send_messages(self._sock.fileno(), self._out.address, count):
-            run, destination = self._runs[number], self._destinations[number]
-            self._send_again(self._sock, run, destination, error, refused)
-        for queue in self._queues:
-            queue.clear()
+            self._send_again(self._sock, queue[number], error, refused)
+        queue.clear()
+        self._room = SIZE
 
     def _load(self, count: int) -> None:
         """Fills in the headers of so many messages."""
-        table, buffers = self._out, len(self._bases)
-        table.bases[:buffers] = _longs(self._bases)
-        table.capacities[:buffers] = _longs(self._capacities)
-        firsts = accumulate(self._counts[:-1], initial=0)
-        table.parts[:count] = _longs([table.list + first * _PART for first in firsts])
-        table.part_counts[:count] = _longs(self._counts)
-        table.names[: count * NAME] = b"".join(map(_name, self._destinations))
-        table.rooms[:count] = _longs([ANCILLARY if cut else 0 for cut in self._cuts])
-        for number, cut in enumerate(self._cuts):
-            if cut:
-                table.cut(number, cut)
+        table = self._out
+        destinations, starts, lengths, cuts, _ = zip(*self._queue, strict=True)
+        bases, capacities = list(chain.from_iterable(starts)), list(chain.from_iterable(lengths))
+        table.bases[: len(bases)] = _longs(bases)
+        table.capacities[: len(bases)] = _longs(capacities)
+        if len(bases) == count:
+            table.parts[:count] = table.each_part[:count]
+            table.part_counts[:count] = table.ones[:count]
+        else:
+            counts = list(map(len, starts))
+            firsts = accumulate(counts[:-1], initial=0)
+            table.parts[:count] = _longs([table.list + first * _PART for first in firsts])
+            table.part_counts[:count] = _longs(counts)
+        table.names[: count * NAME] = b"".join(map(_name, destinations))
+        if any(cuts):
+            table.rooms[:count] = _longs([ANCILLARY if cut else 0 for cut in cuts])
+            table.cuts[:count] = memoryview(array("H", cuts))
+        else:
+            table.rooms[:count] = table.none[:count]
 
     def _send_again(
-        self,
-        sock: socket.socket,
-        run: Run,
-        destination: Address,
-        error: OSError,
-        refused: Refused,
+        self, sock: socket.socket, message: _Message, error: OSError, refused: Refused
     ) -> None:
         """One by one, if segments were the reason why a message was refused."""
-        lengths = run.lengths
-        if len(lengths) == 1 or error.errno not in TOO_LONG | INCAPABLE:
+        destination, starts, lengths, cut, run = message
+        if run is not None:
+            starts, lengths = run.starts, run.lengths
+        if not cut or error.errno not in TOO_LONG | INCAPABLE:
             for _ in lengths:
                 refused(error)
             return
-        self._longest = min(self._longest, lengths[0] - 1 if error.errno in TOO_LONG else 0)
-        for start, length in zip(run.starts, lengths, strict=True):
+        self._longest = min(self._longest, cut - 1 if error.errno in TOO_LONG else 0)
+        for start, length in zip(starts, lengths, strict=True):
             try:
                 sock.sendto(self.copy(start, length), destination)
             except OSError as again:
@@ -322,6 +324,10 @@ class _Table:
         words = memoryview(self._parts).cast("B").cast("L")
         self.bases, self.capacities = words[::2], words[1::2]
         """The addresses of the buffers in that list, and how many bytes of them are in use."""
+        self.each_part = _longs([self.list + number * _PART for number in range(SIZE)])
+        self.ones, self.none = _longs([1] * SIZE), _longs([0] * SIZE)
+        """What those columns hold that follow, of messages with one buffer each and without
+        ancillary data."""
         self.parts = self._column("L", Header.parts.offset)
         self.part_counts = self._column("L", Header.part_count.offset)
         """Where the buffers of a message begin in the list, and how many it has."""
@@ -332,6 +338,9 @@ class _Table:
         numbers = memoryview(self._ancillary).cast("B").cast("i")
         self.numbers = numbers[_ITEM.size // numbers.itemsize :: ANCILLARY // numbers.itemsize]
         """What the ancillary data says, of messages that have any."""
+        halves = memoryview(self._ancillary).cast("B").cast("H")
+        self.cuts = halves[_ITEM.size // halves.itemsize :: ANCILLARY // halves.itemsize]
+        """The same of messages to be sent: into which segments the system is to cut them."""
         for number, message in enumerate(self._headers):
             header = message.header
             header.name, header.name_length = _place(self.names) + number * step, step
@@ -340,10 +349,6 @@ class _Table:
             length = _ITEM.size + _SEGMENT.size
             item = (length, socket.IPPROTO_UDP, UDP_SEGMENT)
             _ITEM.pack_into(self._ancillary, number * ANCILLARY, *item)
-
-    def cut(self, number: int, length: int) -> None:
-        """Has the system cut a message into segments of this length."""
-        _SEGMENT.pack_into(self._ancillary, number * ANCILLARY + _ITEM.size, length)
 
     def _column(self, code: Literal["I", "L"], offset: int) -> memoryview:
         words = memoryview(self._headers).cast("B").cast(code)
