@@ -48,7 +48,8 @@ NO_CHECKSUM = 0
 
 MAX_DATAGRAM = 2048
 """Bytes to read: more than the longest that passes the filter, with the longest IP header."""
-
+RECEIVE_BUFFER = 1024 * 1024
+"""Bytes to ask the system for: it may have datagrams of hundreds of pairs at once."""
 
 HOPS = {
     True: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -139,7 +140,7 @@ class RawSocket:
         allow_fragments(sock)
         if not self._is_ipv4:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, CHECKSUM_AT)
-        apply_options(self._options, sock)
+        apply_options(self._options._replace(receive_buffer=RECEIVE_BUFFER), sock)
         sock.bind((host, 0))
 
     def _source_towards(self, destination: Address) -> str:

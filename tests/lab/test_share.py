@@ -69,7 +69,7 @@ def test_a_tunnel_is_relayed_when_nothing_else_passes(
     lab: Lab, tmp_path: Path, cleanup: ExitStack
 ) -> None:
     """One of the pairs at the port: the relay tells pairs apart by their addresses."""
-    wireguard = SharedWireGuard(lab, tmp_path, cleanup, SYMMETRIC_ROUTER, f'":{RELAY_PORT}"')
+    wireguard = SharedWireGuard(lab, tmp_path, cleanup, SYMMETRIC_ROUTER, relay=f'":{RELAY_PORT}"')
     started = wireguard.start_all()
     up = wireguard.programs["home"].wait_for("pair.up")
     assert up["path"] == "relay"
