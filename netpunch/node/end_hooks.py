@@ -82,7 +82,7 @@ class EndHooks:
         self._end = end
         self._key = (end.pair, end.end)
         self._services = services
-        self._console = services.console.named(f"{end.pair} {end.end}")
+        self._console = services.console.named(f"{end.pair} {end.end}", gathered=True)
         self._who = end_variables(end.pair, end.end)
         _, port = end.settings.local
         if port:
@@ -108,13 +108,7 @@ class EndHooks:
             return False
         if result.lacked:
             raise ResourcesError(f"cannot check the link: {result.err}")
-        passed = result.outcome is Outcome.DONE
-        if not passed:
-            text = next((text for _, text in reversed(self._check_lines) if text.strip()), "")
-            printed = f"; it printed: {text.strip()}" if text else ""
-            err = (result.err or str(result.exit)).removeprefix(f"{self._end.check[0]}: ")
-            self.complaint = f"`{' '.join(self._end.check)}`: {err}{printed}"
-        return passed
+        return result.outcome is Outcome.DONE
 
     async def before(self) -> HookResult | None:
         """Makes the port free, before it is bound. None: there is no such hook."""
@@ -285,6 +279,10 @@ class EndHooks:
         if failure != before:
             for stream, text in self._check_lines:
                 self._services.journal.emit(HookOutput(*self._key, "check", stream, text))
+            if failure is None:
+                self._console.remark("the check passes again")
+            elif not result.lacked:  # its caller says so
+                self._complain(result)
         self._report_end("check", result)
 
     def _report_end(self, name: str, result: HookResult | None) -> None:
@@ -298,6 +296,16 @@ class EndHooks:
         )
         if err and name in WARNED_OF:
             self._console.warn(f"hook {name}: {err}")
+        elif outcome is Outcome.DONE and name != "check":
+            self._console.remark(f"hook {name}: done after {duration:.1f} s")
+
+    def _complain(self, result: HookResult) -> None:
+        """Says how the check has failed, with the last line that it printed."""
+        text = next((text for _, text in reversed(self._check_lines) if text.strip()), "")
+        printed = f"; it printed: {text.strip()}" if text else ""
+        err = (result.err or str(result.exit)).removeprefix(f"{self._end.check[0]}: ")
+        self.complaint = f"`{' '.join(self._end.check)}`: {err}{printed}"
+        self._console.remark(f"check failed: {self.complaint}")
 
 
 def _configured(end: EndConfig) -> dict[str, str]:

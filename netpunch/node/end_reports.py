@@ -68,7 +68,7 @@ class EndReports:
         self._services = services
         self._journal = services.journal
         self._reminders = services.reminders
-        self._console = services.console.named(f"{end.pair} {end.end}")
+        self._console = services.console.named(f"{end.pair} {end.end}", gathered=True)
         self.latest_move = b""
         """The line of the last `pair.moved`, for the hook."""
         self._local_port = 0
@@ -108,7 +108,7 @@ class EndReports:
     def up(self, linked: Linked, published: Published) -> bytes:
         """The path is agreed; nothing is written and the port is not free yet."""
         self._linked()
-        self._console.say(f"linked {_path(linked)}")
+        self._console.good(f"linked {_path(linked)}")
         return self._journal.emit(
             events.PairUp(
                 *self._key,
@@ -125,7 +125,7 @@ class EndReports:
     def handed_over(self, published: Published) -> None:
         """The port is free (unless the end holds it) and the files are written: of a new link, or
         of one that has moved."""
-        self._journal.show_link(published.text)
+        self._journal.show_link(published.text, own_template=self.end.template is not None)
         if published.env_file is not None:
             self._journal.emit(events.EnvWritten(*self._key, str(published.env_file)))
 
@@ -141,7 +141,7 @@ class EndReports:
         """The check passes."""
         self._linked()
         self._journal.emit(events.PairAlive(*self._key))
-        self._console.say("alive: the check passes, nothing to do")
+        self._console.good("alive: the check passes, nothing to do")
 
     def down(self, reason: str, detail: str) -> bytes:
         """The link was lost."""
@@ -178,7 +178,7 @@ class EndReports:
     def retries_in(self, pause: float, reason: str) -> None:
         """The next attempt is in `pause` seconds; `reason` is why."""
         if self._is_news("retry", reason):
-            self._console.say(f"the next attempt is in {pause:.0f} s")
+            self._console.remark(f"the next attempt is in {pause:.0f} s")
         self.waits("pausing before the next attempt")
 
     def closed(self) -> None:

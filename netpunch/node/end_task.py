@@ -75,7 +75,7 @@ class EndTask:
         self._services = services
         self._hooks = EndHooks(end, services)
         self._reports = EndReports(end, services)
-        self._console = services.console.named(f"{end.pair} {end.end}")
+        self._console = services.console.named(f"{end.pair} {end.end}", gathered=True)
         self._task: asyncio.Task[None] | None = None
         self._standby_pause = 0.0
         self._doubled_until = 0.0

@@ -122,7 +122,7 @@ class Reminders:
         if len(group) == 1:
             advice = advice.replace("PAIR FILE", wait.own)
         tail = f": {advice}" if in_full and advice else ""
-        self._console.say(f"{_names(group)}: {what}{tail}")
+        self._console.remark(f"{_names(group)}: {what}{tail}")
         oldest = min(group.values(), key=lambda each: each.since)
         next_due = oldest.next_due(now, in_full=in_full)
         for (pair, end), each in group.items():

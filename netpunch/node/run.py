@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from netpunch._version import __version__
 from netpunch.config.loading import load, select
 from netpunch.config.model import Part, Site
 from netpunch.errors import BUG_EXIT_CODE, NetpunchError, bug_text, combined_exit_code, lack_behind
@@ -22,17 +23,21 @@ from netpunch.node.monitoring import Monitoring
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import Plan, Planner
 from netpunch.node.services import Services
-from netpunch.node.supervisor import Supervisor
-from netpunch.output.console import Console
+from netpunch.node.supervisor import Supervisor, some
+from netpunch.output.console import QUIET, Console, Verbosity
 from netpunch.output.events import RunStart
 from netpunch.output.journal import Journal, Style
 from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket, own_folder, own_socket, runtime_directory
 from netpunch.output.status_model import StatusModel
 from netpunch.output.systemd import Notifier
+from netpunch.output.terminal import Screen, is_terminal, wants_colour
 
 STARTED_AFTER = 1.0
 """Seconds after which garbage is collected; before, that would delay the first links."""
+
+FEW_NAMES = 6
+"""Parts that the first line lists by name."""
 
 MAX_FINAL_WAIT = 1.0
 """Seconds that a stalled reader of standard error gets at the end."""
@@ -43,11 +48,8 @@ def run_site(path: Path, options: RunOptions) -> int:
     already_read = [_read(path, options)]
     node = already_read[0][1].node
     output, errors = Sink(1), Sink(2, "standard error")
-    journald = both_reach_the_journal(os.environ)
-    # A journal that gets both streams needs everything only once: as asked for, or else as text.
-    console = Console(
-        errors.put, quiet=options.quiet, news=not (journald and options.format == "json")
-    )
+    journald = reaches_the_journal(os.environ)
+    console = _console(errors, options, journald=journald)
     status = StatusModel()
     style = _style(options, journald=journald)
     journal = Journal(output.put, node=node, style=style, observer=status.take)
@@ -56,6 +58,7 @@ def run_site(path: Path, options: RunOptions) -> int:
     try:
         code = run_loop(_run(path, options, services, already_read))
     finally:
+        console.flush()
         output.close()
         if output.failure is not None:
             console.error(str(output.failure))
@@ -69,8 +72,8 @@ def _read(path: Path, options: RunOptions) -> tuple[Site, Part]:
     return site, part
 
 
-def both_reach_the_journal(environ: Mapping[str, str], descriptors: Sequence[int] = (1, 2)) -> bool:
-    """Whether systemd has connected standard output and standard error to its journal:
+def reaches_the_journal(environ: Mapping[str, str], descriptors: Sequence[int] = (1, 2)) -> bool:
+    """Whether systemd has connected these descriptors (standard output and error) to its journal:
     JOURNAL_STREAM (systemd.exec(5)) names that file, as another may have replaced it since."""
     stream = environ.get("JOURNAL_STREAM")
     if not stream:
@@ -82,12 +85,33 @@ def both_reach_the_journal(environ: Mapping[str, str], descriptors: Sequence[int
     return all(f"{each.st_dev}:{each.st_ino}" == stream for each in found)
 
 
+def _console(errors: Sink, options: RunOptions, *, journald: bool) -> Console:
+    """A journal that gets both streams needs everything only once: as asked for, or else as text;
+    and one line for each change. A terminal gets the time and colour."""
+    if options.quiet:
+        verbosity = QUIET
+    else:
+        verbosity = Verbosity(
+            news=not (journald and options.format == "json"),
+            remarks=not reaches_the_journal(os.environ, [2]),
+        )
+    return Console(
+        errors.put,
+        verbosity,
+        screen=Screen(colour=wants_colour(sys.stderr)),
+        timed=is_terminal(sys.stderr),
+        later=lambda delay, call: asyncio.get_running_loop().call_later(delay, call),
+    )
+
+
 def _style(options: RunOptions, *, journald: bool) -> Style:
     if options.format is not None:
         return Style(options.format)
     if journald:
         return Style.NONE
-    return Style.TEXT if sys.stdout is not None and sys.stdout.isatty() else Style.JSON
+    if not is_terminal(sys.stdout):
+        return Style.JSON
+    return Style.TEMPLATES if is_terminal(sys.stderr) and not options.quiet else Style.TEXT
 
 
 async def _run(
@@ -107,6 +131,7 @@ async def _run(
     async def make_plan() -> Plan:
         if already_read:
             site, plan = read_and_plan()  # nothing runs yet that it could block
+            services.console.say(_start_line(path, services.journal.node, plan))
         else:
             site, plan = await in_thread(read_and_plan, "reload")
         for warning in (*site.warnings, *plan.warnings):
@@ -125,6 +150,15 @@ async def _run(
     finally:
         _ignore_signals()
     return BUG_EXIT_CODE if bugs else code
+
+
+def _start_line(path: Path, node: str | None, plan: Plan) -> str:
+    """Who runs what."""
+    names = [f"control {name}" for name in plan.controls]
+    names += [f"{pair} {end}" for pair, end in plan.ends]
+    who = f", node {node}" if node else ""
+    what = some(names, FEW_NAMES) or "nothing"
+    return f"netpunch {__version__}{who}, runs {path}: {what}"
 
 
 def _remove_stale_env_files(site: Site, console: Console) -> None:

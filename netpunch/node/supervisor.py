@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from netpunch.errors import (
@@ -164,9 +164,7 @@ class Supervisor:
             elif pair and end:
                 self._services.journal.emit(PairFailed(pair, end, None, reason, err))
         for text, names in parts.items():
-            more = len(names) - MAX_NAMES
-            dots = f" and {more} more" if more > 0 else ""
-            self._services.console.error(f"{', '.join(names[:MAX_NAMES])}{dots}: {text}")
+            self._services.console.error(f"{some(names)}: {text}")
 
     async def _apply_controls(self, plan: Plan) -> None:
         for name, running in list(self._controls.items()):
@@ -235,7 +233,7 @@ class Supervisor:
             event = changes(before, self._running())
             self._services.journal.emit(event)
             lists = [
-                f"{what} {', '.join(names)}"
+                f"{what} {some(names)}"
                 for what in ("started", "changed", "stopped")
                 if (names := getattr(event, what))
             ]
@@ -258,6 +256,12 @@ class Supervisor:
                 await asyncio.gather(*(end.stop() for end in ends))
         for control in self._controls.values():
             await control.stop()
+
+
+def some(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    """A few of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def changes(before: Mapping[str, object], after: Mapping[str, object]) -> RunReload:

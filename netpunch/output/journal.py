@@ -40,6 +40,9 @@ class Style(StrEnum):
     """Every event as a record."""
     TEXT = "text"
     """The rendered template of each link, nothing else."""
+    TEMPLATES = "templates"
+    """The same, but only where the site file sets a template. It is no option: a person who sees
+    standard error on the same terminal is told of the link there."""
     NONE = "none"
     """Nothing. It is no option: systemd's journal gets it, as it has the lines for people from
     standard error."""
@@ -126,9 +129,10 @@ class Journal:
         if self._observer is not None:
             self._observer(event)
 
-    def show_link(self, text: str) -> None:
-        """Write the rendered template of a link, in text style only."""
-        if self._style is Style.TEXT:
+    def show_link(self, text: str, *, own_template: bool = False) -> None:
+        """Write the rendered template of a link, in text style only. `own_template`: it is one of
+        the site file."""
+        if self._style is Style.TEXT or (own_template and self._style is Style.TEMPLATES):
             self._put(valid_text(text + "\n").encode())
 
     def _record(self, event: Event, **number: int) -> Record:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from netpunch.output.age import age
 from netpunch.output.columns import Column, printable_cell, table, wrapped
 from netpunch.output.status import State, amount
-from netpunch.output.terminal import Screen, Style
+from netpunch.output.terminal import PLAIN, Screen, Style
 from netpunch.reasons import in_words
 
 Answer = Mapping[str, Any]
@@ -88,12 +88,11 @@ class _End(NamedTuple):
 
 
 def status_table(
-    answers: Sequence[Answer], screen: Screen | None = None, rates: Rates | None = None
+    answers: Sequence[Answer], screen: Screen = PLAIN, rates: Rates | None = None
 ) -> str:
     """A summary of each process, a row for each end, what is wrong with those that are not up, and
     a row for each control. `rates` replace the sums of what was carried. Where the screen has a
     height, rows of ends that do not fit are only counted."""
-    screen = screen or Screen()
     top = [line for answer in answers for line in _headline(answer, screen)]
     ends = [_end(answer, end, rates) for answer in answers for end in answer.get("pairs", ())]
     ends.sort(key=lambda end: ORDER.get(end.state, 0))  # type: ignore[call-overload] # it is a str

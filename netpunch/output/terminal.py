@@ -30,6 +30,9 @@ class Screen(NamedTuple):
         return f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
 
 
+PLAIN = Screen()
+
+
 def screen_of(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> Screen:
     """The screen behind a stream. COLUMNS counts more than what the terminal says, and for pipes,
     too."""

@@ -229,7 +229,9 @@ def test_a_check_passes_or_fails(run: Run[Any], tmp_path: Path, status: int, ali
         script(tmp_path / "check", f"echo pong; exit {status}")
         hooks = EndHooks(end_with(tmp_path, check=["./check"]), recorder.services)
         assert await hooks.is_alive() is alive
-        assert recorder.said == [], "a check that fails is nothing to warn of"
+        failed = f"p a: check failed: `./check`: exit status {status}; it printed: pong"
+        said = [line.replace(f"{tmp_path}/", "") for line in recorder.said]
+        assert said == ([] if alive else [failed])
         assert phase_of(hooks) is Phase.FREE
 
     run(main())

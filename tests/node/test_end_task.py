@@ -123,7 +123,10 @@ def test_an_end_in_once_links_and_runs_its_hooks(run: Run[Any], tmp_path: Path) 
         )
         up = recorder.of("pair.up")[0]
         assert (up["pair"], up["end"], up["changed"], up["path"]) == ("p", "a", True, "host")
-        assert f"p a: linked {up['laddr']} -> {up['raddr']} (host, " in recorder.said[-1]
+        before, *_, linked, hook = recorder.said
+        assert before.startswith("p a: hook before: done after ")
+        assert linked.startswith(f"p a: linked {up['laddr']} -> {up['raddr']} (host, ")
+        assert hook.startswith("p a: hook up: done after ")
         assert port_is_free(up["lport"])
 
     run(main())
@@ -165,10 +168,10 @@ def test_the_port_is_free_and_files_are_written_before_the_link_is_shown(
             seen: list[tuple[bool, bool]] = []
             show_link = recorder.services.journal.show_link
 
-            def check(text: str) -> None:
+            def check(text: str, *, own_template: bool = False) -> None:
                 port = int(text.split()[1].rpartition(":")[2])
                 seen.append((port_is_free(port), (tmp_path / "a.env").exists()))
-                show_link(text)
+                show_link(text, own_template=own_template)
 
             recorder.services.journal.show_link = check  # type: ignore[method-assign]
             await asyncio.wait_for(end.start(), TIMEOUT)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from netpunch._version import __version__
 from netpunch.errors import MissingFileError, OutputError, UsageError
 from netpunch.node import run as run_module
 from netpunch.node import run_site
@@ -163,6 +164,45 @@ def test_the_style_of_standard_output(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     run_site(site, RunOptions(format=format_))
     assert capfd.readouterr().out.startswith(shown)
+
+
+@pytest.mark.usefixtures("_fake")
+@pytest.mark.parametrize(
+    ("quiet", "own", "shown"),
+    [(False, False, ""), (False, True, "the link\n"), (True, False, "the link\n")],
+)
+def test_a_terminal_is_told_of_a_link_once(
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    quiet: bool,
+    own: bool,
+    shown: str,
+) -> None:
+    """By a line on standard error, unless that is quiet."""
+
+    async def life(supervisor: FakeSupervisor) -> None:
+        supervisor.services.journal.show_link("the link", own_template=own)
+
+    FakeSupervisor.life = life
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    run_site(site, RunOptions(quiet=quiet))
+    assert capfd.readouterr().out == shown
+
+
+@pytest.mark.usefixtures("_fake")
+def test_a_run_says_first_what_it_runs(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def life(supervisor: FakeSupervisor) -> None:
+        await supervisor.make_plan()
+        await supervisor.make_plan()  # a reload says so itself
+
+    FakeSupervisor.life = life
+    run_site(site, RunOptions())
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("netpunch ")] == [
+        f"netpunch {__version__}, runs {site}: control control, p a, p b"
+    ]
 
 
 @pytest.mark.usefixtures("_fake")
