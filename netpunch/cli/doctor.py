@@ -33,7 +33,7 @@ ports of its own, and registers nobody. It takes 2 to 12 seconds.
 """
 EPILOG = """\
 FILE is a site file, by default site.yaml here or in /etc/netpunch. PAIR is one
-of its pairs, by default all that this node runs.
+of its pairs or meshes, by default all that this node runs.
 
 examples:
   netpunch doctor site.yaml
@@ -46,7 +46,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     add = parser.add_argument
     add("file", metavar="FILE", nargs="?", help="a site file")
-    add("pair", metavar="PAIR", nargs="?", type=pair_name, help="only this pair")
+    add("pair", metavar="PAIR", nargs="?", type=pair_name, help="only this pair or mesh")
     add("--json", action="store_true", help="print one JSON object")
     add("--node", metavar="N", help="examine what node N would run")
     add(
@@ -107,7 +107,7 @@ def _part(site: Site, options: argparse.Namespace) -> Part:
     part = select_part(site, options.node)
     if options.pair is None:
         return part
-    ends = tuple(end for end in part.ends if end.pair == options.pair)
+    ends = tuple(end for end in part.ends if options.pair in (end.pair, end.secret.mesh))
     if not ends:
         raise UsageError(_no_such_pair(site, part, options.pair))
     return part._replace(ends=ends, controls=())

@@ -44,8 +44,8 @@ class Patient(NamedTuple):
 class _Facts(NamedTuple):
     """All that was learnt."""
 
-    keys: dict[str, Key]
-    """By pair."""
+    keys: dict[str, tuple[Key, ...]]
+    """By pair: one, or two while it is rotated."""
     network: Network
     processes: Sequence[Process]
     units: Sequence[Unit] | None
@@ -87,18 +87,19 @@ async def _in_time(ask: Callable[[], T], name: str, silent: list[str]) -> T | No
         return None
 
 
-def _keys(patient: Patient) -> dict[str, Key]:
+def _keys(patient: Patient) -> dict[str, tuple[Key, ...]]:
     """Of the ends, and of the first pairs that controls here serve."""
     reader = Reader(patient.site, patient.environ, patient.credentials)
-    known: dict[str, Key] = {}
-    keys: dict[str, Key] = {}
+    known: dict[str, tuple[Key, ...]] = {}
+    keys: dict[str, tuple[Key, ...]] = {}
     for end in patient.part.ends:
         owner = end.secret.mesh or end.pair
-        known.setdefault(owner, reader.key(end, end.pair, "end"))
-        keys[end.pair] = known[owner]._replace(pair=end.pair)
+        if owner not in known:
+            known[owner] = reader.keys(end, end.pair, "end")
+        keys[end.pair] = tuple(key._replace(pair=end.pair) for key in known[owner])
     for control in patient.part.controls:
         for pair in _first_pairs(patient.site, control):
-            keys.setdefault(pair.name, reader.key(pair, pair.name, "control"))
+            keys.setdefault(pair.name, reader.keys(pair, pair.name, "control"))
     return keys
 
 
@@ -117,19 +118,19 @@ def _controls(patient: Patient) -> list[ControlConfig]:
     return [control for control in patient.site.controls if control.name in names]
 
 
-def _askers(patient: Patient, keys: Mapping[str, Key]) -> list[Asker]:
+def _askers(patient: Patient, keys: Mapping[str, tuple[Key, ...]]) -> list[Asker]:
     """One for each key."""
     found: dict[str, Asker | None] = {}
     for end in patient.part.ends:
-        key = keys[end.pair]
-        if key.owner not in found:
-            found[key.owner] = key.asker(end.settings, end.controls)
+        for key in keys[end.pair]:
+            if key.asker_name not in found:
+                found[key.asker_name] = key.asker(end.settings, end.controls)
     for control in patient.part.controls:
         for pair in _first_pairs(patient.site, control):
-            key = keys[pair.name]
-            if key.owner not in found:
-                settings = EndSettings(pair.name, "a", b"")
-                found[key.owner] = key.asker(settings, (control.name,))
+            settings = EndSettings(pair.name, "a", b"")
+            for key in keys[pair.name]:
+                if key.asker_name not in found:
+                    found[key.asker_name] = key.asker(settings, (control.name,))
     return [asker for asker in found.values() if asker is not None]
 
 
@@ -177,28 +178,37 @@ def _file(patient: Patient) -> Finding:
 
 
 def _of_key(end: EndConfig, facts: _Facts, credentials: Path | None) -> Iterator[Finding]:
-    key = facts.keys[end.pair]
-    if not key.fingerprint:
-        yield from unusable([key], credentials)
-        return
-    told = [
-        found
-        for name in end.controls
-        if (seen := facts.network.controls.get(name)) is not None
-        and (found := network.key_at(name, seen, key.owner, end.pair, key.fingerprint))
-    ]
-    named = [each._replace(text=f"{key.name}, {each.text}") for each in told]
-    yield from named or [ok("key", f"{key.name}, {key.fingerprint}", end.pair)]
+    keys = facts.keys[end.pair]
+    yield from unusable([key for key in keys if not key.fingerprint], credentials)
+    usable = [key for key in keys if key.fingerprint]
+    seen = {name: facts.network.controls[name] for name in end.controls}
+    for key in usable:
+        told = [_at_control(name, each, key, usable) for name, each in seen.items()]
+        named = [each._replace(text=f"{key.name}, {each.text}") for each in told if each]
+        yield from named or [ok("key", f"{key.name}, {key.fingerprint}", end.pair)]
+
+
+def _at_control(name: str, seen: ControlSeen, key: Key, usable: Sequence[Key]) -> Finding | None:
+    """Whether a control has one of an end's usable keys; one of two is enough."""
+    others = [each for each in usable if each.number != key.number]
+    return network.key_at(
+        name,
+        seen,
+        key.asker_name,
+        key.pair,
+        key.fingerprint,
+        has_other=any(seen.has_key(each.asker_name) for each in others),
+    )
 
 
 def _of_keys_served(
     site: Site, control: ControlConfig, facts: _Facts, patient: Patient
 ) -> Iterator[Finding]:
-    keys = [facts.keys[pair.name] for pair in _first_pairs(site, control)]
+    keys = [key for pair in _first_pairs(site, control) for key in facts.keys[pair.name]]
     yield from unusable([key for key in keys if not key.fingerprint], patient.credentials)
     seen = facts.network.controls[control.name]
     usable = [key for key in keys if key.fingerprint]
-    answered = [key for key in usable if seen.answers(key.owner)]
+    answered = [key for key in usable if seen.answers(key.asker_name)]
     if usable and seen.answer is not None:
         yield ok("key", f"control answers {len(answered)} of {len(usable)} keys of this file")
     elif usable:

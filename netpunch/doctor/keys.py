@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.config.model import EndConfig, Pair, Site
-from netpunch.config.secrets import Role, Secret, read_secret
+from netpunch.config.secrets import Role, Secret, read_secrets
 from netpunch.core.settings import EndSettings
 from netpunch.doctor.finding import Finding, from_error, ok, warn
 from netpunch.doctor.measuring import Asker
@@ -21,13 +21,20 @@ CREDENTIAL_CURE = "`--credentials DIR`: the folder that the unit's LoadCredentia
 
 class Key(NamedTuple):
     """What is known of the key of a pair or mesh (`owner`). `name`: its file or credential;
-    `secret`: None with the `error`, or where only systemd can read it."""
+    `secret`: None with the `error`, or where only systemd can read it; `number`: 1 for the second
+    key, while it is rotated."""
 
     owner: str
     pair: str
     name: str
     secret: Secret | None = None
     error: NetpunchError | None = None
+    number: int = 0
+
+    @property
+    def asker_name(self) -> str:
+        """What its `Asker` goes by."""
+        return f"{self.owner} (second key)" if self.number else self.owner
 
     @property
     def fingerprint(self) -> str:
@@ -42,7 +49,7 @@ class Key(NamedTuple):
             return None
         key = value_for_control(self.secret, self.pair)
         channel = ControlChannel(key, self.pair, settings.end)
-        return Asker(self.owner, settings, channel, controls)
+        return Asker(self.asker_name, settings, channel, controls)
 
 
 class Reader(NamedTuple):
@@ -52,18 +59,21 @@ class Reader(NamedTuple):
     environ: Mapping[str, str]
     credentials: Path | None
 
-    def key(self, owner: EndConfig | Pair, pair: str, role: Role) -> Key:
-        """Never raises for a secret that cannot be had."""
+    def keys(self, owner: EndConfig | Pair, pair: str, role: Role) -> tuple[Key, ...]:
+        """One, or two while the key is rotated. Never raises for a secret that cannot be had."""
         source = owner.secret
-        key = Key(source.mesh or pair, pair, Path(source.path).name or source.kind)
+        names = [Path(each.path).name or each.kind for each in source.all]
+        unread = tuple(
+            Key(source.mesh or pair, pair, name, number=number) for number, name in enumerate(names)
+        )
         if source.kind == "generate":
-            return key
+            return unread
         if source.kind == "credential" and not (
             self.credentials or self.environ.get("CREDENTIALS_DIRECTORY")
         ):
-            return key
+            return unread
         try:
-            secret = read_secret(
+            secrets = read_secrets(
                 source,
                 owner.protocol,
                 site=self.site,
@@ -73,8 +83,10 @@ class Reader(NamedTuple):
                 credentials=self.credentials,
             )
         except NetpunchError as error:
-            return key._replace(error=error)
-        return key._replace(secret=secret)
+            return (unread[0]._replace(error=error),)
+        return tuple(
+            key._replace(secret=secret) for key, secret in zip(unread, secrets, strict=True)
+        )
 
 
 def unusable(keys: Iterable[Key], credentials: Path | None) -> Iterator[Finding]:

@@ -73,6 +73,10 @@ class ControlSeen(NamedTuple):
         found = (reply.answer for (each, _), reply in self.replies.items() if each == owner)
         return [answer for answer in found if answer is not None]
 
+    def has_key(self, owner: str) -> bool:
+        """Whether an answer proves it."""
+        return bool(self.answers(owner)) or (self.tls is not None and self.tls_by == owner)
+
     def was_asked(self, owner: str) -> bool:
         return any(each == owner for each, _ in self.replies)
 

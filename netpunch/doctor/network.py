@@ -90,14 +90,25 @@ def _tls_too(seen: ControlSeen) -> str:
     return ", over TLS too" if seen.tls_asked else ""
 
 
-def key_at(name: str, seen: ControlSeen, owner: str, pair: str, fingerprint: str) -> Finding | None:
+def key_at(
+    name: str,
+    seen: ControlSeen,
+    owner: str,
+    pair: str,
+    fingerprint: str,
+    *,
+    has_other: bool = False,
+) -> Finding | None:
     """Whether a control has the key of a pair: an answer proves it. Silence to this key alone does
     not prove the opposite: a control answers a host that has no end registered some 16 times, then
     once in 4 seconds, for each pair. None if it is not known for a reason that stands elsewhere."""
-    if seen.answers(owner) or (seen.tls is not None and seen.tls_by == owner):
+    if seen.has_key(owner):
         return ok("key", f"{fingerprint}; control {name} has the matching one", pair)
     if not seen.was_asked(owner) or seen.answer is None:
         return None
+    if has_other:
+        text = f"{fingerprint}; control {name} has only the other of the two"
+        return warn("key", text, "add it there, or drop it here once all have the other", pair)
     return fail(
         "key",
         f"{fingerprint}; control {name} answers other keys, but not this one",

@@ -182,6 +182,22 @@ def test_a_control_whose_name_does_not_resolve(
     run(main())
 
 
+def test_a_key_that_is_rotated(clinic: Clinic, run: Run) -> None:
+    async def main() -> None:
+        async with clinic.control(*OWNERS):
+            (clinic.folder / "new.key").write_text(new_key())
+            (clinic.folder / "new.key").chmod(0o600)
+            site = clinic.folder / "site.yaml"
+            site.write_text(site.read_text().replace("p.key", "[new.key, p.key]"))
+            report = await clinic.examine()
+            new, old = named(report, "key", "p")
+            assert (new.level, old.level) == (Level.WARN, Level.OK)
+            assert new.text.startswith("new.key, ")
+            assert verdicts(report)["p"]
+
+    run(main())
+
+
 def test_a_key_that_is_missing(clinic: Clinic, run: Run) -> None:
     async def main() -> None:
         async with clinic.control(*OWNERS):

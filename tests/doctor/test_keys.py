@@ -22,7 +22,8 @@ def key_of(folder: Path, pair: str = "", credentials: Path | None = None) -> Key
         text = site.path.read_text().replace("secret_file: p.key", pair)
         site.path.write_text(text)
         site = load(site.path)
-    return Reader(site, {}, credentials).key(site.pairs[0].a, "p", "end")
+    [key] = Reader(site, {}, credentials).keys(site.pairs[0].a, "p", "end")
+    return key
 
 
 def write(file: Path, text: str, mode: int = 0o600) -> None:

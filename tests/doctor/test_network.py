@@ -122,6 +122,12 @@ def test_a_control_that_answers_other_keys_only() -> None:
     assert "ask again in a minute" in found.cure
 
 
+def test_while_a_key_is_rotated_one_of_two_is_enough() -> None:
+    seen = control(replies={("p", CONTROL): reply(), ("p (second key)", CONTROL): Reply()})
+    found = network.key_at("vps", seen, "p (second key)", "p", "5f3a", has_other=True)
+    assert only(WARN, found).text == "5f3a; control vps has only the other of the two"
+
+
 def test_of_a_silent_control_nothing_is_said_about_keys() -> None:
     seen = control(replies={("p", CONTROL): Reply()})
     assert network.key_at("vps", seen, "p", "p", "5f3a") is None
