@@ -145,13 +145,33 @@ _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, SharedPort]] = W
 async def until_owned(settings: EndSettings, on_waiting: Callable[[str], None]) -> None:
     """Waits until a program has the port; `on_waiting` gets a sentence about that. Without one, the
     system would tell the partner that the port is closed."""
-    host, port = settings.local
-    families = owned_families(host, port)
-    if families is not None and not families:
+    if not _is_owned(settings):
+        port = settings.local[1]
         on_waiting(f"no program of this host has UDP port {port}: start the one that shares it")
-    while families is not None and not families:
+    while not _is_owned(settings):  # noqa: ASYNC110 - the system does not tell by itself
         await asyncio.sleep(LOOK_FOR_OWNER)
-        families = owned_families(host, port)
+
+
+async def until_unowned(settings: EndSettings) -> None:
+    """Waits until no program has the port any more. One that comes back needs to be told the
+    partner's address anew."""
+    while _is_owned(settings):  # noqa: ASYNC110 - the same
+        await asyncio.sleep(LOOK_FOR_OWNER)
+
+
+_looks: dict[tuple[str, int], tuple[float, bool]] = {}
+"""What the latest look at each port found, and when: many ends share one."""
+
+
+def _is_owned(settings: EndSettings) -> bool:
+    """Whether a program has the port, as far as the system tells."""
+    now, at = clock(), settings.local
+    looked_at, owned = _looks.get(at, (-LOOK_FOR_OWNER, False))
+    if now - looked_at >= LOOK_FOR_OWNER / 2:
+        families = owned_families(*at)
+        owned = families is None or bool(families)
+        _looks[at] = now, owned
+    return owned
 
 
 def _keys(settings: EndSettings) -> list[_Key]:

@@ -40,6 +40,7 @@ from netpunch.template import render
 
 if TYPE_CHECKING:
     from netpunch.net.forward import Forwarder
+    from netpunch.node.end_moves import Follower
     from netpunch.node.publish import Published
     from netpunch.output.status import Figures
 
@@ -371,10 +372,20 @@ class EndTask:
             return figures_of(attempt.figures, drops)
 
         with status.measuring(end.pair, end.end, figures):
-            ended = await follower.follow(attempt)
+            watched = [_end_of(follower, attempt)]
+            if end.settings.share:
+                watched.append(self._program_gone())
+            loss = await first(watched)
         if forwarder is not None:
             self._drops_told = Counter(forwarder.drops)
-        return _loss(ended), follower.published
+        return loss, follower.published
+
+    async def _program_gone(self) -> Loss:
+        from netpunch.net.share import until_unowned
+
+        await until_unowned(self.end.settings)
+        port = self.end.settings.local[1]
+        return Loss(Reason.NO_PROGRAM, f"no program of this host has UDP port {port} any more")
 
     async def _command(self, published: Published) -> Loss:
         """Runs the command until it ends, or the check says that the link is dead."""
@@ -416,9 +427,9 @@ class EndTask:
         return Loss(Reason.CHECK, f"check failed {FAILED_CHECKS} times: {self._hooks.complaint}")
 
 
-def _loss(ended: Lost | None) -> Loss:
+async def _end_of(follower: Follower, attempt: Punch) -> Loss:
     """Of a held link."""
-    match ended:
+    match await follower.follow(attempt):
         case Lost(detail, ended=True):
             return Loss(Reason.PARTNER_STOPPED, detail)
         case Lost(detail):

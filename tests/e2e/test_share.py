@@ -89,10 +89,16 @@ def test_netpunch_waits_for_the_program(site: Site, cleanup: ExitStack) -> None:
     process = site.run()
     told = process.wait_for("pair.waiting", reason="no_program", pair="one", end="a")
     assert f"no program of this host has UDP port {hub}" in told["err"]
-    for port in ports:
-        program(cleanup, port)
+    sockets = [program(cleanup, port) for port in ports]
     for pair in PAIRS:
         process.wait_for("pair.up", pair=pair, end="a")
+    sockets[0].close()
+    lost = process.wait_for("pair.down", pair="one", end="a")
+    assert lost["reason"] == "no_program"
+    process.wait_for("pair.down", pair="one", end="b", reason="partner_stopped")
+    program(cleanup, hub)
+    for pair in PAIRS:
+        process.wait_for("pair.up", count=2, pair=pair, end="a")
 
 
 def test_a_partner_that_carries_is_linked_with_one_that_shares(
