@@ -37,6 +37,7 @@ BENCHMARKS = {
     "hold": Benchmark("hold", "50 links held in real time, under disturbances"),
     "link-time": Benchmark("link_time", "time to link on loopback", "--rounds 50"),
     "many-pairs": Benchmark("many_pairs", "a thousand pairs in one process", "--pairs 100"),
+    "mesh": Benchmark("mesh", "a mesh of 200 nodes: `check`, control's memory", "--nodes 30"),
     "relay": Benchmark(
         "relay", "CPU of a relay for a datagram, and its memory", "--rounds 1 --count 4096"
     ),

@@ -1,0 +1,157 @@
+"""A mesh of many nodes: the time that `netpunch check` takes, and the memory of its control.
+
+    python -m tests.bench mesh [--nodes N]
+
+`check` is run for a node and for the control, each a process of its own, several times; the fastest
+counts. The control is the process of `netpunch run`: its resident memory is told when it has
+started, with all pairs known, and when all ends of all nodes have registered with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from netpunch.config.secrets import parse_key
+from netpunch.keys import control_key, new_key
+from netpunch.mesh import pair_of
+from netpunch.wire import keys as wire_keys
+from netpunch.wire.envelope import CONTROL_DATAGRAM, EndName
+from tests.bench.processes import ROOT, machine, resident
+from tests.bench.questions import Announcer
+from tests.e2e.harness import free_port
+
+CHECK_RUNS = 3
+ANSWER_SECONDS = 5.0
+IN_FLIGHT = 50
+"""Announcements that wait for their answers: fewer than a socket's queue holds."""
+ENDS: tuple[EndName, EndName] = ("a", "b")
+
+
+class Result(NamedTuple):
+    """Seconds, and bytes."""
+
+    check_node: float
+    check_control: float
+    started: int
+    registered: int
+
+
+class Mesh:
+    """A site file of `nodes` nodes and a control, with its keys, in a folder."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self.port = free_port()
+        self.site = folder / "site.yaml"
+        self.names = [f"node{number:03}" for number in range(nodes)]
+        key = new_key()
+        self.control_key = control_key(key, "lan")
+        for name, text in (("lan.key", key), ("control.key", self.control_key)):
+            (folder / name).write_text(text + "\n")
+            (folder / name).chmod(0o600)
+        self.site.write_text(self._text("lan.key"))
+        self.control_site = folder / "control.yaml"
+        self.control_site.write_text(self._text("control.key"))
+
+    def _text(self, key: str) -> str:
+        here = f"127.0.0.1:{self.port}"
+        return (
+            f'version: 1\ncontrol: {{node: vps, address: "{here}", listen: "{here}"}}\n'
+            f"meshes: {{lan: {{mode: keep, secret_file: {key}, nodes: [{', '.join(self.names)}]}}}}\n"
+        )
+
+    def pairs(self) -> Iterator[str]:
+        for number, one in enumerate(self.names):
+            yield from (str(pair_of("lan", one, other)) for other in self.names[number + 1 :])
+
+
+def check(file: Path, node: str) -> float:
+    """Seconds."""
+    times = []
+    for _ in range(CHECK_RUNS):
+        began = time.perf_counter()
+        run("check", str(file), "--node", node, check=True)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def run(*arguments: str, check: bool) -> None:
+    command = [sys.executable, "-m", "netpunch", *arguments]
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, cwd=ROOT, check=check, stdout=quiet, stderr=quiet)
+
+
+@contextmanager
+def control(mesh: Mesh) -> Iterator[int]:
+    """The number of its process, which listens."""
+    command = [sys.executable, "-m", "netpunch", "run", str(mesh.control_site), "--node", "vps"]
+    with subprocess.Popen(
+        [*command, "--format", "json"], cwd=ROOT, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            next(line for line in process.stdout if b'"run.ready"' in line)
+            process.stdout.close()  # nobody reads 40,000 events
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def register_all(mesh: Mesh) -> None:
+    """Both ends of each pair announce themselves, and bring their cookies back."""
+    key = parse_key(mesh.control_key).value
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.connect(("127.0.0.1", mesh.port))
+        own.settimeout(ANSWER_SECONDS)
+        waiting: list[Announcer] = []
+        for pair in mesh.pairs():
+            of_pair = wire_keys.pair_control_key(key, pair)
+            for end in ENDS:
+                waiting.append(Announcer(pair, end, key=of_pair))
+            if len(waiting) >= IN_FLIGHT:
+                register(own, waiting)
+                waiting.clear()
+        register(own, waiting)
+
+
+def register(own: socket.socket, voices: list[Announcer]) -> None:
+    for _ in range(2):
+        for voice in voices:
+            own.send(voice.announcement())
+            answer = own.recv(CONTROL_DATAGRAM)
+            while voice.take(answer) is None:  # of the partner, which is at the same address
+                answer = own.recv(CONTROL_DATAGRAM)
+
+
+def measure(nodes: int) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        mesh = Mesh(Path(folder), nodes)
+        times = check(mesh.site, mesh.names[0]), check(mesh.control_site, "vps")
+        with control(mesh) as pid:
+            started = resident(pid)
+            register_all(mesh)
+            return Result(*times, started, resident(pid))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--nodes", type=int, default=200)
+    nodes = parser.parse_args().nodes
+    done = measure(nodes)
+    print(f"a mesh of {nodes} nodes; {machine()}")
+    print(f"  check at a node     {done.check_node:8.2f} s")
+    print(f"  check at control    {done.check_control:8.2f} s")
+    print(f"  control, started    {done.started / 2**20:8.1f} MiB")
+    print(f"  all ends registered {done.registered / 2**20:8.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
