@@ -62,10 +62,10 @@ class Mesh:
         self.control_site.write_text(self._text("control.key"))
 
     def _text(self, key: str) -> str:
-        here = f"127.0.0.1:{self.port}"
+        here, nodes = f"127.0.0.1:{self.port}", ", ".join(self.names)
         return (
             f'version: 1\ncontrol: {{node: vps, address: "{here}", listen: "{here}"}}\n'
-            f"meshes: {{lan: {{mode: keep, secret_file: {key}, nodes: [{', '.join(self.names)}]}}}}\n"
+            f"meshes: {{lan: {{mode: keep, secret_file: {key}, nodes: [{nodes}]}}}}\n"
         )
 
     def pairs(self) -> Iterator[str]:

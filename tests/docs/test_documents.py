@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import re
 import shlex
@@ -65,11 +66,19 @@ def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
     assert not missing
 
 
+PUBLIC_KEY = re.compile("KEY-OF-([A-Z]+)=")
+"""What a reader fills in."""
+
+
+def _public_key(placeholder: re.Match[str]) -> str:
+    return base64.b64encode(placeholder[1].encode().ljust(32, b"\0")).decode()
+
+
 @by_document
 def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path) -> None:
     for text in blocks(document, "yaml"):
         if text.startswith("version: 1"):
-            (tmp_path / "site.yaml").write_text(text)
+            (tmp_path / "site.yaml").write_text(PUBLIC_KEY.sub(_public_key, text))
             assert load(tmp_path / "site.yaml").pairs
 
 
