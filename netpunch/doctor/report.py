@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from netpunch.doctor.finding import Finding, Level
+from netpunch.doctor.finding import Finding, Level, ok
 from netpunch.doctor.outlook import PARTNERS, How, Way
 from netpunch.errors import NotLinkedError, combined_exit_code
 from netpunch.output.console import printable
@@ -68,7 +69,7 @@ def as_text(report: Report, *, colour: bool = False) -> str:
     """For people, WIDTH columns wide."""
     lines = [line for each in _folded_verdicts(report.verdicts) for line in _verdict_lines(*each)]
     everybody = {name for each in report.findings for name in each.pairs}
-    for finding, pairs in _folded(report.findings):
+    for finding, pairs in _shortened(_folded(report.findings)):
         some = () if everybody <= set(pairs) else pairs
         lines += _finding_lines(finding, some, colour=colour)
     for names, ways in _tables(report.verdicts):
@@ -94,6 +95,25 @@ def _folded(findings: Iterable[Finding]) -> Iterator[tuple[Finding, tuple[str, .
     for each in findings:
         together.setdefault(each._replace(pairs=()), []).extend(each.pairs)
     yield from ((finding, tuple(pairs)) for finding, pairs in together.items())
+
+
+def _shortened(
+    findings: Iterable[tuple[Finding, tuple[str, ...]]],
+) -> Iterator[tuple[Finding, tuple[str, ...]]]:
+    """Of lines that say that another pair is well in the same way, the first and a count."""
+    every = list(findings)
+    alike = Counter(each.name for each, pairs in every if pairs and each.level is Level.OK)
+    seen: Counter[str] = Counter()
+    for each, pairs in every:
+        if not pairs or each.level is not Level.OK or alike[each.name] <= MOST_NAMES:
+            yield each, pairs
+            continue
+        seen[each.name] += 1
+        if seen[each.name] < MOST_NAMES:
+            yield each, pairs
+        elif seen[each.name] == MOST_NAMES:
+            rest = alike[each.name] - MOST_NAMES + 1
+            yield ok(each.name, f"well for {rest} more pairs (`--json` lists them)"), ()
 
 
 def _finding_lines(finding: Finding, pairs: tuple[str, ...], *, colour: bool) -> list[str]:

@@ -67,6 +67,18 @@ def test_the_same_line_for_several_pairs_is_one_line() -> None:
     ]
 
 
+def test_many_pairs_that_are_well_are_counted() -> None:
+    findings = [ok("port", f"UDP {number} is free", f"p{number}") for number in range(199)]
+    findings.insert(50, warn("port", "UDP 7 is nobody's", "start it", "p7"))
+    assert as_text(report(*findings)).splitlines() == [
+        "  ok    port      p0: UDP 0 is free",
+        "  ok    port      p1: UDP 1 is free",
+        "  ok    port      well for 197 more pairs (`--json` lists them)",
+        "  warn  port      p7: UDP 7 is nobody's",
+        "                  -> start it",
+    ]
+
+
 def test_pairs_with_different_ways_get_tables_of_their_own() -> None:
     one = Verdict("p", "links", can_link=True, ways=WAYS)
     other = Verdict("q", "links, too", can_link=True, ways={RANDOM: Way(How.UNKNOWN, None)})

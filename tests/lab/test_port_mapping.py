@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import TypeVar
@@ -24,6 +24,7 @@ import pytest
 
 from netpunch.address import Address, parse_address
 from netpunch.core.events import Mapped, Unmapped
+from netpunch.core.portmap.inquiry import GatewayInquiry
 from netpunch.core.portmap.pcp import VIA, PortMapper
 from netpunch.wire.portmap import NONCE_LENGTH, SERVER_PORT
 from tests.lab.datagrams import is_dropped, local_address, passes
@@ -139,6 +140,7 @@ class Home:
 
     def __init__(self, directory: Path) -> None:
         self.cleanup = ExitStack()
+        self.speaks_pcp = True
         self._directory = directory
         self._miniupnpd: Miniupnpd | None = None
 
@@ -305,7 +307,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
 @pytest.fixture(params=["PCP", "NAT-PMP"])
 def either(home: Home, request: pytest.FixtureRequest) -> Home:
     """A gateway that speaks PCP, and one that only speaks NAT-PMP."""
-    if request.param == "NAT-PMP":
+    home.speaks_pcp = request.param == "PCP"
+    if not home.speaks_pcp:
         home.router.run("nft", "-f", "-", stdin=PCP_LOST)
     return home
 
@@ -412,3 +415,26 @@ def _use_link_local_gateway(home: Home) -> None:
     shown = home.router.run("ip", "-6", "-o", "address", "show", "dev", "lan", "scope", "link")
     link_local = shown.split()[3].partition("/")[0]
     home.host.namespace.configure(f"route replace default via {link_local} dev eth0")
+
+
+def test_what_a_gateway_offers_is_known_without_a_mapping(either: Home) -> None:
+    sock = either.udp_socket(either.host.namespace, either.host.address4)
+    sock.settimeout(0.1)
+    done = Event()
+    inquiry = GatewayInquiry(
+        Address(f"{LAN4}.1", SERVER_PORT),
+        either.host.address4,
+        now=time.monotonic(),
+        on_done=done.set,
+    )
+    while not done.is_set():
+        inquiry.handle_timer(time.monotonic())
+        for sent in inquiry.datagrams_to_send():
+            sock.sendto(sent.data, sent.destination)
+        with suppress(TimeoutError):
+            data, source = sock.recvfrom(2048)
+            inquiry.receive_datagram(data, Address(*source), time.monotonic(), VIA)
+    assert inquiry.pcp is (True if either.speaks_pcp else None)
+    assert inquiry.nat_pmp
+    assert inquiry.external == either.wan.address4
+    assert "dnat" not in either.router.run("nft", "list", "ruleset")
