@@ -19,6 +19,7 @@ from netpunch.doctor.measuring import MOST_ASKERS, Asker, ControlSeen, Network, 
 from netpunch.doctor.outlook import circumstances, outlook, sentence
 from netpunch.doctor.report import Report, Verdict
 from netpunch.net.loop import in_thread
+from netpunch.reasons import in_words
 from netpunch.wire.card import NatClass
 
 T = TypeVar("T")
@@ -281,7 +282,11 @@ def _verdict_on_end(
     if end.protocol == "classic":
         text = "classic: control answers registrations only, so nothing more is known"
         return Verdict(end.pair, text)
-    return _prospect(site, end, facts)
+    prospect = _prospect(site, end, facts)
+    if told is not None and told.get("reason"):
+        now = in_words(str(told["reason"]))
+        return prospect._replace(text=f"{prospect.text}; now: {now}")
+    return prospect
 
 
 def _prospect(site: Site, end: EndConfig, facts: _Facts) -> Verdict:

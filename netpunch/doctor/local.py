@@ -39,6 +39,7 @@ from netpunch.net.raw_socket import CURE as RAW_CURE
 from netpunch.net.sockets import SHOW_OWNER, binder
 from netpunch.node.process import find_program
 from netpunch.node.publish import env_file_of
+from netpunch.reasons import in_words
 from netpunch.template import TemplateError, render
 from netpunch.wire.card import NatClass
 
@@ -266,8 +267,9 @@ def state(end: EndConfig, process: Process | None) -> Finding | None:
     told = told_of(end, process)
     if told is None:
         return None
-    reason = f", {told['reason']}" if told.get("reason") else ""
-    text = f"{told.get('state')}{reason} since {told.get('since')}"
+    text = f"{told.get('state')} since {_time(told.get('since'))}"
+    if told.get("reason"):
+        text += f", {in_words(str(told['reason']))}"
     if told.get("state") == "up":
         path = (
             f"{told.get('path')}, {told.get('raddr')}" if told.get("path") else "as its check says"
@@ -275,11 +277,16 @@ def state(end: EndConfig, process: Process | None) -> Finding | None:
         return ok("state", f"{text}: {path}", end.pair)
     if told.get("reason") == "partner_absent":
         cure = "start the other end; `netpunch doctor` there says what it lacks"
-        return warn("state", f"{text}: control answers, the partner is not there", cure, end.pair)
+        return warn("state", f"{text}: control answers", cure, end.pair)
     if told.get("state") == "failed" and told.get("err"):
         what, cure = halves(str(told["err"]))
         return warn("state", f"{text}: {what}", cure, end.pair)
     return ok("state", text, end.pair)
+
+
+def _time(since: object) -> str:
+    """Of a status: RFC 3339, here to the second."""
+    return f"{str(since).partition('.')[0].rstrip('Z').replace('T', ' ')} UTC"
 
 
 def told_of(end: EndConfig, process: Process | None) -> Mapping[str, Any] | None:

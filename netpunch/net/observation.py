@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -207,11 +208,13 @@ def _fresh_sockets(family: int, settings: EndSettings) -> dict[Via, socket.socke
 
 def _mtu(sock: socket.socket) -> int:
     """Of a connected socket: that of the first link, or less if a router further on has said so."""
+    if sys.platform != "linux":
+        return 0
     try:
         if sock.family == socket.AF_INET6:
             return sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
         return sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
-    except OSError:  # other systems than Linux
+    except OSError:
         return 0
 
 

@@ -139,5 +139,6 @@ def test_it_disturbs_nothing_that_runs(tmp_path: Path, lab: Lab, cleanup: ExitSt
     end.wait_for("pair.waiting")
     before = network.control.records(), end.records()
     report = network.report()
-    assert finding(report, "state")[1].startswith("waiting, partner_absent")
+    assert finding(report, "state")[1].endswith("partner not there: control answers")
+    assert report["verdicts"][0]["text"].endswith("; now: partner not there")
     assert (network.control.records(), end.records()) == before
