@@ -142,3 +142,16 @@ def test_it_disturbs_nothing_that_runs(tmp_path: Path, lab: Lab, cleanup: ExitSt
     assert finding(report, "state")[1].endswith("partner not there: control answers")
     assert report["verdicts"][0]["text"].endswith("; now: partner not there")
     assert (network.control.records(), end.records()) == before
+
+
+def test_a_route_to_control_that_leads_into_a_tunnel(
+    tmp_path: Path, lab: Lab, cleanup: ExitStack
+) -> None:
+    network = Network(tmp_path, lab, cleanup, HOME_ROUTER)
+    network.host.namespace.configure(
+        "tuntap add tun0 mode tun", "link set tun0 up", f"route add {network.vps.address} dev tun0"
+    )
+    report = network.report()
+    assert finding(report, "route")[0] == "warn"
+    assert "leads into the tunnel tun0" in finding(report, "route")[1]
+    assert report["exit_code"] == 75
