@@ -30,6 +30,7 @@ COMMANDS = {
     "key": "create a pair's key, derive the one for control, compare keys",
     "doctor": "find out whether pairs can link, and what prevents it",
     "status": "show the state of every pair of the running processes",
+    "diagram": "draw the datagrams that --trace recorded",
     "control": "run a control node without a site file",
     "peer": "link one end once, without a site file, and print the addresses",
     "version": "print the version",
