@@ -15,7 +15,7 @@ from struct import Struct
 from netpunch.address import Address
 from netpunch.net.batch import SIZE, address_of, system_name
 from netpunch.net.datagrams import Datagrams, Lone
-from netpunch.net.driver import MAX_PAYLOAD
+from netpunch.net.driver import ADDRESS_GONE, MAX_PAYLOAD
 from netpunch.net.segments import (
     ANCILLARY,
     INCAPABLE,
@@ -156,7 +156,7 @@ class Outlet:
                 self._longest = min(self._longest, lengths[0] - 1)
             elif error.errno in INCAPABLE:
                 self._longest = 0
-            else:
+            elif not ancillary or error.errno not in ADDRESS_GONE:
                 self._refused(error, destination, len(lengths))
                 return
             for each in datagrams.each:

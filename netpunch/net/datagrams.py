@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -32,6 +33,15 @@ class Lone(NamedTuple):
 
     data: memoryview
     source: tuple[Any, ...]
+
+
+_datagrams = partial(tuple.__new__, Datagrams)
+"""As the class itself, in half of the time."""
+
+
+def one(datagram: Buffer) -> Datagrams:
+    """It alone."""
+    return _datagrams(((datagram,), (len(datagram),)))
 
 
 def separate(datagrams: Sequence[Buffer]) -> Datagrams:

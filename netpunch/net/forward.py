@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, UnresolvedError
-from netpunch.net.datagrams import Datagrams, Lone
+from netpunch.net.datagrams import Datagrams, Lone, one
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
@@ -122,7 +122,10 @@ class Forwarder:
             return
         now = time.monotonic()
         if now < self._check_at:
-            self._send(datagrams, self._program)
+            if len(datagrams.lengths) == 1:
+                self._send_one(datagrams.parts[0], self._program)
+            else:
+                self._send(datagrams, self._program)
         else:
             self._check_at = now + CHECK_INTERVAL
             self._send_and_check(datagrams, self._sock, self._program, now)
@@ -147,7 +150,7 @@ class Forwarder:
                 return
             if self._to is None:
                 self._program = Address(*source[:2])
-            self._pass_on(Datagrams([data], [len(data)]))
+            self._pass_on(one(data))
 
     def _read_at_once(self) -> None:
         inlet = self._inlet
@@ -160,7 +163,7 @@ class Forwarder:
             data, address = received
             if self._to is None:
                 self._program, self._source = Address(*address[:2]), b""
-            self._pass_on(Datagrams((data,), (len(data),)))
+            self._pass_on(one(data))
             return
         if self._to is None:
             source = received.names[-inlet.name_length :]
@@ -170,11 +173,12 @@ class Forwarder:
             self._pass_on(datagrams)
 
     def _pass_on(self, datagrams: Datagrams) -> None:
-        longest = max(datagrams.lengths)
+        lengths = datagrams.lengths
+        longest = lengths[0] if len(lengths) == 1 else max(lengths)
         if longest > self._warn_above:
             self._warn(longest)
         if self._link is None:
-            self.drops["no_link"] += len(datagrams.lengths)
+            self.drops["no_link"] += len(lengths)
         else:
             self._link.send_payloads(datagrams)
 

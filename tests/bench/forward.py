@@ -9,8 +9,9 @@ sender and sink without netpunch are measured in the same round. CPU is an end's
 system, as the kernel counts it, for each datagram that arrives at the sink.
 
 `timers` is how late a timer of an end rings meanwhile, one that another link's keepalive could hang
-on. `strangers` send to the port of the link. `sealed` are the same datagrams and messages by way of
-a pair with `forward: {sealed: on}`.
+on. `strangers` send to the port of the link. A round trip passes both ends twice; beside them are
+two bare uvloop processes that relay between two sockets. `sealed` are the same datagrams and
+messages by way of a pair with `forward: {sealed: on}`.
 """
 
 from __future__ import annotations
@@ -224,6 +225,33 @@ def echo_for_ever(pipe: Connection) -> None:
             sock.sendto(data, source)
 
 
+def relay_for_ever(pipe: Connection, to: int) -> None:
+    """The least that an end could do: each datagram goes from one of two sockets to the other."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        near, far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        program: Any = None
+        for sock in (near, far):
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+
+        def to_partner() -> None:
+            nonlocal program
+            data, program = near.recvfrom(65535)
+            far.sendto(data, ("127.0.0.1", to))
+
+        def to_program() -> None:
+            near.sendto(far.recv(65535), program)
+
+        pipe.send(near.getsockname()[1])
+        loop.add_reader(near, to_partner)
+        loop.add_reader(far, to_program)
+        await loop.create_future()
+
+    run(main())
+
+
 @contextmanager
 def spawned(run: Callable[..., None], *arguments: Any) -> Iterator[Server]:
     """A process that first says its port."""
@@ -301,14 +329,18 @@ class Bench:
                     self._lateness(name, a, b, segments)
                 self._strangers(a)
             near, far = stack.enter_context(linked(echo.port))
+            second = stack.enter_context(spawned(relay_for_ever, echo.port))
+            bare = stack.enter_context(spawned(relay_for_ever, second.port))
             for _ in range(rounds):
                 # On one core: in a virtual machine, waking the other one takes most of the time.
-                with first(echo.pid, near.pid, far.pid, os.getpid()):
-                    direct = round_trip(echo.port, QUESTIONS)
-                    through = round_trip(near.entrance, QUESTIONS)
+                with first(echo.pid, near.pid, far.pid, bare.pid, second.pid, os.getpid()):
+                    direct, through, least = (
+                        round_trip(port, QUESTIONS)
+                        for port in (echo.port, near.entrance, bare.port)
+                    )
                 self._add("round trip, without netpunch: us", direct)
-                self._add("round trip: us", through)
                 self._add("added round trip: us", through - direct)
+                self._add("added by two bare relays: us", least - direct)
 
     def _one_way(self, name: str, a: End, b: End, segments: int) -> None:
         before = a.cpu(), b.cpu(), self._octets.value
