@@ -539,6 +539,7 @@ def test_the_wireguard_check_passes_by_a_recent_handshake_or_a_ping(
 # The same hook where WireGuard keeps its port: what it tells `wg` is recorded.
 
 TOLD_WG = """#!/bin/sh
+[ "$2" = wg0 ] || exit 1
 case "$1 $3" in
 "show peers") printf 'KEY=\\nOTHER=\\n' ;;
 "show latest-handshakes") echo "KEY= $HANDSHAKE" ;;
@@ -579,6 +580,12 @@ def test_the_wireguard_hook_points_a_peer_at_its_partner(
     assert (calls.read_text().splitlines() if calls.exists() else []) == told
 
 
+def test_the_wireguard_hook_needs_no_interface_before_there_is_a_link(tmp_path: Path) -> None:
+    """At boot netpunch may be there first."""
+    assert share_hook(tmp_path, "before", "a", False, interface="wg1").returncode == 0
+    assert share_hook(tmp_path, "up", "a", False, interface="wg1").returncode != 0
+
+
 @pytest.mark.parametrize(
     ("key", "complaint"),
     [({}, "several peers"), ({"NETPUNCH_PARTNER_WIREGUARD_KEY": "NEW="}, "has no peer NEW=")],
@@ -592,12 +599,18 @@ def test_the_wireguard_hook_says_what_the_interface_lacks(
 
 
 def share_hook(
-    folder: Path, event: str, end: str, is_live: bool, **variables: str
+    folder: Path,
+    event: str,
+    end: str,
+    is_live: bool,
+    *,
+    interface: str = "wg0",
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     (folder / "wg").write_text(TOLD_WG)
     (folder / "wg").chmod(0o755)
     return subprocess.run(
-        [str(CONTRIB / "hooks" / "wireguard"), "wg0"],
+        [str(CONTRIB / "hooks" / "wireguard"), interface],
         capture_output=True,
         text=True,
         check=False,

@@ -42,7 +42,7 @@ meshes:
     hub: home
     share: on
     local: ":51820"
-    hooks: {{up: [{hook}]}}
+    hooks: [{hook}]
     nodes:
 """
 HOOK = """\
