@@ -43,7 +43,7 @@ program. A site file describes control and all pairs; every host runs its part.
 """
 EXAMPLES = """\
 examples:
-  netpunch key new -o home-office.key        create the key of pair home-office
+  netpunch init                              set up a pair and its control
   netpunch check site.yaml                   find mistakes in a site file
   netpunch run site.yaml                     run this host's part of it
   netpunch status                            show which pairs are linked

@@ -47,14 +47,16 @@ Existing files are never overwritten.
 On a terminal it asks for what is missing; otherwise PAIR, --control, --partner
 and --vpn are needed.
 """
-EPILOG = """\
-VPNs:
+VPNS_EXPLAINED = """\
   wireguard-share    WireGuard keeps its port, and the kernel carries the data;
                      netpunch needs root, or CAP_NET_RAW and CAP_NET_ADMIN
   wireguard-forward  netpunch relays to WireGuard, and needs no privileges
   openvpn            netpunch runs OpenVPN on the port that it has punched
   none               nothing yet: edit the site file
-
+"""
+EPILOG = f"""\
+VPNs:
+{VPNS_EXPLAINED}
 Invitations are shown only on a terminal or with --show-invitations, and
 otherwise written to files of mode 0600. The partner's holds the pair's secret.
 
@@ -117,9 +119,9 @@ class Answers:
         name = socket.gethostname().partition(".")[0]
         me = self._read("me", name, "this host's name", node_name, asks=False)
         control = self._read("control", "", "control's public name or address", control_at)
-        partner = self._read("partner", "", "the partner's host name", node_name)
+        partner = self._read("partner", "", "the partner's host name", other_than(me))
         pair = self._read("pair", suggested_pair(me, partner), "the pair's name", own_pair)
-        vpn = self._read("vpn", VPN_CHOICES[0], f"the VPN: {', '.join(VPN_CHOICES)}", vpn_choice)
+        vpn = self._read("vpn", VPN_CHOICES[0], "the VPN", vpn_choice, explained=VPNS_EXPLAINED)
         a, b = (me, partner) if self._options.end == "a" else (partner, me)
         site = Blueprint(pair, control, control_node(control, (a, b)), a, b, vpn)
         try:
@@ -139,7 +141,14 @@ class Answers:
             )
 
     def _read(
-        self, name: str, default: str, question: str, read: Callable[[str], T], *, asks: bool = True
+        self,
+        name: str,
+        default: str,
+        question: str,
+        read: Callable[[str], T],
+        *,
+        asks: bool = True,
+        explained: str = "",
     ) -> T:
         given = getattr(self._options, name)
         if given is not None or not asks:
@@ -147,6 +156,7 @@ class Answers:
                 return read(given or default)
             except ValueError as error:
                 raise UsageError(f"{question}: {given or default!r}: {error}") from None
+        sys.stderr.write(explained)
         while True:
             answer = ask(f"{question[0].upper()}{question[1:]}", default)
             try:
@@ -177,6 +187,19 @@ def control_at(text: str) -> HostPort:
         has_port = ":" in text.rpartition("]")[2]
         return reachable_host_port(text if has_port else f"{text}:{CONTROL_PORT}")
     return reachable_host_port(f"[{text}]:{CONTROL_PORT}")
+
+
+def other_than(me: str) -> Callable[[str], str]:
+    """Reads the name of a node."""
+
+    def read(text: str) -> str:
+        from netpunch.config.values import node_name
+
+        if node_name(text) == me:
+            raise ValueError(f"both ends are named {me}: name this one by --me, or the other one")
+        return node_name(text)
+
+    return read
 
 
 def own_pair(text: str) -> str:

@@ -138,6 +138,8 @@ def next_steps(invitation: Invitation, folder: Path, heading: str) -> str:
         other: EndName = "b" if role == "a" else "a"
         text += f"\n   and, once it is linked with {site.node_of(other)}, in another terminal:\n\n"
         text += f"   ping {site.address_of(other)}\n"
+    if role != "control":
+        text += f"\n   If it does not link, this says why:\n\n{_netpunch('doctor', folder)}\n"
     if folder == SYSTEM_FOLDER and RUNNING_SYSTEMD.is_dir():
         text += "\n".join(["", *service_steps(invitation), ""])
     return text
@@ -159,12 +161,15 @@ def _run(invitation: Invitation, folder: Path) -> str:
         "wireguard-share",
         "openvpn",
     )
-    sudo = privileged and os.geteuid() != 0
-    found = shutil.which("netpunch")
+    return _netpunch("run", folder, sudo=privileged and os.geteuid() != 0)
+
+
+def _netpunch(command: str, folder: Path, *, sudo: bool = False) -> str:
+    """The command for the site file in that folder. sudo has a PATH of its own."""
     program = f"{shlex.quote(sys.executable)} -m netpunch"
-    if found:
+    if found := shutil.which("netpunch"):
         program = shlex.quote(found) if sudo else "netpunch"
-    return f"   {'sudo ' if sudo else ''}{program} run {shlex.quote(str(folder / SITE_FILE))}"
+    return f"   {'sudo ' if sudo else ''}{program} {command} {shlex.quote(str(folder / SITE_FILE))}"
 
 
 def _lacking(site: Blueprint) -> list[str]:

@@ -413,6 +413,10 @@ def test_the_next_commands_of_every_host(
             "and, once it is linked with home, in another terminal:",
             f"ping {network.network_address + 1}",
         ]
+    expected += [
+        "If it does not link, this says why:",
+        f"netpunch doctor {folder}/office/site.yaml",
+    ]
     assert commands(joined) == expected
 
 
@@ -493,9 +497,10 @@ def test_on_a_terminal_init_asks_and_shows_what_join_takes(folder: Path) -> None
         [
             ("Control's public name or address: ", "vps .example.net"),
             ("Control's public name or address: ", "vps.example.net"),
-            ("The partner's host name: ", "office"),
+            ("The partner's host name: ", "home"),
+            ("both ends are named home", "office"),
             ("The pair's name [home-office]: ", ""),
-            ("The VPN: wireguard-share, wireguard-forward, openvpn, none [wireguard-share]: ", ""),
+            ("The VPN [wireguard-share]: ", ""),
         ],
     )
     control, partner = re.findall("^npi1:.+$", printed, re.MULTILINE)

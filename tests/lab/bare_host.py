@@ -16,7 +16,8 @@ from tests.lab.vpn_tunnels import WIREGUARD_SOCKETS
 
 COMMAND_SECONDS = 20
 RUN_SECONDS = 40
-COMMAND = re.compile("^   (netpunch|ssh|wg-quick|ping) .+$", re.MULTILINE)
+COMMAND = re.compile("^   (netpunch (?!doctor)|ssh |wg-quick |ping ).+$", re.MULTILINE)
+"""Not what `init` names for a pair that does not link."""
 ETC = Path("/etc/netpunch")
 
 NETPUNCH = f"""#!/bin/sh
@@ -25,6 +26,10 @@ PYTHONPATH={REPOSITORY} exec {sys.executable} -m netpunch "$@"
 HOST = """
 set -e
 hostname {name}
+for each in {needed}; do
+  [ ! -e "/etc/$each" ] || cp -a "/etc/$each" {folder}/system
+done
+mount --bind {folder}/system /etc
 mount --bind {folder}/etc {etc}
 mount --bind {folder}/wireguard {sockets}
 {mounts}
@@ -32,8 +37,11 @@ echo $$ >{folder}/pid.new
 mv {folder}/pid.new {folder}/pid
 exec sleep 60
 """
-"""A host of its own, as far as netpunch and WireGuard see: a name, /etc/netpunch, and the folder of
+"""A host of its own, as far as netpunch and WireGuard see: a name, an /etc, and the folder of
 wireguard-go's sockets, which lie outside of network namespaces."""
+NEEDED = "alternatives group hosts ld.so.cache nsswitch.conf passwd"
+"""What programs need of /etc. A mount at the machine's own /etc/netpunch would end when another
+test removes that."""
 
 
 class BareHost:
@@ -54,13 +62,14 @@ class BareHost:
         self.folder = folder / name
         self._path = f"{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         self._cleanup = cleanup
-        for each in ("etc", "wireguard"):
+        for each in ("etc", "wireguard", f"system/{ETC.name}"):
             (self.folder / each).mkdir(parents=True)
         more = [f"mount --bind {here} {there}" for there, here in (mounts or {}).items()]
         script = HOST.format(
             name=name,
             folder=self.folder,
             etc=ETC,
+            needed=NEEDED,
             sockets=WIREGUARD_SOCKETS,
             mounts="\n".join(more),
         )

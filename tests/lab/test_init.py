@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.bare_host import ETC, NETPUNCH, BareHost, await_line, make_folder
+from tests.lab.bare_host import NETPUNCH, BareHost, await_line
 from tests.lab.network import Lab
 from tests.lab.vpn_site import UPLINK_SECONDS
 from tests.lab.vpn_tunnels import WIREGUARD_SOCKETS, missing
@@ -40,7 +40,6 @@ def hosts(lab: Lab, tmp_path: Path) -> Iterator[dict[str, BareHost]]:
         for name, script in {"netpunch": NETPUNCH, "ssh": SSH.format(folder=tmp_path)}.items():
             (tools / name).write_text(script)
             (tools / name).chmod(0o755)
-        make_folder(ETC, cleanup)
         WIREGUARD_SOCKETS.mkdir(exist_ok=True)
         members = {"vps": lab.server("vps")}
         for name in ("home", "office"):

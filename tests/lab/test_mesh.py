@@ -50,8 +50,7 @@ class Mesh:
         tools.mkdir()
         (tools / "netpunch").write_text(NETPUNCH)
         (tools / "netpunch").chmod(0o755)
-        for each in (ETC, TOOLS):
-            make_folder(each, cleanup)
+        make_folder(TOOLS, cleanup)
         WIREGUARD_SOCKETS.mkdir(exist_ok=True)
         members = {"vps": lab.server("vps")}
         for name in (*NODES, FIFTH):
