@@ -104,7 +104,8 @@ LENGTHS_KEPT = 8
 
 @cache
 def shared(family: int) -> Segments:
-    """Buffers for all who are done with what they have received before they return to the loop."""
+    """Buffers for all of a thread who are done with what they have received before they return to
+    the loop."""
     return Segments(family)
 
 

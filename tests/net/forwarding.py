@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from netpunch.address import Address
 from netpunch.net.datagrams import Datagrams
+from netpunch.net.driver import Observer
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
 from tests.net.machines import client
@@ -43,7 +45,14 @@ async def forwarding(
         forwarder.close()
 
 
-async def held(end: str, address: Address, forwarder: Forwarder, *, sealed: bool = False) -> Punch:
-    attempt = Punch(spec(end, address, holds=True, sealed=sealed), program=forwarder)
+async def held(
+    end: str,
+    address: Address,
+    forwarder: Forwarder,
+    *,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Punch:
+    attempt = Punch(spec(end, address, holds=True, **settings), observer, program=forwarder)
     await attempt.open()
     return attempt

@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,6 +21,7 @@ from netpunch.address import Address
 from netpunch.core.machine import LinkFigures
 from netpunch.net import carrying
 from netpunch.net.carrying import CarryingEndpoint
+from netpunch.net.driver import Observer
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
 from netpunch.net.segments import UDP_SEGMENT
@@ -28,8 +29,8 @@ from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
 from tests.net.conftest import Run
 from tests.net.forwarding import forwarding, held
-from tests.net.machines import Client, client
-from tests.net.nodes import control
+from tests.net.machines import Client, client, has_ipv6
+from tests.net.nodes import Watcher, control
 
 LENGTHS = [1, 60, 60, PEER_DATAGRAM, CONTROL_DATAGRAM, 1200, 1200, 1200, 1472, 9000]
 RECEIVE_BUFFER = 4 << 20
@@ -60,15 +61,19 @@ class Side(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def linked(*, sealed: bool = False) -> AsyncIterator[tuple[Side, Side]]:
+async def linked(
+    *, observer: Observer | None = None, host: str = "127.0.0.1", local: str = "", **settings: Any
+) -> AsyncIterator[tuple[Side, Side]]:
+    """Links at `host`; the ends are bound to `local`, by default the same."""
     async with contextlib.AsyncExitStack() as stack:
-        at = await stack.enter_async_context(control())
+        at = await stack.enter_async_context(control(str(Address(host, 0))))
         sides = []
         for end in ("a", "b"):
             program = stack.enter_context(client())
             program.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             forwarder, entrance = await stack.enter_async_context(forwarding(program.address))
-            punch = await held(end, at, forwarder, sealed=sealed)
+            settings["local"] = (local or host, 0)
+            punch = await held(end, at, forwarder, observer=observer, **settings)
             stack.push_async_callback(punch.close)
             sides.append(Side(program, entrance, forwarder, punch))
         await asyncio.gather(*(side.punch.linked() for side in sides))
@@ -101,6 +106,42 @@ def messages(random: Random, count: int) -> list[list[bytes]]:
             payloads[-1] = bytes((VERSION,)) + payloads[-1][1:]
         made.append(payloads)
     return made
+
+
+@pytest.mark.parametrize("local", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_any_address_of_either_family_carries_all(run: Run, local: str) -> None:
+    """On a wildcard the path is pinned to the address that it was agreed with."""
+    if ":" in local and not has_ipv6():
+        pytest.skip("this host has no IPv6")
+    random = Random(local)
+    host = "::1" if ":" in local else "127.0.0.1"
+
+    async def main() -> None:
+        async with linked(host=host, local=local) as (a, b):
+            assert (a.endpoint._pinned is not None) == (local in ("0.0.0.0", "::"))
+            for one, other in ((a, b), (b, a)):
+                sent = []
+                for payloads in messages(random, 20):
+                    send(one.program, payloads, one.entrance)
+                    sent += payloads
+                assert [(await other.program.receive())[0] for _ in sent] == sent
+
+    run(main())
+
+
+def test_while_somebody_observes_the_datagrams_each_is_shown(run: Run) -> None:
+    random, watcher = Random("observed"), Watcher()
+
+    async def main() -> None:
+        async with linked(observer=watcher) as (a, b):
+            sent = []
+            for payloads in messages(random, 10):
+                send(a.program, payloads, a.entrance)
+                sent += payloads
+            assert [(await b.program.receive())[0] for _ in sent] == sent
+        assert [each.data for each in watcher.datagrams if each.data in sent and each.sent] == sent
+
+    run(main())
 
 
 class Refusing:
