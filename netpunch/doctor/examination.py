@@ -1,9 +1,9 @@
-"""The whole examination of a node: measures, gathers findings, and comes to verdicts."""
+"""The whole examination of a node: measures, and gathers findings."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -11,21 +11,17 @@ from netpunch.config.loading import owner_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, Site
 from netpunch.core.settings import EndSettings
 from netpunch.doctor import local, network
+from netpunch.doctor.facts import Facts
 from netpunch.doctor.finding import Finding, ok, warn
-from netpunch.doctor.host import PortOwners, Unit, units
+from netpunch.doctor.host import PortOwners, units
 from netpunch.doctor.keys import Key, Reader, unusable
 from netpunch.doctor.local import Process
 from netpunch.doctor.measuring import MOST_ASKERS, Asker, ControlSeen, Network, measure
-from netpunch.doctor.outlook import circumstances, outlook, sentence
-from netpunch.doctor.report import Report, Verdict
+from netpunch.doctor.report import Report
+from netpunch.doctor.verdicts import Judge
 from netpunch.net.loop import in_thread
-from netpunch.reasons import in_words
-from netpunch.wire.card import NatClass
 
 T = TypeVar("T")
-
-ALL = ""
-"""Stands for every pair, where names of pairs are keys."""
 
 HOST_PATIENCE = 6.0
 """Seconds for running processes and systemd to answer; they do at once, or hang."""
@@ -42,32 +38,20 @@ class Patient(NamedTuple):
     """The status of each process that runs the file. May take long."""
 
 
-class _Facts(NamedTuple):
-    """All that was learnt."""
-
-    keys: dict[str, tuple[Key, ...]]
-    """By pair: one, or two while it is rotated."""
-    network: Network
-    processes: Sequence[Process]
-    units: Sequence[Unit] | None
-    silent: tuple[str, ...] = ()
-    """What did not answer in time."""
-
-
 async def examine(patient: Patient) -> Report:
     """Takes 12 seconds at most."""
     facts = await _learn(patient)
     findings = tuple(_findings(patient, facts))
-    blocking = _blocking(findings)
-    ends = [_verdict_on_end(patient.site, end, facts, blocking) for end in patient.part.ends]
-    controls = [_verdict_on_control(each, facts) for each in patient.part.controls]
+    judge = Judge(patient.site, facts, findings)
+    ends = [judge.end(end) for end in patient.part.ends]
+    controls = [judge.control(each) for each in patient.part.controls]
     survey = facts.network.nat
     nat = None if survey is None else survey.report.nat_class
     file = str(patient.site.path)
     return Report(file, patient.part.node, (*ends, *controls), findings, nat)
 
 
-async def _learn(patient: Patient) -> _Facts:
+async def _learn(patient: Patient) -> Facts:
     keys = _keys(patient)
     controls, askers = _controls(patient), _askers(patient, keys)
     silent: list[str] = []
@@ -76,7 +60,7 @@ async def _learn(patient: Patient) -> _Facts:
         _in_time(patient.find_processes, "running", silent),
         _in_time(units, "unit", silent),
     )
-    return _Facts(keys, measured, processes or (), found, tuple(silent))
+    return Facts(keys, measured, processes or (), found, tuple(silent))
 
 
 async def _in_time(ask: Callable[[], T], name: str, silent: list[str]) -> T | None:
@@ -138,18 +122,17 @@ def _askers(patient: Patient, keys: Mapping[str, tuple[Key, ...]]) -> list[Asker
 # Findings.
 
 
-def _findings(patient: Patient, facts: _Facts) -> Iterator[Finding]:
+def _findings(patient: Patient, facts: Facts) -> Iterator[Finding]:
     site, part, measured = patient.site, patient.part, facts.network
     yield _file(patient)
     for each in part.ends:
         yield from _of_key(each, facts, patient.credentials)
     for control in part.controls:
         yield from _of_keys_served(site, control, facts, patient)
-    alone = not any(len(end.controls) > 1 for end in part.ends) and bool(part.ends)
     own = {control.name for control in part.controls}
     for name, seen in measured.controls.items():
-        here = name in own and _process_with(name, facts) is not None
-        yield from network.control(name, seen, alone=alone, runs_here=here)
+        here = name in own and facts.process_with(name) is not None
+        yield from network.control(name, seen, runs_here=here)
     yield from network.observe(measured.controls, measured.nat)
     if part.ends:
         yield from _of_nat(part.ends, measured)
@@ -178,7 +161,7 @@ def _file(patient: Patient) -> Finding:
     return ok("file", text)
 
 
-def _of_key(end: EndConfig, facts: _Facts, credentials: Path | None) -> Iterator[Finding]:
+def _of_key(end: EndConfig, facts: Facts, credentials: Path | None) -> Iterator[Finding]:
     keys = facts.keys[end.pair]
     yield from unusable([key for key in keys if not key.fingerprint], credentials)
     usable = [key for key in keys if key.fingerprint]
@@ -203,7 +186,7 @@ def _at_control(name: str, seen: ControlSeen, key: Key, usable: Sequence[Key]) -
 
 
 def _of_keys_served(
-    site: Site, control: ControlConfig, facts: _Facts, patient: Patient
+    site: Site, control: ControlConfig, facts: Facts, patient: Patient
 ) -> Iterator[Finding]:
     keys = [key for pair in _first_pairs(site, control) for key in facts.keys[pair.name]]
     yield from unusable([key for key in keys if not key.fingerprint], patient.credentials)
@@ -226,8 +209,8 @@ def _of_nat(ends: Sequence[EndConfig], measured: Network) -> Iterator[Finding]:
     yield from network.ipv6(measured)
 
 
-def _of_host(patient: Patient, facts: _Facts) -> Iterator[Finding]:
-    process = _any_process(facts)
+def _of_host(patient: Patient, facts: Facts) -> Iterator[Finding]:
+    process = facts.any_process
     if "running" in facts.silent:
         text = "a running process does not answer on its status socket"
         yield warn("running", text, "is it suspended? `netpunch status` names it")
@@ -239,101 +222,11 @@ def _of_host(patient: Patient, facts: _Facts) -> Iterator[Finding]:
     yield from local.limits(patient.part, process)
 
 
-def _of_end(site: Site, end: EndConfig, facts: _Facts, owners: PortOwners) -> Iterator[Finding]:
-    process = _process_of(end, facts)
+def _of_end(site: Site, end: EndConfig, facts: Facts, owners: PortOwners) -> Iterator[Finding]:
+    process = facts.process_of(end)
     if (state := local.state(end, process)) is not None:
         yield state
     yield local.port(end, process, owners)
     yield from local.programs(end)
     yield from local.folders(site, end)
     yield from local.rights(end, process)
-
-
-def _process_of(end: EndConfig, facts: _Facts) -> Process | None:
-    return next((each for each in facts.processes if local.told_of(end, each)), None)
-
-
-def _any_process(facts: _Facts) -> Process | None:
-    return next(iter(facts.processes), None)
-
-
-# Verdicts.
-
-
-def _blocking(findings: Iterable[Finding]) -> dict[str, Finding]:
-    """The first that blocks each pair, or ALL."""
-    found: dict[str, Finding] = {}
-    for each in findings:
-        for name in each.pairs or (ALL,) if each.blocks else ():
-            found.setdefault(name, each)
-    return found
-
-
-def _verdict_on_end(
-    site: Site, end: EndConfig, facts: _Facts, blocking: Mapping[str, Finding]
-) -> Verdict:
-    told = local.told_of(end, _process_of(end, facts))
-    if told is not None and told.get("state") == "up":
-        by = f" ({told['path']} to {told.get('raddr')})" if told.get("path") else ""
-        return Verdict(end.pair, f"is linked{by}", can_link=True)
-    if (block := blocking.get(end.pair) or blocking.get(ALL)) is not None:
-        text = f"cannot link: {block.name} {block.text}"
-        return Verdict(end.pair, text, can_link=False)
-    if end.protocol == "classic":
-        text = "classic: control answers registrations only, so nothing more is known"
-        return Verdict(end.pair, text)
-    prospect = _prospect(site, end, facts)
-    if told is not None and told.get("reason"):
-        now = in_words(str(told["reason"]))
-        return prospect._replace(text=f"{prospect.text}; now: {now}")
-    return prospect
-
-
-def _prospect(site: Site, end: EndConfig, facts: _Facts) -> Verdict:
-    controls = {name: facts.network.controls[name] for name in end.controls}
-    over_udp = any(each.answer is not None for each in controls.values())
-    over_tls = any(each.tls is not None for each in controls.values())
-    if not (over_udp or over_tls):
-        return Verdict(end.pair, "it is not known how it links: control was not asked (see `key`)")
-    survey = facts.network.nat
-    nat = survey.report.nat_class if survey is not None else NatClass.UNKNOWN
-    relaying, relays = _relay_of(controls)
-    tls = over_tls or any(
-        each.at.tls is not None and not each.tls_asked for each in controls.values()
-    )
-    given = circumstances(
-        nat if over_udp else NatClass.BLOCKED,
-        relays,
-        tls,
-        end.settings,
-        _partner(site, end).settings,
-    )
-    ways = outlook(given)
-    can_link = any(way.likely != 0 for way in ways.values())
-    return Verdict(end.pair, sentence(given, ways, relaying), can_link, ways)
-
-
-def _relay_of(controls: Mapping[str, ControlSeen]) -> tuple[str, bool | None]:
-    """The first control that relays, and whether any does: None if that is not known."""
-    ports = {name: each.relay_port for name, each in controls.items()}
-    name = next((name for name, port in ports.items() if port), "")
-    return name, bool(name) if name or None not in ports.values() else None
-
-
-def _partner(site: Site, end: EndConfig) -> EndConfig:
-    pair = next(each for each in site.pairs if each.name == end.pair)
-    return pair.b if end.end == "a" else pair.a
-
-
-def _verdict_on_control(control: ControlConfig, facts: _Facts) -> Verdict:
-    name = f"control {control.name}"
-    process = _process_with(control.name, facts)
-    if process is not None:
-        return Verdict(name, f"runs: {process.get('summary', '')}")
-    if facts.network.controls[control.name].answer is not None:
-        return Verdict(name, "answers")
-    return Verdict(name, "does not answer: it does not run, or cannot be reached from here")
-
-
-def _process_with(control: str, facts: _Facts) -> Process | None:
-    return next((each for each in facts.processes if local.runs_control(control, each)), None)

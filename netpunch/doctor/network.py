@@ -29,15 +29,12 @@ LEAST_MTU = 1280
 UNREACHABLE = ControlUnreachableError.exit_code
 
 
-def control(
-    name: str, seen: ControlSeen, *, alone: bool, runs_here: bool = False
-) -> Iterator[Finding]:
-    """Its name, addresses and answer. `alone`: the pairs have no other control; `runs_here`: it
-    is a process of this host."""
+def control(name: str, seen: ControlSeen, *, runs_here: bool = False) -> Iterator[Finding]:
+    """Its name, addresses and answer. `runs_here`: it is a process of this host."""
     where = f"{seen.at.host} -> {', '.join(map(str, seen.addresses))}"
     if not seen.addresses:
         what, cure = halves(seen.problem)
-        yield fail("control", f"{name}: {what}", cure, blocks=alone, code=UNREACHABLE)
+        yield fail("control", f"{name}: {what}", cure, code=UNREACHABLE)
         return
     if str(seen.addresses[0].host) == seen.at.host:
         where = ", ".join(map(str, seen.addresses))
@@ -55,10 +52,10 @@ def control(
         cure = "open its UDP port in the firewall, unless only the router turns nothing around"
         yield warn("control", text, cure)
     else:
-        yield _silent(name, where, seen, alone=alone)
+        yield _silent(name, where, seen)
 
 
-def _silent(name: str, where: str, seen: ControlSeen, *, alone: bool) -> Finding:
+def _silent(name: str, where: str, seen: ControlSeen) -> Finding:
     replies = seen.replies.values()
     refused = [reply for reply in replies if reply.refused]
     unsent = next((reply.error for reply in replies if reply.error), "")
@@ -74,9 +71,10 @@ def _silent(name: str, where: str, seen: ControlSeen, *, alone: bool) -> Finding
         text = f"{name}: {where} is silent{_tls_too(seen)}"
         cure = (
             "is it running, is its UDP port open in its firewall, and has it this key? "
-            "`netpunch doctor` on its host tells"
+            "`netpunch doctor` on its host tells. (A host that asks often is not answered for a "
+            "minute.)"
         )
-    return fail("control", text, cure, blocks=alone, code=UNREACHABLE)
+    return fail("control", text, cure, code=UNREACHABLE)
 
 
 def _silent_ones(seen: ControlSeen) -> str:
@@ -115,7 +113,6 @@ def key_at(
         f"`netpunch key id` must print {fingerprint} there; reload control; if it does, ask again "
         "in a minute, as it answers one host only so often",
         pair,
-        blocks=True,
         code=UNREACHABLE,
     )
 

@@ -150,7 +150,7 @@ def sentence(given: Circumstances, ways: dict[NatClass, Way], relay: str) -> str
     kinds: dict[How, list[NatClass]] = {}
     for partner, way in ways.items():
         kinds.setdefault(way.how, []).append(partner)
-    if How.UNKNOWN in kinds:
+    if given.own is NatClass.UNKNOWN:
         return UNKNOWN_NAT
     direct = kinds.pop(How.DIRECT, [])
     if not direct:

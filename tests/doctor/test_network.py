@@ -29,8 +29,8 @@ def measured(nat: NatSurvey | None = None, **more: Any) -> Network:
 # Controls.
 
 
-def said_of(seen: ControlSeen, *, alone: bool = True, **more: Any) -> Any:
-    return network.control("vps", seen, alone=alone, **more)
+def said_of(seen: ControlSeen, **more: Any) -> Any:
+    return network.control("vps", seen, **more)
 
 
 def test_a_control_that_answers() -> None:
@@ -52,7 +52,6 @@ def test_a_name_that_does_not_resolve() -> None:
         "vps: cannot resolve 'vps': no address",
         "check the spelling",
     )
-    assert found.blocks
     assert found.code == 69
 
 
@@ -65,12 +64,6 @@ def test_a_host_where_nothing_listens() -> None:
 def test_a_control_that_is_silent() -> None:
     found = only(FAIL, said_of(control(replies={("p", CONTROL): Reply()})))
     assert found.text.endswith("is silent")
-    assert found.blocks
-
-
-def test_a_second_control_may_still_introduce_the_ends() -> None:
-    found = only(FAIL, said_of(control(replies={("p", CONTROL): Reply()}), alone=False))
-    assert not found.blocks
 
 
 def test_a_system_that_does_not_send() -> None:
