@@ -66,7 +66,7 @@ def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
     assert not missing
 
 
-PUBLIC_KEY = re.compile("KEY-OF-([A-Z]+)=")
+PUBLIC_KEY = re.compile("KEY-OF-([A-Z0-9]+)=")
 """What a reader fills in."""
 
 

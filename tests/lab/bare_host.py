@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.lab.namespace import Namespace
@@ -15,7 +15,8 @@ from tests.lab.program import REPOSITORY
 from tests.lab.vpn_tunnels import WIREGUARD_SOCKETS
 
 COMMAND_SECONDS = 20
-RUN_SECONDS = 40
+RUN_SECONDS = 120
+"""Nothing outlives a test that was killed for longer."""
 COMMAND = re.compile("^   (netpunch (?!doctor)|ssh |wg-quick |ping ).+$", re.MULTILINE)
 """Not what `init` names for a pair that does not link."""
 ETC = Path("/etc/netpunch")
@@ -35,7 +36,7 @@ mount --bind {folder}/wireguard {sockets}
 {mounts}
 echo $$ >{folder}/pid.new
 mv {folder}/pid.new {folder}/pid
-exec sleep 60
+exec sleep 120
 """
 """A host of its own, as far as netpunch and WireGuard see: a name, an /etc, and the folder of
 wireguard-go's sockets, which lie outside of network namespaces."""
@@ -110,18 +111,6 @@ class BareHost:
     def _argv(self, command: str) -> list[str]:
         enter = ["nsenter", "--target", self._pid.read_text().strip(), "--mount", "--net", "--uts"]
         return [*enter, "env", "-i", f"PATH={self._path}", "sh", "-c", f"exec {command}"]
-
-
-def make_folder(folder: Path, cleanup: ExitStack) -> None:
-    """A place to mount at, if there is none; it is removed later."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        cleanup.callback(remove_empty, folder)
-
-
-def remove_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def await_line(process: subprocess.Popen[str], text: str) -> bool:
