@@ -24,7 +24,7 @@ INTERRUPTED_EXIT_CODE = 130
 COMMANDS = {
     "init": "set up a new pair, and invite its other hosts",
     "join": "set up this host by an invitation",
-    "run": "run this node's part of a site file: its control, its ends, or both",
+    "run": "run this node's part of a site file: control, ends, or both",
     "check": "validate site files and show what is in effect",
     "schema": "print the JSON schema of site files, for editors",
     "key": "create a pair's key, derive the one for control, compare keys",
@@ -33,6 +33,8 @@ COMMANDS = {
     "diagram": "draw the datagrams that --trace recorded",
     "control": "run a control node without a site file",
     "peer": "link one end once, without a site file, and print the addresses",
+    "completion": "print the completions for a shell",
+    "man": "print the manual page",
     "version": "print the version",
 }
 DESCRIPTION = """\
@@ -120,7 +122,7 @@ def run_command(line: CommandLine, prog: str) -> int:
 
 
 def top_level_parser() -> Parser:
-    listing = "\n".join(f"  {name:9} {summary}" for name, summary in COMMANDS.items())
+    listing = "\n".join(f"  {name:11} {summary}" for name, summary in COMMANDS.items())
     commands = f"commands (`{PROGRAM} COMMAND --help` explains one):\n{listing}"
     parser = Parser(PROGRAM, f"{DESCRIPTION}\n{commands}", EXAMPLES)
     parser.usage = f"{PROGRAM} [--debug] COMMAND ..."

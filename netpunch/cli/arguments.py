@@ -34,6 +34,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=HELP_COLUMN, width=HELP_WIDTH)
 
 
+DESCRIBE: list[str] = []
+"""As arguments of a command's `parse`: it is not to parse, but to raise Described."""
+
+
+class Described(Exception):  # noqa: N818 - no error
+    """Carries the parser of a command, for what is generated from it."""
+
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would exit with 2; `--debug` is known everywhere."""
 
@@ -52,6 +63,12 @@ class Parser(argparse.ArgumentParser):
             default=argparse.SUPPRESS,  # so that a subcommand does not reset what came before it
             help="show tracebacks of errors",
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What `parse_args` calls."""
+        if args is DESCRIBE:
+            raise Described(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")

@@ -172,7 +172,7 @@ def test_a_command_is_a_module_and_a_line_in_the_table(
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("hello True\n")
-    assert "  greet     say hello\n" in output
+    assert "  greet       say hello\n" in output
     assert main(["greeet"]) == 64
     assert "did you mean `greet`?" in capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_the_overview_names_every_command(capsys: Captured) -> None:
     main(["--help"])
     output = capsys.readouterr().out
     for name, summary in COMMANDS.items():
-        assert f"  {name:9} {summary}\n" in output
+        assert f"  {name:11} {summary}\n" in output
 
 
 def test_main_reads_the_arguments_of_the_process_by_default(
