@@ -220,7 +220,7 @@ def _sharing(end: EndConfig) -> Iterator[str]:
     try:
         RawSocket(host or next(iter(WILDCARDS.values())), port, options_of(end.settings)).close()
     except NetpunchError as error:
-        yield f"{error} (as this user)"
+        yield f"as this user netpunch could not share the port: {error}"
 
 
 def _warnings(

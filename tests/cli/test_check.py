@@ -333,7 +333,7 @@ def test_check_warns_once_of_a_port_to_share_that_no_program_has(
     assert main(["check", "site.yaml", "--node", "home"]) == 0
     told = capsys.readouterr().err
     assert told.count(f"no program of this host has UDP port {port} now") == 1
-    assert told.count("`share` needs CAP_NET_RAW (as this user)") == 1
+    assert told.count("as this user netpunch could not share the port: `share` needs") == 1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program:
         program.bind(("", port))
         assert main(["check", "site.yaml", "--node", "home"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.assertions import assert_same_path
-from tests.e2e.harness import EVENT_SECONDS, free_port
+from tests.e2e.harness import EVENT_SECONDS, NETPUNCH, free_port
 from tests.e2e.site import Site
 
 pytestmark = pytest.mark.skipif(
@@ -116,3 +117,36 @@ def test_a_partner_that_carries_is_linked_with_one_that_shares(
     assert received(carried) == (b"\x01to the carried one", listen)
     carried.sendto(b"\x01and back", (HOST, listen))
     assert received(sharing) == (b"\x01and back", at_a["rport"])
+
+
+def test_a_reload_changes_one_of_the_pairs_at_a_port(site: Site, cleanup: ExitStack) -> None:
+    hub, *leaves = ports = [free_port() for _ in range(4)]
+    for port in ports:
+        program(cleanup, port)
+    pairs = star(hub, leaves)
+    site.write(pairs, share=True, secret="generate")
+    process = site.run()
+    for pair in PAIRS:
+        process.wait_for("pair.up", pair=pair, end="a")
+    pairs["two"]["keepalive"] = "2s"
+    site.write(pairs, share=True, secret="generate")
+    site.reload(process)
+    process.wait_for("pair.up", count=2, pair="two", end="a")
+    assert [len(process.events("pair.up", pair=pair, end="a")) for pair in PAIRS] == [1, 2, 1]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.parametrize("capability", ["+net_raw", "-net_raw"])
+def test_one_capability_is_all_it_takes(site: Site, cleanup: ExitStack, capability: str) -> None:
+    one, other = (free_port() for _ in range(2))
+    for port in (one, other):
+        program(cleanup, port)
+    ends = {"a": {"local": f"{HOST}:{one}"}, "b": {"local": f"{HOST}:{other}"}}
+    site.write({"one": ends}, share=True, secret="generate")
+    limits = [f"--{each}=-all,{capability}" for each in ("inh-caps", "bounding-set")]
+    process = site.run(program=["setpriv", *limits, *NETPUNCH])
+    if capability == "+net_raw":
+        process.wait_for("pair.up", end="a")
+    else:
+        failed = process.wait_for("pair.failed", end="a", reason="permissions")
+        assert "AmbientCapabilities=CAP_NET_RAW" in failed["err"]

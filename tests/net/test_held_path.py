@@ -190,6 +190,20 @@ def test_where_nothing_tells_routes_the_source_is_still_known(
     assert not path.is_gone({"192.0.2.7"})
 
 
+def test_a_path_on_a_shared_port_goes_where_the_program_s_datagrams_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the system's routes: a path that only netpunch could use would be of no use."""
+    route = Route("eth0", "192.0.2.7", "192.0.2.1")
+    monkeypatch.setattr("netpunch.net.held_path.route_to", lambda *_, **__: route)
+    monkeypatch.setattr("netpunch.net.held_path.source_towards", lambda *_: "192.0.2.7")
+    path = HeldPath(None, DEFAULT_OPTIONS, pins=False)  # type: ignore[arg-type] # nothing is pinned
+    local, remote = Address("0.0.0.0", 51820), Address("198.51.100.1", 9)
+    path.agreed(Linked(0, local, remote, PathKind.OBSERVED, 0.01, 0.1))
+    assert path.is_gone({"192.0.2.8"})
+    assert not path.is_gone({"192.0.2.7"})
+
+
 def test_a_bound_address_is_the_source() -> None:
     path = HeldPath(None, DEFAULT_OPTIONS)  # type: ignore[arg-type] # nothing is pinned
     local, remote = Address("192.0.2.7", 5000), Address("192.0.2.1", 9)
