@@ -210,16 +210,16 @@ def _of_nat(ends: Sequence[EndConfig], measured: Network) -> Iterator[Finding]:
 
 
 def _of_host(patient: Patient, facts: Facts) -> Iterator[Finding]:
-    process = facts.any_process
+    processes = facts.processes_of(patient.part)
     if "running" in facts.silent:
         text = "a running process does not answer on its status socket"
         yield warn("running", text, "is it suspended? `netpunch status` names it")
     else:
-        yield local.running(patient.site, process)
+        yield from local.running(patient.site, processes)
     if "unit" in facts.silent:
         yield warn("unit", "systemd does not answer", "`systemctl status` shows why")
-    yield from local.unit(facts.units, process)
-    yield from local.limits(patient.part, process)
+    yield from local.unit(facts.units, processes)
+    yield from local.limits(patient.part, next(iter(processes), None))
 
 
 def _of_end(site: Site, end: EndConfig, facts: Facts, owners: PortOwners) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from netpunch.config.model import EndConfig
+from netpunch.config.model import EndConfig, Part
 from netpunch.doctor import local
 from netpunch.doctor.host import Unit
 from netpunch.doctor.keys import Key
@@ -23,9 +23,14 @@ class Facts(NamedTuple):
     units: Sequence[Unit] | None
     silent: tuple[str, ...] = ()
 
-    @property
-    def any_process(self) -> Process | None:
-        return next(iter(self.processes), None)
+    def processes_of(self, part: Part) -> list[Process]:
+        """Those that run some of it: another node's may run on this host, too."""
+        return [
+            process
+            for process in self.processes
+            if any(local.told_of(end, process) for end in part.ends)
+            or any(local.runs_control(control.name, process) for control in part.controls)
+        ]
 
     def process_of(self, end: EndConfig) -> Process | None:
         """The one that runs an end."""

@@ -59,12 +59,16 @@ def from_error(name: str, error: NetpunchError, pair: str = "", *, blocks: bool 
 def halves(message: str) -> tuple[str, str]:
     """What is wrong, and what to do, of a message of the usual form `WHAT: WHAT TO DO`; only the
     first of several lines."""
-    first = message.partition("\n")[0]
+    first = first_line(message)
     for separator in ("; ", ": "):
         what, found, cure = first.rpartition(separator)
         if found and what:
             return what, cure
     return first, "see `netpunch check`"
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _named(pair: str) -> tuple[str, ...]:

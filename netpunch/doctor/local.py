@@ -12,7 +12,7 @@ from netpunch.address import Address
 from netpunch.config.model import ControlConfig, EndConfig, Part, Site
 from netpunch.config.schema import OCCASIONS
 from netpunch.core.traversal.budget import MOST_SOCKETS
-from netpunch.doctor.finding import Finding, fail, from_error, halves, ok, warn
+from netpunch.doctor.finding import Finding, fail, first_line, from_error, halves, ok, warn
 from netpunch.doctor.host import (
     FIRST_FREE_PORT,
     RECEIVE_BUFFER_LIMIT,
@@ -237,7 +237,7 @@ def _buffer() -> Iterator[Finding]:
         yield warn("buffer", text, cure)
 
 
-def unit(units: Sequence[Unit] | None, process: Process | None) -> Iterator[Finding]:
+def unit(units: Sequence[Unit] | None, processes: Sequence[Process]) -> Iterator[Finding]:
     """What systemd says of netpunch's units."""
     for each in units or ():
         if each.active == "failed":
@@ -245,21 +245,21 @@ def unit(units: Sequence[Unit] | None, process: Process | None) -> Iterator[Find
             yield fail("unit", f"{each.name} has failed", cure)
         elif each.active in ("active", "activating", "reloading"):
             yield ok("unit", f"{each.name} is {each.active}, {each.enabled or 'not enabled'}")
-        elif each.enabled == "enabled" and process is None:
+        elif each.enabled == "enabled" and not processes:
             yield warn("unit", f"{each.name} is {each.active}", f"`systemctl start {each.name}`")
 
 
-def running(site: Site, process: Process | None) -> Finding:
-    """Whether a process runs the file."""
-    if process is None:
-        return ok("running", "no process that this user may ask runs this file")
-    text = f"process {process.get('pid')}: {process.get('summary', '')}"
-    if refusal := process.get("reload_err"):
-        what = str(refusal).partition("\n")[0]
-        return warn(
-            "running", f"{text}; its last reload failed: {what}", f"`netpunch check {site.path}`"
-        )
-    return ok("running", text)
+def running(site: Site, processes: Sequence[Process]) -> Iterator[Finding]:
+    """Which processes run this part of the file."""
+    if not processes:
+        yield ok("running", "no process that this user may ask runs this part of the file")
+    for process in processes:
+        text = f"process {process.get('pid')}: {process.get('summary', '')}"
+        if refusal := process.get("reload_err"):
+            text += f"; its last reload failed: {first_line(str(refusal))}"
+            yield warn("running", text, f"`netpunch check {site.path}`")
+        else:
+            yield ok("running", text)
 
 
 def state(end: EndConfig, process: Process | None) -> Finding | None:

@@ -267,6 +267,17 @@ def test_what_a_running_process_says_is_believed(clinic: Clinic, run: Run) -> No
     run(main())
 
 
+def test_a_process_of_another_node_on_this_host_is_not_mentioned(clinic: Clinic, run: Run) -> None:
+    control_process = {"pid": os.getpid(), "pairs": [], "controls": [{"control": "vps"}]}
+
+    async def main() -> None:
+        async with clinic.control(*OWNERS):
+            [found] = named(await clinic.examine(processes=[control_process]), "running")
+            assert found.text.startswith("no process")
+
+    run(main())
+
+
 def test_a_process_that_does_not_answer_is_not_waited_for(
     clinic: Clinic, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -365,30 +365,30 @@ def test_a_systemctl_that_hangs_is_given_up(
 
 
 def test_a_unit_that_runs() -> None:
-    found = only(OK, local.unit([Unit("netpunch-keep.service", "active", "enabled")], None))
+    found = only(OK, local.unit([Unit("netpunch-keep.service", "active", "enabled")], []))
     assert found.text == "netpunch-keep.service is active, enabled"
 
 
 def test_a_unit_that_has_failed() -> None:
-    found = only(FAIL, local.unit([Unit("netpunch-keep.service", "failed", "enabled")], None))
+    found = only(FAIL, local.unit([Unit("netpunch-keep.service", "failed", "enabled")], []))
     assert found.cure == "`journalctl -u netpunch-keep.service -n 20` says why"
 
 
 def test_a_unit_that_is_enabled_and_does_not_run() -> None:
-    found = only(WARN, local.unit([Unit("netpunch-keep.service", "inactive", "enabled")], None))
+    found = only(WARN, local.unit([Unit("netpunch-keep.service", "inactive", "enabled")], []))
     assert found.cure == "`systemctl start netpunch-keep.service`"
 
 
 def test_a_unit_that_is_not_used_is_not_mentioned() -> None:
-    assert not list(local.unit([Unit("netpunch-control.service", "inactive", "disabled")], None))
+    assert not list(local.unit([Unit("netpunch-control.service", "inactive", "disabled")], []))
 
 
 def test_what_a_running_process_says(tmp_path: Path) -> None:
     site = site_of(tmp_path)
-    assert "1 of 1 pair up" in only(OK, local.running(site, running())).text
-    assert only(OK, local.running(site, None))
+    assert "1 of 1 pair up" in only(OK, local.running(site, [running()])).text
+    assert only(OK, local.running(site, []))
     refused = running() | {"reload_err": "site.yaml:3: bad\n  here"}
-    assert "last reload failed: site.yaml:3: bad" in only(WARN, local.running(site, refused)).text
+    assert "last reload failed: site.yaml:3: bad" in only(WARN, local.running(site, [refused])).text
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from netpunch.doctor.finding import Finding, Level, fail, halves, ok, warn
-from netpunch.doctor.outlook import EASY, OPEN, RANDOM, How, Way
+from netpunch.doctor.outlook import EASY, OPEN, RANDOM, Circumstances, How, Way, outlook
 from netpunch.doctor.report import Report, Verdict, as_text
 from netpunch.errors import EXIT_CODES
 
@@ -86,6 +87,14 @@ def test_pairs_with_different_ways_get_tables_of_their_own() -> None:
     assert "\np:\n" in text
     assert "\nq:\n" in text
     assert "  a symmetric NAT, random ports    -                  ?       -" in text
+
+
+def test_the_table_in_the_documents_is_that_of_an_easy_nat() -> None:
+    given = Circumstances(EASY, False, False, False, False, True, True)
+    verdict = Verdict("p", "links", can_link=True, ways=outlook(given))
+    table = as_text(report(verdicts=(verdict,))).partition("\n\n")[2]
+    documents = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+    assert table in documents.read_text("utf-8")
 
 
 def test_colours_show_the_level() -> None:
