@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import netpunch
+from netpunch.cli.new_site import contrib
 
 HEAVY = {
     "asyncio",
@@ -148,3 +149,11 @@ def test_an_sdist_has_all_that_its_documents_link_to() -> None:
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text.read_text())
         linked = {(text.parent / link).resolve().relative_to(root) for link in links}
         assert {path.parts[0] for path in linked} <= included, text
+
+
+def test_the_wheel_has_the_hooks_and_units_that_init_and_join_name() -> None:
+    root = Path(netpunch.__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"contrib": "netpunch/contrib"}
+    assert (contrib() / "hooks" / "wireguard").is_file()

@@ -31,11 +31,8 @@ one is, too."""
 PORTS_TRIED = 50
 OPENVPN_PORT = 5000
 """As in contrib/openvpn-a.conf's head and README."""
-TUNNELS = ipaddress.IPv4Network("10.192.0.0/10")
-"""Where a free /30 is drawn from at random: private addresses that few networks use, so that it is
-most likely free at the partner's, too."""
-TUNNEL_BITS = 30
 DRAWS = 1000
+"""For a /30 of TUNNELS that is free, at random: then it most likely is at the partner's, too."""
 VPN_CHOICES = ("wireguard-share", "wireguard-forward", "openvpn", "none")
 
 DESCRIPTION = """\
@@ -270,6 +267,7 @@ OPENVPN_LIFETIME_DAYS = 36500
 
 def free_network() -> ipaddress.IPv4Network:
     """A network for two hosts that this host has no route into. Raises OutputError."""
+    from netpunch.config.blueprint import TUNNEL_BITS, TUNNELS
     from netpunch.net.routes import ipv4_networks
 
     taken = ipv4_networks()

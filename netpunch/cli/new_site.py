@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from netpunch.cli.new_files import SECRET_FILE_MODE, NewFile, write_new_files
 from netpunch.cli.streams import write_line
+from netpunch.errors import UsageError
 
 if TYPE_CHECKING:
     from netpunch.config.blueprint import Blueprint
@@ -92,7 +93,10 @@ def _files_of_vpn(invitation: Invitation) -> list[NewFile]:
         return []
     if site.vpn == "openvpn":
         example = (contrib() / f"openvpn-{role}.conf").read_text("utf-8")
-        text = openvpn_conf(site, role, identity, example)
+        try:
+            text = openvpn_conf(site, role, identity, example)
+        except ValueError:
+            raise UsageError("this invitation has no valid certificate: make a new one") from None
         about = "OpenVPN, with its private key, secret"
         return [NewFile(f"{site.pair}.conf", text, SECRET_FILE_MODE, about)]
     text = wireguard_conf(site, role, identity)

@@ -20,6 +20,11 @@ KEYS = "keys"
 HOOK = "hooks/wireguard"
 """The hook that tells WireGuard where its partner is: its place in contrib/ and beside the site
 file."""
+TUNNELS = ipaddress.IPv4Network("10.192.0.0/10")
+"""Where tunnels have their addresses: private ones that few networks use. An invitation from
+elsewhere could lead what is meant for others, such as a name server, into the tunnel."""
+TUNNEL_BITS = 30
+"""Length of the prefix of a network for two hosts."""
 TUNNEL_NAME = 15
 """Characters of an interface's name at most, on Linux."""
 
@@ -162,8 +167,8 @@ def _openvpn(site: Blueprint) -> str:
 def _none(site: Blueprint) -> str:
     return f"""\
     # Who uses the link? For any UDP program: what it sends to port 7001 here arrives at port 7000
-    # there. OpenVPN, WireGuard and hooks: docs/recipes.md.
-    # forward: {{listen: "127.0.0.1:7001", to: "127.0.0.1:7000"}}
+    # there; netpunch encrypts it. OpenVPN, WireGuard and hooks: docs/recipes.md.
+    # forward: {{listen: "127.0.0.1:7001", to: "127.0.0.1:7000", sealed: on}}
 {_ends(site)}"""
 
 

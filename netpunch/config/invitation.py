@@ -17,7 +17,7 @@ import struct
 from typing import Literal, NamedTuple, get_args
 
 from netpunch.config import values
-from netpunch.config.blueprint import VPNS, Blueprint, Identity
+from netpunch.config.blueprint import TUNNEL_BITS, TUNNELS, VPNS, Blueprint, Identity
 from netpunch.config.secrets import KEY_PREFIXES, KEY_SIZE
 from netpunch.config.values import HostPort
 from netpunch.redacted import redacted
@@ -38,8 +38,6 @@ _CHECKSUM_SIZE = 4
 _HEAD = struct.Struct("!BBH")
 _LENGTH = struct.Struct("!H")
 _TUNNEL = struct.Struct(f"!4sH{KEY_SIZE}s{KEY_SIZE}s")
-_TUNNEL_BITS = 30
-"""Length of the prefix of a network for two hosts."""
 COPY_AGAIN = "copy the whole line again"
 
 
@@ -144,8 +142,8 @@ class _Reader:
         check_names(site)
         if vpn != "none":
             network, port, one, other = _TUNNEL.unpack(self._take(_TUNNEL.size))
-            tunnel = ipaddress.IPv4Network((network, _TUNNEL_BITS))
-            if not 0 < port < values.HIGHEST_PORT:
+            tunnel = ipaddress.IPv4Network((network, TUNNEL_BITS))
+            if not tunnel.subnet_of(TUNNELS) or not 0 < port < values.HIGHEST_PORT:
                 raise ValueError
             site = site._replace(network=tunnel, port=port, known_by=(one, other))
         key = self._take(KEY_SIZE)

@@ -55,7 +55,9 @@ def started(*arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Pop
 def line_with(process: subprocess.Popen[str], text: str) -> str:
     """The next line on standard error with this text in it."""
     assert process.stderr is not None
+    before = ""
     for line in process.stderr:
         if text in line:
             return line.rstrip("\n")
-    raise AssertionError(f"no line with {text!r}")
+        before += line
+    raise AssertionError(f"no line with {text!r}:\n{before}")

@@ -19,8 +19,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from netpunch.cli import init, join, main, new_site
-from netpunch.config.blueprint import VPNS
-from netpunch.config.invitation import parse_invitation
+from netpunch.config.blueprint import VPNS, Identity
+from netpunch.config.invitation import format_invitation, parse_invitation
 from netpunch.config.loading import load
 from netpunch.config.secrets import parse_key
 from netpunch.wire import keys
@@ -285,6 +285,22 @@ def test_without_a_whole_invitation_nothing_is_written(
     assert not (folder / "office").exists()
 
 
+@pytest.mark.parametrize(
+    "identity", [Identity(bytes(32), b"no certificate"), Identity(bytes(32)), None]
+)
+def test_an_invitation_without_a_certificate_is_refused_and_nothing_is_written(
+    folder: Path, capsys: Captured, identity: Identity | None
+) -> None:
+    told = run_init(folder, capsys, "openvpn")
+    partner = parse_invitation(told.partner)
+    if identity is None:  # a right one, but a key that is none on that curve
+        assert partner.identity is not None
+        identity = partner.identity._replace(private_key=bytes(32))
+    assert run_join(folder / "x", format_invitation(partner._replace(identity=identity))) == 64
+    assert "no valid certificate" in capsys.readouterr().err
+    assert not (folder / "x").exists()
+
+
 def test_an_invitation_as_an_argument_is_refused_and_not_repeated(capsys: Captured) -> None:
     assert main(["join", "npi1:AAAAAAAA"]) == 64
     errors = capsys.readouterr().err
@@ -515,13 +531,27 @@ def test_on_a_terminal_init_asks_and_shows_what_join_takes(folder: Path) -> None
 # Real processes.
 
 
+def two_free_ports() -> int:
+    """The first of two, below those that sockets get without asking: other tests run meanwhile."""
+    ports = range(20000, 30000, 2)
+    start = os.getpid() % len(ports)
+    candidates = [*ports[start:], *ports[:start]]
+    return next(port for port in candidates if init._is_free(port) and init._is_free(port + 1))
+
+
 @pytest.mark.parametrize("end", ["a", "b"])
 def test_what_init_and_join_write_links(folder: Path, capsys: Captured, end: str) -> None:
     """On loopback. With VPNs it takes namespaces: tests/lab/test_init.py."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1] & ~1
-    argv = ["init", PAIR, "--control", f"127.0.0.1:{port}", "--me", "home", "--partner", "office"]
+    argv = [
+        "init",
+        PAIR,
+        "--control",
+        f"127.0.0.1:{two_free_ports()}",
+        "--me",
+        "home",
+        "--partner",
+        "office",
+    ]
     argv += ["--vpn", "none", "--end", end, "-o", "home", "--show-invitations"]
     assert main(argv) == 0
     control, partner = re.findall("^npi1:.+$", capsys.readouterr().out, re.MULTILINE)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netpunch.config.blueprint import VPNS, Blueprint, Identity, Vpn, site_text
+from netpunch.config.blueprint import TUNNELS, VPNS, Blueprint, Identity, Vpn, site_text
 from netpunch.config.invitation import (
     MAX_TEXT,
     PREFIX,
@@ -36,7 +36,9 @@ HOST = st.one_of(HOST_NAME, st.ip_addresses().map(str).filter(lambda t: t not in
 CONTROL = st.builds(HostPort, HOST_NAME, st.integers(1, 65533))
 NODE = st.one_of(LABEL, st.sampled_from(["null", "on", "1e5", "0x1f", "12.5", "_", "y", "n"]))
 BYTES_32 = st.binary(min_size=32, max_size=32)
-NETWORK = st.integers(0, 2**30 - 1).map(lambda n: ipaddress.IPv4Network((n * 4, 30)))
+NETWORK = st.integers(0, 2**20 - 1).map(
+    lambda place: ipaddress.IPv4Network((TUNNELS.network_address + 4 * place, 30))
+)
 PAIR = st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True)
 
 
@@ -213,6 +215,14 @@ def test_an_invitation_made_by_hand_is_accepted_if_its_values_are() -> None:
 def test_values_that_could_do_harm_in_a_file_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="does not accept"):
         parse_invitation(text)
+
+
+@pytest.mark.parametrize("network", ["1.1.1.0/30", "192.168.1.0/30", "10.0.0.0/30", "0.0.0.0/30"])
+def test_an_invitation_cannot_lead_traffic_for_others_into_the_tunnel(network: str) -> None:
+    honest = example()
+    site = honest.site._replace(network=ipaddress.IPv4Network(network))
+    with pytest.raises(ValueError, match="does not accept"):
+        parse_invitation(format_invitation(honest._replace(site=site)))
 
 
 @given(invitations())
