@@ -205,7 +205,7 @@ def service_steps(invitation: Invitation) -> list[str]:
             f"   systemctl enable --now wg-quick@{site.interface}",
         ]
     return [
-        "   or, instead of that, as services that start at boot, too:\n",
+        "   As a service, from now on and at each boot, instead of the commands above:\n",
         *_program_for_systemd(),
         f"   install -D -m 0644 {units}/netpunch.sysusers /etc/sysusers.d/netpunch.conf",
         "   systemd-sysusers",

@@ -93,7 +93,7 @@ def site_text(site: Blueprint, this_node: str | None = None) -> str:
     ports = f"{port} and {port + 1}"
     address = _line(f'  address: "{site.control}"', f"its firewall has to let in UDP {ports}")
     relay = _line(f'  # relay: ":{port + 2}"', "for pairs that nothing else links; open it, too")
-    key = _line(f'    secret_file: "{KEYS}/{{pair}}.key"', f"netpunch key id {site.pair} FILE")
+    key = _line(f'    secret_file: "{KEYS}/{{pair}}.key"', "`netpunch key id` compares keys")
     return f"""\
 # Links {site.a} (end a) and {site.b} (end b), which {site.node} introduces to each other: it has a
 # public address. The same file lies on all three hosts, and each runs the part that names it:
