@@ -21,10 +21,12 @@ from netpunch.core.events import (
     Unmapped,
 )
 from netpunch.core.settings import EndSettings
+from netpunch.node.packed_keys import PackedKeys
 from netpunch.node.plan import ControlPlan
 
 HERE, THERE = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
 SECRET = b"hunter2"
+KEYS = PackedKeys({"p": SECRET})
 VPS = ControlConfig("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1))
 
 
@@ -35,7 +37,8 @@ VPS = ControlConfig("vps", None, HostPort("vps", 1), (), (), 60.0, Position(1, 1
         Moved(0, HERE, THERE, PathKind.HOST, None, MoveReason.WOKE, HERE, 0.1, SECRET),
         Payload(SECRET),
         EndSettings("p", "a", SECRET, other_secret=SECRET),
-        ControlPlan(VPS, {"p": SECRET}, {"a": SECRET}, {}, {"p": SECRET}),
+        ControlPlan(VPS, KEYS, {"a": SECRET}, {}, KEYS),
+        KEYS,
         Secret("classic", SECRET),
         SecretSource("inline", Position(1, 1), text=SECRET.decode()),
     ],

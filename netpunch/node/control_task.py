@@ -41,8 +41,8 @@ class ControlTask:
         self._reports = ControlReports(plan.control.name, services)
         self._machine = ControlNode(
             ControlV2(
-                plan.keys,
-                other_keys=plan.other_keys,
+                plan.keys.unpacked(),
+                other_keys=plan.other_keys.unpacked(),
                 expire=plan.control.expire,
                 relay=Relay(plan.control.relay_rate, plan.control.relay_total),
                 random=os.urandom,
@@ -115,7 +115,7 @@ class ControlTask:
         self.plan = plan
         if control.public != before.public:
             self._network.learn(control)
-        self._machine.v2.replace_pairs(plan.keys, plan.other_keys)
+        self._machine.v2.replace_pairs(plan.keys.unpacked(), plan.other_keys.unpacked())
         self._machine.v2.expire_after(control.expire)
         self._machine.v2.relay.limit(control.relay_rate, control.relay_total)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)

@@ -20,6 +20,7 @@ from netpunch.errors import (
 )
 from netpunch.mesh import placeholders
 from netpunch.node.options import RunOptions, Share
+from netpunch.node.packed_keys import PackedKeys
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key, pair_control_key
@@ -52,10 +53,10 @@ class ControlPlan(NamedTuple):
     `other_keys`: the second keys of pairs that have two."""
 
     control: ControlConfig
-    keys: dict[str, bytes]
+    keys: PackedKeys
     secrets: dict[str, bytes]
     names: dict[str, str]
-    other_keys: dict[str, bytes]
+    other_keys: PackedKeys
     unserved: tuple[str, ...] = ()
     """Pairs and meshes that have no usable key."""
 
@@ -68,6 +69,25 @@ class ControlPlan(NamedTuple):
 
     def __repr__(self) -> str:
         return redacted(self, "keys", "secrets", "other_keys")
+
+
+class _Keys(NamedTuple):
+    """As in `ControlPlan`."""
+
+    keys: dict[str, bytes]
+    secrets: dict[str, bytes]
+    names: dict[str, str]
+    other_keys: dict[str, bytes]
+
+    def take(self, pair: Pair, secrets: tuple[Secret, ...]) -> None:
+        """Those of one more pair."""
+        if pair.protocol == "classic":
+            self.secrets.update(dict.fromkeys(pair.slots, secrets[0].value))
+            self.names.update(dict.fromkeys(pair.slots, pair.name))
+            return
+        for secret, keys in zip(secrets, (self.keys, self.other_keys), strict=False):
+            derive = pair_control_key if secret.kind == "control" else control_key
+            keys[pair.name] = derive(secret.value, pair.name)
 
 
 class Plan(NamedTuple):
@@ -176,7 +196,7 @@ class Planner:
         return kept
 
     def _plan_control(self, site: Site, control: ControlConfig, part: Part) -> ControlPlan:
-        plan = ControlPlan(control._replace(position=ANYWHERE), {}, {}, {}, {})
+        found = _Keys({}, {}, {}, {})
         own = owners_of(part.ends)
         unserved: dict[str, None] = {}
         for pair in pairs_served(site, control):
@@ -193,17 +213,15 @@ class Planner:
                 if owner not in own:  # else the end reports it
                     self._failures.append(Failure(error, owner, control=control.name))
                 continue
-            self._serve(plan, pair, secrets)
-        return plan._replace(unserved=tuple(unserved))
-
-    def _serve(self, plan: ControlPlan, pair: Pair, secrets: tuple[Secret, ...]) -> None:
-        if pair.protocol == "classic":
-            plan.secrets.update(dict.fromkeys(pair.slots, secrets[0].value))
-            plan.names.update(dict.fromkeys(pair.slots, pair.name))
-            return
-        for secret, keys in zip(secrets, (plan.keys, plan.other_keys), strict=False):
-            derive = pair_control_key if secret.kind == "control" else control_key
-            keys[pair.name] = derive(secret.value, pair.name)
+            found.take(pair, secrets)
+        return ControlPlan(
+            control._replace(position=ANYWHERE),
+            PackedKeys(found.keys),
+            found.secrets,
+            found.names,
+            PackedKeys(found.other_keys),
+            tuple(unserved),
+        )
 
     def _secrets(
         self, site: Site, owner: EndConfig | Pair, pair: str, role: Role

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from netpunch.config.secrets import parse_key
@@ -102,7 +103,7 @@ def control(mesh: Mesh) -> Iterator[int]:
         try:
             assert process.stdout is not None
             next(line for line in process.stdout if b'"run.ready"' in line)
-            process.stdout.close()  # nobody reads 40,000 events
+            Thread(target=process.stdout.read, daemon=True).start()
             yield process.pid
         finally:
             process.terminate()

@@ -16,6 +16,7 @@ from netpunch.net.tls_certificate import self_signed
 from netpunch.node import control_task
 from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
+from netpunch.node.packed_keys import PackedKeys
 from netpunch.node.plan import ControlPlan, Planner
 from netpunch.output.status import RelayStatus
 from netpunch.wire.keys import control_key
@@ -158,8 +159,11 @@ def test_a_reload_gives_a_control_other_pairs_on_the_same_socket(
         pumped: list[str] = []
         assert control._listener is not None
         control._listener.pump = lambda: pumped.append("pumped")  # type: ignore[method-assign]
-        keys = {"other": bytes(32)}
-        changed = ControlPlan(control.plan.control, keys, {"a": b"x", "b": b"x"}, {"a": "p"}, {})
+        changed = control.plan._replace(
+            keys=PackedKeys({"other": bytes(32)}),
+            secrets={"a": b"x", "b": b"x"},
+            names={"a": "p"},
+        )
         assert control.update(changed)
         assert control.plan is changed
         assert pumped == ["pumped"]
@@ -173,10 +177,10 @@ def test_a_reload_gives_a_control_another_expiry_on_the_same_socket(
     run: Run[Any], tmp_path: Path
 ) -> None:
     """It also applies to ends that are registered already."""
-    planned = plan(tmp_path, expire="1h")
-    [listen] = planned.control.listen
     secret = bytes(32)
-    planned.keys["p"] = control_key(secret, "p")
+    keys = PackedKeys({"p": control_key(secret, "p")})
+    planned = plan(tmp_path, expire="1h")._replace(keys=keys)
+    [listen] = planned.control.listen
 
     async def main() -> None:
         recorder = Recorder()
