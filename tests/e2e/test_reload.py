@@ -102,7 +102,7 @@ def test_a_reload_does_not_disturb_ends_of_other_pairs_on_other_nodes(site: Site
         site.write_key(f"{name}.key")
     these = between("home", "office", "linked") | between("home", "late", "waits")
     others = between("away", "away", "goes") | between("away", "away", "changes")
-    vps: Settings = {"control": {"node": "vps"}, "mode": "keep", "keepalive": "100ms"}
+    vps: Settings = {"control": {"node": "vps"}, "mode": "keep", "keepalive": "1s"}
     site.write(these | others, **vps)
     control, home, office = (site.run_node(node) for node in ("vps", "home", "office"))
     home.wait_for("pair.up", pair="linked")
