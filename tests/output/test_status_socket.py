@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,31 @@ def test_many_clients_are_served_in_turn(
             client.close()
 
     run(serving(path, use, LARGE))
+
+
+@on_both_loops
+def test_a_busy_process_takes_its_time(
+    run: Run[None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the pieces of an answer it does other work, which costs the client nothing."""
+    monkeypatch.setattr(status_module, "CLIENT_TIMEOUT", 0.2)
+
+    async def work() -> None:
+        while True:
+            time.sleep(0.05)  # noqa: ASYNC251 - it blocks the loop, as much work does
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        server = StatusServer(path, lambda: 8 * [b"piece"])
+        server.open()
+        working = asyncio.create_task(work())
+        try:
+            assert await ask(path) == 8 * b"piece"
+        finally:
+            working.cancel()
+            server.close()
+
+    run(main())
 
 
 async def clients(server: StatusServer, count: int) -> None:
