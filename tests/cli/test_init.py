@@ -535,7 +535,7 @@ def two_free_ports() -> int:
     """The first of two, below those that sockets get without asking: other tests run meanwhile."""
     ports = range(20000, 30000, 2)
     start = os.getpid() % len(ports)
-    candidates = [*ports[start:], *ports[:start]]
+    candidates: list[int] = [*ports[start:], *ports[:start]]
     return next(port for port in candidates if init._is_free(port) and init._is_free(port + 1))
 
 

@@ -24,6 +24,7 @@ from netpunch.address import Address
 from netpunch.net.raw_socket import RawSocket
 from netpunch.net.sockets import DEFAULT_OPTIONS
 from netpunch.wire.envelope import may_be_ours
+from tests.lab import wg
 from tests.lab.network import HOME_ROUTER, Lab, Nat
 from tests.lab.program import Program, write_key
 from tests.lab.vpn_site import UPLINK_SECONDS, answers, change_address
@@ -86,8 +87,8 @@ class SharedWireGuard:
         self.hosts = {node: lab.host(node, router) for node, router in self.routers.items()}
         self.vps = lab.server("vps")
         self.addresses = {node: f"10.77.0.{at}" for at, node in enumerate(NODES, 1)}
-        keys = {node: _wg("genkey") for node in NODES}
-        self._public = {node: _wg("pubkey", key) for node, key in keys.items()}
+        keys = {node: wg.private_key() for node in NODES}
+        self._public = {node: wg.public_key(key) for node, key in keys.items()}
         for node, key in keys.items():
             self._make_interface(node, key)
         self._write_site(relay)
@@ -276,18 +277,6 @@ def carried(wireguard: SharedWireGuard, leaf: str, seconds: float) -> float:
                 while got := len(connection.recv(CHUNK)):
                     total += got
                 return total / (time.monotonic() - began)
-
-
-def _wg(subcommand: str, stdin: str = "") -> str:
-    done = subprocess.run(
-        ["wg", subcommand],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import wg
 from tests.lab.bare_host import ETC, NETPUNCH, BareHost
 from tests.lab.network import Lab
 from tests.lab.program import REPOSITORY
@@ -75,8 +76,8 @@ class Mesh:
             self.hosts[node] = BareHost(
                 node, member.namespace, folder, cleanup, tools=tools, mounts={TOOLS: HOOKS}
             )
-        self._private = {node: wg("genkey") for node in nodes}
-        self._public = {node: wg("pubkey", key) for node, key in self._private.items()}
+        self._private = {node: wg.private_key() for node in nodes}
+        self._public = {node: wg.public_key(key) for node, key in self._private.items()}
         self.address = {node: f"10.9.0.{at}" for at, node in enumerate(nodes, 1)}
         first, key = self.hosts[nodes[0]], f"{name}.key"
         first.run(f"netpunch key new -o {ETC}/{key}")
@@ -140,12 +141,6 @@ class Mesh:
 
 def placeholder(node: str) -> str:
     return f"KEY-OF-{node.upper()}="
-
-
-def wg(subcommand: str, text: str = "") -> str:
-    argv = ["wg", subcommand]
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture

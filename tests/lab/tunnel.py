@@ -23,6 +23,7 @@ from pathlib import Path
 
 from netpunch.address import Address
 from tests.bench.processes import cpu
+from tests.lab import wg
 from tests.lab.network import Host, Lab
 from tests.lab.program import Program, write_key
 from tests.lab.vpn_site import answers
@@ -49,7 +50,6 @@ sock = socket.create_connection(there)
 while time.monotonic() < end: sock.sendall(chunk)
 """
 CHUNK = 256 * 1024
-COMMAND_SECONDS = 20
 ANSWER_SECONDS = 15.0
 PINGS = 200
 _MEAN = re.compile(r"= [\d.]+/([\d.]+)/")
@@ -64,8 +64,8 @@ class Tunnel:
         self.addresses = {"home": "10.78.0.1", "office": "10.78.0.2"}
         self._cleanup = cleanup
         self._folder = folder
-        keys = {node: _wg("genkey") for node in NODES}
-        self._public = {node: _wg("pubkey", key) for node, key in keys.items()}
+        keys = {node: wg.private_key() for node in NODES}
+        self._public = {node: wg.public_key(key) for node, key in keys.items()}
         for node, key in keys.items():
             self._make_interface(node, key)
         key_file = folder / "p.key"
@@ -144,18 +144,6 @@ class Tunnel:
         with suppress(RuntimeError):  # it was never there
             self.hosts[node].namespace.configure(f"link delete {interface}")
         (WIREGUARD_SOCKETS / f"{interface}.sock").unlink(missing_ok=True)
-
-
-def _wg(subcommand: str, stdin: str = "") -> str:
-    done = subprocess.run(
-        ["wg", subcommand],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tests.lab import wg
 from tests.lab.vpn_site import VpnSite
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -71,10 +72,10 @@ class WireGuard:
     def __init__(self, site: VpnSite, cleanup: ExitStack) -> None:
         self._hosts = {node: site.hosts[node] for node in self.INTERFACES}
         cleanup.callback(self._close)
-        keys = {node: _wg("genkey") for node in self.INTERFACES}
+        keys = {node: wg.private_key() for node in self.INTERFACES}
         template = (CONTRIB / "wireguard.conf").read_text()
         for node, partner in (("home", "office"), ("office", "home")):
-            text = _filled(template, "PEER-PUBLIC-KEY", _wg("pubkey", stdin=keys[partner]))
+            text = _filled(template, "PEER-PUBLIC-KEY", wg.public_key(keys[partner]))
             text = _filled(text, "PRIVATE-KEY", keys[node])
             text = _filled(text, "10.9.0.1/24", f"{self.ADDRESSES[node]}/24")
             text = _filled(text, "10.9.0.2/32", f"{self.ADDRESSES[partner]}/32")
@@ -113,24 +114,16 @@ def _new_identity(folder: Path) -> str:
 
 
 def _openssl(folder: Path, *arguments: str) -> str:
-    return _run(["openssl", *arguments], folder=folder)
-
-
-def _wg(subcommand: str, *, stdin: str = "") -> str:
-    return _run(["wg", subcommand], stdin=stdin).strip()
-
-
-def _run(argv: list[str], *, stdin: str = "", folder: Path | None = None) -> str:
     done = subprocess.run(
-        argv,
-        input=stdin,
+        ["openssl", *arguments],
         cwd=folder,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"{argv[0]}: {done.stderr}"
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
