@@ -216,6 +216,8 @@ def test_numbers_of_port_mapping() -> None:
     assert layouts == {
         "PcpRequest": "!2xI16s12sB3xHH16s",
         "PcpResponse": "!xBII12x12sB3xHH16s",
+        "PcpAnnounce": "!2xI16s",
+        "PcpAnnounced": "!xBII12x",
         "AddressRequest": "!",
         "AddressResponse": "!HI4s",
         "PortRequest": "!2xHHI",
