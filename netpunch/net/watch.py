@@ -109,7 +109,15 @@ class NetworkWatch:
         """The kernel tells of a change. It is not listened to until that is looked at."""
         assert self._changes is not None
         asyncio.get_running_loop().remove_reader(self._changes)
-        self._look_after(SETTLE if self._looks.take(clock()) else self._looks.refill)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """As soon as one more look is allowed."""
+        if self._looks.take(clock()):
+            self._look_after(SETTLE)
+        else:
+            loop = asyncio.get_running_loop()
+            self._next_look = loop.call_later(self._looks.refill, self._look_soon)
 
     def _look_after(self, seconds: float) -> None:
         self._next_look = asyncio.get_running_loop().call_later(seconds, self._look)
