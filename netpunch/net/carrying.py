@@ -31,7 +31,10 @@ class CarryingEndpoint(Endpoint):
     """`deliver` gets what the partner's program has sent. What a sealed link carries is sealed and
     opened here."""
 
-    __slots__ = (*("_deliver", "_family", "_inlet", "_machine", "_names", "_outlet", "_partners"),)
+    __slots__ = (
+        *("_deliver", "_family", "_inlet", "_machine", "_names", "_outlet", "_partners"),
+        "_send_one",
+    )
 
     def __init__(
         self,
@@ -49,7 +52,8 @@ class CarryingEndpoint(Endpoint):
         self._names: dict[bytes, Address] = {}
         """The same in the system's form."""
         self._inlet = Inlet(sock)
-        self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
+        self._send_one = cast(SendOne, self.send)
+        self._outlet = Outlet(sock, self._send_one, self._refused)
         self._know(machine.partners_at(via))
 
     def read(self) -> None:
@@ -71,7 +75,7 @@ class CarryingEndpoint(Endpoint):
         if (sealing := self._machine.sealing) is not None:
             datagrams = separate(sealing.seal(datagrams.each))
         if len(datagrams.lengths) == 1:
-            self.send(cast(bytes, datagrams.parts[0]), destination)
+            self._send_one(datagrams.parts[0], destination)
         else:
             pinned = self._source if destination == self._pinned else ()
             self._outlet.send(datagrams, destination, pinned)

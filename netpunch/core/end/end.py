@@ -64,6 +64,10 @@ class EndState(Enum):
     FINISHED = "finished"
 
 
+HOLDING = EndState.HOLDING
+# By name, as reading it off its class is slow: each program's datagram does.
+
+
 TRANSITIONS: dict[tuple[EndState, str], EndState] = {
     (EndState.PUNCHING, "path agreed, hands over"): EndState.HANDING_OVER,
     (EndState.PUNCHING, "path agreed, holds"): EndState.HOLDING,
@@ -300,7 +304,7 @@ class End(Machine):
 
     @property
     def path(self) -> tuple[Via, Address] | None:
-        if self._link is None or self.state is not EndState.HOLDING:
+        if self._link is None or self.state is not HOLDING:
             return None
         return self._link.place
 
