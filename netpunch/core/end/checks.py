@@ -63,6 +63,11 @@ class Path:
         self.heard = _Heard()
 
     @property
+    def place(self) -> tuple[Via, Address]:
+        """Our socket and the partner's address."""
+        return self.via, self.remote
+
+    @property
     def valid(self) -> bool:
         return self.rtt is not None
 
@@ -245,7 +250,7 @@ class Checklist:
         if sequence not in self._sent:
             return Drop.STALE
         path, sent_at = self._sent[sequence]
-        if (path.via, path.remote) != (via, source):
+        if path.place != (via, source):
             return Drop.UNEXPECTED_SOURCE
         del self._sent[sequence]
         path = self.paths.setdefault((via, source), path)
@@ -264,7 +269,7 @@ class Checklist:
     def keep_only(self, path: Path) -> None:
         """No more pings: this path is agreed, and the others are forgotten."""
         self.stop()
-        self.paths = {(path.via, path.remote): path}
+        self.paths = {path.place: path}
         self.valid = [path]
 
     def reports(self) -> list[CandidateReport]:

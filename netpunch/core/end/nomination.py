@@ -56,7 +56,7 @@ class Agreement(NamedTuple):
     kind: PathKind
 
     def is_on(self, via: Via, remote: Address) -> bool:
-        return (self.path.via, self.path.remote) == (via, remote)
+        return self.path.place == (via, remote)
 
 
 class Nominations:
@@ -137,7 +137,7 @@ class Nominations:
         if nomination is None or nomination.path.sequence != accept.sequence:
             return Drop.UNEXPECTED
         path = nomination.path
-        if (path.via, path.remote) != (via, source):
+        if path.place != (via, source):
             return Drop.UNEXPECTED_SOURCE
         if self.agreement is None:
             self._agree(Agreement(partner, path, path.kind))

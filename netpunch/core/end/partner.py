@@ -38,8 +38,8 @@ class Nomination:
         return enough and now - self._counts_from >= timing.NOMINATE_FOR
 
     def partner_pings(self, now: float) -> None:
-        """b still pings, so it has not accepted yet: it gets as many nominations as if this were
-        the first, up to a limit."""
+        """b still pings on the path, so it has not accepted yet: it gets as many nominations as if
+        this were the first, up to a limit. (Where nothing comes on it any more, it is dead.)"""
         if now - self._began < timing.NOMINATE_LONGEST and not self.given_up(now):
             self._counts_from = now
             self._sent = min(self._sent, timing.NOMINATE_FAST_COUNT)

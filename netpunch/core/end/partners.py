@@ -265,8 +265,9 @@ class Partners:
         heard = partner.checks.ping_received(ping.sequence, via, source, kind, now)
         if isinstance(heard, Drop):
             return heard
-        if partner.nomination is not None:
-            partner.nomination.partner_pings(now)
+        nomination = partner.nomination
+        if nomination is not None and nomination.path.place == (via, source):
+            nomination.partner_pings(now)
         pong = v2.Pong(self._host.identity.id, partner.attempt, ping.sequence, source)
         self._host.send(pong, source, via)
         return None
