@@ -178,6 +178,17 @@ class TestHandingOver:
         a.accept(puppet)
         assert a.events(Linked)
 
+    def test_pings_from_elsewhere_prolong_nothing(self, a: Bench) -> None:
+        """b has another address now: its acceptance never comes from the nominated one."""
+        puppet = a.puppet()
+        a.introduce(puppet)
+        a.validate(puppet)
+        first = a.attempt
+        for _ in range(20):
+            a.ping(puppet, ELSEWHERE)
+            a.run(0.2)
+        assert a.attempt != first
+
     def test_a_late_acceptance_of_an_attempt_given_up_counts_for_nothing(self, a: Bench) -> None:
         puppet = a.puppet()
         a.introduce(puppet)
