@@ -10,7 +10,6 @@ import argparse
 import os
 import socket
 import struct
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from netpunch.wire.envelope import may_be_ours
 from tests.lab import wg
 from tests.lab.network import HOME_ROUTER, Lab, Nat
 from tests.lab.program import Program, write_key
+from tests.lab.tcp_rate import carried
 from tests.lab.vpn_site import UPLINK_SECONDS, answers, change_address
 from tests.lab.vpn_tunnels import HOOKS, WIREGUARD_SOCKETS
 
@@ -256,27 +256,10 @@ class Overheard:
         return int(values[names.index("InDatagrams")])
 
 
-def carried(wireguard: SharedWireGuard, leaf: str, seconds: float) -> float:
+def tunnel_rate(wireguard: SharedWireGuard, leaf: str, seconds: float) -> float:
     """What a TCP connection from home to a leaf carries, in bytes a second."""
-    there = (wireguard.addresses[leaf], TUNNEL_PORT)
-    home, away = wireguard.hosts["home"].namespace, wireguard.hosts[leaf].namespace
-    code = (
-        "import socket, sys, time\n"
-        f"there, chunk, end = {there!r}, bytes({CHUNK}), time.monotonic() + {seconds}\n"
-        "sock = socket.create_connection(there)\n"
-        "while time.monotonic() < end: sock.sendall(chunk)\n"
-    )
-    with away.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(there)
-        listener.listen()
-        with subprocess.Popen(home.command("python3", "-c", code)):
-            connection, _ = listener.accept()
-            with connection:
-                began, total = time.monotonic(), 0
-                while got := len(connection.recv(CHUNK)):
-                    total += got
-                return total / (time.monotonic() - began)
+    home, away = (wireguard.hosts[node].namespace for node in ("home", leaf))
+    return carried(home, away, (wireguard.addresses[leaf], TUNNEL_PORT), seconds)
 
 
 @contextmanager
@@ -308,7 +291,7 @@ def measure(number: int) -> None:
                 outage = through.outage(changed)
             survived = through.numbers == list(range(through.sent))
             print(f"{number}: address of {node}'s NAT: {outage:.2f} s, TCP survives: {survived}")
-        carried(wireguard, "office", CARRIED_SECONDS)
+        tunnel_rate(wireguard, "office", CARRIED_SECONDS)
         ours, others, datagrams = overheard.close()
         print(
             f"{number}: passed the filter at home: {ours} datagrams of netpunch, {others} of "
@@ -336,7 +319,7 @@ def compared(wireguard: SharedWireGuard) -> tuple[float, float]:
             for node in ("home", "office") if runs else ():
                 wireguard.start(node).wait_for("pair.up")
             time.sleep(STARTED_SECONDS)
-            (with_it if runs else alone).append(carried(wireguard, "office", CARRIED_SECONDS))
+            (with_it if runs else alone).append(tunnel_rate(wireguard, "office", CARRIED_SECONDS))
     return median(with_it), median(alone)
 
 

@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 import statistics
-import subprocess
 import tempfile
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from tests.bench.processes import cpu
 from tests.lab import wg
 from tests.lab.network import Host, Lab
 from tests.lab.program import Program, write_key
+from tests.lab.tcp_rate import carried
 from tests.lab.vpn_site import answers
 from tests.lab.vpn_tunnels import WIREGUARD_SOCKETS
 
@@ -43,13 +41,6 @@ pairs:
     a: {{node: home, local: ":5000"}}
     b: {{node: office, local: ":5000"}}
 """
-SENDER = """\
-import socket, time
-there, chunk, end = {there!r}, bytes(256 * 1024), time.monotonic() + {seconds}
-sock = socket.create_connection(there)
-while time.monotonic() < end: sock.sendall(chunk)
-"""
-CHUNK = 256 * 1024
 ANSWER_SECONDS = 15.0
 PINGS = 200
 _MEAN = re.compile(r"= [\d.]+/([\d.]+)/")
@@ -90,19 +81,8 @@ class Tunnel:
     def carried(self, seconds: float) -> float:
         """What a TCP connection from home to office carries, in Mbit/s."""
         there = (self.addresses["office"], TCP_PORT)
-        code = SENDER.format(there=there, seconds=seconds)
-        office, home = self.hosts["office"].namespace, self.hosts["home"].namespace
-        with office.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(there)
-            listener.listen()
-            with subprocess.Popen(home.command("python3", "-c", code)):
-                connection, _ = listener.accept()
-                with connection:
-                    begun, total, buffer = time.monotonic(), 0, bytearray(CHUNK)
-                    while got := connection.recv_into(buffer):
-                        total += got
-                    return total * 8e-6 / (time.monotonic() - begun)
+        home, office = (self.hosts[node].namespace for node in ("home", "office"))
+        return carried(home, office, there, seconds) * 8e-6
 
     def round_trip(self) -> float:
         """The mean of some pings through the tunnel, in microseconds."""
