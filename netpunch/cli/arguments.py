@@ -148,7 +148,14 @@ GO_FLAGS = {
     "silent": "use --silent",
     "raw-logging": "use --raw-logging",
     "version": "use --version",
+    "command": "use --command PROGRAM ARG..., as the last option",
+    "arg": "write TEXT behind --command PROGRAM, with {rhost} for {{.RemoteIP}} and so on",
+    "fields": "write each word behind --command PROGRAM, with {rhost} for {{.RemoteIP}} and so on",
+    "raw": "write TEXT behind --command PROGRAM, and {{ for a brace in it",
+    "help": "use --help",
 }
+NOT_OURS = {"peer", "arg", "fields", "raw"}
+"""Of these, what no command of ours has: refused with two dashes as well, which Go accepts."""
 PROGRAM_FOLLOWS = "--command"
 """The words after it belong to another program."""
 
@@ -161,10 +168,10 @@ def refuse_go_flags(options: list[str], arguments: list[str]) -> None:
     flags = [_flag(word) for word in (*options, *arguments)]
     if any(name == "secret" for _, name in flags):
         raise UsageError(VISIBLE_TO_OTHERS)
-    if any(name in GO_FLAGS.keys() - {"version"} for _, name in flags[: len(options)]):
+    if any(name in GO_FLAGS.keys() - {"version", "help"} for _, name in flags[: len(options)]):
         raise UsageError(NAME_A_COMMAND)
     for dashes, name in flags:
-        if name in GO_FLAGS and (dashes == "-" or name == "peer"):
+        if name in GO_FLAGS and (dashes == "-" or name in NOT_OURS):
             raise UsageError(f"{dashes}{name} is a flag of the Go netpunch: {GO_FLAGS[name]}")
 
 

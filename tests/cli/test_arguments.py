@@ -82,6 +82,14 @@ def test_a_secret_as_an_argument_is_refused_and_not_repeated(
         ("peer a -silent", "use --silent"),
         ("control -raw-logging", "use --raw-logging"),
         ("control --peer a", "use `netpunch peer SLOT ...`"),
+        ("peer a -command openvpn -arg --config", "use --command PROGRAM ARG..., as the last"),
+        ("peer a -command=openvpn", "use --command PROGRAM ARG..., as the last option"),
+        ("peer a -arg {{.RemoteIP}}", "write TEXT behind --command PROGRAM, with {rhost} for"),
+        ("peer a --arg=x --command openvpn", "--arg is a flag of the Go netpunch: write TEXT"),
+        ("peer a -fields x", "write each word behind --command PROGRAM"),
+        ("peer a --raw x", "write TEXT behind --command PROGRAM, and {{ for a brace"),
+        ("peer a -help", "use --help"),
+        ("-help", "use --help"),
     ],
 )
 def test_a_flag_of_the_go_netpunch_is_refused_with_our_spelling(
@@ -98,6 +106,7 @@ def test_a_flag_of_the_go_netpunch_is_refused_with_our_spelling(
     [
         "a --secret-file F --local :5000 --remote h:1 --template x --template-file F --silent",
         "a --command program -secret x -local y",
+        "a --command program -arg x --raw y",
         "id secret FILE",
         "id peer FILE",
         "--version",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netpunch.cli.arguments import GO_FLAGS
 from netpunch.config.loading import load, select
 from netpunch.config.model import Site
 from netpunch.errors import EXIT_CODES
@@ -94,6 +95,12 @@ def test_the_recipes_list_every_exit_code() -> None:
     _, _, section = (ROOT / "docs" / "recipes.md").read_text().partition("## Exit codes")
     listed = re.findall(r"^\| (\d+) \|", section.partition("\n## ")[0], re.MULTILINE)
     assert {int(code) for code in listed} == set(EXIT_CODES)
+
+
+def test_the_migration_guide_has_a_row_for_every_flag_of_the_go_netpunch() -> None:
+    text = (ROOT / "docs" / "migrating-from-go.md").read_text()
+    rows = "".join(re.findall(r"^\|([^|]+)\|", text, re.MULTILINE))
+    assert set(re.findall(r"`-([a-z-]+)", rows)) == {"secret", *GO_FLAGS}
 
 
 def test_the_readme_is_short() -> None:
