@@ -18,7 +18,8 @@ from netpunch._version import __version__ as __version__
 
 _GROUPS: dict[str, dict[str, str]] = {
     "Calls of asyncio programs": {
-        "netpunch.api": "Link punch serve_control",
+        "netpunch.api.control": "serve_control",
+        "netpunch.api.punch": "Link punch",
         "netpunch.net.driver": "Datagram Observer",
         "netpunch.net.loop": "run",
     },
@@ -83,9 +84,9 @@ __doc__ = "\n".join(
 
 if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.address import Address as Address
-    from netpunch.api import Link as Link
-    from netpunch.api import punch as punch
-    from netpunch.api import serve_control as serve_control
+    from netpunch.api.control import serve_control as serve_control
+    from netpunch.api.punch import Link as Link
+    from netpunch.api.punch import punch as punch
     from netpunch.core.classic.control import ClassicControl as ClassicControl
     from netpunch.core.classic.end import ClassicEnd as ClassicEnd
     from netpunch.core.control.control import ControlV2 as ControlV2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from netpunch.arguments import checked, pair_name
 from netpunch.config.files import read_regular
 from netpunch.config.secrets import (
     KEY_PREFIXES,
@@ -16,7 +17,6 @@ from netpunch.config.secrets import (
     format_key,
     generate,
 )
-from netpunch.config.values import pair_name
 from netpunch.core.settings import Protocol
 from netpunch.errors import (
     ConfigurationError,
@@ -28,6 +28,7 @@ from netpunch.errors import (
 from netpunch.mesh import mesh_pair
 
 
+@checked
 def new_key() -> str:
     """Return a fresh pair key as text, `npk1:` and 48 characters.
 
@@ -35,6 +36,7 @@ def new_key() -> str:
     return format_key(generate("v2"))
 
 
+@checked
 def control_key(key: bytes | str | Path, pair: str) -> str:
     """Derive what a control needs of a pair's key: a text, `npc1:` and 48 characters.
 
@@ -43,7 +45,7 @@ def control_key(key: bytes | str | Path, pair: str) -> str:
     pairs, this is the one key of all of them. `key` is as for `load_key`.
 
     Raises UsageError and what reading a file raises: see `load_key`."""
-    _check_pair(pair)
+    pair_name("pair", pair)
     if mesh := mesh_pair(pair):
         pair = mesh.mesh
     if isinstance(key, bytes) and len(key) == KEY_SIZE:
@@ -58,6 +60,7 @@ def control_key(key: bytes | str | Path, pair: str) -> str:
     return format_key(Secret("control", value_for_control(secret, pair)))
 
 
+@checked
 def load_key(key: bytes | str | Path) -> bytes:
     """Return the 32 bytes of a pair's key, as `EndSettings.secret` takes them.
 
@@ -70,13 +73,14 @@ def load_key(key: bytes | str | Path) -> bytes:
     return read_key("key", key, "end").value
 
 
+@checked
 def load_control_key(key: bytes | str | Path, pair: str) -> bytes:
     """Return the 32 bytes of control's key of a pair, as `ControlV2` takes them.
 
     `key` is as for `load_key`, but control's key (`npc1:...`); from a pair's key (`npk1:...`)
     control's is derived. 32 bytes are control's key. For a pair of a mesh (MESH.NODE.NODE), `key`
     is the mesh's, and that pair's is derived. Raises what `load_key` raises."""
-    _check_pair(pair)
+    pair_name("pair", pair)
     return value_for_control(read_key("key", key, "control"), pair)
 
 
@@ -135,10 +139,3 @@ def read_secret_file(file: str | Path, protocol: Protocol, role: Role) -> Secret
         raise PermissionsError(f"{file}: can't be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"{file}: {error}") from None
-
-
-def _check_pair(pair: str) -> None:
-    try:
-        pair_name(pair)
-    except ValueError as error:
-        raise UsageError(f"pair: expected {error}") from None

@@ -66,7 +66,7 @@ def test_the_key_for_control_is_not_derived_twice(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["", "Home", "-x", "x" * 33])
 def test_a_key_for_control_needs_a_valid_pair_name(name: str) -> None:
     for derive in (netpunch.control_key, netpunch.load_control_key):
-        with pytest.raises(UsageError, match="pair: expected up to 32 of a-z"):
+        with pytest.raises(UsageError, match=r"pair: expected a pair's name, .*: up to 32 of a-z"):
             derive(SECRET, name)
 
 

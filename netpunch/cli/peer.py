@@ -24,7 +24,7 @@ from netpunch.errors import (
 from netpunch.wire.classic import LETTERS, end_of, pair_of
 
 if TYPE_CHECKING:
-    from netpunch.api import Link
+    from netpunch.api.punch import Link
 
 COMMAND_OPTION = "--command"
 END_NAMES = "ab"

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from netpunch.errors import lack_behind, resource_errors
+from netpunch.errors import UsageError, lack_behind, resource_errors
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -25,8 +25,14 @@ neither run nor be closed."""
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, like asyncio.run(), on uvloop where that is installed.
 
-    Raises ResourcesError, before the coroutine starts, if there can be no loop."""
+    Raises UsageError if `main` is no coroutine or a loop runs already, and ResourcesError, before
+    the coroutine starts, if there can be no loop."""
+    if not isinstance(main, Coroutine):
+        got = type(main).__name__
+        raise UsageError(f"main: expected a coroutine, as the call of a function is, got {got}")
     try:
+        if _runs_already():
+            raise UsageError("main: an event loop runs already: await the coroutine instead")
         with resource_errors("no event loop"):
             _check_room()
             runner = asyncio.Runner(loop_factory=loop_factory())
@@ -84,6 +90,13 @@ def loop_factory() -> LoopFactory:
         else:
             return uvloop.new_event_loop
     return asyncio.SelectorEventLoop
+
+
+def _runs_already() -> bool:
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return True
+    return False
 
 
 def _check_room() -> None:

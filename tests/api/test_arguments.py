@@ -40,6 +40,7 @@ def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> s
         ({"pair": ""}, "pair: expected a pair's name, the same on control and both ends"),
         ({"pair": "x" * 33}, r"\(did you mean '" + "x" * 32),
         ({"pair": None}, "pair: .* got None"),
+        ({"pair": "m.b.a"}, r"m\.a\.b: a mesh's pair has its nodes in alphabetical order"),
         ({"end": "c"}, "end: expected 'a' or 'b', got 'c'"),
         ({"end": "A"}, r"\(did you mean 'a'\?\)"),
         ({"end": 0}, "end: expected 'a' or 'b', got 0"),
@@ -133,6 +134,48 @@ def test_serve_control_names_the_wrong_argument_and_what_it_expects(
     wrong: dict[str, Any], said: str
 ) -> None:
     assert re.search(said, text := complaint(netpunch.serve_control, **wrong)), text
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "passed", "said"),
+    [
+        ("punch", (), {"pairs": PAIR}, "there is no argument 'pairs'; did you mean pair"),
+        (
+            "punch",
+            (),
+            {"zzz": 1},
+            "there is no argument 'zzz'; it takes pair, end, secret, control",
+        ),
+        ("punch", (), {"pair": PAIR}, "missing a required argument: 'end'; it takes pair, end"),
+        ("punch", (PAIR, "a"), {}, "arguments are passed by name, such as pair='home-office'"),
+        ("punch", (PAIR_KEY,), {}, "arguments are passed by name, such as pair=a key"),
+        ("serve_control", (), {"listne": ":1"}, "no argument 'listne'; did you mean listen"),
+        ("control_key", (PAIR_KEY,), {}, "missing a required argument: 'pair'; it takes key, pair"),
+        ("new_key", (PAIR_KEY,), {}, "too many positional arguments"),
+    ],
+)
+def test_a_call_says_what_its_arguments_are_called(
+    call: str, args: tuple[str, ...], passed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        getattr(netpunch, call)(*args, **passed)
+    assert re.search(said, text := str(caught.value)), text
+    assert text.startswith(f"{call}(): ")
+    assert PAIR_KEY not in text
+
+
+@pytest.mark.parametrize("wrong", [5, None, netpunch.new_key])
+def test_run_takes_a_coroutine(wrong: Any) -> None:
+    with pytest.raises(UsageError, match="main: expected a coroutine"):
+        netpunch.run(wrong)
+
+
+def test_run_says_that_a_loop_runs_already() -> None:
+    async def main() -> None:
+        with pytest.raises(UsageError, match="main: an event loop runs already: await"):
+            netpunch.run(asyncio.sleep(0))
+
+    asyncio.run(main())
 
 
 ANYTHING = st.one_of(

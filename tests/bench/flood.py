@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from netpunch.api import punch
+from netpunch.api.punch import punch
 from netpunch.errors import NetpunchError
 from netpunch.net.loop import run
 from netpunch.wire import v2

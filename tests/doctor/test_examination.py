@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from netpunch.address import Address
-from netpunch.api import serve_control
+from netpunch.api.control import serve_control
 from netpunch.config.loading import load, select
 from netpunch.core import observing
 from netpunch.core.events import AuthRejected

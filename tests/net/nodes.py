@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from netpunch.address import Address
-from netpunch.api import serve_control
+from netpunch.api.control import serve_control
 from netpunch.core.events import Event, Moved, MoveReason, PathKind
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net.driver import Datagram

@@ -1,0 +1,1 @@
+"""What asyncio programs call."""
