@@ -74,6 +74,11 @@ def variable(name: str) -> str:
     return "NETPUNCH_PARTNER_NODE" if name == "partner" else f"NETPUNCH_{name.upper()}"
 
 
+def has_placeholder(text: str) -> bool:
+    """Whether a template is more than a text."""
+    return any(token["name"] is not None for token in _TOKEN.finditer(text))
+
+
 def escape(text: str) -> str:
     """A template that renders to exactly this text."""
     return text.replace("{", "{{").replace("}", "}}")
@@ -97,8 +102,9 @@ def _problem(token: re.Match[str], allowed: Collection[str]) -> str:
     name = token["name"]
     if name in MESH_PLACEHOLDERS and "end" in allowed:
         return f"only the pairs of a mesh have {{{name}}}: {_choices(allowed)}"
-    if name in ALL_PLACEHOLDERS - MESH_PLACEHOLDERS:
-        return f"{{{name}}} has no value before a link: {_choices(allowed)}"
+    if name in ALL_PLACEHOLDERS:
+        when = "before a link" if name in ADDRESS_PLACEHOLDERS else "here"
+        return f"{{{name}}} has no value {when}: {_choices(allowed)}"
     guess = _guess(name, allowed)
     return f"unknown placeholder {{{_shown(name[:_LONGEST_GUESS])}}}{guess}: {_choices(allowed)}"
 

@@ -126,19 +126,19 @@ def _examined(site: Site, part: Part, options: argparse.Namespace) -> Report:
     from netpunch.net.loop import run
 
     def find_processes() -> Sequence[Process]:
-        return _processes(site)
+        return _processes(site, part.node)
 
     patient = Patient(site, part, os.environ, options.credentials, find_processes)
     return run(examine(patient))
 
 
-def _processes(site: Site) -> list[Process]:
+def _processes(site: Site, node: str | None) -> list[Process]:
     """The status of each process that runs the file, of those that this user may ask."""
     from netpunch.cli.status import ask, find_sockets
 
     answers = []
     try:
-        paths = find_sockets(str(site.path), os.environ).paths
+        paths = find_sockets(str(site.path), os.environ, node).paths
     except NetpunchError:  # none runs
         return []
     for path in paths:

@@ -67,6 +67,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("file", metavar="FILE", nargs="?", help="a site file or a status socket")
     add("--pair", metavar="P", help="only pair P, or the pairs of mesh P")
+    add("--node", metavar="N", help="of node N, where `status:` has {node}; default: this host's")
     add("--json", action="store_true", help="print a JSON object for each process")
     add(
         "--watch",
@@ -102,9 +103,11 @@ def execute(options: argparse.Namespace) -> int:
         from netpunch.cli.status_watch import watch
 
         return watch(
-            partial(ask_all, options.file, options.pair), options.watch, as_json=options.json
+            partial(ask_all, options.file, options.pair, options.node),
+            options.watch,
+            as_json=options.json,
         )
-    answers, errors = ask_all(options.file, options.pair)
+    answers, errors = ask_all(options.file, options.pair, options.node)
     for each in errors:
         write_error(f"netpunch status: {each}")
     if options.json:
@@ -119,12 +122,14 @@ def execute(options: argparse.Namespace) -> int:
     return exit_code(answers, errors)
 
 
-def ask_all(file: str | None, pair: str | None = None) -> tuple[list[Answer], list[NetpunchError]]:
+def ask_all(
+    file: str | None, pair: str | None = None, node: str | None = None
+) -> tuple[list[Answer], list[NetpunchError]]:
     """The answers of the processes that FILE means, of `pair` alone if that is given, and what went
-    wrong with others. Raises an error if no process can be asked."""
+    wrong with others. `node`: see `find_sockets`. Raises an error if no process can be asked."""
     answers: list[Answer] = []
     errors: list[NetpunchError] = []
-    paths, site, wrong = find_sockets(file, os.environ)
+    paths, site, wrong = find_sockets(file, os.environ, node)
     for path in paths:
         try:
             answer = ask(path)
@@ -182,13 +187,14 @@ class Found(NamedTuple):
     """What is wrong with that file now: the processes that run it read it before."""
 
 
-def find_sockets(file: str | None, environ: Mapping[str, str]) -> Found:
-    """Raises NotLinkedError if there is no socket, and an error if `file` cannot be opened."""
+def find_sockets(file: str | None, environ: Mapping[str, str], node: str | None = None) -> Found:
+    """`node` is that of the command line: the path that `file` sets may depend on it. Raises
+    NotLinkedError if there is no socket, and an error if `file` cannot be opened."""
     from netpunch.output.status import SOCKET_NAME, default_socket, socket_prefix
 
     wrong = None
     try:
-        if file is not None and (found := named_socket(Path(file))) is not None:
+        if file is not None and (found := named_socket(Path(file), environ, node)) is not None:
             return Found([found])
     except ConfigurationError as error:
         wrong = error
@@ -222,7 +228,7 @@ def not_found(file: str | None) -> NotLinkedError:
     )
 
 
-def named_socket(file: Path) -> Path | None:
+def named_socket(file: Path, environ: Mapping[str, str], node: str | None) -> Path | None:
     """The socket that FILE is or sets; None for a site file that sets none."""
     try:
         if file.is_socket():
@@ -233,9 +239,11 @@ def named_socket(file: Path) -> Path | None:
 
     if file.suffix == SOCKET_SUFFIX:
         raise not_running(file)  # rather than: no such site file
-    from netpunch.config.loading import load
+    from socket import gethostname
 
-    return load(file).status
+    from netpunch.config.loading import load, status_socket
+
+    return status_socket(load(file), node, gethostname(), environ.get("NETPUNCH_NODE"))
 
 
 def ask(path: Path) -> Answer:

@@ -58,7 +58,6 @@ from netpunch.config.rules import (
     check_mesh,
     check_mesh_nodes,
     check_pair,
-    check_parts,
 )
 from netpunch.config.schema import (
     CONTROL_KEYS,
@@ -69,11 +68,12 @@ from netpunch.config.schema import (
     usual_hold_for,
     usual_keepalive,
 )
+from netpunch.config.site_rules import check_parts
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
 from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
 from netpunch.mesh import MeshPair, placeholders
-from netpunch.template import MESH_PLACEHOLDERS, render
+from netpunch.template import MESH_PLACEHOLDERS, has_placeholder, render
 
 MAX_FILE = 1024 * 1024
 """Bytes. A site of 1,000 pairs has a fifth of it."""
@@ -103,7 +103,7 @@ def load(path: Path) -> Site:
         root = compose(_text(data, problems), problems)
         settings = SITE.read(Cursor(root, "", root.start, problems))
         drafts = _Builder(path, settings, problems).build()
-        check_parts(drafts, settings.get("node"), problems)
+        check_parts(drafts, settings, problems)
     except (Abandoned, Rejected):
         raise problems.error() from None
     if len(problems):
@@ -411,7 +411,26 @@ def select(site: Site, node: str | None, hostname: str, environ_node: str | None
         node=name,
         controls=tuple(control for control in site.controls if control.node == name),
         ends=read_templates(site, ends),
+        status=_path_at(site.status, name),
+        metrics_textfile=_path_at(site.metrics_textfile, name),
     )
+
+
+def status_socket(
+    site: Site, node: str | None, hostname: str, environ_node: str | None
+) -> Path | None:
+    """Where the file says that this host's process has its status socket. Takes what `select`
+    takes; which node this is matters only if the path depends on it. Raises ConfigurationError
+    if no part names this node."""
+    if site.status is None or not has_placeholder(site.status):
+        return _path_at(site.status, None)
+    names = _node_names(site)
+    return _path_at(site.status, _choose(site, names, node, hostname, environ_node))
+
+
+def _path_at(path: str | None, node: str | None) -> Path | None:
+    """A path of the whole process, at one node."""
+    return None if path is None else Path(render(path, {} if node is None else {"node": node}))
 
 
 def pairs_served(site: Site, control: ControlConfig) -> tuple[Pair, ...]:

@@ -216,8 +216,9 @@ class Site(NamedTuple):
     node: str | None
     controls: tuple[ControlConfig, ...]
     pairs: tuple[Pair, ...]
-    status: Path | None
-    metrics_textfile: Path | None
+    status: str | None
+    metrics_textfile: str | None
+    """Templates: the node may stand in both paths."""
     source: str = ""
     """The file's text, for carets in later errors."""
     warnings: tuple[str, ...] = ()
@@ -232,3 +233,5 @@ class Part(NamedTuple):
     node: str | None
     controls: tuple[ControlConfig, ...]
     ends: tuple[EndConfig, ...]
+    status: Path | None = None
+    metrics_textfile: Path | None = None

@@ -1,27 +1,22 @@
-"""The rules that a site obeys beyond its single values: for an end, for a pair, between parts.
+"""The rules that a control, an end, a pair and a mesh obey beyond their single values.
 
 Each rule records what is wrong, at the place in the file that causes it."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from os.path import normpath
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from netpunch.config.document.problems import Position, Problems
-from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
+from netpunch.config.kinds import Found, Settings, did_you_mean
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
 from netpunch.config.schema import FEWEST_KEEPALIVES, GENERATE
 from netpunch.config.secrets import Role, decode
-from netpunch.config.values import HIGHEST_PORT, WILDCARDS, Counted, HostPort, reaches
+from netpunch.config.values import HIGHEST_PORT, Counted, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
-from netpunch.mesh import mesh_pair, placeholders
-from netpunch.template import PAIR_PLACEHOLDERS, TemplateError, render, validate
+from netpunch.mesh import mesh_pair
+from netpunch.template import PAIR_PLACEHOLDERS, TemplateError, validate
 
 P = TypeVar("P", ControlConfig, EndConfig)
-
-_Location = tuple[str | None, str]
-"""A node, and a path on it."""
 
 MAX_NAMES = 10
 """Nodes that a message lists: a mesh may have hundreds."""
@@ -488,192 +483,3 @@ def check_both_ends(draft: PairDraft, known: Known, problems: Problems) -> None:
     if GENERATE in kinds and len(kinds) > 1:
         message = "`secret: generate` makes one key for the pair: no end can have another"
         problems.add(found.position, found.path, message)
-
-
-# All parts.
-
-
-def check_parts(drafts: Drafts, node: Found | None, problems: Problems) -> None:
-    """`node`: the file's own."""
-    _check_nodes(drafts, problems)
-    _check_generated(drafts, problems)
-    _check_sockets(drafts, problems)
-    _check_outputs(drafts, problems)
-    _check_slots(drafts, problems)
-    _check_own_node(drafts, node, problems)
-
-
-def _check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> None:
-    """As far as all nodes are known."""
-    if node is None or not is_whole(node.value) or not drafts.complete:
-        return
-    names = sorted({part.part.node for part in drafts.parts() if part.part.node is not None})
-    if node.value not in names:
-        known = f"nodes are {', '.join(names)}" if names else "no part names a node"
-        guess = did_you_mean(node.value, names)
-        problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {known}")
-
-
-def _check_nodes(drafts: Drafts, problems: Problems) -> None:
-    named = [part for part in drafts.parts() if part.part.node is not None]
-    if not named:
-        return
-    for part in drafts.parts():
-        if part.part.node is None:
-            message = f"`node` is missing: {named[0].path} names one, so every part must"
-            problems.add(part.position, part.path, message)
-
-
-def _check_generated(drafts: Drafts, problems: Problems) -> None:
-    if all(part.part.node is None for part in drafts.parts()):
-        return
-    for pair in drafts.pairs:
-        if pair.pair.secret.kind == GENERATE:
-            found = pair.settings["secret"]
-            message = (
-                "`generate` requires that control and both ends run in one process, without any "
-                "`node`: use `secret_file`, with a file from `netpunch key new`"
-            )
-            problems.add(found.position, found.path, message)
-
-
-class _Socket(NamedTuple):
-    """A port that a part binds: of UDP, or with `is_tcp` of TCP."""
-
-    node: str | None
-    is_tcp: bool
-    address: HostPort
-    key: str
-    position: Position
-    shared_by: str = ""
-    """The pair that shares the port with others; empty if it can't be shared."""
-
-
-def _check_sockets(drafts: Drafts, problems: Problems) -> None:
-    """Two parts of one node can't bind the same port."""
-    taken: dict[tuple[str | None, bool, int], list[_Socket]] = defaultdict(list)
-    for socket in _sockets(drafts):
-        others = taken[socket.node, socket.is_tcp, socket.address.port]
-        for other in others:
-            if _overlap(socket.address.host, other.address.host) and not _share(socket, other):
-                problems.add(socket.position, socket.key, _collision(socket, other))
-                break
-        others.append(socket)
-
-
-def _share(one: _Socket, other: _Socket) -> bool:
-    """Whether both can have the same port: each has a pair of its own, by which datagrams are told
-    apart."""
-    pairs = {one.shared_by, other.shared_by}
-    return "" not in pairs and len(pairs) == 2
-
-
-def _collision(socket: _Socket, other: _Socket) -> str:
-    address = socket.address
-    if socket.key == other.key:
-        return (
-            "a node of a mesh has several pairs, and each needs a port of its own: expected "
-            f'"{Counted(*address)}", which counts the partners in the order of `nodes` '
-            f"({address.port} leads to the first node, {address.port + 1} to the second)"
-        )
-    return (
-        f"{other.key} uses port {address.port} on the same node (line {other.position.line}): "
-        "choose another port"
-    )
-
-
-def _sockets(drafts: Drafts) -> Iterator[_Socket]:
-    for control in drafts.controls:
-        for key in ("listen", "observe", "relay"):
-            for address in getattr(control.part, key):
-                yield _socket(control, address, key)
-        if control.part.tls is not None:
-            yield _socket(control, control.part.tls, "tls", is_tcp=True)
-    for end in drafts.enabled_ends():
-        local = HostPort(*end.part.settings.local)
-        if local.port != 0:
-            shared_by = end.part.pair if end.part.settings.share else ""
-            yield _socket(end, local, "local")._replace(shared_by=shared_by)
-        if end.part.forward is not None:
-            yield _socket(end, end.part.forward.listen, "forward", "listen")
-
-
-def _socket(
-    draft: Draft[ControlConfig] | Draft[EndConfig],
-    address: HostPort,
-    *keys: str,
-    is_tcp: bool = False,
-) -> _Socket:
-    """Its key names the part, even if the setting is inherited or a default."""
-    position, _ = draft.place(*keys)
-    return _Socket(draft.part.node, is_tcp, address, ".".join((draft.path, *keys)), position)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether binding both hosts collides. Names are compared as they are, not looked up."""
-    if "" in (one, other) or one == other:
-        return True
-    wildcard, host = (one, other) if one in WILDCARDS else (other, one)
-    return wildcard in WILDCARDS and (":" in wildcard) == (":" in host)
-
-
-def _check_outputs(drafts: Drafts, problems: Problems) -> None:
-    """No two files are written to the same path of a node, and none over a file that is read."""
-    read = {location: what for end in drafts.enabled_ends() for location, what in _inputs(end)}
-    site = normpath(drafts.path.absolute())
-    written: dict[_Location, str] = {}
-    for end in drafts.enabled_ends():
-        for template, position, key in _outputs(end):
-            path = normpath(render(template, placeholders(end.part.pair, end.part.end)))
-            location = (end.part.node, path)
-            overwritten = "this file itself" if path == site else read.get(location)
-            first = written.get(location)
-            written.setdefault(location, key)
-            if overwritten:
-                problems.add(position, key, f"would overwrite {path}, which is {overwritten}")
-            elif first == key:
-                message = (
-                    "all pairs of a mesh's node would write the same path: put {pair} or {partner} "
-                    "in it"
-                )
-                problems.add(position, key, message)
-            elif first is not None:
-                message = (
-                    f"{first} writes {path} on the same node: "
-                    "choose another path, perhaps with {pair} or {end} in it"
-                )
-                problems.add(position, key, message)
-
-
-def _inputs(end: Draft[EndConfig]) -> Iterator[tuple[_Location, str]]:
-    for file in end.part.files:
-        yield (end.part.node, normpath(file.template)), "a template"
-    if end.part.secret.kind == "file":
-        for source in end.part.secret.all:
-            yield (end.part.node, normpath(source.path)), "a secret"
-
-
-def _outputs(end: Draft[EndConfig]) -> Iterator[tuple[str, Position, str]]:
-    if end.part.env_file is not None:
-        yield end.part.env_file, end.place("env_file")[0], f"{end.path}.env_file"
-    for index, file in enumerate(end.part.files):
-        yield file.to, file.position, f"{end.path}.files[{index}].to"
-
-
-def _check_slots(drafts: Drafts, problems: Problems) -> None:
-    """A control identifies classic ends by their letters alone."""
-    taken: dict[tuple[str, str], str] = {}
-    for draft in drafts.pairs:
-        pair = draft.pair
-        if not pair.enabled or not pair.slots:
-            continue
-        for control in pair.controls:
-            first = taken.setdefault((control, "".join(sorted(pair.slots))), pair.name)
-            if first != pair.name:
-                slots = draft.settings["slots"]
-                message = (
-                    f"pairs.{first} has slots {pair.slots[0]}-{pair.slots[1]} of control "
-                    f"{control}: choose others for pairs.{pair.name}"
-                )
-                problems.add(slots.position, slots.path, message)
-                break

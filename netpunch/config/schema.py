@@ -598,15 +598,21 @@ CONTROL_KEYS: list[Key[Any]] = [
 _CONTROL = 'a mapping such as {node: vps, address: "vps.example.net:10001"}'
 CONTROL: Kind[Any] = mapping(CONTROL_KEYS, dict, _CONTROL)
 
-_textfile = _plain_path("a path such as /var/lib/metrics/netpunch.prom")
+_textfile = path("a path such as /var/lib/metrics/netpunch.prom", {"node"})
 METRICS_KEYS: list[Key[Any]] = [
-    Key("textfile", _textfile, None, "file for the textfile collector of Prometheus", REQUIRED),
+    Key(
+        "textfile",
+        _textfile,
+        None,
+        "file for the textfile collector of Prometheus; `{node}` in it is the host's node",
+        REQUIRED,
+    ),
 ]
 
 _version_kind = scalar(VERSION, _version, schema={"enum": [int(VERSION), VERSION]})
 _found_control = CONTROL._replace(read=lambda cursor: cursor.find(CONTROL.read))
 _some_controls = one_or_list(_found_control, "a mapping with an `address`, or a list of them")
-_status = _plain_path("a path such as /run/netpunch/status.sock")
+_status = path("a path such as /run/netpunch/status.sock", {"node"})
 _metrics: Kind[Any] = mapping(
     METRICS_KEYS, dict, "a mapping such as {textfile: /var/lib/metrics/netpunch.prom}"
 )
@@ -616,7 +622,7 @@ SITE_KEYS: list[Key[Any]] = [
     NODE_KEY._replace(doc="the node that a host is", default_text="its host name"),
     Key("control", _some_controls, (), "one control, or a list of them", REQUIRED),
     Key("defaults", _ref(PAIR, "pair"), {}, "what pairs, their ends and meshes inherit", "none"),
-    Key("status", _status, None, "socket for `netpunch status`", "none"),
+    Key("status", _status, None, "socket for `netpunch status`; may have `{node}`", "none"),
     Key("metrics", _metrics, None, "metrics for Prometheus", "none"),
     Key("pairs", _pairs(), {}, "the pairs, by name", "none, but needed without `meshes`"),
     Key("meshes", _meshes(), {}, "the meshes, by name", "none"),

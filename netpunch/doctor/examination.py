@@ -141,7 +141,7 @@ def _findings(patient: Patient, facts: Facts) -> Iterator[Finding]:
     yield from _of_host(patient, facts)
     owners = PortOwners()
     for end in part.ends:
-        yield from _of_end(site, end, facts, owners)
+        yield from _of_end(part, end, facts, owners)
     for control in part.controls:
         yield from local.control_ports(control, facts.processes, owners)
         if (certificate := local.certificate(control)) is not None:
@@ -222,11 +222,11 @@ def _of_host(patient: Patient, facts: Facts) -> Iterator[Finding]:
     yield from local.limits(patient.part, next(iter(processes), None))
 
 
-def _of_end(site: Site, end: EndConfig, facts: Facts, owners: PortOwners) -> Iterator[Finding]:
+def _of_end(part: Part, end: EndConfig, facts: Facts, owners: PortOwners) -> Iterator[Finding]:
     process = facts.process_of(end)
     if (state := local.state(end, process)) is not None:
         yield state
     yield local.port(end, process, owners)
     yield from local.programs(end)
-    yield from local.folders(site, end)
+    yield from local.folders(part, end)
     yield from local.rights(end, process)

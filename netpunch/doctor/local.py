@@ -145,7 +145,7 @@ def _missing_program(key: str, error: HookError, pair: str) -> Finding:
     return fail("program", f"{key}: {what}", cure, pair, blocks=True, code=error.exit_code)
 
 
-def folders(site: Site, end: EndConfig) -> Iterator[Finding]:
+def folders(part: Part, end: EndConfig) -> Iterator[Finding]:
     """Those that files of a link, and the status socket, are written to."""
     paths: dict[str, Path] = {}
     try:
@@ -153,10 +153,10 @@ def folders(site: Site, end: EndConfig) -> Iterator[Finding]:
             paths["env_file"] = env_file
     except TemplateError:
         pass  # its name depends on the link
-    if site.status is not None:
-        paths["status"] = site.status
-    if site.metrics_textfile is not None:
-        paths["metrics_textfile"] = site.metrics_textfile
+    if part.status is not None:
+        paths["status"] = part.status
+    if part.metrics_textfile is not None:
+        paths["metrics_textfile"] = part.metrics_textfile
     for key, path in paths.items():
         folder = path.parent
         if not folder.is_dir():

@@ -124,19 +124,19 @@ async def _run(
     planner = Planner(options)
     monitoring = Monitoring(services, file=path, fallback=_own_socket(path))
 
-    def read_and_plan() -> tuple[Site, Plan]:
+    def read_and_plan() -> tuple[tuple[str, ...], Part, Plan]:
         site, part = already_read.pop() if already_read else _read(path, options)
-        return site, planner.plan(site, part)
+        return site.warnings, part, planner.plan(site, part)
 
     async def make_plan() -> Plan:
         if already_read:
-            site, plan = read_and_plan()  # nothing runs yet that it could block
+            warnings, part, plan = read_and_plan()  # nothing runs yet that it could block
             services.console.say(_start_line(path, services.journal.node, plan))
         else:
-            site, plan = await in_thread(read_and_plan, "reload")
-        for warning in (*site.warnings, *plan.warnings):
+            warnings, part, plan = await in_thread(read_and_plan, "reload")
+        for warning in (*warnings, *plan.warnings):
             services.console.say(warning)
-        monitoring.use(site.status or default_socket(os.environ), site.metrics_textfile)
+        monitoring.use(part.status or default_socket(os.environ), part.metrics_textfile)
         return plan
 
     bugs = _catch_bugs(services, options)

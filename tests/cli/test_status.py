@@ -103,6 +103,18 @@ def test_status_json_prints_the_answer(folder: Path, serve: Serve, capsys: Captu
     assert json.loads(line) == json.loads(sent)
 
 
+def test_the_status_socket_of_the_site_file_may_depend_on_the_node(
+    site: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.open("a") as file:
+        file.write('status: "{node}.sock"\n')
+    serve(site.parent / "office.sock", answer(State.UP))
+    assert main(["status", "site.yaml", "--node", "office"]) == 0
+    serve(site.parent / "home.sock", answer(State.WAITING))
+    monkeypatch.setenv("NETPUNCH_NODE", "home")
+    assert main(["status", "site.yaml"]) == 75
+
+
 def test_the_site_file_sets_the_status_socket(site: Path, serve: Serve, capsys: Captured) -> None:
     with site.open("a") as file:
         file.write("status: run/status.sock\n")

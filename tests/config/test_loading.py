@@ -171,8 +171,8 @@ def test_every_key_reaches_the_model(
     assert (other.name, other.observe) == ("other", (HostPort("127.0.0.1", 9),))
     assert site.node == "vps"
     assert (site.status, site.metrics_textfile) == (
-        tmp_path / "run/status.sock",
-        Path("/var/lib/x.prom"),
+        f"{tmp_path}/run/status.sock",
+        "/var/lib/x.prom",
     )
 
     p, relay, go = site.pairs

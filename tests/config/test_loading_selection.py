@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from netpunch.config.loading import pairs_served, select
+from netpunch.config.loading import pairs_served, select, status_socket
 from netpunch.errors import ConfigurationError
 from tests.config.conftest import LoadText
 
@@ -102,3 +104,30 @@ def test_a_control_serves_the_enabled_pairs_that_name_it(load_text: LoadText) ->
     vps, home = site.controls
     assert [pair.name for pair in pairs_served(site, vps)] == ["p"]
     assert [pair.name for pair in pairs_served(site, home)] == ["p", "q"]
+
+
+PATHS = 'status: "/run/{node}.sock"\nmetrics: {textfile: "/var/{node}/n.prom"}\n'
+
+
+def test_the_node_stands_in_the_paths_of_the_process(load_text: LoadText) -> None:
+    part = select(load_text(PATHS + SITE), None, "office.lan", None)
+    assert part.status == Path("/run/office.sock")
+    assert part.metrics_textfile == Path("/var/office/n.prom")
+
+
+@pytest.mark.parametrize(
+    ("node", "environ", "found"), [(None, None, "home"), (None, "cabin", "cabin"), ("office",) * 3]
+)
+def test_the_socket_to_ask_is_that_of_this_node(
+    load_text: LoadText, node: str | None, environ: str | None, found: str
+) -> None:
+    site = load_text(PATHS + SITE)
+    assert status_socket(site, node, "home", environ) == Path(f"/run/{found}.sock")
+
+
+def test_a_host_that_is_no_node_finds_only_a_socket_that_depends_on_none(
+    load_text: LoadText,
+) -> None:
+    assert status_socket(load_text("status: /run/x.sock\n" + SITE), None, "elsewhere", None)
+    with pytest.raises(ConfigurationError, match="no part runs on 'elsewhere'"):
+        status_socket(load_text(PATHS + SITE), None, "elsewhere", None)

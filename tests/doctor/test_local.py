@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from netpunch.config.loading import select
 from netpunch.config.model import Part
 from netpunch.doctor import host, local
 from netpunch.doctor.finding import Level
@@ -191,22 +192,22 @@ def test_a_command_whose_name_depends_on_the_link(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_can_be_written(tmp_path: Path) -> None:
-    site = site_of(tmp_path, 'env_file: "{pair}.env"')
-    assert only(OK, local.folders(site, site.pairs[0].a)).text == f"{tmp_path} (env_file)"
+    end = end_of(tmp_path, 'env_file: "{pair}.env"')
+    assert only(OK, local.folders(part(tmp_path), end)).text == f"{tmp_path} (env_file)"
 
 
 @pytest.mark.parametrize("key", ["status: gone/s.sock", "metrics: {textfile: gone/m.prom}"])
 def test_a_folder_that_is_missing(key: str, tmp_path: Path) -> None:
-    site = site_of(tmp_path, site=key)
-    found = only(FAIL, local.folders(site, site.pairs[0].a))
+    here = select(site_of(tmp_path, site=key), "home", "x", None)
+    found = only(FAIL, local.folders(here, end_of(tmp_path)))
     assert "there is no folder" in found.text
     assert found.code == 73
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = site_of(tmp_path, "env_file: p.env")
+    end = end_of(tmp_path, "env_file: p.env")
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root may write everywhere
-    assert "may not write" in only(FAIL, local.folders(site, site.pairs[0].a)).text
+    assert "may not write" in only(FAIL, local.folders(part(tmp_path), end)).text
 
 
 # Rights.
