@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,7 @@ from netpunch.core.control.node import ControlNode
 from netpunch.core.events import Event, Registered, Via
 from netpunch.errors import NetpunchError
 from netpunch.net.driver import Driver, Endpoint, Observer
-from netpunch.net.sockets import SocketOptions, bind
+from netpunch.net.sockets import SocketOptions, bind, local_address
 from netpunch.net.wildcard import on_wildcard
 from netpunch.wire.envelope import CONTROL_DATAGRAM
 
@@ -32,6 +32,8 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes: enough for 5,000 datagrams of 384 (with the kernel's overhead), so that a hook's fork or a
 burst of a whole fleet drops nothing. The system may grant less."""
 
+HIGHEST_PORT = 65535
+
 
 class TlsAt(NamedTuple):
     """Where a control takes TLS connections, and with which certificate."""
@@ -43,9 +45,9 @@ class TlsAt(NamedTuple):
 
 class Listener:
     """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`. It
-    binds those of `observe` if it can: without them ends don't learn how their NAT maps. It relays
-    at every address of `relay`, which have one port. With `tls` it takes the same datagrams over
-    TLS, too.
+    binds those of `observe` (None: the port after each of `listen`) if it can: without them ends
+    don't learn how their NAT maps. It relays at every address of `relay`, which have one port.
+    With `tls` it takes the same datagrams over TLS, too.
 
     `observer` sees every event and, with `trace`, every datagram."""
 
@@ -54,7 +56,7 @@ class Listener:
         machine: ControlNode,
         listen: Sequence[tuple[str, int]],
         *,
-        observe: Sequence[tuple[str, int]] = (),
+        observe: Sequence[tuple[str, int]] | None = (),
         relay: Sequence[tuple[str, int]] = (),
         tls: TlsAt | None = None,
         observer: Observer | None = None,
@@ -62,6 +64,8 @@ class Listener:
     ) -> None:
         self.addresses: list[Address] = []
         """The bound addresses: `listen`, then `observe`."""
+        self.observing: list[Address] = []
+        """Those of `observe` alone."""
         self.relay_addresses: list[Address] = []
         self.refused: list[NetpunchError] = []
         """Why some addresses of `observe` are not bound."""
@@ -79,44 +83,62 @@ class Listener:
     def open(self) -> None:
         """Binds and serves from now on. Raises what `net.sockets.bind` raises; then nothing is
         bound."""
-        sockets: list[socket.socket] = []
-        relaying: list[socket.socket] = []
-        streams: socket.socket | None = None
+        opened: list[socket.socket] = []
         try:
-            for host, port in self._listen:
-                sockets += bind(host, port, SocketOptions(receive_buffer=RECEIVE_BUFFER))
-            for host, port in self._relay:
-                relaying += bind(host, port, SocketOptions(receive_buffer=RECEIVE_BUFFER))
-            if self._tls is not None:
-                from netpunch.net.tcp import listen  # few controls use it
-
-                streams = listen(self._tls.host, self._tls.port)
+            self._open(opened)
         except BaseException:
-            for sock in sockets + relaying:
+            self.close()
+            for sock in opened:
                 sock.close()
             raise
-        for host, port in self._observe:
+
+    def _open(self, opened: list[socket.socket]) -> None:
+        """Adds each socket to `opened`."""
+        options = SocketOptions(receive_buffer=RECEIVE_BUFFER)
+        for host, port in self._listen:
+            opened += bind(host, port, options)
+        listening = opened[:]
+        for host, port in self._relay:
+            opened += bind(host, port, options)
+        relaying = opened[len(listening) :]
+        if self._tls is not None:
+            from netpunch.net.tcp import listen  # few controls use it
+
+            opened.append(listen(self._tls.host, self._tls.port))
+        self.addresses = list(map(local_address, listening))
+        observing: list[socket.socket] = []
+        for host, port in self._next_ports() if self._observe is None else self._observe:
             try:
-                sockets += bind(host, port)
+                observing += bind(host, port)
             except NetpunchError as error:
                 self.refused.append(error)
-        self.addresses = [Address(*sock.getsockname()[:2]) for sock in sockets]
+        opened += observing
+        self.observing = list(map(local_address, observing))
+        self.addresses += self.observing
         self._driver = Driver(
             self._machine,
             on_event=self._take_event,
             observer=self._observer if self._trace else None,
             max_datagram=CONTROL_DATAGRAM + 1,  # one more byte shows that a datagram is too long
         )
-        open_listener(self._driver, dict(enumerate(sockets)))
+        open_listener(self._driver, dict(enumerate(listening + observing)))
         if relaying:
             self._open_relay(self._driver, relaying)
-        if self._tls is not None and streams is not None:
+        if self._tls is not None:
+            streams = opened[len(listening) + len(relaying)]
             self._open_tls(self._driver, streams, self._tls)
 
     def close(self) -> None:
         """Closes the sockets: the ports are free when it returns."""
         if self._driver is not None:
             self._driver.close()
+
+    def pairs_removed(self, names: Iterable[str]) -> None:
+        """Call it after the machine was told to serve these pairs no longer."""
+        if self.tls is not None:
+            for name in names:
+                self.tls.removed(name)
+        self.pump()
 
     def pump(self) -> None:
         """Call it after calling one of the machine's methods."""
@@ -132,6 +154,11 @@ class Listener:
     def queue_drops(self) -> int:
         """How many datagrams the system dropped because they were not read in time."""
         return self._driver.queue_drops if self._driver is not None else 0
+
+    def _next_ports(self) -> list[tuple[str, int]]:
+        """Where ends ask for an observation if nothing says otherwise, unless they can already."""
+        after = [(each.host, each.port + 1) for each in self.addresses]
+        return [each for each in after if each not in self.addresses and each[1] <= HIGHEST_PORT]
 
     def _open_relay(self, driver: Driver, sockets: Sequence[socket.socket]) -> None:
         from netpunch.net.relay import RelayPaths, relay_endpoint  # few controls relay
@@ -155,7 +182,7 @@ class Listener:
 
     def _take_event(self, event: Event) -> None:
         if self.tls is not None and isinstance(event, Registered):
-            self.tls.registered(event.address)
+            self.tls.registered(event.pair, event.address)
         if self._observer is not None:
             self._observer(event)
 

@@ -51,15 +51,17 @@ LACK_PAUSE = 1.0
 
 
 class Guest:
-    """A connection. `heard` is when it was accepted or, for an end, when something came last."""
+    """A connection. `heard` is when it was accepted or, for an end, when something came last;
+    `pairs` are those of the ends that registered over it."""
 
-    __slots__ = ("address", "heard", "host", "stream")
+    __slots__ = ("address", "heard", "host", "pairs", "stream")
 
     def __init__(self, address: Address, stream: Stream, now: float) -> None:
         self.address = address
         self.host = host_of(address)
         self.stream = stream
         self.heard = now
+        self.pairs: frozenset[str] = frozenset()
 
 
 class TlsEndpoint(Endpoint):
@@ -70,6 +72,7 @@ class TlsEndpoint(Endpoint):
         "_ends",
         "_loop",
         "_of_host",
+        "_of_pair",
         "_strangers",
         "_timer",
         "context",
@@ -86,6 +89,7 @@ class TlsEndpoint(Endpoint):
         self._strangers: dict[Address, Guest] = {}
         self._ends: dict[Address, Guest] = {}
         self._of_host: Counter[str] = Counter()
+        self._of_pair: dict[str, set[Address]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.refused = 0
         """How many connections did not prove to be an end's, or were too many."""
@@ -134,18 +138,31 @@ class TlsEndpoint(Endpoint):
         self._driver.count_error(OSError(errno.ENOTCONN if guest is None else errno.ENOBUFS, ""))
         return False
 
-    def registered(self, address: Address) -> None:
-        """An end has proved that it is there."""
+    def registered(self, pair: str, address: Address) -> None:
+        """An end of this pair has proved that it is there."""
+        guest = self._ends.get(address) or self._promoted(address)
+        if guest is not None:
+            guest.pairs |= {pair}
+            self._of_pair.setdefault(pair, set()).add(address)
+
+    def _promoted(self, address: Address) -> Guest | None:
+        """A stranger that is none any more, unless there are too many ends."""
         guest = self._strangers.pop(address, None)
         if guest is None:
-            return
+            return None
         if len(self._ends) >= MOST_ENDS:
             self.refused += 1
             self._forget(guest)
-            return
+            return None
         guest.stream.allowance = None
         guest.stream.unframer.longest = LONGEST_DATAGRAM
         self._ends[address] = guest
+        return guest
+
+    def removed(self, pair: str) -> None:
+        """The pair is no longer served: its ends are strangers, and have had their time."""
+        for address in list(self._of_pair.get(pair, ())):
+            self._ended(address)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -154,6 +171,7 @@ class TlsEndpoint(Endpoint):
             guest.stream.close()
         self._strangers.clear()
         self._ends.clear()
+        self._of_pair.clear()
         super().close(loop)
 
     def _canonical(self, peer: tuple[str, int]) -> Address:
@@ -230,6 +248,10 @@ class TlsEndpoint(Endpoint):
         self._of_host[guest.host] -= 1
         if not self._of_host[guest.host]:
             del self._of_host[guest.host]
+        for pair in guest.pairs:
+            self._of_pair[pair].discard(guest.address)
+            if not self._of_pair[pair]:
+                del self._of_pair[pair]
 
 
 def host_of(address: Address) -> str:

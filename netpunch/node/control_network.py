@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-
 from netpunch.address import is_loopback, is_private
 from netpunch.config.model import ControlConfig
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
-from netpunch.errors import NetpunchError
-from netpunch.net.resolver import is_literal, resolve
+from netpunch.net.own_hosts import OwnHosts
 from netpunch.node.services import Services
 from netpunch.output.events import ControlEndInside
 
-REVIEW = 300.0
-"""Seconds between two look-ups of a name: at home the public address changes while control runs."""
-RETRY = 10.0
-"""Seconds after a look-up that found nothing: at boot name servers may come later."""
 MOST_REPORTED = 16
 """Hosts inside that are reported: a log is no place for a whole network."""
 
@@ -30,7 +22,7 @@ class ControlNetwork:
         self._machine = machine
         self._services = services
         self._console = services.console.named(f"control {name}")
-        self._learning: asyncio.Task[None] | None = None
+        self._own_hosts = OwnHosts(machine, self._has_looked_up)
         self._looked_up = False
         self._serves_outside = False
         self._unreported: dict[str, Registered] = {}
@@ -38,16 +30,11 @@ class ControlNetwork:
 
     def learn(self, control: ControlConfig) -> None:
         """From now on looks up where the world sees this control."""
-        if self._learning is not None:
-            self._learning.cancel()
-        hosts = control.public or (control.address.host,)
-        self._learning = asyncio.create_task(self._learn(hosts))
+        self._own_hosts.learn(control.public or (control.address.host,))
 
     async def stop(self) -> None:
         """Looks nothing up any more."""
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+        await self._own_hosts.stop()
 
     def registered(self, event: Registered) -> None:
         """An end is there. A control that serves only private networks has nothing to report."""
@@ -60,21 +47,9 @@ class ControlNetwork:
         if self._unreported:
             self._report()
 
-    async def _learn(self, hosts: Sequence[str]) -> None:
-        """One public address of each family, the first that a name gives; what was known stays
-        while no name resolves."""
-        while True:
-            found: dict[int, str] = {}
-            for host in hosts:
-                for public in await _public_hosts(host):
-                    found.setdefault(6 if ":" in public else 4, public)
-            if found:
-                self._machine.own_hosts = found
-            self._looked_up = True
-            self._report()
-            if all(map(is_literal, hosts)):
-                return
-            await asyncio.sleep(REVIEW if found else RETRY)
+    def _has_looked_up(self) -> None:
+        self._looked_up = True
+        self._report()
 
     def _report(self) -> None:
         if not self._looked_up or not (self._serves_outside or self._machine.own_hosts):
@@ -109,13 +84,3 @@ class ControlNetwork:
             return
         report = self._console.say if public else self._console.warn
         report(f"{pair} {end} at {address} is in this control's network; {given}")
-
-
-async def _public_hosts(host: str) -> list[str]:
-    """The public hosts of a name; none while it does not resolve, or only to private ones, as a
-    host's own name may on that host."""
-    try:
-        found = await resolve(host, 0)
-    except NetpunchError:
-        return []
-    return [each.host for each in found if not is_private(each.host)]

@@ -115,12 +115,12 @@ class ControlTask:
         self.plan = plan
         if control.public != before.public:
             self._network.learn(control)
-        self._machine.v2.replace_pairs(plan.keys.unpacked(), plan.other_keys.unpacked())
+        removed = self._machine.v2.replace_pairs(plan.keys.unpacked(), plan.other_keys.unpacked())
         self._machine.v2.expire_after(control.expire)
         self._machine.v2.relay.limit(control.relay_rate, control.relay_total)
         self._machine.classic.replace_secrets(plan.secrets, names=plan.names)
         if self._listener is not None:
-            self._listener.pump()
+            self._listener.pairs_removed(removed)
         self._renew_certificate(plan.control)
         return True
 

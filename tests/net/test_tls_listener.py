@@ -42,7 +42,8 @@ class Served:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self.watcher = Watcher()
-        node = ControlNode(ControlV2({PAIR: CONTROL_KEY}, random=os.urandom), ClassicControl({}))
+        self.v2 = ControlV2({PAIR: CONTROL_KEY}, random=os.urandom)
+        node = ControlNode(self.v2, ClassicControl({}))
         at = TlsAt(host, 0, context)
         self.listener = Listener(node, [("127.0.0.1", 0)], tls=at, observer=self.watcher)
         self.listener.open()
@@ -106,6 +107,29 @@ def test_ends_on_udp_and_on_tls_are_introduced_to_each_other(
                 assert isinstance(message, v2.Introduce)
                 assert message.partner_observed == peer.address
                 assert isinstance(read(await peer.receive()), v2.Knock)
+
+    run(main())
+
+
+def test_the_connections_of_a_removed_pair_are_closed(run: Run, context: ssl.SSLContext) -> None:
+    """Its ends are strangers from now on, however busy they are."""
+
+    async def main() -> None:
+        async with (
+            served(context) as control,
+            tls_peer(control.tls.local) as peer,
+            tls_peer(control.tls.local) as gone,
+        ):
+            control.v2.add_pair("other", CONTROL_KEY)
+            await peer.register(voice("a"))
+            await gone.register(voice("b"))
+            control.listener.pairs_removed(["other"])
+            assert control.tls.ends == 2
+            control.v2.remove_pair(PAIR)
+            control.listener.pairs_removed([PAIR])
+            assert control.tls.ends == 0
+            assert not control.tls._of_pair
+            await gone.is_closed()
 
     run(main())
 

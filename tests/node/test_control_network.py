@@ -16,8 +16,8 @@ from netpunch.config.values import HostPort
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Registered
 from netpunch.errors import ControlUnreachableError
+from netpunch.net import own_hosts
 from netpunch.net.routes import Gateway
-from netpunch.node import control_network
 from netpunch.node.control_network import MOST_REPORTED, ControlNetwork
 from tests.node.children import Run, on_both_loops
 from tests.node.recorder import Recorder
@@ -59,7 +59,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
             raise ControlUnreachableError("no")
         return [Address(each, port) for each in known[host]]
 
-    monkeypatch.setattr(control_network, "resolve", resolve)
+    monkeypatch.setattr(own_hosts, "resolve", resolve)
     return known
 
 
@@ -115,8 +115,8 @@ class TestWhereTheWorldSeesIt:
     def test_a_controls_name_is_looked_up_again_and_known_addresses_outlive_failures(
         self, run: Run[Any], names: Names, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(control_network, "REVIEW", 0.0)
-        monkeypatch.setattr(control_network, "RETRY", 0.0)
+        monkeypatch.setattr(own_hosts, "REVIEW", 0.0)
+        monkeypatch.setattr(own_hosts, "RETRY", 0.0)
 
         async def test(bench: Bench) -> None:
             async def after_review() -> dict[int, str]:

@@ -48,7 +48,8 @@ def binding_at(via: Via) -> bytes:
 class AddressProof:
     """The cookies of a control, and its allowances for addresses that are not proved.
 
-    A cookie is good for one source address, pair, end, attempt and use, for 30 to 60 seconds. Its
+    A cookie is good for one source address, pair, end, attempt and use, for 30 to 60 seconds, but
+    not once its pair was removed, even if that is back: its record remembers no counter. Its
     use is to register (ANNOUNCING), or to bind at one socket of the relay (`binding_at`)."""
 
     def __init__(self, random: Random) -> None:
@@ -89,6 +90,7 @@ class AddressProof:
         self, record: EndRecord, attempt: bytes, source: Address, bucket: int, use: bytes
     ) -> bytes:
         message = pack_address(source) + record.place + attempt
+        message += record.pair.epoch.to_bytes(8, "big")
         message += bucket.to_bytes(8, "big", signed=True) + use
         return hmac.digest(self._secret, message, "sha256")[:COOKIE_LENGTH]
 

@@ -37,6 +37,7 @@ from netpunch.core.control.registrations import (
     TRANSITIONS,
     Cause,
     EndRecord,
+    Pair,
     Pairs,
     Registration,
     Verdict,
@@ -66,6 +67,10 @@ from netpunch.wire.v2 import NO_COOKIE, pack_address
 
 CONFLICT_INTERVAL = 60.0
 """A role conflict is reported once a minute: it lasts until an administrator acts."""
+
+MOST_REMOVALS = 1000
+"""Removed pairs that may still be timed: a third of a MiB. With more than that, and than there are
+pairs, all are timed anew, so a removal costs the same however many pairs there are."""
 
 ENDS: tuple[EndName, ...] = ("a", "b")
 
@@ -126,6 +131,9 @@ class ControlV2(Machine):
         self._pairs = Pairs(pairs, other_keys)
         self._ciphers = Ciphers()
         self._expiries: Expiries[EndRecord] = Expiries()
+        self._removals = 0
+        """Pairs removed since all registrations were timed anew: until they would have expired,
+        these are timed still."""
 
     def awaited(self) -> list[tuple[str, str]]:
         """The ends that are absent while their partners are not, as (pair, end)."""
@@ -146,17 +154,47 @@ class ControlV2(Machine):
             if record.registration is None and record.is_present
         ]
 
+    def serves(self, name: str) -> bool:
+        """Whether it has a key of this pair."""
+        return self._pairs.named(name) is not None
+
+    @property
+    def pairs(self) -> int:
+        """How many it serves."""
+        return len(self._pairs.by_tag)
+
+    def add_pair(self, name: str, key: bytes, other_key: bytes | None = None) -> None:
+        """Serves one more pair from now on, or a pair with other keys; what is registered under a
+        key that stays is kept."""
+        self._retire(self._pairs.serve(name, key, other_key))
+
+    def remove_pair(self, name: str) -> None:
+        """Serves a pair no longer, if it did: its ends are forgotten, and get silence."""
+        self._retire(self._pairs.remove(name))
+        self._removals += 1
+        if self._removals > max(MOST_REMOVALS, self.pairs):
+            self._await_expiries()
+
     def replace_pairs(
         self, pairs: Mapping[str, bytes], other_keys: Mapping[str, bytes] = NO_KEYS
-    ) -> None:
-        """Serves these pairs from now on; what is registered under a key that stays is kept."""
-        for gone in self._pairs.replace(pairs, other_keys):
-            for record in (gone.a, gone.b):
-                if record.registration is not None and record.proved_by_twin is None:
-                    self._emit(Expired(gone.name, record.end, removed=True))
-            if gone.twin is None:
-                self.relay.remove(gone.name)
+    ) -> list[str]:
+        """Serves these pairs from now on; what is registered under a key that stays is kept.
+        Returns the names of the pairs that are served no longer."""
+        gone = self._pairs.replace(pairs, other_keys)
+        self._retire(gone)
         self._await_expiries()
+        return [name for name in dict.fromkeys(pair.name for pair in gone) if name not in pairs]
+
+    def _retire(self, gone: list[Pair]) -> None:
+        """Nothing stays of pairs that are served no longer, or no longer with that key."""
+        for pair in gone:
+            for record in (pair.a, pair.b):
+                self._clear(record, Cause.REMOVAL)
+                record.forget_keys()
+            if pair.twin is None or pair.twin not in self._pairs:
+                self.relay.remove(pair.name)
+            if not self.serves(pair.name):
+                self._rejections.forget(pair.name)
 
     def expire_after(self, seconds: float) -> None:
         """From now on, for present registrations too."""
@@ -355,6 +393,7 @@ class ControlV2(Machine):
     def _await_expiries(self) -> None:
         """Counts and times all registrations anew."""
         self._expiries = Expiries()
+        self._removals = 0
         self.registered = 0
         for record in self._pairs.records():
             record.awaits_expiry = False
@@ -373,7 +412,8 @@ class ControlV2(Machine):
         record.clear(cause)
         if was_proved and record.proved_by_twin is None:
             self.registered -= 1
-            self._emit(Expired(record.pair.name, record.end, left=cause is Cause.LEAVE))
+            left, removed = cause is Cause.LEAVE, cause is Cause.REMOVAL
+            self._emit(Expired(record.pair.name, record.end, left, removed))
 
     def _in_conflict(self, record: EndRecord, now: float) -> bool:
         """Whether two machines announced this end in turn lately."""

@@ -14,7 +14,7 @@ one: until then it may be a recording from a forged address.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from types import MappingProxyType
@@ -62,6 +62,8 @@ class Cause(StrEnum):
     KNOCK = "knock"
     LEAVE = "leave"
     EXPIRY = "expiry"
+    REMOVAL = "removal"
+    """Of its pair, or of the key under which it is registered."""
 
 
 TRANSITIONS: dict[tuple[Standing, Cause], Standing] = {
@@ -72,13 +74,16 @@ TRANSITIONS: dict[tuple[Standing, Cause], Standing] = {
     (UNPROVED, Cause.COOKIE): PROVED,
     (UNPROVED, Cause.LEAVE): ABSENT,
     (UNPROVED, Cause.EXPIRY): ABSENT,
+    (UNPROVED, Cause.REMOVAL): ABSENT,
     (KNOCKED, Cause.ANNOUNCEMENT): UNPROVED,
     (KNOCKED, Cause.COOKIE): PROVED,
     (KNOCKED, Cause.LEAVE): ABSENT,
     (KNOCKED, Cause.EXPIRY): ABSENT,
+    (KNOCKED, Cause.REMOVAL): ABSENT,
     (PROVED, Cause.COOKIE): PROVED,
     (PROVED, Cause.LEAVE): ABSENT,
     (PROVED, Cause.EXPIRY): ABSENT,
+    (PROVED, Cause.REMOVAL): ABSENT,
 }
 """What isn't here changes nothing: without a cookie no other attempt displaces a proved one."""
 
@@ -254,6 +259,10 @@ class EndRecord:
             own.standing = TRANSITIONS[own.standing, cause]
         self.registration = None
 
+    def forget_keys(self) -> None:
+        """Its pair is no longer served: nothing more can be read, or said."""
+        self.keys = self.decrypt = self.encrypt = None
+
     def remembers(self, attempt: bytes) -> bool:
         """Whether this attempt was proved earlier, as far as is remembered."""
         return self._earlier is not None and attempt in self._earlier
@@ -273,14 +282,16 @@ class Pair:
     """A pair that a control serves, under one key. Its key never shows in a repr.
 
     While its key is rotated a pair has two: each is a pair for itself, as an end that is here under
-    one of them may not have the other. `twin` is the pair under the other key."""
+    one of them may not have the other. `twin` is the pair under the other key. `epoch` tells the
+    pair from one of the same name and key that was removed before."""
 
-    __slots__ = ("a", "b", "key", "name", "tag", "twin")
+    __slots__ = ("a", "b", "epoch", "key", "name", "tag", "twin")
 
-    def __init__(self, name: str, key: bytes) -> None:
+    def __init__(self, name: str, key: bytes, tag: bytes, epoch: int) -> None:
         self.name = name
         self.key = key
-        self.tag = pair_tag(name)
+        self.tag = tag
+        self.epoch = epoch
         self.twin: Pair | None = None
         self.a = EndRecord(self, "a", flag=0)
         self.b = EndRecord(self, "b", flag=END_B)
@@ -293,28 +304,47 @@ class Pairs:
 
     def __init__(self, keys: Mapping[str, bytes], others: Mapping[str, bytes] = NO_KEYS) -> None:
         self.by_tag: dict[bytes, Pair] = {}
+        self._epoch = 0
+        """How often something was removed. (One number for all pairs made in between: each would
+        take 28 bytes of its own.)"""
         self.replace(keys, others)
+
+    def __contains__(self, pair: Pair) -> bool:
+        first = self.by_tag.get(pair.tag)
+        return first is not None and (first is pair or first.twin is pair)
+
+    def named(self, name: str) -> Pair | None:
+        """The pair of this name, under its first key."""
+        return self.by_tag.get(pair_tag(name))
+
+    def serve(self, name: str, key: bytes, other: bytes | None = None) -> list[Pair]:
+        """Serves a pair with this key, and maybe another one, from now on. What has the same key
+        as before keeps its records. Returns what is gone, still with its former twin."""
+        tag = pair_tag(name)
+        before = {pair.key: pair for pair in _under_each_key(self.by_tag.get(tag))}
+        pair = before.pop(key, None) or Pair(name, key, tag, self._epoch)
+        pair.twin = None
+        if other is not None:
+            pair.twin = before.pop(other, None) or Pair(name, other, tag, self._epoch)
+            pair.twin.twin = pair
+        self.by_tag[tag] = pair
+        return self._gone(before.values())
+
+    def remove(self, name: str) -> list[Pair]:
+        """Serves a pair no longer; returns it, under each key, with its twin."""
+        return self._gone(_under_each_key(self.by_tag.pop(pair_tag(name), None)))
 
     def replace(
         self, keys: Mapping[str, bytes], others: Mapping[str, bytes] = NO_KEYS
     ) -> list[Pair]:
-        """Serves the pairs with these keys, by name, from now on, and some with `others`, too. What
-        has the same key as before keeps its records. Returns what is gone; its twin is what is
-        kept under the pair's other key, if anything is."""
-        before = {(pair.name, pair.key): pair for pair in self._under_each_key()}
-        self.by_tag = {}
+        """Serves the pairs with these keys, by name, from now on, and some with `others`, too.
+        Returns what is gone, as `serve` does."""
+        before = {pair.name: pair for pair in self.by_tag.values()}
+        gone = [each for name in before if name not in keys for each in self.remove(name)]
         for name, key in keys.items():
-            pair = before.pop((name, key), None) or Pair(name, key)
-            pair.twin = None
-            if name in others:
-                pair.twin = before.pop((name, others[name]), None) or Pair(name, others[name])
-                pair.twin.twin = pair
-            self.by_tag[pair.tag] = pair
-        gone = list(before.values())
-        for pair in gone:
-            now = self.by_tag.get(pair.tag)
-            stays = [each for each in (now, now and now.twin) if each is pair.twin]
-            pair.twin = stays[0] if stays else None
+            pair, other = before.get(name), others.get(name)
+            if pair is None or (key, other) != (pair.key, pair.twin and pair.twin.key):
+                gone += self.serve(name, key, other)
         return gone
 
     def is_first(self, record: EndRecord) -> bool:
@@ -323,12 +353,19 @@ class Pairs:
 
     def records(self) -> Iterator[EndRecord]:
         """Of all ends, under each key."""
-        for pair in self._under_each_key():
-            yield pair.a
-            yield pair.b
+        for first in self.by_tag.values():
+            for pair in _under_each_key(first):
+                yield pair.a
+                yield pair.b
 
-    def _under_each_key(self) -> Iterator[Pair]:
-        for pair in self.by_tag.values():
-            yield pair
-            if pair.twin is not None:
-                yield pair.twin
+    def _gone(self, pairs: Iterable[Pair]) -> list[Pair]:
+        gone = list(pairs)
+        self._epoch += bool(gone)
+        return gone
+
+
+def _under_each_key(first: Pair | None) -> Iterator[Pair]:
+    if first is not None:
+        yield first
+        if first.twin is not None:
+            yield first.twin

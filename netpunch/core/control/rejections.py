@@ -47,6 +47,14 @@ class Rejections:
         self._next_end = next((each.ends_at for each in self._windows.values()), NEVER)
         self._emit(AuthRejected(reason.value, 1, pair, source))
 
+    def forget(self, pair: str) -> None:
+        """The pair is no longer configured: reports at once what was not reported of it."""
+        for key in [key for key in ((pair, reason) for reason in Drop) if key in self._windows]:
+            window = self._windows.pop(key)
+            if window.count:
+                self._emit(AuthRejected(key[1].value, window.count, pair, window.source))
+        self._next_end = next((each.ends_at for each in self._windows.values()), NEVER)
+
     def next_timer(self) -> float:
         """When `handle_timer` is due, or NEVER."""
         return self._next_end

@@ -430,7 +430,7 @@ class TestReplacingPairs:
         self, control: ControlV2, a: Voice, b: Voice
     ) -> None:
         for voice in (a, b):
-            voice.announce(control, 0.0)
+            voice.register(control, 0.0)
         told_by(control)
         control.replace_pairs({PAIR: CONTROL_KEY})
         assert told_by(control) == []
