@@ -226,8 +226,9 @@ def _sharing(end: EndConfig) -> Iterator[str]:
 def _warnings(
     site: Site, part: ControlConfig | EndConfig, key: str, problems: Iterable[str]
 ) -> Iterator[str]:
-    line, column = part.position
-    return (f"{site.path}:{line}:{column}: {key}: warning: {each}" for each in problems if each)
+    line, column, file = part.position
+    place = f"{file or site.path}:{line}:{column}"
+    return (f"{place}: {key}: warning: {each}" for each in problems if each)
 
 
 def _missing_addresses(*local: HostPort) -> list[str]:

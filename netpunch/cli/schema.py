@@ -28,6 +28,9 @@ examples:
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog, DESCRIPTION, EPILOG)
     parser.add_argument(
+        "--included", action="store_true", help="of the files that a site file includes"
+    )
+    parser.add_argument(
         "-o", metavar="FILE", dest="output", help="write it to a file, or replace that one"
     )
     return parser.parse_args(arguments)
@@ -38,7 +41,7 @@ def execute(options: argparse.Namespace) -> int:
 
     from netpunch.config.display import json_schema
 
-    text = json.dumps(json_schema(), indent=2) + "\n"
+    text = json.dumps(json_schema(included=options.included), indent=2) + "\n"
     if options.output is None:
         write_line(text)
     else:

@@ -19,6 +19,7 @@ from netpunch.config.schema import (
     CONTROL_KEYS,
     END,
     END_KEYS,
+    INCLUDED,
     MESH,
     PAIR,
     SITE,
@@ -94,12 +95,13 @@ def _secret(source: SecretSource) -> dict[str, str | list[str]]:
     return {SECRET_KEYS[source.kind]: texts if len(texts) > 1 else texts[0]}
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a site file. It accepts every file that `load` accepts, and some that
-    break a rule which it can't express."""
+def json_schema(*, included: bool = False) -> dict[str, Any]:
+    """The JSON schema of a site file, or of one that is `included` in it. It accepts every file
+    that `load` accepts, and some that break a rule which it can't express."""
+    title = "file that a netpunch site file includes" if included else "netpunch site file"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "netpunch site file",
-        **SITE.schema,
+        "title": title,
+        **(INCLUDED if included else SITE).schema,
         "$defs": {"pair": PAIR.schema, "end": END.schema, "mesh": MESH.schema},
     }

@@ -60,7 +60,7 @@ class _TemplateReader:
     """Reads each template file once."""
 
     def __init__(self, site: Site) -> None:
-        self._source = Source(str(site.path), site.source)
+        self._site = site
         self._texts: dict[tuple[Path, bool], str] = {}
         self.problems: list[Problem] = []
 
@@ -94,7 +94,7 @@ class _TemplateReader:
 
     def _complain(self, file: RenderedFile, key: str, what: str) -> None:
         message = f"the template {file.template} {what}"
-        self.problems.append(problem_at(self._source, file.position, key, message))
+        self.problems.append(self._site.problem(file.position, key, message))
 
 
 def _read_text(path: Path) -> str:

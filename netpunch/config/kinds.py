@@ -141,10 +141,10 @@ class Cursor(NamedTuple):
     @property
     def is_shown(self) -> bool:
         """Whether messages may repeat the text of this node."""
-        return self.problems.source.shows(self.node.start, self.node.end)
+        return self.problems.shows(self.node.start, self.node.end)
 
     def _child(self, key: tree.Scalar) -> str:
-        return tree.child(self.path, key, self.problems.source)
+        return tree.child(self.path, key, self.problems.source(key.start.file))
 
     def _placeholder(self, entries: dict[str, tree.Entry]) -> str | None:
         """`{pair}` without quotes is a mapping with one key and no value: the intended text."""
@@ -152,7 +152,7 @@ class Cursor(NamedTuple):
             return None
         (entry,) = entries.values()
         is_null = isinstance(entry.value, tree.Scalar) and entry.value.is_null
-        name = tree.child("", entry.key, self.problems.source)
+        name = tree.child("", entry.key, self.problems.source(entry.key.start.file))
         return f"{{{name}}}" if is_null and name != tree.UNNAMED else None
 
     def _unexpected(self, wanted: str) -> Rejected:
@@ -312,7 +312,7 @@ def mapping(
     one at least is required: the first, as messages say it."""
     known = {key.name: key for key in keys if not key.elsewhere}
     elsewhere = {key.name: key.elsewhere for key in keys if key.elsewhere}
-    required = [key.name for key in keys if key.default_text == REQUIRED]
+    required = [name for name, key in known.items() if key.default_text == REQUIRED]
     OUR_KEYS.update(known)
 
     def read(cursor: Cursor) -> Settings:

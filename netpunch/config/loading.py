@@ -1,27 +1,15 @@
-"""A site file to a `Site`: read, parsed, inherited, built and checked; and the part of it that one
-node runs."""
+"""A site file to a `Site`: inherited, built and checked; and the part of it that one node runs."""
 
 from __future__ import annotations
 
-import codecs
-import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from netpunch.config.document.problems import (
-    MAX_LINES,
-    Abandoned,
-    Position,
-    Problems,
-    Source,
-    position_of,
-)
+from netpunch.config.document.problems import Abandoned, Problems
 from netpunch.config.files import read_templates
 from netpunch.config.kinds import (
     BROKEN,
-    Cursor,
     Found,
     Place,
     Rejected,
@@ -46,6 +34,7 @@ from netpunch.config.model import (
     SecretSource,
     Site,
 )
+from netpunch.config.reading import Reading
 from netpunch.config.rules import (
     Draft,
     Drafts,
@@ -63,7 +52,6 @@ from netpunch.config.schema import (
     CONTROL_KEYS,
     END_KEYS,
     GENERATE,
-    SITE,
     SITE_KEYS,
     usual_hold_for,
     usual_keepalive,
@@ -71,12 +59,9 @@ from netpunch.config.schema import (
 from netpunch.config.site_rules import check_parts
 from netpunch.config.values import HIGHEST_PORT, HostPort
 from netpunch.core.settings import EndName, EndSettings
-from netpunch.errors import ConfigurationError, MissingFileError, PermissionsError, lack_behind
+from netpunch.errors import ConfigurationError
 from netpunch.mesh import MeshPair, placeholders
 from netpunch.template import MESH_PLACEHOLDERS, has_placeholder, render
-
-MAX_FILE = 1024 * 1024
-"""Bytes. A site of 1,000 pairs has a fifth of it."""
 
 END_NAMES: tuple[EndName, EndName] = ("a", "b")
 OTHER_END: dict[EndName, EndName] = {"a": "b", "b": "a"}
@@ -89,61 +74,26 @@ ONLY_CONTROL = "control"
 
 
 def load(path: Path) -> Site:
-    """The site that a file describes. Opens no other file, so it loads on every host alike.
+    """The site that a file and those that it includes describe. Opens no other files, so it loads
+    on every host alike.
 
     Raises SiteError (a ConfigurationError) with everything that is wrong, MissingFileError,
     PermissionsError, ResourcesError."""
-    from netpunch.config.document.composer import compose  # imports yaml, which not all need
-
-    data, is_public = _read(path)
-    data = data.removeprefix(codecs.BOM_UTF8)
-    source = Source(str(path), data.decode("utf-8", "replace"))
-    problems = Problems(source)
+    reading = Reading(path)
+    problems = reading.problems
     try:
-        root = compose(_text(data, problems), problems)
-        settings = SITE.read(Cursor(root, "", root.start, problems))
+        settings = reading.settings()
         drafts = _Builder(path, settings, problems).build()
         check_parts(drafts, settings, problems)
     except (Abandoned, Rejected):
         raise problems.error() from None
     if len(problems):
         raise problems.error()
-    return _site(drafts, settings, source, is_public=is_public)
+    return _site(drafts, settings, reading)
 
 
-def _read(path: Path) -> tuple[bytes, bool]:
-    """The file's content, cut a little above the limit, and whether others may read it."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            return file.read(MAX_FILE + 1), bool(mode & stat.S_IROTH)
-    except PermissionError:
-        raise PermissionsError(f"{path}: this user may not read it") from None
-    except OSError as error:
-        if lack := lack_behind(error, str(path)):
-            raise lack from None
-        raise MissingFileError(f"{path}: {error.strerror}") from None
-
-
-def _text(data: bytes, problems: Problems) -> str:
-    if len(data) > MAX_FILE:
-        message = f"the file is longer than {MAX_FILE // 1024} KiB: split it into several sites"
-        problems.add(Position(1, 1), "", message)
-        raise Abandoned
-    if problems.source.is_cut:
-        message = f"more than {MAX_LINES:,} lines: split the file into several sites"
-        problems.add(Position(MAX_LINES + 1, 1), "", message)
-        raise Abandoned
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        text = data[: error.start].decode()
-        problems.add(position_of(text, len(text)), "", "not UTF-8: save the file as UTF-8")
-        raise Abandoned from None
-
-
-def _site(drafts: Drafts, settings: Settings, source: Source, *, is_public: bool) -> Site:
-    parts = ("control", "pairs", "meshes")
+def _site(drafts: Drafts, settings: Settings, reading: Reading) -> Site:
+    parts = ("control", "pairs", "meshes", "include")
     plain = {name: found for name, found in settings.items() if name not in parts}
     values = built(SITE_KEYS, plain, Place(drafts.path.absolute().parent, {}))
     pairs = tuple(draft.pair for draft in drafts.pairs)
@@ -154,19 +104,23 @@ def _site(drafts: Drafts, settings: Settings, source: Source, *, is_public: bool
         pairs=pairs,
         status=values["status"],
         metrics_textfile=values["metrics"] and values["metrics"]["textfile"],
-        source=source.text(),
-        warnings=_warnings(drafts.path, pairs) if is_public else (),
+        source=reading.problems.source().text(),
+        included={source.file: source.text() for source in reading.problems.included()},
+        warnings=(*reading.remarks, *_warnings(drafts.path, pairs, reading.public)),
     )
 
 
-def _warnings(path: Path, pairs: tuple[Pair, ...]) -> tuple[str, ...]:
-    """For a file that others may read."""
-    sources = {
-        source.kind for pair in pairs for source in (pair.secret, pair.a.secret, pair.b.secret)
+def _warnings(path: Path, pairs: tuple[Pair, ...], public: Collection[str]) -> Iterator[str]:
+    """For files that others may read; an empty name is the site file's."""
+    secret = {
+        source.position.file
+        for pair in pairs
+        for source in (pair.secret, pair.a.secret, pair.b.secret)
+        if source.kind == "inline"
     }
-    if "inline" not in sources:
-        return ()
-    return (f"{path}: warning: contains secrets and others may read it: `chmod 600 {path}`",)
+    for name in sorted(secret.intersection(public)):
+        file = name or path
+        yield f"{file}: warning: contains secrets and others may read it: `chmod 600 {file}`"
 
 
 def inherit(upper: Settings, own: Settings) -> Settings:
@@ -194,6 +148,8 @@ class _Builder:
         self._meshes: Settings = settings["meshes"].value if "meshes" in settings else {}
         self._defaults: Settings = settings["defaults"].value if "defaults" in settings else {}
         self._problems = problems
+        self._is_whole = "include" not in settings or is_whole(settings["include"].value)
+        """Whether no included file was left out for being wrong."""
         self._known = Known(None, frozenset())
 
     def build(self) -> Drafts:
@@ -206,7 +162,7 @@ class _Builder:
             return Drafts(self._path, controls or [], (), complete=False)
         pairs = [self._build_pair(name, found) for name, found in self._pairs.items()]
         right = [pair for pair in pairs if pair is not None]
-        complete = controls is not None and len(right) == len(pairs)
+        complete = self._is_whole and controls is not None and len(right) == len(pairs)
         for name, found in self._whole_meshes():
             mesh = self._build_mesh(name, found)
             complete = complete and mesh is not None

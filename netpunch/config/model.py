@@ -7,10 +7,12 @@ written and were checked when the file was loaded.
 # No `from __future__ import annotations` where there are many NamedTuples: each annotation would be
 # a text that is compiled when the class is made, which is half of what a class costs at the start.
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from netpunch.config.document.problems import Position
+from netpunch.config.document.problems import Position, Problem, problem_at, source_of
 from netpunch.config.values import HostPort
 from netpunch.core.settings import ControlAt, EndName, EndSettings, Protocol
 from netpunch.core.timing import RELAY_RATE, RELAY_TOTAL
@@ -221,10 +223,19 @@ class Site(NamedTuple):
     """Templates: the node may stand in both paths."""
     source: str = ""
     """The file's text, for carets in later errors."""
+    included: Mapping[str, str] = MappingProxyType({})
+    """The same of the files that it includes, by their names."""
     warnings: tuple[str, ...] = ()
 
+    def problem(self, position: Position, key: str, message: str) -> Problem:
+        """What is wrong, or to be remarked, once it is loaded."""
+        file, text = position.file or str(self.path), self.source
+        if position.file:
+            text = self.included[position.file]
+        return problem_at(source_of(file, text), position, key, message)
+
     def __repr__(self) -> str:
-        return redacted(self, "source")
+        return redacted(self, "source", "included")
 
 
 class Part(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from netpunch.config.document.problems import Problem, problem_at, source_of
+from netpunch.config.document.problems import Problem
 from netpunch.config.model import EndConfig, Site
 
 # Links that nothing uses.
@@ -35,8 +35,7 @@ def unused_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
     """For ends in mode `keep` whose link no program uses, as far as the file says."""
     for end in ends:
         if end.mode == "keep" and (message := _unused(end)) is not None:
-            source = source_of(str(site.path), site.source)
-            yield problem_at(source, end.position, end.path, message)
+            yield site.problem(end.position, end.path, message)
 
 
 def certainly_unused(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -63,13 +62,11 @@ def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
     relayed = {
         pair.name for pair in site.pairs if all(end.settings.may_be_relayed for end in pair.ends)
     }
-    source = source_of(str(site.path), site.source)
     for end in ends:
         names = [name for name in end.controls if name in relays]
         sealed = end.forward is None or end.forward.sealed
         if not sealed and end.pair in relayed and names:
-            yield problem_at(
-                source,
+            yield site.problem(
                 end.position,
                 end.path,
                 "note: if nothing else works, this link passes through the relay of control "

@@ -189,7 +189,7 @@ def check_mesh(
         problems.add(hub.position, hub.path, f"{hub.value} is no node of this mesh{known}")
     for pair, written in pairs.items():
         mesh = mesh_pair(pair)
-        line = f"pairs.{pair} (line {written.position.line})"
+        line = f"pairs.{pair} ({problems.place(written.position, found.position)})"
         if pair == name:
             message = f"{line} has the same name: `netpunch key` tells them apart by it: rename one"
             problems.add(found.position, found.path, message)

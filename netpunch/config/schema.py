@@ -617,6 +617,12 @@ _metrics: Kind[Any] = mapping(
     METRICS_KEYS, dict, "a mapping such as {textfile: /var/lib/metrics/netpunch.prom}"
 )
 
+_file_path = path("a path such as pairs/home.yaml", ())
+_found_path = _file_path._replace(read=lambda cursor: cursor.find(_file_path.read))
+_includes = one_or_list(
+    _found_path, "a file, a folder, pairs/, or a pattern, pairs/*.yaml; or a list of them"
+)
+
 SITE_KEYS: list[Key[Any]] = [
     Key("version", _version_kind, "", "version of the file format", REQUIRED),
     NODE_KEY._replace(doc="the node that a host is", default_text="its host name"),
@@ -626,7 +632,16 @@ SITE_KEYS: list[Key[Any]] = [
     Key("metrics", _metrics, None, "metrics for Prometheus", "none"),
     Key("pairs", _pairs(), {}, "the pairs, by name", "none, but needed without `meshes`"),
     Key("meshes", _meshes(), {}, "the meshes, by name", "none"),
+    Key("include", _includes, (), "files with more pairs and meshes", "none"),
 ]
 _SITE = "a mapping with `version: 1`, `control` and `pairs`"
-SITE: Kind[Any] = mapping(SITE_KEYS, dict, _SITE, any_of=("pairs", "meshes"))
+SITE: Kind[Any] = mapping(SITE_KEYS, dict, _SITE, any_of=("pairs", "meshes", "include"))
 """A whole file. The value of `control` is a tuple of Found with the Settings of a control."""
+
+_ONCE = "belongs in the site file that includes this one: it holds for all files"
+INCLUDED_KEYS: list[Key[Any]] = [
+    key if key.name in ("pairs", "meshes") else key._replace(elsewhere=_ONCE) for key in SITE_KEYS
+]
+_INCLUDED = "a mapping with `pairs`"
+INCLUDED: Kind[Any] = mapping(INCLUDED_KEYS, dict, _INCLUDED, any_of=("pairs", "meshes"))
+"""A whole included file."""

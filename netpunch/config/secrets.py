@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from netpunch.config.document.problems import Problem, SiteError, problem_at, source_of
+from netpunch.config.document.problems import Problem, SiteError
 from netpunch.config.files import read_regular
 from netpunch.config.model import SECRET_KEYS, SecretSource, Site
 from netpunch.core.settings import Protocol
@@ -116,10 +116,9 @@ class _Place(NamedTuple):
     """Whether a credential comes from systemd."""
 
     def problem(self, message: str) -> Problem:
-        text = source_of(str(self.site.path), self.site.source)
         owner = f"meshes.{self.source.mesh}" if self.source.mesh else f"pairs.{self.pair}"
         key = f"{owner}.{SECRET_KEYS[self.source.kind]}"
-        return problem_at(text, self.source.position, key, message)
+        return self.site.problem(self.source.position, key, message)
 
     def error(self, message: str) -> SiteError:
         return SiteError((self.problem(message),))

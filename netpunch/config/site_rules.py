@@ -5,6 +5,7 @@ Each rule records what is wrong, at the place in the file that causes it."""
 from collections import defaultdict
 from collections.abc import Iterator
 from os.path import normpath
+from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.config.document.problems import Position, Problems
@@ -96,7 +97,7 @@ def _check_sockets(drafts: Drafts, problems: Problems) -> None:
         others = taken[socket.node, socket.is_tcp, socket.address.port]
         for other in others:
             if _overlap(socket.address.host, other.address.host) and not _share(socket, other):
-                problems.add(socket.position, socket.key, _collision(socket, other))
+                problems.add(socket.position, socket.key, _collision(socket, other, problems))
                 break
         others.append(socket)
 
@@ -108,7 +109,7 @@ def _share(one: _Socket, other: _Socket) -> bool:
     return "" not in pairs and len(pairs) == 2
 
 
-def _collision(socket: _Socket, other: _Socket) -> str:
+def _collision(socket: _Socket, other: _Socket, problems: Problems) -> str:
     address = socket.address
     if socket.key == other.key:
         return (
@@ -117,8 +118,8 @@ def _collision(socket: _Socket, other: _Socket) -> str:
             f"({address.port} leads to the first node, {address.port + 1} to the second)"
         )
     return (
-        f"{other.key} uses port {address.port} on the same node (line {other.position.line}): "
-        "choose another port"
+        f"{other.key} uses port {address.port} on the same node "
+        f"({problems.place(other.position, socket.position)}): choose another port"
     )
 
 
@@ -160,13 +161,15 @@ def _overlap(one: str, other: str) -> bool:
 def _check_outputs(drafts: Drafts, problems: Problems) -> None:
     """No two files are written to the same path of a node, and none over a file that is read."""
     read = {location: what for end in drafts.enabled_ends() for location, what in _inputs(end)}
-    site = normpath(drafts.path.absolute())
+    sites = {normpath(drafts.path.absolute()): "this file itself"}
+    for source in problems.included():
+        sites[normpath(Path(source.file).absolute())] = "an included file"
     written: dict[_Location, str] = {}
     for end in drafts.enabled_ends():
         for template, position, key in _outputs(end):
             path = normpath(render(template, placeholders(end.part.pair, end.part.end)))
             location = (end.part.node, path)
-            overwritten = "this file itself" if path == site else read.get(location)
+            overwritten = sites.get(path) or read.get(location)
             first = written.get(location)
             written.setdefault(location, key)
             if overwritten:

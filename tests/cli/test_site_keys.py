@@ -44,6 +44,14 @@ def fleet(folder: Path) -> Path:
     return folder
 
 
+def test_pairs_of_included_files_get_keys_too(fleet: Path) -> None:
+    (fleet / "more.yaml").write_text("pairs: {shed-office: {a: {node: shed}, b: {node: office}}}")
+    with (fleet / "site.yaml").open("a") as file:
+        file.write("include: more.yaml\n")
+    assert main(NEW) == 0
+    assert (fleet / "keys" / "shed-office.key").exists()
+
+
 def test_every_pair_and_mesh_with_a_key_file_gets_a_key(fleet: Path, capsys: Captured) -> None:
     assert main(NEW) == 0
     files = sorted((fleet / "keys").iterdir())

@@ -10,7 +10,8 @@ import pytest
 
 from netpunch.config.document.composer import MAX_EVENTS
 from netpunch.config.document.problems import MAX_LINES, SiteError
-from netpunch.config.loading import MAX_FILE, load
+from netpunch.config.loading import load
+from netpunch.config.reading import MAX_FILE
 
 SECONDS = 2.0
 """Of this process's time, on a machine that is busy with other things."""

@@ -35,6 +35,25 @@ def test_a_reload_adds_removes_and_changes_pairs(site: Site) -> None:
     assert program.stop() == 0
 
 
+def test_a_reload_reads_included_files_again(site: Site) -> None:
+    folder = site.file.parent / "pairs"
+    folder.mkdir()
+    site.write({"p": {}}, process={"include": "pairs/"}, secret="generate", mode="keep")
+    program = site.run()
+    program.wait_for("pair.up", 2)
+    (folder / "q.yaml").write_text("pairs: {q: {a: {}, b: {}}}")
+    site.reload(program)
+    program.wait_for("pair.up", 2, pair="q")
+    (folder / "q.yaml").write_text("pairs: {q: {x: 1, a: {}, b: {}}}")
+    site.reload(program)
+    assert program.events("run.reload")[1]["err"].startswith(f"{folder / 'q.yaml'}:1:13: ")
+    (folder / "q.yaml").unlink()
+    site.reload(program)
+    assert program.events("run.reload")[2]["stopped"] == ["q a", "q b"]
+    assert not program.events("pair.down", pair="p")
+    assert program.stop() == 0
+
+
 def test_a_reload_of_an_invalid_file_changes_nothing(site: Site) -> None:
     site.write({"p": {}}, secret="generate", mode="keep")
     program = site.run()

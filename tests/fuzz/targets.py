@@ -198,11 +198,17 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="netpunch-fuzz-"))
 
 
+INCLUDING = b'version: 1\ncontrol: {address: "127.0.0.1:1"}\ninclude: included.yaml\n'
+
+
 def site_file(data: bytes) -> None:
-    file = folder() / "site.yaml"
-    file.write_bytes(data)
-    with contextlib.suppress(NetpunchError):
-        load(file)
+    """As the site file, and as one that it includes."""
+    site, included = folder() / "site.yaml", folder() / "included.yaml"
+    included.write_bytes(data)
+    for text in (data, INCLUDING):
+        site.write_bytes(text)
+        with contextlib.suppress(NetpunchError):
+            load(site)
 
 
 def key_file(data: bytes) -> None:

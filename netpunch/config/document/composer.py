@@ -30,7 +30,7 @@ MAX_LEVELS = 16
 """A site file needs six; this bounds the recursion below."""
 
 MAX_EVENTS = 50_000
-"""About 2,000 pairs. Bounds the time and memory that any file takes."""
+"""About 2,000 pairs. Bounds the time and memory that a site takes."""
 
 _UNPRINTABLE = yaml.SafeLoader.NON_PRINTABLE
 """What YAML refuses. Searched for beforehand, because the parser's error has no line."""
@@ -42,24 +42,40 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """Can be written as an escape, but not used in a path, a name or a program's argument."""
 
 
-def compose(text: str, problems: Problems) -> Node:
-    """The tree of a whole file. Raises Abandoned if the file can't be read to its end."""
+class Events:
+    """The YAML events that a site file, and what it includes, may still have."""
+
+    def __init__(self) -> None:
+        self.left = MAX_EVENTS
+
+
+def compose(
+    text: str, problems: Problems, file: str = "", events: Events | None = None, wanted: str = ""
+) -> Node:
+    """The tree of a whole file; `file` names an included one, `wanted` says what belongs in it.
+    Raises Abandoned if the file can't be read to its end."""
     found = _UNPRINTABLE.search(text)
     offset = found.start() if found else text.find(_BYTE_ORDER_MARK)
     if offset >= 0:
         message = f"control character U+{ord(text[offset]):04X}: save the file as plain text"
-        problems.add(position_of(text, offset), "", message)
+        problems.add(position_of(text, offset)._replace(file=file), "", message)
         raise Abandoned
-    return _Composer(text, problems).compose()
+    return _Composer(text, problems, file, events or Events(), wanted).compose()
 
 
 class _Composer:
     """Turns the parser's events into nodes; `_path` is the path of the current one."""
 
-    def __init__(self, text: str, problems: Problems) -> None:
+    def __init__(
+        self, text: str, problems: Problems, file: str, events: Events, wanted: str
+    ) -> None:
         self._problems = problems
+        self._file = file
+        self._source = problems.source(file)
+        self._allowed = events
+        self._wanted = wanted
         self._path = ""
-        self._last = Position(1, 1)
+        self._last = self._first = Position(1, 1, file)
         self._events = self._read(text)
 
     def compose(self) -> Node:
@@ -68,26 +84,24 @@ class _Composer:
         except yaml.YAMLError as error:
             from netpunch.config.document.syntax import explain  # only needed for errors
 
-            position, message = explain(error, self._problems.source, self._last)
-            self._problems.add(position, self._path, message)
+            position, message = explain(error, self._source, self._last)
+            self._problems.add(position._replace(file=self._file), self._path, message)
             raise Abandoned from error
 
     def _read(self, text: str) -> Iterator[yaml.Event]:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times faster
-        for count, event in enumerate(yaml.parse(text, Loader=loader)):
-            self._last = _position(event.start_mark)
-            if count >= MAX_EVENTS:
+        for event in yaml.parse(text, Loader=loader):
+            self._last = self._position(event.start_mark)
+            if not self._allowed.left:
                 self._abandon(f"more than {MAX_EVENTS:,} YAML events: split the file")
+            self._allowed.left -= 1
             yield event
 
     def _document(self) -> Node:
         next(self._events)  # the start of the stream
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            self._last = Position(1, 1)
-            self._abandon(
-                "the file is empty: expected `version: 1`, `control` and `pairs`, "
-                "as in the example configs/site.yaml"
-            )
+            self._last = self._first
+            self._abandon(f"the file is empty: expected {self._wanted}")
         root = self._node(next(self._events), 1)
         next(self._events)  # the end of the document
         if not isinstance(next(self._events), yaml.StreamEndEvent):
@@ -95,7 +109,7 @@ class _Composer:
         return root
 
     def _node(self, event: yaml.Event, level: int) -> Node:
-        start, end = _position(event.start_mark), _position(event.end_mark)
+        start, end = self._position(event.start_mark), self._position(event.end_mark)
         if level > MAX_LEVELS:
             self._abandon(f"nested more than {MAX_LEVELS} levels deep")
         if isinstance(event, yaml.AliasEvent):
@@ -131,7 +145,7 @@ class _Composer:
             self._path = item(path, len(items))
             items.append(self._node(event, level + 1))
         self._path = path
-        return Sequence(start, _position(event.end_mark), items)
+        return Sequence(start, self._position(event.end_mark), items)
 
     def _mapping(self, start: Position, level: int) -> Node:
         path, entries = self._path, dict[str, Entry]()
@@ -139,15 +153,15 @@ class _Composer:
             self._path = path
             key = self._node(event, level + 1)
             if isinstance(key, Scalar):
-                self._path = child(path, key, self._problems.source)
+                self._path = child(path, key, self._source)
             value = self._node(next(self._events), level + 1)
             self._enter(entries, key, value)
         self._path = path
-        return Mapping(start, _position(event.end_mark), entries)
+        return Mapping(start, self._position(event.end_mark), entries)
 
     def _enter(self, entries: dict[str, Entry], key: Node, value: Node) -> None:
         if _may_be_secret(key, value):
-            self._problems.source.hide(value.start, value.end)
+            self._source.hide(value.start, value.end)
         if isinstance(key, Sequence | Mapping):
             self._complain(
                 key.start, "a list or mapping as a key: expected a word (quote a text with braces)"
@@ -170,6 +184,10 @@ class _Composer:
         self._complain(self._last, message)
         raise Abandoned
 
+    def _position(self, mark: Any) -> Position:
+        """The position of a parser's mark, which counts from 0."""
+        return Position(mark.line + 1, mark.column + 1, self._file)
+
 
 def _may_be_secret(key: Node, value: Node) -> bool:
     """Whether errors must hide that value: when in doubt, they do."""
@@ -180,8 +198,3 @@ def _may_be_secret(key: Node, value: Node) -> bool:
     if key.text in OUR_KEYS and not sounds_secret(key.text):
         return False
     return isinstance(value, Scalar) and (sounds_secret(key.text) or len(value.text) > SHORT)
-
-
-def _position(mark: Any) -> Position:
-    """The position of a parser's mark, which counts from 0."""
-    return Position(mark.line + 1, mark.column + 1)

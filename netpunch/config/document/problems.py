@@ -4,7 +4,7 @@ no control characters, short lines."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,22 +32,30 @@ MAX_PLACES = 3
 
 
 class Position(NamedTuple):
-    """Where in the file something stands; lines and columns count from 1."""
+    """Where something stands; lines and columns count from 1. `file` is the included file that it
+    stands in, empty for the site file itself."""
 
     line: int
     column: int
+    file: str = ""
+
+
+FIRST = Position(1, 1)
 
 
 class Source:
     """A file's name, as the user gave it, and its lines, with what may be secret hidden."""
 
-    def __init__(self, file: str, text: str, *, is_site: bool = True) -> None:
+    def __init__(
+        self, file: str, text: str, *, is_site: bool = True, most_lines: int = MAX_LINES
+    ) -> None:
         """In a file that is no site file, such as a template, only the values of keys that sound
         secret are hidden."""
         self.file = file
-        self._written = _LINE_BREAK.split(text, MAX_LINES)
-        self.is_cut = len(self._written) > MAX_LINES
+        self._written = _LINE_BREAK.split(text, max(1, most_lines))  # 0 would be: all
+        self.is_cut = len(self._written) > most_lines
         """Whether the file has more lines than are looked at."""
+        self.lines = len(self._written)
         self._lines = list(hidden(self._written) if is_site else map(without_secret, self._written))
 
     def hide(self, start: Position, end: Position) -> None:
@@ -87,10 +95,10 @@ class Source:
         return f"{visible.rstrip()}\n{' ' * (caret - left)}^"
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def source_of(file: str, text: str) -> Source:
-    """The Source of a site file that is loaded already. All errors about it share one, as hiding
-    the secrets of a large file takes a while; its `hide` must not be called."""
+    """The Source of a file that is loaded already. All errors about it share one, as hiding the
+    secrets of a large file takes a while; its `hide` must not be called."""
     return Source(file, text)
 
 
@@ -166,14 +174,36 @@ class Abandoned(Exception):  # noqa: N818 - a signal within the package, never a
 
 
 class Problems:
-    """Collects what is wrong with one file."""
+    """Collects what is wrong with a site file and those that it includes."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self._sources = {"": source}
         self._found: dict[tuple[Position, str], tuple[str, str]] = {}
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def include(self, source: Source) -> None:
+        """One more file may have problems from now on."""
+        self._sources[source.file] = source
+
+    def source(self, file: str = "") -> Source:
+        """Of the file that a position names."""
+        return self._sources[file]
+
+    def included(self) -> Iterator[Source]:
+        """All but that of the site file."""
+        return (source for file, source in self._sources.items() if file)
+
+    def shows(self, start: Position, end: Position) -> bool:
+        """See `Source.shows`."""
+        return self._sources[start.file].shows(start, end)
+
+    def place(self, there: Position, here: Position) -> str:
+        """Where else something stands, as a message about `here` says it."""
+        if there.file == here.file:
+            return f"line {there.line}"
+        return f"{there.file or self._sources[''].file}:{there.line}"
 
     def add(self, position: Position, key: str, message: str, example: str = "") -> None:
         """Records a problem. An equal message at the same place counts once: many pairs inherit a
@@ -185,10 +215,16 @@ class Problems:
             raise Abandoned
 
     def error(self) -> SiteError:
-        """The exception to raise: all problems in the order of the file."""
-        found = sorted(self._found.items(), key=lambda item: item[0][0])
+        """The exception to raise: all problems, file by file, in their order."""
+        order = {file: number for number, file in enumerate(self._sources)}
+        found = sorted(self._found.items(), key=lambda item: (order[item[0][0].file], item[0][0]))
         problems = tuple(
-            problem_at(self.source, position, key, message + (example and f" (for {example})"))
+            problem_at(
+                self._sources[position.file],
+                position,
+                key,
+                message + (example and f" (for {example})"),
+            )
             for (position, message), (key, example) in found
         )
         return SiteError(problems, more=len(problems) >= MAX_PROBLEMS)
