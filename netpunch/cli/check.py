@@ -38,6 +38,9 @@ examples:
 MAX_NAMES = 5
 """Credentials named in one warning: enough to recognise them."""
 
+MAX_ENDS = 12
+"""Ends named in the summary: two lines of a terminal. `--show` has all."""
+
 LOOKUP_SECONDS = 2.0
 """For a control's name, on a host with a tunnel: if it is not resolved by then, its route is not
 checked."""
@@ -311,10 +314,15 @@ def describe(part: Part) -> str:
     meshes = Counter(end.secret.mesh for end in part.ends if end.secret.mesh)
     parts = [
         *controls,
-        *([f"{label} {', '.join(ends)}"] if ends else []),
+        *([f"{label} {_some(ends)}"] if ends else []),
         *(f"{count(number, 'end')} of mesh {mesh}" for mesh, number in meshes.items()),
     ]
     return f"{where}: {', '.join(parts) or 'nothing to run'}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_ENDS} more" if len(names) > MAX_ENDS else ""
+    return ", ".join(names[:MAX_ENDS]) + more
 
 
 def count(number: int, what: str) -> str:

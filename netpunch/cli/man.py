@@ -49,6 +49,7 @@ def page(program: Command) -> Iterator[str]:
     from netpunch.errors import EXIT_CODES
 
     yield f'.TH NETPUNCH 1 "" "netpunch {__version__}" "User Commands"'
+    yield ".nh"  # a hyphen in an option would be taken for a part of it
     yield ".SH NAME"
     yield "netpunch \\- link hosts behind NATs by UDP hole punching"
     yield ".SH SYNOPSIS"
@@ -59,6 +60,7 @@ def page(program: Command) -> Iterator[str]:
     yield "\\-\\-version"
     yield ".SH DESCRIPTION"
     yield from _paragraphs(program.description.partition("\ncommands (")[0])
+    yield ".PP"
     yield "Every command has \\-\\-help, and \\-\\-debug, which shows tracebacks of errors."
     yield ".SH COMMANDS"
     for command in program.actions:

@@ -36,6 +36,8 @@ STOPPED_TIMEOUT = 3.0
 """Seconds for the `fail` hook of a stopped end: the process must end within 10."""
 WARNED_OF = ("down", "fail")
 """Hooks whose failure is reported only by `hook.end`, so people get a warning."""
+COMMAND = "command"
+"""Goes by the name of a hook in what it prints, and is none."""
 CUT = "stopped"
 """The `outcome` of a hook that was terminated because its end was stopped."""
 
@@ -170,7 +172,8 @@ class EndHooks:
             self._check_lines.append((stream, text))
             return
         self._services.journal.emit(HookOutput(*self._key, name, stream, text))
-        self._console.say(f"{name}: {text}")
+        who = name if name == COMMAND else f"hook {name}"
+        self._console.say(f"{who} says: {text}")
 
     async def _run_up(
         self, name: str, variables: dict[str, str], event: bytes, session_key: bytes | None

@@ -145,12 +145,13 @@ class EndReports:
 
     def down(self, reason: str, detail: str) -> bytes:
         """The link was lost."""
-        self._console.say(f"down: {detail}")
+        self._console.lost(f"down: {detail}")
         return self._journal.emit(events.PairDown(*self._key, reason, detail))
 
     def failed(self, reason: str, detail: str, failure: Failed | None = None) -> bytes:
         """An attempt came to nothing. Once more for the same reason, the event is short."""
         words = in_words(reason)
+        self.waits("its `fail` hook has been running")
         self._reminders.failed(self._key, words, detail)
         hosts = () if failure is None else sorted({t.remote.host for t in failure.candidates})
         if not self._is_news(events.PairFailed, (reason, detail, tuple(hosts))):

@@ -29,7 +29,7 @@ from netpunch.errors import (
 )
 from netpunch.net.driver import Datagram
 from netpunch.net.punch import Punch
-from netpunch.node.end_hooks import EndHooks, Phase
+from netpunch.node.end_hooks import COMMAND, EndHooks, Phase
 from netpunch.node.end_reports import EndReports, figures_of
 from netpunch.node.hooks import raise_for
 from netpunch.node.preload import PAUSE, preload
@@ -395,7 +395,7 @@ class EndTask:
                 argv,
                 self.end.directory,
                 published.variables,
-                lambda stream, text: self._hooks.show_output("command", stream, text),
+                lambda stream, text: self._hooks.show_output(COMMAND, stream, text),
             )
         except HookError as error:
             return Loss(Reason.COMMAND, str(error), quick=True)

@@ -23,6 +23,7 @@ MODULES = (
     "netpunch.net.watch",
     "netpunch.node.end_moves",
     "netpunch.node.publish",
+    "textwrap",  # of lines for terminals
 )
 
 OF_FORWARD = ("netpunch.net.carrying",) if sys.platform == "linux" else ()

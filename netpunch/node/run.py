@@ -31,7 +31,7 @@ from netpunch.output.sink import Sink
 from netpunch.output.status import default_socket, own_folder, own_socket, runtime_directory
 from netpunch.output.status_model import StatusModel
 from netpunch.output.systemd import Notifier
-from netpunch.output.terminal import Screen, is_terminal, wants_colour
+from netpunch.output.terminal import PLAIN, is_terminal, screen_of
 
 STARTED_AFTER = 1.0
 """Seconds after which garbage is collected; before, that would delay the first links."""
@@ -95,11 +95,12 @@ def _console(errors: Sink, options: RunOptions, *, journald: bool) -> Console:
             news=not (journald and options.format == "json"),
             remarks=not reaches_the_journal(os.environ, [2]),
         )
+    on_terminal = is_terminal(sys.stderr)
     return Console(
         errors.put,
         verbosity,
-        screen=Screen(colour=wants_colour(sys.stderr)),
-        timed=is_terminal(sys.stderr),
+        screen=lambda: screen_of(sys.stderr) if on_terminal else PLAIN,
+        timed=on_terminal,
         later=lambda delay, call: asyncio.get_running_loop().call_later(delay, call),
     )
 

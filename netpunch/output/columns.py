@@ -117,14 +117,19 @@ def _cut(filled: _Filled, limit: int) -> _Filled:
     return _Filled(filled.column._replace(title=filled.column.title[:limit]), cells)
 
 
-def wrapped(text: str, screen: Screen, indent: str = "  ") -> list[str]:
-    """A sentence in lines of the screen's width, all but the first of them indented."""
-    if screen.width is None or len(text) <= screen.width:
+def wrapped(text: str, screen: Screen, indent: str = "  ", taken: int = 0) -> list[str]:
+    """A sentence in lines of the screen's width, all but the first of them indented. Of the first
+    so many columns are `taken`. At least one."""
+    if screen.width is None or taken + len(text) <= screen.width:
         return [text]
     from textwrap import wrap  # few texts are that long
 
-    width = max(screen.width, 2 * LEAST_WIDTH)
-    return wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+    width = max(screen.width, 2 * LEAST_WIDTH, 2 * len(indent))
+    room = "\0" * taken  # spaces would be dropped where the first word does not fit behind them
+    first, *others = wrap(
+        text, width, initial_indent=room, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return [first.removeprefix(room), *others]
 
 
 def printable_cell(text: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from netpunch.output.columns import wrapped
 from netpunch.output.terminal import PLAIN, Screen, Style
 
 GATHERED = 1.0
@@ -13,6 +14,11 @@ GATHERED = 1.0
 their control say so within a moment of each other."""
 MOST_NAMED = 3
 """Ends that such a line names."""
+LONG = 100
+"""Characters of a line that is told again shorter: with its time and name it takes more than a line
+of most terminals."""
+INDENT = " " * 11
+"""Of a terminal's lines that go on: two more than the time before each."""
 
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function after so many seconds."""
@@ -25,6 +31,7 @@ class Level(NamedTuple):
 
 NEWS = Level()
 GOOD = Level(style=Style.GREEN)
+LOST = Level(style=Style.YELLOW)
 WARNING = Level("warning: ", Style.YELLOW)
 ERROR = Level("error: ", Style.RED)
 
@@ -46,7 +53,12 @@ class _Lines:
     """Writes lines, and gathers equal ones about different names."""
 
     def __init__(
-        self, write: Callable[[bytes], bool], screen: Screen, later: Later | None, *, timed: bool
+        self,
+        write: Callable[[bytes], bool],
+        screen: Callable[[], Screen],
+        later: Later | None,
+        *,
+        timed: bool,
     ) -> None:
         self._write = write
         self._screen = screen
@@ -84,30 +96,38 @@ class _Lines:
             del self._held_back[name]
         level, text = line
         more = f" and {len(names) - 1} more" if len(names) > MOST_NAMED else ""
-        self._line(level, (names[0] + more) if more else ", ".join(names), text)
+        # What to do stands in the line before, of the first one.
+        self._line(level, (names[0] + more) if more else ", ".join(names), _problem(text))
 
     def _line(self, level: Level, name: str, text: str) -> None:
-        paint = self._screen.paint
-        stamp = f"{paint(time.strftime('%H:%M:%S'), Style.DIM)} " if self._timed else ""
+        screen = self._screen()
+        paint = screen.paint
         first, *others = [printable(line) for line in text.splitlines()] or [""]
-        about = f"{paint(name, Style.BOLD)}: " if name else ""
-        if level.word:
-            head = f"{stamp}{paint(level.word.rstrip(), level.style)} {about}{first}"
-        else:
-            head = f"{stamp}{about}{paint(first, level.style)}"
-        self._write(("\n".join([head, *others]) + "\n").encode())
+        parts = [
+            (time.strftime("%H:%M:%S ") if self._timed else "", Style.DIM),
+            (level.word, level.style),
+            (name, Style.BOLD),
+            (": " if name else "", None),
+        ]
+        taken = sum(len(part) for part, _ in parts)
+        head = "".join(paint(part, style) for part, style in parts)
+        # Words that stay whole on a terminal are there to be copied.
+        first, *more = wrapped(first, screen, INDENT, taken)
+        style = None if level.word else level.style
+        lines = [head + paint(first, style), *(paint(line, style) for line in more), *others]
+        self._write(("\n".join(lines) + "\n").encode())
 
 
 class Console:
-    """`write` takes a line and never blocks. On a terminal lines are `timed`, and painted as
-    `screen` says. With `later` equal lines about several ends are gathered."""
+    """`write` takes a line and never blocks. On a terminal lines are `timed`, and painted and
+    wrapped as the `screen` of the moment says. With `later` equal lines about several ends are gathered."""
 
     def __init__(
         self,
         write: Callable[[bytes], bool],
         verbosity: Verbosity = ALL,
         *,
-        screen: Screen = PLAIN,
+        screen: Callable[[], Screen] = lambda: PLAIN,
         timed: bool = False,
         later: Later | None = None,
     ) -> None:
@@ -134,6 +154,11 @@ class Console:
         if self._verbosity.news:
             self._put(GOOD, text)
 
+    def lost(self, text: str) -> None:
+        """What was there is gone."""
+        if self._verbosity.news:
+            self._put(LOST, text)
+
     def remark(self, text: str) -> None:
         """How something went, or that nothing happens yet."""
         if self._verbosity.remarks:
@@ -154,6 +179,11 @@ class Console:
 
     def _put(self, level: Level, text: str) -> None:
         self._lines.put(level, self._name, text, gathered=self._gathered)
+
+
+def _problem(text: str) -> str:
+    """A long message, which has the form `WHAT: WHAT TO DO`, without what to do."""
+    return text.partition(": ")[0] if len(text) > LONG else text
 
 
 def printable(text: str) -> str:

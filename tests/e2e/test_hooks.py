@@ -79,7 +79,7 @@ def test_a_failing_up_hook_fails_the_link(site: Site) -> None:
     assert program.wait_exit() == 1
     assert site.hook_log() == ["before p a ", "up p a "]
     assert program.events("hook.output")[0]["text"] == "no route"
-    assert "p a: up: no route" in program.said
+    assert "p a: hook up says: no route" in program.said
     assert program.events("pair.failed", end="a")[0]["reason"] == "hook"
     assert program.events("env.written", end="a")
     assert not (site.folder / "a.env").exists()

@@ -205,7 +205,7 @@ def test_a_hook_has_events_for_its_start_output_and_end(run: Run[Any], tmp_path:
         assert 0 <= end.pop("duration_s") < 10
         err = f"{tmp_path}/./hook: exit status 3"
         assert end == of | {"outcome": "failed", "status": 3, "err": err}
-        assert sorted(recorder.said) == ["p a: up: err", "p a: up: out"]
+        assert sorted(recorder.said) == ["p a: hook up says: err", "p a: hook up says: out"]
 
     run(main())
 

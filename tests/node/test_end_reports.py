@@ -299,6 +299,24 @@ def test_ends_that_wait_for_the_same_share_a_reminder(run: Run[Any], tmp_path: P
     run(main())
 
 
+def test_a_reminder_names_the_hook_that_failed(run: Run[Any], tmp_path: Path) -> None:
+    """The link was there, but could not be used."""
+
+    async def main() -> None:
+        waits = Waits(tmp_path)
+        reports = waits.end()
+        reports.alive()
+        reports.failed(Reason.HOOK, "hook up: wg: exit status 3")
+        reports.retries_in(30, Reason.HOOK)
+        waits.pass_until(15)
+        assert waits.lines()[-1] == (
+            "p a: no link for 15 s, the last attempt failed: hook failed; now pausing before the "
+            "next attempt for 15 s: hook up: wg: exit status 3"
+        )
+
+    run(main())
+
+
 def blocked(attempt: int) -> Failed:
     tried = tuple(
         CandidateReport(Address("203.0.113.7", 1000 + attempt + port), PathKind.OBSERVED, 70, 0)

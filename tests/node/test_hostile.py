@@ -148,7 +148,7 @@ def assert_said(line: bytes) -> bool:
     assert len(line) < LONGEST_LINE
     text = line.decode()
     assert is_shown_as_one_line(text), line
-    own = text.startswith("p a: fail: ")
+    own = text.startswith("p a: hook fail says: ")
     assert own or text.startswith("warning: p a: hook fail: ")
     return own
 

@@ -61,13 +61,48 @@ def test_a_line_for_people_cannot_steer_the_terminal() -> None:
 
 def test_a_terminal_gets_the_time_and_colour() -> None:
     written = Written()
-    console = Console(written.write, screen=Screen(colour=True), timed=True).named("p a")
+    console = Console(written.write, screen=lambda: Screen(colour=True), timed=True).named("p a")
     console.good("linked \x1b[2J")
     console.warn("odd")
-    now = r"\x1b\[2m\d\d:\d\d:\d\d\x1b\[0m "
+    now = r"\x1b\[2m\d\d:\d\d:\d\d \x1b\[0m"
     linked = now + r"\x1b\[1mp a\x1b\[0m: \x1b\[32mlinked \\x1b\[2J\x1b\[0m\n"
-    odd = now + r"\x1b\[33mwarning:\x1b\[0m \x1b\[1mp a\x1b\[0m: odd\n"
+    odd = now + r"\x1b\[33mwarning: \x1b\[0m\x1b\[1mp a\x1b\[0m: odd\n"
     assert re.fullmatch(linked + odd, written.text)
+
+
+SILENT = (
+    "no answer from control at 192.0.2.9:10001: is it running, does a firewall drop UDP, and does "
+    "it have this pair's key?"
+)
+
+
+def test_a_terminal_breaks_lines_between_words() -> None:
+    written = Written()
+    screen = Screen(40, colour=True)
+    console = Console(written.write, screen=lambda: screen, timed=True).named("home-office a")
+    console.good(SILENT)
+    console.error("site.yaml is broken\n  pairs: {this line of the file stays as it is: however long}")
+    lines = re.sub(r"\x1b\[\d+m|\d\d:\d\d:\d\d ", "", written.text).splitlines()
+    assert lines == [
+        "home-office a: no answer from",
+        "           control at 192.0.2.9:10001:",
+        "           is it running, does a",
+        "           firewall drop UDP, and does",
+        "           it have this pair's key?",
+        "error: home-office a: site.yaml",
+        "           is broken",
+        "  pairs: {this line of the file stays as it is: however long}",
+    ]
+
+
+def test_what_to_do_is_told_once_to_many_ends() -> None:
+    written = Written()
+    console = Console(written.write, later=written.later)
+    for name in ("p a", "q a", "r a"):
+        console.named(name, gathered=True).say(SILENT)
+    written.pass_time()
+    what, _, _ = SILENT.partition(": ")
+    assert written.text.splitlines() == [f"p a: {SILENT}", f"q a, r a: {what}"]
 
 
 def test_equal_lines_of_many_ends_are_gathered() -> None:
