@@ -120,7 +120,8 @@ class _Lines:
 
 class Console:
     """`write` takes a line and never blocks. On a terminal lines are `timed`, and painted and
-    wrapped as the `screen` of the moment says. With `later` equal lines about several ends are gathered."""
+    wrapped as the `screen` of the moment says. With `later` equal lines about several ends are
+    gathered."""
 
     def __init__(
         self,

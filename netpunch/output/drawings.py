@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from netpunch.output.sequence import Arrow, Diagram, Lane
+from netpunch.output.sequence import Arrow, Diagram, Lane, folded
 
 # Mermaid.
 
@@ -37,12 +37,15 @@ TIME_GAP = 2
 
 def text(diagram: Diagram, width: int | None = None) -> str:
     """For terminals: a line for each arrow, with its label in it. Where that is wider than `width`
-    columns, labels are single words."""
-    drawn = _text(diagram)
-    if width is None or max(map(len, drawn.splitlines()), default=0) <= width:
-        return drawn
-    terse = [arrow._replace(label=arrow.label.partition(":")[0]) for arrow in diagram.arrows]
-    return _text(diagram._replace(arrows=tuple(terse)))
+    columns, labels are single words, and then NATs have no lane."""
+    terse = (arrow._replace(label=arrow.label.partition(":")[0]) for arrow in diagram.arrows)
+    with_words = diagram._replace(arrows=folded(terse))
+    without_nats = tuple(lane for lane in diagram.lanes if not lane.is_nat)
+    for one in (diagram, with_words, with_words._replace(lanes=without_nats)):
+        drawn = _text(one)
+        if width is None or max(map(len, drawn.splitlines()), default=0) <= width:
+            break
+    return drawn
 
 
 def _text(diagram: Diagram) -> str:
@@ -138,14 +141,13 @@ def _label_widths(diagram: Diagram) -> Iterator[float]:
 
 
 def _svg_lane(lane: Lane, x: float, bottom: float) -> Iterator[str]:
-    is_nat = lane.key.startswith("nat_")
-    dashes = ' stroke-dasharray="2 5"' if is_nat else ""
+    dashes = ' stroke-dasharray="2 5"' if lane.is_nat else ""
     yield (
         f'<line x1="{x:.0f}" y1="{TOP - 8}" x2="{x:.0f}" y2="{bottom}" stroke="{PALE}" '
-        f'stroke-width="{1 if is_nat else 2}"{dashes}/>'
+        f'stroke-width="{1 if lane.is_nat else 2}"{dashes}/>'
     )
     box = max(len(lane.title) * 8, len(lane.about) * 6.4) + 20
-    fill = "#ffffff" if is_nat else "#eef3f8"
+    fill = "#ffffff" if lane.is_nat else "#eef3f8"
     yield (
         f'<rect x="{x - box / 2:.0f}" y="14" width="{box:.0f}" height="48" rx="6" fill="{fill}" '
         f'stroke="{PALE}"/>'

@@ -22,6 +22,11 @@ MILESTONES = {"NOMINATE", "ACCEPT"}
 """Kinds that are never folded; nor is anything across them."""
 BETWEEN_ENDS = {"PING", "PONG", "NOMINATE", "ACCEPT", "DONE", "BYE", "ping", "pong", "close"}
 """Kinds that ends send to each other; all others go to control, or come from it."""
+OF_RELAY = {"BIND", "BOUND"}
+"""Kinds between an end and a relay: they show its address."""
+NAT = "nat_"
+"""Begins the key of a NAT's lane; the end's name follows."""
+RELAYED = " by relay"
 LETTERS = {"ping": "x (ping)", "pong": "y (pong)", "close": "z (close)"}
 """Classic on the wire."""
 
@@ -32,6 +37,10 @@ class Lane(NamedTuple):
     key: str
     title: str
     about: str = ""
+
+    @property
+    def is_nat(self) -> bool:
+        return self.key.startswith(NAT)
 
 
 class Arrow(NamedTuple):
@@ -82,6 +91,11 @@ class _Seen(NamedTuple):
     def kind(self) -> str:
         return self.text.partition(" ")[0]
 
+    @property
+    def content(self) -> tuple[str, int]:
+        """What a datagram has in common where it is sent and where it is received."""
+        return self.text, self.size
+
 
 def pairs_of(records: Iterable[Record]) -> list[str]:
     """The pairs whose datagrams are there."""
@@ -96,19 +110,21 @@ def sequence_of(pair: str, records: Iterable[Record]) -> Diagram:
     outside = _outside_addresses(seen, ends)
     known = {each.local for each in ends} | set(outside.values())
     attempts = {word for each in ends if (word := _word(each.text, "attempt"))}
+    contents = {each.content for each in ends}
     seen = [
         each
         for each in seen
         if each.party in ("a", "b")
         or each.remote in known
         or _word(each.text, "attempt") in attempts
+        or each.content in contents  # from another socket of an end, at a port of its own
     ]
     matches = _matches(seen)
     offsets = _offsets(seen, matches)
     seen_at = [each.at + offsets[each.run] for each in seen]
     start = min(seen_at, default=0.0)
     arrows = _arrows(seen, matches, [at - start for at in seen_at])
-    return Diagram(pair, _lanes(ends, outside, arrows), _folded(arrows))
+    return Diagram(pair, _lanes(ends, outside, arrows), folded(arrows))
 
 
 def _seen(record: Record, pair: str) -> _Seen | None:
@@ -163,7 +179,7 @@ def _matches(seen: Sequence[_Seen]) -> dict[int, int]:
     sent: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     received: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for index, each in enumerate(seen):
-        (sent if each.sent else received)[each.text, each.size].append(index)
+        (sent if each.sent else received)[each.content].append(index)
     matches: dict[int, int] = {}
     for content, going in sent.items():
         coming = list(received.get(content, ()))
@@ -213,6 +229,7 @@ def _arrows(seen: Sequence[_Seen], matches: Mapping[int, int], at: Sequence[floa
     parties = {each.party for each in seen}
     control = next((party for party in sorted(parties) if party not in ("a", "b")), "control")
     arrived = set(matches.values())
+    relays = {each.remote for each in seen if each.party in ("a", "b") and each.kind in OF_RELAY}
     arrows: list[Arrow] = []
     for index, each in enumerate(seen):
         if index in arrived:
@@ -220,7 +237,10 @@ def _arrows(seen: Sequence[_Seen], matches: Mapping[int, int], at: Sequence[floa
         other = seen[matches[index]].party if index in matches else _other(each, seen, control)
         lost = each.sent and index not in matches and other in parties
         source, target = (each.party, other) if each.sent else (other, each.party)
-        arrows.append(Arrow(at[index], at[index], source, target, _label(each.text), lost=lost))
+        label = _label(each.text)
+        if each.kind in BETWEEN_ENDS and each.remote in relays:
+            label += RELAYED
+        arrows.append(Arrow(at[index], at[index], source, target, label, lost=lost))
     return sorted(arrows, key=lambda arrow: arrow.first)
 
 
@@ -250,21 +270,22 @@ def _label(text: str) -> str:
     return LETTERS.get(kind, kind)
 
 
-def _folded(arrows: Iterable[Arrow]) -> tuple[Arrow, ...]:
+def folded(arrows: Iterable[Arrow]) -> tuple[Arrow, ...]:
     """Equal arrows are one until something else than a repetition is sent."""
-    folded: list[Arrow] = []
+    kept: list[Arrow] = []
     places: dict[tuple[str, str, str, bool], int] = {}
     for arrow in arrows:
         key = (arrow.source, arrow.target, arrow.label, arrow.lost)
-        if arrow.label.partition(":")[0] in MILESTONES:
+        if arrow.label.removesuffix(RELAYED) in MILESTONES:
             places.clear()
         elif key in places:
-            earlier = folded[places[key]]
-            folded[places[key]] = earlier._replace(last=arrow.last, times=earlier.times + 1)
+            earlier = kept[places[key]]
+            times = earlier.times + arrow.times
+            kept[places[key]] = earlier._replace(last=arrow.last, times=times)
             continue
-        places[key] = len(folded)
-        folded.append(arrow)
-    return tuple(folded)
+        places[key] = len(kept)
+        kept.append(arrow)
+    return tuple(kept)
 
 
 def _lanes(
@@ -277,7 +298,7 @@ def _lanes(
         if end in used:
             lanes.append(Lane(end, f"end {end}", local.get(end, "")))
         if _is_translated(local.get(end), outside.get(end)):
-            lanes.append(Lane(f"nat_{end}", f"NAT of {end}", outside[end]))
+            lanes.append(Lane(NAT + end, f"NAT of {end}", outside[end]))
     controls = [Lane(name, _title(name)) for name in sorted(used - {"a", "b"})]
     return (*sides["a"], *controls, *reversed(sides["b"]))
 

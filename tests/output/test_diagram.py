@@ -116,6 +116,31 @@ def test_one_hosts_records_draw_both_sides_and_nothing_lost(trace: Trace) -> Non
     assert not any(lost for *_, lost in arrows)
 
 
+def test_sockets_that_only_measure_the_nat_are_the_ends_too(trace: Trace) -> None:
+    """Control sees their datagrams come from ports that nothing else tells of."""
+    said = "OBSERVE echo=a1b2"
+    trace.send(0.4, "a", "control", said)
+    trace.send(0.42, "control", "a", "OBSERVED echo=a1b2 observed=203.0.113.5:40007")
+    for record in trace.records["control"][-2:]:
+        record["raddr"] = "203.0.113.5:40007"
+    assert drawn(trace.of("a", "b", "control"))[-2:] == [
+        ("a", "control vps", "OBSERVE", 1, False),
+        ("control vps", "a", "OBSERVED: you are 203.0.113.5:40007", 1, False),
+    ]
+
+
+def test_what_a_relay_carries_is_told_apart(trace: Trace) -> None:
+    relay = "198.51.100.1:10003"
+    trace.send(0.4, "a", "control", "BIND counter=1")
+    trace.send(0.5, "a", "b", "PING sequence=7")
+    trace.send(0.6, "a", "b", "NOMINATE sequence=7")
+    for record in trace.records["a"][-3:]:
+        record["raddr"] = relay
+    trace.send(0.7, "a", "b", "PING sequence=8")
+    labels = [label for _, _, label, *_ in drawn(trace.of("a", "b", "control"))][-4:]
+    assert labels == ["BIND", "PING by relay", "NOMINATE by relay", "PING"]
+
+
 def test_what_a_control_does_for_other_pairs_is_left_out(trace: Trace) -> None:
     other = [
         {**record, "raddr": "203.0.113.99:1", "text": "ANNOUNCE attempt=ffff counter=1"}
@@ -168,7 +193,13 @@ def test_text_for_terminals(trace: Trace) -> None:
     assert "- PING x 3 (lost) -" in lines[6]
     assert lines[6].rstrip(" |").endswith("x")
     assert len({len(line) for line in lines[2:]}) == 1
-    assert max(map(len, text(diagram, 100).splitlines())) < max(map(len, lines))
+    terse = text(diagram, 120).splitlines()
+    assert max(map(len, terse)) <= 120
+    assert "NAT of a" in terse[0]
+    narrow = text(diagram, 80).splitlines()
+    assert max(map(len, narrow)) <= 80
+    assert narrow[0].endswith(" end b")
+    assert "NAT" not in narrow[0]
 
 
 def test_mermaid_for_documents(trace: Trace) -> None:
