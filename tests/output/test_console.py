@@ -81,9 +81,7 @@ def test_a_terminal_breaks_lines_between_words() -> None:
     screen = Screen(40, colour=True)
     console = Console(written.write, screen=lambda: screen, timed=True).named("home-office a")
     console.good(SILENT)
-    console.error(
-        "site.yaml is broken\n  pairs: {this line of the file stays: however long}"
-    )
+    console.error("site.yaml is broken\n  pairs: {this line of the file stays: however long}")
     lines = re.sub(r"\x1b\[\d+m|\d\d:\d\d:\d\d ", "", written.text).splitlines()
     assert lines == [
         "home-office a: no answer from",
