@@ -3,6 +3,7 @@ print, and no others."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -14,12 +15,15 @@ import pytest
 
 from tests.lab.bare_host import NETPUNCH, BareHost, await_line
 from tests.lab.network import Lab
+from tests.lab.program import REPOSITORY
 from tests.lab.vpn_site import UPLINK_SECONDS
 from tests.lab.vpn_tunnels import WIREGUARD_SOCKETS, missing
 
 pytestmark = pytest.mark.lab
 
 CONTROL_NAME = "vps.example.net"
+INSTALLS = 3
+"""Commands that install netpunch, one a host."""
 MACHINE_SECONDS = 10.0
 """For everything that people do not do: from the first command to the first answer."""
 
@@ -54,17 +58,29 @@ def hosts(lab: Lab, tmp_path: Path) -> Iterator[dict[str, BareHost]]:
         }
 
 
+def first_command() -> str:
+    """What the README says to run on one of the ends."""
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    [found] = [line for line in lines if line.startswith("netpunch init ")]
+    return found
+
+
 @pytest.mark.skipif(shutil.which("nsenter") is None, reason="needs nsenter")
+@pytest.mark.parametrize("end", ["a", "b"])
 @pytest.mark.parametrize(
     ("vpn", "most_commands"), [("wireguard-share", 12), ("wireguard-forward", 15), ("openvpn", 12)]
 )
 def test_the_printed_commands_lead_from_bare_hosts_to_a_ping(
-    hosts: dict[str, BareHost], vpn: str, most_commands: int
+    hosts: dict[str, BareHost], vpn: str, most_commands: int, end: str
 ) -> None:
+    """End a is `init`'s, as the README has it, or the partner's."""
     began = time.monotonic()
-    first = f"netpunch init home-office --control {CONTROL_NAME} --partner office --vpn {vpn}"
+    first = re.sub(r"--vpn \S+", f"--vpn {vpn}", first_command())
+    assert f"--control {CONTROL_NAME}" in first
+    if end == "b":
+        first += " --end b"
     by_init = hosts["home"].run(first)
-    count = 1 + len(by_init)
+    count = INSTALLS + 1 + len(by_init)
     runs: dict[str, subprocess.Popen[str]] = {}
     to_do: dict[str, list[str]] = {"vps": [], "office": [], "home": []}
     for command in by_init:
