@@ -36,7 +36,7 @@ WIREGUARD_RECIPES = [
 UNITS = sorted(
     path.name for path in CONTRIB.iterdir() if path.suffix in {".service", ".timer", ".path"}
 )
-CONTROL, KEEP, ONCE = (f"netpunch-{name}.service" for name in ("control", "keep", "once@"))
+SERVICE, CONTROL, ONCE = (f"netpunch{name}.service" for name in ("", "-control", "-once@"))
 APPLY = "netpunch-apply@.service"
 ENV_FILE_OF_ONCE = "/run/netpunch-once/{pair}/env"
 CRON_LINE = re.compile(r"(?P<when>(\S+ ){5})(?P<user>\S+) (?P<command>.+)")
@@ -98,6 +98,12 @@ def cron_line() -> re.Match[str]:
     return match
 
 
+OWNER, OTHER = 64997, 64998
+"""Ids of a user and a group that do not exist."""
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
+)
 needs_systemd = pytest.mark.skipif(
     systemd_version() < FIRST_SYSTEMD, reason=f"needs systemd-analyze >= {FIRST_SYSTEMD}"
 )
@@ -130,7 +136,7 @@ def test_systemd_analyze_notices_a_mistake_in_a_unit(units: Path, mistake: str) 
 
 @needs_systemd
 @pytest.mark.parametrize(
-    ("name", "exposure"), [(CONTROL, 1.5), (KEEP, 2.0), (ONCE, 2.0), (APPLY, 1.5)]
+    ("name", "exposure"), [(CONTROL, 1.5), (SERVICE, 2.0), (ONCE, 2.0), (APPLY, 1.5)]
 )
 def test_the_service_is_hardened(units: Path, name: str, exposure: float) -> None:
     """`exposure` is systemd's own measure: 0 is a service that can do nothing, 10 is root."""
@@ -145,9 +151,12 @@ def test_systemd_analyze_notices_a_service_that_is_not_hardened(units: Path) -> 
     assert analyze("security", "--offline=yes", "--threshold=15", str(unit)) != ""
 
 
-@pytest.mark.parametrize(("name", "only"), [(CONTROL, "control"), (KEEP, "keep"), (ONCE, "once")])
-def test_each_service_runs_its_share_of_the_site_file(name: str, only: str) -> None:
-    """So all of them can run side by side without taking over each other's ends."""
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [(SERVICE, ["control", "keep"]), (CONTROL, ["control"]), (ONCE, ["once"])],
+)
+def test_each_service_runs_its_share_of_the_site_file(name: str, only: list[str]) -> None:
+    """So those of `once` can run beside the others without taking over each other's ends."""
     (command,) = settings(name, "ExecStart")
     program, subcommand, *arguments = shlex.split(command)
     assert (program, subcommand) == (INSTALLED, "run")
@@ -156,33 +165,69 @@ def test_each_service_runs_its_share_of_the_site_file(name: str, only: str) -> N
     assert (options.once, options.keep, options.only) == (False, False, only)
 
 
-@pytest.mark.parametrize("name", [CONTROL, KEEP])
+@pytest.mark.parametrize("name", [CONTROL, SERVICE])
 def test_a_service_is_not_restarted_for_what_a_restart_does_not_fix(name: str) -> None:
     (codes,) = settings(name, "RestartPreventExitStatus")
     lasting = (UsageError, MissingFileError, PermissionsError, ConfigurationError)
     assert [int(code) for code in codes.split()] == [error.exit_code for error in lasting]
 
 
-@pytest.mark.parametrize("name", [CONTROL, KEEP])
+@pytest.mark.parametrize("name", [CONTROL, SERVICE])
 def test_systemd_watches_the_services_that_keep_running(name: str) -> None:
     assert settings(name, "Type") == ["notify"]
     assert settings(name, "WatchdogSec") == ["30s"]
-    signal, check = settings(name, "ExecReload")
+    *rights, signal, check = settings(name, "ExecReload")
+    assert rights == settings(name, "ExecStartPre")
     assert signal == "/bin/kill -HUP $MAINPID"
     assert check == f"{INSTALLED} check /etc/netpunch/site.yaml"
 
 
-@pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE])
+@pytest.mark.parametrize("name", [CONTROL, SERVICE, ONCE])
 def test_services_get_their_secrets_as_credentials(name: str) -> None:
     assert settings(name, "LoadCredential") == ["netpunch:/etc/netpunch/keys"]
 
 
-@pytest.mark.parametrize("name", [KEEP, ONCE, APPLY])
+@needs_root
+@pytest.mark.parametrize("name", [CONTROL, SERVICE])
+def test_the_service_may_read_what_root_wrote_and_no_more(name: str, tmp_path: Path) -> None:
+    """Whatever rights the files came with: nobody but root may change one, or a program of root
+    would be the service's."""
+    etc = tmp_path / "etc"
+    for path, mode in {"keys/p.key": 0o600, "site.yaml": 0o664, "apply": 0o775}.items():
+        (etc / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (etc / path).touch()
+        (etc / path).chmod(mode)
+    outside = tmp_path / "outside"
+    outside.touch(0o600)
+    (etc / "hooks").symlink_to(outside)
+    commands = settings(name, "ExecStartPre")
+    assert all(command.startswith("+-") for command in commands), "as root, if there is a folder"
+    for command in commands:
+        group = command.replace(" netpunch ", f" {OWNER} ")
+        assert run(*group[2:].replace("/etc/netpunch", str(etc)).split()).returncode == 0
+    found = {
+        path.relative_to(etc).as_posix(): (path.stat().st_gid, path.stat().st_mode & 0o777)
+        for path in etc.rglob("*")
+        if not path.is_symlink()
+    }
+    assert found == {
+        "keys": (OWNER, 0o750),
+        "keys/p.key": (OWNER, 0o640),
+        "site.yaml": (OWNER, 0o644),
+        "apply": (OWNER, 0o755),
+    }
+    assert (outside.stat().st_gid, outside.stat().st_mode & 0o777) == (os.getgid(), 0o600)
+    (group,) = settings(SERVICE, "User")
+    assert commands[-1].split()[2] == group
+    assert settings(CONTROL, "SupplementaryGroups") == [group]
+
+
+@pytest.mark.parametrize("name", [SERVICE, ONCE, APPLY])
 def test_env_files_outlive_the_process(name: str) -> None:
     assert settings(name, "RuntimeDirectoryPreserve") == ["yes"]
 
 
-@pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE])
+@pytest.mark.parametrize("name", [CONTROL, SERVICE, ONCE])
 def test_the_status_command_finds_the_socket(name: str) -> None:
     (folder,) = settings(name, "RuntimeDirectory")
     socket = Path(folder.replace("%i", "home-office"), SOCKET_NAME)
@@ -202,12 +247,12 @@ def test_no_two_services_share_a_folder() -> None:
 
 @needs_systemd
 def test_systemd_can_wait_for_a_reload(units: Path) -> None:
-    drop_ins = units / f"{KEEP}.d"
+    drop_ins = units / f"{SERVICE}.d"
     drop_ins.mkdir()
     text = (CONTRIB / "notify-reload.conf").read_text(encoding="utf-8")
     text = text.replace(f"ExecReload={INSTALLED} ", f"ExecReload={STAND_IN} ")
     (drop_ins / "notify-reload.conf").write_text(text, encoding="utf-8")
-    complaint = verify(units / KEEP)
+    complaint = verify(units / SERVICE)
     if systemd_version() >= NOTIFY_RELOAD_SYSTEMD:
         assert complaint == ""
     else:
@@ -215,7 +260,7 @@ def test_systemd_can_wait_for_a_reload(units: Path) -> None:
     assert settings("notify-reload.conf", "Type") == ["notify-reload"]
     signal, check = settings("notify-reload.conf", "ExecReload")
     assert signal == "", "systemd sends it itself"
-    assert check == settings(KEEP, "ExecReload")[1] == settings(CONTROL, "ExecReload")[1]
+    assert check == settings(SERVICE, "ExecReload")[-1] == settings(CONTROL, "ExecReload")[-1]
 
 
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers")
@@ -223,7 +268,7 @@ def test_systemd_sysusers_accepts_the_user(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     done = run("systemd-sysusers", f"--root={tmp_path}", str(CONTRIB / "netpunch.sysusers"))
     assert done.returncode == 0, done.stderr
-    (user,) = settings(KEEP, "User")
+    (user,) = settings(SERVICE, "User")
     assert (tmp_path / "etc" / "passwd").read_text().startswith(f"{user}:")
 
 
@@ -262,7 +307,7 @@ def test_the_cron_line_runs_one_netpunch_at_a_time(tmp_path: Path) -> None:
     (call,) = calls.read_text().splitlines()
     subcommand, *arguments = call.split()
     assert subcommand == "run"
-    assert parse("netpunch run", arguments).only == "once"
+    assert parse("netpunch run", arguments).only == ["once"]
 
 
 # Root acts on what another user has written.
@@ -292,7 +337,7 @@ def env_file(tmp_path: Path) -> Path:
 
 def test_the_path_unit_leads_to_the_action() -> None:
     (watched,) = settings("netpunch-apply@.path", "PathChanged")
-    (folder,) = settings(KEEP, "RuntimeDirectory")
+    (folder,) = settings(SERVICE, "RuntimeDirectory")
     assert watched == f"/run/{folder}/%i.env"
     assert settings(APPLY, "ConditionPathExists") == [watched]
     assert settings(APPLY, "ExecStart") == [f"{INSTALLED_APPLY} {watched} /etc/netpunch/apply %i"]
@@ -398,14 +443,6 @@ def test_a_link_that_ended_meanwhile_does_not_fail_the_action(env_file: Path) ->
     assert apply(env_file, "rm", str(env_file)).returncode == 0
 
 
-OWNER, OTHER = 64997, 64998
-"""Ids of a user and a group that do not exist."""
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
-)
-
-
 def as_service(name: str, groups: dict[str, int]) -> list[str]:
     """The beginning of a command line that gives a program the rights of a service of root:
     its bounding set and its groups."""
@@ -431,7 +468,7 @@ def test_the_action_s_service_can_read_the_env_file(tmp_path: Path) -> None:
     env_file.chmod(ENV_FILE_MODE)
     for path in (folder, env_file):
         os.chown(path, OWNER, OWNER)
-    (group,) = settings(KEEP, "User")
+    (group,) = settings(SERVICE, "User")
     stranger, member = (as_service(APPLY, {group: number}) for number in (OTHER, OWNER))
     assert run(*stranger, "cat", str(env_file)).returncode != 0, "the test is without capabilities"
     program = run("cat", str(CONTRIB / "netpunch-apply")).stdout
@@ -479,7 +516,9 @@ def test_openvpn_reads_what_the_action_writes(tmp_path: Path) -> None:
 # What the set-up notes say.
 
 
-@pytest.mark.parametrize("name", [CONTROL, KEEP, ONCE, "netpunch-apply@.path", "netpunch.sysusers"])
+@pytest.mark.parametrize(
+    "name", [CONTROL, SERVICE, ONCE, "netpunch-apply@.path", "netpunch.sysusers"]
+)
 def test_the_install_notes_name_existing_files(name: str) -> None:
     notes = "\n".join(line for line in lines_of(name) if line.startswith("#"))
     named = re.findall(r"\bcontrib/[\w@./-]*\w", notes)
@@ -632,7 +671,7 @@ def share_hook(
 
 def test_the_service_that_keeps_links_may_share_ports() -> None:
     for key in ("AmbientCapabilities", "CapabilityBoundingSet"):
-        (capabilities,) = settings(KEEP, key)
+        (capabilities,) = settings(SERVICE, key)
         assert {"CAP_NET_RAW", "CAP_NET_ADMIN"} <= set(capabilities.split())
 
 

@@ -27,6 +27,8 @@ SYSTEM_PROGRAMS = ("/usr/local/bin", "/usr/bin")
 """Where systemd finds netpunch; it must not lie below /home or /root, which the units hide."""
 RUNNING_SYSTEMD = Path("/run/systemd/system")
 """sd_booted(3)"""
+UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"))
+"""Where units are that the host's owner and that packages have installed."""
 SITE_FILE = "site.yaml"
 SITE_FILE_MODE = 0o644
 HOOK_MODE = 0o755
@@ -55,7 +57,7 @@ def set_up(invitation: Invitation, folder: Path) -> int:
     Raises OutputError, having left nothing behind."""
     from netpunch.cli.check import check
 
-    files = files_of(invitation)
+    files = [file for file in files_of(invitation) if not _is_packaged(folder / file.path)]
     write_new_files(folder, files)
     site, role = invitation.site, invitation.role
     part = "control" if role == "control" else f"end {role}"
@@ -82,6 +84,11 @@ def files_of(invitation: Invitation) -> list[NewFile]:
         NewFile(site.key_file, f"{key}\n", SECRET_FILE_MODE, f"{about}, secret"),
         *_files_of_vpn(invitation),
     ]
+
+
+def _is_packaged(path: Path) -> bool:
+    """Whether a package has a hook in this place, which leads to its own folder."""
+    return path.is_symlink() and path.resolve().is_relative_to(contrib().resolve())
 
 
 def _files_of_vpn(invitation: Invitation) -> list[NewFile]:
@@ -188,33 +195,34 @@ def _lacking(site: Blueprint) -> list[str]:
 
 def service_steps(invitation: Invitation) -> list[str]:
     """The commands that make it a service instead, as the heads of the units explain them."""
-    site, units = invitation.site, shlex.quote(str(contrib()))
-    etc = "/etc/systemd/system"
-    secrets = [f"{SYSTEM_FOLDER}/keys"]
-    name, drop_in, tunnel = "netpunch-keep", [], []
-    if invitation.role == "control":
-        name = "netpunch-control"
-        folder = f"{etc}/{name}.service.d/"
-        drop_in = [f"   install -D -m 0644 -t {folder} {units}/netpunch-keys.conf"]
-    elif site.vpn == "openvpn":
-        secrets.append(f"{SYSTEM_FOLDER}/{site.pair}.conf")
-    elif site.has_wireguard:
+    site, tunnel = invitation.site, []
+    name = "netpunch-control" if invitation.role == "control" else "netpunch"
+    if invitation.role != "control" and site.has_wireguard:
         conf = f"{SYSTEM_FOLDER}/{site.interface}.conf"
         tunnel = [
             f"   install -D -m 0600 -t /etc/wireguard {conf}",
             f"   systemctl enable --now wg-quick@{site.interface}",
         ]
+    unit = _unit_steps(name)
+    load = "systemctl daemon-reload && " if unit else ""
     return [
         "   As a service, from now on and at each boot, instead of the commands above:\n",
+        *unit,
+        *tunnel,
+        f"   {load}systemctl enable --now {name}",
+    ]
+
+
+def _unit_steps(name: str) -> list[str]:
+    """The commands that install a unit; none where it is there, as a package brings it."""
+    if any((folder / f"{name}.service").exists() for folder in UNIT_FOLDERS):
+        return []
+    units = shlex.quote(str(contrib()))
+    return [
         *_program_for_systemd(),
         f"   install -D -m 0644 {units}/netpunch.sysusers /etc/sysusers.d/netpunch.conf",
         "   systemd-sysusers",
-        f"   chgrp -R netpunch {' '.join(secrets)}",
-        f"   chmod -R u=rwX,g=rX,o= {' '.join(secrets)}",
-        f"   install -m 0644 -t {etc} {units}/{name}.service",
-        *drop_in,
-        *tunnel,
-        f"   systemctl daemon-reload && systemctl enable --now {name}",
+        f"   install -m 0644 -t {UNIT_FOLDERS[0]} {units}/{name}.service",
     ]
 
 

@@ -23,7 +23,7 @@ examples:
   netpunch run configs/example.yaml
   netpunch run /etc/netpunch/site.yaml --node office
   netpunch run site.yaml --once --pair home-office --format json
-  netpunch run site.yaml --only keep
+  netpunch run site.yaml --only control --only keep
 """
 
 
@@ -37,7 +37,9 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
     add(
         "--only",
         choices=("control", "once", "keep"),
-        help="run only this node's control, or only its ends of this `mode`",
+        action="append",
+        default=[],
+        help="run only this node's control, or only its ends of this `mode`; repeatable",
     )
     add(
         "--pair",
@@ -65,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
     run_options = RunOptions(
         once=options.once,
         keep=options.keep,
-        only=options.only,
+        only=tuple(options.only),
         pairs=tuple(options.pairs),
         node=options.node,
         format=options.format,

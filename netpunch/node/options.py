@@ -13,9 +13,9 @@ class RunOptions(NamedTuple):
     """Link each end once and exit, whatever `mode` says; never together with `keep`."""
     keep: bool = False
     """Keep each end linked, whatever `mode` says."""
-    only: Share | None = None
-    """Only this node's control, or only its ends of this `mode`: several processes can share a
-    node."""
+    only: tuple[Share, ...] = ()
+    """Only this node's control, only its ends of this `mode`; empty for all of it. So several
+    processes can share a node."""
     pairs: tuple[str, ...] = ()
     """Only these pairs; empty for all of this node."""
     node: str | None = None

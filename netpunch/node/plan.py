@@ -1,6 +1,7 @@
 """What a process runs, secrets included. A reload compares two plans to find what has changed."""
 
 import os
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -128,10 +129,10 @@ class Planner:
             if planned is not None:
                 ends[end.pair, end.end] = planned
                 rates.append(end.probe_rate)
-        own_controls = part.controls if self._options.only in (None, "control") else ()
+        own_controls = part.controls if "control" in (self._options.only or ("control",)) else ()
         controls = {each.name: self._plan_control(site, each, part) for each in own_controls}
         # Disabled ends count: a reload may enable them.
-        endless = self._options.only == "control" or any(
+        endless = "control" in self._options.only or any(
             end.node != part.node
             for control in own_controls
             for pair in site.pairs
@@ -159,10 +160,10 @@ class Planner:
         """The ends that the command line selects."""
         only, pairs = self._options.only, self._options.pairs
         asked = [end for end in part.ends if not pairs or {end.pair, end.secret.mesh} & set(pairs)]
-        own = [end for end in asked if only is None or end.mode == only]
+        own = [end for end in asked if not only or end.mode in only]
         if pairs and asked and not own:
             modes = ", ".join(f"{end.pair} {end.end} has `mode: {end.mode}`" for end in asked)
-            raise UsageError(f"nothing to run with --only {only}: {modes}")
+            raise UsageError(f"nothing to run with --only {' --only '.join(only)}: {modes}")
         return own
 
     def _plan_end(self, site: Site, end: EndConfig) -> EndConfig | None:
@@ -267,10 +268,12 @@ class Planner:
         return secrets
 
 
-def _nothing_to_run(only: Share) -> str:
-    if only == "control":
-        return "nothing to run: no control is on this node"
-    return f"nothing to run: no enabled end of this node has `mode: {only}`"
+def _nothing_to_run(only: Iterable[Share]) -> str:
+    modes = [f"`mode: {share}`" for share in only if share != "control"]
+    lacks = ["no control is on this node"] if "control" in only else []
+    if modes:
+        lacks.append(f"no enabled end of this node has {' or '.join(modes)}")
+    return f"nothing to run: {', and '.join(lacks)}"
 
 
 def _check_programs(end: EndConfig) -> None:

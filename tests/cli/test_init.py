@@ -449,7 +449,7 @@ def test_with_systemd_every_file_that_a_command_installs_exists(
     with_systemd: Path, folder: Path, capsys: Captured, vpn: str
 ) -> None:
     told = run_init(folder, capsys, vpn)
-    for invitation, unit in ((told.control, "netpunch-control"), (told.partner, "netpunch-keep")):
+    for invitation, unit in ((told.control, "netpunch-control"), (told.partner, "netpunch")):
         shutil.rmtree(with_systemd, ignore_errors=True)
         assert run_join(with_systemd, invitation) == 0
         lines = commands(capsys.readouterr().out)

@@ -30,11 +30,13 @@ def test_run_passes_a_file_alone_with_default_options(runs: list[tuple[Path, Run
 
 
 def test_run_passes_every_option(runs: list[tuple[Path, RunOptions]]) -> None:
-    line = "run --once --only keep --pair p --pair q --node n --format json --trace -q"
+    line = (
+        "run --once --only keep --only control --pair p --pair q --node n --format json --trace -q"
+    )
     assert main([*line.split(), "site.yaml", "--debug"]) == 42
     options = RunOptions(
         once=True,
-        only="keep",
+        only=("keep", "control"),
         pairs=("p", "q"),
         node="n",
         format="json",

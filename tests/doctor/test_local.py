@@ -314,12 +314,12 @@ def test_a_process_that_has_ended_tells_nothing() -> None:
 
 UNITS = """\
 netpunch-control.service disabled enabled
-netpunch-keep.service enabled enabled
+netpunch.service enabled enabled
 netpunch-once@.service static -
 netpunch-once@.timer indirect enabled
 """
 LOADED = """\
-netpunch-keep.service loaded failed failed netpunch links
+netpunch.service loaded failed failed netpunch
 netpunch-once@home-office.timer loaded active waiting netpunch once
 """
 
@@ -327,8 +327,8 @@ netpunch-once@home-office.timer loaded active waiting netpunch once
 def test_units_are_read_from_systemctl() -> None:
     assert host.parse_units(UNITS, LOADED) == [
         Unit("netpunch-control.service", "inactive", "disabled"),
-        Unit("netpunch-keep.service", "failed", "enabled"),
         Unit("netpunch-once@home-office.timer", "active", "indirect"),
+        Unit("netpunch.service", "failed", "enabled"),
     ]
 
 
@@ -336,14 +336,14 @@ def test_systemctl_is_asked_for_our_units(tmp_path: Path, monkeypatch: pytest.Mo
     systemctl = tmp_path / "systemctl"
     systemctl.write_text(
         '#!/bin/sh\ncase "$*" in\n'
-        '*list-unit-files*"netpunch*") echo "netpunch-keep.service enabled enabled";;\n'
-        '*list-units*"netpunch*") echo "netpunch-keep.service loaded active running links";;\n'
+        '*list-unit-files*"netpunch*") echo "netpunch.service enabled enabled";;\n'
+        '*list-units*"netpunch*") echo "netpunch.service loaded active running links";;\n'
         "esac\n"
     )
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(host, "SYSTEMD", tmp_path)
-    assert host.units() == [Unit("netpunch-keep.service", "active", "enabled")]
+    assert host.units() == [Unit("netpunch.service", "active", "enabled")]
 
 
 def test_a_host_without_systemd_has_no_units(
@@ -366,18 +366,18 @@ def test_a_systemctl_that_hangs_is_given_up(
 
 
 def test_a_unit_that_runs() -> None:
-    found = only(OK, local.unit([Unit("netpunch-keep.service", "active", "enabled")], []))
-    assert found.text == "netpunch-keep.service is active, enabled"
+    found = only(OK, local.unit([Unit("netpunch.service", "active", "enabled")], []))
+    assert found.text == "netpunch.service is active, enabled"
 
 
 def test_a_unit_that_has_failed() -> None:
-    found = only(FAIL, local.unit([Unit("netpunch-keep.service", "failed", "enabled")], []))
-    assert found.cure == "`journalctl -u netpunch-keep.service -n 20` says why"
+    found = only(FAIL, local.unit([Unit("netpunch.service", "failed", "enabled")], []))
+    assert found.cure == "`journalctl -u netpunch.service -n 20` says why"
 
 
 def test_a_unit_that_is_enabled_and_does_not_run() -> None:
-    found = only(WARN, local.unit([Unit("netpunch-keep.service", "inactive", "enabled")], []))
-    assert found.cure == "`systemctl start netpunch-keep.service`"
+    found = only(WARN, local.unit([Unit("netpunch.service", "inactive", "enabled")], []))
+    assert found.cure == "`systemctl start netpunch.service`"
 
 
 def test_a_unit_that_is_not_used_is_not_mentioned() -> None:

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,7 +32,6 @@ done
 mount --bind {folder}/system /etc
 mount --bind {folder}/etc {etc}
 mount --bind {folder}/wireguard {sockets}
-{mounts}
 echo $$ >{folder}/pid.new
 mv {folder}/pid.new {folder}/pid
 exec sleep 120
@@ -56,23 +54,20 @@ class BareHost:
         cleanup: ExitStack,
         *,
         tools: Path,
-        mounts: Mapping[Path, Path] | None = None,
     ) -> None:
-        """`tools` is a folder of commands, `mounts` are folders that it sees elsewhere."""
+        """`tools` is a folder of commands."""
         self.name = name
         self.folder = folder / name
         self._path = f"{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         self._cleanup = cleanup
         for each in ("etc", "wireguard", f"system/{ETC.name}"):
             (self.folder / each).mkdir(parents=True)
-        more = [f"mount --bind {here} {there}" for there, here in (mounts or {}).items()]
         script = HOST.format(
             name=name,
             folder=self.folder,
             etc=ETC,
             needed=NEEDED,
             sockets=WIREGUARD_SOCKETS,
-            mounts="\n".join(more),
         )
         argv = namespace.command("unshare", "--mount", "--uts", "sh", "-c", script)
         holder = subprocess.Popen(argv)

@@ -30,7 +30,6 @@ FIFTH = "barn"
 HUB = "office"
 SHOPS = tuple(f"shop{number:02}" for number in range(1, 30))
 CONTROL_NAME = "vps.example.net"
-TOOLS = Path("/usr/local/lib/netpunch")
 UP_SECONDS = 15.0
 """Until every pair answers pings: ten pairs, whose hooks run on two cores in CI."""
 
@@ -63,7 +62,6 @@ class Mesh:
         tools.mkdir()
         (tools / "netpunch").write_text(NETPUNCH)
         (tools / "netpunch").chmod(0o755)
-        TOOLS.mkdir(parents=True, exist_ok=True)  # to remove it would end another test's mounts
         WIREGUARD_SOCKETS.mkdir(exist_ok=True)
         vps = lab.server("vps")
         for node in ("vps", *nodes):
@@ -73,9 +71,9 @@ class Mesh:
                 member = vps if node == "vps" else lab.server(node)
             line = f"{vps.address} {CONTROL_NAME}"
             cleanup.enter_context(member.namespace.hosts_file(line))
-            self.hosts[node] = BareHost(
-                node, member.namespace, folder, cleanup, tools=tools, mounts={TOOLS: HOOKS}
-            )
+            host = BareHost(node, member.namespace, folder, cleanup, tools=tools)
+            shutil.copytree(HOOKS, host.folder / "etc" / HOOKS.name)
+            self.hosts[node] = host
         self._private = {node: wg.private_key() for node in nodes}
         self._public = {node: wg.public_key(key) for node, key in self._private.items()}
         self.address = {node: f"10.9.0.{at}" for at, node in enumerate(nodes, 1)}
