@@ -49,6 +49,7 @@ OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "s
 
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
 STAMPING = {
+    "netpunch.node.control_task",
     "netpunch.cli.exchange_log",
     "netpunch.node.end_moves",
     "netpunch.node.end_task",

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 
 from netpunch.address import Address
 from netpunch.config.model import ControlConfig
 from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.absences import Absent
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
 from netpunch.core.control.relay import Relay
 from netpunch.core.events import Event, Registered
 from netpunch.errors import NetpunchError, NetworkNotReadyError
-from netpunch.net.driver import Datagram
+from netpunch.net.driver import Datagram, clock
 from netpunch.net.listener import Listener, TlsAt
 from netpunch.node.control_network import ControlNetwork
 from netpunch.node.control_reports import ControlReports
 from netpunch.node.plan import ControlPlan
 from netpunch.node.services import Services
 from netpunch.output.events import ControlFailed, ControlReady
-from netpunch.output.status import MOST_RELAYED, ControlStatus, RelayedPair, RelayStatus, TlsStatus
+from netpunch.output.status import (
+    MOST_ABSENT,
+    MOST_RELAYED,
+    AbsentEnd,
+    ControlStatus,
+    RelayedPair,
+    RelayStatus,
+    TlsStatus,
+)
 
 BIND_RETRY = 2.0
 """Seconds between attempts to bind an address that is late at boot: ends ask again within 15."""
@@ -138,6 +148,7 @@ class ControlTask:
     def status(self) -> ControlStatus:
         """What it listens on (nothing, while it cannot yet) and has counted."""
         listener = self._listener
+        count, absent = self._machine.absences(MOST_ABSENT)
         return ControlStatus(
             self.plan.control.name,
             () if listener is None else tuple(map(str, dict.fromkeys(listener.addresses))),
@@ -145,10 +156,12 @@ class ControlTask:
             {str(reason): count for reason, count in self._machine.drops.items()},
             {} if listener is None else dict(listener.send_errors),
             0 if listener is None else listener.queue_drops,
-            tuple(f"{pair} {end}" for pair, end in self._machine.v2.awaited()),
+            tuple(f"{each.pair} {each.end}" for each in absent if each.is_awaited),
             relay=self._relay_status(listener.relay_addresses) if listener else None,
             tls=_tls_status(listener) if listener else None,
             behind=tuple(f"{pair} {end}" for pair, end in self._machine.v2.behind()),
+            absent_ends=count,
+            absent=tuple(map(_absent_end, absent[:MOST_ABSENT])),
         )
 
     def _relay_status(self, addresses: Sequence[Address]) -> RelayStatus | None:
@@ -183,6 +196,12 @@ class ControlTask:
         self._reports.observe(seen)
         if isinstance(seen, Registered):
             self._network.registered(seen)
+
+
+def _absent_end(absent: Absent) -> AbsentEnd:
+    pair, end, heard, awaited = absent
+    seen = None if heard is None else time.time() - (clock() - heard)
+    return AbsentEnd(pair, end, seen, awaited)
 
 
 def _tls(control: ControlConfig) -> TlsAt | None:

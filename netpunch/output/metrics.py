@@ -283,6 +283,18 @@ METRICS = (
         _per_control(lambda control: control.registered),
     ),
     Metric(
+        "netpunch_control_absent_ends",
+        "gauge",
+        "Ends of its pairs that are not registered now.",
+        _per_control(lambda control: control.absent_ends),
+    ),
+    Metric(
+        "netpunch_control_awaited_ends",
+        "gauge",
+        "Those of them whose partners are registered.",
+        _per_control(lambda control: len(control.awaited)),
+    ),
+    Metric(
         "netpunch_control_drops_total",
         "counter",
         "Datagrams that were dropped.",

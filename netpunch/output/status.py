@@ -31,7 +31,7 @@ DIGEST_BYTES = 8
 THOUSAND = 1000
 """Of a unit of bytes in the next one."""
 
-TIMES = {"started", "since", "path_since", "err_at", "reload_err_at"}
+TIMES = {"started", "since", "path_since", "err_at", "reload_err_at", "last_seen"}
 """Fields that are RFC 3339 in JSON."""
 
 ENDS_AT_ONCE = 32
@@ -39,6 +39,9 @@ ENDS_AT_ONCE = 32
 
 MOST_RELAYED = 32
 """Pairs of a relay that are shown: a control may have a hundred thousand."""
+
+MOST_ABSENT = 256
+"""Ends that a control names: half a millisecond of encoding."""
 
 NONE_COUNTED: Mapping[str, int] = MappingProxyType({})
 
@@ -182,6 +185,17 @@ class TlsStatus(NamedTuple):
     """Connections that did not prove it in time, or were too many."""
 
 
+class AbsentEnd(NamedTuple):
+    """An end that is not registered at a control, likewise."""
+
+    pair: str
+    end: str
+    last_seen: float | None = None
+    """None: not since control has run."""
+    awaited: bool = False
+    """Its partner is registered."""
+
+
 class ControlStatus(NamedTuple):
     """A control; names and order of the fields are those of JSON. Counts are since its start."""
 
@@ -207,6 +221,10 @@ class ControlStatus(NamedTuple):
     """Its TLS connections, if it takes them."""
     behind: tuple[str, ...] = ()
     """`home-office b`: ends that use only the second of their pair's two keys."""
+    absent_ends: int = 0
+    """How many ends are not registered."""
+    absent: tuple[AbsentEnd, ...] = ()
+    """Those that are awaited, those seen last and others, MOST_ABSENT at most."""
 
 
 class Refusal(NamedTuple):
@@ -383,7 +401,7 @@ def _plain(name: str, value: object) -> object:
         return value
     if isinstance(value, (dict, MappingProxyType)):
         return dict(value)
-    if isinstance(value, (RelayStatus, RelayedPair, TlsStatus)):
+    if isinstance(value, (AbsentEnd, RelayStatus, RelayedPair, TlsStatus)):
         return _record(value._asdict())
     return [_plain("", each) for each in value] if isinstance(value, tuple) else value
 

@@ -16,6 +16,10 @@ Answer = Mapping[str, Any]
 
 MOST_RELAYED = 8
 """Pairs that the table shows of a relay, those with the most bytes; `--json` has more."""
+MOST_ABSENT = 8
+"""Ends that the table shows of a control that are not registered; `--json` has more."""
+ABSENT_PART = 6
+"""They take at most this part of a screen's height, a sixth."""
 MOST_NAMED = 5
 """Ends that a line names; `--json` has all."""
 FEWEST_ROWS = 3
@@ -97,7 +101,7 @@ def status_table(
     ends = [_end(answer, end, rates) for answer in answers for end in answer.get("pairs", ())]
     ends.sort(key=lambda end: ORDER.get(end.state, 0))  # type: ignore[call-overload] # it is a str
     controls = [each for answer in answers for each in answer.get("controls", ())]
-    bottom = [*_controls(controls, screen), *_relays(controls, screen)]
+    bottom = [*_controls(answers, screen), *_relays(controls, screen)]
     middle = _ends(ends, screen, rates is not None, len(top) + len(bottom))
     return "".join(f"{line}\n" for line in (*top, *middle, *bottom)[: screen.height])
 
@@ -234,6 +238,31 @@ RELAY = [
 ]
 
 
+class _Absent(NamedTuple):
+    """A row: an end that is not registered at a control."""
+
+    control: str
+    fields: Answer
+    now: object
+
+    @property
+    def last_seen(self) -> str:
+        return age(self.fields.get("last_seen"), self.now) or "not yet"
+
+    @property
+    def partner(self) -> str:
+        return "registered" if self.fields.get("awaited") else "absent, too"
+
+
+ABSENT = [
+    Column("ABSENT AT", lambda row: row.control),
+    Column("PAIR", lambda row: str(row.fields.get("pair", ""))),
+    Column("END", lambda row: str(row.fields.get("end", ""))),
+    Column("LAST SEEN", lambda row: row.last_seen),
+    Column("PARTNER", lambda row: row.partner, 1),
+]
+
+
 class _Relayed(NamedTuple):
     """A row: all that a control relays, or what it relays for one pair."""
 
@@ -246,7 +275,8 @@ class _Relayed(NamedTuple):
     dropped: str
 
 
-def _controls(controls: Sequence[Answer], screen: Screen) -> list[str]:
+def _controls(answers: Sequence[Answer], screen: Screen) -> list[str]:
+    controls = [each for answer in answers for each in answer.get("controls", ())]
     lines = table(CONTROL, controls, screen).lines
     notes = [
         line
@@ -254,13 +284,31 @@ def _controls(controls: Sequence[Answer], screen: Screen) -> list[str]:
         for text in _control_notes(control)
         for line in wrapped(printable_cell(f"control {control.get('control', '')}{text}"), screen)
     ]
-    return ["", *lines, *(["", *notes] if notes else [])] if lines else []
+    absent = list(_absences(answers, screen))
+    return ["", *lines, *(["", *notes] if notes else []), *absent] if lines else []
+
+
+def _absences(answers: Sequence[Answer], screen: Screen) -> Iterator[str]:
+    """A row for each end that is not registered: those that are awaited first."""
+    rows, count = [], 0
+    most = MOST_ABSENT if screen.height is None else max(1, screen.height // ABSENT_PART)
+    for answer in answers:
+        for control in answer.get("controls", ()):
+            named = control.get("absent", ())[: min(most, MOST_ABSENT)]
+            count += control.get("absent_ends", 0) - len(named)
+            name = str(control.get("control", ""))
+            rows += [_Absent(name, end, answer.get("ts")) for end in named]
+    if rows:
+        yield ""
+        yield from table(ABSENT, rows, screen).lines
+    if rows and count > 0:
+        yield screen.paint(f"and {count} more", Style.DIM)
 
 
 def _control_notes(control: Answer) -> Iterator[str]:
     for problem in control.get("problems", ()):
         yield f": {_first_line(problem)}"
-    if awaited := control.get("awaited"):
+    if (awaited := control.get("awaited")) and "absent" not in control:  # an older version
         yield f" awaits {_some(awaited)}: absent, though their partners are registered"
     if behind := control.get("behind"):  # they would be cut off if it were removed
         yield f": only the old key has {_some(behind)}"

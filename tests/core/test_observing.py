@@ -75,7 +75,7 @@ def test_it_registers_nobody() -> None:
     world = World([Question(0, CONTROL)])
     world.answer(world.run_timer(0.0), 0.0)
     assert world.control.registered == 0
-    assert not world.control.awaited()
+    assert not world.control.absences().ends
     assert world.control.next_event() is None
 
 

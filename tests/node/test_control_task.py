@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from netpunch.node.control_task import ControlTask
 from netpunch.node.options import RunOptions
 from netpunch.node.packed_keys import PackedKeys
 from netpunch.node.plan import ControlPlan, Planner
-from netpunch.output.status import RelayStatus
+from netpunch.output.status import AbsentEnd, RelayStatus
 from netpunch.wire.keys import control_key
 from tests.net.machines import client, local_address, port_is_free
 from tests.net.nodes import spec
@@ -195,7 +196,13 @@ def test_a_reload_gives_a_control_another_expiry_on_the_same_socket(
             assert control.update(changed)
             assert control.plan is changed
             assert control.status().registered == 1
+            assert control.status().absent == (AbsentEnd("p", "b", awaited=True),)
         assert (await recorder.wait_for("control.expired"))["reason"] == "silent"
+        a, b = control.status().absent
+        assert a.last_seen is not None
+        assert time.time() - 30 < a.last_seen < time.time()
+        assert b == AbsentEnd("p", "b")
+        assert control.status().absent_ends == 2
         assert len(recorder.of("control.ready")) == 1
         await attempt.close()
         await control.stop()

@@ -54,6 +54,8 @@ CONTROL = ControlStatus(
     drops={"bad_mac": 5, "stale": 6},
     send_errors={"EPERM": 7},
     queue_drops=8,
+    awaited=("home-office b",),
+    absent_ends=2,
 )
 STATUS = ProcessStatus(
     SINCE, SINCE, "1.2", "abc", 42, "home", 9, ends=(UP, WAITING), controls=(CONTROL,)
@@ -115,6 +117,8 @@ def test_the_metrics_of_a_site() -> None:
         f'netpunch_pair_drops_total{{{home},reason="stale"}}': 9,
         f"netpunch_control_up{{{vps}}}": 1,
         f"netpunch_control_registered{{{vps}}}": 4,
+        f"netpunch_control_absent_ends{{{vps}}}": 2,
+        f"netpunch_control_awaited_ends{{{vps}}}": 1,
         f'netpunch_control_drops_total{{{vps},reason="bad_mac"}}': 5,
         f'netpunch_control_drops_total{{{vps},reason="stale"}}': 6,
         f'netpunch_control_send_errors_total{{{vps},error="EPERM"}}': 7,

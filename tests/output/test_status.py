@@ -231,6 +231,8 @@ def test_the_status_of_a_site_as_json() -> None:
                 "awaited": [],
                 "problems": ["p: no key"],
                 "behind": [],
+                "absent_ends": 0,
+                "absent": [],
             }
         ],
     }

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from netpunch.output.status import (
+    AbsentEnd,
     ControlStatus,
     EndStatus,
     ProcessStatus,
@@ -73,6 +74,12 @@ RELAY = RelayStatus(("0.0.0.0:10003",), 2, 40, 400, {"over_rate": 3}, (RelayedPa
 CONTROL = ControlStatus(
     *("vps", ("0.0.0.0:10001", "[::]:10001"), 3, {"bad_mac": 4}, {"EPERM": 5}, 6),
     awaited=("home-office b",),
+    absent_ends=12,
+    absent=(
+        AbsentEnd("home-office", "b", AT - 190, awaited=True),
+        AbsentEnd("shed", "a", AT - 400_000),
+        *(AbsentEnd(f"new-{number}", end) for number in range(4) for end in "ab"),
+    ),
     problems=("p: no key",),
     relay=RELAY,
     tls=TlsStatus("[::]:443", 3),
@@ -111,9 +118,18 @@ def test_no_width_loses_the_meaning(width: int | None) -> None:
     text = " ".join(table.split())
     for words in ("failed", "waiting", "partner not there", "no answer from control", "p: no key"):
         assert words in text
-    assert "awaits home-office b" in text
+    assert "and 4 more" in text
+    if width is None or width >= 40:
+        assert "home-office b 3 m ago" in text
     if width and width >= 36:
         assert max(map(len, table.splitlines())) <= width
+
+
+def test_a_control_of_an_older_version_names_those_that_it_awaits() -> None:
+    told = answer(controls=(CONTROL,))
+    del told["controls"][0]["absent"]
+    table = status_table([told])
+    assert "control vps awaits home-office b: absent, though their partners are" in table
 
 
 def test_what_is_down_comes_first() -> None:

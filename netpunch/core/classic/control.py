@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from hmac import compare_digest
 
 from netpunch.address import Address, canonical_host, is_loopback, is_pingable
+from netpunch.core.control.absences import Absences, Absent
 from netpunch.core.control.rejections import Rejections
 from netpunch.core.events import Expired, Registered, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
@@ -61,6 +62,8 @@ class _Slot:
         self.address: Address | None = None
         self.via: Via = 0
         self.heard = 0.0
+        self.last_heard: float | None = None
+        """Of an end that is no longer registered."""
         self.burst = 0
         """Announcements so far, less ANNOUNCE_RATE for each second."""
         self.push_at = NEVER
@@ -122,6 +125,16 @@ class ClassicControl(Machine):
     def registered(self) -> int:
         """How many ends are registered."""
         return sum(slot.address is not None for slot in self._slots.values())
+
+    def absences(self) -> Absences:
+        """The ends that are not registered."""
+        absent = []
+        for slot in self._slots.values():
+            if slot.address is None:
+                partner = self._partner(slot)
+                awaited = partner is not None and partner.address is not None
+                absent.append(Absent(slot.pair, end_of(slot.letter), slot.last_heard, awaited))
+        return Absences(len(absent), tuple(absent))
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if now >= self._wake:
@@ -207,6 +220,7 @@ class ClassicControl(Machine):
 
     def _empty(self, slot: _Slot) -> None:
         slot.address = None
+        slot.last_heard = slot.heard
         slot.answer = None
         slot.push_at = NEVER
         partner = self._partner(slot)

@@ -24,6 +24,7 @@ from typing import Any
 
 from netpunch.address import Address, is_private
 from netpunch.core import timing
+from netpunch.core.control.absences import Absences, absences
 from netpunch.core.control.address_proof import AddressProof, binding_at
 from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
 from netpunch.core.control.expiries import Expiries
@@ -135,14 +136,10 @@ class ControlV2(Machine):
         """Pairs removed since all registrations were timed anew: until they would have expired,
         these are timed still."""
 
-    def awaited(self) -> list[tuple[str, str]]:
-        """The ends that are absent while their partners are not, as (pair, end)."""
-        return [
-            (pair.name, record.end)
-            for pair in self._pairs.by_tag.values()
-            for record in (pair.a, pair.b)
-            if not record.is_present and record.partner.is_present
-        ]
+    def absences(self, most: int = 0) -> Absences:
+        """The ends that are not registered: all that are awaited, and of the others so many that
+        there are `most`."""
+        return absences(self._pairs.by_tag.values(), most)
 
     def behind(self) -> list[tuple[str, str]]:
         """The ends that use only the second key of their pair, as (pair, end)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
+from netpunch.core.control.absences import Absences, first
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Via
 from netpunch.core.machine import Machine, Transmit
@@ -28,6 +29,13 @@ class ControlNode(Machine):
     def registered(self) -> int:
         """How many ends are registered."""
         return self.v2.registered + self.classic.registered
+
+    def absences(self, most: int) -> Absences:
+        """The ends that are not registered; see `ControlV2.absences`."""
+        each = self.v2.absences(most), self.classic.absences()
+        return Absences(
+            sum(one.number for one in each), first([*each[0].ends, *each[1].ends], most)
+        )
 
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None:
         if len(data) == CONTROL_DATAGRAM and data[0] == VERSION:

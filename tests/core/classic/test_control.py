@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from netpunch.address import Address
 from netpunch.core.classic.control import EXPIRE, PUSH_DELAY, ClassicControl
+from netpunch.core.control.absences import Absent
 from netpunch.core.events import AuthRejected, Event, Expired, Registered
 from netpunch.core.machine import NEVER, Transmit
 from netpunch.errors import ConfigurationError
@@ -56,6 +57,23 @@ def events(control: ClassicControl) -> list[Event]:
 @pytest.fixture
 def control() -> ClassicControl:
     return ClassicControl(ALL)
+
+
+def test_absent_ends_were_last_heard_or_never_there(control: ClassicControl) -> None:
+    announce(control, "a", A, 0.0)
+    announce(control, "b", B, 1.0)
+    announce(control, "b", B, 2.0)
+    assert control.absences().number == 24
+    at(control, EXPIRE)
+    absences = control.absences()
+    assert absences.number == 25
+    assert absences.ends[0] == Absent("a-b", "a", 0.0, is_awaited=True)
+    at(control, EXPIRE + 2.0)
+    assert control.absences().ends[:3] == (
+        Absent("a-b", "a", 0.0),
+        Absent("a-b", "b", 2.0),
+        Absent("c-d", "a"),
+    )
 
 
 class TestAnswers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netpunch.address import Address
+from netpunch.core.control.absences import Absences, Absent
 from netpunch.core.control.control import ControlV2
 from netpunch.core.events import Expired, Registered
 from netpunch.core.machine import NEVER
@@ -192,11 +193,22 @@ class TestLeaving:
 
 def test_absent_ends_of_present_partners_are_awaited() -> None:
     control = make_control()
-    assert control.awaited() == []
+    assert control.absences() == Absences(2, ())
     Voice("a", A, b"attempt1").register(control, 0.0)
-    assert control.awaited() == [(PAIR, "b")]
+    assert control.absences() == Absences(1, (Absent(PAIR, "b", is_awaited=True),))
     Voice("b", B, b"attempt2").register(control, 0.0)
-    assert control.awaited() == []
+    assert control.absences() == Absences(0, ())
+
+
+def test_absent_ends_were_last_heard_or_never_there() -> None:
+    control = make_control()
+    assert control.absences(2) == Absences(2, (Absent(PAIR, "a"), Absent(PAIR, "b")))
+    a = Voice("a", A, b"attempt1")
+    a.register(control, 0.0)
+    a.announce(control, 5.0)
+    say(control, a.leave(), A, 7.0)
+    assert control.absences(2) == Absences(2, (Absent(PAIR, "a", 5.0), Absent(PAIR, "b")))
+    assert control.absences(1) == Absences(2, (Absent(PAIR, "a", 5.0),))
 
 
 class TestExpiry:

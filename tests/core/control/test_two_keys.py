@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from netpunch.address import Address
+from netpunch.core.control.absences import Absences, Absent
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.relay import Relay
 from netpunch.core.events import Expired, Registered
@@ -117,9 +118,9 @@ def test_an_end_under_both_keys_is_one_end(control: ControlV2) -> None:
 def test_an_end_is_awaited_if_it_is_absent_under_both_keys(control: ControlV2) -> None:
     Speaker(control, "a", "new").register()
     Speaker(control, "a", "old").register()
-    assert control.awaited() == [(PAIR, "b")]
+    assert control.absences() == Absences(1, (Absent(PAIR, "b", is_awaited=True),))
     Speaker(control, "b", "old").register()
-    assert control.awaited() == []
+    assert control.absences() == Absences(0, ())
 
 
 def test_control_knows_who_does_not_use_the_first_key_yet(control: ControlV2) -> None:
