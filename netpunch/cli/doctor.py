@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netpunch.cli.arguments import Parser, pair_name
 from netpunch.cli.streams import write_line, write_output
 from netpunch.errors import MissingFileError, NetpunchError, UsageError
+from netpunch.output.terminal import is_terminal, wants_colour
 
 if TYPE_CHECKING:
     from netpunch.config.model import Part, Site
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 USUAL_FILES = (Path("site.yaml"), Path("/etc/netpunch/site.yaml"))
 """Where the site file is if none is named: here, or where the units have it."""
 SUFFIXES = (".yaml", ".yml")
+WORKING = "asking controls, the router and this host: some seconds ..."
 
 DESCRIPTION = """\
 Find out whether this node's pairs can link, and what prevents it: the verdict
@@ -83,7 +86,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         write_line(json.dumps(report.as_record()))
     else:
-        write_output(as_text(report, colour=_in_colour()))
+        write_output(as_text(report, colour=wants_colour(sys.stdout)))
     return report.exit_code
 
 
@@ -129,7 +132,23 @@ def _examined(site: Site, part: Part, options: argparse.Namespace) -> Report:
         return _processes(site, part.node)
 
     patient = Patient(site, part, os.environ, options.credentials, find_processes)
-    return run(examine(patient))
+    with _patience():
+        return run(examine(patient))
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Says on a terminal that it works, until there is something to read."""
+    shown = is_terminal(sys.stderr)
+    if shown:
+        sys.stderr.write(WORKING)
+        sys.stderr.flush()
+    try:
+        yield
+    finally:
+        if shown:
+            sys.stderr.write(f"\r{' ' * len(WORKING)}\r")
+            sys.stderr.flush()
 
 
 def _processes(site: Site, node: str | None) -> list[Process]:
@@ -148,7 +167,3 @@ def _processes(site: Site, node: str | None) -> list[Process]:
             continue
     file = str(site.path.resolve())
     return [answer for answer in answers if answer.get("file", file) == file]
-
-
-def _in_colour() -> bool:
-    return bool(sys.stdout) and sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -308,9 +308,9 @@ def invite(invitation: Invitation, folder: Path | None) -> str:
     site, node = invitation.site, invitation.node
     if invitation.role == "control":
         part = f"control; its firewall has to let in UDP {ports_of(site)}"
-        holds = "control's key"
+        holds, host = "control's key", site.control.host
     else:
-        part, holds = f"end {invitation.role}", "the pair's secret"
+        part, holds, host = f"end {invitation.role}", "the pair's secret", node
     join = f"On {node} ({part}), run `netpunch join`\n   "
     care = f"It holds {holds}: only {node} may read it."
     line = format_invitation(invitation)
@@ -320,5 +320,5 @@ def invite(invitation: Invitation, folder: Path | None) -> str:
     write_new_file(file, f"{line}\n", SECRET_FILE_MODE)
     return (
         f"{join}with this file, and remove it then. {care}\n\n"
-        f"   ssh {node} netpunch join <{shlex.quote(str(file))}\n"
+        f"   ssh {host} netpunch join <{shlex.quote(str(file))}\n"
     )

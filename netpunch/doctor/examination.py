@@ -141,7 +141,7 @@ def _findings(patient: Patient, facts: Facts) -> Iterator[Finding]:
     yield from _of_host(patient, facts)
     owners = PortOwners()
     for end in part.ends:
-        yield from _of_end(part, end, facts, owners)
+        yield from _of_end(patient, end, facts, owners)
     for control in part.controls:
         yield from local.control_ports(control, facts.processes, owners)
         if (certificate := local.certificate(control)) is not None:
@@ -156,8 +156,9 @@ def _file(patient: Patient) -> Finding:
     what += ends if len(ends) <= local.MOST_NAMED else [f"{len(ends)} ends"]
     who = "all in one process" if part.node is None else f"this is node {part.node}"
     text = f"{name}, {who}: {', '.join(what) or 'nothing to run'}"
-    if site.warnings:
-        return warn("file", f"{text}; {len(site.warnings)} warnings", f"`netpunch check {name}`")
+    if number := len(site.warnings):
+        plural = "" if number == 1 else "s"
+        return warn("file", f"{text}; {number} warning{plural}", f"`netpunch check {name}`")
     return ok("file", text)
 
 
@@ -222,11 +223,14 @@ def _of_host(patient: Patient, facts: Facts) -> Iterator[Finding]:
     yield from local.limits(patient.part, next(iter(processes), None))
 
 
-def _of_end(part: Part, end: EndConfig, facts: Facts, owners: PortOwners) -> Iterator[Finding]:
+def _of_end(
+    patient: Patient, end: EndConfig, facts: Facts, owners: PortOwners
+) -> Iterator[Finding]:
     process = facts.process_of(end)
     if (state := local.state(end, process)) is not None:
         yield state
     yield local.port(end, process, owners)
+    yield from local.use(patient.site, end)
     yield from local.programs(end)
-    yield from local.folders(part, end)
+    yield from local.folders(patient.part, end)
     yield from local.rights(end, process)

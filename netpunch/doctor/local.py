@@ -10,6 +10,7 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.config.model import ControlConfig, EndConfig, Part, Site
+from netpunch.config.remarks import unused_links
 from netpunch.config.schema import OCCASIONS
 from netpunch.core.traversal.budget import MOST_SOCKETS
 from netpunch.doctor.finding import Finding, fail, first_line, from_error, halves, ok, warn
@@ -113,6 +114,13 @@ def _is_up(process: Process, end: EndConfig) -> bool:
         (each.get("pair"), each.get("end"), each.get("state")) == (end.pair, end.end, "up")
         for each in process.get("pairs", ())
     )
+
+
+def use(site: Site, end: EndConfig) -> Iterator[Finding]:
+    """A link that no program uses, as far as the file says."""
+    for problem in unused_links(site, [end]):
+        what, _, cure = problem.message.removeprefix("warning: ").partition(": ")
+        yield warn("use", what, cure, end.pair)
 
 
 def programs(end: EndConfig) -> Iterator[Finding]:

@@ -208,7 +208,8 @@ def test_without_a_terminal_invitations_go_to_files_of_mode_0600(
         file = folder / "home" / f"{PAIR}.{node}.invitation"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert parse_invitation(file.read_text()).role == role
-        assert f"   ssh {node} netpunch join <{file}\n" in printed
+        host = "vps.example.net" if node == "vps" else node
+        assert f"   ssh {host} netpunch join <{file}\n" in printed
 
 
 def test_secrets_are_in_no_message(folder: Path, capsys: Captured) -> None:

@@ -182,6 +182,33 @@ def test_a_control_whose_name_does_not_resolve(
     run(main())
 
 
+def test_a_site_file_with_warnings(clinic: Clinic, run: Run) -> None:
+    async def main() -> None:
+        async with clinic.control(*OWNERS):
+            site = clinic.folder / "site.yaml"
+            site.write_text(f"include: none-*.yaml\n{site.read_text()}")
+            [found] = named(await clinic.examine(), "file")
+            assert found.level is Level.WARN
+            assert found.text.endswith("; 1 warning")
+            assert found.cure == "`netpunch check site.yaml`"
+
+    run(main())
+
+
+def test_a_host_without_the_address_that_it_punches_from(clinic: Clinic, run: Run) -> None:
+    async def main() -> None:
+        clinic.write("127.0.0.1:1")
+        site = clinic.folder / "site.yaml"
+        site.write_text(
+            site.read_text().replace("{node: home}", '{node: home, local: "192.0.2.7:0"}')
+        )
+        [found] = named(await clinic.examine(), "control")
+        assert found.level is Level.FAIL
+        assert "192.0.2.7" in found.text
+
+    run(main())
+
+
 def test_a_key_that_is_rotated(clinic: Clinic, run: Run) -> None:
     async def main() -> None:
         async with clinic.control(*OWNERS):

@@ -15,6 +15,7 @@ from netpunch.config.model import Part
 from netpunch.doctor import host, local
 from netpunch.doctor.finding import Level
 from netpunch.doctor.host import Owner, PortOwners, Unit
+from netpunch.errors import ResourcesError
 from netpunch.net.sockets import bind
 from netpunch.net.tls_certificate import self_signed
 from netpunch.wire.card import NatClass
@@ -167,6 +168,26 @@ def test_shared_ports_are_relayed_one_at_a_time(tmp_path: Path) -> None:
 # Programs and folders.
 
 
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ("mode: keep", "nothing will use this link"),
+        ("mode: keep, share: on, local: ':5000'", "nothing tells the program that shares the port"),
+    ],
+)
+def test_a_link_that_nothing_uses(settings: str, text: str, tmp_path: Path) -> None:
+    site = site_of(tmp_path, site=f"defaults: {{{settings}}}")
+    found = only(WARN, local.use(site, site.pairs[0].a))
+    assert found.text.startswith(text)
+    assert "add `" in found.cure.lower()
+
+
+def test_a_link_that_is_used(tmp_path: Path) -> None:
+    forward = '{listen: "127.0.0.1:7001", to: "127.0.0.1:7000"}'
+    site = site_of(tmp_path, site=f"defaults: {{mode: keep, forward: {forward}}}")
+    assert not list(local.use(site, site.pairs[0].a))
+
+
 def test_programs_that_are_there(tmp_path: Path) -> None:
     end = end_of(tmp_path, "hooks: {up: [/bin/sh], down: [/bin/sh]}")
     assert only(OK, local.programs(end)).text == "/bin/sh (hooks.up, hooks.down)"
@@ -178,6 +199,17 @@ def test_a_hook_that_is_not_executable(tmp_path: Path) -> None:
     assert found.text == f"hooks.up: {tmp_path}/hook: not executable"
     assert found.cure == "`chmod +x` it"
     assert (found.blocks, found.code) == (True, 1)
+
+
+def test_a_program_that_cannot_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_program(*_: object) -> str:
+        raise ResourcesError("./hook: Too many open files: raise LimitNOFILE=")
+
+    monkeypatch.setattr(local, "find_program", find_program)
+    found = only(FAIL, local.programs(end_of(tmp_path, "hooks: {up: [./hook]}")))
+    assert (found.text, found.cure) == ("./hook: Too many open files", "raise LimitNOFILE=")
 
 
 @pytest.mark.parametrize("key", ["hooks: {up: [./none]}", "check: [./none]"])
