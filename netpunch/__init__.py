@@ -19,7 +19,10 @@ from netpunch._version import __version__ as __version__
 _GROUPS: dict[str, dict[str, str]] = {
     "Calls of asyncio programs": {
         "netpunch.api.control": "serve_control",
+        "netpunch.api.held_link": "Closed HeldLink",
+        "netpunch.api.link": "create_link_endpoint link",
         "netpunch.api.punch": "Link punch",
+        "netpunch.net.link_transport": "LinkEnd",
         "netpunch.net.driver": "Datagram Observer",
         "netpunch.net.loop": "run",
     },
@@ -57,9 +60,9 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "Errors": {
         "netpunch.errors": (
-            "ConfigurationError ControlUnreachableError HookError MissingFileError NetpunchError "
-            "NetworkNotReadyError NotLinkedError OutputError PermissionsError PortInUseError "
-            "PunchError ResourcesError UnresolvedError UsageError"
+            "ConfigurationError ControlUnreachableError HookError LinkClosedError MissingFileError "
+            "NetpunchError NetworkNotReadyError NotLinkedError OutputError PermissionsError "
+            "PortInUseError PunchError ResourcesError UnresolvedError UsageError"
         ),
     },
 }
@@ -85,6 +88,10 @@ __doc__ = "\n".join(
 if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.address import Address as Address
     from netpunch.api.control import serve_control as serve_control
+    from netpunch.api.held_link import Closed as Closed
+    from netpunch.api.held_link import HeldLink as HeldLink
+    from netpunch.api.link import create_link_endpoint as create_link_endpoint
+    from netpunch.api.link import link as link
     from netpunch.api.punch import Link as Link
     from netpunch.api.punch import punch as punch
     from netpunch.core.classic.control import ClassicControl as ClassicControl
@@ -139,6 +146,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.errors import ConfigurationError as ConfigurationError
     from netpunch.errors import ControlUnreachableError as ControlUnreachableError
     from netpunch.errors import HookError as HookError
+    from netpunch.errors import LinkClosedError as LinkClosedError
     from netpunch.errors import MissingFileError as MissingFileError
     from netpunch.errors import NetpunchError as NetpunchError
     from netpunch.errors import NetworkNotReadyError as NetworkNotReadyError
@@ -156,6 +164,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.keys import new_key as new_key
     from netpunch.net.driver import Datagram as Datagram
     from netpunch.net.driver import Observer as Observer
+    from netpunch.net.link_transport import LinkEnd as LinkEnd
     from netpunch.net.loop import run as run
     from netpunch.reasons import Reason as Reason
     from netpunch.wire.drop import Drop as Drop

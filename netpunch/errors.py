@@ -83,6 +83,17 @@ class NotLinkedError(PunchError):
     exit_code = 75
 
 
+class LinkClosedError(NetpunchError):
+    """The link is over. `reason` says who or what has ended it: link again."""
+
+    exit_code = 75
+    reason: str = Reason.STOPPED
+
+    def __init__(self, message: str = "", reason: str = Reason.STOPPED) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class PortInUseError(NetpunchError):
     """Another process uses the local port. Stop it (`ss -ulpn` shows it) or choose another port."""
 

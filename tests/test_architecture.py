@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "node": {"net", "core", "wire", "config", "output"} | PLAIN,
     "arguments": {"core", "config", "address", "errors", "mesh"},
     "keys": {"arguments", "core", "config", "wire", "errors", "mesh"},
-    "api": {"arguments", "keys", "net", "core", "wire", "config", "address", "errors"},
+    "api": {"arguments", "keys", "net", "core", "wire", "config", "address", "errors", "reasons"},
     "doctor": {"keys", "node", "net", "core", "wire", "config", "output"} | PLAIN,
     "cli": {"", "api", "keys", "doctor", "node", "net", "core", "wire", "config", "output"} | PLAIN,
 }

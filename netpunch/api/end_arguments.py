@@ -53,6 +53,19 @@ def end_settings(
     )
 
 
+def held_end_settings(
+    *, sealed: object, keepalive: object, hold_for: object, **those_of_every_end: object
+) -> EndSettings:
+    """The same for an end that holds its link."""
+    settings = end_settings(**those_of_every_end)
+    return settings._replace(
+        holds=True,
+        sealed=arguments.switch("sealed", sealed),
+        keepalive=arguments.seconds("keepalive", keepalive),
+        hold_for=arguments.seconds("hold_for", hold_for),
+    )
+
+
 def _candidates(value: object) -> frozenset[CandidateKind]:
     """With at least one kind of address."""
     chosen = arguments.words("candidates", value, CANDIDATES)

@@ -32,6 +32,7 @@ from netpunch.net.sockets import (
     queue_drops,
     send_from,
 )
+from netpunch.wire.envelope import Buffer
 
 T = TypeVar("T")
 
@@ -129,14 +130,33 @@ class Endpoint:
         if ttl:
             return self._send_near(data, destination, ttl)
         try:
-            if destination == self._pinned:
-                self._send_pinned(data, destination)
-            else:
-                self._sock.sendto(data, destination)
+            self.put(data, destination)
         except OSError as error:
             self._driver.refused(error, self.via, destination)
             return False
         return True
+
+    def put(self, data: Buffer, destination: Address) -> None:
+        """Sends at once, or raises OSError: BlockingIOError if the system has no room now."""
+        if destination == self._pinned:
+            self._send_pinned(data, destination)
+        else:
+            self._sock.sendto(data, destination)
+
+    def when_writable(
+        self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None] | None
+    ) -> None:
+        """Calls `callback` whenever the system has room, until it is None."""
+        if self._sock.fileno() == -1:
+            return
+        if callback is None:
+            loop.remove_writer(self._sock)
+        else:
+            loop.add_writer(self._sock, callback)
+
+    @property
+    def sock(self) -> socket.socket:
+        return self._sock
 
     def pin(self, destination: Address, host: str, interface: str = "") -> None:
         """Sends datagrams to `destination` from this address of the host from now on, whenever the
@@ -148,7 +168,7 @@ class Endpoint:
         """Lets the system choose again."""
         self._pinned = None
 
-    def _send_pinned(self, data: bytes, destination: Address) -> None:
+    def _send_pinned(self, data: Buffer, destination: Address) -> None:
         try:
             self._sock.sendmsg((data,), self._source, 0, destination)
         except OSError as error:
@@ -176,11 +196,13 @@ class Endpoint:
     def release(self, loop: asyncio.AbstractEventLoop) -> socket.socket | None:
         """Stops, and gives its socket away; keeps it if that is no socket for datagrams."""
         loop.remove_reader(self._sock)
+        loop.remove_writer(self._sock)
         return moved(self._sock)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The port is free when this returns."""
         loop.remove_reader(self._sock)
+        loop.remove_writer(self._sock)
         self._sock.close()
 
     def _read_one(self) -> bool:
@@ -273,6 +295,10 @@ class Driver:
         """See `Endpoint.send_payloads`."""
         endpoint = self._endpoints.get(via)
         return endpoint is not None and endpoint.send_payloads(datagrams, destination)
+
+    def endpoint(self, via: Via) -> Endpoint | None:
+        """Of a socket that is open."""
+        return self._endpoints.get(via)
 
     def pin(self, via: Via, destination: Address, host: str, interface: str = "") -> None:
         """See `Endpoint.pin`."""

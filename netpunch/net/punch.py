@@ -37,10 +37,11 @@ from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
 from netpunch.net.datagrams import Datagrams
-from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Observer, clock
+from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Endpoint, Observer, clock
 from netpunch.net.end import DrivenEnd
 from netpunch.net.sockets import options_of
 from netpunch.net.turn_queue import TurnQueue
+from netpunch.wire.envelope import Buffer
 
 if TYPE_CHECKING:
     from netpunch.net.held_path import HeldPath
@@ -230,6 +231,34 @@ class Punch(DrivenEnd):
             else:
                 self._driver.drain()
 
+    def send_now(self, data: Buffer) -> None:
+        """Send a program's datagram on the held link: at once, or not at all. Raises OSError:
+        BlockingIOError if the system has no room now."""
+        machine, driver = self._machine, self._driver
+        if machine is None or driver is None or (path := machine.path) is None:
+            return
+        via, remote = path
+        endpoint = driver.endpoint(via)
+        if endpoint is None:
+            return
+        sealing = machine.sealing
+        try:
+            endpoint.put(data if sealing is None else sealing.seal((data,))[0], remote)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            driver.refused(error, via, remote)
+            raise
+        if machine.payloads_sent(1, len(data), clock()):
+            driver.arm()
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Of the held link's path; None without one."""
+        if self._machine is None or self._driver is None or self._machine.path is None:
+            return None
+        return self._driver.endpoint(self._machine.path[0])
+
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stop: tell the controls if that still matters, and free the port.
 
@@ -242,6 +271,12 @@ class Punch(DrivenEnd):
         for future in (self._outcome, self._end):
             future.cancel()
         self._has_news.set()
+
+    def abort(self) -> None:
+        """Free the port at once, without a word to the partner and the controls. `close` has to
+        follow; it is quick then."""
+        self._close_driver()
+        self._finished.set()
 
     def _make_machine(self, endpoints: ControlEndpoints, sockets: Mapping[Via, Address]) -> Machine:
         self._turns.first_sockets[self] = len(sockets)

@@ -17,6 +17,7 @@ from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.sockets import SocketOptions
 from netpunch.net.tcp import connect
 from netpunch.net.tls_stream import Stream
+from netpunch.wire.envelope import Buffer
 
 CONNECT_WITHIN = 5.0
 """Seconds for a connection and its handshake: four round trips, of one second at worst."""
@@ -72,6 +73,13 @@ class StreamEndpoint(Endpoint):
 
     def send(self, data: bytes, destination: Address, _ttl: int = 0) -> bool:
         return destination == self._control and self.stream.send(data)
+
+    def put(self, data: Buffer, destination: Address) -> None:
+        """What there is no room for is lost, as anywhere on the way."""
+        self.send(bytes(data), destination)
+
+    def when_writable(self, *_: object) -> None:
+        """`put` never waits."""
 
     def release(self, _loop: asyncio.AbstractEventLoop) -> None:
         """It is none for datagrams."""

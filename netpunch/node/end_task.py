@@ -28,11 +28,11 @@ from netpunch.errors import (
     resource_errors,
 )
 from netpunch.net.driver import Datagram
+from netpunch.net.preload import CARRYING, HOLDING, PAUSE, preload
 from netpunch.net.punch import Punch
 from netpunch.node.end_hooks import COMMAND, EndHooks, Phase
 from netpunch.node.end_reports import EndReports, figures_of
 from netpunch.node.hooks import raise_for
-from netpunch.node.preload import PAUSE, preload
 from netpunch.node.process import Command
 from netpunch.node.services import Services
 from netpunch.reasons import Reason
@@ -53,6 +53,13 @@ QUICK_END = 10.0
 """Seconds. A command that ended sooner has failed, and is not started again at once."""
 FAILED_CHECKS = 2
 """Failures in a row that end a link: a single one may be a lost ping."""
+LATER = (
+    "netpunch.net.standby",
+    "netpunch.node.end_moves",
+    "netpunch.node.publish",
+    "textwrap",  # of lines for terminals
+)
+"""Modules that an end needs once it is linked."""
 PARTNER_RETURNED = "the partner was restarted, or has lost the link, and punches anew"
 
 T = TypeVar("T")
@@ -234,7 +241,7 @@ class EndTask:
     async def _leave_alone(self) -> Loss | None:
         """A link of an earlier process works. In `keep`, waits until it is lost."""
         if self.end.mode == "keep":
-            preload()
+            preload(HOLDING + LATER)
         self._reports.alive()
         if self.end.mode == "once":
             return None
@@ -257,7 +264,8 @@ class EndTask:
                     await self._forwarder.open()
                 self._reports.waits("looking up the names of its controls")
                 await attempt.open()
-                loading = partial(preload, attempt.give_up, forwards=self._forwarder is not None)
+                later = LATER if self._forwarder is None else LATER + CARRYING
+                loading = partial(preload, HOLDING + later, attempt.give_up)
                 asyncio.get_running_loop().call_later(PAUSE, loading)
                 linked = await attempt.linked()
                 self._is_handed_over = not self.end.holds

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from netpunch._version import __version__
 from netpunch.errors import NetpunchError, resource_errors
 from netpunch.net.loop import in_thread
-from netpunch.node.preload import PAUSE
+from netpunch.net.preload import PAUSE
 from netpunch.node.services import Services
 from netpunch.output.status import ProcessStatus
 

@@ -51,7 +51,7 @@ PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
 EndName = Literal["a", "b"]
 OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 Cipher = Callable[[bytes, Buffer, bytes], bytes]
 """`(nonce, text, header)`: opens what is sealed, or seals what is open."""
 Forged = InvalidTag

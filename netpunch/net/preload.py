@@ -6,37 +6,31 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from netpunch.errors import ResourcesError, resource_errors
 
 PAUSE = 0.02
 """Seconds after the first datagram: the answer of a control nearby comes before."""
 
-MODULES = (
+HOLDING = (
     "netpunch.core.end.relaying",
     "netpunch.core.end.verdict",
     "netpunch.core.traversal.escalation",
     "netpunch.net.diagnosis",
     "netpunch.net.held_path",
-    "netpunch.net.standby",
     "netpunch.net.watch",
-    "netpunch.node.end_moves",
-    "netpunch.node.publish",
-    "textwrap",  # of lines for terminals
 )
+"""Of an end that holds its link."""
+CARRYING = ("netpunch.net.carrying",) if sys.platform == "linux" else ()
+"""Of one that carries a program's datagrams."""
 
-OF_FORWARD = ("netpunch.net.carrying",) if sys.platform == "linux" else ()
 
-
-def preload(
-    on_lack: Callable[[ResourcesError], None] | None = None, *, forwards: bool = False
-) -> None:
+def preload(names: Iterable[str], on_lack: Callable[[ResourcesError], None] | None = None) -> None:
     """Imports ahead of need: then there may be little time, and no descriptor left to open the
-    files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed.
-    `forwards`: the end carries a program's datagrams."""
+    files. Lacking one now, calls `on_lack`; without it, the import fails where it is needed."""
     try:
-        for name in MODULES + OF_FORWARD if forwards else MODULES:
+        for name in names:
             with contextlib.suppress(ImportError), resource_errors():
                 importlib.import_module(name)
     except ResourcesError as error:

@@ -1,0 +1,212 @@
+"""A held link in the hands of a program that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import TypeVar
+
+from netpunch import arguments
+from netpunch.address import Address
+from netpunch.core.events import Event, Moved, PathKind
+from netpunch.errors import LinkClosedError, UsageError
+from netpunch.net.link_transport import LinkEnd, LinkTransport
+from netpunch.net.queues import Inbox
+from netpunch.reasons import Reason
+
+MovedCallback = TypeVar("MovedCallback", bound=Callable[[Moved], object])
+
+
+class Closed:
+    """The end of a held link, to come or past: await it for the `LinkEnd`. It is true once there is
+    one. A task that is cancelled while it waits disturbs no other."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[LinkEnd] = asyncio.get_running_loop().create_future()
+
+    def __bool__(self) -> bool:
+        return self._future.done()
+
+    def __await__(self) -> Generator[object, None, LinkEnd]:
+        return asyncio.shield(self._future).__await__()
+
+    def set(self, end: LinkEnd) -> None:
+        self._future.set_result(end)
+
+
+class Receiver(asyncio.DatagramProtocol):
+    """Keeps what arrives until it is asked for."""
+
+    def __init__(self, transport: LinkTransport) -> None:
+        self.inbox = Inbox()
+        self.closed = Closed()
+        self.paused: asyncio.Event | None = None
+        """Set when the transport has room again."""
+        self._transport = transport
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        self.inbox.put(data)
+        if self._waiters:
+            self.wake()
+
+    def pause_writing(self) -> None:
+        self.paused = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self.paused is not None:
+            self.paused.set()
+            self.paused = None
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        assert self._transport.end is not None
+        self.closed.set(self._transport.end)
+        self.resume_writing()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def wake(self) -> None:
+        """One of those that wait for a datagram."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def arrival(self) -> None:
+        """Waits until there is something, or the link is over."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+            if self.inbox.waiting:
+                self.wake()  # it may have been woken for what another one can take
+            raise
+
+
+class HeldLink:
+    """A link to the partner's program, until either end closes it or its network is gone.
+
+    What arrives waits until it is received, up to 4,096 datagrams or 4 MiB; what comes while the
+    queue is full is dropped and counted (`dropped`). As with all of UDP, datagrams may be lost on
+    the way, and come in another order; on a sealed link none comes twice, and none is forged."""
+
+    def __init__(self, transport: LinkTransport, receiver: Receiver, longest: int) -> None:
+        self._transport = transport
+        self._receiver = receiver
+        self._waiting = receiver.inbox.waiting
+        self._sendto = transport.sendto
+        self._longest = longest
+        self._on_moved: list[Callable[[Moved], object]] = []
+
+    async def send(self, datagram: bytes | bytearray | memoryview) -> None:
+        """Send a datagram; wait as long as 64 KiB or more wait for room in the system.
+
+        Raises UsageError if it is no bytes-like object or too long: 65,507 bytes, sealed 65,481, is
+        the most. (Above 1,472, sealed 1,446, datagrams travel in fragments, which some networks
+        drop.) Raises LinkClosedError if the link is over."""
+        if self._transport.end is not None:
+            raise _closed(self._transport.end)
+        try:
+            too_long = len(datagram) > self._longest
+            self._sendto(datagram)
+        except TypeError:
+            got = type(datagram).__name__
+            raise UsageError(f"send: expected bytes, bytearray or memoryview, got {got}") from None
+        if too_long:
+            raise UsageError(
+                f"send: expected at most {self._longest} bytes, got {len(datagram)}: "
+                "split them over several datagrams"
+            )
+        if self._receiver.paused is not None:
+            await self._receiver.paused.wait()
+
+    async def recv(self) -> bytes:
+        """Wait for the next datagram of the partner's program, and return it.
+
+        Raises LinkClosedError once the link is over and all that has arrived was received."""
+        while not self._waiting:
+            if self._receiver.closed:
+                assert self._transport.end is not None
+                raise _closed(self._transport.end)
+            await self._receiver.arrival()
+        return self._receiver.inbox.take()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Ends when either end has closed the link; raises LinkClosedError if it is lost."""
+        try:
+            return await self.recv()
+        except LinkClosedError as error:
+            if error.reason == Reason.SILENT:
+                raise
+            raise StopAsyncIteration from None
+
+    @property
+    def local(self) -> Address:
+        """This end's address on the present path; maybe a wildcard (`0.0.0.0` or `::`)."""
+        return self._transport.local
+
+    @property
+    def remote(self) -> Address:
+        """The partner's address on the present path."""
+        return self._transport.remote
+
+    @property
+    def path(self) -> PathKind:
+        """The kind of the present path."""
+        return self._transport.path
+
+    @property
+    def rtt(self) -> float | None:
+        """The present path's round trip in seconds, smoothed; None until one is measured."""
+        figures = self._transport.figures
+        return None if figures is None else figures.rtt
+
+    @property
+    def loss(self) -> float:
+        """The part of the last 20 keepalives that stayed unanswered, 0.0 to 1.0."""
+        figures = self._transport.figures
+        return 0.0 if figures is None else figures.loss
+
+    @property
+    def dropped(self) -> int:
+        """How many datagrams that arrived were dropped as the queue was full."""
+        return self._receiver.inbox.dropped
+
+    @property
+    def closed(self) -> Closed:
+        """The end of the link: await it for why, or test it for whether."""
+        return self._receiver.closed
+
+    def on_moved(self, callback: MovedCallback) -> MovedCallback:
+        """Call `callback` with a `Moved` whenever the link has moved to another path. Returns it,
+        for use as a decorator."""
+        arguments.callback("callback", callback)
+        self._on_moved.append(callback)
+        return callback
+
+    async def close(self) -> None:
+        """Close the link: the partner is told, which takes 40 ms. May be repeated. Cancelled, it
+        closes at once. What has arrived can still be received."""
+        self._transport.close()
+        await self._transport.closed()
+
+    def _see(self, event: Event) -> None:
+        if isinstance(event, Moved):
+            for callback in list(self._on_moved):
+                callback(event)
+
+
+def _closed(end: LinkEnd) -> LinkClosedError:
+    return LinkClosedError(end.detail, end.reason)

@@ -1,0 +1,289 @@
+"""A held link as an asyncio transport: what `loop.create_datagram_endpoint` gives, over a path that
+is found, watched and changed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio.trsock import TransportSocket
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from netpunch.address import Address
+from netpunch.core.events import Event, Finished, Linked, Lost, Moved, PathKind
+from netpunch.core.machine import LinkFigures
+from netpunch.core.settings import EndSettings
+from netpunch.errors import LinkClosedError, resource_errors
+from netpunch.net.datagrams import Datagrams
+from netpunch.net.driver import Datagram, Endpoint
+from netpunch.net.end import FAREWELL
+from netpunch.net.preload import CARRYING, HOLDING, PAUSE, preload
+from netpunch.net.punch import Punch
+from netpunch.net.queues import Inbox, Outbox
+from netpunch.reasons import Reason
+
+P = TypeVar("P", bound=asyncio.DatagramProtocol)
+
+
+class LinkEnd(NamedTuple):
+    """Why a held link is over, in one word and in a sentence.
+
+    `reason` is `stopped` (this end has closed it), `partner_stopped` (the other one has), or
+    `silent`: nothing came any more, and no other path was found."""
+
+    reason: Reason
+    detail: str
+
+
+CLOSED_HERE = LinkEnd(Reason.STOPPED, "this end has closed the link")
+
+
+class LinkTransport(asyncio.DatagramTransport):
+    """The program's side of a held link, and its life from the first announcement on.
+
+    The partner has one address for the protocol, for as long as the transport lives: the one that
+    it was linked at. `remote` is where it is now."""
+
+    def __init__(
+        self, settings: EndSettings, observer: Callable[[Event], object] | None = None
+    ) -> None:
+        """`observer` is called with every event."""
+        super().__init__()
+        self.local = self.remote = Address("", 0)
+        self.path = PathKind.OBSERVED
+        self.end: LinkEnd | None = None
+        """Why it is over, or about to be."""
+        self._loop = asyncio.get_running_loop()
+        self._observer = observer
+        self._punch = Punch(settings, self._see, trace=False, program=self)
+        self._protocol: asyncio.DatagramProtocol | None = None
+        self._peer = Address("", 0)
+        self._early = Inbox()
+        """What has arrived before there was a protocol."""
+        self._receive: Callable[[bytes, Address], object] = self._keep
+        self._outbox = Outbox(
+            partial(self._tell, "pause_writing"), partial(self._tell, "resume_writing")
+        )
+        self._blocked: Endpoint | None = None
+        """Has no room at the moment."""
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open(self, factory: Callable[[], P]) -> P:
+        """Links, and makes the protocol; returns that. Raises what `Punch.open` and `Punch.linked`
+        raise. Then, or if it is cancelled, nothing is left open."""
+        loading = self._loop.call_later(PAUSE, preload, HOLDING + CARRYING, self._punch.give_up)
+        try:
+            with resource_errors():
+                await self._punch.open()
+                await self._punch.linked()
+            protocol = factory()
+        except BaseException:
+            self._closing = self._loop.create_task(self._punch.close())
+            await self.closed()
+            raise
+        finally:
+            loading.cancel()
+        self._start(protocol)
+        return protocol
+
+    async def closed(self) -> None:
+        """Waits until nothing is open any more, after `close` or a failure. Cancelled, that does
+        not take long."""
+        cancelled: asyncio.CancelledError | None = None
+        assert self._closing is not None
+        while not self._closing.done():
+            try:
+                await asyncio.wait((self._closing,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.abort()
+        if cancelled is not None:
+            raise cancelled
+
+    @property
+    def figures(self) -> LinkFigures | None:
+        return self._punch.figures
+
+    # From the link.
+
+    def deliver(self, datagrams: Datagrams) -> None:
+        """Passes the protocol what the partner's program has sent."""
+        peer = self._peer
+        for each in datagrams.each:
+            try:
+                self._receive(bytes(each), peer)
+            except Exception as error:
+                self._complain("datagram_received", error)
+
+    def _keep(self, datagram: bytes, _source: Address) -> None:
+        self._early.put(datagram)
+
+    def _drop(self, _datagram: bytes, _source: Address) -> None:
+        """Nobody wants it any more."""
+
+    def _see(self, event: Event | Datagram) -> None:
+        assert not isinstance(event, Datagram)
+        match event:
+            case Linked(local=local, remote=remote, path=path):
+                self.local, self.remote, self.path, self._peer = local, remote, path, remote
+            case Moved(local=local, remote=remote, path=path):
+                self.local, self.remote, self.path = local, remote, path
+                if self._blocked is not None:
+                    self._flush()  # on the new path
+            case Lost(detail, ended):
+                reason = Reason.PARTNER_STOPPED if ended else Reason.SILENT
+                self._over(LinkEnd(reason, detail))
+            case Finished():
+                self._over(CLOSED_HERE)
+        if self._observer is not None:
+            self._observer(event)
+
+    def _start(self, protocol: asyncio.DatagramProtocol) -> None:
+        self._protocol = protocol
+        self._tell("connection_made", self)
+        self._receive = protocol.datagram_received
+        early = self._early
+        while early.waiting:
+            self.deliver(Datagrams([early.take()], [0]))
+        if self.end is not None:
+            self._over(self.end)
+
+    def _over(self, end: LinkEnd) -> None:
+        if self.end is None:
+            self.end = end
+        if self._closing is None and self._protocol is not None:
+            self._closing = self._loop.create_task(self._close(self.end))
+
+    async def _close(self, end: LinkEnd) -> None:
+        self._receive = self._drop
+        try:
+            if end is CLOSED_HERE:
+                with contextlib.suppress(TimeoutError):  # there is no room, and will be none
+                    async with asyncio.timeout(FAREWELL):
+                        await self._flushed.wait()
+            await self._punch.close()
+        finally:
+            self._outbox.clear()
+            lost = end.reason is Reason.SILENT
+            self._tell("connection_lost", LinkClosedError(end.detail, end.reason) if lost else None)
+
+    def _tell(self, method: str, *arguments: object) -> None:
+        try:
+            getattr(self._protocol, method)(*arguments)
+        except Exception as error:
+            self._complain(method, error)
+
+    def _complain(self, method: str, error: Exception) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": f"netpunch: {method} of the protocol failed",
+                "exception": error,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+
+    # As a transport.
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        """Send to the partner; `addr` is None, or its address."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"expected a bytes-like object to send, got {type(data).__name__}")
+        if addr is not None and addr != self._peer and addr[:2] not in (self._peer, self.remote):
+            raise ValueError(f"expected None or the partner's address {self._peer}, got {addr!r}")
+        if self.end is not None:
+            return
+        if self._outbox.waiting:
+            self._outbox.put(bytes(data))
+            return
+        try:
+            self._punch.send_now(data)
+        except (BlockingIOError, InterruptedError):
+            self._outbox.put(bytes(data))
+            self._wait_for_room()
+        except OSError as error:
+            self._tell("error_received", error)
+
+    def close(self) -> None:
+        """Send what waits, tell the partner and the controls, then call `connection_lost`."""
+        self._over(CLOSED_HERE)
+
+    def abort(self) -> None:
+        """Close the link at once: what waits is lost, and nobody is told."""
+        self._outbox.clear()
+        self._flushed.set()
+        self._punch.abort()
+        self._over(CLOSED_HERE)
+
+    def is_closing(self) -> bool:
+        """Whether the link is over, or about to be."""
+        return self.end is not None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`peername` is the partner's address for this transport; `sockname`, `socket`, `path`,
+        `rtt` and `loss` are those of the present path."""
+        match name:
+            case "peername":
+                return self._peer
+            case "sockname":
+                return self.local
+            case "socket":
+                endpoint = self._punch.endpoint
+                return default if endpoint is None else TransportSocket(endpoint.sock)
+            case "path":
+                return self.path
+            case "rtt" | "loss":
+                figures = self.figures
+                return default if figures is None else getattr(figures, name)
+        return default
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The present protocol."""
+        assert self._protocol is not None
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Go on with another protocol."""
+        assert isinstance(protocol, asyncio.DatagramProtocol)
+        self._protocol = protocol
+        if self.end is None:
+            self._receive = protocol.datagram_received
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Bytes that wait to be sent: above `high` the protocol is paused, at `low` resumed."""
+        self._outbox.set_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high, in bytes."""
+        return self._outbox.low, self._outbox.high
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._outbox.octets
+
+    # What waits to be sent.
+
+    def _wait_for_room(self) -> None:
+        self._flushed.clear()
+        self._blocked = self._punch.endpoint
+        if self._blocked is not None:
+            self._blocked.when_writable(self._loop, self._flush)
+
+    def _flush(self) -> None:
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None:
+            blocked.when_writable(self._loop, None)
+        waiting = self._outbox.waiting
+        while waiting:
+            try:
+                self._punch.send_now(waiting[0])
+            except (BlockingIOError, InterruptedError):
+                self._wait_for_room()
+                return
+            except OSError as error:
+                self._tell("error_received", error)
+            self._outbox.sent()
+        self._flushed.set()

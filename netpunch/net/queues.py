@@ -1,0 +1,92 @@
+"""Bounded queues between a link and a program: what has arrived, and what waits to be sent.
+
+Both drop what comes while they are full, as the queues of a socket do, and count it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+DATAGRAMS_KEPT = 4096
+"""A program that is busy for 40 ms misses nothing of 100,000 datagrams a second."""
+OCTETS_KEPT = 4 * 1024 * 1024
+"""Bytes, as many as a link's socket asks the system to keep: half a second of 64 Mbit/s."""
+HIGH_WATER = 64 * 1024
+"""Bytes above which a program is asked to pause: asyncio's default."""
+
+
+class Inbox:
+    """What has arrived, in order."""
+
+    __slots__ = ("_octets", "dropped", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.dropped = 0
+        self._octets = 0
+
+    def put(self, datagram: bytes) -> None:
+        octets = self._octets + len(datagram)
+        if octets > OCTETS_KEPT or len(self.waiting) >= DATAGRAMS_KEPT:
+            self.dropped += 1
+            return
+        self.waiting.append(datagram)
+        self._octets = octets
+
+    def take(self) -> bytes:
+        """The oldest one. Raises IndexError if there is none."""
+        datagram = self.waiting.popleft()
+        self._octets -= len(datagram)
+        return datagram
+
+
+class Outbox:
+    """What waits to be sent. Above the high water mark `pause` is called, and at the low one
+    `resume`."""
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.octets = 0
+        self.dropped = 0
+        self.is_paused = False
+        self._pause = pause
+        self._resume = resume
+        self.set_limits()
+
+    def set_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """In bytes, with asyncio's defaults for None. Raises ValueError unless high >= low >= 0."""
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"expected high >= low >= 0, got high {high!r} and low {low!r}")
+        self.high, self.low = high, low
+        self._consider_pause()
+
+    def put(self, datagram: bytes) -> None:
+        if self.octets + len(datagram) > max(self.high, OCTETS_KEPT):
+            self.dropped += 1
+            return
+        self.waiting.append(datagram)
+        self.octets += len(datagram)
+        self._consider_pause()
+
+    def sent(self) -> None:
+        """The oldest one has left."""
+        self.octets -= len(self.waiting.popleft())
+        if self.is_paused and self.octets <= self.low:
+            self.is_paused = False
+            self._resume()
+
+    def clear(self) -> None:
+        """Nothing of it will be sent any more."""
+        self.dropped += len(self.waiting)
+        self.waiting.clear()
+        self.octets = 0
+
+    def _consider_pause(self) -> None:
+        if self.octets > self.high and not self.is_paused:
+            self.is_paused = True
+            self._pause()
