@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -239,11 +239,27 @@ def named_socket(file: Path, environ: Mapping[str, str], node: str | None) -> Pa
 
     if file.suffix == SOCKET_SUFFIX:
         raise not_running(file)  # rather than: no such site file
+    return _socket_set_by(file, _version(file), node, environ.get("NETPUNCH_NODE"))
+
+
+@lru_cache(maxsize=1)
+def _socket_set_by(file: Path, version: object, node: str | None, named: str | None) -> Path | None:
+    """Of a site file, which is read anew only in another `version`: `--watch` asks each second, and
+    a file of 500 pairs takes 200 ms. A file that is included sets no socket."""
     from socket import gethostname
 
     from netpunch.config.loading import load, status_socket
 
-    return status_socket(load(file), node, gethostname(), environ.get("NETPUNCH_NODE"))
+    del version
+    return status_socket(load(file), node, gethostname(), named)
+
+
+def _version(file: Path) -> object:
+    try:
+        found = file.stat()
+    except OSError:  # reading it says what is wrong
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def ask(path: Path) -> Answer:

@@ -18,9 +18,10 @@ from netpunch.output.columns import printable_cell, wrapped
 from netpunch.output.status_table import Answer, Rate, Rates, status_table
 from netpunch.output.terminal import Screen, Style, is_terminal, screen_of
 
-OPEN = "\x1b[?1049h\x1b[?25l"
-"""The alternate screen, as of `top`, without the cursor: what was printed before comes back."""
-CLOSE = "\x1b[?25h\x1b[?1049l"
+OPEN = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+"""The alternate screen, as of `top`, without the cursor: what was printed before comes back. Where
+even the least columns are too wide, lines are cut, not continued."""
+CLOSE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 HOME, END_OF_LINE, REST = "\x1b[H", "\x1b[K", "\x1b[J"
 """Each line is overwritten, then what is left of it erased: nothing flickers."""
 

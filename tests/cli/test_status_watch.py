@@ -24,6 +24,8 @@ import pytest
 
 from netpunch.cli import main, status, status_watch
 from netpunch.cli.status_watch import Traffic
+from netpunch.config import loading
+from netpunch.config.model import Site
 from netpunch.output.status import EndStatus, ProcessStatus, State
 from netpunch.output.status_table import Rate
 from tests.cli.programs import PATIENCE, environment
@@ -143,6 +145,29 @@ def test_wrong_times_of_a_watch_are_usage_errors(line: str, folder: Path) -> Non
 def test_a_watch_of_a_wrong_file_ends_at_once(folder: Path, looks: Callable[..., None]) -> None:
     looks(3)
     assert main(["status", "--watch", "site.yaml"]) == 66
+
+
+def test_a_site_file_is_read_once_until_it_changes(
+    site: Path, looks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 500 pairs takes long to read."""
+    read: list[Path] = []
+
+    original = loading.load
+
+    def load(path: Path) -> Site:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(loading, "load", load)
+
+    def between(number: int) -> None:
+        if number == 3:
+            site.write_text(site.read_text() + "# changed\n")
+
+    looks(6, between)
+    assert main(["status", "site.yaml", "--watch"]) == 0
+    assert len(read) == 2
 
 
 def test_rates_are_bytes_a_second_and_never_negative() -> None:
