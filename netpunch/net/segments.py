@@ -1,8 +1,10 @@
 """Receives many datagrams in one call and sends them from the buffers that they were received into.
 
-Linux only. The datagrams of one source stay together. Those of them that are equally long leave as
-the segments of one message (UDP_SEGMENT, udp(7)), and what the system received as such a message
-(UDP_GRO) stays one: that takes a fraction of the time that as many messages take.
+Linux only. Datagrams of one flow that are equally long leave as the segments of one message
+(UDP_SEGMENT, udp(7)), and what the system received as such a message (UDP_GRO) stays one: that
+takes a fraction of the time that as many messages take. What is known of a batch is kept in
+columns, each of which is read, written or summed in one call: a tuple for each datagram would take
+longer than all else that Python does about it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import ctypes
 import errno
 import mmap
 import socket
+import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
+from operator import sub
 from struct import Struct
 from typing import Literal, NamedTuple
 
@@ -26,6 +30,7 @@ from netpunch.net.batch import (
     Header,
     Message,
     Part,
+    address_of,
     receive_messages,
     send_messages,
     system_name,
@@ -63,13 +68,6 @@ INCAPABLE = {errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 Refused = Callable[[OSError], None]
 """Gets the error of each datagram that was not sent."""
 
-_Message = tuple[Address, list[int], list[int], int, "Run | None"]
-"""To be sent: where to, the addresses and lengths of its buffers, the length of its segments, 0 if
-it is one datagram; and what it was received as, if that is known."""
-
-_PART = ctypes.sizeof(Part)
-_ZEROS = bytes(12)
-
 
 class Received(NamedTuple):
     """What one call has received: each message's source in the system's form (`names`, one after
@@ -80,22 +78,71 @@ class Received(NamedTuple):
     cuts: list[int]
 
 
-class Run(NamedTuple):
-    """Datagrams from one source (19 bytes, as on the wire) in the order in which they came, by
-    the addresses at which they start. `joined`: they came as one message."""
+class Messages(NamedTuple):
+    """Some of one batch: the address at which each starts, its length in bytes, and the length of
+    its segments, 0 if it is one datagram; no list of these if all are."""
 
-    source: bytes
     starts: list[int]
     lengths: list[int]
-    joined: bool = False
+    cuts: list[int] | None = None
 
-    def part(self, first: int, end: int) -> Run:
+    def part(self, first: int, end: int) -> Messages:
         """Only those from number `first` to before number `end`."""
-        return Run(self.source, self.starts[first:end], self.lengths[first:end], self.joined)
+        cuts = None if self.cuts is None else self.cuts[first:end]
+        return Messages(self.starts[first:end], self.lengths[first:end], cuts)
+
+    def chosen(self, numbers: Iterable[int]) -> Messages:
+        """Only those, in that order."""
+        starts, lengths, cuts = self
+        order = list(numbers)
+        return _messages(
+            (
+                [starts[number] for number in order],
+                [lengths[number] for number in order],
+                None if cuts is None else [cuts[number] for number in order],
+            )
+        )
+
+    def may_have(self, length: int) -> bool:
+        """Whether a datagram may be that long."""
+        if self.cuts is None:
+            return length in self.lengths
+        return any(
+            length in (cut, each % cut) if cut else each == length
+            for each, cut in zip(self.lengths, self.cuts, strict=True)
+        )
+
+    @property
+    def datagrams(self) -> list[int]:
+        """How many each message has."""
+        if self.cuts is None:
+            return [1] * len(self.lengths)
+        return [
+            -(-length // cut) if cut else 1
+            for length, cut in zip(self.lengths, self.cuts, strict=True)
+        ]
+
+    @property
+    def each(self) -> Iterator[tuple[int, int, int]]:
+        """Each datagram: the number of its message, where it starts, and its length."""
+        for number, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            cut = 0 if self.cuts is None else self.cuts[number]
+            parts = _cut(length, cut) if cut else (length,)
+            for part in parts:
+                yield number, start, part
+                start += part
+
+    @property
+    def apart(self) -> Messages:
+        """The same with a message for each datagram."""
+        if self.cuts is None:
+            return self
+        _, starts, lengths = zip(*self.each, strict=True)
+        return Messages(list(starts), list(lengths))
 
 
-_run = partial(tuple.__new__, Run)
 _received = partial(tuple.__new__, Received)
+_messages = partial(tuple.__new__, Messages)
 """As the classes themselves, in half of the time."""
 
 LENGTHS_KEPT = 8
@@ -119,9 +166,6 @@ class Segments:
     """Buffers for the datagrams of one batch. Sources are of one family, destinations of any."""
 
     def __init__(self, family: int) -> None:
-        self._source_of = _source_v4 if family == socket.AF_INET else _source_v6
-        self._sources: dict[bytes, bytes] = {}
-        """By their names: putting one together takes as long as all else about a datagram."""
         self.step = NAMES_IN[family]
         """Bytes of a name in `Received`."""
         self._longest = MAX_PAYLOAD
@@ -136,13 +180,10 @@ class Segments:
         self._in.bases[:] = _longs(self._starts)
         self._in.capacities[:] = _longs([MAX_PAYLOAD] * SIZE)
         self._rooms = _longs([ANCILLARY] * SIZE)
+        self._loaded: list[int] = []
+        """The starts of the messages that were sent last."""
         self._used = SIZE
         """Messages whose headers the last call has changed; at first all are to be set."""
-        self._sock: socket.socket | None = None
-        self._queue: list[_Message] = []
-        """To be sent from that socket."""
-        self._room = SIZE
-        """For buffers of messages in the queue."""
 
     # Receiving.
 
@@ -166,14 +207,11 @@ class Segments:
             cuts = [size if room else 0 for size, room in zip(sizes, cuts, strict=True)]
         return _received((names, lengths, cuts))
 
-    def receive(self, sock: socket.socket) -> list[Run]:
-        """As `take`, sorted by source."""
+    def receive(self, sock: socket.socket) -> tuple[bytes, Messages]:
+        """As `take`: their sources, and where in the buffers they are."""
         names, lengths, cuts = self.take(sock)
-        count = len(lengths)
-        if not any(cuts) and names == names[: self.step] * count:
-            source = self._source_of(names[: self.step])
-            return [_run((source, self._starts[:count], lengths, False))]
-        return self._sorted(names, lengths, cuts)
+        starts = self._starts[: len(lengths)]
+        return names, _messages((starts, lengths, cuts if any(cuts) else None))
 
     def view(self, number: int, length: int) -> memoryview:
         """So many bytes of a buffer, until the next datagrams are received."""
@@ -192,37 +230,6 @@ class Segments:
             views = self._views[length] = [self.view(number, length) for number in range(SIZE)]
         return views[first : first + count]
 
-    def _sorted(self, names: bytes, lengths: list[int], joined: list[int]) -> list[Run]:
-        """By source. `joined` are the lengths of the segments of a message, 0 if it has none."""
-        step, sources, starts = self.step, self._sources, self._starts
-        runs: list[Run] = []
-        open_runs: dict[bytes, Run] = {}
-        at = 0
-        for start, length, size in zip(starts, lengths, joined, strict=False):
-            name = names[at : at + step]
-            at += step
-            run = open_runs.get(name)
-            if size == 0 and run is not None:
-                run.starts.append(start)
-                run.lengths.append(length)
-                continue
-            source = sources.get(name) or self._learn(name)
-            if size:
-                parts = _cut(length, size)
-                places = list(accumulate(parts[:-1], initial=start))
-                runs.append(Run(source, places, parts, joined=True))
-                open_runs.pop(name, None)  # what follows comes after it
-            else:
-                open_runs[name] = run = _run((source, [start], [length], False))
-                runs.append(run)
-        return runs
-
-    def _learn(self, name: bytes) -> bytes:
-        if len(self._sources) == ADDRESSES_KEPT:
-            self._sources.clear()
-        source = self._sources[name] = self._source_of(name)
-        return source
-
     def byte_at(self, start: int) -> int:
         """The first byte of a datagram that starts there."""
         return self._memory[start - self._origin]
@@ -234,80 +241,123 @@ class Segments:
 
     # Sending.
 
-    def send(self, sock: socket.socket, run: Run, destination: Address, refused: Refused) -> None:
-        """Sends what was received, by the next `flush` at the latest."""
-        if sock is not self._sock:
-            self.flush(refused)
-            self._sock = sock
-        _, starts, lengths, joined = run
-        if len(lengths) == 1:
-            if not self._room:
-                self.flush(refused)
-            self._room -= 1
-            self._queue.append((destination, starts, lengths, 0, run))
-        elif joined and lengths[0] <= self._longest:
-            if not self._room:
-                self.flush(refused)
-            self._room -= 1
-            self._queue.append((destination, starts[:1], [sum(lengths)], lengths[0], run))
-        else:
-            for first, end in groups(lengths, self._longest):
-                if self._room < end - first:  # only if a message is sent as many
-                    self.flush(refused)
-                self._room -= end - first
-                some, cut = lengths[first:end], lengths[first] if end > first + 1 else 0
-                self._queue.append((destination, starts[first:end], some, cut, None))
-
-    def flush(self, refused: Refused) -> None:
-        """Sends what is left."""
-        queue, count = self._queue, len(self._queue)
-        if self._sock is None or not count:
+    def send(
+        self,
+        sock: socket.socket,
+        names: Sequence[bytes],
+        sizes: Sequence[int],
+        messages: Messages,
+        refused: Refused,
+    ) -> None:
+        """Sends what was received, at most `SIZE` messages: so many of them in a row as `sizes`
+        says go to each of `names`, which are of `name_of`."""
+        cuts = messages.cuts
+        if cuts is not None and max(cuts) > self._longest:
+            first = 0
+            for name, size in zip(names, sizes, strict=True):
+                some = messages.part(first, first + size).apart
+                self.send_flow(sock, name, some, refused)
+                first += size
             return
-        self._load(count)
-        for number, error in send_messages(self._sock.fileno(), self._out.address, count):
-            self._send_again(self._sock, queue[number], error, refused)
-        queue.clear()
-        self._room = SIZE
+        if len(sizes) == len(messages.lengths):
+            begins: Sequence[int] = range(len(sizes))
+        else:
+            begins, names = self._join(names, sizes, messages)
+        self._load(begins, names, messages)
+        for number, error in send_messages(sock.fileno(), self._out.address, len(begins)):
+            end = begins[number + 1] if number + 1 < len(begins) else len(messages.lengths)
+            together = messages.part(begins[number], end)
+            self._send_again(sock, names[number], together, error, refused)
 
-    def _load(self, count: int) -> None:
-        """Fills in the headers of so many messages."""
-        table = self._out
-        destinations, starts, lengths, cuts, _ = zip(*self._queue, strict=True)
-        bases, capacities = list(chain.from_iterable(starts)), list(chain.from_iterable(lengths))
-        table.bases[: len(bases)] = _longs(bases)
-        table.capacities[: len(bases)] = _longs(capacities)
-        if len(bases) == count:
+    def send_flow(
+        self, sock: socket.socket, name: bytes, datagrams: Messages, refused: Refused
+    ) -> None:
+        """Sends any number of datagrams to one destination."""
+        for first in range(0, len(datagrams.lengths), SIZE):
+            some = datagrams.part(first, first + SIZE)
+            self.send(sock, (name,), (len(some.lengths),), some, refused)
+
+    def _join(
+        self, names: Sequence[bytes], sizes: Sequence[int], messages: Messages
+    ) -> tuple[list[int], list[bytes]]:
+        """With which of these the messages begin that are to be sent, and where each goes."""
+        _, lengths, cuts = messages
+        if cuts is not None:  # what has segments is a message for itself, as an empty datagram is
+            lengths = [0 if cut else length for length, cut in zip(lengths, cuts, strict=True)]
+        begins: list[int] = []
+        destinations: list[bytes] = []
+        first = 0
+        for name, size in zip(names, sizes, strict=True):
+            those = heads(lengths[first : first + size], self._longest)
+            begins += [first + head for head in those] if first else those
+            destinations += [name] * len(those)
+            first += size
+        return begins, destinations
+
+    def _load(self, begins: Sequence[int], names: Sequence[bytes], messages: Messages) -> None:
+        """Fills in the headers of the messages that begin with these."""
+        starts, lengths, cuts = messages
+        table, count, buffers = self._out, len(begins), len(starts)
+        if starts != self._loaded:  # as when there was another order
+            table.bases[:buffers] = _longs(starts)
+            self._loaded = starts
+        table.capacities[:buffers] = _longs(lengths)
+        table.names[: count * NAME] = b"".join(names)
+        if count == buffers:
             table.parts[:count] = table.each_part[:count]
             table.part_counts[:count] = table.ones[:count]
         else:
-            counts = list(map(len, starts))
-            firsts = accumulate(counts[:-1], initial=0)
-            table.parts[:count] = _longs([table.list + first * _PART for first in firsts])
+            counts = list(map(sub, chain(begins[1:], (buffers,)), begins))
+            table.parts[:count] = _longs(list(map(table.places.__getitem__, begins)))
             table.part_counts[:count] = _longs(counts)
-        table.names[: count * NAME] = b"".join(map(_name, destinations))
-        if any(cuts):
+            joined = [
+                lengths[first] if some > 1 else 0
+                for first, some in zip(begins, counts, strict=True)
+            ]
+            if cuts is not None:
+                joined = [cuts[first] or cut for first, cut in zip(begins, joined, strict=True)]
+            cuts = joined
+        if cuts is None:
+            table.rooms[:count] = table.none[:count]
+        else:
             table.rooms[:count] = _longs([ANCILLARY if cut else 0 for cut in cuts])
             table.cuts[:count] = memoryview(array("H", cuts))
-        else:
-            table.rooms[:count] = table.none[:count]
 
     def _send_again(
-        self, sock: socket.socket, message: _Message, error: OSError, refused: Refused
+        self, sock: socket.socket, name: bytes, messages: Messages, error: OSError, refused: Refused
     ) -> None:
         """One by one, if segments were the reason why a message was refused."""
-        destination, starts, lengths, cut, run = message
-        if run is not None:
-            starts, lengths = run.starts, run.lengths
-        if not cut or error.errno not in TOO_LONG | INCAPABLE:
+        starts, lengths, _ = messages.apart
+        if len(lengths) == 1 or error.errno not in TOO_LONG | INCAPABLE:
             for _ in lengths:
                 refused(error)
             return
-        self._longest = min(self._longest, cut - 1 if error.errno in TOO_LONG else 0)
+        longest = lengths[0] - 1 if error.errno in TOO_LONG else 0
+        self._longest = min(self._longest, longest)
+        destination = _address_of(name)
         for start, length in zip(starts, lengths, strict=True):
             try:
                 sock.sendto(self.copy(start, length), destination)
             except OSError as again:
                 refused(again)
+
+
+def split(names: bytes, step: int) -> tuple[bytes, ...]:
+    """One by one."""
+    return _layout(step, len(names) // step).unpack(names)
+
+
+@lru_cache(maxsize=2 * SIZE)
+def _layout(step: int, count: int) -> Struct:
+    return Struct(f"{step}s" * count)
+
+
+def sums(values: Sequence[int], sizes: Sequence[int]) -> Sequence[int]:
+    """Of so many values in a row as each size says."""
+    if len(sizes) == len(values):
+        return values
+    ends = accumulate(sizes, initial=0)
+    return [sum(values[first:end]) for first, end in pairwise(ends)]
 
 
 class _Table:
@@ -320,12 +370,13 @@ class _Table:
         self._parts = (Part * SIZE)()
         self._ancillary = bytearray(SIZE * ANCILLARY)
         self.address = ctypes.addressof(self._headers)
-        self.list = ctypes.addressof(self._parts)
-        """Where the list of buffers begins."""
         words = memoryview(self._parts).cast("B").cast("L")
         self.bases, self.capacities = words[::2], words[1::2]
         """The addresses of the buffers in that list, and how many bytes of them are in use."""
-        self.each_part = _longs([self.list + number * _PART for number in range(SIZE)])
+        first = ctypes.addressof(self._parts)
+        self.places = [first + number * ctypes.sizeof(Part) for number in range(SIZE)]
+        """Where in that list each buffer is."""
+        self.each_part = _longs(self.places)
         self.ones, self.none = _longs([1] * SIZE), _longs([0] * SIZE)
         """What those columns hold that follow, of messages with one buffer each and without
         ancillary data."""
@@ -371,36 +422,55 @@ def _cut(total: int, length: int) -> list[int]:
     return [length] * whole + ([rest] if rest else [])
 
 
+def heads(lengths: Sequence[int], longest: int) -> list[int]:
+    """With which of these datagrams a message begins. Those up to the next one are equally long,
+    but the last may be shorter."""
+    count, first = len(lengths), lengths[0]
+    if count > FEW and lengths.count(first) == count:
+        return list(range(0, count, _most(first, longest)))
+    begins: list[int] = []
+    cut = end = 0  # of the message: the length of its segments, and before what it ends
+    for number, length in enumerate(lengths):
+        if length <= cut and number < end and length:
+            if length < cut:
+                cut = 0
+        else:
+            begins.append(number)
+            cut, end = length, number + _most(length, longest)
+    return begins
+
+
+@lru_cache(maxsize=LENGTHS_KEPT * SIZE)
+def _most(length: int, longest: int) -> int:
+    """How many segments of this length a message can have."""
+    return min(MOST_SEGMENTS, MOST_OCTETS // length) or 1 if 0 < length <= longest else 1
+
+
 def groups(lengths: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
-    """Which of these datagrams can be one message, from the first to before the last number: all
-    are equally long, but the last may be shorter."""
-    first, count = 0, len(lengths)
-    same = count > FEW and lengths.count(lengths[0]) == count
-    while first < count:
-        length, end = lengths[first], first + 1
-        if 0 < length <= longest:
-            most = min(count, first + min(MOST_SEGMENTS, MOST_OCTETS // length))
-            if same:
-                end = max(most, end)
-            while end < most and lengths[end] == length:
-                end += 1
-            if end < most and 0 < lengths[end] < length:
-                end += 1
-        yield first, end
-        first = end
+    """Which of these datagrams can be one message, from the first to before the last number."""
+    return pairwise((*heads(lengths, longest), len(lengths)))
 
 
 @lru_cache(maxsize=ADDRESSES_KEPT)
-def _name(destination: Address) -> bytes:
+def name_of(destination: Address) -> bytes:
+    """Its name for `Segments.send`."""
     family = socket.AF_INET6 if destination.family == 6 else socket.AF_INET
     return system_name(family, destination).ljust(NAME, b"\0")
 
 
-def _source_v4(name: bytes) -> bytes:
+def _address_of(name: bytes) -> Address:
+    family = int.from_bytes(name[:2], sys.byteorder)
+    return address_of(family, name[: NAMES_IN[family]])
+
+
+def source_v4(name: bytes) -> bytes:
     """A struct sockaddr_in, ip(7), as the 19 bytes that the wire has for it."""
     return b"\x04" + name[4:8] + _ZEROS + name[2:4]
 
 
-def _source_v6(name: bytes) -> bytes:
+def source_v6(name: bytes) -> bytes:
     """The same of a struct sockaddr_in6, ipv6(7)."""
     return b"\x06" + name[8:24] + name[2:4]
+
+
+_ZEROS = bytes(12)

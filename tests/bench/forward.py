@@ -341,6 +341,7 @@ class Bench:
                 self._add("round trip, without netpunch: us", direct)
                 self._add("added round trip: us", through - direct)
                 self._add("added by two bare relays: us", least - direct)
+                self._add("added, to that of bare relays", (through - direct) / (least - direct))
 
     def _one_way(self, name: str, a: End, b: End, segments: int) -> None:
         before = a.cpu(), b.cpu(), self._octets.value

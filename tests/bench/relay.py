@@ -52,6 +52,8 @@ SEGMENTS = 32
 UDP_SEGMENT = 103
 UNLIMITED = 1e12
 TIMEOUT = 5.0
+BARE = "bare endpoint"
+"""Of the figures, the one that the others are compared with: machines differ."""
 
 
 class Cost(NamedTuple):
@@ -223,7 +225,7 @@ def measure(rounds: int, count: int) -> dict[str, list[float]]:
         pin(GENERATOR_CORE)
         for _ in range(rounds):
             done = {
-                "bare endpoint": echoed.windows([mirror], [mirror], [SIZE], count),
+                BARE: echoed.windows([mirror], [mirror], [SIZE], count),
                 "one pair, equal lengths": relayed.windows(a, b, [SIZE], count),
                 "one pair, mixed lengths": relayed.windows(a, b, MIXED, count),
                 f"{FLOWS} pairs in turn": relayed.windows(every_a, every_b, MIXED, count),
@@ -281,9 +283,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000, help="for memory")
     arguments = parser.parse_args()
     print(f"relay, {SIZE}-byte datagrams, medians of {arguments.rounds} rounds; {machine()}")
-    for name, costs in measure(arguments.rounds, arguments.count).items():
-        low, high = min(costs), max(costs)
-        print(f"  {name:26} {statistics.median(costs):6.2f} µs ({low:.2f} to {high:.2f})")
+    measured = measure(arguments.rounds, arguments.count)
+    bare = statistics.median(measured[BARE])
+    for name, costs in measured.items():
+        middle, low, high = statistics.median(costs), min(costs), max(costs)
+        print(f"  {name:26} {middle:6.2f} µs ({low:.2f} to {high:.2f}), {middle / bare:.2f} x bare")
     with multiprocessing.get_context("spawn").Pool(1) as process:
         registered, bound_pairs = process.apply(bind_all, (arguments.pairs,))
     print(

@@ -158,6 +158,65 @@ def test_segments_arrive_as_the_datagrams_that_they_are(run: Run, hosts: tuple[s
 
 
 @linux_only
+def test_flows_that_come_mixed_arrive_in_their_order(run: Run) -> None:
+    """Of both ends and of strangers, in the same batches: the loop has no turn meanwhile."""
+
+    async def main() -> None:
+        with relayed() as pair, client() as stranger:
+            await pair.bind()
+            lengths = [100, 100, 60, 1200, 1200, 1200, 384, 0, 1]
+            for number, length in enumerate(lengths * 10):
+                for end in (pair.a, pair.b):
+                    end.send(bytes([number]) * length)
+                stranger.send(bytes(length), pair.a.relay)
+            expected = [bytes([n]) * length for n, length in enumerate(lengths * 10)]
+            assert await pair.a.receive(90) == expected
+            assert await pair.b.receive(90) == expected
+            assert pair.relay.strangers == 90
+            assert pair.relay.total.datagrams == 180
+
+    run(main())
+
+
+def test_an_end_that_binds_elsewhere_is_relayed_to_there(run: Run) -> None:
+    async def main() -> None:
+        with relayed() as pair, client() as elsewhere:
+            await pair.bind()
+            pair.a.send(b"before")
+            assert await pair.b.receive(1) == [b"before"]
+            moved = End("b", elsewhere, pair.b.relay)
+            moved.binder.counter = pair.b.binder.counter
+            await moved.bind(pair.node)
+            pair.a.send(b"after")
+            assert await moved.receive(1) == [b"after"]
+            moved.send(b"back")
+            assert await pair.a.receive(1) == [b"back"]
+            pair.b.send(b"from where it was")
+            await pair.a.bind(pair.node)
+            assert pair.relay.strangers == 1
+
+    run(main())
+
+
+@linux_only
+def test_strangers_take_bounded_memory() -> None:
+    from netpunch.net.batch import ADDRESSES_KEPT, system_name
+    from netpunch.net.relay import OF_STRANGERS, RelayPaths, Routes
+
+    relay = make_control().relay
+    relay.serve(1)
+    routes = Routes(RelayPaths(relay), 1, socket.AF_INET)
+    batch, most = 64, 0
+    for number in range(4 * ADDRESSES_KEPT):
+        if number % batch == 0:
+            routes.refresh()
+        source = Address(f"198.51.{number >> 8}.{number & 255}", 1024)
+        assert routes[system_name(socket.AF_INET, source)] is OF_STRANGERS
+        most = max(most, len(routes))
+    assert most <= ADDRESSES_KEPT + batch
+
+
+@linux_only
 @pytest.mark.parametrize("joined", [True, False])
 def test_segments_that_the_system_refuses_arrive_one_by_one(
     run: Run, monkeypatch: pytest.MonkeyPatch, joined: bool

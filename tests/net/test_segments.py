@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from random import Random
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netpunch.address import Address
+from netpunch.net.batch import system_name
 from netpunch.net.segments import (
     MOST_OCTETS,
     MOST_SEGMENTS,
@@ -24,8 +26,9 @@ from netpunch.net.segments import (
     Segments,
     groups,
     join_on_arrival,
+    name_of,
+    split,
 )
-from netpunch.wire.v2 import pack_address
 from tests.net.machines import has_ipv6, local_address
 
 BATCHES = 60
@@ -57,14 +60,14 @@ def test_flows_arrive_whole_and_in_order(host: str, longest: int) -> None:
     """Single datagrams and messages of many, mixed, whatever the system can cut."""
     if ":" in host and not has_ipv6():
         pytest.skip("this host has no IPv6")
-    random, segments = Random(f"{host} {longest}"), None
+    random = Random(f"{host} {longest}")
     with sockets(host, 2 * FLOWS + 1) as opened:
         relay, senders, receivers = opened[0], opened[1 : FLOWS + 1], opened[FLOWS + 1 :]
         segments = Segments(relay.family)
         segments._longest = longest
         join_on_arrival(relay)
         routes = {
-            pack_address(local_address(one)): local_address(other)
+            system_name(relay.family, local_address(one)): local_address(other)
             for one, other in zip(senders, receivers, strict=True)
         }
         for _ in range(BATCHES):
@@ -76,13 +79,17 @@ def test_flows_arrive_whole_and_in_order(host: str, longest: int) -> None:
                     count = 1
                 payloads = [random.randbytes(length) for _ in range(count)]
                 send(sender, payloads, local_address(relay))
-                sent[routes[pack_address(local_address(sender))]] += payloads
+                sent[routes[system_name(relay.family, local_address(sender))]] += payloads
             missing = sum(map(len, sent.values()))
             while missing > 0:
-                for run in segments.receive(relay):
-                    missing -= len(run.lengths)
-                    segments.send(relay, run, routes[run.source], refuse)
-                segments.flush(refuse)
+                names, messages = segments.receive(relay)
+                missing -= sum(messages.datagrams)
+                each = split(names, segments.step)
+                order = sorted(range(len(each)), key=each.__getitem__)
+                flows = Counter(each[number] for number in order)
+                to = [name_of(routes[name]) for name in flows]
+                sizes = list(flows.values())
+                segments.send(relay, to, sizes, messages.chosen(order), refuse)
             for receiver in receivers:
                 expected = sent[local_address(receiver)]
                 assert [receiver.recv(65535) for _ in expected] == expected
@@ -117,3 +124,4 @@ def test_groups_are_as_large_as_they_can_be() -> None:
     assert list(groups([1200] * 5 + [60, 1200, 1200], 1500)) == [(0, 6), (6, 8)]
     assert list(groups([1200] * 64, 1500)) == [(0, 54), (54, 64)]
     assert list(groups([60] * 70, 1500)) == [(0, 64), (64, 70)]
+    assert list(groups([1200, 1200, 1400, 0, 60], 1300)) == [(0, 2), (2, 3), (3, 4), (4, 5)]

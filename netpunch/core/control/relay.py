@@ -16,7 +16,7 @@ datagram from its address, with its stream, and with its pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from heapq import nlargest
@@ -139,6 +139,8 @@ class Relay:
         self.sources: dict[Via, dict[bytes, Binding]] = {}
         """What is bound, by socket and address (19 bytes). Drivers may look here to tell the
         datagrams of bound ends from those of strangers."""
+        self.changes = 0
+        """Rises whenever an end is bound, bound elsewhere or unbound."""
         self.total = Figures()
         self.strangers = 0
         """Datagrams dropped because they came from no bound address."""
@@ -226,6 +228,7 @@ class Relay:
         own.source, own.address, own.via = source, address, via
         own.heard = now
         self.sources[via][source] = own
+        self.changes += 1
         if not own.awaits_expiry:
             own.awaits_expiry = True
             self._expiries.add(own, now + timing.BINDING_LIFETIME)
@@ -264,47 +267,55 @@ class Relay:
         if (binding.state, cause) in TRANSITIONS:
             binding.state = TRANSITIONS[binding.state, cause]
             del self.sources[binding.via][binding.source]
+            self.changes += 1
 
     # Relaying.
 
     def admit(self, sender: Binding, lengths: Sequence[int], now: float) -> int:
         """How many of these datagrams of a bound end may pass to its partner, from the first on;
         counts them, and the others as dropped. `lengths` are in bytes."""
-        sender.heard = now
-        pair, total, count = sender.pair, self.total, len(lengths)
+        pair, count = sender.pair, len(lengths)
         if sender.partner.state is not BOUND:
+            sender.heard = now
             pair.no_partner += count
-            total.no_partner += count
+            self.total.no_partner += count
             return 0
-        octets = sum(lengths)
-        if not self._spend(pair, octets + count * HEADERS, now):
-            passed = list(self._affordable(pair, lengths, now))
-            over = count - len(passed)
-            count, octets = len(passed), sum(passed)
-            pair.over_rate += over
-            total.over_rate += over
-        pair.datagrams += count
-        pair.octets += octets
-        total.datagrams += count
-        total.octets += octets
-        return count
+        if not self.admit_flows((sender,), (count,), (sum(lengths),), now):
+            return count
+        passed = 0
+        while passed < count and not self.admit_flows((sender,), (1,), (lengths[passed],), now):
+            passed += 1
+        pair.over_rate += count - passed
+        self.total.over_rate += count - passed
+        return passed
 
-    def _affordable(self, pair: RelayedPair, lengths: Sequence[int], now: float) -> Iterator[int]:
-        """The first datagrams, as many as may pass; they count as sent."""
-        for length in lengths:
-            if not self._spend(pair, length + HEADERS, now):
-                return
-            yield length
-
-    def _spend(self, pair: RelayedPair, octets: int, now: float) -> bool:
-        """Takes so much from both allowances, or nothing."""
-        pair_until, total_until = pair.spent_until, self._spent_until
-        pair_until = (pair_until if pair_until > now else now) + octets * self._pair_cost
-        total_until = (total_until if total_until > now else now) + octets * self._total_cost
-        if pair_until - now > self._pair_burst or total_until - now > self._total_burst:
-            return False
-        pair.spent_until, self._spent_until = pair_until, total_until
-        return True
+    def admit_flows(
+        self, senders: Sequence[Binding], counts: Sequence[int], octets: Sequence[int], now: float
+    ) -> list[int]:
+        """So many datagrams with so many bytes in all have come from each of these ends, whose
+        partners are bound. Counts those that may pass by the rates, all of an end or none; returns
+        the numbers of the ends of which none may."""
+        pair_cost, latest = self._pair_cost, now + self._pair_burst
+        total_cost, total_latest = self._total_cost, now + self._total_burst
+        total_until = max(self._spent_until, now)
+        refused: list[int] = []
+        for number, (sender, count, length) in enumerate(zip(senders, counts, octets, strict=True)):
+            pair, spent = sender.pair, length + count * HEADERS
+            sender.heard = now
+            until = pair.spent_until
+            until = (until if until > now else now) + spent * pair_cost
+            all_until = total_until + spent * total_cost
+            if until > latest or all_until > total_latest:
+                refused.append(number)
+                continue
+            pair.spent_until, total_until = until, all_until
+            pair.datagrams += count
+            pair.octets += length
+        self._spent_until = total_until
+        total = self.total
+        total.datagrams += sum(counts) - sum(counts[number] for number in refused)
+        total.octets += sum(octets) - sum(octets[number] for number in refused)
+        return refused
 
 
 def burst(rate: float) -> float:
