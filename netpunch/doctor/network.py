@@ -22,7 +22,11 @@ NAT_CLASSES = {
 }
 TUNNEL_OVERHEAD = 80
 """Bytes of WireGuard's header with UDP and IPv6, the longest of usual ones."""
-NO_MAPPING = "switch it on in the router, or leave `mapped` out of `candidates`"
+NO_MAPPING = (
+    "switch it on in the router, which may call it UPnP, or leave `mapped` out of `candidates`"
+)
+UPNP = "UPnP: not asked, netpunch does not use it"
+"""That would be a multicast to all devices of this host's network."""
 LEAST_MTU = 1280
 """IPv6 needs so much inside a tunnel."""
 
@@ -210,13 +214,15 @@ def mapping(offers: Iterable[GatewayOffer], *, wanted: bool) -> Iterator[Finding
     offering = [offer for offer in asked if (offer.pcp, offer.nat_pmp) != (None, None)]
     if asked and not offering:
         routers = " and ".join(offer.gateway.host for offer in asked)
-        text = f"neither PCP nor NAT-PMP (asked {routers})"
+        text = f"no answer to PCP or NAT-PMP (asked {routers}); {UPNP}"
         yield warn("mapping", text, NO_MAPPING) if wanted else ok("mapping", text)
     for offer in offering:
         told = [f"PCP: {_yes(offer.pcp)}"]
         if ":" not in offer.gateway.host:
             told.append(f"NAT-PMP: {_yes(offer.nat_pmp)}")
         text = f"{'; '.join(told)} (router {offer.gateway.host})"
+        if not (offer.pcp or offer.nat_pmp):
+            text = f"{text}; {UPNP}"
         if wanted and not (offer.pcp or offer.nat_pmp):
             yield warn("mapping", text, NO_MAPPING)
         else:
