@@ -18,7 +18,8 @@ from netpunch._version import __version__ as __version__
 
 _GROUPS: dict[str, dict[str, str]] = {
     "Calls of asyncio programs": {
-        "netpunch.api.control": "serve_control",
+        "netpunch.api.control": "Control StartingControl start_control",
+        "netpunch.api.control_events": "ControlEvents RegisteredEnd",
         "netpunch.api.held_link": "Closed HeldLink",
         "netpunch.api.link": "create_link_endpoint link",
         "netpunch.api.punch": "Link punch",
@@ -54,8 +55,9 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "Events": {
         "netpunch.core.events": (
-            "AuthRejected Event Expired Failed Finished Introduced Linked Lost Mapped MappingLost "
-            "Moved PartnerReturned Payload Registered RoleConflict SeenInside Unmapped Waiting"
+            "AuthRejected ControlEvent Event Expired Failed Finished Introduced Linked Lost Mapped "
+            "MappingLost Moved PartnerReturned Payload Registered RoleConflict SeenInside "
+            "Unmapped Waiting"
         ),
     },
     "Errors": {
@@ -87,7 +89,11 @@ __doc__ = "\n".join(
 
 if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.address import Address as Address
-    from netpunch.api.control import serve_control as serve_control
+    from netpunch.api.control import Control as Control
+    from netpunch.api.control import StartingControl as StartingControl
+    from netpunch.api.control import start_control as start_control
+    from netpunch.api.control_events import ControlEvents as ControlEvents
+    from netpunch.api.control_events import RegisteredEnd as RegisteredEnd
     from netpunch.api.held_link import Closed as Closed
     from netpunch.api.held_link import HeldLink as HeldLink
     from netpunch.api.link import create_link_endpoint as create_link_endpoint
@@ -106,6 +112,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.events import AuthRejected as AuthRejected
     from netpunch.core.events import CandidateReport as CandidateReport
     from netpunch.core.events import CloseSocket as CloseSocket
+    from netpunch.core.events import ControlEvent as ControlEvent
     from netpunch.core.events import Event as Event
     from netpunch.core.events import Expired as Expired
     from netpunch.core.events import Failed as Failed

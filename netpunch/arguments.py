@@ -28,6 +28,9 @@ from netpunch.mesh import mesh_pair
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LISTENING = ("listen", "observe", "relay", "tls")
+"""Arguments that are addresses of this host: a number is a port."""
+
 MOST_COMPARED = 1000
 """Words among which a misspelt one is looked for: each takes 10 µs, and callers pass on what
 strangers send them."""
@@ -219,6 +222,19 @@ def local_addresses(name: str, value: object) -> list[tuple[str, int]]:
     return [local_address(name, each) for each in several(name, value)]
 
 
+def public_hosts(name: str, value: object) -> list[str]:
+    """Names, or public IP addresses: one, or a list with at least one."""
+    wanted = "a host name or a public IP address, such as 'vps.example.net', or a list of them"
+    hosts = []
+    for each in several(name, value, wanted):
+        try:
+            hosts.append(values.public_host(each if isinstance(each, str) else ""))
+        except ValueError as error:
+            message = values.complaint(wanted, shown_value(each), str(error))
+            raise UsageError(f"{name}: {message}") from None
+    return hosts
+
+
 def control_at(name: str, value: object) -> ControlAt:
     """`host:port` of a control, with the port that it observes at by default."""
     wanted = "a control's host:port, such as 'vps.example.net:10001'"
@@ -246,14 +262,16 @@ def _host_port(name: str, value: object, wanted: str) -> tuple[str, int]:
         raise UsageError(f"{name}: {message}") from None
 
 
-def several(name: str, value: object) -> list[object]:
+def several(
+    name: str, value: object, wanted: str = "one host:port, or a list with at least one"
+) -> list[object]:
     """One text, or a list with at least one."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray) and value:
         return list(value)
-    meant = f":{value}" if name == "listen" and type(value) is int else None
-    raise wrong(name, value, "one host:port, or a list with at least one", meant)
+    meant = f":{value}" if name in LISTENING and type(value) is int else None
+    raise wrong(name, value, wanted, meant)
 
 
 # Others.

@@ -40,8 +40,8 @@ MAY_IMPORT = {
 }
 """The arrows: wire <- core <- net <- node <- cli; config and output on their own beside net (config
 takes only settings and defaults from core), the library's calls (`keys` and `api`) beside node,
-`doctor` between node and cli. The empty name is the package itself, which offers `punch` and
-`serve_control`."""
+`doctor` between node and cli. The empty name is the package itself, which offers what programs
+call."""
 
 OUTSIDE_OF_CORE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "time"}
 """Time, randomness and sockets come into the core from its driver."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 import netpunch
 
 PROGRAM = Path(__file__).parent.parent / "contrib" / "control_of_keys.py"
-SECRETS = {f"pair-{number}": bytes([number]) * 32 for number in range(3)}
+NAMES = ("pair-0", "pair-1", "pair-2", "new")
+SECRETS = {name: bytes([number]) * 32 for number, name in enumerate(NAMES)}
 LOOPBACK = "127.0.0.1:0"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of files are POSIX")
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of files 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)
-    for pair, secret in SECRETS.items():
+    for pair, secret in list(SECRETS.items())[:3]:
         (tmp_path / f"{pair}.key").write_text(netpunch.control_key(secret, pair) + "\n")
     return tmp_path
 
@@ -31,18 +33,38 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Where a control with these keys listens."""
+    with started(folder) as process:
+        yield listening(process)
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     argv = [sys.executable, str(PROGRAM), str(folder), LOOPBACK]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
         try:
-            assert process.stdout is not None
-            yield process.stdout.readline().split()[-1]
+            yield process
         finally:
             process.terminate()
 
 
-async def link(pair: str, controls: list[str]) -> list[netpunch.Link]:
+def listening(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().split()[-1]
+
+
+async def link(
+    pair: str, controls: list[str], deadline: float | None = 60.0
+) -> list[netpunch.Link]:
     ends = (
-        netpunch.punch(pair=pair, end=end, secret=SECRETS[pair], control=controls, local=LOOPBACK)
+        netpunch.punch(
+            pair=pair,
+            end=end,
+            secret=SECRETS[pair],
+            control=controls,
+            local=LOOPBACK,
+            deadline=deadline,
+        )
         for end in ("a", "b")
     )
     return await asyncio.gather(*ends)
@@ -58,6 +80,22 @@ def test_pairs_link_by_either_of_two_controls_of_keys(folder: Path) -> None:
 def assert_linked(pair: str, controls: list[str]) -> None:
     a, b = asyncio.run(link(pair, controls))
     assert (a.local, a.remote) == (b.remote, b.local)
+
+
+def test_a_control_of_keys_follows_its_folder(folder: Path) -> None:
+    with started(folder) as process:
+        address = listening(process)
+        (folder / "pair-0.key").unlink()
+        (folder / "new.key").write_text("damaged")
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        assert "nothing has changed: " in process.stderr.readline()
+        assert_linked("pair-0", [address])
+        (folder / "new.key").write_text(netpunch.control_key(SECRETS["new"], "new"))
+        process.send_signal(signal.SIGHUP)
+        assert_linked("new", [address])
+        with pytest.raises(netpunch.ControlUnreachableError):
+            asyncio.run(link("pair-0", [address], deadline=0.3))
 
 
 def refused(folder: Path) -> str:

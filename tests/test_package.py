@@ -88,7 +88,8 @@ CONTRIB = Path(netpunch.__file__).parents[1] / "contrib"
 @pytest.mark.parametrize("program", sorted(CONTRIB.glob("*.py")), ids=lambda path: path.name)
 def test_contrib_uses_public_names_only(program: Path) -> None:
     tree = ast.parse(program.read_text())
-    imported = {alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.name for node in imports for alias in node.names}
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     used = {
         node.attr

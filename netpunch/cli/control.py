@@ -56,18 +56,23 @@ def execute(options: argparse.Namespace) -> int:
         secret = read_secret_file(options.secret_file, "classic", "control").value
         classic[LETTERS] = secret
 
-    from netpunch import serve_control
+    from netpunch import start_control
     from netpunch.net.loop import run
 
     log = oneshot.open_log(options, secret)
     log.info(f"Start in control mode on {options.local}")
-    service = serve_control(
-        listen=str(options.local),
-        pairs=pairs,
-        classic=classic,
-        observer=log.observer,
-        on_ready=log.listening,
-    )
-    run(oneshot.until_stopped(service))
+
+    async def serve() -> None:
+        async with start_control(
+            listen=str(options.local),
+            observe=False,
+            pairs=pairs,
+            classic=classic,
+            observer=log.observer,
+        ) as control:
+            log.listening(control.addresses)
+            await control.wait_closed()
+
+    run(oneshot.until_stopped(serve()))
     log.info("Shut down")
     return 0

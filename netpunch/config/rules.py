@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from netpunch.config.control_rules import control_flaws
 from netpunch.config.document.problems import Position, Problems
 from netpunch.config.kinds import Found, Settings, did_you_mean
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
@@ -107,29 +108,7 @@ def check_control_names(drafts: list[Draft[ControlConfig]], problems: Problems) 
 
 
 def check_control(draft: Draft[ControlConfig], problems: Problems) -> None:
-    control = draft.part
-    if control.tls is None:
-        for key in ("tls_certificate", "tls_key"):
-            if getattr(control, key) is not None:
-                message = 'without `tls` it has no use: add `tls: ":443"`, or remove this'
-                draft.complain(problems, message, key)
-    elif control.tls_key is not None and control.tls_certificate is None:
-        message = "`tls_certificate` is missing: a key needs the certificate that it belongs to"
-        draft.complain(problems, message, "tls_key")
-    if not control.relay:
-        for key in ("relay_rate", "relay_total"):
-            if key in draft.settings:
-                message = 'without `relay` it has no use: add `relay: ":10003"`, or remove this'
-                draft.complain(problems, message, key)
-        if control.tls is not None:
-            message = (
-                "without `relay` nothing could be linked over it, as ends reach each other by UDP "
-                'alone: add `relay: ":10003"`'
-            )
-            draft.complain(problems, message, "tls")
-    elif control.relay_rate > control.relay_total:
-        key = "relay_total" if "relay_total" in draft.settings else "relay_rate"
-        message = "`relay_rate` is above `relay_total`, so no pair could reach it"
+    for key, message in control_flaws(draft.part, draft.settings):
         draft.complain(problems, message, key)
 
 

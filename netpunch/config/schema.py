@@ -561,11 +561,7 @@ _observes = off_or(one_or_list(LISTEN, "an address, a list of them, or off"), ()
 _relays = off_or(
     checked(
         one_or_list(LISTEN, "an address, a list of them, or off"),
-        lambda them: (
-            "expected one port for all addresses: ends learn a single one"
-            if len({each.port for each in them}) > 1
-            else ""
-        ),
+        lambda them: values.ONE_PORT if len({each.port for each in them}) > 1 else "",
     ),
     (),
 )

@@ -34,6 +34,9 @@ HIGHEST_PORT = 65535
 HIGHEST_MARK = 0xFFFFFFFF
 """SO_MARK has 32 bits."""
 
+ONE_PORT = "expected one port for all addresses: ends learn a single one"
+"""What is wrong with a relay at several."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 """Of a mesh, or of a pair that belongs to none."""
 NAME_RULE = "up to 32 of a-z, 0-9 and '-', not starting with '-'"

@@ -62,10 +62,10 @@ class Listener:
         observer: Observer | None = None,
         trace: bool = True,
     ) -> None:
-        self.addresses: list[Address] = []
-        """The bound addresses: `listen`, then `observe`."""
+        self.listening: list[Address] = []
+        """The bound addresses of `listen`."""
         self.observing: list[Address] = []
-        """Those of `observe` alone."""
+        """Those of `observe`."""
         self.relay_addresses: list[Address] = []
         self.refused: list[NetpunchError] = []
         """Why some addresses of `observe` are not bound."""
@@ -105,7 +105,7 @@ class Listener:
             from netpunch.net.tcp import listen  # few controls use it
 
             opened.append(listen(self._tls.host, self._tls.port))
-        self.addresses = list(map(local_address, listening))
+        self.listening = list(map(local_address, listening))
         observing: list[socket.socket] = []
         for host, port in self._next_ports() if self._observe is None else self._observe:
             try:
@@ -114,7 +114,6 @@ class Listener:
                 self.refused.append(error)
         opened += observing
         self.observing = list(map(local_address, observing))
-        self.addresses += self.observing
         self._driver = Driver(
             self._machine,
             on_event=self._take_event,
@@ -146,6 +145,11 @@ class Listener:
         self._driver.pump()
 
     @property
+    def addresses(self) -> list[Address]:
+        """Where it answers: `listening`, then `observing`."""
+        return self.listening + self.observing
+
+    @property
     def send_errors(self) -> Counter[str]:
         """How many datagrams the system refused to send, by errno name."""
         return self._driver.send_errors if self._driver is not None else Counter()
@@ -157,8 +161,8 @@ class Listener:
 
     def _next_ports(self) -> list[tuple[str, int]]:
         """Where ends ask for an observation if nothing says otherwise, unless they can already."""
-        after = [(each.host, each.port + 1) for each in self.addresses]
-        return [each for each in after if each not in self.addresses and each[1] <= HIGHEST_PORT]
+        after = [(each.host, each.port + 1) for each in self.listening]
+        return [each for each in after if each not in self.listening and each[1] <= HIGHEST_PORT]
 
     def _open_relay(self, driver: Driver, sockets: Sequence[socket.socket]) -> None:
         from netpunch.net.relay import RelayPaths, relay_endpoint  # few controls relay

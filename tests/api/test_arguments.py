@@ -1,12 +1,13 @@
-"""netpunch.punch and netpunch.serve_control: wrong arguments raise before anything is opened."""
+"""What programs call: wrong arguments raise before anything is opened."""
 
 from __future__ import annotations
 
 import asyncio
 import decimal
+import inspect
 import math
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ PUNCH: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": 
 CLASSIC: dict[str, Any] = {"pair": "", "protocol": "classic", "secret": b"x"}
 
 
-def complaint(call: Callable[..., Coroutine[Any, Any, Any]], **passed: Any) -> str:
-    """What a call says about its arguments in its first step, which needs no event loop."""
+def complaint(call: Callable[..., Any], **passed: Any) -> str:
+    """What a call says about its arguments: the call itself, which needs no event loop."""
     with pytest.raises(UsageError) as caught:
-        call(**passed).send(None)
+        call(**passed)
     return str(caught.value)
 
 
@@ -122,18 +123,36 @@ def test_punch_names_the_wrong_argument_and_what_it_expects(
         ({"classic": b"x"}, "classic: expected a mapping"),
         ({"expire": "60s"}, r"expire: .* \(did you mean 60\.0\?\)"),
         ({"expire": 0}, "expire: .* above 0"),
-        ({"own_hosts": {5: "192.0.2.1"}}, "own_hosts: expected a mapping of the families 4 and 6"),
-        ({"own_hosts": {6: "192.0.2.1"}}, "own_hosts: .* got '192.0.2.1'"),
-        ({"own_hosts": {4: "vps.example.net"}}, "own_hosts: .* got 'vps.example.net'"),
-        ({"own_hosts": ["192.0.2.1"]}, "own_hosts: .* got a value of type list"),
+        ({"classic": {"ab": b"x"}, "pairs": {"a-b": SECRET}}, "pairs: 'a-b' is what a pair of `cl"),
+        ({"public": "10.0.0.1"}, "public: .*'10.0.0.1': a private address, which is unreachable"),
+        ({"public": ["vps", 4]}, "public: expected a host name or a public IP address, .*got 4"),
+        ({"public": 4}, "public: expected a host name or a public IP address, .*got 4"),
+        ({"public": "-"}, "neither an IP address nor a host name"),
+        ({"observe": 10002}, r"observe: .* \(did you mean ':10002'\?\)"),
+        ({"observe": None}, "observe: .* got None"),
+        ({"relay": 10003}, r"relay: .* \(did you mean ':10003'\?\)"),
+        ({"relay": ["127.0.0.1:1", "127.0.0.2:2"]}, "relay: expected one port for all addresses"),
+        ({"relay": ["127.0.0.1:0", "127.0.0.2:0"]}, "relay: expected one port for all addresses"),
+        ({"relay_rate": 1e6}, 'relay_rate: without `relay` it has no use: add `relay=":10003"`'),
+        ({"relay": ":1", "relay_rate": 1e9}, "relay_rate: `relay_rate` is above `relay_total`"),
+        ({"relay_rate": "5Mbit/s"}, r"expected bits a second, .* \(did you mean 5000000\.0\?\)"),
+        ({"relay_rate": 5}, "relay_rate: expected bits a second, a number from 64e3 to 100e9, got"),
+        ({"tls": ":443"}, 'tls: without `relay` nothing could be linked .* add `relay=":10003"`'),
+        ({"tls": 443}, r"tls: .* \(did you mean ':443'\?\)"),
+        ({"tls_key": Path("k")}, 'tls_key: without `tls` it has no use: add `tls=":443"`'),
+        ({"relay": ":1", "tls": ":2", "tls_key": Path("k")}, "tls_key: `tls_certificate` is miss"),
+        ({"tls_certificate": "c.pem"}, r"tls_certificate: .* \(did you mean PosixPath\('c.pem'\)"),
+        ({"max_pairs": 0}, "max_pairs: expected a whole number above 0, got 0"),
+        ({"max_pairs": "5"}, r"\(did you mean 5\?\)"),
+        ({"max_pairs": 1.5}, "got 1.5"),
+        ({"on_event": 1}, "on_event: expected a function, or None, got 1"),
         ({"observer": 1}, "observer: expected a function"),
-        ({"on_ready": []}, "on_ready: expected a function"),
     ],
 )
-def test_serve_control_names_the_wrong_argument_and_what_it_expects(
+def test_start_control_names_the_wrong_argument_and_what_it_expects(
     wrong: dict[str, Any], said: str
 ) -> None:
-    assert re.search(said, text := complaint(netpunch.serve_control, **wrong)), text
+    assert re.search(said, text := complaint(netpunch.start_control, **wrong)), text
 
 
 @pytest.mark.parametrize(
@@ -149,7 +168,7 @@ def test_serve_control_names_the_wrong_argument_and_what_it_expects(
         ("punch", (), {"pair": PAIR}, "missing a required argument: 'end'; it takes pair, end"),
         ("punch", (PAIR, "a"), {}, "arguments are passed by name, such as pair='home-office'"),
         ("punch", (PAIR_KEY,), {}, "arguments are passed by name, such as pair=a key"),
-        ("serve_control", (), {"listne": ":1"}, "no argument 'listne'; did you mean listen"),
+        ("start_control", (), {"listne": ":1"}, "no argument 'listne'; did you mean listen"),
         ("control_key", (PAIR_KEY,), {}, "missing a required argument: 'pair'; it takes key, pair"),
         ("new_key", (PAIR_KEY,), {}, "too many positional arguments"),
     ],
@@ -210,8 +229,9 @@ REFUSED: Callable[..., None] = []  # type: ignore[assignment]
             for name in ("end", "secret")
         ),
         *(
-            (netpunch.serve_control, {"on_ready": REFUSED}, name)
-            for name in ("listen", "pairs", "classic", "expire", "own_hosts", "observer")
+            (netpunch.start_control, {"pairs": {PAIR: None}}, name)
+            for name in inspect.signature(netpunch.start_control).parameters
+            if name != "pairs"
         ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
@@ -219,7 +239,7 @@ REFUSED: Callable[..., None] = []  # type: ignore[assignment]
 @given(value=ANYTHING)
 @settings(max_examples=60, deadline=None)
 def test_an_argument_of_any_type_raises_nothing_but_usage_errors(
-    call: Callable[..., Coroutine[Any, Any, Any]], passed: dict[str, Any], name: str, value: object
+    call: Callable[..., Any], passed: dict[str, Any], name: str, value: object
 ) -> None:
     text = complaint(call, **(passed | {name: value}))
     assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in text
@@ -228,7 +248,7 @@ def test_an_argument_of_any_type_raises_nothing_but_usage_errors(
 @given(value=ANYTHING)
 @settings(max_examples=60, deadline=None)
 def test_a_key_of_any_type_raises_nothing_but_usage_errors(value: object) -> None:
-    text = complaint(netpunch.serve_control, pairs={PAIR: value}, on_ready=REFUSED)
+    text = complaint(netpunch.start_control, pairs={PAIR: value, "other": None})
     assert not isinstance(value, bytes) or len(value) < 4 or repr(value) not in text
 
 
@@ -252,14 +272,14 @@ def key_file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("call", ["punch", "serve_control"])
+@pytest.mark.parametrize("call", ["punch", "start_control"])
 def test_a_key_file_has_the_rules_of_site_files(call: str, key_file: Path) -> None:
     def refused(file: Path) -> str:
         passed: dict[str, Any] = {"pairs": {PAIR: file}}
         if call == "punch":
             passed = PUNCH | {"secret": file}
         with pytest.raises(NetpunchError) as caught:
-            getattr(netpunch, call)(**passed).send(None)
+            getattr(netpunch, call)(**passed)
         return f"{type(caught.value).__name__}: {caught.value}"
 
     assert re.search(r"MissingFileError: .*nowhere\.key: no such", refused(Path("nowhere.key")))

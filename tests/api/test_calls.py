@@ -1,4 +1,4 @@
-"""netpunch.punch and netpunch.serve_control on real sockets."""
+"""netpunch.punch on real sockets, and the control that it needs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_punch_links_by_the_one_control_of_several_that_is_up(run: Run) -> None:
     run(main())
 
 
-def test_observers_of_punch_and_serve_control_see_datagrams_and_events(run: Run) -> None:
+def test_observers_of_punch_and_start_control_see_datagrams_and_events(run: Run) -> None:
     async def main() -> None:
         at_control, at_end = Watcher(), Watcher()
         async with control(observer=at_control) as address:
@@ -207,28 +207,6 @@ def test_punch_raises_not_linked_if_the_partner_does_not_come(run: Run) -> None:
     run(main())
 
 
-def test_serve_control_frees_its_port_when_cancelled(run: Run) -> None:
-    async def main() -> None:
-        async with control() as address:
-            assert not port_is_free(address.port)
-            with pytest.raises(PortInUseError):
-                await netpunch.serve_control(listen=[LOCAL, str(address)])
-        assert port_is_free(address.port)
-
-    run(main())
-
-
-def test_serve_control_ends_with_the_error_of_on_ready(run: Run) -> None:
-    def on_ready(addresses: list[Address]) -> None:
-        raise ValueError("mine")
-
-    async def main() -> None:
-        with pytest.raises(ValueError, match="mine"):
-            await netpunch.serve_control(listen=LOCAL, on_ready=on_ready)
-
-    run(main())
-
-
 @pytest.mark.parametrize(
     ("how", "slots", "rounds"),
     [
@@ -266,7 +244,7 @@ def test_punch_cancelled_at_any_moment_leaves_nothing_open(
     run(main())
 
 
-def test_serve_control_cancelled_at_any_moment_leaves_nothing_open(run: Run) -> None:
+def test_a_control_that_is_left_at_any_moment_leaves_nothing_open(run: Run) -> None:
     moments = random.Random(3)
 
     async def main() -> None:

@@ -138,15 +138,10 @@ async def endpoints(stack: AsyncExitStack, factory: Callable[[], Any]) -> tuple[
 
 @asynccontextmanager
 async def control(key: str) -> AsyncIterator[str]:
-    ready: asyncio.Future[list[netpunch.Address]] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(
-        netpunch.serve_control(listen="127.0.0.1:0", pairs={PAIR: key}, on_ready=ready.set_result)
-    )
-    try:
-        yield str((await ready)[0])
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+    async with netpunch.start_control(
+        listen="127.0.0.1:0", observe=False, pairs={PAIR: key}
+    ) as serving:
+        yield str(serving.addresses[0])
 
 
 async def subjects(stack: AsyncExitStack) -> dict[str, Awaiting | Called]:

@@ -19,8 +19,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from typing import Any, cast
 
@@ -126,16 +126,34 @@ def control(
 
 
 async def _serve(pairs: Mapping[str, bytes], classic: Mapping[str, bytes], listen: str) -> None:
+    async with _control(listen, pairs, classic) as port:
+        answer(port)
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def _control(
+    listen: str, pairs: Mapping[str, bytes], classic: Mapping[str, bytes]
+) -> AsyncIterator[int]:
+    """Its port. Older checkouts have `serve_control` instead."""
     import netpunch
 
-    service = netpunch.serve_control(
-        listen=listen,
-        pairs=pairs,
-        classic=classic,
-        on_ready=lambda addresses: answer(addresses[0].port),
+    if hasattr(netpunch, "start_control"):
+        async with netpunch.start_control(
+            listen=listen, observe=False, pairs=pairs, classic=classic
+        ) as control:
+            yield control.addresses[0].port
+        return
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(
+        netpunch.serve_control(
+            listen=listen, pairs=pairs, classic=classic, on_ready=ready.set_result
+        )
     )
-    task = asyncio.ensure_future(service)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    yield (await ready)[0].port
+    task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
@@ -187,24 +205,17 @@ def links() -> None:
 
 
 async def _links() -> None:
-    import netpunch
     from netpunch.wire.keys import control_key
 
     secret = bytes(range(32))
-    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    control = asyncio.ensure_future(
-        netpunch.serve_control(
-            listen="127.0.0.1:0",
-            pairs={pair: control_key(secret, pair) for pair in PAIRS},
-            on_ready=lambda addresses: ready.set_result(addresses[0]),
-        )
-    )
-    address = str(await ready)
-    order = itertools.cycle(itertools.product(("ab", "ba"), PAIRS))
-    await _one_link(address, secret, *next(order))  # imports and caches are warm afterwards
-    for count in rounds():
-        answer([await _one_link(address, secret, *each) for each in itertools.islice(order, count)])
-    control.cancel()
+    keys = {pair: control_key(secret, pair) for pair in PAIRS}
+    async with _control("127.0.0.1:0", keys, {}) as port:
+        address = f"127.0.0.1:{port}"
+        order = itertools.cycle(itertools.product(("ab", "ba"), PAIRS))
+        await _one_link(address, secret, *next(order))  # imports and caches are warm afterwards
+        for count in rounds():
+            links = [await _one_link(address, secret, *o) for o in itertools.islice(order, count)]
+            answer(links)
 
 
 async def _one_link(control: str, secret: bytes, order: str, pair: str) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import time
@@ -12,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from netpunch.address import Address
-from netpunch.api.control import serve_control
+from netpunch.api.control import start_control
 from netpunch.config.loading import load, select
 from netpunch.core import observing
 from netpunch.core.events import AuthRejected
@@ -63,21 +61,14 @@ class Clinic:
     @contextlib.asynccontextmanager
     async def control(self, *owners: str) -> AsyncIterator[Watcher]:
         """It serves these, and the site names it."""
-        ready: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
         names = [name for each in owners for name in (PAIRS_OF_MESH if each == "lan" else (each,))]
         keys = {name: self._control_key(name) for name in names}
         seen = Watcher()
-        serving = asyncio.create_task(
-            serve_control(
-                listen="127.0.0.1:0", pairs=keys, observer=seen, on_ready=ready.set_result
-            )
-        )
-        try:
-            self.write(str((await ready)[0]))
+        async with start_control(
+            listen="127.0.0.1:0", observe=False, pairs=keys, observer=seen
+        ) as serving:
+            self.write(str(serving.addresses[0]))
             yield seen
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
 
     def _control_key(self, pair: str) -> str:
         owner = pair.partition(".")[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from netpunch.address import Address
-from netpunch.api.control import serve_control
+from netpunch.api.control import start_control
 from netpunch.core.events import Event, Moved, MoveReason, PathKind
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net.driver import Datagram
@@ -57,22 +57,14 @@ def _has(event: object, fields: Mapping[str, object]) -> bool:
 @contextlib.asynccontextmanager
 async def control(listen: str = LOCAL, **more: Any) -> AsyncIterator[Address]:
     """A control that serves PAIR and all classic letters; its address."""
-    ready: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(
-        serve_control(
-            listen=listen,
-            pairs={PAIR: control_key(SECRET, PAIR)},
-            classic={"abcdefghijklmnopqrstuvwxyz": CLASSIC_SECRET},
-            on_ready=ready.set_result,
-            **more,
-        )
-    )
-    try:
-        addresses = await ready
-        yield addresses[0]
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+    async with start_control(
+        listen=listen,
+        observe=False,
+        pairs={PAIR: control_key(SECRET, PAIR)},
+        classic={"abcdefghijklmnopqrstuvwxyz": CLASSIC_SECRET},
+        **more,
+    ) as serving:
+        yield serving.addresses[0]
 
 
 def spec(end: str, *controls: Address, **more: Any) -> EndSettings:

@@ -17,7 +17,7 @@ control answers thousands of announcements a second, most of them with the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from struct import Struct
 from typing import Any
@@ -156,9 +156,13 @@ class ControlV2(Machine):
         return self._pairs.named(name) is not None
 
     @property
-    def pairs(self) -> int:
-        """How many it serves."""
+    def pairs_served(self) -> int:
+        """How many."""
         return len(self._pairs.by_tag)
+
+    def names(self) -> Iterator[str]:
+        """Those of the pairs that it serves."""
+        return (pair.name for pair in self._pairs.by_tag.values())
 
     def add_pair(self, name: str, key: bytes, other_key: bytes | None = None) -> None:
         """Serves one more pair from now on, or a pair with other keys; what is registered under a
@@ -169,7 +173,7 @@ class ControlV2(Machine):
         """Serves a pair no longer, if it did: its ends are forgotten, and get silence."""
         self._retire(self._pairs.remove(name))
         self._removals += 1
-        if self._removals > max(MOST_REMOVALS, self.pairs):
+        if self._removals > max(MOST_REMOVALS, self.pairs_served):
             self._await_expiries()
 
     def replace_pairs(

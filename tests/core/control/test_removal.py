@@ -63,7 +63,7 @@ def test_the_ends_of_a_removed_pair_get_silence(control: ControlV2) -> None:
     told_by(control)
     control.remove_pair(PAIR)
     assert told_by(control) == [Expired(PAIR, "a", removed=True)]
-    assert (control.registered, control.serves(PAIR), control.pairs) == (0, False, 0)
+    assert (control.registered, control.serves(PAIR), control.pairs_served) == (0, False, 0)
     for data in (
         a.announcement(),
         a.leave(),
@@ -228,7 +228,7 @@ def test_what_was_rejected_of_a_removed_pair_is_reported_at_once(control: Contro
 
 def test_removing_what_is_not_served_changes_nothing(control: ControlV2) -> None:
     control.remove_pair(OTHER)
-    assert (control.pairs, told_by(control)) == (1, [])
+    assert (control.pairs_served, told_by(control)) == (1, [])
 
 
 def test_pairs_without_a_removal_in_between_share_one_epoch() -> None:
