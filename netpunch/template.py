@@ -14,9 +14,12 @@ PATH_PLACEHOLDERS = frozenset({"pair", "end"}) | MESH_PLACEHOLDERS
 """Known before a link: paths must not depend on the partner's address."""
 
 ADDRESS_PLACEHOLDERS = frozenset({"laddr", "lhost", "lport", "raddr", "rhost", "rport"})
-ALL_PLACEHOLDERS = PATH_PLACEHOLDERS | ADDRESS_PLACEHOLDERS
-PAIR_PLACEHOLDERS = ALL_PLACEHOLDERS - MESH_PLACEHOLDERS
-"""Known of a pair that belongs to no mesh."""
+FORWARD_PLACEHOLDERS = frozenset({"faddr", "fhost", "fport"})
+"""Known only of an end with `forward`: where the local program sends to."""
+
+ALL_PLACEHOLDERS = PATH_PLACEHOLDERS | ADDRESS_PLACEHOLDERS | FORWARD_PLACEHOLDERS
+LINK_PLACEHOLDERS = ALL_PLACEHOLDERS - MESH_PLACEHOLDERS - FORWARD_PLACEHOLDERS
+"""Known of every link."""
 
 _GO_FIELDS = {
     "LocalAddr": "laddr",
@@ -48,6 +51,13 @@ class TemplateError(ConfigurationError):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+def of_end(*, in_mesh: bool, forwards: bool) -> frozenset[str]:
+    """The placeholders of an end's texts."""
+    of_mesh = MESH_PLACEHOLDERS if in_mesh else frozenset[str]()
+    of_forward = FORWARD_PLACEHOLDERS if forwards else frozenset[str]()
+    return LINK_PLACEHOLDERS | of_mesh | of_forward
 
 
 def validate(text: str, allowed: Collection[str] = ALL_PLACEHOLDERS) -> None:
@@ -102,8 +112,10 @@ def _problem(token: re.Match[str], allowed: Collection[str]) -> str:
     name = token["name"]
     if name in MESH_PLACEHOLDERS and "end" in allowed:
         return f"only the pairs of a mesh have {{{name}}}: {_choices(allowed)}"
+    if name in FORWARD_PLACEHOLDERS and "raddr" in allowed:
+        return f"only ends with `forward` have {{{name}}}: {_choices(allowed)}"
     if name in ALL_PLACEHOLDERS:
-        when = "before a link" if name in ADDRESS_PLACEHOLDERS else "here"
+        when = "here" if name in PATH_PLACEHOLDERS else "before a link"
         return f"{{{name}}} has no value {when}: {_choices(allowed)}"
     guess = _guess(name, allowed)
     return f"unknown placeholder {{{_shown(name[:_LONGEST_GUESS])}}}{guess}: {_choices(allowed)}"

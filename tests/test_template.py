@@ -50,14 +50,16 @@ def test_placeholders_are_replaced_and_braces_unescaped(text: str, rendered: str
         (
             " {raddress}",
             1,
-            "unknown placeholder {raddress} (did you mean {raddr}?): write {end} {laddr} {lhost} "
-            "{lport} {mesh} {node} {pair} {partner} {raddr} {rhost} {rport}, or `{{` for a brace",
+            "unknown placeholder {raddress} (did you mean {raddr}?): write {end} {faddr} "
+            "{fhost} {fport} {laddr} {lhost} {lport} {mesh} {node} {pair} {partner} "
+            "{raddr} {rhost} {rport}, or `{{` for a brace",
         ),
         (
             "{}",
             0,
-            "unknown placeholder {}: write {end} {laddr} {lhost} "
-            "{lport} {mesh} {node} {pair} {partner} {raddr} {rhost} {rport}, or `{{` for a brace",
+            "unknown placeholder {}: write {end} {faddr} "
+            "{fhost} {fport} {laddr} {lhost} {lport} {mesh} {node} {pair} {partner} "
+            "{raddr} {rhost} {rport}, or `{{` for a brace",
         ),
     ],
 )

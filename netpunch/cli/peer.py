@@ -162,7 +162,7 @@ def result_template(options: argparse.Namespace) -> str | None:
 
 def check_template(text: str, place: str) -> None:
     try:
-        template.validate(text)
+        template.validate(text, template.LINK_PLACEHOLDERS)
     except template.TemplateError as error:
         raise UsageError(f"{place}: {error}") from None
 
@@ -173,7 +173,7 @@ def read_template(file: str) -> str:
     try:
         data, _ = read_regular(Path(file), MAX_TEMPLATE)
         text = data.decode()
-        template.validate(text)
+        template.validate(text, template.LINK_PLACEHOLDERS)
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file") from None
     except OSError as error:

@@ -11,7 +11,7 @@ from netpunch.config.document.problems import Problem, SiteError, Source, positi
 from netpunch.config.model import EndConfig, RenderedFile, Site
 from netpunch.errors import lack_behind
 from netpunch.mesh import mesh_pair
-from netpunch.template import ALL_PLACEHOLDERS, PAIR_PLACEHOLDERS, TemplateError, validate
+from netpunch.template import TemplateError, of_end, validate
 
 MAX_TEMPLATE = 1024 * 1024
 """Bytes of a template file, as of a site file."""
@@ -61,7 +61,7 @@ class _TemplateReader:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._texts: dict[tuple[Path, bool], str] = {}
+        self._texts: dict[tuple[Path, frozenset[str]], str] = {}
         self.problems: list[Problem] = []
 
     def fill(self, end: EndConfig, index: int) -> RenderedFile:
@@ -69,10 +69,10 @@ class _TemplateReader:
         file = end.files[index]
         key = f"{end.path}.files[{index}].template"
         in_mesh = mesh_pair(end.pair) is not None
-        if (file.template, in_mesh) not in self._texts:
-            known = ALL_PLACEHOLDERS if in_mesh else PAIR_PLACEHOLDERS
-            self._texts[file.template, in_mesh] = self._read(file, key, known)
-        return file._replace(text=self._texts[file.template, in_mesh])
+        known = of_end(in_mesh=in_mesh, forwards=end.forward is not None)
+        if (file.template, known) not in self._texts:
+            self._texts[file.template, known] = self._read(file, key, known)
+        return file._replace(text=self._texts[file.template, known])
 
     def _read(self, file: RenderedFile, key: str, known: Collection[str]) -> str:
         try:

@@ -16,6 +16,7 @@ from netpunch.config.secrets import KEY_PREFIXES
 from netpunch.config.values import complaint
 from netpunch.template import (
     ALL_PLACEHOLDERS,
+    FORWARD_PLACEHOLDERS,
     PATH_PLACEHOLDERS,
     TemplateError,
     escape,
@@ -441,7 +442,8 @@ def program(*, is_template: bool = False) -> Kind[Any]:
     slash in its name is a path; others are looked up in PATH."""
     wanted = "a text (quote what YAML would read as something else)"
     plain = checked(scalar(wanted, str, schema=WORD), _unreplaced)
-    words = list_of(template(wanted) if is_template else plain, ARGV)
+    known = ALL_PLACEHOLDERS - FORWARD_PLACEHOLDERS  # with `forward` there is no `command`
+    words = list_of(template(wanted, known) if is_template else plain, ARGV)
 
     def flaw(argv: tuple[str, ...]) -> str:
         return complaint(ARGV, "a list without a program") if argv and not argv[0] else ""

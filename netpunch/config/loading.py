@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from netpunch.config.auto_ports import choose_ports, with_ports
 from netpunch.config.document.problems import Abandoned, Problems
 from netpunch.config.files import read_templates
 from netpunch.config.kinds import (
@@ -363,10 +364,11 @@ def select(site: Site, node: str | None, hostname: str, environ_node: str | None
             f"remove `--node {node}`"
         )
     ends = [end for pair in site.pairs for end in pair.ends if end.enabled and end.node == name]
+    ports = choose_ports(site, name)
     return Part(
         node=name,
         controls=tuple(control for control in site.controls if control.node == name),
-        ends=read_templates(site, ends),
+        ends=read_templates(site, [with_ports(end, ports) for end in ends]),
         status=_path_at(site.status, name),
         metrics_textfile=_path_at(site.metrics_textfile, name),
     )

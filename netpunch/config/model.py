@@ -107,6 +107,7 @@ class Forward(NamedTuple):
     """Relay between the punched socket and a local UDP program."""
 
     listen: HostPort
+    """`Auto` in a Site, `Chosen` in a Part, where netpunch chooses it."""
     to: HostPort | None
     """None: where the program last sent from."""
     sealed: bool = False

@@ -15,7 +15,7 @@ from netpunch.config.secrets import Role, decode
 from netpunch.config.values import HIGHEST_PORT, Counted, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
 from netpunch.mesh import mesh_pair
-from netpunch.template import PAIR_PLACEHOLDERS, TemplateError, validate
+from netpunch.template import TemplateError, of_end, validate
 
 P = TypeVar("P", ControlConfig, EndConfig)
 
@@ -351,13 +351,13 @@ def _check_controls(draft: Draft[EndConfig], known: Known, problems: Problems) -
 
 
 def _check_placeholders(draft: Draft[EndConfig], problems: Problems) -> None:
-    """Some exist only for the pairs of a mesh."""
-    if mesh_pair(draft.part.pair) is not None:
-        return
+    """Some exist only for the pairs of a mesh, or with `forward`."""
+    in_mesh = mesh_pair(draft.part.pair) is not None
+    allowed = of_end(in_mesh=in_mesh, forwards=draft.part.forward is not None)
     for key in _TEMPLATES & draft.settings.keys():
         for text in _texts(draft.settings[key].value):
             try:
-                validate(text, PAIR_PLACEHOLDERS)
+                validate(text, allowed)
             except TemplateError as error:
                 draft.complain(problems, str(error), key)
 
@@ -381,7 +381,8 @@ def _check_forward(draft: Draft[EndConfig], problems: Problems) -> None:
     forward = draft.part.forward
     if forward is None:
         if "forward" in draft.settings and draft.settings["forward"].value is not None:
-            message = '`listen` is missing: where the program sends to, such as "127.0.0.1:51821"'
+            message = "`listen` is missing: where the program sends to, "
+            message += 'such as "127.0.0.1:51821", or auto'
             draft.complain(problems, message, "forward")
     elif forward.to is not None and reaches(forward.to, forward.listen):
         message = (

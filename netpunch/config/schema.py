@@ -108,7 +108,12 @@ SEND_TO = _address('an address such as "127.0.0.1:51820"', values.reachable_host
 LOCAL = _counted(
     'an address such as ":5000", "192.0.2.1:5000" or "[2001:db8::1]:5000"', values.host_port
 )
-FORWARD_LISTEN = _counted(LISTEN.wanted, values.bound_host_port)
+FORWARD_LISTEN = _counted(
+    'an address to listen on, such as "127.0.0.1:7001", or auto', values.listening_host_port
+)._replace(
+    write=lambda it: str(it) if isinstance(it, values.Auto) else str(HostPort(*it)),
+    schema=matching(f"(^{values.AUTO_WORD}|:[0-9]{{1,5}}\\+?)$"),
+)
 PUBLIC = scalar(
     "an IP address or a host name without a port, such as 198.51.100.7", values.public_host
 )
@@ -369,7 +374,13 @@ FILE_KEYS: list[Key[Any]] = [
 ]
 
 FORWARD_KEYS: list[Key[Any]] = [
-    Key("listen", FORWARD_LISTEN, None, "where the program sends to", "none, but needed"),
+    Key(
+        "listen",
+        FORWARD_LISTEN,
+        None,
+        "where the program sends to; `auto`: a port of 127.0.0.1 that netpunch chooses",
+        "none, but needed",
+    ),
     Key("to", SEND_TO, None, "where the program is", "the address it last sent from"),
     Key(
         "sealed",

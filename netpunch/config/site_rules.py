@@ -13,7 +13,7 @@ from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
 from netpunch.config.model import ControlConfig, EndConfig
 from netpunch.config.rules import Draft, Drafts
 from netpunch.config.schema import GENERATE
-from netpunch.config.values import WILDCARDS, Counted, HostPort
+from netpunch.config.values import WILDCARDS, Auto, Counted, HostPort
 from netpunch.mesh import placeholders
 from netpunch.template import has_placeholder, render
 
@@ -117,9 +117,14 @@ def _collision(socket: _Socket, other: _Socket, problems: Problems) -> str:
             f'"{Counted(*address)}", which counts the partners in the order of `nodes` '
             f"({address.port} leads to the first node, {address.port + 1} to the second)"
         )
+    cure = (
+        "`listen: auto`, or another port"
+        if socket.key.endswith("forward.listen")
+        else "another port"
+    )
     return (
         f"{other.key} uses port {address.port} on the same node "
-        f"({problems.place(other.position, socket.position)}): choose another port"
+        f"({problems.place(other.position, socket.position)}): choose {cure}"
     )
 
 
@@ -135,8 +140,9 @@ def _sockets(drafts: Drafts) -> Iterator[_Socket]:
         if local.port != 0:
             shared_by = end.part.pair if end.part.settings.share else ""
             yield _socket(end, local, "local")._replace(shared_by=shared_by)
-        if end.part.forward is not None:
-            yield _socket(end, end.part.forward.listen, "forward", "listen")
+        forward = end.part.forward
+        if forward is not None and not isinstance(forward.listen, Auto):
+            yield _socket(end, forward.listen, "forward", "listen")
 
 
 def _socket(

@@ -92,6 +92,25 @@ class Counted(HostPort):
         return HostPort(self.host, self.port + place)
 
 
+class Auto(HostPort):
+    """An address of this host whose port netpunch is to choose."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return AUTO_WORD
+
+
+class Chosen(HostPort):
+    """An address whose port netpunch has chosen: if somebody has it, another one does."""
+
+    __slots__ = ()
+
+
+AUTO_WORD = "auto"
+AUTO = Auto("127.0.0.1", 0)
+
+
 def complaint(wanted: str, got: str, reason: str = "") -> str:
     """The message about a wrong value: `expected a duration such as 10s, got '10': no unit`."""
     return f"expected {wanted}, got {got}" + (reason and f": {reason}")
@@ -162,6 +181,11 @@ def counting(read: Callable[[str], HostPort]) -> Callable[[str], HostPort]:
         return Counted(*address)
 
     return read_counted
+
+
+def listening_host_port(text: str) -> HostPort:
+    """The same, or `auto`."""
+    return AUTO if text == AUTO_WORD else bound_host_port(text)
 
 
 def reachable_host_port(text: str) -> HostPort:

@@ -8,16 +8,17 @@ link was there; before that, and elsewhere, datagrams go one by one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from netpunch.address import Address
-from netpunch.errors import ControlUnreachableError, UnresolvedError
+from netpunch.errors import ControlUnreachableError, PortInUseError, UnresolvedError
 from netpunch.net.datagrams import Datagrams, Lone, one
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
@@ -48,6 +49,9 @@ RECEIVE_ERRORS = {
 """IP_RECVERR (linux/in.h) and IPV6_RECVERR (linux/in6.h), which Python has no names for."""
 
 
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what programs send to instead
+
+
 class Link(Protocol):
     """Takes what the program sends to the partner."""
 
@@ -66,13 +70,16 @@ class Forwarder:
         on_warning: Callable[[str], None] | None = None,
         *,
         sealed: bool = False,
+        spare_ports: Iterable[int] = (),
     ) -> None:
-        """`on_warning` gets a warning, once, if the program's datagrams need to be fragmented
-        (`sealed`: they become longer), and repeatedly if no program listens on this host."""
+        """`spare_ports` are tried in their order if somebody has the port of `listen`. `on_warning`
+        gets a warning of that; another, once, if the program's datagrams need to be fragmented
+        (`sealed`: they become longer); and repeatedly if no program listens on this host."""
         self.drops: Counter[str] = Counter()
         """How many datagrams were lost here: `no_link` had no link, `no_program` no program that
         is known or listens, and the system has `refused` the others."""
         self._listen = listen
+        self._spare_ports = spare_ports
         self._to = to
         self._on_warning = on_warning
         self._sealed = sealed
@@ -95,11 +102,34 @@ class Forwarder:
             return
         if self._to is not None:
             self._program = await _resolved(*self._to)
-        sock, *others = bind(*self._listen, SocketOptions(receive_buffer=BUFFER))
+        sock, *others = self._bind()
         for other in others:
             other.close()
         self._sock = sock
         asyncio.get_running_loop().add_reader(sock, self._read_each)
+
+    @property
+    def local(self) -> Address:
+        """Where a program of this host sends to, once this is open."""
+        assert self._sock is not None
+        host, port = self._sock.getsockname()[:2]
+        return Address(LOOPBACK.get(host, host), port)
+
+    def _bind(self) -> list[socket.socket]:
+        options = SocketOptions(receive_buffer=BUFFER)
+        host, _ = self._listen
+        try:
+            return bind(*self._listen, options)
+        except PortInUseError as error:
+            for port in self._spare_ports:
+                with contextlib.suppress(PortInUseError):
+                    sockets = bind(host, port, options)
+                    self._listen = host, port
+                    if self._on_warning is not None:
+                        where = Address(host, port)
+                        self._on_warning(f"{error}; listening on {where} instead (forward.listen)")
+                    return sockets
+            raise
 
     def attach(self, link: Link) -> None:
         """A link is up, which takes what the program sends from now on."""

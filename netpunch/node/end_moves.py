@@ -49,8 +49,9 @@ class Follower:
     async def _tell(self, moved: Moved) -> bool:
         """Writes the files and runs the hook; if that fails, the link goes on. Returns False if it
         may succeed later."""
-        event = self._reports.latest_move
-        self.published = published = self._compared(describe(self._end, moved, time.time()))
+        event, before = self._reports.latest_move, self.published
+        described = describe(self._end, moved, time.time(), before.forward)
+        self.published = published = self._compared(described)
         try:
             with resource_errors():
                 await self._write(published)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.config.model import EndConfig
+from netpunch.config.values import Chosen
 from netpunch.core.events import (
     CandidateReport,
     Event,
@@ -71,6 +72,7 @@ class EndReports:
         self._console = services.console.named(f"{end.pair} {end.end}", gathered=True)
         self.latest_move = b""
         """The line of the last `pair.moved`, for the hook."""
+        self._forwards_at: Address | None = None
         self._local_port = 0
         """Of the link's path."""
         self._reported: dict[object, object] = {}
@@ -105,6 +107,14 @@ class EndReports:
             case Moved():
                 self._moved(seen)
 
+    def forwards(self, local: Address) -> None:
+        """The local program may send there from now on."""
+        self._services.status.forwards(*self._key, str(local))
+        forward = self.end.forward
+        if local != self._forwards_at and forward and isinstance(forward.listen, Chosen):
+            self._console.say(f"the local program sends to {local} (forward.listen)")
+        self._forwards_at = local
+
     def up(self, linked: Linked, published: Published) -> bytes:
         """The path is agreed; nothing is written and the port is not free yet."""
         self._linked()
@@ -119,6 +129,7 @@ class EndReports:
                 linked.duration,
                 published.changed,
                 linked.datagrams,
+                published.forward,
             )
         )
 

@@ -17,7 +17,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from netpunch.config.auto_ports import SPARE_PORTS
 from netpunch.config.model import EndConfig
+from netpunch.config.values import Chosen
 from netpunch.core.events import Event, Linked, Lost, Waiting
 from netpunch.errors import (
     HookError,
@@ -227,7 +229,8 @@ class EndTask:
         from netpunch.net.forward import Forwarder  # few ends relay
 
         listen, to, sealed = forward
-        return Forwarder(listen, to, self._console.warn, sealed=sealed)
+        spare = SPARE_PORTS if isinstance(listen, Chosen) else ()
+        return Forwarder(listen, to, self._console.warn, sealed=sealed, spare_ports=spare)
 
     async def _is_alive(self) -> bool:
         """Reports and raises ResourcesError when the check could not be run: a new attempt could
@@ -262,6 +265,7 @@ class EndTask:
                 raise_for("before", await self._hooks.before())
                 if self._forwarder is not None:
                     await self._forwarder.open()
+                    self._reports.forwards(self._forwarder.local)
                 self._reports.waits("looking up the names of its controls")
                 await attempt.open()
                 later = LATER if self._forwarder is None else LATER + CARRYING
@@ -273,7 +277,8 @@ class EndTask:
                     self._forwarder.attach(attempt)
                 from netpunch.node.publish import describe, publish  # preloaded
 
-                described = describe(self.end, linked, time.time())
+                forward = None if self._forwarder is None else self._forwarder.local
+                described = describe(self.end, linked, time.time(), forward)
                 event = self._reports.up(linked, described)
                 if not self.end.holds:
                     await attempt.released()

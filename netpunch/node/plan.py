@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
+from netpunch.config.auto_ports import EndKey, choose_ports, with_ports
 from netpunch.config.document.problems import Position, Problem, gathered
 from netpunch.config.loading import owner_of, owners_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
 from netpunch.config.remarks import certainly_unused, unused_links
 from netpunch.config.schema import OCCASIONS
 from netpunch.config.secrets import Role, Secret, generate, read_secrets
+from netpunch.config.values import Chosen
 from netpunch.core.traversal.budget import PROBE_RATE
 from netpunch.errors import (
     ConfigurationError,
@@ -112,6 +114,8 @@ class Planner:
         self._generated: dict[str, tuple[Secret, ...]] = {}
         self._read: dict[tuple[SecretSource, Role], tuple[Secret, ...] | NetpunchError] = {}
         """The secrets of meshes, each of which many pairs need."""
+        self._ports: dict[EndKey, Chosen] = {}
+        """Of ends that leave it to netpunch where they listen: a reload moves none."""
         self._failures: list[Failure] = []
         self._warnings: list[Problem] = []
 
@@ -122,6 +126,7 @@ class Planner:
         another mode, and ResourcesError."""
         self._check_names(site)
         self._failures, self._warnings, self._read = [], [], {}
+        self._ports = choose_ports(site, part.node, self._ports)
         ends: dict[tuple[str, str], EndConfig] = {}
         rates: list[float] = []
         for end in self._own_ends(part):
@@ -169,7 +174,7 @@ class Planner:
     def _plan_end(self, site: Site, end: EndConfig) -> EndConfig | None:
         try:
             secrets = self._secrets(site, end, end.pair, "end")
-            planned = self._overridden(end)
+            planned = with_ports(self._overridden(end), self._ports)
             _check_programs(planned)
             self._warnings += certainly_unused(unused_links(site, [planned]))
         except ResourcesError:  # not the fault of this end

@@ -44,6 +44,8 @@ class Published(NamedTuple):
     env_file: Path | None
     files: tuple[tuple[Path, str, int], ...]
     """Rendered files: path, content and mode."""
+    forward: Address | None = None
+    """Where the local program sends to."""
 
     @property
     def path(self) -> tuple[int, Address]:
@@ -102,10 +104,14 @@ async def publish(published: Published) -> None:
         raise
 
 
-def describe(end: EndConfig, linked: Linked | Moved, at: float) -> Published:
-    """A link's path; `at` is seconds since the epoch. Writes nothing."""
+def describe(
+    end: EndConfig, linked: Linked | Moved, at: float, forward: Address | None = None
+) -> Published:
+    """A link's path; `at` is seconds since the epoch, `forward` where the local program sends to.
+    Writes nothing."""
     link = (end.pair, end.end, linked.local, linked.remote)
-    values, variables = link_values(*link), link_variables(*link, rfc3339(at))
+    values = link_values(*link, forward=forward)
+    variables = link_variables(*link, rfc3339(at), forward=forward)
     env_file = env_file_of(end)
     change = NEW_LINK if env_file is None else compare_env_file(env_file, variables)
     return Published(
@@ -121,4 +127,5 @@ def describe(end: EndConfig, linked: Linked | Moved, at: float) -> Published:
             (end.directory / render(file.to, values), render(file.text, values), file.mode)
             for file in end.files
         ),
+        forward,
     )

@@ -41,15 +41,27 @@ class EnvFileChange(NamedTuple):
 NEW_LINK = EnvFileChange(changed=True, previous_remote=None)
 
 
-def link_values(pair: str, end: str, local: Address, remote: Address) -> dict[str, str | int]:
-    """The values of a link by their names: those of the placeholders in templates."""
+def link_values(
+    pair: str, end: str, local: Address, remote: Address, *, forward: Address | None = None
+) -> dict[str, str | int]:
+    """The values of a link by their names: those of the placeholders in templates. `forward`: where
+    the local program sends to."""
     own, other = address_fields("l", local), address_fields("r", remote)
-    return {**placeholders(pair, end), **own, **other}
+    program = {} if forward is None else address_fields("f", forward)
+    return {**placeholders(pair, end), **own, **other, **program}
 
 
-def link_variables(pair: str, end: str, local: Address, remote: Address, at: str) -> dict[str, str]:
+def link_variables(
+    pair: str,
+    end: str,
+    local: Address,
+    remote: Address,
+    at: str,
+    *,
+    forward: Address | None = None,
+) -> dict[str, str]:
     """The variables of a link, for its env file and its hooks; `at` is RFC 3339."""
-    values = link_values(pair, end, local, remote)
+    values = link_values(pair, end, local, remote, forward=forward)
     variables = {variable(name): str(value) for name, value in values.items()}
     return variables | {"NETPUNCH_RFAMILY": _FAMILY[remote.family], _TIME: at}
 

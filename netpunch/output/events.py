@@ -154,6 +154,8 @@ class PairUp(EndEvent):
     """Whether the env file said something else before; true without an env file."""
     datagrams: int
     """How many were sent to the partner."""
+    forward: Address | None = None
+    """Where the local program sends to. Absent without `forward`."""
 
 
 class PairMoved(EndEvent):

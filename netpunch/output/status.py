@@ -131,6 +131,8 @@ class EndStatus(NamedTuple):
     received_bytes: int | None = None
     drops: Mapping[str, int] | None = None
     """Datagrams of both programs that were lost at this end, by reason."""
+    forward: str | None = None
+    """Where the local program sends to; None for ends that do not relay."""
 
     @property
     def is_up(self) -> bool:

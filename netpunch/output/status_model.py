@@ -133,6 +133,10 @@ class StatusModel:
         if (pair, end) in self._ends:
             self._fail(pair, end, Reason.BUG if bug else Reason.STOPPED, bug)
 
+    def forwards(self, pair: str, end: str, local: str) -> None:
+        """The local program sends there."""
+        self._change(pair, end, forward=local)
+
     @contextlib.contextmanager
     def measuring(
         self, pair: str, end: str, figures: Callable[[], Figures | None]

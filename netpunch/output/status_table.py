@@ -155,6 +155,7 @@ def _ends(ends: Sequence[_End], screen: Screen, live: bool, others: int) -> list
         Column("MOVES", _moves, 3),
         *(rates if live else sums),
         Column("DROPPED", lambda end: _each(end.fields.get("drops", {})), 2),
+        Column("FORWARD", lambda end: str(end.fields.get("forward", "")), 2),
         Column("REMOTE", lambda end: str(end.fields.get("raddr", "")), 1),
         Column("LOCAL", lambda end: str(end.fields.get("laddr", "")), 0),
         Column("LAST ERROR", lambda end: end.error if end.is_up else "", -1, cut=True),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from netpunch.config.auto_ports import AUTO_PORTS, SPARE_PORTS
 from tests.e2e.assertions import assert_same_path
 from tests.e2e.harness import EVENT_SECONDS, Netpunch, free_port
 from tests.e2e.site import Settings, Site
@@ -280,4 +281,50 @@ def test_forward_retries_a_program_name_that_does_not_resolve(site: Site) -> Non
     failed = program.wait_for("pair.failed", end="a")
     assert failed["reason"] == "unresolved"
     assert "forward.to: cannot resolve 'program.invalid'" in failed["err"]
+    assert program.stop() == 0
+
+
+def test_ports_that_netpunch_chooses_are_told_everywhere_and_outlast_reloads(site: Site) -> None:
+    """Another program may have any of them: netpunch then takes a spare one."""
+    auto: Settings = {
+        "secret": "generate",
+        "forward": {"listen": "auto"},
+        "env_file": "{pair}.{end}.env",
+        "files": [{"template": "t.in", "to": "{pair}.{end}.txt"}],
+        **QUICK,
+    }
+    (site.folder / "t.in").write_text("Endpoint = {faddr}\n")
+    site.write({"p": {}, "q": {}}, **auto)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as somebody:
+        with contextlib.suppress(OSError):
+            somebody.bind(("127.0.0.1", AUTO_PORTS[0]))
+        program = site.run(env=site.runtime)
+        told = {name: program.wait_for("pair.up", 2, pair=name) for name in "pq"}
+    chosen = {}
+    for end in site.status()["pairs"]:
+        key = end["pair"], end["end"]
+        chosen[key] = end["forward"]
+        [up] = [
+            record
+            for record in program.events("pair.up", pair=end["pair"])
+            if record["end"] == end["end"]
+        ]
+        assert up["forward"] == end["forward"]
+    assert told
+    assert len(set(chosen.values())) == 4
+    host, _, spare = chosen["p", "a"].rpartition(":")
+    assert (host, int(spare) in SPARE_PORTS) == ("127.0.0.1", True)
+    program.wait_said(f"listening on {chosen['p', 'a']} instead")
+    for (pair, end), where in chosen.items():
+        program.wait_for("env.written", pair=pair, end=end)
+        name = f"{pair}.{end}"
+        assert f"NETPUNCH_FADDR={where}\n" in (site.folder / f"{name}.env").read_text()
+        assert (site.folder / f"{name}.txt").read_text() == f"Endpoint = {where}\n"
+    site.write({"first": {}, "q": {}, "p": {}}, **auto)
+    site.reload(program)
+    program.wait_for("pair.up", 2, pair="first")
+    after = {(end["pair"], end["end"]): end["forward"] for end in site.status()["pairs"]}
+    assert after.items() > chosen.items()
+    assert len(set(after.values())) == 6
+    assert not program.events("pair.down")
     assert program.stop() == 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from netpunch.address import Address
 from netpunch.errors import ConfigurationError, PortInUseError
 from netpunch.net import forward as forward_module
 from netpunch.net.datagrams import separate
@@ -29,6 +30,37 @@ async def until(condition: Callable[[], bool]) -> None:
     """The forwarder warns of nothing that it only counts."""
     while not condition():  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.001)
+
+
+def test_a_spare_port_is_taken_where_somebody_has_the_first(run: Run) -> None:
+    async def main() -> None:
+        with client() as free:
+            port = free.address.port
+        with client() as somebody, client() as another:
+            taken, ports = somebody.address, (another.address.port, port)
+            told: list[str] = []
+            with pytest.raises(PortInUseError):
+                await Forwarder(taken, None, spare_ports=ports[:1]).open()
+            forwarder = Forwarder(taken, None, told.append, spare_ports=ports)
+            await forwarder.open()
+            assert forwarder.local == Address(taken.host, ports[1])
+            forwarder.close()
+        [warning] = told
+        assert f"{taken.port}" in warning
+        assert warning.endswith(f"; listening on 127.0.0.1:{ports[1]} instead (forward.listen)")
+
+    run(main())
+
+
+@pytest.mark.parametrize(("host", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])
+def test_a_program_reaches_a_forwarder_on_all_addresses_by_loopback(
+    run: Run, host: str, local: str
+) -> None:
+    async def main() -> None:
+        async with forwarding(host=host) as (forwarder, address):
+            assert forwarder.local == Address(local, address.port)
+
+    run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell")
