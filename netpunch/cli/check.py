@@ -41,6 +41,9 @@ MAX_NAMES = 5
 MAX_ENDS = 12
 """Ends named in the summary: two lines of a terminal. `--show` has all."""
 
+MAX_SECRETS = 10
+"""Secrets that cannot be used, as reported in full: the others most likely lack the same."""
+
 LOOKUP_SECONDS = 2.0
 """For a control's name, on a host with a tunnel: if it is not resolved by then, its route is not
 checked."""
@@ -139,8 +142,11 @@ def check_secrets(site: Site, part: Part, credentials: Path | None) -> int:
             problems[str(error)] = error.exit_code
     if unread:
         write_error(_credentials_not_checked(site, list(dict.fromkeys(unread))))
-    for problem in (*gathered(warnings), *problems):
+    shown = list(problems)[:MAX_SECRETS]
+    for problem in (*gathered(warnings), *shown):
         write_error(problem)
+    if more := len(problems) - len(shown):
+        write_error(f"... and {count(more, 'secret')} more that cannot be used")
     return combined_exit_code(list(problems.values()))
 
 

@@ -40,6 +40,7 @@ from netpunch.net.raw_socket import CURE as RAW_CURE
 from netpunch.net.sockets import SHOW_OWNER, binder
 from netpunch.node.process import find_program
 from netpunch.node.publish import env_file_of
+from netpunch.output.age import age
 from netpunch.reasons import in_words
 from netpunch.template import TemplateError, render
 from netpunch.wire.card import NatClass
@@ -271,14 +272,16 @@ def running(site: Site, processes: Sequence[Process]) -> Iterator[Finding]:
 
 
 def state(end: EndConfig, process: Process | None) -> Finding | None:
-    """What the running process says of the end."""
+    """What the running process says of the end; since when it has no link, `status` knows: here
+    pairs that lack the same share a line."""
     told = told_of(end, process)
-    if told is None:
+    if told is None or process is None:
         return None
-    text = f"{told.get('state')} since {_time(told.get('since'))}"
+    text = str(told.get("state"))
     if told.get("reason"):
         text += f", {in_words(str(told['reason']))}"
     if told.get("state") == "up":
+        text += f", {age(told.get('since'), process.get('ts'))}"
         path = (
             f"{told.get('path')}, {told.get('raddr')}" if told.get("path") else "as its check says"
         )
@@ -290,11 +293,6 @@ def state(end: EndConfig, process: Process | None) -> Finding | None:
         what, cure = halves(str(told["err"]))
         return warn("state", f"{text}: {what}", cure, end.pair)
     return ok("state", text, end.pair)
-
-
-def _time(since: object) -> str:
-    """Of a status: RFC 3339, here to the second."""
-    return f"{str(since).partition('.')[0].rstrip('Z').replace('T', ' ')} UTC"
 
 
 def told_of(end: EndConfig, process: Process | None) -> Mapping[str, Any] | None:

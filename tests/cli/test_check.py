@@ -44,6 +44,21 @@ def test_check_names_the_control_that_a_node_runs(
     )
 
 
+def test_check_of_many_pairs_is_short(folder: Path, capsys: Captured) -> None:
+    pair = "{secret_file: '{pair}.key', mode: once, a: {node: home}, b: {node: x}}"
+    pairs = "".join(f"  p{number}: {pair}\n" for number in range(30))
+    (folder / "site.yaml").write_text(f"{SITE[: SITE.index('  home-office')]}{pairs}")
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    report = capsys.readouterr().err
+    assert report.count("there is no file") == 10
+    assert report.endswith("... and 20 secrets more that cannot be used\n")
+    for number in range(30):
+        assert main(["key", "new", "-o", f"p{number}.key"]) == 0
+    capsys.readouterr()
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    assert capsys.readouterr().out.endswith(", p10.a, p11.a and 18 more\n")
+
+
 def test_check_warns_of_the_pairs_own_key_on_a_control(
     site: Path, pair_key: Path, capsys: Captured
 ) -> None:
