@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netpunch.cli.arguments import Parser
 from netpunch.cli.streams import write_output
+from netpunch.errors import NetpunchError
 
 if TYPE_CHECKING:
     from netpunch.cli.grammar import Command, Option, Value
 
 DESCRIPTION = """\
-Print what a shell needs to complete netpunch's commands, options and files.
+Print what a shell needs to complete netpunch's commands, options, files, and
+the pairs and nodes of the site file on the line (else of the usual one).
 """
 EPILOG = """\
 Where it belongs:
@@ -28,17 +31,45 @@ examples:
 """
 
 
+NAMES_OPTION = "--names"
+"""Followed by `pairs` or `nodes` and the words of a command line: for the shells."""
+MOST_NAMES = 1000
+
+
 def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
+    if arguments[:1] == [NAMES_OPTION] and arguments[1:2] in (["pairs"], ["nodes"]):
+        # Its words are no options of ours.
+        return argparse.Namespace(names=arguments[1], words=arguments[2:])
     parser = Parser(prog, DESCRIPTION, EPILOG)
     parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help="bash, zsh or fish")
     return parser.parse_args(arguments)
 
 
 def execute(options: argparse.Namespace) -> int:
+    if "names" in options:
+        write_output("".join(f"{name}\n" for name in site_names(options.names, options.words)))
+        return 0
     from netpunch.cli.grammar import program
 
     write_output("".join(f"{line}\n" for line in SHELLS[options.shell](program())))
     return 0
+
+
+def site_names(kind: str, words: Sequence[str]) -> list[str]:
+    """The pairs and meshes, or the nodes, of the site file among the words of a command line. None
+    of a file that is wrong: what a shell gets has no character that could mean anything to it."""
+    from netpunch.cli.doctor import SUFFIXES, USUAL_FILES
+    from netpunch.config.loading import load, node_names
+
+    on_line = [Path(word) for word in words if word.endswith(SUFFIXES)]
+    try:
+        files = (file.expanduser() for file in (*on_line, *USUAL_FILES))
+        site = load(next(file for file in files if file.is_file()))
+    except (StopIteration, NetpunchError, OSError, RuntimeError):  # no file, or no such home
+        return []
+    if kind == "nodes":
+        return node_names(site)[:MOST_NAMES]
+    return list(dict.fromkeys(pair.secret.mesh or pair.name for pair in site.pairs))[:MOST_NAMES]
 
 
 def _flags(command: Command) -> list[str]:
@@ -57,6 +88,9 @@ def _words(command: Command) -> list[str]:
 
 BASH_HEAD = """\
 # Completions of netpunch for bash, made by `netpunch completion bash`.
+_netpunch_names() {
+  command netpunch completion --names "$1" "${COMP_WORDS[@]:1}" 2>/dev/null
+}
 _netpunch() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
   local path=netpunch word words= files=
@@ -107,6 +141,8 @@ def bash(program: Command) -> Iterator[str]:
 def _bash_value(value: Value) -> str:
     if value.choices:
         return f'words="{" ".join(value.choices)}"'
+    if value.listed:
+        return f"words=$(_netpunch_names {value.listed})"
     return "files=1" if value.is_path else ":"
 
 
@@ -115,6 +151,15 @@ def _path(command: Command) -> str:
 
 
 # zsh.
+
+
+ZSH_NAMES = """\
+_netpunch_names() {
+  local -a names
+  names=(${(f)"$(command netpunch completion --names "${@[-1]}" ${(Q)words} 2>/dev/null)"})
+  compadd "${@[1,-2]}" -a names
+}"""
+"""_arguments puts its own options for compadd in front of ours."""
 
 
 def zsh(program: Command) -> Iterator[str]:
@@ -145,6 +190,7 @@ def zsh(program: Command) -> Iterator[str]:
             yield "    esac ;;"
             yield "  esac"
         yield "}"
+    yield ZSH_NAMES
     yield '_netpunch "$@"'
 
 
@@ -172,6 +218,8 @@ def _zsh_position(value: Value) -> str:
 def _zsh_value(value: Value) -> str:
     if value.choices:
         return f"{value.name}:({' '.join(value.choices)})"
+    if value.listed:
+        return f"{value.name}:_netpunch_names {value.listed}"
     return f"{value.name}:{'_files' if value.is_path else ' '}"
 
 
@@ -188,8 +236,15 @@ def _quoted(text: str) -> str:
 # fish.
 
 
+FISH_NAMES = """\
+function __netpunch_names
+  command netpunch completion --names $argv[1] (commandline -opc) 2>/dev/null
+end"""
+
+
 def fish(program: Command) -> Iterator[str]:
     yield "# Completions of netpunch for fish, made by `netpunch completion fish`."
+    yield FISH_NAMES
     yield "complete -c netpunch -f"
     for command in program.all():
         here = _fish_condition(command)
@@ -222,6 +277,8 @@ def _fish_option(option: Option) -> str:
         parts.append("-r")
         if value.choices:
             parts.append(f"-f -a {_fish_quoted(' '.join(value.choices))}")
+        elif value.listed:
+            parts.append(f"-f -a '(__netpunch_names {value.listed})'")
         else:
             parts.append("-F" if value.is_path else "-f")
     return " ".join([*parts, f"-d {_fish_quoted(option.help)}"])

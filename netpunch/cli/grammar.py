@@ -10,6 +10,8 @@ from netpunch.cli.arguments import DESCRIBE, Described
 
 FILES = {"FILE", "EVENTS", "PATH", "SITE", "DIR"}
 """Names of values that are paths."""
+NAMES = {"P": "pairs", "N": "nodes"}
+"""Names of values that a site file lists, and what they are."""
 
 
 class Value(NamedTuple):
@@ -23,6 +25,11 @@ class Value(NamedTuple):
     @property
     def is_path(self) -> bool:
         return self.name in FILES
+
+    @property
+    def listed(self) -> str | None:
+        """`pairs` or `nodes`, if it is one of those of a site file."""
+        return NAMES.get(self.name)
 
 
 class Option(NamedTuple):

@@ -356,7 +356,7 @@ def select(site: Site, node: str | None, hostname: str, environ_node: str | None
 
     `node` comes from `--node`, `environ_node` from NETPUNCH_NODE. Raises ConfigurationError if no
     part names this node or a template can't be used."""
-    names = _node_names(site)
+    names = node_names(site)
     name = _choose(site, names, node, hostname, environ_node) if names else None
     if node is not None and not names:
         raise ConfigurationError(
@@ -382,7 +382,7 @@ def status_socket(
     if no part names this node."""
     if site.status is None or not has_placeholder(site.status):
         return _path_at(site.status, None)
-    names = _node_names(site)
+    names = node_names(site)
     return _path_at(site.status, _choose(site, names, node, hostname, environ_node))
 
 
@@ -407,7 +407,8 @@ def owner_of(pair: Pair) -> str:
     return pair.secret.mesh or pair.name
 
 
-def _node_names(site: Site) -> list[str]:
+def node_names(site: Site) -> list[str]:
+    """The nodes of a site, in alphabetical order."""
     nodes = {control.node for control in site.controls}
     nodes |= {end.node for pair in site.pairs for end in pair.ends}
     return sorted(node for node in nodes if node is not None)

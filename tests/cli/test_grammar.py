@@ -7,6 +7,7 @@ import pty
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,9 +28,24 @@ COMPLETED = [
     ("netpunch completion f", {"fish"}),
     ("netpunch run si", {"site.yaml"}),
     ("netpunch diagram --pair lab -o si", {"site.yaml"}),
+    ("netpunch run site.yaml --pair ", {"home-office", "lab", "lan"}),
+    ("netpunch run site.yaml --pair la", {"lab", "lan"}),
+    ("netpunch status --pair h", {"home-office"}),
+    ("netpunch check --node ", {"cabin", "home", "office", "vps"}),
+    ("netpunch run wrong.yaml --pair ", set()),
     ("netpunch run --node si", set()),
 ]
 """What is typed, and what the shell offers."""
+
+SITE = """\
+version: 1
+control: {node: vps, address: "vps:10001"}
+defaults: {secret_file: key}
+pairs:
+  home-office: {a: {node: home}, b: {node: office}}
+  lab: {a: {node: home}, b: {node: cabin}}
+meshes: {lan: {nodes: [home, office, cabin]}}
+"""
 
 
 def needs(shell: str) -> pytest.MarkDecorator:
@@ -37,13 +53,15 @@ def needs(shell: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def scripts(folder: Path, capsys: Captured) -> Path:
+def scripts(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the completions, and of a site file."""
     for shell in ("bash", "zsh", "fish"):
         assert main(["completion", shell]) == 0
         name = "_netpunch" if shell == "zsh" else f"netpunch.{shell}"
         (folder / name).write_text(capsys.readouterr().out)
-    (folder / "site.yaml").touch()
+    (folder / "site.yaml").write_text(SITE)
+    (folder / "wrong.yaml").write_text(SITE.replace("lab", "$(touch executed)"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     return folder
 
 
@@ -84,6 +102,8 @@ def test_fish_completes(line: str, offered: set[str], scripts: Path) -> None:
         ("netpunch run --onc\t", "netpunch run --once "),
         ("netpunch diagram --format s\t", "netpunch diagram --format svg "),
         ("netpunch run si\t", "netpunch run site.yaml "),
+        ("netpunch run site.yaml --pair ho\t", "--pair home-office "),
+        ("netpunch run site.yaml --node ca\t", "--node cabin "),
     ],
 )
 def test_zsh_completes(typed: str, completed: str, scripts: Path) -> None:
@@ -130,6 +150,18 @@ def test_the_manual_is_valid(folder: Path, capsys: Captured) -> None:
     main(["man"])
     (folder / "netpunch.1").write_text(capsys.readouterr().out)
     assert run("groff", "-man", "-Tutf8", "-ww", "-z", "netpunch.1", cwd=folder) == ""
+
+
+def test_nothing_on_the_line_is_executed(scripts: Path) -> None:
+    line = ["completion", "--names", "pairs", "run", "wrong.yaml", "$(touch executed)", "-x", "--"]
+    assert main(line) == 0
+    assert not (scripts / "executed").exists()
+
+
+def test_a_pipe_on_the_line_is_not_waited_for(folder: Path, capsys: Captured) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    assert main(["completion", "--names", "nodes", "run", "pipe.yaml", "~nobody-here/x.yaml"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_another_shell_is_a_usage_error(folder: Path) -> None:
