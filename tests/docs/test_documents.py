@@ -77,6 +77,10 @@ def _public_key(placeholder: re.Match[str]) -> str:
 
 @by_document
 def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    for number, text in enumerate(blocks(document, "yaml")):
+        if text.startswith("pairs: "):
+            (tmp_path / "pairs" / f"{number}.yaml").write_text(text)
     for text in blocks(document, "yaml"):
         if text.startswith("version: 1"):
             (tmp_path / "site.yaml").write_text(PUBLIC_KEY.sub(_public_key, text))
