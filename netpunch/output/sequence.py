@@ -184,10 +184,9 @@ def _matches(seen: Sequence[_Seen]) -> dict[int, int]:
     for content, going in sent.items():
         coming = list(received.get(content, ()))
         for one in reversed(going):
-            for other in reversed(coming):
-                if _may_match(seen[one], seen[other]):
-                    matches[one] = other
-                    coming.remove(other)
+            for place in reversed(range(len(coming))):
+                if _may_match(seen[one], seen[coming[place]]):
+                    matches[one] = coming.pop(place)
                     break
     return matches
 
@@ -226,16 +225,17 @@ def _offsets(seen: Sequence[_Seen], matches: Mapping[int, int]) -> dict[str, flo
 
 def _arrows(seen: Sequence[_Seen], matches: Mapping[int, int], at: Sequence[float]) -> list[Arrow]:
     """One a datagram: of those that both sides have recorded, when it was sent."""
-    parties = {each.party for each in seen}
-    control = next((party for party in sorted(parties) if party not in ("a", "b")), "control")
+    parties = _parties(seen)
+    recorded = {each.party for each in seen}
+    control = next((party for party in sorted(recorded) if party not in ("a", "b")), "control")
     arrived = set(matches.values())
     relays = {each.remote for each in seen if each.party in ("a", "b") and each.kind in OF_RELAY}
     arrows: list[Arrow] = []
     for index, each in enumerate(seen):
         if index in arrived:
             continue
-        other = seen[matches[index]].party if index in matches else _other(each, seen, control)
-        lost = each.sent and index not in matches and other in parties
+        other = seen[matches[index]].party if index in matches else _other(each, parties, control)
+        lost = each.sent and index not in matches and other in recorded
         source, target = (each.party, other) if each.sent else (other, each.party)
         label = _label(each.text)
         if each.kind in BETWEEN_ENDS and each.remote in relays:
@@ -244,15 +244,24 @@ def _arrows(seen: Sequence[_Seen], matches: Mapping[int, int], at: Sequence[floa
     return sorted(arrows, key=lambda arrow: arrow.first)
 
 
-def _other(each: _Seen, seen: Sequence[_Seen], control: str) -> str:
+def _parties(seen: Iterable[_Seen]) -> Mapping[str, Counter[str]]:
+    """By address, and by attempt, who records datagrams with it, and how many."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for each in seen:
+        found[each.local][each.party] += 1
+        if attempt := _word(each.text, "attempt"):
+            found[attempt][each.party] += 1
+    return found
+
+
+def _other(each: _Seen, parties: Mapping[str, Counter[str]], control: str) -> str:
     """Whom it was sent to, or comes from, if that side has not recorded it."""
     if each.party in ("a", "b"):
         if each.kind in BETWEEN_ENDS:
             return "b" if each.party == "a" else "a"
         return control
-    hosts = Counter(one.party for one in seen if one.local == each.remote)
-    attempt = _word(each.text, "attempt")
-    hosts.update(one.party for one in seen if attempt and _word(one.text, "attempt") == attempt)
+    nobody: Counter[str] = Counter()
+    hosts = parties.get(each.remote, nobody) + parties.get(_word(each.text, "attempt"), nobody)
     hosts.pop(each.party, None)
     return hosts.most_common(1)[0][0] if hosts else "b"
 
