@@ -28,7 +28,9 @@ class ServedPairs(Collection[str]):
         self._serve_classic(classic)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._classic or self._machine.v2.serves(name))
+        if not isinstance(name, str) or not values.PAIR_NAME.fullmatch(name):
+            return False
+        return name in self._classic or self._machine.v2.serves(name)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._machine.v2.names()

@@ -76,6 +76,8 @@ def _check_readable(path: Path) -> None:
         if lack := lack_behind(error, str(path)):
             raise lack from None
         raise MissingFileError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a NUL, or half a character, in its name
+        raise MissingFileError(f"{str(path)!r}: no file has such a name: {error}") from None
 
 
 def _explained(error: ssl.SSLError, certificate: Path, keys: Path) -> NetpunchError:

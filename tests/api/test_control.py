@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +263,7 @@ def test_a_key_may_be_bytes_text_or_a_file(run: Run, kind: str, tmp_path: Path) 
         (lambda c: c.reload_certificate(), "without `tls_certificate`"),
     ],
 )
-def test_wrong_arguments_change_nothing(run: Run, call: Any, said: str) -> None:
+def test_wrong_arguments_change_nothing(call: Any, said: str) -> None:
     async def main() -> None:
         async with start(pairs={"home": SECRET}) as control:
             control.add_pair("garage", b"secret", slots="y-z")
@@ -270,10 +272,63 @@ def test_wrong_arguments_change_nothing(run: Run, call: Any, said: str) -> None:
             assert list(control.pairs) == ["home", "garage"]
             assert repr(control.pairs) == "<2 pairs>"
 
-    run(main())
+    asyncio.run(main())
 
 
-def test_there_is_a_bound_on_pairs(run: Run) -> None:
+ODD = [
+    None,
+    True,
+    5,
+    1.5,
+    b"",
+    b"x",
+    "",
+    "\ud800",
+    "a\0b",
+    [],
+    {},
+    object(),
+    Path("a\0b"),
+    Path("/"),
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_no_value_raises_anything_but_errors_of_netpunch(value: Any) -> None:
+    async def main() -> None:
+        async with start(pairs={"home": SECRET}) as control:
+            calls: list[Callable[[], None]] = [
+                lambda: control.add_pair(value, SECRET),
+                lambda: control.add_pair("new", value),
+                lambda: control.add_pair("new", b"x", slots=value or "?"),
+                lambda: control.add_pair("new", value, slots="y-z"),
+                lambda: control.add_pair("new", SECRET, other_key=value or b""),
+                lambda: control.rekey_pair(value, SECRET),
+                lambda: control.rekey_pair("home", value),
+                lambda: control.remove_pair(value),
+            ]
+            for call in calls:
+                with contextlib.suppress(netpunch.NetpunchError):
+                    call()
+                if "new" in control.pairs:
+                    control.remove_pair("new")
+            assert list(control.pairs) == ["home"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", "/", "/dev/null"])
+def test_no_path_raises_anything_but_errors_of_netpunch(path: str) -> None:
+    async def main() -> None:
+        with pytest.raises(netpunch.NetpunchError):
+            await start(relay=LOCAL, tls=LOCAL, tls_certificate=Path(path))
+        with pytest.raises(netpunch.NetpunchError):
+            start(pairs={"p": Path(path)})
+
+    asyncio.run(main())
+
+
+def test_there_is_a_bound_on_pairs() -> None:
     with pytest.raises(netpunch.ResourcesError, match=r"pairs: expected at most 1, .* got 2"):
         start(pairs={"p": SECRET, "q": SECRET}, max_pairs=1)
 
@@ -287,7 +342,7 @@ def test_there_is_a_bound_on_pairs(run: Run) -> None:
             control.add_pair("r", SECRET)
             assert list(control.pairs) == ["q", "r"]
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_classic_pairs_come_and_go_on_the_same_port(run: Run) -> None:

@@ -21,6 +21,7 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
+    "churn": Benchmark("churn", "pairs that come and go while others link", "--pairs 100"),
     "compare": Benchmark("compare", "this checkout beside another one, as ratios"),
     "control-cost": Benchmark(
         "control_cost", "CPU of a control for a datagram", "--rounds 3 --count 4096"
