@@ -293,7 +293,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
 def test_no_value_raises_anything_but_errors_of_netpunch(value: Any) -> None:
     async def main() -> None:
         async with start(pairs={"home": SECRET}) as control:
