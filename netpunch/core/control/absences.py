@@ -9,6 +9,7 @@ from netpunch.core.control.registrations import EndRecord, Pair
 from netpunch.wire.envelope import EndName
 
 ENDS: tuple[EndName, ...] = ("a", "b")
+NOTHING = (None,) * 4
 
 
 class Absent(NamedTuple):
@@ -36,12 +37,20 @@ def absences(pairs: Iterable[Pair], most: int) -> Absences:
     unseen: list[Pair] = []
     strangers = 0
     for pair in pairs:
-        if _was_never_there(pair):
+        a, b = pair.a, pair.b
+        if a.registration is not None and b.registration is not None:
+            continue
+        if pair.twin is not None:
+            known += _absent_under_both_keys(pair)
+        elif (a.registration, b.registration, a.last_heard, b.last_heard) == NOTHING:
             strangers += 2
             if strangers <= most + 1:
                 unseen.append(pair)
         else:
-            known += _absent(pair)
+            if a.registration is None:
+                known.append(Absent(pair.name, "a", a.last_heard, b.registration is not None))
+            if b.registration is None:
+                known.append(Absent(pair.name, "b", b.last_heard, a.registration is not None))
     never = (Absent(pair.name, end) for pair in unseen for end in ENDS)
     return Absences(len(known) + strangers, first([*known, *never], most))
 
@@ -58,18 +67,7 @@ def _rank(end: Absent) -> tuple[bool, bool, float]:
     return not end.is_awaited, never, 0.0 if end.last_heard is None else -end.last_heard
 
 
-def _was_never_there(pair: Pair) -> bool:
-    a, b = pair.a, pair.b
-    return (
-        a.registration is None
-        and b.registration is None
-        and a.last_heard is None
-        and b.last_heard is None
-        and pair.twin is None
-    )
-
-
-def _absent(pair: Pair) -> Iterator[Absent]:
+def _absent_under_both_keys(pair: Pair) -> Iterator[Absent]:
     for record in (pair.a, pair.b):
         if not record.is_present:
             last = _last_heard(record)
