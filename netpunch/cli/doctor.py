@@ -66,8 +66,7 @@ def parse(prog: str, arguments: list[str]) -> argparse.Namespace:
 
 def execute(options: argparse.Namespace) -> int:
     from netpunch.config.loading import load
-    from netpunch.doctor.finding import from_error
-    from netpunch.doctor.report import Report, Verdict, as_text
+    from netpunch.doctor.report import as_text
 
     path = Path(options.file) if options.file else _usual_file()
     try:
@@ -76,11 +75,7 @@ def execute(options: argparse.Namespace) -> int:
     except (MissingFileError, UsageError):
         raise
     except NetpunchError as error:
-        finding = from_error("file", error)._replace(
-            text=str(error).partition("\n")[0], cure=f"`netpunch check {path}` shows all of it"
-        )
-        verdict = Verdict(str(path), "this file cannot be used")
-        report = Report(str(path), options.node, (verdict,), (finding,))
+        report = _refused(path, options.node, error)
     else:
         report = _examined(site, part, options)
     if options.json:
@@ -88,6 +83,19 @@ def execute(options: argparse.Namespace) -> int:
     else:
         write_output(as_text(report, colour=wants_colour(sys.stdout)))
     return report.exit_code
+
+
+def _refused(path: Path, node: str | None, error: NetpunchError) -> Report:
+    """Of a file that cannot be used, or not here."""
+    from netpunch.doctor.finding import first_line, from_error
+    from netpunch.doctor.report import Report, Verdict
+
+    text = first_line(str(error)).removeprefix(f"{path}: ")
+    problems = getattr(error, "problems", ())
+    cure = f"`netpunch check {path}` shows all of it" if problems else ""
+    finding = from_error("file", error)._replace(text=text, cure=cure)
+    verdict = Verdict(str(path), f"cannot be used: {text}", cure=cure)
+    return Report(str(path), node, (verdict,), (finding,))
 
 
 def _is_pair(word: str) -> bool:

@@ -33,6 +33,7 @@ _CHECKSUM_SIZE = 4
 _PREFIXES: dict[SecretKind, str] = {"pair": "npk1:", "control": "npc1:"}
 _KINDS = {prefix: kind for kind, prefix in _PREFIXES.items()}
 KEY_PREFIXES = tuple(_KINDS)
+_V2_KEYS = tuple(prefix.encode() for prefix in _PREFIXES.values())
 _KEY_TEXT = re.compile(r"(np[kc]1:)([A-Za-z0-9_-]{48})")
 
 MAX_SECRET_FILE = 4096
@@ -95,7 +96,8 @@ def decode(data: bytes, protocol: Protocol, role: Role) -> Secret:
     secret = parse_key(data.decode("ascii", "replace"))
     if role == "end" and secret.kind == "control":
         raise ValueError(
-            "this is control's key (npc1:), but an end needs the pair's own key (npk1:)"
+            "this is control's key (npc1:), but an end needs the pair's own key (npk1:): copy it "
+            "from the other end"
         )
     return secret
 
@@ -274,6 +276,11 @@ def _how_to_get(path: Path, place: _Place, protocol: Protocol, role: Role) -> st
 
 def _advice(secret: Secret, source: SecretSource, role: Role) -> str | None:
     """About what is allowed, but probably a mistake."""
+    if secret.kind == "classic" and secret.value.startswith(_V2_KEYS):
+        return (
+            "this is the key of a v2 pair, but `protocol: classic` is set: leave that out, as on "
+            "the pair's other hosts (or use a password on all of them)"
+        )
     if secret.kind == "classic" and secret.value.endswith(b"\n") and source.kind != "inline":
         return (
             "the secret ends with a newline, which is part of it: "

@@ -99,6 +99,10 @@ def unusable(keys: Iterable[Key], credentials: Path | None) -> Iterator[Finding]
         elif key.secret is None and credentials is None:
             text = f"{key.name}: only the systemd service can open it"
             yield warn("key", text, CREDENTIAL_CURE, key.pair)
+        elif key.secret is not None and key.secret.kind == "classic" and key.secret.warnings:
+            message = key.secret.warnings[0].message.removeprefix("warning: ")
+            what, _, cure = message.rpartition(": ")
+            yield warn("key", f"{key.name}: {what}", cure, key.pair)
         elif key.secret is not None and key.secret.kind == "classic":
             text = f"{key.name}: classic; control cannot be asked without registering"
             yield ok("key", text, key.pair)
@@ -112,7 +116,7 @@ def _unreadable(key: Key, error: NetpunchError) -> Finding:
     if not marker:
         return found
     what, colon, cure = message.partition(": ")
-    return found._replace(text=what, cure=cure) if colon else found
+    return found._replace(text=what, cure=cure) if colon else found._replace(text=message)
 
 
 def _key_name(text: str) -> str:

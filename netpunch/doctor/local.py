@@ -174,10 +174,22 @@ def folders(part: Part, end: EndConfig) -> Iterator[Finding]:
         elif not os.access(folder, os.W_OK | os.X_OK):
             cure = "`chown` it to the user that runs netpunch, or run this as that user"
             text = f"{key}: this user may not write in {folder}"
+        elif _is_full(folder):
+            cure = "free some space, or choose another folder, such as below /run"
+            text = f"{key}: no space is left in {folder}"
         else:
             yield ok("folder", f"{folder} ({key})", end.pair)
             continue
         yield fail("folder", text, cure, end.pair, code=OutputError.exit_code)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether this user can write no more there; some file systems do not tell."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return bool(found.f_blocks and not found.f_bavail) or bool(found.f_files and not found.f_favail)
 
 
 def rights(end: EndConfig, process: Process | None) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from netpunch.net.observation import (
 )
 from netpunch.net.resolver import is_literal
 from netpunch.net.routes import default_gateways
+from netpunch.net.silence import refuses_others
 from netpunch.net.sockets import binder, local_address, options_of
 from netpunch.wire.envelope import ControlChannel
 
@@ -61,6 +62,8 @@ class ControlSeen(NamedTuple):
     tls_asked: bool = False
     tls_by: str = ""
     """The owner of the key that it was asked with."""
+    refuses_others: bool = False
+    """It is silent, but its host refuses a port where nothing listens."""
 
     @property
     def answer(self) -> Answer | None:
@@ -135,9 +138,16 @@ async def _see(control: ControlConfig, askers: Sequence[Asker]) -> ControlSeen:
         tls_asked=control.tls is not None,
         tls_by=first.owner,
     )
-    if seen.answer is None and not seen.tls_asked and first.settings.tls_port(at):
-        seen = seen._replace(tls=await _over_tls(first, seen), tls_asked=True)
-    return seen
+    if seen.answer is not None:
+        return seen
+    asks_tls = not seen.tls_asked and first.settings.tls_port(at)
+    late, refuses = await asyncio.gather(
+        _over_tls(first, seen) if asks_tls else _nothing(),
+        refuses_others(seen.addresses[0], first.settings),
+    )
+    return seen._replace(
+        tls=seen.tls or late, tls_asked=seen.tls_asked or bool(asks_tls), refuses_others=refuses
+    )
 
 
 def _settings(askers: Sequence[Asker]) -> EndSettings:

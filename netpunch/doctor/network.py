@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netpunch.address import Address, is_loopback, is_nat64, is_private
+from netpunch.core.end.verdict import SILENCE_ADVICE
 from netpunch.core.observing import Answer
 from netpunch.core.settings import EndSettings
 from netpunch.core.traversal.nat import NatReport
@@ -29,6 +30,12 @@ UPNP = "UPnP: not asked, netpunch does not use it"
 """That would be a multicast to all devices of this host's network."""
 LEAST_MTU = 1280
 """IPv6 needs so much inside a tunnel."""
+
+LISTENS_CURE = (
+    "likely it has another key or name for this pair, or is of another version: `netpunch key id "
+    "PAIR FILE` must print the same at both; control's own output says `rejected`. Else a firewall "
+    "there drops this port alone"
+)
 
 UNREACHABLE = ControlUnreachableError.exit_code
 
@@ -71,13 +78,14 @@ def _silent(name: str, where: str, seen: ControlSeen) -> Finding:
     elif refused:
         text = f"{name}: {where}: nothing listens there, says that host"
         cure = "start control there (`netpunch run`), or correct `address`"
+    elif seen.refuses_others:
+        text = (
+            f"{name}: {where} is silent, though datagrams get there: its host refuses other ports"
+        )
+        cure = LISTENS_CURE
     else:
         text = f"{name}: {where} is silent{_tls_too(seen)}"
-        cure = (
-            "is it running, is its UDP port open in its firewall, and has it this key? "
-            "`netpunch doctor` on its host tells. (A host that asks often is not answered for a "
-            "minute.)"
-        )
+        cure = f"{SILENCE_ADVICE}. (A host that asks often is not answered for a minute.)"
     return fail("control", text, cure, code=UNREACHABLE)
 
 

@@ -27,12 +27,14 @@ TABLE_NOTE = "from the later end's start, at a round trip of 50 ms: docs/network
 
 
 class Verdict(NamedTuple):
-    """Of a pair, or a control of this node. `can_link`: None if that is not known."""
+    """Of a pair, or a control of this node. `can_link`: None if that is not known; `cure`: what to
+    do about what the text says is wrong."""
 
     name: str
     text: str
     can_link: bool | None = None
     ways: Mapping[NatClass, Way] = {}
+    cure: str = ""
 
 
 class Report(NamedTuple):
@@ -77,16 +79,19 @@ def as_text(report: Report, *, colour: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _folded_verdicts(verdicts: Iterable[Verdict]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Pairs of the same verdict together."""
-    together: dict[str, list[str]] = {}
+def _folded_verdicts(verdicts: Iterable[Verdict]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Pairs of the same verdict together, with its cure."""
+    together: dict[tuple[str, str], list[str]] = {}
     for each in verdicts:
-        together.setdefault(each.text, []).append(each.name)
-    yield from ((tuple(names), text) for text, names in together.items())
+        together.setdefault((each.text, each.cure), []).append(each.name)
+    yield from ((tuple(names), text, cure) for (text, cure), names in together.items())
 
 
-def _verdict_lines(names: tuple[str, ...], text: str) -> list[str]:
-    return textwrap.wrap(printable(f"{_names(names)}: {text}"), WIDTH, subsequent_indent="  ")
+def _verdict_lines(names: tuple[str, ...], text: str, cure: str) -> list[str]:
+    lines = _wrapped(f"{_names(names)}: {text}", WIDTH, "  ")
+    if cure:
+        lines += ["  " + line for line in _cure_lines(cure, WIDTH - 2)]
+    return lines
 
 
 def _folded(findings: Iterable[Finding]) -> Iterator[tuple[Finding, tuple[str, ...]]]:
@@ -122,23 +127,27 @@ def _finding_lines(finding: Finding, pairs: tuple[str, ...], *, colour: bool) ->
     width = WIDTH - len(INDENT)
     lines = _wrapped(text, width)
     if finding.cure:
-        lines += [
-            ("-> " if first else "   ") + line for first, line in _firsts(finding.cure, width)
-        ]
+        lines += _cure_lines(finding.cure, width)
     shown = f"{level:<{LEVEL_WIDTH}}"
     shown = f"\x1b[{COLOURS[level]}m{shown}\x1b[0m" if colour else shown
     head = f"  {shown}{name:<{NAME_WIDTH}}"
     return [f"{head}{lines[0]}", *(INDENT + line for line in lines[1:])]
 
 
-def _firsts(text: str, width: int) -> Iterator[tuple[bool, str]]:
-    return ((not index, line) for index, line in enumerate(_wrapped(text, width - 3)))
+def _cure_lines(cure: str, width: int) -> list[str]:
+    first, *others = _wrapped(cure, width - 3)
+    return [f"-> {first}", *(f"   {line}" for line in others)]
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    """Commands and paths stay whole: they are there to be copied."""
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Commands and paths stay whole: they are there to be copied. `indent`: of the lines after the
+    first."""
     return textwrap.wrap(
-        printable(text), width, break_long_words=False, break_on_hyphens=False
+        printable(text),
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     ) or [""]
 
 
@@ -183,6 +192,7 @@ def _verdict_record(verdict: Verdict) -> dict[str, Any]:
         "name": verdict.name,
         "text": verdict.text,
         "can_link": verdict.can_link,
+        "cure": verdict.cure or None,
         "outlook": [
             {
                 "partner": partner.name.lower(),

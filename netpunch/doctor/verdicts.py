@@ -26,6 +26,7 @@ class Judge:
         self._pairs = {pair.name: pair for pair in site.pairs}
         self._facts = facts
         self._blocking = _first_of_each_pair(each for each in failures if each.blocks)
+        self._failing = _first_of_each_pair(failures)
         reach = [each for each in failures if each.name in ("control", "key")]
         self._reach = _first_of_each_pair(each for each in reach if each.pairs)
         self._controls = [each for each in reach if not each.pairs]
@@ -39,11 +40,18 @@ class Judge:
         obstacle = self._blocking.get(end.pair) or self._out_of_reach(end)
         if obstacle is not None:
             text = f"cannot link: {obstacle.name} {obstacle.text}"
-            return Verdict(end.pair, text, can_link=False)
-        verdict = self._prospect(end)
+            return Verdict(end.pair, text, can_link=False, cure=obstacle.cure)
+        verdict = self._with_failure(self._prospect(end))
         if told.get("reason"):
             return verdict._replace(text=f"{verdict.text}; now: {in_words(str(told['reason']))}")
         return verdict
+
+    def _with_failure(self, verdict: Verdict) -> Verdict:
+        """With the first failure that does not prevent the link, but something else."""
+        if (failure := self._failing.get(verdict.name)) is None:
+            return verdict
+        text = f"{verdict.text}; but {failure.name}: {failure.text}"
+        return verdict._replace(text=text, cure=failure.cure)
 
     def control(self, control: ControlConfig) -> Verdict:
         name = f"control {control.name}"

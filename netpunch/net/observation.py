@@ -70,7 +70,7 @@ class GatewayOffer(NamedTuple):
 async def ask(channel: ControlChannel, control: Address, settings: EndSettings) -> Reply:
     """Asks a control over UDP, from a fresh port, with the socket options of an end."""
     try:
-        sock = _connected(control, binder(settings))
+        sock = connected(control, binder(settings))
     except NetpunchError as error:
         return Reply(error=str(error))
     except OSError as error:
@@ -177,7 +177,7 @@ async def _drive(
     return driver.send_errors
 
 
-def _connected(control: Address, bind: Bind) -> socket.socket:
+def connected(control: Address, bind: Bind) -> socket.socket:
     """A socket that hears from nobody else, and of ICMP errors. Raises OSError, and what `bind`
     raises."""
     wildcard = "::" if control.family == 6 else "0.0.0.0"  # noqa: S104

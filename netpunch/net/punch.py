@@ -18,6 +18,7 @@ from netpunch.core.events import (
     Failed,
     Finished,
     FollowRoutes,
+    Introduced,
     Linked,
     LookupWanted,
     Lost,
@@ -51,9 +52,17 @@ if TYPE_CHECKING:
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
 """Candidates that are reached without a VPN. A partner's own network may well be behind one."""
 
+SILENT_AFTER = 1.2
+"""Seconds without an answer of any control after which an end looks why: most have answered by
+then, and what is found is there when the silence is reported (`timing.SILENCE_NOTICE`)."""
+
 FOLLOW_AFTER = 1.0
 """Seconds after which an end that still waits for its partner hears of changes of its host's
 network: most are linked by then, and need no watch unless they hold the link."""
+
+NO_PATH_NOTICE = 8.0
+"""Seconds after an introduction at which an end without a path says what is known of the reason:
+longer than the first round of any strategy takes."""
 
 UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED}
 """Reasons that concern the path to the controls."""
@@ -99,8 +108,13 @@ class Punch(DrivenEnd):
         """The partner's address, once there is a link."""
         self._path: HeldPath | None = None
         self._watch: NetworkWatch | None = None
-        self._following: asyncio.TimerHandle | None = None
-        """To follow this host's network later."""
+        self._later: list[asyncio.TimerHandle] = []
+        """What is done later unless the end closes: to follow this host's network, to look why
+        control is silent, to say that there is no path yet."""
+        self._is_answered = False
+        """Whether a control has answered."""
+        self._is_explaining = False
+        """Whether it will say why there is no path."""
         self._on_loopback = False
         """Whether all controls are there for good, as then only the bound addresses matter. (A name
         may move elsewhere.)"""
@@ -135,8 +149,8 @@ class Punch(DrivenEnd):
             max_datagram=MAX_DATAGRAM if self._program is None else MAX_PAYLOAD,
         )
         if settings.protocol == "v2":
-            loop = asyncio.get_running_loop()
-            self._following = loop.call_later(FOLLOW_AFTER, self._follow_network)
+            self._call_later(FOLLOW_AFTER, self._follow_network)
+            self._call_later(SILENT_AFTER, self._look_at_silence)
         if settings.asks_gateways and settings.protocol == "v2":
             from netpunch.net.port_mapping import PortMapping
 
@@ -321,8 +335,8 @@ class Punch(DrivenEnd):
     def _close_driver(self) -> None:
         self._turns.over(self)
         self._turns.first_sockets.pop(self, None)
-        if self._following is not None:
-            self._following.cancel()
+        for timer in self._later:
+            timer.cancel()
         if self._watch is not None:
             self._watch.unfollow(self.network_changed)
         super()._close_driver()
@@ -359,6 +373,13 @@ class Punch(DrivenEnd):
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
                 event = event._replace(detail=self._explained(event.detail, to_control=True))
+            case Waiting(Reason.PARTNER_ABSENT):
+                self._is_answered = True
+            case Introduced():
+                self._is_answered = True
+                if not self._is_explaining:
+                    self._is_explaining = True
+                    self._call_later(NO_PATH_NOTICE, self._explain_no_path)
             case Linked(remote=remote):
                 self._remote = remote
                 self._settle(event)
@@ -415,6 +436,28 @@ class Punch(DrivenEnd):
             self._follow_network()
         self._path.agreed(path)
 
+    def _call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self._later.append(asyncio.get_running_loop().call_later(delay, call))
+
+    def _look_at_silence(self) -> None:
+        """Asks why no control has answered, for `_explained`."""
+        if self._is_answered or self._controls is None:
+            return
+        from netpunch.net.silence import begin_to_look  # most ends are answered
+
+        for control in self._controls.addresses:
+            begin_to_look(control, self._settings)
+
+    def _explain_no_path(self) -> None:
+        """Says why there is no path yet, long before the deadline."""
+        if self._remote is not None or not isinstance(self._machine, End):
+            return
+        if (failure := self._machine.no_path(clock())) is not None:
+            detail = self._explain_failure(failure).detail
+            waiting = Waiting(Reason.BLOCKED, detail=f"no path so far: {detail}")
+            if self._observer is not None:
+                self._observer(waiting)
+
     def _follow_network(self) -> None:
         """Hears of changes of this host's network from now on."""
         if self._watch is None and self._driver is not None:
@@ -426,8 +469,9 @@ class Punch(DrivenEnd):
     def _explained(
         self, detail: str, *, to_control: bool = False, remotes: Iterable[Address] = ()
     ) -> str:
-        """Adds what the machine can't know: datagrams to `remotes` (with `to_control`, to the end's
-        controls) did not leave this host, or left it through a tunnel."""
+        """With what the machine can't know: datagrams to `remotes` (with `to_control`, to the end's
+        controls) did not leave this host, left it through a tunnel, or (controls) were refused.
+        What is known of a silent control stands instead of what may be."""
         from netpunch.net.diagnosis import refusals, tunnel_towards
 
         errors: Counter[str] = Counter() if self._driver is None else self._driver.send_errors
@@ -436,8 +480,21 @@ class Punch(DrivenEnd):
         tunnel = tunnel_towards(
             remotes, port=self._settings.local[1], options=options_of(self._settings)
         )
-        clauses = (detail, refusals(errors, to_control=to_control), tunnel)
-        return "; ".join(filter(None, clauses))
+        known = [refusals(errors, to_control=to_control), tunnel]
+        if not to_control:
+            return "; ".join(filter(None, (detail, *known)))
+        found = "; ".join(filter(None, (tunnel, *self._silences(), *known[:1])))
+        what, _, _ = detail.partition(": ")
+        return f"{what}: {found}" if found else detail
+
+    def _silences(self) -> list[str]:
+        """What was found of controls that are silent."""
+        silence = sys.modules.get("netpunch.net.silence")
+        if silence is None or self._controls is None:
+            return []
+        places = self._controls.addresses
+        found = [(each, silence.explanation(each, self._settings.pair)) for each in places]
+        return [f"{place}: {text}" if len(places) > 1 else text for place, text in found if text]
 
     def _grant_later(self) -> None:
         """Outside of what this end, or another one, is doing right now."""

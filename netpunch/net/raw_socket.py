@@ -169,6 +169,11 @@ def _open(family: int) -> socket.socket:
         raise PermissionsError(f"`share` needs CAP_NET_RAW for its raw sockets: {CURE}") from error
 
 
+def refuse_if_not_permitted() -> None:
+    """Raises PermissionsError if this process may not open raw sockets."""
+    _open(socket.AF_INET).close()
+
+
 def _discard_all(sock: socket.socket) -> None:
     """What was received before; the filter lets nothing new in."""
     while True:

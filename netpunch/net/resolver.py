@@ -11,6 +11,14 @@ from netpunch.errors import ControlUnreachableError, ResourcesError, lack_behind
 from netpunch.net.loop import in_thread
 
 ADVICE = "check the spelling, this host's DNS, or give the IP address instead"
+ADVICE_BY_CODE = {
+    socket.EAI_NONAME: "there is no such name: check its spelling, or give the IP address instead",
+    socket.EAI_AGAIN: (
+        "no name server answers: check the network and /etc/resolv.conf, or give the IP address "
+        "instead"
+    ),
+}
+"""By getaddrinfo's error."""
 
 
 def is_literal(host: str) -> bool:
@@ -34,7 +42,9 @@ async def resolve(host: str, port: int) -> list[Address]:
         if lack := lack_behind(error, f"cannot resolve {host!r}"):
             raise lack from error
         cause = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ControlUnreachableError(f"cannot resolve {host!r}: {cause}; {ADVICE}") from error
+        number = error.errno if isinstance(error, socket.gaierror) else None
+        advice = ADVICE_BY_CODE.get(number or 0, ADVICE)
+        raise ControlUnreachableError(f"cannot resolve {host!r}: {cause}; {advice}") from error
     if not found:
         raise ControlUnreachableError(f"cannot resolve {host!r}: no address; {ADVICE}")
     addresses = dict.fromkeys(Address(canonical_host(each), port) for each in found)

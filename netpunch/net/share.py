@@ -18,7 +18,7 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError, PortInUseError
 from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
 from netpunch.net.port_owner import owned_families
-from netpunch.net.raw_socket import RawSocket
+from netpunch.net.raw_socket import RawSocket, refuse_if_not_permitted
 from netpunch.net.sockets import WILDCARDS, SocketOptions, options_of
 from netpunch.wire.envelope import TAG_SLICE
 from netpunch.wire.keys import pair_tag
@@ -144,7 +144,9 @@ _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, SharedPort]] = W
 
 async def until_owned(settings: EndSettings, on_waiting: Callable[[str], None]) -> None:
     """Waits until a program has the port; `on_waiting` gets a sentence about that. Without one, the
-    system would tell the partner that the port is closed."""
+    system would tell the partner that the port is closed. Raises PermissionsError at once if this
+    process may not share ports."""
+    refuse_if_not_permitted()
     if not _is_owned(settings):
         port = settings.local[1]
         on_waiting(f"no program of this host has UDP port {port}: start the one that shares it")

@@ -14,11 +14,14 @@ from netpunch.reasons import Reason
 
 REJECTED = {
     "bad_mac": (
-        "the key of that end differs from the one here (compare `netpunch key id PAIR FILE`), "
-        "or somebody tries to forge"
+        "the key of that end differs from the one here: `netpunch key id PAIR FILE` must print the "
+        "same at both (or somebody tries to forge)"
     ),
-    "unknown_pair": "its pair is not configured here",
+    "unknown_pair": (
+        "no pair of this file has its name and protocol: write the same into the files of both"
+    ),
     "malformed": "not a netpunch datagram",
+    "other_version": "perhaps of another version of netpunch: install the same one at both",
 }
 """What a rejection means, by its reason."""
 
@@ -82,7 +85,7 @@ class ControlReports:
                 self._journal.emit(events.RoleConflict(pair, end, self._name, (one, other)))
                 self._console.warn(
                     f"{pair} {end} is configured on two machines, at {one} and at {other}: stop "
-                    "one of them"
+                    "one of them, or make it the pair's other end"
                 )
             case AuthRejected():
                 self._rejected(seen)

@@ -43,6 +43,14 @@ WAITING = {
     Reason.SPRAY_QUEUE: "waiting for another pair of this host to finish its probing",
 }
 """What an end does meanwhile, where that says more than the reason's words."""
+OBSTACLES = {
+    Reason.NO_CONTROL,
+    Reason.SECRET_REJECTED_OR_SILENT,
+    Reason.UDP_BLOCKED,
+    Reason.BLOCKED,
+    Reason.NO_PROGRAM,
+}
+"""What mostly does not pass by itself: people are warned."""
 MOVED = {
     MoveReason.NETWORK_CHANGED: "this host's network has changed",
     MoveReason.WOKE: "this host was suspended",
@@ -55,7 +63,7 @@ MOVED = {
 """Why a link has moved, for people."""
 CONFLICT = (
     "another machine announces itself as this end, too, and both displace each other: stop one of "
-    "them, or set up the other as the pair's other end"
+    "them, or make it the pair's other end"
 )
 PARTNER_ADVICE = "control answers: is netpunch running there, and does its log say so, too?"
 
@@ -225,12 +233,15 @@ class EndReports:
         event = events.PairWaiting(*self._key, reason, detail or None, observed)
         what = WAITING.get(reason, reason.words)
         if self._report_news(event, (reason, detail, observed and observed.host)):
-            self._console.say(detail or what)
+            tell = self._console.warn if reason in OBSTACLES else self._console.say
+            tell(detail or what)
         if reason == Reason.SECRET_REJECTED_OR_SILENT:
             problem, _, advice = detail.partition(": ")
             self.waits(problem or what, advice, reason)
         elif reason == Reason.PARTNER_ABSENT:
             self.waits(f"waiting for {self._partner()}", PARTNER_ADVICE, reason)
+        elif reason == Reason.BLOCKED:
+            self.waits("punching, but nothing gets through", detail, reason)
         else:
             self.waits(what, detail, reason)
 

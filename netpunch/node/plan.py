@@ -1,12 +1,19 @@
 """What a process runs, secrets included. A reload compares two plans to find what has changed."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from netpunch.config.auto_ports import EndKey, choose_ports, with_ports
-from netpunch.config.document.problems import Position, Problem, gathered
+from netpunch.config.document.problems import (
+    Position,
+    Problem,
+    gathered,
+    problem_at,
+    source_of,
+)
 from netpunch.config.loading import owner_of, owners_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
 from netpunch.config.remarks import certainly_unused, unused_links
@@ -176,6 +183,7 @@ class Planner:
             secrets = self._secrets(site, end, end.pair, "end")
             planned = with_ports(self._overridden(end), self._ports)
             _check_programs(planned)
+            self._warnings += _missing_folder(site, planned)
             self._warnings += certainly_unused(unused_links(site, [planned]))
         except ResourcesError:  # not the fault of this end
             raise
@@ -299,6 +307,26 @@ def _check_programs(end: EndConfig) -> None:
             continue  # its name depends on the link's addresses
         except HookError as error:
             raise HookError(f"{key}: {error}") from None
+
+
+def _missing_folder(site: Site, end: EndConfig) -> Iterator[Problem]:
+    """A warning if the env file's folder is not there: otherwise only a link would tell."""
+    if end.env_file is None or end.hooks.before:  # which may make it
+        return
+    from netpunch.node.publish import env_file_of  # few ends write files
+
+    with contextlib.suppress(TemplateError):  # its name depends on the link
+        path = env_file_of(end)
+        if path is not None and not path.parent.is_dir():
+            source = source_of(str(site.path), site.source)
+            folder = path.parent
+            yield problem_at(
+                source,
+                end.position,
+                end.path,
+                f"warning: the folder of `env_file` is missing: `mkdir -p {folder}`, or "
+                "RuntimeDirectory= in the systemd unit",
+            )
 
 
 def _own(end: EndConfig, secrets: tuple[Secret, ...]) -> EndConfig:

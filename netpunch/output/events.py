@@ -338,7 +338,8 @@ class AuthRejected(Event):
     remote: Address
     """Sender of the last of them."""
     reason: str
-    """`bad_mac`: the keys differ, or somebody tries to forge; `unknown_pair`; `malformed`: not a
+    """`bad_mac`: the keys differ, or somebody tries to forge; `unknown_pair`: none here has that
+    name and protocol; `other_version`: perhaps of another version of netpunch; `malformed`: not a
     netpunch datagram."""
     control: ControlName
     count: int

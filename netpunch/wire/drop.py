@@ -10,6 +10,8 @@ class Drop(StrEnum):
 
     MALFORMED = "malformed"
     """Wrong length, version, kind or field: not from a netpunch, or damaged."""
+    OTHER_VERSION = "other_version"
+    """Has the length of a netpunch's, and a first byte that this version does not use."""
     UNKNOWN_PAIR = "unknown_pair"
     """Well formed, for a pair (tag, slot letter) that is not configured here."""
     BAD_MAC = "bad_mac"

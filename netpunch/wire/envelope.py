@@ -45,6 +45,10 @@ NONCE = slice(10, 22)
 SEALED = slice(22, None)
 """The parts of a datagram: it is sealed with its nonce, and its header is authenticated."""
 
+VERSIONS = (0xF2, *range(0xF4, 0x100))
+"""First bytes of this version and, perhaps, of later ones: classic begins with text, a sealed
+forward with 0xF3."""
+
 PREFIXES = [bytes((VERSION, kind)) for kind in range(256)]
 """The first two bytes of every header: looking them up is cheaper than making them."""
 
@@ -61,6 +65,12 @@ def may_be_ours(data: bytes) -> bool:
     """Whether a datagram has a length and first byte of v2: most datagrams of other programs on
     the same path do not."""
     return len(data) in (PEER_DATAGRAM, CONTROL_DATAGRAM) and data[0] == VERSION
+
+
+def is_of_other_version(data: bytes) -> bool:
+    """Whether a datagram looks like one to control, of a netpunch that this one cannot understand.
+    Nothing proves that it is."""
+    return len(data) == CONTROL_DATAGRAM and data[0] != VERSION and data[0] in VERSIONS
 
 
 def opener(key: bytes) -> Cipher:

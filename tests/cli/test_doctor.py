@@ -86,7 +86,7 @@ def test_a_site_file_that_is_wrong_is_a_finding(
     output = capsys.readouterr().out
     assert "unknown key" in output
     assert "`netpunch check site.yaml`" in output
-    assert output.startswith("{" if json_too else "site.yaml: this file cannot be used")
+    assert output.startswith("{" if json_too else "site.yaml: cannot be used: ")
 
 
 def test_a_process_that_may_not_be_asked_is_passed_over(

@@ -300,10 +300,15 @@ def test_a_pair_s_key_on_a_node_with_only_a_control_is_warned_of(folder: Folder)
 
 def test_classic_secrets_are_read_byte_for_byte(folder: Folder) -> None:
     site = folder.site(protocol="classic")
-    for content in (b"hunter2", b"\xff\0", PAIR_KEY.encode(), b" x "):
+    for content in (b"hunter2", b"\xff\0", b" x "):
         folder.write(content)
         assert folder.read(site) == Secret("classic", content)
         assert folder.read(site).warnings == ()
+    folder.write(PAIR_KEY)
+    secret = folder.read(site)
+    assert secret.value == PAIR_KEY.encode()
+    assert "the key of a v2 pair" in secret.warnings[0].message
+    assert PAIR_KEY[5:] not in str(secret.warnings)
     folder.write("hunter2\n")
     secret = folder.read(site)
     assert (secret.kind, secret.value) == ("classic", b"hunter2\n")

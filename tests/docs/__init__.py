@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.docs import configuration, events, state_machines
+from tests.docs import configuration, events, faults, state_machines
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -45,4 +45,5 @@ SECTIONS = [
     Section("configuration.md", "keys", configuration.render),
     Section("events.md", "reasons", events.render_reasons),
     Section("events.md", "events", events.render_events),
+    Section("troubleshooting.md", "faults", faults.render),
 ]

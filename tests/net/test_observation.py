@@ -71,7 +71,7 @@ def test_a_place_without_a_route_is_told(run: Run, monkeypatch: pytest.MonkeyPat
         raise OSError(101, "Network is unreachable")
 
     async def main() -> None:
-        monkeypatch.setattr(observation, "_connected", unreachable)
+        monkeypatch.setattr(observation, "connected", unreachable)
         reply = await ask(CHANNEL, Address("192.0.2.1", 1), SETTINGS)
         assert reply.error == "Network is unreachable"
 

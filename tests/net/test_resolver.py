@@ -71,23 +71,28 @@ def test_a_name_resolves_to_all_its_addresses_ipv4_first(
 
 
 @pytest.mark.parametrize(
-    ("answer", "cause"),
+    ("answer", "cause", "advice"),
     [
-        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
-        (OSError("odd"), "odd"),
-        (UnicodeError("label too long"), "label too long"),
-        ([], "no address"),
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), "unknown", "there is no such name: check"),
+        (socket.gaierror(socket.EAI_AGAIN, "failure"), "failure", "no name server answers: check"),
+        (OSError("odd"), "odd", "check the spelling"),
+        (UnicodeError("label too long"), "label too long", "check the spelling"),
+        ([], "no address", "check the spelling"),
     ],
 )
 def test_a_failed_lookup_reports_the_name_and_the_cause(
-    run: Run, monkeypatch: pytest.MonkeyPatch, answer: list[Any] | Exception, cause: str
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: list[Any] | Exception,
+    cause: str,
+    advice: str,
 ) -> None:
     system_answers(monkeypatch, answer)
 
     async def main() -> None:
         with pytest.raises(ControlUnreachableError) as caught:
             await resolve(NAME, 10001)
-        assert str(caught.value).startswith(f"cannot resolve '{NAME}': {cause}; check")
+        assert str(caught.value).startswith(f"cannot resolve '{NAME}': {cause}; {advice}")
 
     run(main())
 

@@ -49,7 +49,7 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         P_A | {"addresses": ["192.0.2.1:1", "[2001:db8::1]:2"]},
         [
             "warning: control vps: p a is configured on two machines, at 192.0.2.1:1 and at "
-            "[2001:db8::1]:2: stop one of them"
+            "[2001:db8::1]:2: stop one of them, or make it the pair's other end"
         ],
     ),
     (
@@ -58,8 +58,8 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         {"pair": "p", "reason": "bad_mac", "count": 3} | AT_THERE,
         [
             "warning: control vps: 3 datagrams for p rejected, the last from [2001:db8::1]:2: "
-            "bad_mac, the key of that end differs from the one here (compare `netpunch key id PAIR "
-            "FILE`), or somebody tries to forge"
+            "bad_mac, the key of that end differs from the one here: `netpunch key id PAIR FILE` "
+            "must print the same at both (or somebody tries to forge)"
         ],
     ),
     (
@@ -69,6 +69,15 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         [
             "warning: control vps: 1 datagram rejected, the last from [2001:db8::1]:2: "
             "malformed, not a netpunch datagram"
+        ],
+    ),
+    (
+        AuthRejected("other_version", 1, None, THERE),
+        "auth.rejected",
+        {"reason": "other_version", "count": 1} | AT_THERE,
+        [
+            "warning: control vps: 1 datagram rejected, the last from [2001:db8::1]:2: "
+            "other_version, perhaps of another version of netpunch: install the same one at both"
         ],
     ),
 ]

@@ -59,7 +59,7 @@ SEEN: list[tuple[Event, str, dict[str, Any], str]] = [
         Waiting(Reason.SECRET_REJECTED_OR_SILENT, detail=SILENT),
         "pair.waiting",
         {"reason": "secret_rejected_or_silent", "err": SILENT},
-        f"p a: {SILENT}",
+        f"warning: p a: {SILENT}",
     ),
     (
         Waiting(Reason.SPRAY_QUEUE),

@@ -40,6 +40,7 @@ from netpunch.wire.classic import (
     partner_letter,
 )
 from netpunch.wire.drop import Drop
+from netpunch.wire.envelope import is_of_other_version
 
 EXPIRE = 95.0
 """Seconds. A Go end announces every 30.5 s: three of its announcements may be lost."""
@@ -246,6 +247,8 @@ class ClassicControl(Machine):
             reason, pair = Drop.BAD_MAC, slot.pair
         elif len(data) == FIXED_SIZE and chr(data[PAYLOAD_OFFSET]) in LETTERS:
             reason, pair = Drop.UNKNOWN_PAIR, None
+        elif is_of_other_version(data):
+            reason, pair = Drop.OTHER_VERSION, None
         else:
             reason, pair = Drop.MALFORMED, None
         self._drop(reason)

@@ -384,10 +384,13 @@ class ControlV2(Machine):
         known = displaced or known
         if known is None or known.source != heard.source:
             self._emit(Registered(record.pair.name, record.end, source))
-        if displaced and was_here and not self._in_conflict(record, now):
-            record.conflict_at = now  # it was displaced itself before: neither machine gives way
-            addresses = (displaced.address, source)
-            self._emit(RoleConflict(record.pair.name, record.end, addresses))
+        if displaced and not self._in_conflict(record, now):
+            if was_here:  # it was displaced itself before: neither machine gives way
+                record.conflict_at = now
+                addresses = (displaced.address, source)
+                self._emit(RoleConflict(record.pair.name, record.end, addresses))
+            if displaced.source != heard.source:
+                self._rouse(displaced, record, heard.attempt)
         self._introduce(record, source, now, self._in_conflict(record, now))
         self._push_standby(record, now)
 
@@ -477,6 +480,15 @@ class ControlV2(Machine):
             return
         if other.standing is PROVED:
             self._send_waiting(record.partner, other.address, 0, now)
+
+    def _rouse(self, displaced: Registration, record: EndRecord, rival: bytes) -> None:
+        """Has the displaced attempt of an end announce itself at once, if it is still there: then
+        two machines are this end, which would show only at its next announcement otherwise. It
+        takes its rival for a partner on standby, to which it owes its proof."""
+        if displaced.purpose == _PUNCH:
+            seen, never = displaced.source, v2.NEVER_HEARD
+            body = _pack_waiting(displaced.attempt, 0, seen, never, rival, NO_COOKIE, 0)
+            self._answer(_WAITING, body, record, displaced.address, displaced.via)
 
     def _send_introduction(
         self,

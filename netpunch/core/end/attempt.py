@@ -261,11 +261,12 @@ class Attempt:
             self.partners.candidate_reports(),
         )
 
-    def facts(self) -> Facts:
-        """What a verdict follows from."""
-        from netpunch.core.end.verdict import Facts  # nobody needs it before
+    def facts(self, *, early: bool = False) -> Facts:
+        """What a verdict follows from. `early`: without what has not begun yet."""
+        from netpunch.core.end.verdict import Facts, RelayOutcome  # nobody needs it before
 
         resources, partner = self.resources, self.partners.proved_partner
+        relaying = self._begun_relaying if early else self.relaying
         reports = self.partners.candidate_reports()
         direct = [report for report in reports if report.path is not PathKind.RELAY]
         return Facts(
@@ -280,8 +281,8 @@ class Attempt:
             heard=any(report.received for report in direct),
             share=resources.settings.share,
             asks_gateways=resources.settings.asks_gateways,
-            relay=self.relaying.outcome,
-            silent_relays=self.relaying.silent,
+            relay=RelayOutcome.NOT_TRIED if relaying is None else relaying.outcome,
+            silent_relays=() if relaying is None else relaying.silent,
         )
 
     def nat_classes(self) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from netpunch.core.end.successor import Successor, SuccessorState
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
+    Failed,
     Finished,
     FollowRoutes,
     Linked,
@@ -221,6 +222,10 @@ class End(Machine):
 
     def sockets_opened(self, request: int, opened: Mapping[Via, Address], now: float) -> None:
         self._punching.sockets_opened(request, opened, now)
+
+    def no_path(self, now: float) -> Failed | None:
+        """What would be told if the end gave up now, while it has a partner, but no path."""
+        return self._first.no_path(now) if self.state is EndState.PUNCHING else None
 
     def turn_granted(self, sockets: int, now: float) -> None:
         self._punching.attempt.traversal.turns.granted(sockets, now)

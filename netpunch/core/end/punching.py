@@ -111,6 +111,15 @@ class Punching:
         """What is told of a failure."""
         return self.attempt.failed(reason, detail, now - self.began, self._datagrams)
 
+    def no_path(self, now: float) -> Failed | None:
+        """What would be told of a failure now, if it is that nothing gets through."""
+        if self._deadline.is_over(now) or self._why_not_linked(now) is not Reason.BLOCKED:
+            return None
+        from netpunch.core.end.verdict import verdict  # nobody needs it before
+
+        detail = verdict(Reason.BLOCKED, self.attempt.facts(early=True))
+        return self.failed(Reason.BLOCKED, detail, now)
+
     def end(self) -> None:
         """Ends it at once, for another one."""
         self.attempt.end()

@@ -98,8 +98,10 @@ def verdict(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008 - it n
 
 
 SILENCE_ADVICE = (
-    "is it running, does a firewall drop UDP, and does it know this pair's name with the same "
-    "key? (It stays silent to a wrong one: `netpunch key id PAIR FILE` must print the same at both)"
+    "either no UDP gets through (start control, allow its port in the firewalls here, there and at "
+    "its provider), or control has another key or name for this pair (`netpunch key id PAIR FILE` "
+    "must print the same at both). Control's own output tells which: only of the latter it says "
+    "`rejected`"
 )
 OVER_TLS = "; the link will be relayed over TLS, and turn direct when UDP passes"
 NOT_OVER_TLS = (

@@ -483,6 +483,22 @@ class TestDoubles:
         assert [second for second, _ in told] == [1, 61]
         assert {event.addresses for _, event in told} == {(ELSEWHERE, A)}
 
+    def test_displaced_machine_is_roused_twice_a_minute(self, control: ControlV2) -> None:
+        """If it is still there, it announces itself at once, and the conflict shows."""
+        one, other = Voice("a", A, b"attempt1"), Voice("a", ELSEWHERE, b"attempt3")
+        one.register(control, 0.0)
+        for displaced, rival in ((one, other), (other, one)):
+            answers = rival.register(control, 1.0)
+            to_displaced = [each for each in answers if each.destination == displaced.source]
+            (nudge,) = only(v2.Waiting, to_displaced)
+            assert (nudge.attempt, nudge.counter) == (displaced.attempt, 0)
+            assert nudge.standby_attempt == rival.attempt
+        assert len(self.conflicts(told_by(control))) == 1
+        for second in range(2, 60):
+            rival = (other, one)[second % 2]
+            answers = rival.register(control, float(second))
+            assert {each.destination for each in answers} == {rival.source}
+
     def test_restarted_end_is_no_role_conflict(self, control: ControlV2) -> None:
         for number in range(20):
             Voice("a", A, b"%08d" % number).register(control, float(number))

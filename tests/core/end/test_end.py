@@ -46,7 +46,7 @@ class TestWaiting:
         bench.run(100.0)
         waiting = bench.event(Waiting)
         assert waiting.reason is Reason.SECRET_REJECTED_OR_SILENT
-        assert waiting.detail.startswith(f"no answer from control at {CONTROL}: is it running")
+        assert waiting.detail.startswith(f"no answer from control at {CONTROL}: either no UDP")
 
     def test_an_answer_breaks_the_silence(self) -> None:
         bench = Bench()

@@ -1,0 +1,1 @@
+"""What goes wrong for users, provoked for real: the first complaint names cause and cure."""

@@ -1,0 +1,130 @@
+"""The faults that users meet, and what netpunch prints about each: the one table, to which tests
+hold the program and from which docs/troubleshooting.md has its own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+WITHIN = 15.0
+"""Seconds after which the first complaint is there, at the latest."""
+GAP = "..."
+"""In the words that are expected: anything may stand there."""
+
+
+class Sign(NamedTuple):
+    """What `netpunch COMMAND` complains about first, on the host `node`: words that name the cause
+    and the cure. Without a cure all is well: it says `cause`, and complains about nothing."""
+
+    command: str
+    node: str
+    cause: str
+    cure: str = ""
+    within: float = WITHIN
+
+    @property
+    def says_nothing(self) -> bool:
+        return not self.cure
+
+    def is_in(self, text: str) -> bool:
+        """Whether the complaint names both."""
+        return _has(text, self.cause) and _has(text, self.cure)
+
+
+def _has(text: str, words: str) -> bool:
+    """All parts of the words, in order."""
+    at = 0
+    for part in words.split(GAP):
+        at = text.find(part.strip(), at)
+        if at < 0:
+            return False
+        at += len(part.strip())
+    return True
+
+
+class Fault(NamedTuple):
+    """`wrong`: what is wrong, in a user's words; `network`: it is provoked in namespaces."""
+
+    name: str
+    wrong: str
+    signs: tuple[Sign, ...]
+    network: bool = False
+
+
+KEY_OR_NAME = "`netpunch key id PAIR FILE` must print the same at both"
+STOP_ONE = "stop one of them, or make it the pair's other end"
+CONTROL_SAYS = "control's own output says `rejected`"
+LISTENS = "datagrams get there...another key or name for this pair, or is of another version"
+
+FAULTS = (
+    Fault("wrong key", "an end has another key than control and its partner", (
+        Sign("run", "vps", "for p rejected...the key of that end differs", KEY_OR_NAME),
+        Sign("run", "home", LISTENS, KEY_OR_NAME),
+        Sign("doctor", "home", LISTENS, KEY_OR_NAME),
+    )),
+    Fault("control's key", "an end has control's key instead of the pair's", (
+        Sign("run", "home", "this is control's key (npc1:)", "copy it from the other end"),
+        Sign("doctor", "home", "this is control's key (npc1:)", "copy it from the other end"),
+    )),
+    Fault("closed port", "control does not run, or listens at another port", (
+        Sign("run", "home", "nothing listens there", "start control"),
+        Sign("doctor", "home", "nothing listens there", "start control"),
+    )),
+    Fault("pair names differ", "an end calls the pair something else than control", (
+        Sign("run", "vps", "no pair of this file has its name", "write the same into the files of both"),
+        Sign("run", "home", LISTENS, KEY_OR_NAME),
+        Sign("doctor", "home", LISTENS, KEY_OR_NAME),
+    )),
+    Fault("both ends a", "both hosts run end a", (
+        Sign("run", "vps", "configured on two machines", STOP_ONE),
+        Sign("run", "home", "another machine announces itself as this end", STOP_ONE),
+        Sign("run", "office", "another machine announces itself as this end", STOP_ONE),
+    )),
+    Fault("node name", "the file has no node of this host's name", (
+        Sign("run", "nobody", "no part runs on 'nobody'", "choose one of home, office, vps"),
+        Sign("doctor", "nobody", "no part runs on 'nobody'", "choose one of home, office, vps"),
+    )),
+    Fault("missing capability", "`share` without CAP_NET_RAW", (
+        Sign("run", "home", "needs CAP_NET_RAW", "add `AmbientCapabilities=CAP_NET_RAW`"),
+        Sign("doctor", "home", "lacks CAP_NET_RAW", "add `AmbientCapabilities=CAP_NET_RAW`"),
+    )),
+    Fault("hook", "a hook is not executable", (
+        Sign("run", "home", "hooks.up:...not executable", "`chmod +x` it"),
+        Sign("doctor", "home", "hooks.up:...not executable", "`chmod +x` it"),
+    )),
+    Fault("env folder", "the folder of `env_file` does not exist", (
+        Sign("run", "home", "the folder of `env_file` is missing", "`mkdir -p ...`"),
+        Sign("doctor", "home", "env_file: there is no folder", "`mkdir -p ...`"),
+    )),
+    Fault("file permissions", "others may read the key", (
+        Sign("run", "home", "others may read...p.key", "`chmod 600 ...`"),
+        Sign("doctor", "home", "others may read...p.key", "`chmod 600 ...`"),
+    )),
+    Fault("unreadable key", "the key belongs to another user", (
+        Sign("run", "home", "p.key can't be read (Permission denied)", "`chown` it"),
+        Sign("doctor", "home", "p.key can't be read (Permission denied)", "`chown` it"),
+    )),
+    Fault("clock", "a clock is a year off", (
+        Sign("run", "home", "linked"),
+        Sign("run", "office", "linked"),
+        Sign("run", "vps", "is at"),
+    )),
+    Fault("wrong protocol", "an end has `protocol: classic`, the others not", (
+        Sign("run", "home", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
+        Sign("doctor", "home", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
+        Sign("run", "vps", "no pair of this file has its name and protocol", "write the same into the files of both"),
+    )),
+    Fault("classic control", "control has `protocol: classic`, the ends not", (
+        Sign("run", "vps", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
+        Sign("run", "home", LISTENS, CONTROL_SAYS),
+        Sign("doctor", "home", LISTENS, CONTROL_SAYS),
+    )),
+    Fault("version of control", "control is of another version than the ends", (
+        Sign("run", "vps", "perhaps of another version", "install the same one at both"),
+        Sign("run", "home", LISTENS, CONTROL_SAYS),
+        Sign("doctor", "home", LISTENS, CONTROL_SAYS),
+    )),
+    Fault("disk full", "the file system of `env_file` is full", (
+        Sign("run", "home", "p.env: No space left on device", "free some space"),
+        Sign("doctor", "home", "env_file: no space is left", "free some space"),
+    )),
+)  # fmt: skip
