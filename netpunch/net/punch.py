@@ -52,9 +52,10 @@ if TYPE_CHECKING:
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
 """Candidates that are reached without a VPN. A partner's own network may well be behind one."""
 
-SILENT_AFTER = 1.2
+SILENT_AFTER = 0.7
 """Seconds without an answer of any control after which an end looks why: most have answered by
-then, and what is found is there when the silence is reported (`timing.SILENCE_NOTICE`)."""
+then, and what is found is there, even on a busy host, when the silence is reported
+(`timing.SILENCE_NOTICE`)."""
 
 FOLLOW_AFTER = 1.0
 """Seconds after which an end that still waits for its partner hears of changes of its host's

@@ -1,4 +1,4 @@
-"""The table of faults in docs/troubleshooting.md: what is wrong, and what netpunch says about it."""
+"""The table of faults in docs/troubleshooting.md: what is wrong, and what netpunch says of it."""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ class Fault(NamedTuple):
 
 
 KEY_OR_NAME = "`netpunch key id PAIR FILE` must print the same at both"
+SAME_FILE = "write the same into the files of both"
 STOP_ONE = "stop one of them, or make it the pair's other end"
 CONTROL_SAYS = "control's own output says `rejected`"
 LISTENS = "datagrams get there...another key or name for this pair, or is of another version"
@@ -70,7 +71,7 @@ FAULTS = (
         Sign("doctor", "home", "nothing listens there", "start control"),
     )),
     Fault("pair names differ", "an end calls the pair something else than control", (
-        Sign("run", "vps", "no pair of this file has its name", "write the same into the files of both"),
+        Sign("run", "vps", "no pair of this file has its name", SAME_FILE),
         Sign("run", "home", LISTENS, KEY_OR_NAME),
         Sign("doctor", "home", LISTENS, KEY_OR_NAME),
     )),
@@ -111,7 +112,7 @@ FAULTS = (
     Fault("wrong protocol", "an end has `protocol: classic`, the others not", (
         Sign("run", "home", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
         Sign("doctor", "home", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
-        Sign("run", "vps", "no pair of this file has its name and protocol", "write the same into the files of both"),
+        Sign("run", "vps", "no pair of this file has its name and protocol", SAME_FILE),
     )),
     Fault("classic control", "control has `protocol: classic`, the ends not", (
         Sign("run", "vps", "the key of a v2 pair, but `protocol: classic`", "leave that out"),
