@@ -21,7 +21,7 @@ from netpunch.errors import NetpunchError
 from netpunch.net.driver import Driver, clock
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.routes import Gateway, bind_to_interface
-from netpunch.net.sockets import Bind, binder, local_address, options_of
+from netpunch.net.sockets import Bind, binder, connected, local_address, options_of
 from netpunch.wire.envelope import ControlChannel
 from netpunch.wire.portmap import SERVER_PORT
 
@@ -175,19 +175,6 @@ async def _drive(
     finally:
         driver.close()
     return driver.send_errors
-
-
-def connected(control: Address, bind: Bind) -> socket.socket:
-    """A socket that hears from nobody else, and of ICMP errors. Raises OSError, and what `bind`
-    raises."""
-    wildcard = "::" if control.family == 6 else "0.0.0.0"  # noqa: S104
-    [sock] = bind(wildcard, 0)
-    try:
-        sock.connect(control)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _fresh_sockets(family: int, settings: EndSettings) -> dict[Via, socket.socket]:

@@ -17,15 +17,14 @@ from weakref import WeakKeyDictionary
 from netpunch.address import Address
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError
-from netpunch.net.observation import connected
-from netpunch.net.sockets import Bind, binder
+from netpunch.net.sockets import Bind, binder, connected
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, NONCE_LENGTH, ControlChannel
 from netpunch.wire.keys import control_key
 from netpunch.wire.v2 import ECHO_LENGTH, Observe
 
 REPEAT_AFTER = 0.5
-PATIENCE = 1.4
+PATIENCE = 1.0
 """Seconds for an answer to the first or second datagram: a round trip of most networks."""
 FRESH_FOR = 10.0
 """So long what was found is good for other ends, too."""

@@ -133,20 +133,23 @@ def queue_drops(sock: socket.socket) -> int:
 
 def has_route(address: Address, bind: Bind) -> bool:
     """Whether the system has a route to an address now. Nothing is sent."""
-    wildcard = next(host for host in WILDCARDS.values() if (":" in host) == (address.family == 6))
     try:
-        sockets = bind(wildcard, 0)
-    except NetpunchError:
+        connected(address, bind).close()
+    except (NetpunchError, OSError):
         return False
-    try:
-        for sock in sockets:
-            sock.connect(address)
-    except OSError:
-        return False
-    finally:
-        for sock in sockets:
-            sock.close()
     return True
+
+
+def connected(address: Address, bind: Bind) -> socket.socket:
+    """A socket that hears from nobody else, and of ICMP errors. Raises OSError, and what `bind`
+    raises."""
+    [sock] = bind(WILDCARDS[socket.AF_INET6 if address.family == 6 else socket.AF_INET], 0)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def send_from(host: str, interface: str = "") -> Ancillary:
