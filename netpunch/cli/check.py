@@ -301,7 +301,8 @@ async def _find(control: HostPort) -> list[Address]:
 
 def report(site: Site, part: Part, *, show: bool) -> None:
     """Print one line; with `show` as a comment above the YAML, so that the output stays YAML."""
-    summary = f"{site.path}: ok, {count(len(site.pairs), 'pair')}, {describe(part)}"
+    files = f" in {count(1 + len(site.included), 'file')}" if site.included else ""
+    summary = f"{site.path}: ok, {count(len(site.pairs), 'pair')}{files}, {describe(part)}"
     if not show:
         write_line(summary)
         return

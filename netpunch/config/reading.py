@@ -25,6 +25,7 @@ from netpunch.config.files import read_regular
 from netpunch.config.kinds import BROKEN, Cursor, Found, Kind, Rejected, Settings, is_whole
 from netpunch.config.schema import INCLUDED, SITE
 from netpunch.errors import MissingFileError, PermissionsError, lack_behind
+from netpunch.template import render
 
 MAX_FILE = 1024 * 1024
 """Bytes of a site file and all that it includes. A site of 1,000 pairs has a fifth of it."""
@@ -136,7 +137,7 @@ class Reading:
 
     def _files(self, entry: Found) -> list[Path]:
         """The files that an entry means, in alphabetical order. Raises Rejected."""
-        text: str = entry.value
+        text = render(entry.value, {})  # braces are written twice, as in any path
         path = self._path.parent / text
         parent, _, name = text.rpartition("/")
         if any(character in parent for character in _WILDCARDS):

@@ -44,6 +44,27 @@ def test_check_names_the_control_that_a_node_runs(
     )
 
 
+def test_check_reads_included_files_and_points_into_them(
+    site: Path, pair_key: Path, capsys: Captured
+) -> None:
+    more = site.parent / "more.yaml"
+    more.write_text(
+        "pairs:\n  q: {secret_file: pair.key, mode: keep, a: {node: home}, b: {node: x}}"
+    )
+    with site.open("a") as file:
+        file.write("include: more.yaml\n")
+    assert main(["check", "site.yaml", "--node", "home"]) == 0
+    output, errors = capsys.readouterr()
+    assert (
+        output == "site.yaml: ok, 2 pairs in 2 files, this node (home): ends home-office.a, q.a\n"
+    )
+    assert errors.startswith("more.yaml:2:45: pairs.q.a: warning: nothing will use this link")
+    more.write_text(more.read_text().replace("pair.key", "gone.key"))
+    assert main(["check", "site.yaml", "--node", "home"]) == 78
+    place = "more.yaml:2:20: pairs.q.secret_file: there is no file"
+    assert capsys.readouterr().err.startswith(place)
+
+
 def test_check_of_many_pairs_is_short(folder: Path, capsys: Captured) -> None:
     pair = "{secret_file: '{pair}.key', mode: once, a: {node: home}, b: {node: x}}"
     pairs = "".join(f"  p{number}: {pair}\n" for number in range(30))

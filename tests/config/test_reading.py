@@ -67,6 +67,11 @@ def test_files_folders_and_patterns_are_included_in_alphabetical_order(
     assert names(load_text(f"{HEAD}include: {include}\n")) == found
 
 
+def test_braces_in_the_name_of_a_file_are_written_twice(load_text: LoadText, files: Path) -> None:
+    (files / "{a}.yaml").write_text(pair("a"))
+    assert names(load_text(f'{HEAD}include: "pairs/{{{{a}}}}.yaml"\n')) == ["a"]
+
+
 def test_an_absolute_path_is_included(load_text: LoadText, files: Path) -> None:
     (files / "a.yaml").write_text(pair("a"))
     assert names(load_text(f"{HEAD}include: {files}/a.yaml\n")) == ["a"]
