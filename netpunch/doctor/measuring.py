@@ -102,13 +102,21 @@ class Network(NamedTuple):
 
 async def measure(controls: Iterable[ControlConfig], askers: Sequence[Asker]) -> Network:
     """Asks every control with the keys that it should have, then how the NAT maps."""
-    asked = list(controls)
     own = _settings(askers)
     gateways = default_gateways(own.interface)
-    inquiries = asyncio.gather(*(inquire(each, binder(own)) for each in gateways))
-    seen = await asyncio.gather(*(_see(each, _of(each, askers)) for each in asked))
-    found = {control.name: each for control, each in zip(asked, seen, strict=True)}
-    return Network(found, await _survey(found, askers), tuple(await inquiries), host_addresses())
+    (found, nat), offers = await asyncio.gather(
+        _look(list(controls), askers),
+        asyncio.gather(*(inquire(each, binder(own)) for each in gateways)),
+    )
+    return Network(found, nat, tuple(offers), host_addresses())
+
+
+async def _look(
+    controls: Sequence[ControlConfig], askers: Sequence[Asker]
+) -> tuple[dict[str, ControlSeen], NatSurvey | None]:
+    seen = await asyncio.gather(*(_see(each, _of(each, askers)) for each in controls))
+    found = {control.name: each for control, each in zip(controls, seen, strict=True)}
+    return found, await _survey(found, askers)
 
 
 def _of(control: ControlConfig, askers: Sequence[Asker]) -> list[Asker]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from netpunch.doctor.examination import Patient
 from netpunch.doctor.finding import ok
 from netpunch.doctor.report import Report, Verdict
 from netpunch.errors import PermissionsError
+from tests.cli.programs import PATIENCE, started
 
 Captured = pytest.CaptureFixture[str]
 
@@ -124,3 +127,16 @@ def test_colours_are_for_terminals(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     assert main(["doctor", "--node", "home"]) == 0
     assert ("\x1b[32m" in capsys.readouterr().out) is coloured
+
+
+def test_an_interrupted_doctor_says_nothing(site: Path, pair_key: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        control.bind(("127.0.0.1", 0))
+        control.settimeout(PATIENCE)
+        address = f"127.0.0.1:{control.getsockname()[1]}"
+        site.write_text(site.read_text().replace("vps.example.net:10001", address))
+        with started("doctor", "site.yaml", "--node", "home", cwd=site.parent) as process:
+            control.recv(2048)  # it asks
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=PATIENCE) == ("", "")
+            assert process.returncode == 130
