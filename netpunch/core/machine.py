@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import Event, PathKind, Via
@@ -78,6 +78,18 @@ class LinkFigures(NamedTuple):
     drops: Mapping[Drop, int] = MappingProxyType({})
 
 
+class Flow(Protocol):
+    """Programs' datagrams on a path that is held, or was lately: what their machine is told."""
+
+    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
+        """So many were sent. Returns whether the next timer may be earlier than before."""
+        ...
+
+    def payloads_received(self, count: int, octets: int) -> None:
+        """So many have come."""
+        ...
+
+
 class Machine(ABC):
     """The base class of the core objects. What a kind of machine has no use for does nothing."""
 
@@ -87,6 +99,18 @@ class Machine(ABC):
         self._transmits: list[Transmit] = []
         self._events: list[Event] = []
         self._taken = _NO_EVENTS
+        # Of a held link. Attributes, not methods, as each program's datagram needs them: one that
+        # comes alone finds cold caches, with which a call takes about a microsecond.
+        self.path: tuple[Via, Address, Flow] | None = None
+        """The socket from which a program's datagrams are to be sent now, where to, and what is
+        told of them; None without a held link."""
+        self.partners: Mapping[Via, Mapping[Address, Flow]] = {}
+        """Whose datagrams at a socket are of the partner's program, unless they have the first byte
+        and a length of netpunch's own. What a socket has stays the same object until it changes."""
+        self.sealing: Sealing | None = None
+        """Seals what is sent on `path`, and opens what comes from `partners`, before it is counted;
+        None if programs' datagrams pass as they are. (`send_payload` and Payload need no more of
+        it.)"""
 
     @abstractmethod
     def receive_datagram(self, data: bytes, source: Address, now: float, via: Via) -> None: ...
@@ -185,37 +209,9 @@ class Machine(ABC):
 
     # The same in batches: the driver passes programs' datagrams on by itself, and tells of it.
 
-    @property
-    def path(self) -> tuple[Via, Address] | None:
-        """The socket from which a program's datagrams are to be sent now, and where to; None
-        without a held link."""
-        return None
-
-    def partners_at(self, via: Via) -> Collection[Address]:
-        """Whose datagrams at this socket are of the partner's program, unless they have the first
-        byte and a length of netpunch's own. The same object until that changes."""
-        del via
-        return ()
-
-    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
-        """So many were sent on `path`. Returns whether the next timer may be earlier than
-        before."""
-        del count, octets, now
-        return False
-
-    def payloads_received(self, source: Address, via: Via, count: int, octets: int) -> None:
-        """So many came from one of `partners_at`."""
-
     def strangers_dropped(self, count: int) -> None:
         """So many came from elsewhere and can't be netpunch's own."""
         self._drops[Drop.MALFORMED] += count
-
-    @property
-    def sealing(self) -> Sealing | None:
-        """Seals what is sent on `path`, and opens what comes from `partners_at`, before it is
-        counted; None if programs' datagrams pass as they are. (`send_payload` and Payload need no
-        more of it.)"""
-        return None
 
     # For the machines themselves.
 

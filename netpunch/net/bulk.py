@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 from netpunch.address import Address
 from netpunch.net.batch import SIZE, address_of, system_name
-from netpunch.net.datagrams import Datagrams, Lone
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import ADDRESS_GONE, MAX_PAYLOAD
 from netpunch.net.segments import (
     ANCILLARY,
@@ -49,10 +50,6 @@ SendOne = Callable[[Buffer, Address], object]
 Refused = Callable[[OSError, Address, int], object]
 
 
-_lone = partial(tuple.__new__, Lone)
-"""As the class itself, in half of the time."""
-
-
 class Inlet:
     """Receives the datagrams of one socket. Its messages go by numbers, from 0."""
 
@@ -60,7 +57,11 @@ class Inlet:
         self._sock = sock
         self._family = int(sock.family)
         self._buffers = shared(self._family)
-        self._first = [self._buffers.view(0, MAX_PAYLOAD)]
+        self.first = self._buffers.view(0, MAX_PAYLOAD)
+        """Where a datagram is that came alone."""
+        self.lone: tuple[int, tuple[Any, ...]] = 0, ()
+        """Its length, and its source as Python has it."""
+        self._firsts = [self.first]
         self._most = SIZE
         self._many = False
         """Whether datagrams are likely to come many at once: the last ones did."""
@@ -70,13 +71,14 @@ class Inlet:
         join_on_arrival(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
-    def receive(self, now: float) -> Received | Lone:
-        """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
-        anybody receives again."""
+    def receive(self, now: float) -> Received | None:
+        """What has arrived, None if it is `lone`; raises OSError: BlockingIOError if that is
+        nothing. It is valid until anybody receives again."""
         if not self._many and now < self._check_at:
-            length, ancillary, _, source = self._sock.recvmsg_into(self._first, ANCILLARY)
+            length, ancillary, _, source = self._sock.recvmsg_into(self._firsts, ANCILLARY)
             if not ancillary:
-                return _lone((self._first[0][:length], source))
+                self.lone = length, source
+                return None
             self._many = True
             name = system_name(self._family, Address(*source[:2]))
             return Received(name, [length], [_CUT.unpack(ancillary[0][2])[0]])

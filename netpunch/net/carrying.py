@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import cast
 
 from netpunch.address import Address
 from netpunch.core.events import Via
-from netpunch.core.machine import Machine
+from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
-from netpunch.net.datagrams import Datagrams, Lone, one, separate
+from netpunch.net.datagrams import Datagrams, Program, one, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.packet_filter import all_of, attach
 from netpunch.net.segments import Received
@@ -26,35 +27,33 @@ from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buf
 OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
 """Lengths in bytes of netpunch's own datagrams."""
 
+NOBODY: Mapping[Address, Flow] = MappingProxyType({})
+
 
 class CarryingEndpoint(Endpoint):
-    """`deliver` gets what the partner's program has sent. What a sealed link carries is sealed and
+    """`program` gets what the partner's program has sent. What a sealed link carries is sealed and
     opened here."""
 
-    __slots__ = (
-        *("_deliver", "_family", "_inlet", "_machine", "_names", "_outlet", "_partners"),
-        "_send_one",
-    )
+    __slots__ = (*("_family", "_inlet", "_machine", "_names", "_outlet", "_partners", "_program"),)
 
     def __init__(
         self,
         machine: Machine,
-        deliver: Callable[[Datagrams], None],
+        program: Program,
         driver: Driver,
         via: Via,
         sock: socket.socket,
     ) -> None:
         super().__init__(driver, via, sock)
         self._machine = machine
-        self._deliver = deliver
+        self._program = program
         self._family = int(sock.family)
-        self._partners: Collection[Address] = ()
-        self._names: dict[bytes, Address] = {}
-        """The same in the system's form."""
+        self._partners: Mapping[Address, Flow] = {}
+        self._names: dict[bytes, Flow] = {}
+        """The same by addresses in the system's form."""
         self._inlet = Inlet(sock)
-        self._send_one = cast(SendOne, self.send)
-        self._outlet = Outlet(sock, self._send_one, self._refused)
-        self._know(machine.partners_at(via))
+        self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
+        self._know(machine.partners.get(via, NOBODY))
 
     def read(self) -> None:
         try:
@@ -63,65 +62,65 @@ class CarryingEndpoint(Endpoint):
             self._count(error)
             self._driver.pump()
             return
-        partners = self._machine.partners_at(self.via)
+        partners = self._machine.partners.get(self.via, NOBODY)
         if partners is not self._partners:
             self._know(partners)
-        if isinstance(received, Lone):
-            self._take_one(*received)
-        else:
+        if received is not None:
             self._take(received)
-
-    def send_payloads(self, datagrams: Datagrams, destination: Address, /) -> bool:
-        if (sealing := self._machine.sealing) is not None:
-            datagrams = separate(sealing.seal(datagrams.each))
-        if len(datagrams.lengths) == 1:
-            self._send_one(datagrams.parts[0], destination)
+            return
+        length, raw = self._inlet.lone
+        # IPv4's are equal as they are.
+        flow = partners.get(cast(Address, raw)) or partners.get(self._address_of(raw))
+        data = self._inlet.first[:length]
+        if length in OWN and data[0] == VERSION:
+            self._show([data], self._address_of(raw))
+        elif flow is None:
+            self._machine.strangers_dropped(1)
+        elif self._machine.sealing is not None:
+            self._pass_on(one(data), flow)
         else:
-            pinned = self._source if destination == self._pinned else ()
-            self._outlet.send(datagrams, destination, pinned)
+            flow.payloads_received(1, length)
+            self._program.deliver_one(data)
+
+    def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
+        if (sealing := self._machine.sealing) is not None:
+            payloads = separate(sealing.seal(payloads.each))
+        pinned = self._source if destination == self._pinned else ()
+        self._outlet.send(payloads, destination, pinned)
         return True
 
-    def _know(self, partners: Collection[Address]) -> None:
+    def _know(self, partners: Mapping[Address, Flow]) -> None:
         """From now on, these are the partner's addresses. Strangers are kept out of the queue by
         the kernel; without that, they are dropped here."""
         self._partners = partners
-        self._names = {system_name(self._family, each): each for each in partners}
+        self._names = {system_name(self._family, at): flow for at, flow in partners.items()}
         with contextlib.suppress(OSError):  # for want of memory, or by a sandbox
             attach(self._sock, all_of(partners))
 
-    def _take_one(self, data: memoryview, raw: tuple[Any, ...]) -> None:
-        length, source = len(data), self._address_of(raw)
-        if length in OWN and data[0] == VERSION:
-            self._show([data], source)
-        elif source in self._partners:
-            self._pass_on(one(data), source)
-        else:
-            self._machine.strangers_dropped(1)
-
     def _take(self, received: Received) -> None:
-        partners, step = self._names, self._inlet.name_length
+        flows, step = self._names, self._inlet.name_length
         names, lengths, cuts = received
         count = len(lengths)
-        source = partners.get(names[:step])
-        if source is not None and names == names[:step] * count and not _any_own(received):
-            self._carry(received, 0, count, source)
+        flow = flows.get(names[:step])
+        if flow is not None and names == names[:step] * count and not _any_own(received):
+            self._carry(received, 0, count, flow)
             return
         strangers = 0
-        first, source = 0, None  # the partner's messages from there on wait to be carried
+        first, flow = 0, None  # the partner's messages from there on wait to be carried
         for number, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
             name = names[number * step : (number + 1) * step]
             own = self._may_be_own(received, number) if _has_own_length(length, cut) else False
-            sender = None if own else partners.get(name)
-            if sender != source:
-                if source is not None:
-                    self._carry(received, first, number, source)
-                first, source = number, sender
+            of = None if own else flows.get(name)
+            if of is not flow:
+                if flow is not None:
+                    self._carry(received, first, number, flow)
+                first, flow = number, of
             if own:
                 self._show(self._inlet.message(received, number).each, self._inlet.address(name))
-            elif sender is None:
+            elif of is None:
                 strangers += -(-length // cut) if cut else 1
-        if source is not None:
-            self._carry(received, first, count, source)
+        if flow is not None:
+            self._carry(received, first, count, flow)
         if strangers:
             self._machine.strangers_dropped(strangers)
 
@@ -130,16 +129,16 @@ class CarryingEndpoint(Endpoint):
         each = self._inlet.message(received, number).each
         return any(len(one) in OWN and one[0] == VERSION for one in each)
 
-    def _carry(self, received: Received, first: int, end: int, source: Address) -> None:
-        for datagrams in self._inlet.datagrams(received, first, end):
-            self._pass_on(datagrams, source)
+    def _carry(self, received: Received, first: int, end: int, flow: Flow) -> None:
+        for payloads in self._inlet.datagrams(received, first, end):
+            self._pass_on(payloads, flow)
 
-    def _pass_on(self, datagrams: Datagrams, source: Address) -> None:
+    def _pass_on(self, payloads: Datagrams, flow: Flow) -> None:
         if (sealing := self._machine.sealing) is not None:
-            datagrams = separate(sealing.open(datagrams.each))
-        if lengths := datagrams.lengths:
-            self._machine.payloads_received(source, self.via, len(lengths), sum(lengths))
-            self._deliver(datagrams)
+            payloads = separate(sealing.open(payloads.each))
+        if lengths := payloads.lengths:
+            flow.payloads_received(len(lengths), sum(lengths))
+            self._program.deliver(payloads)
 
     def _show(self, datagrams: Iterable[Buffer], source: Address) -> None:
         """To the machine, which gives back what is the program's after all."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from netpunch.wire.envelope import Buffer
 
@@ -28,22 +27,19 @@ class Datagrams(NamedTuple):
         return [whole[start:end] for start, end in pairwise(accumulate(self.lengths, initial=0))]
 
 
-class Lone(NamedTuple):
-    """A datagram that was received alone, and its source as Python has it."""
+class Program(Protocol):
+    """Gets what the partner's program sends on a held link."""
 
-    data: memoryview
-    source: tuple[Any, ...]
+    def deliver(self, datagrams: Datagrams, /) -> None: ...
 
-
-_datagrams = partial(tuple.__new__, Datagrams)
-"""As the class itself, in half of the time."""
+    def deliver_one(self, payload: Buffer, /) -> None: ...
 
 
 def one(datagram: Buffer) -> Datagrams:
     """It alone."""
-    return _datagrams(((datagram,), (len(datagram),)))
+    return Datagrams((datagram,), (len(datagram),))
 
 
-def separate(datagrams: Sequence[Buffer]) -> Datagrams:
+def separate(buffers: Sequence[Buffer]) -> Datagrams:
     """One buffer each."""
-    return Datagrams(datagrams, list(map(len, datagrams)))
+    return Datagrams(buffers, list(map(len, buffers)))

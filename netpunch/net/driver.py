@@ -138,10 +138,10 @@ class Endpoint:
 
     def put(self, data: Buffer, destination: Address) -> None:
         """Sends at once, or raises OSError: BlockingIOError if the system has no room now."""
-        if destination == self._pinned:
-            self._send_pinned(data, destination)
-        else:
+        if self._pinned is None or destination != self._pinned:
             self._sock.sendto(data, destination)
+        else:
+            self._send_pinned(data, destination)
 
     def when_writable(
         self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None] | None
@@ -253,8 +253,11 @@ class Driver:
         self._on_event = on_event
         self._bind = bind
         self._observer = observer
+        self.observes = observer is not None
+        """Whether every datagram is to go through the machine."""
         self._loop = asyncio.get_running_loop()
-        self._endpoints: dict[Via, Endpoint] = {}
+        self.endpoints: dict[Via, Endpoint] = {}
+        """Of the sockets that are open."""
         self._next_via: Via = 0
         self._hosts: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -268,7 +271,7 @@ class Driver:
         closes them."""
         for via, sock in sockets.items():
             self._watch(endpoint(self, via, sock))
-        self._hosts = [self._endpoints[via].local.host for via in sockets]
+        self._hosts = [self.endpoints[via].local.host for via in sockets]
         self.pump()
 
     def attach(self, sock: socket.socket, *, endpoint: EndpointFactory = Endpoint) -> Endpoint:
@@ -277,41 +280,32 @@ class Driver:
 
     def detach(self, via: Via) -> None:
         """Closes one socket, if it is still open."""
-        endpoint = self._endpoints.pop(via, None)
+        endpoint = self.endpoints.pop(via, None)
         if endpoint is not None:
             endpoint.close(self._loop)
 
     def replace(self, via: Via, *, endpoint: EndpointFactory) -> None:
         """Has another endpoint go on with a socket, if it is one for datagrams and nobody observes
         them."""
-        former = self._endpoints.get(via)
+        former = self.endpoints.get(via)
         if former is None or self._observer is not None:
             return
         sock = former.release(self._loop)
         if sock is not None:
             self._watch(endpoint(self, via, sock))
 
-    def send_payloads(self, via: Via, datagrams: Datagrams, destination: Address) -> bool:
-        """See `Endpoint.send_payloads`."""
-        endpoint = self._endpoints.get(via)
-        return endpoint is not None and endpoint.send_payloads(datagrams, destination)
-
-    def endpoint(self, via: Via) -> Endpoint | None:
-        """Of a socket that is open."""
-        return self._endpoints.get(via)
-
     def pin(self, via: Via, destination: Address, host: str, interface: str = "") -> None:
         """See `Endpoint.pin`."""
-        self._endpoints[via].pin(destination, host, interface)
+        self.endpoints[via].pin(destination, host, interface)
 
     def bind_to_interface_again(self, options: SocketOptions) -> None:
         """Every socket; see `net.sockets.bind_to_interface_again`."""
-        for endpoint in self._endpoints.values():
+        for endpoint in self.endpoints.values():
             endpoint.bind_to_interface_again(options)
 
     def unpin(self, via: Via) -> None:
         """See `Endpoint.unpin`. The socket may be closed already."""
-        endpoint = self._endpoints.get(via)
+        endpoint = self.endpoints.get(via)
         if endpoint is not None:
             endpoint.unpin()
 
@@ -319,7 +313,7 @@ class Driver:
     def queue_drops(self) -> int:
         """How many datagrams the system dropped because the queues of the sockets open now were
         full."""
-        return sum(endpoint.queue_drops for endpoint in self._endpoints.values())
+        return sum(endpoint.queue_drops for endpoint in self.endpoints.values())
 
     def pump(self) -> None:
         """Does what the machine asks for. Call it after calling one of the machine's methods."""
@@ -333,9 +327,9 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for endpoint in self._endpoints.values():
+        for endpoint in self.endpoints.values():
             endpoint.close(self._loop)
-        self._endpoints.clear()
+        self.endpoints.clear()
 
     # For endpoints.
 
@@ -378,7 +372,7 @@ class Driver:
     # Inside.
 
     def _send_each(self, transmits: Sequence[Transmit]) -> None:
-        endpoints = self._endpoints
+        endpoints = self.endpoints
         for data, destination, via, ttl in transmits:
             endpoint = endpoints.get(via)
             if endpoint is None or not endpoint.send(data, destination, ttl):
@@ -392,7 +386,7 @@ class Driver:
         datagrams, destinations, vias, ttls = zip(*transmits, strict=True)
         if self._observer is not None or len(set(vias)) > 1 or any(ttls):
             return False
-        endpoint = self._endpoints.get(vias[0])
+        endpoint = self.endpoints.get(vias[0])
         return endpoint is not None and endpoint.send_batch(datagrams, destinations)
 
     def _take_observed(self, data: bytes, source: Address, now: float, via: Via) -> None:
@@ -400,7 +394,7 @@ class Driver:
         self._machine.receive_datagram(data, source, now, via)
 
     def _watch(self, endpoint: Endpoint) -> Endpoint:
-        self._endpoints[endpoint.via] = endpoint
+        self.endpoints[endpoint.via] = endpoint
         self._next_via = max(self._next_via, endpoint.via + 1)
         endpoint.start(self._loop)
         return endpoint
@@ -437,7 +431,7 @@ class Driver:
 
     def _observe(self, sent: bool, via: Via, remote: Address, data: bytes) -> None:
         assert self._observer is not None
-        local, text = self._endpoints[via].local, self._machine.describe(data)
+        local, text = self.endpoints[via].local, self._machine.describe(data)
         self._call(self._observer, Datagram(sent, local, remote, data, text))
 
     def _call(self, callback: Callable[[T], None], value: T) -> None:

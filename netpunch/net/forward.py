@@ -15,11 +15,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from netpunch.address import Address
 from netpunch.errors import ControlUnreachableError, PortInUseError, UnresolvedError
-from netpunch.net.datagrams import Datagrams, Lone, one
+from netpunch.net.datagrams import Datagrams, one
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
@@ -28,6 +28,7 @@ from netpunch.wire.sealed import OVERHEAD
 
 if TYPE_CHECKING:
     from netpunch.net.bulk import Inlet, Outlet
+    from netpunch.net.segments import Received
 
 DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from a busy program before the other sockets get their turn."""
@@ -56,6 +57,8 @@ class Link(Protocol):
     """Takes what the program sends to the partner."""
 
     def send_payloads(self, datagrams: Datagrams, /) -> None: ...
+
+    def send_now(self, data: Buffer, /) -> None: ...
 
 
 class Forwarder:
@@ -92,7 +95,7 @@ class Forwarder:
         self._inlet: Inlet | None = None
         self._outlet: Outlet | None = None
         """They are there once datagrams pass in bulk."""
-        self._source = b""
+        self._source: bytes | tuple[Any, ...] = b""
         """Where the program last sent from, as its `Inlet` says it."""
 
     async def open(self) -> None:
@@ -152,13 +155,22 @@ class Forwarder:
             return
         now = time.monotonic()
         if now < self._check_at:
-            if len(datagrams.lengths) == 1:
-                self._send_one(datagrams.parts[0], self._program)
-            else:
-                self._send(datagrams, self._program)
+            self._send(datagrams, self._program)
         else:
             self._check_at = now + CHECK_INTERVAL
             self._send_and_check(datagrams, self._sock, self._program, now)
+
+    def deliver_one(self, payload: Buffer) -> None:
+        """The same of a single one, in as few steps as can be: it may be all that a program waits
+        for, and finds cold caches."""
+        program, sock = self._program, self._sock
+        if sock is None or program is None or time.monotonic() >= self._check_at:
+            self.deliver(one(payload))
+            return
+        try:
+            sock.sendto(payload, program)
+        except OSError as error:
+            self._refused(error, program, 1)
 
     def close(self) -> None:
         """Closes the local port. May be repeated."""
@@ -189,12 +201,26 @@ class Forwarder:
             received = inlet.receive(time.monotonic())
         except OSError:  # nothing left, or an ICMP error about an earlier datagram
             return
-        if isinstance(received, Lone):
-            data, address = received
-            if self._to is None:
-                self._program, self._source = Address(*address[:2]), b""
-            self._pass_on(one(data))
+        if received is not None:
+            self._pass_on_all(received, inlet)
             return
+        length, source = inlet.lone
+        if self._to is None and source != self._source:
+            self._source, self._program = source, Address(*source[:2])
+        if length > self._warn_above:
+            self._warn(length)
+        if self._link is None:
+            self.drops["no_link"] += 1
+            return
+        data = inlet.first[:length]
+        try:
+            self._link.send_now(data)
+        except BlockingIOError:
+            self._link.send_payloads(one(data))  # tries again, and counts if that fails
+        except OSError:
+            pass  # counted there
+
+    def _pass_on_all(self, received: Received, inlet: Inlet) -> None:
         if self._to is None:
             source = received.names[-inlet.name_length :]
             if source != self._source:

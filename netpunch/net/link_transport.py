@@ -15,13 +15,14 @@ from netpunch.core.events import Event, Finished, Linked, Lost, Moved, PathKind
 from netpunch.core.machine import LinkFigures
 from netpunch.core.settings import EndSettings
 from netpunch.errors import LinkClosedError, resource_errors
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, one
 from netpunch.net.driver import Datagram, Endpoint
 from netpunch.net.end import FAREWELL
 from netpunch.net.preload import CARRYING, HOLDING, PAUSE, preload
 from netpunch.net.punch import Punch
 from netpunch.net.queues import Inbox, Outbox
 from netpunch.reasons import Reason
+from netpunch.wire.envelope import Buffer
 
 P = TypeVar("P", bound=asyncio.DatagramProtocol)
 
@@ -117,6 +118,10 @@ class LinkTransport(asyncio.DatagramTransport):
                 self._receive(bytes(each), peer)
             except Exception as error:
                 self._complain("datagram_received", error)
+
+    def deliver_one(self, payload: Buffer) -> None:
+        """The same of a single one."""
+        self.deliver(one(payload))
 
     def _keep(self, datagram: bytes, _source: Address) -> None:
         self._early.put(datagram)

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address, is_loopback
 from netpunch.core.end.end import End
@@ -37,7 +37,7 @@ from netpunch.core.events import (
 from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, Program
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Endpoint, Observer, clock
 from netpunch.net.end import DrivenEnd
 from netpunch.net.sockets import options_of
@@ -67,12 +67,6 @@ longer than the first round of any strategy takes."""
 
 UNREACHABLE = {Reason.NO_CONTROL, Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED}
 """Reasons that concern the path to the controls."""
-
-
-class Program(Protocol):
-    """Gets what the partner's program sends on a held link."""
-
-    def deliver(self, datagrams: Datagrams, /) -> None: ...
 
 
 class Punch(DrivenEnd):
@@ -231,11 +225,12 @@ class Punch(DrivenEnd):
         machine, driver = self._machine, self._driver
         if machine is None or driver is None or (path := machine.path) is None:
             return
-        via, remote = path
-        if not driver.send_payloads(via, datagrams, remote):
+        via, remote, flow = path
+        endpoint = driver.endpoints.get(via)
+        if endpoint is None or not endpoint.send_payloads(datagrams, remote):
             for each in datagrams.each:
                 self.send_payload(bytes(each))
-        elif machine.payloads_sent(len(datagrams.lengths), sum(datagrams.lengths), clock()):
+        elif flow.payloads_sent(len(datagrams.lengths), sum(datagrams.lengths), clock()):
             driver.arm()
 
     def send_payload(self, data: bytes) -> None:
@@ -252,9 +247,12 @@ class Punch(DrivenEnd):
         machine, driver = self._machine, self._driver
         if machine is None or driver is None or (path := machine.path) is None:
             return
-        via, remote = path
-        endpoint = driver.endpoint(via)
+        via, remote, flow = path
+        endpoint = driver.endpoints.get(via)
         if endpoint is None:
+            return
+        if driver.observes:
+            self.send_payload(bytes(data))
             return
         sealing = machine.sealing
         try:
@@ -264,7 +262,7 @@ class Punch(DrivenEnd):
         except OSError as error:
             driver.refused(error, via, remote)
             raise
-        if machine.payloads_sent(1, len(data), clock()):
+        if flow.payloads_sent(1, len(data), clock()):
             driver.arm()
 
     @property
@@ -272,7 +270,7 @@ class Punch(DrivenEnd):
         """Of the held link's path; None without one."""
         if self._machine is None or self._driver is None or self._machine.path is None:
             return None
-        return self._driver.endpoint(self._machine.path[0])
+        return self._driver.endpoints.get(self._machine.path[0])
 
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stop: tell the controls if that still matters, and free the port.
@@ -427,7 +425,7 @@ class Punch(DrivenEnd):
         if self._program is not None and self._machine is not None and sys.platform == "linux":
             from netpunch.net.carrying import CarryingEndpoint
 
-            carries = partial(CarryingEndpoint, self._machine, self._program.deliver)
+            carries = partial(CarryingEndpoint, self._machine, self._program)
             self._driver.replace(path.via, endpoint=carries)
         if self._path is None:
             from netpunch.net.held_path import HeldPath

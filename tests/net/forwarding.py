@@ -12,6 +12,7 @@ from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import Observer
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
+from netpunch.wire.envelope import Buffer
 from tests.net.machines import client
 from tests.net.nodes import spec
 
@@ -25,6 +26,9 @@ class Partner:
     def send_payloads(self, datagrams: Datagrams) -> None:
         for each in datagrams.each:
             self._received.put_nowait(bytes(each))
+
+    def send_now(self, data: Buffer) -> None:
+        self._received.put_nowait(bytes(data))
 
     async def hears(self, count: int = 1) -> list[bytes]:
         return [await self._received.get() for _ in range(count)]

@@ -26,7 +26,7 @@ from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
 from netpunch.net.segments import UDP_SEGMENT
 from netpunch.wire.drop import Drop
-from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 from tests.net.conftest import Run
 from tests.net.forwarding import forwarding, held
 from tests.net.machines import Client, client, has_ipv6
@@ -55,7 +55,7 @@ class Side(NamedTuple):
         assert self.punch._machine is not None
         assert self.punch._driver is not None
         assert self.punch._machine.path is not None
-        endpoint = self.punch._driver._endpoints[self.punch._machine.path[0]]
+        endpoint = self.punch._driver.endpoints[self.punch._machine.path[0]]
         assert isinstance(endpoint, CarryingEndpoint)
         return endpoint
 
@@ -243,7 +243,7 @@ def test_nothing_else_that_comes_from_the_partners_address_passes_a_sealed_link(
             assert a.punch._machine is not None
             assert b.punch._machine is not None
             assert b.punch._machine.path is not None
-            _, attacked = b.punch._machine.path
+            _, attacked, _ = b.punch._machine.path
             before = a.punch._machine.drops.total()
             attacks = 0
             for payloads in messages(random, 40):
@@ -275,5 +275,33 @@ def test_what_a_program_sends_too_soon_after_a_link_ended_is_counted(run: Run) -
             send(a.program, [bytes(100)] * 5, a.entrance)
             while a.forwarder.drops != {"no_link": 5}:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
+
+    run(main())
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EPERM])
+def test_a_lone_datagram_that_the_system_refuses_is_counted_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    async def main() -> None:
+        async with linked() as (a, b):
+            assert a.punch._driver is not None
+            errors, sent = a.punch._driver.send_errors, 0
+            send_now = a.endpoint.put
+
+            def refuse(data: Buffer, destination: Address) -> None:
+                if len(data) == 1:
+                    raise OSError(number, "refused")
+                send_now(data, destination)
+
+            monkeypatch.setattr(CarryingEndpoint, "put", lambda _, *what: refuse(*what))
+            while sent < 3:
+                send(a.program, [b"x"], a.entrance)
+                sent += 1
+                while errors.total() < sent:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.001)
+            send(a.program, [b"the next one"], a.entrance)
+            assert (await b.program.receive())[0] == b"the next one"
+            assert errors == {errno.errorcode[number]: sent}
 
     run(main())

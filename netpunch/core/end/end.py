@@ -9,7 +9,7 @@ the old one is given up, so that the link moves instead of ending.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,10 +63,6 @@ class EndState(Enum):
     CLOSING = "closing"
     """Failed, lost or stopped; the controls are being told."""
     FINISHED = "finished"
-
-
-HOLDING = EndState.HOLDING
-# By name, as reading it off its class is slow: each program's datagram does.
 
 
 TRANSITIONS: dict[tuple[EndState, str], EndState] = {
@@ -128,11 +124,11 @@ class End(Machine):
         self._successor: Successor | None = None
         """Beside a held link."""
         self._retired: list[_Retired] = []
-        self._partners: dict[Via, dict[Address, HeldLink]] = {}
+        self.partners: dict[Via, dict[Address, HeldLink]] = {}
         """The paths of the held link and of the retired ones, by socket and address."""
         self._probe: Probe | None = None
         """Of an end that hands its port over."""
-        self._sealing = self._make_sealing(settings)
+        self.sealing = self._make_sealing(settings)
         self._sealed_drops: Counter[Drop] = Counter()
 
     def _make_sealing(self, settings: EndSettings) -> Sealing | None:
@@ -303,36 +299,15 @@ class End(Machine):
         if self._link is None or self.state is not EndState.HOLDING:
             return False
         via, remote = self._link.place
-        sealed = data if self._sealing is None else self._sealing.seal((data,))[0]
+        sealed = data if self.sealing is None else self.sealing.seal((data,))[0]
         self._send(sealed, remote, via)
         return self._link.payloads_sent(1, len(data), now)
-
-    @property
-    def path(self) -> tuple[Via, Address] | None:
-        if self._link is None or self.state is not HOLDING:
-            return None
-        return self._link.place
-
-    def partners_at(self, via: Via) -> Collection[Address]:
-        return self._partners.get(via, ())
-
-    def payloads_sent(self, count: int, octets: int, now: float) -> bool:
-        return self._link is not None and self._link.payloads_sent(count, octets, now)
-
-    def payloads_received(self, source: Address, via: Via, count: int, octets: int) -> None:
-        link = self._held_on(via, source)
-        if link is not None:
-            link.payloads_received(count, octets)
-
-    @property
-    def sealing(self) -> Sealing | None:
-        return self._sealing
 
     # What arrives.
 
     def _take_payload(self, data: bytes, link: HeldLink) -> None:
         """Of the partner's program, as far as anybody can tell without a seal."""
-        for payload in (data,) if self._sealing is None else self._sealing.open((data,)):
+        for payload in (data,) if self.sealing is None else self.sealing.open((data,)):
             link.payloads_received(1, len(payload))
             self._emit(Payload(payload))
 
@@ -343,7 +318,7 @@ class End(Machine):
 
     def _held_on(self, via: Via, source: Address) -> HeldLink | None:
         """The link that has this path, also if it was moved away from lately."""
-        return self._partners[via].get(source) if via in self._partners else None
+        return self.partners[via].get(source) if via in self.partners else None
 
     def _is_of_control(self, data: bytes, link: HeldLink) -> bool:
         """Whether what came on a held path is no program's: a relay answers from its address."""
@@ -519,12 +494,12 @@ class End(Machine):
     def _hold(self, link: HeldLink, now: float) -> None:
         """A link that is held from a later socket no longer needs the first one of its family. To
         controls this is a new address, for which they ask a proof."""
-        self._link = link
+        self._link, self.path = link, (*link.place, link)
         link.keys_changed(self._resources.channels, now)
-        if self._sealing is not None:
+        if self.sealing is not None:
             session_key = link.partner.session_key
             assert session_key is not None
-            self._sealing.rekey(session_key)
+            self.sealing.rekey(session_key)
         self._keep_paths()
 
     def _keep_paths(self) -> None:
@@ -532,10 +507,10 @@ class End(Machine):
         Streams are the driver's to close."""
         assert self._link is not None
         links = [self._link, *(retired.link for retired in self._retired)]
-        self._partners = {}
+        self.partners = {}
         for link in links if self._resources.settings.carries else ():
             via, remote = link.place
-            self._partners.setdefault(via, {}).setdefault(remote, link)
+            self.partners.setdefault(via, {}).setdefault(remote, link)
         self._resources.hold({link.place[0]: link.local for link in links if not link.over_stream})
 
     @property
@@ -595,8 +570,8 @@ class End(Machine):
         if any(now >= retired.until for retired in self._retired):
             self._retired = [each for each in self._retired if now < each.until]
             self._keep_paths()
-            if self._sealing is not None and not self._retired:
-                self._sealing.forget_previous()
+            if self.sealing is not None and not self._retired:
+                self.sealing.forget_previous()
         if now >= self._lost_at:
             self._emit(Lost(link.why_lost(now)))
             self._stop(now)  # without a BYE: the partner finds the same cause
@@ -649,7 +624,7 @@ class End(Machine):
         if self._link is not None:
             self._link.stop()
         self._retired.clear()
-        self._partners = {}
+        self.path, self.partners = None, {}
         self._punching.stop(now)
 
     def _check_finished(self) -> None:

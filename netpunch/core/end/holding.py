@@ -13,7 +13,7 @@ from enum import Enum
 from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.channels import Channels
-from netpunch.core.end.meter import Meter
+from netpunch.core.end.meter import Meter, Traffic
 from netpunch.core.events import Linked, MoveReason, PathKind
 from netpunch.core.machine import NEVER, LinkFigures, next_state
 from netpunch.core.pacing import Repeat
@@ -92,8 +92,8 @@ class HeldLink:
         """When a program's datagram was sent first after the last one that came."""
         self._silence_at = NEVER
         """When to look whether the programs' datagrams are answered."""
-        traffic = None if after is None else after._meter.traffic
-        self._meter: Meter = Meter(self._path.rtt, traffic)
+        self._traffic: Traffic = Traffic() if after is None else after._traffic
+        self._meter: Meter = Meter(self._path.rtt, self._traffic)
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
         self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
         """When a relayed link looks for a direct path."""
@@ -254,7 +254,9 @@ class HeldLink:
 
     def payloads_sent(self, count: int, octets: int, now: float) -> bool:
         """Counts some; returns whether the next timer may be earlier than before."""
-        self._meter.sent(count, octets)
+        traffic = self._traffic
+        traffic.sent += count
+        traffic.sent_bytes += octets
         if self._unheard_since == NEVER:
             self._unheard_since = now
         if self._silence_at != NEVER or self.state is not WORKING:
@@ -264,7 +266,9 @@ class HeldLink:
 
     def payloads_received(self, count: int, octets: int) -> None:
         """Counts some."""
-        self._meter.received(count, octets)
+        traffic = self._traffic
+        traffic.received += count
+        traffic.received_bytes += octets
         self._unheard_since = NEVER
 
     @property

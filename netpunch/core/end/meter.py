@@ -58,14 +58,6 @@ class Meter:
         self._jitter += _JITTER_GAIN * (abs(rtt - self.rtt) - self._jitter)
         self.rtt += max(_RTT_GAIN, 1 / self._known) * (rtt - self.rtt)
 
-    def sent(self, count: int, octets: int) -> None:
-        self.traffic.sent += count
-        self.traffic.sent_bytes += octets
-
-    def received(self, count: int, octets: int) -> None:
-        self.traffic.received += count
-        self.traffic.received_bytes += octets
-
     def figures(self, path: PathKind, since: float, moves: int) -> LinkFigures:
         known, pings = self._known, self._pings
         lost = pings - self._answers.bit_count()
