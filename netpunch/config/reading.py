@@ -40,6 +40,7 @@ SUFFIXES = (".yaml", ".yml")
 """Of the files that a folder's name stands for."""
 
 _WILDCARDS = "*?["
+_CURE = "make it on this host, too, or correct its name"
 
 
 class Reading:
@@ -168,6 +169,8 @@ class Reading:
                         raise self._reject(entry, message)
                     if not each.name.startswith("."):
                         yield each.name
+        except FileNotFoundError:
+            raise self._reject(entry, f"there is no folder {folder}: {_CURE}") from None
         except PermissionError:
             raise PermissionsError(f"{folder}: this user may not read it") from None
         except OSError as error:
@@ -199,6 +202,8 @@ class Reading:
     def _read_included(self, file: Path, entry: Found) -> bytes:
         try:
             data, mode = read_regular(file, MAX_FILE)
+        except FileNotFoundError:
+            raise self._reject(entry, f"there is no file {file}: {_CURE}") from None
         except PermissionError:
             raise PermissionsError(f"{file}: this user may not read it") from None
         except OSError as error:

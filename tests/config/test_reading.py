@@ -171,9 +171,9 @@ def test_a_port_that_pairs_of_two_files_use_is_told_with_both_places(
 @pytest.mark.parametrize(
     ("include", "report"),
     [
-        ("none.yaml", "site.yaml:4:10: include: none.yaml can't be read: No such file"),
-        ("none/", "site.yaml:4:10: include: none can't be read: No such file"),
-        ("[pairs/, none/*.yaml]", "site.yaml:4:19: include[1]: none can't be read: No such"),
+        ("none.yaml", "site.yaml:4:10: include: there is no file none.yaml: make it"),
+        ("none/", "site.yaml:4:10: include: there is no folder none: make it on"),
+        ("[pairs/, none/*.yaml]", "site.yaml:4:19: include[1]: there is no folder none: make"),
         ('"*/a.yaml"', "only the name of the files may have wildcards"),
         ("site.yaml", "includes this file itself"),
         ("./*.yaml", "includes this file itself"),
