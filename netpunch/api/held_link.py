@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TypeVar
 
@@ -12,7 +10,7 @@ from netpunch import arguments
 from netpunch.address import Address
 from netpunch.core.events import Event, Moved, PathKind
 from netpunch.errors import LinkClosedError, UsageError
-from netpunch.net.link_transport import LinkEnd, LinkTransport
+from netpunch.net.link_transport import BYTES_LIKE, LinkEnd, LinkTransport
 from netpunch.net.queues import Inbox
 from netpunch.reasons import Reason
 
@@ -39,20 +37,15 @@ class Closed:
 
 
 class Receiver(asyncio.DatagramProtocol):
-    """Keeps what arrives until it is asked for."""
+    """The protocol of a program that awaits."""
 
-    def __init__(self, transport: LinkTransport) -> None:
-        self.inbox = Inbox()
+    def __init__(self, transport: LinkTransport, inbox: Inbox) -> None:
         self.closed = Closed()
         self.paused: asyncio.Event | None = None
         """Set when the transport has room again."""
+        self.datagram_received = inbox.put  # type: ignore[assignment,method-assign]
         self._transport = transport
-        self._waiters: deque[asyncio.Future[None]] = deque()
-
-    def datagram_received(self, data: bytes, _addr: object) -> None:
-        self.inbox.put(data)
-        if self._waiters:
-            self.wake()
+        self._inbox = inbox
 
     def pause_writing(self) -> None:
         self.paused = asyncio.Event()
@@ -66,30 +59,7 @@ class Receiver(asyncio.DatagramProtocol):
         assert self._transport.end is not None
         self.closed.set(self._transport.end)
         self.resume_writing()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def wake(self) -> None:
-        """One of those that wait for a datagram."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    async def arrival(self) -> None:
-        """Waits until there is something, or the link is over."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
-            if self.inbox.waiting:
-                self.wake()  # it may have been woken for what another one can take
-            raise
+        self._inbox.wake_all()
 
 
 class HeldLink:
@@ -99,11 +69,12 @@ class HeldLink:
     queue is full is dropped and counted (`dropped`). As with all of UDP, datagrams may be lost on
     the way, and come in another order; on a sealed link none comes twice, and none is forged."""
 
-    def __init__(self, transport: LinkTransport, receiver: Receiver, longest: int) -> None:
+    def __init__(
+        self, transport: LinkTransport, receiver: Receiver, inbox: Inbox, longest: int
+    ) -> None:
         self._transport = transport
         self._receiver = receiver
-        self._waiting = receiver.inbox.waiting
-        self._sendto = transport.sendto
+        self._inbox = inbox
         self._longest = longest
         self._on_moved: list[Callable[[Moved], object]] = []
 
@@ -113,19 +84,18 @@ class HeldLink:
         Raises UsageError if it is no bytes-like object or too long: 65,507 bytes, sealed 65,481, is
         the most. (Above 1,472, sealed 1,446, datagrams travel in fragments, which some networks
         drop.) Raises LinkClosedError if the link is over."""
-        if self._transport.end is not None:
-            raise _closed(self._transport.end)
-        try:
-            too_long = len(datagram) > self._longest
-            self._sendto(datagram)
-        except TypeError:
+        transport = self._transport
+        if transport.end is not None:
+            raise _closed(transport.end)
+        if not isinstance(datagram, BYTES_LIKE):
             got = type(datagram).__name__
-            raise UsageError(f"send: expected bytes, bytearray or memoryview, got {got}") from None
-        if too_long:
+            raise UsageError(f"send: expected bytes, bytearray or memoryview, got {got}")
+        if len(datagram) > self._longest:
             raise UsageError(
                 f"send: expected at most {self._longest} bytes, got {len(datagram)}: "
                 "split them over several datagrams"
             )
+        transport.send(datagram)
         if self._receiver.paused is not None:
             await self._receiver.paused.wait()
 
@@ -133,12 +103,22 @@ class HeldLink:
         """Wait for the next datagram of the partner's program, and return it.
 
         Raises LinkClosedError once the link is over and all that has arrived was received."""
-        while not self._waiting:
+        inbox = self._inbox
+        while not inbox.waiting:
             if self._receiver.closed:
                 assert self._transport.end is not None
                 raise _closed(self._transport.end)
-            await self._receiver.arrival()
-        return self._receiver.inbox.take()
+            waiter = asyncio.get_running_loop().create_future()
+            inbox.waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in inbox.waiters:
+                    inbox.waiters.remove(waiter)
+                elif inbox.waiting:
+                    inbox.wake()  # it was woken for what another one can take
+                raise
+        return inbox.take()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -182,7 +162,7 @@ class HeldLink:
     @property
     def dropped(self) -> int:
         """How many datagrams that arrived were dropped as the queue was full."""
-        return self._receiver.inbox.dropped
+        return self._inbox.dropped
 
     @property
     def closed(self) -> Closed:

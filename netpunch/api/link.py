@@ -17,6 +17,7 @@ from netpunch.core.events import Event
 from netpunch.core.settings import EndSettings
 from netpunch.errors import UsageError
 from netpunch.net.link_transport import LinkTransport
+from netpunch.net.queues import Inbox
 from netpunch.wire.sealed import OVERHEAD
 
 P = TypeVar("P", bound=asyncio.DatagramProtocol)
@@ -92,8 +93,10 @@ async def _held(
 
     held: HeldLink | None = None
     transport = LinkTransport(settings, see)
-    receiver = await transport.open(lambda: Receiver(transport))
-    held = HeldLink(transport, receiver, LONGEST - OVERHEAD if settings.sealed else LONGEST)
+    inbox = Inbox()
+    receiver = await transport.open(lambda: Receiver(transport, inbox))
+    longest = LONGEST - OVERHEAD if settings.sealed else LONGEST
+    held = HeldLink(transport, receiver, inbox, longest)
     try:
         yield held
     finally:

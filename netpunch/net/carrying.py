@@ -18,7 +18,7 @@ from netpunch.core.events import Via
 from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
-from netpunch.net.datagrams import Datagrams, Program, one, separate
+from netpunch.net.datagrams import Datagrams, Program, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.packet_filter import all_of, attach
 from netpunch.net.segments import Received
@@ -76,11 +76,12 @@ class CarryingEndpoint(Endpoint):
             self._show([data], self._address_of(raw))
         elif flow is None:
             self._machine.strangers_dropped(1)
-        elif self._machine.sealing is not None:
-            self._pass_on(one(data), flow)
         else:
-            flow.payloads_received(1, length)
-            self._program.deliver_one(data)
+            sealing = self._machine.sealing
+            payload = data if sealing is None else sealing.open_one(data)
+            if payload is not None:
+                flow.payloads_received(1, len(payload))
+                self._program.deliver_one(payload)
 
     def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
         if (sealing := self._machine.sealing) is not None:

@@ -15,7 +15,7 @@ from netpunch.core.events import Event, Finished, Linked, Lost, Moved, PathKind
 from netpunch.core.machine import LinkFigures
 from netpunch.core.settings import EndSettings
 from netpunch.errors import LinkClosedError, resource_errors
-from netpunch.net.datagrams import Datagrams, one
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import Datagram, Endpoint
 from netpunch.net.end import FAREWELL
 from netpunch.net.preload import CARRYING, HOLDING, PAUSE, preload
@@ -37,6 +37,7 @@ class LinkEnd(NamedTuple):
     detail: str
 
 
+BYTES_LIKE = (bytes, bytearray, memoryview)
 CLOSED_HERE = LinkEnd(Reason.STOPPED, "this end has closed the link")
 
 
@@ -62,7 +63,7 @@ class LinkTransport(asyncio.DatagramTransport):
         self._peer = Address("", 0)
         self._early = Inbox()
         """What has arrived before there was a protocol."""
-        self._receive: Callable[[bytes, Address], object] = self._keep
+        self._receive: Callable[[bytes, Address], object] = self._early.put
         self._outbox = Outbox(
             partial(self._tell, "pause_writing"), partial(self._tell, "resume_writing")
         )
@@ -112,19 +113,15 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def deliver(self, datagrams: Datagrams) -> None:
         """Passes the protocol what the partner's program has sent."""
-        peer = self._peer
         for each in datagrams.each:
-            try:
-                self._receive(bytes(each), peer)
-            except Exception as error:
-                self._complain("datagram_received", error)
+            self.deliver_one(each)
 
-    def deliver_one(self, payload: Buffer) -> None:
+    def deliver_one(self, datagram: Buffer) -> None:
         """The same of a single one."""
-        self.deliver(one(payload))
-
-    def _keep(self, datagram: bytes, _source: Address) -> None:
-        self._early.put(datagram)
+        try:
+            self._receive(bytes(datagram), self._peer)
+        except Exception as error:
+            self._complain("datagram_received", error)
 
     def _drop(self, _datagram: bytes, _source: Address) -> None:
         """Nobody wants it any more."""
@@ -152,7 +149,7 @@ class LinkTransport(asyncio.DatagramTransport):
         self._receive = protocol.datagram_received
         early = self._early
         while early.waiting:
-            self.deliver(Datagrams([early.take()], [0]))
+            self.deliver_one(early.take())
         if self.end is not None:
             self._over(self.end)
 
@@ -195,12 +192,15 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send to the partner; `addr` is None, or its address."""
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, BYTES_LIKE):
             raise TypeError(f"expected a bytes-like object to send, got {type(data).__name__}")
         if addr is not None and addr != self._peer and addr[:2] not in (self._peer, self.remote):
             raise ValueError(f"expected None or the partner's address {self._peer}, got {addr!r}")
-        if self.end is not None:
-            return
+        if self.end is None:
+            self.send(data)
+
+    def send(self, data: Buffer) -> None:
+        """As `sendto`, unchecked."""
         if self._outbox.waiting:
             self._outbox.put(bytes(data))
             return

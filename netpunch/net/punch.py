@@ -256,7 +256,7 @@ class Punch(DrivenEnd):
             return
         sealing = machine.sealing
         try:
-            endpoint.put(data if sealing is None else sealing.seal((data,))[0], remote)
+            endpoint.put(data if sealing is None else sealing.seal_one(data), remote)
         except BlockingIOError:
             raise
         except OSError as error:
@@ -356,7 +356,7 @@ class Punch(DrivenEnd):
         match event:
             case Payload(data):
                 if self._program is not None:
-                    self._program.deliver(Datagrams([data], [len(data)]))
+                    self._program.deliver_one(data)
                 return
             case TurnWanted(turn, ready):
                 if self._turns.want(self, self._grant_later, turn, ready):

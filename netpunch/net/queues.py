@@ -5,6 +5,7 @@ Both drop what comes while they are full, as the queues of a socket do, and coun
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -17,28 +18,43 @@ HIGH_WATER = 64 * 1024
 
 
 class Inbox:
-    """What has arrived, in order."""
+    """What has arrived, in order. `put` wakes one of the `waiters`, which wait for a datagram."""
 
-    __slots__ = ("_octets", "dropped", "waiting")
+    __slots__ = ("_octets", "dropped", "waiters", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[bytes] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
         self.dropped = 0
         self._octets = 0
 
-    def put(self, datagram: bytes) -> None:
+    def put(self, datagram: bytes, _source: object = None) -> None:
         octets = self._octets + len(datagram)
         if octets > OCTETS_KEPT or len(self.waiting) >= DATAGRAMS_KEPT:
             self.dropped += 1
             return
         self.waiting.append(datagram)
         self._octets = octets
+        if self.waiters:
+            self.wake()
 
     def take(self) -> bytes:
         """The oldest one. Raises IndexError if there is none."""
         datagram = self.waiting.popleft()
         self._octets -= len(datagram)
         return datagram
+
+    def wake(self) -> None:
+        """One that waits."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def wake_all(self) -> None:
+        while self.waiters:
+            self.wake()
 
 
 class Outbox:

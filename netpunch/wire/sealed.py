@@ -22,7 +22,8 @@ from netpunch.wire.keys import forward_epoch, forward_key, generation_key
 
 VERSION = 0xF3
 HEADER = Struct("!BBQ")
-OVERHEAD = HEADER.size + 16
+HEADER_LENGTH = HEADER.size
+OVERHEAD = HEADER_LENGTH + 16
 """Bytes that a sealed datagram has more than the program's."""
 PADDING = bytes(2)
 """Of the header, to a nonce."""
@@ -85,6 +86,15 @@ class Sealer:
             (header := pack(VERSION, epoch, counter)) + encrypt(header + PADDING, data, b"")
             for counter, data in enumerate(datagrams, first)
         ]
+
+    def seal_one(self, datagram: Buffer) -> bytes:
+        """The same for one: half of the work is that of a call."""
+        counter = self._counter + 1
+        if counter >> GENERATION_BITS != self._counter >> GENERATION_BITS:
+            return self.seal((datagram,))[0]
+        self._counter = counter
+        header = HEADER.pack(VERSION, self._epoch, counter)
+        return header + self._encrypt(header + PADDING, datagram, b"")
 
 
 class Opener:
@@ -156,27 +166,30 @@ class Sealing:
         assert self._sealer is not None
         return self._sealer.seal(datagrams)
 
+    def seal_one(self, datagram: Buffer) -> bytes:
+        """The same for one."""
+        assert self._sealer is not None
+        return self._sealer.seal_one(datagram)
+
     def open(self, datagrams: Sequence[Buffer]) -> list[bytes]:
         """What the partner's program has sent, of any datagrams that have come. The others are
         dropped."""
-        opened: list[bytes] = []
-        for each in datagrams:
-            data = self._open(each)
-            if isinstance(data, bytes):
-                opened.append(data)
-            else:
-                self._drop(data)
-        return opened
+        return [data for each in datagrams if (data := self.open_one(each)) is not None]
 
-    def _open(self, datagram: Buffer) -> bytes | Drop:
-        if len(datagram) < OVERHEAD:
-            return Drop.MALFORMED
-        version, epoch, counter = HEADER.unpack_from(datagram)
-        if version != VERSION:
-            return Drop.MALFORMED
+    def open_one(self, datagram: Buffer) -> bytes | None:
+        """The same of one; None if it is dropped."""
+        if len(datagram) < OVERHEAD or datagram[0] != VERSION:
+            self._drop(Drop.MALFORMED)
+            return None
+        _, epoch, counter = HEADER.unpack_from(datagram)
+        opened: bytes | Drop = _FORGED
         for each in self._openers:
             if each.epoch == epoch:  # in one of 256 moves both have the same
-                opened = each.open(counter, datagram[HEADER.size :])
+                opened = each.open(counter, datagram[HEADER_LENGTH:])
                 if opened is not _FORGED:
-                    return opened
-        return _FORGED
+                    break
+        if type(opened) is bytes:
+            return opened
+        assert isinstance(opened, Drop)
+        self._drop(opened)
+        return None

@@ -299,7 +299,7 @@ class End(Machine):
         if self._link is None or self.state is not EndState.HOLDING:
             return False
         via, remote = self._link.place
-        sealed = data if self.sealing is None else self.sealing.seal((data,))[0]
+        sealed = data if self.sealing is None else self.sealing.seal_one(data)
         self._send(sealed, remote, via)
         return self._link.payloads_sent(1, len(data), now)
 
@@ -307,7 +307,8 @@ class End(Machine):
 
     def _take_payload(self, data: bytes, link: HeldLink) -> None:
         """Of the partner's program, as far as anybody can tell without a seal."""
-        for payload in (data,) if self.sealing is None else self.sealing.open((data,)):
+        payload = data if self.sealing is None else self.sealing.open_one(data)
+        if payload is not None:
             link.payloads_received(1, len(payload))
             self._emit(Payload(payload))
 
