@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TypeVar
 
@@ -13,8 +14,12 @@ from netpunch.errors import LinkClosedError, UsageError
 from netpunch.net.link_transport import BYTES_LIKE, LinkEnd, LinkTransport
 from netpunch.net.queues import Inbox
 from netpunch.reasons import Reason
+from netpunch.wire.sealed import OVERHEAD
 
 MovedCallback = TypeVar("MovedCallback", bound=Callable[[Moved], object])
+
+LONGEST = 65507
+"""Bytes of a UDP datagram over IPv4."""
 
 
 class Closed:
@@ -70,12 +75,13 @@ class HeldLink:
     the way, and come in another order; on a sealed link none comes twice, and none is forged."""
 
     def __init__(
-        self, transport: LinkTransport, receiver: Receiver, inbox: Inbox, longest: int
+        self, transport: LinkTransport, receiver: Receiver, inbox: Inbox, *, sealed: bool
     ) -> None:
+        self._sealed = sealed
         self._transport = transport
         self._receiver = receiver
         self._inbox = inbox
-        self._longest = longest
+        self._longest = LONGEST - OVERHEAD if sealed else LONGEST
         self._on_moved: list[Callable[[Moved], object]] = []
 
     async def send(self, datagram: bytes | bytearray | memoryview) -> None:
@@ -175,6 +181,29 @@ class HeldLink:
         arguments.callback("callback", callback)
         self._on_moved.append(callback)
         return callback
+
+    async def detach(self) -> socket.socket:
+        """Take the socket out of netpunch's hands: wait until the partner is linked, too, and
+        return it, non-blocking and connected to the partner. The link is closed for this object;
+        what has arrived before can still be received.
+
+        From now on nobody keeps the path open, watches it or moves it: that is up to you. Detach
+        both ends, as one that still holds the link hears no answers any more, and gives it up. (On
+        Linux, its pings do not reach you: datagrams of 128 or 384 bytes that begin with 0xF2 are
+        kept from the socket.)
+
+        Raises UsageError if the link is sealed or relayed, and LinkClosedError if it is over."""
+        if self._sealed:
+            raise UsageError(
+                "detach: the link is sealed, which no plain socket is: pass sealed=False to link() "
+                "at both ends"
+            )
+        if self.path is PathKind.RELAY:
+            raise UsageError(
+                "detach: the link is relayed, which takes netpunch at both ends: wait until it has "
+                "moved, or link without 'relay' in candidates"
+            )
+        return await self._transport.detached()
 
     async def close(self) -> None:
         """Close the link: the partner is told, which takes 40 ms. May be repeated. Cancelled, it

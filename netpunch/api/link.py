@@ -18,12 +18,8 @@ from netpunch.core.settings import EndSettings
 from netpunch.errors import UsageError
 from netpunch.net.link_transport import LinkTransport
 from netpunch.net.queues import Inbox
-from netpunch.wire.sealed import OVERHEAD
 
 P = TypeVar("P", bound=asyncio.DatagramProtocol)
-
-LONGEST = 65507
-"""Bytes of a UDP datagram over IPv4."""
 
 
 @arguments.checked
@@ -95,8 +91,7 @@ async def _held(
     transport = LinkTransport(settings, see)
     inbox = Inbox()
     receiver = await transport.open(lambda: Receiver(transport, inbox))
-    longest = LONGEST - OVERHEAD if settings.sealed else LONGEST
-    held = HeldLink(transport, receiver, inbox, longest)
+    held = HeldLink(transport, receiver, inbox, sealed=settings.sealed)
     try:
         yield held
     finally:

@@ -191,6 +191,10 @@ class Machine(ABC):
         del secrets, now
         return False
 
+    def hand_over(self) -> None:
+        """Leaves the held link to a program, as soon as the partner needs nothing more to hold it:
+        tells the controls, but not the partner, then emits Finished."""
+
     @property
     def rtt(self) -> float | None:
         """The latest round trip of the link in seconds; None without one."""

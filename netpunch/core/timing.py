@@ -107,6 +107,10 @@ NOMINATE_COUNT = 20
 """At least so many for at least so long: if all of them are lost, the path is dead."""
 NOMINATE_LONGEST = 10.0
 """b's pings prolong a nomination up to this: the path may become valid late for b."""
+EARLY_DATAGRAMS = 256
+EARLY_OCTETS = 256 * 1024
+"""Of the partner's program, that a keeps until it hears that b has accepted: a burst, or half a
+second at 500 a second. Later ones are dropped."""
 BYE_COUNT = 3
 BYE_INTERVAL = 0.02
 """Like LEAVE: three in 40 ms."""

@@ -7,6 +7,7 @@ possible by a filter in the kernel: they take no room in the queue.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,8 @@ from netpunch.net.batch import system_name
 from netpunch.net.bulk import Inlet, Outlet, SendOne
 from netpunch.net.datagrams import Datagrams, Program, separate
 from netpunch.net.driver import Driver, Endpoint, clock
-from netpunch.net.packet_filter import all_of, attach
-from netpunch.net.segments import Received
+from netpunch.net.packet_filter import all_of, attach, none_of_ours
+from netpunch.net.segments import Received, join_on_arrival
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 
 OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
@@ -55,19 +56,30 @@ class CarryingEndpoint(Endpoint):
         self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
         self._know(machine.partners.get(via, NOBODY))
 
-    def read(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_reader(self._sock, self._read_one)
+
+    def surrender(self, loop: asyncio.AbstractEventLoop, remote: Address) -> socket.socket | None:
+        """Its next owner gets single datagrams, and none of netpunch's."""
+        with contextlib.suppress(OSError):
+            attach(self._sock, none_of_ours())
+        join_on_arrival(self._sock, on=False)
+        return super().surrender(loop, remote)
+
+    def _read_one(self) -> bool:
+        """As many as have arrived."""
         try:
             received = self._inlet.receive(clock())
         except OSError as error:
             self._count(error)
             self._driver.pump()
-            return
+            return False
         partners = self._machine.partners.get(self.via, NOBODY)
         if partners is not self._partners:
             self._know(partners)
         if received is not None:
             self._take(received)
-            return
+            return True
         length, raw = self._inlet.lone
         # IPv4's are equal as they are.
         flow = partners.get(cast(Address, raw)) or partners.get(self._address_of(raw))
@@ -82,6 +94,7 @@ class CarryingEndpoint(Endpoint):
             if payload is not None:
                 flow.payloads_received(1, len(payload))
                 self._program.deliver_one(payload)
+        return True
 
     def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
         if (sealing := self._machine.sealing) is not None:

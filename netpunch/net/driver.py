@@ -49,6 +49,10 @@ MAX_PAYLOAD = 65535
 DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from one socket before the timer and the other sockets get their turn."""
 
+LONGEST_QUEUE = 4096
+"""Datagrams after which a socket that is given away is not read any further: somebody sends faster
+than that."""
+
 FEW = 8
 """With fewer datagrams to send, checking whether they fit into a batch costs more than it saves."""
 
@@ -199,6 +203,15 @@ class Endpoint:
         loop.remove_writer(self._sock)
         return moved(self._sock)
 
+    def surrender(self, loop: asyncio.AbstractEventLoop, remote: Address) -> socket.socket | None:
+        """As `release`, connected to `remote`. What has arrived is read before."""
+        self._sock.connect(remote)
+        for _ in range(LONGEST_QUEUE):
+            if not self._read_one():
+                break
+            self._driver.drain()
+        return self.release(loop)
+
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The port is free when this returns."""
         loop.remove_reader(self._sock)
@@ -283,6 +296,13 @@ class Driver:
         endpoint = self.endpoints.pop(via, None)
         if endpoint is not None:
             endpoint.close(self._loop)
+
+    def surrender(self, via: Via, remote: Address) -> socket.socket | None:
+        """See `Endpoint.surrender`. Raises OSError if the system has no route to `remote` now."""
+        endpoint = self.endpoints[via]
+        sock = endpoint.surrender(self._loop, remote)
+        del self.endpoints[via]
+        return sock
 
     def replace(self, via: Via, *, endpoint: EndpointFactory) -> None:
         """Has another endpoint go on with a socket, if it is one for datagrams and nobody observes

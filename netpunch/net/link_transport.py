@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from functools import partial
@@ -104,6 +105,22 @@ class LinkTransport(asyncio.DatagramTransport):
                 self.abort()
         if cancelled is not None:
             raise cancelled
+
+    async def detached(self) -> socket.socket:
+        """The link's socket, for the caller, and nothing else is left. Raises LinkClosedError if
+        the link has ended."""
+        sock = await self._punch.detached() if self.end is None else None
+        self._over(CLOSED_HERE)
+        try:
+            await self.closed()
+        except asyncio.CancelledError:
+            if sock is not None:
+                sock.close()
+            raise
+        if sock is None:
+            assert self.end is not None
+            raise LinkClosedError(self.end.detail, self.end.reason)
+        return sock
 
     @property
     def figures(self) -> LinkFigures | None:

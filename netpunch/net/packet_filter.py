@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from netpunch.address import Address
-from netpunch.wire.envelope import VERSION
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
 
 SO_ATTACH_FILTER = 26
 """Linux's number, asm-generic/socket.h; Python's socket module has no name for it."""
@@ -47,6 +47,8 @@ IP_HEADER = 0xFFF00000
 """SKF_NET_OFF: where the IP header begins."""
 SOURCE_IP = {4: IP_HEADER + 12, 6: IP_HEADER + 8}
 UDP_HEADER_LENGTH = 8
+UDP_LENGTH = 4
+"""Where the UDP header has its own and the datagram's length."""
 
 
 def attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
@@ -84,4 +86,19 @@ def all_of(partners: Collection[Address]) -> list[Instruction]:
         Instruction(JUMP_IF_EQUAL, if_false=1, value=VERSION),
         Instruction(RETURN, value=ALL),
         Instruction(RETURN),
+    ]
+
+
+def none_of_ours() -> list[Instruction]:
+    """For a UDP socket: everything but what has the first byte and a length of netpunch's own
+    datagrams."""
+    ours = [UDP_HEADER_LENGTH + length for length in (PEER_DATAGRAM, CONTROL_DATAGRAM)]
+    return [
+        Instruction(LOAD_HALF, value=UDP_LENGTH),  # first: an empty datagram has no first byte
+        Instruction(JUMP_IF_EQUAL, if_true=1, value=ours[0]),
+        Instruction(JUMP_IF_EQUAL, if_false=3, value=ours[1]),
+        Instruction(LOAD_BYTE, value=UDP_HEADER_LENGTH),
+        Instruction(JUMP_IF_EQUAL, if_false=1, value=VERSION),
+        Instruction(RETURN),
+        Instruction(RETURN, value=ALL),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +37,12 @@ from netpunch.core.events import (
 )
 from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
-from netpunch.errors import ControlUnreachableError, NetpunchError, NotLinkedError
+from netpunch.errors import (
+    ControlUnreachableError,
+    NetpunchError,
+    NetworkNotReadyError,
+    NotLinkedError,
+)
 from netpunch.net.datagrams import Datagrams, Program
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Endpoint, Observer, clock
 from netpunch.net.end import DrivenEnd
@@ -102,6 +108,9 @@ class Punch(DrivenEnd):
         self._remote: Address | None = None
         """The partner's address, once there is a link."""
         self._path: HeldPath | None = None
+        self._detaches = False
+        self._detached: socket.socket | NetpunchError | None = None
+        """That the link was left to."""
         self._watch: NetworkWatch | None = None
         self._later: list[asyncio.TimerHandle] = []
         """What is done later unless the end closes: to follow this host's network, to look why
@@ -272,6 +281,29 @@ class Punch(DrivenEnd):
             return None
         return self._driver.endpoints.get(self._machine.path[0])
 
+    async def detached(self) -> socket.socket | None:
+        """Leaves the held link to the caller: waits until the partner needs no more of this end,
+        then returns the socket, connected to the partner; None if the link has ended meanwhile.
+        Raises NetworkNotReadyError without a route. `close` has to follow."""
+        if self._machine is not None and self._driver is not None:
+            self._detaches = True
+            self._machine.hand_over()
+            self._driver.pump()
+        await self._finished.wait()
+        detached, self._detached = self._detached, None
+        if isinstance(detached, NetpunchError):
+            raise detached
+        return detached
+
+    def _detach(self) -> None:
+        if self._machine is None or self._driver is None or self._machine.path is None:
+            return
+        via, remote, _ = self._machine.path
+        try:
+            self._detached = self._driver.surrender(via, remote)
+        except OSError as error:
+            self._detached = NetworkNotReadyError(f"no way to {remote}: {error.strerror}")
+
     async def close(self, *, keep_mapping: bool = False) -> None:
         """Stop: tell the controls if that still matters, and free the port.
 
@@ -281,6 +313,8 @@ class Punch(DrivenEnd):
         mapping, self._mapping = self._mapping, None
         if mapping is not None:
             await mapping.close(release=not keep_mapping)
+        if isinstance(self._detached, socket.socket):
+            self._detached.close()  # nobody took it
         for future in (self._outcome, self._end):
             future.cancel()
         self._has_news.set()
@@ -404,6 +438,8 @@ class Punch(DrivenEnd):
             case Lost():
                 self._settle_end(event)
             case Finished():
+                if self._detaches:
+                    self._detach()
                 self._finished.set()
                 self._settle_end(None)
         if self._observer is not None:

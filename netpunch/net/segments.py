@@ -156,10 +156,10 @@ def shared(family: int) -> Segments:
     return Segments(family)
 
 
-def join_on_arrival(sock: socket.socket) -> None:
+def join_on_arrival(sock: socket.socket, *, on: bool = True) -> None:
     """Lets the system pass datagrams of equal lengths as one message, if it can."""
     with suppress(OSError):  # before Linux 5.0
-        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, on)
 
 
 class Segments:

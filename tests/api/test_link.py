@@ -10,6 +10,7 @@ import pytest
 
 import netpunch
 from netpunch import Address, HeldLink
+from tests.api.__main__ import cancellations, first_datagrams
 from tests.net.conftest import Run
 from tests.net.nodes import LOCAL, PAIR, SECRET, control
 
@@ -57,5 +58,19 @@ def test_iterating_ends_when_the_partner_has_closed_the_link(run: Run) -> None:
         async with control() as at:
             _, received = await asyncio.gather(sender(at), receiver(at))
         assert received == [b"1", b"2"]
+
+    run(main())
+
+
+def test_nothing_is_lost_between_link_and_first_datagram(run: Run) -> None:
+    async def main() -> None:
+        assert await first_datagrams(20) == 40
+
+    run(main())
+
+
+def test_cancelled_at_any_moment_it_leaves_nothing_open(run: Run) -> None:
+    async def main() -> None:
+        assert await cancellations(40) == (0, 0)
 
     run(main())

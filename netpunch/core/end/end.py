@@ -22,16 +22,14 @@ from netpunch.core.end.nomination import NominationState
 from netpunch.core.end.probe import Probe
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
-from netpunch.core.end.successor import Successor, SuccessorState
+from netpunch.core.end.successor import Successor, SuccessorState, moved
 from netpunch.core.end.waiting import Deadline, WaitingReports
 from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import (
     Failed,
     Finished,
     FollowRoutes,
-    Linked,
     Lost,
-    Moved,
     MoveReason,
     PathKind,
     Payload,
@@ -71,6 +69,7 @@ TRANSITIONS: dict[tuple[EndState, str], EndState] = {
     (EndState.PUNCHING, "stopped"): EndState.CLOSING,
     (EndState.HOLDING, "another path agreed"): EndState.HOLDING,
     (EndState.HOLDING, "stopped"): EndState.CLOSING,
+    (EndState.HOLDING, "handed over"): EndState.CLOSING,
     (EndState.HANDING_OVER, "partner and controls informed"): EndState.FINISHED,
     (EndState.CLOSING, "partner and controls informed"): EndState.FINISHED,
 }
@@ -130,6 +129,7 @@ class End(Machine):
         """Of an end that hands its port over."""
         self.sealing = self._make_sealing(settings)
         self._sealed_drops: Counter[Drop] = Counter()
+        self._hands_over = False
 
     def _make_sealing(self, settings: EndSettings) -> Sealing | None:
         if not settings.sealed:
@@ -157,6 +157,8 @@ class End(Machine):
             drop = Drop.MALFORMED
         if drop in NOT_OURS and link is not None:
             self._take_payload(data, link)
+        elif drop in NOT_OURS and self._is_kept(data, source, via):
+            pass  # until the link is there
         elif drop is not None:
             self._drop(drop)
             if data[:1] != bytes((VERSION,)):
@@ -279,6 +281,10 @@ class End(Machine):
         self._consider_move(self._link, self._successor, now)
         return True
 
+    def hand_over(self) -> None:
+        self._hands_over = True
+        self._check_finished()
+
     def no_route(self, via: Via, remote: Address) -> None:
         self._punching.attempt.no_route(via, remote)
 
@@ -311,6 +317,10 @@ class End(Machine):
         if payload is not None:
             link.payloads_received(1, len(payload))
             self._emit(Payload(payload))
+
+    def _is_kept(self, data: bytes, source: Address, via: Via) -> bool:
+        nominations = self._punching.attempt.partners.nominations
+        return self._resources.settings.carries and nominations.keep_early(data, source, via)
 
     @property
     def _punching(self) -> Punching:
@@ -490,7 +500,7 @@ class End(Machine):
         self._hold(HeldLink(found.attempt, linked, now, after=link), now)
         successor.taken(now)
         self._punching.attempt.announcer.handle_timer(now)
-        self._emit(_moved(linked, reason, link.place[1]))
+        self._emit(moved(linked, reason, link.place[1]))
 
     def _hold(self, link: HeldLink, now: float) -> None:
         """A link that is held from a later socket no longer needs the first one of its family. To
@@ -502,6 +512,8 @@ class End(Machine):
             assert session_key is not None
             self.sealing.rekey(session_key)
         self._keep_paths()
+        for each in link.partner.nomination.kept() if link.partner.nomination else ():
+            self._take_payload(each, link)
 
     def _keep_paths(self) -> None:
         """Of the held link and of those that were moved away from lately, and their sockets.
@@ -630,7 +642,16 @@ class End(Machine):
 
     def _check_finished(self) -> None:
         """Finishes when partner and controls need to hear nothing more."""
-        announcer = self._punching.attempt.announcer
+        announcer, link = self._punching.attempt.announcer, self._link
+        if (
+            self._hands_over
+            and self.state is EndState.HOLDING
+            and link is not None
+            and link.is_settled
+        ):
+            self._move("handed over")
+            link.stop()
+            announcer.leave_at_once()
         if self.state is EndState.HANDING_OVER:
             nominations = self._first.attempt.partners.nominations
             done = nominations.state is NominationState.SETTLED
@@ -644,18 +665,3 @@ class End(Machine):
 
     def _move(self, event: str) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
-
-
-def _moved(linked: Linked, reason: MoveReason, previous: Address) -> Moved:
-    return Moved(
-        linked.via,
-        linked.local,
-        linked.remote,
-        linked.path,
-        linked.rtt,
-        reason,
-        previous,
-        linked.duration,
-        linked.session_key,
-        linked.datagrams,
-    )

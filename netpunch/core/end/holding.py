@@ -14,6 +14,7 @@ from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.channels import Channels
 from netpunch.core.end.meter import Meter, Traffic
+from netpunch.core.end.nomination import NominationState
 from netpunch.core.events import Linked, MoveReason, PathKind
 from netpunch.core.machine import NEVER, LinkFigures, next_state
 from netpunch.core.pacing import Repeat
@@ -113,6 +114,11 @@ class HeldLink:
     def channels(self) -> Channels:
         """Of the key that it is under."""
         return self.partner.channels
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the partner is linked, too, and needs no more answers."""
+        return self.attempt.partners.nominations.state is NominationState.SETTLED
 
     @property
     def has_left(self) -> bool:

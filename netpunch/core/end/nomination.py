@@ -93,6 +93,18 @@ class Nominations:
             self._stay_until = NEVER
             self._check_settled()
 
+    def keep_early(self, data: bytes, source: Address, via: Via) -> bool:
+        """Something else came. Returns whether it was kept, as it came on a nominated path: b may
+        be linked already."""
+        if self.agreement is not None:
+            return False
+        return any(
+            partner.nomination is not None
+            and partner.nomination.path.place == (via, source)
+            and partner.nomination.keep(data)
+            for partner in self._partners.values()
+        )
+
     def _check_settled(self) -> None:
         confirmed = not self._dones.left and self._stay_until == NEVER
         if self.state is NominationState.CONFIRMING and confirmed:

@@ -21,6 +21,21 @@ class Nomination:
         self._sent = 0
         self._counts_from = now
         self._began = now
+        self._early: list[bytes] = []
+
+    def keep(self, data: bytes) -> bool:
+        """Something that is not netpunch's came on the path: from the partner's program, if b has
+        accepted, and its ACCEPT is lost or late. Returns whether there was room."""
+        octets = sum(map(len, self._early)) + len(data)
+        if len(self._early) == timing.EARLY_DATAGRAMS or octets > timing.EARLY_OCTETS:
+            return False
+        self._early.append(data)
+        return True
+
+    def kept(self) -> list[bytes]:
+        """What came before the ACCEPT; once."""
+        early, self._early = self._early, []
+        return early
 
     def due(self, now: float) -> bool:
         """Whether to send NOMINATE now; if so it counts as sent."""

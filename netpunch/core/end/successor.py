@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.announcing import Introduction
 from netpunch.core.end.candidates import Candidate
@@ -17,7 +18,7 @@ from netpunch.core.end.holding import HeldLink
 from netpunch.core.end.punching import Punching
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.waiting import Deadline
-from netpunch.core.events import MoveReason
+from netpunch.core.events import Linked, Moved, MoveReason
 from netpunch.core.machine import NEVER, next_state
 from netpunch.core.pacing import TokenBucket
 from netpunch.wire.drop import Drop
@@ -141,3 +142,19 @@ class Successor:
 
     def _on_standby(self, now: float) -> Punching:
         return Punching(self._resources, Deadline(NEVER, now), on_standby=True, now=now)
+
+
+def moved(linked: Linked, reason: MoveReason, previous: Address) -> Moved:
+    """What is told when a successor has become the link."""
+    return Moved(
+        linked.via,
+        linked.local,
+        linked.remote,
+        linked.path,
+        linked.rtt,
+        reason,
+        previous,
+        linked.duration,
+        linked.session_key,
+        linked.datagrams,
+    )
