@@ -232,6 +232,8 @@ class LinkTransport(asyncio.DatagramTransport):
     def close(self) -> None:
         """Send what waits, tell the partner and the controls, then call `connection_lost`."""
         self._over(CLOSED_HERE)
+        if not self._outbox.waiting:
+            self._punch.leave()  # at once: the loop may be about to end
 
     def abort(self) -> None:
         """Close the link at once: what waits is lost, and nobody is told."""

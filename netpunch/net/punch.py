@@ -319,6 +319,12 @@ class Punch(DrivenEnd):
             future.cancel()
         self._has_news.set()
 
+    def leave(self) -> None:
+        """Begin to close: tell the partner and the controls now. `close` has to follow."""
+        if self._machine is not None and self._driver is not None:
+            self._machine.close(clock())
+            self._driver.pump()
+
     def abort(self) -> None:
         """Free the port at once, without a word to the partner and the controls. `close` has to
         follow; it is quick then."""
