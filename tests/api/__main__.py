@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import random
 import time
+from contextlib import AbstractAsyncContextManager
 
 import netpunch
 from netpunch import Address, NetpunchError
@@ -34,22 +35,12 @@ def pair_name(number: int) -> str:
     return f"p{number}"
 
 
-async def serving(pairs: int) -> tuple[asyncio.Task[None], Address]:
+def serving(pairs: int) -> AbstractAsyncContextManager[netpunch.Control]:
     """A control with so many pairs."""
-    ready: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
     names = [pair_name(number) for number in range(pairs)]
-    call = netpunch.serve_control(
-        listen=LOCAL,
-        pairs={name: control_key(SECRET, name) for name in names},
-        on_ready=ready.set_result,
+    return netpunch.start_control(
+        listen=LOCAL, pairs={name: control_key(SECRET, name) for name in names}
     )
-    task = asyncio.create_task(call)
-    return task, (await ready)[0]
-
-
-async def stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def one_end(
@@ -69,7 +60,6 @@ async def one_end(
 async def first_datagrams(count: int) -> int:
     """Returns how many of the first datagrams of `count` links arrived."""
     moments = random.Random(1)
-    control, at = await serving(AT_ONCE)
     arrived = 0
 
     async def link(number: int, *, sealed: bool) -> int:
@@ -85,17 +75,18 @@ async def first_datagrams(count: int) -> int:
         expected = [f"first of {pair} {partner}".encode() for partner in "ba"]
         return sum(got == wanted for got, wanted in zip(found, expected, strict=True))
 
-    for begun in range(0, count, AT_ONCE):
-        some = range(min(AT_ONCE, count - begun))
-        arrived += sum(await asyncio.gather(*(link(n, sealed=bool((begun + n) % 2)) for n in some)))
-    await stopped(control)
+    async with serving(AT_ONCE) as control:
+        (at,) = control.addresses
+        for begun in range(0, count, AT_ONCE):
+            some = range(min(AT_ONCE, count - begun))
+            links = (link(number, sealed=bool((begun + number) % 2)) for number in some)
+            arrived += sum(await asyncio.gather(*links))
     return arrived
 
 
 async def cancellations(count: int) -> tuple[int, int]:
     """Cancels `count` tasks at random moments; returns how many tasks and descriptors are left."""
     moments = random.Random(2)
-    control, at = await serving(AT_ONCE)
 
     async def cancelled(number: int) -> None:
         ends = [
@@ -112,14 +103,17 @@ async def cancellations(count: int) -> tuple[int, int]:
             if not isinstance(result, bytes | asyncio.CancelledError | NetpunchError):
                 assert isinstance(result, TimeoutError), result  # the partner was cancelled
 
-    await cancelled(0)
-    tasks, descriptors = asyncio.all_tasks(), open_descriptors()
-    for _ in range(0, count, 2 * AT_ONCE):
-        await asyncio.gather(*(cancelled(number) for number in range(AT_ONCE)))
-    left = len(asyncio.all_tasks() - tasks), open_descriptors() - descriptors
-    for end in await asyncio.gather(*(one_end("p0", end, at, sealed=True) for end in "ab")):
-        assert end
-    await stopped(control)
+    async with serving(AT_ONCE) as control:
+        (at,) = control.addresses
+        await cancelled(0)
+        tasks, descriptors = asyncio.all_tasks(), open_descriptors()
+        for _ in range(0, count, 2 * AT_ONCE):
+            await asyncio.gather(*(cancelled(number) for number in range(AT_ONCE)))
+        left = len(asyncio.all_tasks() - tasks), open_descriptors() - descriptors
+        for received in await asyncio.gather(
+            *(one_end("p0", end, at, sealed=True) for end in "ab")
+        ):
+            assert received
     return left
 
 

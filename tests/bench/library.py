@@ -21,8 +21,8 @@ import asyncio
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import uvloop
@@ -136,17 +136,12 @@ async def endpoints(stack: AsyncExitStack, factory: Callable[[], Any]) -> tuple[
     return near, receiver
 
 
-@asynccontextmanager
-async def control(key: str) -> AsyncIterator[str]:
-    async with netpunch.start_control(
-        listen="127.0.0.1:0", observe=False, pairs={PAIR: key}
-    ) as serving:
-        yield str(serving.addresses[0])
-
-
 async def subjects(stack: AsyncExitStack) -> dict[str, Awaiting | Called]:
     key = netpunch.new_key()
-    at = await stack.enter_async_context(control(key))
+    control = await stack.enter_async_context(
+        netpunch.start_control(listen="127.0.0.1:0", pairs={PAIR: netpunch.control_key(key, PAIR)})
+    )
+    at = str(control.addresses[0])
     how: dict[str, Any] = {"pair": PAIR, "secret": key, "control": at, "local": "127.0.0.1:0"}
     plain, queued = await endpoints(stack, Queued)
 
