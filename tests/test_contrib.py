@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -511,6 +512,35 @@ def test_openvpn_reads_what_the_action_writes(tmp_path: Path) -> None:
     written = (tmp_path / "run" / "p.env").read_text().splitlines()
     assert sorted(written) == sorted(env_file.read_text().splitlines())
     assert (tmp_path / "calls").read_text() == "--no-block restart openvpn-client@p.service\n"
+
+
+# A control in a container.
+
+
+def containerfile(instruction: str) -> list[str]:
+    """The arguments of its lines."""
+    lines = lines_of("Containerfile")
+    return [line.removeprefix(f"{instruction} ") for line in lines if line.startswith(instruction)]
+
+
+def test_the_container_runs_control_and_is_not_root() -> None:
+    (program,), arguments = (
+        json.loads(line) for each in ("ENTRYPOINT", "CMD") for line in containerfile(each)
+    )
+    assert [program, arguments[0]] == [INSTALLED, "run"]
+    options = parse("netpunch run", arguments[1:])
+    assert (options.file, options.only) == ("/etc/netpunch/site.yaml", ["control"])
+    (user,) = containerfile("USER")
+    assert int(user.split(":")[0]) > 0
+
+
+def test_the_container_is_built_from_what_there_is() -> None:
+    sources = [line.split()[:-1] for line in containerfile("COPY") if "--from" not in line]
+    assert [
+        source for each in sources for source in each if not (CONTRIB.parent / source).exists()
+    ] == []
+    build = "RUN /source/contrib/build-deb /"
+    assert build in lines_of("Containerfile")
 
 
 # What the set-up notes say.
