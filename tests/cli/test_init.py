@@ -463,6 +463,40 @@ def test_with_systemd_every_file_that_a_command_installs_exists(
         assert "ExecStart=netpunch run /etc/netpunch/site.yaml" in unit_text
 
 
+def test_units_of_a_package_are_only_enabled(
+    with_systemd: Path, folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = run_init(folder, capsys, "none")
+    for unit in ("netpunch", "netpunch-control"):
+        (folder / f"{unit}.service").touch()
+    monkeypatch.setattr(new_site, "UNIT_FOLDERS", (folder / "none", folder))
+    for invitation, unit in ((told.control, "netpunch-control"), (told.partner, "netpunch")):
+        shutil.rmtree(with_systemd, ignore_errors=True)
+        assert run_join(with_systemd, invitation) == 0
+        _, _, service = capsys.readouterr().out.partition("As a service")
+        assert commands(service) == [f"systemctl enable --now {unit}"]
+
+
+def test_the_hook_of_a_package_stays(folder: Path, capsys: Captured) -> None:
+    hook = folder / "home" / "hooks" / "wireguard"
+    hook.parent.mkdir(parents=True)
+    hook.symlink_to(new_site.contrib() / "hooks" / "wireguard")
+    run_init(folder, capsys, "wireguard-share")
+    assert hook.is_symlink()
+
+
+def test_another_hook_in_its_place_is_not_taken_for_a_package_s(
+    folder: Path, capsys: Captured
+) -> None:
+    hook = folder / "home" / "hooks" / "wireguard"
+    hook.parent.mkdir(parents=True)
+    (folder / "other").touch()
+    hook.symlink_to(folder / "other")
+    assert main(init_argv(folder, "wireguard-share", "--show-invitations")) != 0
+    assert "nothing is ever overwritten" in capsys.readouterr().err
+    assert not (folder / "home" / "site.yaml").exists()
+
+
 def test_root_writes_to_the_folder_of_the_units_by_default(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
