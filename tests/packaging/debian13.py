@@ -68,22 +68,38 @@ mount -t sysfs -o ro sys sys
 mount -t cgroup2 none sys/fs/cgroup
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs dev
-mkdir dev/net dev/pts
-for each in full null random tty urandom zero net/tun; do
-  touch "dev/$each"
-  mount --bind "/dev/$each" "dev/$each"
-done
-mount -t devpts -o newinstance devpts dev/pts
+mkdir dev/mqueue dev/net dev/pts dev/shm
+while read -r name major minor; do
+  mknod -m 666 "dev/$name" c "$major" "$minor"
+done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+net/tun 10 200
+END
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+mount -t mqueue mqueue dev/mqueue
+mount -t tmpfs tmpfs dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
 exec env -i container=other PATH=/usr/sbin:/usr/bin chroot . /usr/lib/systemd/systemd
 """
-"""Boots the tree $1. Devices and settings of the machine's own kernel stay out of its reach."""
+"""Boots the tree $1. Other devices and settings of the machine's kernel are out of its reach."""
 REMOVE_GROUP = """
 hierarchy=$(mktemp -d)
 mount -t cgroup2 none "$hierarchy"
-find "$hierarchy/{group}" -depth -type d -exec rmdir {{}} +
+echo 1 >"$hierarchy/{group}/cgroup.kill"
+for wait in $(seq 100); do
+  ! find "$hierarchy/{group}" -depth -type d -exec rmdir {{}} + 2>/dev/null || break
+  sleep 0.1
+done
 umount "$hierarchy"
 rmdir "$hierarchy"
 """
+"""Ends what is left in it, too."""
 
 
 def command(*argv: str | Path, seconds: float = COMMAND_SECONDS, stdin: str = "") -> str:
@@ -142,7 +158,9 @@ class Host:
         group = namespace.name
         argv = namespace.command("sh", "-c", GROUP.format(group=group), "group", BOOT, str(root))
         self._init = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        cleanup.callback(command, "sh", "-ec", REMOVE_GROUP.format(group=group))
+        cleanup.callback(
+            command, "unshare", "--mount", "sh", "-ec", REMOVE_GROUP.format(group=group)
+        )
         cleanup.callback(self._init.wait, STOP_SECONDS)
         cleanup.callback(self._init.kill)
         wait_for(lambda: self.run("systemctl is-active dbus") == "active\n", BOOT_SECONDS)
@@ -150,9 +168,15 @@ class Host:
     def run(self, line: str, stdin: str = "") -> str:
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text()
         assert children, f"{self.name} does not run"
-        enter = ("nsenter", "--target", children.split()[0], "--all", "--root", "--wd=/")
-        clean = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-ec", line)
+        enter = ("nsenter", "--target", children.split()[0], "--all", "--root")
+        clean = ("env", "-i", "--chdir=/", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-ec", line)
         return command(*enter, *clean, stdin=stdin)
+
+    def said(self) -> str:
+        shown = self.run(
+            "netpunch status || true; journalctl --no-pager --lines 40 --unit 'netpunch*'"
+        )
+        return f"-- {self.name}:\n{shown}"
 
     def is_active(self, unit: str) -> bool:
         return self.run(f"systemctl is-active {unit} || true") == "active\n"
@@ -279,10 +303,14 @@ def main() -> None:
             (root / "etc" / "hosts").write_text(names)
             trees[name] = Tree(root)
             hosts[name] = Host(root, name, member.namespace, cleanup)
-        step("init, join, enable, ping", link, hosts)
-        step("control without privileges", change_control, hosts["vps"], hosts["office"])
-        step("upgrade", upgrade, hosts["home"], package)
-        step("uninstall", uninstall, hosts["home"], trees["home"])
+        try:
+            step("init, join, enable, ping", link, hosts)
+            step("control without privileges", change_control, hosts["vps"], hosts["office"])
+            step("upgrade", upgrade, hosts["home"], package)
+            step("uninstall", uninstall, hosts["home"], trees["home"])
+        except AssertionError:
+            print("\n".join(map(Host.said, hosts.values())))
+            raise
 
 
 if __name__ == "__main__":
