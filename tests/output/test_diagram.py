@@ -172,11 +172,11 @@ def test_classic_has_its_letters() -> None:
 
 def test_a_long_record_is_drawn_in_reasonable_time(trace: Trace) -> None:
     """A control traces for days; of one end there is nothing."""
-    for number in range(20_000):
+    for number in range(5_000):
         trace.send(1.0 + number, "b", "control", f"ANNOUNCE attempt={ATTEMPTS['b']} n={number}")
     began = time.process_time()
-    assert ("b", "control vps", "ANNOUNCE", 20_000, False) in drawn(trace.of("a", "control"))
-    assert time.process_time() - began < 10
+    assert ("b", "control vps", "ANNOUNCE", 5_000, False) in drawn(trace.of("a", "control"))
+    assert time.process_time() - began < 3
 
 
 def test_pairs_of_the_records(trace: Trace) -> None:
