@@ -12,6 +12,7 @@ docs/sans-io.md shows how to drive the machines without asyncio.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from netpunch._version import __version__ as __version__
@@ -179,7 +180,8 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'netpunch' has no attribute {name!r}")
+        text = f"module 'netpunch' has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])  # Python says what is near
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

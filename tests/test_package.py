@@ -104,8 +104,9 @@ def test_contrib_uses_public_names_only(program: Path) -> None:
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="no attribute 'nothing'") as caught:
         _ = netpunch.nothing
+    assert (caught.value.name, caught.value.obj) == ("nothing", netpunch), "Python guesses by them"
 
 
 def test_importing_netpunch_loads_nothing_heavy() -> None:

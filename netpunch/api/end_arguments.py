@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from netpunch import arguments
+from netpunch.config.values import FEWEST_KEEPALIVES
 from netpunch.core.settings import CandidateKind, EndName, EndSettings
 from netpunch.errors import UsageError
 from netpunch.keys import read_key, read_secret_file
@@ -58,11 +59,18 @@ def held_end_settings(
 ) -> EndSettings:
     """The same for an end that holds its link."""
     settings = end_settings(**those_of_every_end)
+    interval = arguments.seconds("keepalive", keepalive)
+    patience = arguments.seconds("hold_for", hold_for)
+    if patience < FEWEST_KEEPALIVES * interval:
+        raise UsageError(
+            f"hold_for: expected the time of {FEWEST_KEEPALIVES} keepalives or more, "
+            f"{FEWEST_KEEPALIVES * interval:g}, got {patience:g}: raise this, or lower `keepalive`"
+        )
     return settings._replace(
         holds=True,
         sealed=arguments.switch("sealed", sealed),
-        keepalive=arguments.seconds("keepalive", keepalive),
-        hold_for=arguments.seconds("hold_for", hold_for),
+        keepalive=interval,
+        hold_for=patience,
     )
 
 

@@ -10,9 +10,9 @@ from netpunch.config.control_rules import control_flaws
 from netpunch.config.document.problems import Position, Problems
 from netpunch.config.kinds import Found, Settings, did_you_mean
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
-from netpunch.config.schema import FEWEST_KEEPALIVES, GENERATE
+from netpunch.config.schema import GENERATE
 from netpunch.config.secrets import Role, decode
-from netpunch.config.values import HIGHEST_PORT, Counted, HostPort, reaches
+from netpunch.config.values import FEWEST_KEEPALIVES, HIGHEST_PORT, Counted, HostPort, reaches
 from netpunch.core.settings import ControlAt, Protocol
 from netpunch.mesh import mesh_pair
 from netpunch.template import TemplateError, of_end, validate

@@ -337,8 +337,6 @@ _KEEPALIVE: float = EndSettings._field_defaults["keepalive"]
 _HOLD_FOR: float = EndSettings._field_defaults["hold_for"]
 _USUAL_KEEPALIVES = 3
 """How many a held link may miss by default, however rare they are."""
-FEWEST_KEEPALIVES = 2
-"""How many are due within `hold_for` at least: one that is lost ends no link."""
 
 
 def usual_keepalive(*, share: bool) -> float:

@@ -34,6 +34,9 @@ HIGHEST_PORT = 65535
 HIGHEST_MARK = 0xFFFFFFFF
 """SO_MARK has 32 bits."""
 
+FEWEST_KEEPALIVES = 2
+"""How many are due within `hold_for` at least: one that is lost ends no link."""
+
 ONE_PORT = "expected one port for all addresses: ends learn a single one"
 """What is wrong with a relay at several."""
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from netpunch.address import Address
 from netpunch.core.events import CloseSocket, Event, OpenSockets, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
-from netpunch.errors import NetpunchError
+from netpunch.errors import NetpunchError, UsageError
 from netpunch.net.datagrams import Datagrams
 from netpunch.net.sockets import (
     Ancillary,
@@ -241,7 +241,8 @@ EndpointFactory = Callable[["Driver", Via, socket.socket], Endpoint]
 
 
 class Driver:
-    """Drives one machine. Make and use it within a running loop.
+    """Drives one machine. Make and use it within a running loop, one that can watch sockets: else
+    the constructor raises UsageError.
 
     `bind` makes the sockets that the machine asks for; `on_event` gets its other events; `observer`
     gets every datagram. What these two raise goes to the loop's exception handler and stops nothing
@@ -268,7 +269,7 @@ class Driver:
         self._observer = observer
         self.observes = observer is not None
         """Whether every datagram is to go through the machine."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = _watching_loop()
         self.endpoints: dict[Via, Endpoint] = {}
         """Of the sockets that are open."""
         self._next_via: Via = 0
@@ -460,6 +461,16 @@ class Driver:
         except Exception as error:
             message = f"netpunch: {callback!r} failed"
             self._loop.call_exception_handler({"message": message, "exception": error})
+
+
+def _watching_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.get_running_loop()
+    if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:  # Windows' default has none
+        raise UsageError(
+            f"this event loop ({type(loop).__name__}) can't watch sockets: start the program by "
+            "netpunch.run(), or on asyncio.SelectorEventLoop"
+        )
+    return loop
 
 
 _ipv4_address: Callable[[tuple[Any, ...]], Address] = partial(tuple.__new__, Address)

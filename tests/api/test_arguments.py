@@ -156,6 +156,31 @@ def test_start_control_names_the_wrong_argument_and_what_it_expects(
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"pair": "Home"}, r"pair: .*\(did you mean 'home'\?\)"),
+        ({"end": "A"}, r"end: expected 'a' or 'b', got 'A' \(did you mean 'a'\?\)"),
+        ({"secret": CONTROL_KEY}, "secret: this is control's key"),
+        ({"control": "vps"}, "control: .*, got 'vps': no port"),
+        ({"local": 5000}, r"local: .* \(did you mean ':5000'\?\)"),
+        ({"candidates": ["mappd"]}, r"\(did you mean 'mapped'\?\)"),
+        ({"sealed": "no"}, "sealed: expected True or False, got 'no'"),
+        ({"keepalive": "15s"}, r"keepalive: expected seconds, .* \(did you mean 15\.0\?\)"),
+        ({"hold_for": 20}, "hold_for: expected the time of 2 keepalives or more, 30, got 20"),
+        ({"observer": 1}, "observer: expected a function"),
+        ({"hold_fr": 60}, "there is no argument 'hold_fr'; did you mean hold_for"),
+    ],
+)
+def test_link_and_its_endpoint_name_the_wrong_argument(wrong: dict[str, Any], said: str) -> None:
+    passed = PUNCH | wrong
+    for text in (
+        complaint(netpunch.link, **passed),
+        complaint(netpunch.create_link_endpoint, protocol_factory=asyncio.Protocol, **passed),
+    ):
+        assert re.search(said, text), text
+
+
+@pytest.mark.parametrize(
     ("call", "args", "passed", "said"),
     [
         ("punch", (), {"pairs": PAIR}, "there is no argument 'pairs'; did you mean pair"),

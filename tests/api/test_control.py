@@ -195,6 +195,28 @@ def test_a_control_cancelled_at_any_moment_leaves_nothing_open(run: Run) -> None
     run(main())
 
 
+class Proactor(asyncio.SelectorEventLoop):
+    """As the default loop of Windows, it watches no sockets."""
+
+    add_reader = asyncio.AbstractEventLoop.add_reader
+
+
+def test_a_loop_that_watches_no_sockets_is_named_and_nothing_stays_open() -> None:
+    async def main() -> None:
+        before = open_descriptors()
+        with pytest.raises(UsageError, match=r"\(Proactor\) can't watch .* netpunch\.run\(\)"):
+            await start(relay=LOCAL, observe=LOCAL)
+        with pytest.raises(UsageError, match="can't watch sockets"):
+            await netpunch.punch(
+                pair=PAIR, end="a", secret=SECRET, control="127.0.0.1:9", local=LOCAL
+            )
+        assert open_descriptors() == before
+
+    asyncio.SelectorEventLoop().close()
+    with asyncio.Runner(loop_factory=Proactor) as runner:
+        runner.run(main())
+
+
 # Pairs.
 
 
