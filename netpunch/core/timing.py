@@ -14,6 +14,12 @@ control, within these bounds in seconds; then as the first ones are. Until the c
 control makes no introductions for us."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
+STREAMS_AFTER_FIRST, STREAMS_AFTER = 2.0, 3.0
+"""An end tries streams when its controls are silent on UDP for so long: an attempt whose controls
+never answered has sent nine announcements by then, another one three."""
+STREAM_RETRY = 1.0
+"""The same over a stream, which repeats by itself what is lost: everything that follows waits for
+that, so that more would come later, not sooner."""
 DESERTED_AFTER = 10.0
 """A control that is silent for so long while another one answers is announced to only every
 WAITING_INTERVAL. Otherwise the ends of a dead control, maybe a hundred thousand, would each

@@ -38,6 +38,8 @@ def context() -> ssl.SSLContext:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "STREAMS_AFTER_FIRST", SOON)
+    monkeypatch.setattr(timing, "STREAMS_AFTER", SOON)
     monkeypatch.setattr(timing, "SILENCE_NOTICE", SOON)
 
 

@@ -94,7 +94,7 @@ def test_a_shared_link_is_never_led_over_tls() -> None:
     run = Scenario(1, shared(blocked, easy, relay=True, tls=True, settings_b=SHARES)).start()
     assert not run.run_until_linked(LINKED_WITHIN)
     waiting = [event.reason for _, event in run.a.host.told_of(Waiting)]
-    assert waiting == [Reason.SECRET_REJECTED_OR_SILENT, Reason.UDP_BLOCKED]
+    assert waiting == [Reason.UDP_BLOCKED]
 
 
 def test_forgeries_on_a_shared_path_are_dropped() -> None:

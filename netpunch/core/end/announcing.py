@@ -150,6 +150,16 @@ class Announcer:
         """When a control was heard on UDP last."""
         return max((each.heard_at for each in self._on_udp), default=NEVER_HEARD)
 
+    @property
+    def streams_heard_at(self) -> dict[tuple[Address, Via], float]:
+        """The streams over which a control has answered, as `places`, and when it did last. Empty
+        on standby."""
+        if self.on_standby:
+            return {}
+        streams = (each for each in self._registrations if each.over_stream)
+        heard = (each for each in streams if each.heard_at != NEVER_HEARD)
+        return {(each.control, each.via): each.heard_at for each in heard}
+
     def observed_hosts(self) -> tuple[str, ...]:
         """Our addresses, as controls see them."""
         return tuple(each.observed.host for each in self._on_udp if each.observed)

@@ -166,8 +166,10 @@ class Attempt:
         if self._begun_relaying is not None:
             return self._begun_relaying.next_timer()
         partners, allowed = self.partners, self.resources.settings.may_be_relayed
-        if partners.proved_at is None or partners.any_valid or not allowed:
+        if partners.any_valid or not allowed:
             return NEVER
+        if partners.proved_at is None:
+            return min(self.announcer.streams_heard_at.values(), default=NEVER)
         return partners.proved_at + (PLAIN_PATIENCE if self._relay_due_at == NEVER else 0.0)
 
     @property

@@ -395,6 +395,7 @@ class Checklist:
         self._host.send(ping, path.remote, path.via, ttl)
 
     def _gap(self, path: Path, now: float) -> float:
-        if now - path.first_ping < timing.PING_FAST_FOR:
+        over_stream = path.via in self._host.resources.streams.controls
+        if now - path.first_ping < timing.PING_FAST_FOR and not over_stream:
             return timing.PING_FAST_INTERVAL
         return timing.PING_INTERVAL

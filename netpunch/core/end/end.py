@@ -615,7 +615,8 @@ class End(Machine):
 
     @property
     def _udp_silent_at(self) -> float:
-        return self._resources.streams.silent_at(self._udp_silent_since)
+        heard_at = self._punching.attempt.announcer.udp_heard_at
+        return self._resources.streams.silent_at(self._udp_silent_since, heard_at)
 
     def _watch_udp(self, now: float) -> None:
         streams, heard_at = self._resources.streams, self._punching.attempt.announcer.udp_heard_at

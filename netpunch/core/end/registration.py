@@ -8,7 +8,8 @@ answers count.
 
 In any state, when an answer brings a cookie: at once, twice more after 1.2 round trips, then as in
 UNANSWERED, until one comes without; when the control owes an answer for 10 s while another control
-answers: every 15 s.
+answers: every 15 s. Over a stream nothing is repeated sooner than after a second, but INTRODUCED
+every 200 ms: the partner may lose its introductions.
 """
 
 from __future__ import annotations
@@ -212,6 +213,8 @@ class Registration:
         self.silent_since = NEVER
 
     def _retry_gap(self, now: float) -> float:
+        if self.over_stream and self.state is not RegistrationState.INTRODUCED:
+            return timing.STREAM_RETRY
         if self._is_proving and self._announced <= timing.PROOF_RETRIES:
             return self._patience
         is_new = self.state is RegistrationState.UNANSWERED or self._is_proving
@@ -220,7 +223,7 @@ class Registration:
         if self.state is not RegistrationState.INTRODUCED:
             return timing.ANNOUNCE_RETRY
         introduced_for = now - self._introduced_at
-        if introduced_for < timing.INTRODUCED_FAST_FOR:
+        if introduced_for < timing.INTRODUCED_FAST_FOR and not self.over_stream:
             return timing.INTRODUCED_FAST_INTERVAL
         if introduced_for < timing.INTRODUCED_FOR:
             return timing.INTRODUCED_INTERVAL

@@ -3,7 +3,7 @@
 A relay passes datagrams between the two sources that the ends of a pair have bound at it. To an
 end it is a path like any other: one of its sockets and one remote address, the relay's. It ranks
 last, and is a candidate only once the end has waited for a more direct path. Shortly before, it
-asks and binds.
+asks and binds; over a stream, as UDP is blocked then, before it has a partner.
 
     state      sends
     UNKNOWN    nothing to the relay
@@ -16,6 +16,7 @@ port that an earlier attempt was told may be out of date.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from netpunch.address import Address
@@ -67,9 +68,13 @@ OUTCOMES = {
 
 
 class Binding:
-    """Of socket `via` at the relay of `control`. `echo` is that of the question to the control."""
+    """Of socket `via` at the relay of `control`. `echo` is that of the question to the control,
+    `retries` the gaps after what is not answered."""
 
-    def __init__(self, control: Address, via: Via, echo: bytes, now: float) -> None:
+    def __init__(
+        self, control: Address, via: Via, echo: bytes, retries: Sequence[float], now: float
+    ) -> None:
+        self._retries = retries
         self.control = control
         self.via = via
         self.echo = echo
@@ -78,8 +83,8 @@ class Binding:
         self.cookie = v2.NO_COOKIE
         self.partner_bound = False
         """Whether the partner was bound, too, when the relay answered last."""
-        self.questions = Retries(timing.RELAY_RETRIES, now)
-        self.binds = Retries(timing.RELAY_RETRIES, NEVER)
+        self.questions = Retries(retries, now)
+        self.binds = Retries(retries, NEVER)
         self._challenged_at = -NEVER
         self._latest = self._answered = 0
         """The counters of the latest BIND, and of the latest that was answered."""
@@ -129,7 +134,7 @@ class Binding:
             self._bind_at(now)
 
     def _bind_at(self, time: float) -> None:
-        self.binds = Retries(timing.RELAY_RETRIES, time)
+        self.binds = Retries(self._retries, time)
 
     def _move(self, event: str) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
@@ -200,31 +205,44 @@ class Relaying:
     def next_timer(self) -> float:
         if not self._is_wanted:
             return NEVER
+        bindings_at = min((each.next_at for each in self._bindings.values()), default=NEVER)
+        if not self._has_partner:
+            heard_at = self._announcer.streams_heard_at
+            is_new = heard_at.keys() != self._bindings.keys()
+            return min(heard_at.values()) if is_new else bindings_at
         if not self._has_begun:
             return self.due_at - timing.RELAY_LEAD
         decided_at = self._over_at if self._is_tried else self.due_at
-        return min(
-            NEVER if self._is_over else decided_at,
-            *(each.next_at for each in self._bindings.values()),
-        )
+        return min(bindings_at, NEVER if self._is_over else decided_at)
 
     def handle_timer(self, now: float) -> None:
         if not self._is_wanted:
             return
-        if not self._has_begun and now < self.due_at - timing.RELAY_LEAD:
-            return
-        self._has_begun = True
-        self._is_tried = now >= self.due_at
+        if self._has_partner:
+            if not self._has_begun and now < self.due_at - timing.RELAY_LEAD:
+                return
+            self._has_begun = True
+            self._is_tried = now >= self.due_at
         self._follow_registrations(now)
         for binding in self._bindings.values():
             self._act(binding, now)
         self._is_over = self._is_tried and now >= self._over_at
 
     @property
+    def _has_partner(self) -> bool:
+        return self._partners.proved_at is not None
+
+    @property
     def _is_wanted(self) -> bool:
         """Whether there is a partner, and there was no valid path to it when it was time."""
-        there = self.allowed and self._partners.proved_at is not None
-        return there and (self._has_begun or not self._partners.any_valid)
+        if not self._has_partner:
+            return self._binds_early
+        return self.allowed and (self._has_begun or not self._partners.any_valid)
+
+    @property
+    def _binds_early(self) -> bool:
+        """Whether nothing but a relay will help with any partner, as UDP is blocked."""
+        return self.allowed and not self._has_partner and bool(self._announcer.streams_heard_at)
 
     @property
     def _over_at(self) -> float:
@@ -301,24 +319,28 @@ class Relaying:
     # What is sent.
 
     def _follow_registrations(self, now: float) -> None:
-        """Each control that we announce to may relay, for the socket that announces there."""
-        places = self._announcer.places
+        """Each control that we announce to may relay, for the socket that announces there. Before
+        there is a partner only those over streams do."""
+        announcer = self._announcer
+        places = announcer.places if self._has_partner else list(announcer.streams_heard_at)
         for key in self._bindings.keys() - set(places):
             del self._bindings[key]
         for control, via in places:
             if (control, via) in self._bindings:
                 continue
+            is_stream = via in self._host.resources.streams.controls
             echo = self._host.resources.random(v2.ECHO_LENGTH)
-            binding = self._bindings[control, via] = Binding(control, via, echo, now)
+            retries = (timing.STREAM_RETRY,) if is_stream else timing.RELAY_RETRIES
+            binding = self._bindings[control, via] = Binding(control, via, echo, retries, now)
             relay = self._relays.of(control, via)
             if relay is not None:
                 binding.named(relay, now)
-            if relay == control:  # over a stream: there is nothing to ask
+            if is_stream:  # its far end is the relay: there is nothing to ask
                 binding.questions.stop()
 
     def _act(self, binding: Binding, now: float) -> None:
         """Sends what is due, and tries what is bound."""
-        if not self._has_begun:
+        if not (self._has_begun or self._binds_early):
             return
         if binding.questions.due(now):
             self._host.resources.observe(binding.via, binding.control, binding.echo)

@@ -18,6 +18,7 @@ from enum import Enum
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.endpoints import NEVER_HEARD
 from netpunch.core.events import Event, StreamsWanted, Via
 from netpunch.core.machine import NEVER, next_state
 
@@ -81,17 +82,19 @@ class Streams:
         if self.state in WANTED:
             self._emit(StreamsWanted(True))
 
-    def silent_at(self, silent_since: float) -> float:
-        """When UDP counts as silent, if all controls owe an answer since then."""
+    def silent_at(self, silent_since: float, heard_at: float) -> float:
+        """When UDP counts as silent, if all controls owe an answer since `silent_since` and one
+        was heard at `heard_at` last."""
         if self.state in SILENT:
             return NEVER
-        return silent_since + timing.SILENCE_NOTICE
+        heard = heard_at != NEVER_HEARD
+        return silent_since + (timing.STREAMS_AFTER if heard else timing.STREAMS_AFTER_FIRST)
 
     def watch(self, silent_since: float, heard_at: float, now: float, *, in_use: bool) -> bool:
         """Takes note of how UDP does: since when all controls owe an answer there (NEVER if one
         does not, or if there is no need for streams), and when one was heard last. `in_use`: a held
         link has its path over a stream. Returns whether UDP has fallen silent or has come back."""
-        if now >= self.silent_at(silent_since):
+        if now >= self.silent_at(silent_since, heard_at):
             self._since = now
             self._move("UDP silent")
             return True

@@ -46,7 +46,8 @@ class WaitingReports:
     def udp_blocked(self, controls: Sequence[Address], *, holds: bool) -> None:
         """A control that is silent on UDP has answered over a stream. `holds`: the link may use
         streams."""
-        if self._reported is Reason.SECRET_REJECTED_OR_SILENT:
+        unknown = self._reported is None and not self._has_partner
+        if unknown or self._reported is Reason.SECRET_REJECTED_OR_SILENT:
             self._reported = Reason.UDP_BLOCKED
             self._explain(self._reported, controls, holds=holds)
 

@@ -17,6 +17,7 @@ from tests.core.v2_pair import CONTROL, CONTROL_CHANNELS, VIA, A, Sent, only, se
 STREAM: Via = 7
 FAR = Address(CONTROL.host, 443)
 NEAR = Address("192.168.1.10", 40000)
+WITH_RELAY = frozenset({"host", "observed", "relay"})
 PEER = Address("198.51.100.1", 41234)
 """Our TCP address, as control sees it."""
 
@@ -54,9 +55,9 @@ def wanted(bench: Bench) -> list[bool]:
 # When.
 
 
-def test_streams_are_wanted_once_all_controls_are_silent_for_3_s() -> None:
+def test_streams_are_wanted_once_no_control_has_answered_for_2_s() -> None:
     bench = Bench(deadline=None)
-    bench.run(timing.SILENCE_NOTICE - 0.01)
+    bench.run(timing.STREAMS_AFTER_FIRST - 0.01)
     assert wanted(bench) == []
     bench.run(100.0)
     assert wanted(bench) == [True]
@@ -76,7 +77,7 @@ def test_a_control_that_falls_silent_later_is_noticed_within_3_s_of_its_first_mi
 ):
     bench = Bench(deadline=None)
     bench.wait()
-    bench.run(timing.WAITING_INTERVAL + timing.SILENCE_NOTICE - 0.01)
+    bench.run(timing.WAITING_INTERVAL + timing.STREAMS_AFTER - 0.01)
     assert wanted(bench) == []
     bench.run(0.1)
     assert wanted(bench) == [True]
@@ -95,7 +96,7 @@ def test_a_recorded_answer_does_not_bring_udp_back() -> None:
     bench = Bench(deadline=None, holds=True)
     answer = v2.Waiting(bench.registered, bench.counter(), A, 0, v2.NO_ATTEMPT)
     bench.control_says(answer)
-    bench.run(timing.WAITING_INTERVAL + timing.SILENCE_NOTICE + 0.1)
+    bench.run(timing.WAITING_INTERVAL + timing.STREAMS_AFTER + 0.1)
     bench.control_says(answer)
     assert bench.drops(Drop.STALE) == 1
     assert wanted(bench) == [True]
@@ -123,6 +124,63 @@ def test_a_cookie_is_brought_back_over_the_stream() -> None:
     bench = Streamed()
     (proof,) = only(v2.Announce, bench.answer(b"c" * v2.COOKIE_LENGTH))
     assert proof.cookie == b"c" * v2.COOKIE_LENGTH
+
+
+def test_over_a_stream_nothing_is_repeated_sooner_than_after_a_second() -> None:
+    """A stream repeats what is lost; what is said again would only queue behind it."""
+    bench = Streamed()
+    bench.run(timing.STREAM_RETRY - 0.01)
+    assert [type(message) for message in bench.said()] == [v2.Announce]
+    bench.run(0.02)
+    assert [type(message) for message in bench.said()] == [v2.Announce] * 2
+
+
+def test_an_end_binds_at_the_relay_of_a_stream_before_it_has_a_partner() -> None:
+    """Nothing but a relay will help it, whoever the partner is."""
+    bench = Streamed(candidates=WITH_RELAY)
+    bench.answer()
+    bench.run(0.0)
+    (bind,) = bench.all(v2.Bind)
+    assert bind.attempt == bench.registered
+    challenge = v2.Challenge(bench.registered, bind.counter, b"c" * v2.COOKIE_LENGTH)
+    (proof,) = only(v2.Bind, bench.over_stream(challenge))
+    assert proof.cookie == b"c" * v2.COOKIE_LENGTH
+    bench.over_stream(v2.Bound(bench.registered, proof.counter, PEER, 0, 120))
+    before = len(bench.all(v2.Bind))
+    bench.run(timing.RELAY_RENEWAL - 0.1)
+    assert len(bench.all(v2.Bind)) == before
+    bench.run(0.2)
+    assert len(bench.all(v2.Bind)) == before + 1
+
+
+def test_an_end_that_may_not_be_relayed_binds_nowhere() -> None:
+    bench = Streamed()
+    bench.answer()
+    bench.run(60.0)
+    assert not bench.all(v2.Bind)
+
+
+def test_a_new_stream_is_bound_at_once_instead_of_the_old_one() -> None:
+    bench = Streamed(candidates=WITH_RELAY)
+    bench.answer()
+    bench.end.control_disconnected(STREAM, bench.now)
+    bench.open(via=8)
+    bench.over_stream(
+        v2.Waiting(bench.registered, bench.counter(FAR), PEER, 0, v2.NO_ATTEMPT), via=8
+    )
+    bench.run(0.0)
+    assert v2.Bind in [type(message) for message in bench.said(8)]
+
+
+def test_udp_that_works_again_ends_that() -> None:
+    """With UDP a relay is asked only when nothing else has helped."""
+    bench = Streamed(candidates=WITH_RELAY)
+    bench.answer()
+    bench.run(timing.ANNOUNCE_RETRY)
+    bench.wait()
+    before = len(bench.all(v2.Bind))
+    bench.run(60.0)
+    assert len(bench.all(v2.Bind)) == before
 
 
 def test_udp_is_tried_on_meanwhile_and_ever_more_seldom() -> None:
