@@ -164,9 +164,10 @@ MOVES_AT_ONCE, MOVE_REFILL = 5, 12.0
 host that flaps between networks waits 12 s at most."""
 RETIRED_FOR = 10.0
 """A path that was moved away from is good for receiving for so long: the partner may still send."""
-UPGRADES = (5.0, 30.0, 120.0)
+UPGRADES = (2.0, 30.0, 120.0)
 UPGRADE_INTERVAL = 600.0
-"""When a relayed link looks for a direct path, after it was agreed; then at this interval."""
+"""When a relayed link looks for a direct path, after it was agreed; then at this interval. First
+soon: the relay may have come before a spray that was under way, of which both take 8 s at most."""
 REKEY_INTERVAL = MOVE_FOR + 1.0
 """A link whose key was removed looks for its partner under another key so often: a move that found
 none is over by then."""

@@ -50,7 +50,7 @@ DIRECT: dict[frozenset[NatClass], Seconds] = {
 of these link, the others never."""
 RELAYED_HOLDING: Seconds = (1.801, 1.801)
 RELAYED_HANDED_OVER: Seconds = (4.852, 4.852)
-RELAYED_OVER_TLS: Seconds = (3.8, 3.801)
+RELAYED_OVER_TLS: Seconds = (2.8, 2.801)
 """Its second table."""
 
 

@@ -3,6 +3,8 @@
     python -m tests.sim.matrix [--runs N]      # N runs of each of 324 cells
     python -m tests.sim.matrix --relay         # control relays, and takes TLS
     python -m tests.sim.matrix --relay --holds # the ends hold their links
+    python -m tests.sim.matrix --relay --holds --upgrade    # until they have a direct path, too
+    python -m tests.sim.matrix --only "UDP blocked"         # pairings with this kind
 
 A row for each pairing, a column for each loss (of each way through the internet), skews pooled:
 the share that linked, and the median and 95th percentile of the milliseconds from the later end's
@@ -13,9 +15,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, product
+from math import inf
 from typing import NamedTuple
 
 from netpunch.core.events import Failed, PathKind
@@ -29,7 +32,7 @@ from tests.sim.nat import (
     RESTRICTED_CONE,
 )
 from tests.sim.promises import one_path, promising, punch
-from tests.sim.scenarios import AFTERMATH, Scenario, Setup
+from tests.sim.scenarios import AFTERMATH, Scenario, Setup, Side
 from tests.sim.setups import Place
 
 DELAY = 0.025
@@ -39,6 +42,7 @@ SKEWS = (0.1, 3.0, 45.0)
 DEADLINE = 60.0
 AGREED_WITHIN = 0.5
 """Seconds from when both have told a link until nothing of its agreement is under way any more."""
+UPGRADED_WITHIN = 60.0
 FIRST_SPRAY = 8.5
 """Seconds until which a link comes from the first spray: the second begins after it."""
 
@@ -66,6 +70,8 @@ class Tally:
     verdicts: list[float] = field(default_factory=list)
     datagrams: int = 0
     relayed: int = 0
+    upgrades: list[float] = field(default_factory=list)
+    """Seconds from a relayed link until it was direct; inf: it was not."""
 
     def add(self, other: Tally) -> None:
         self.runs += other.runs
@@ -73,6 +79,7 @@ class Tally:
         self.verdicts += other.verdicts
         self.datagrams = max(self.datagrams, other.datagrams)
         self.relayed += other.relayed
+        self.upgrades += other.upgrades
 
     @property
     def share(self) -> float:
@@ -98,14 +105,22 @@ class Cell(NamedTuple):
     runs: int
     relay: bool
     holds: bool
+    upgrade: bool
 
 
 def run_cell(cell: Cell) -> tuple[Cell, Tally]:
     a, b = cell.pairing
     nats = KINDS[a], KINDS[b]
-    return cell, measure(
-        *nats, cell.runs, loss=cell.loss, skew=cell.skew, relay=cell.relay, holds=cell.holds
+    tally = measure(
+        *nats,
+        cell.runs,
+        loss=cell.loss,
+        skew=cell.skew,
+        relay=cell.relay,
+        holds=cell.holds,
+        upgrade=cell.upgrade,
     )
+    return cell, tally
 
 
 def measure(
@@ -117,9 +132,10 @@ def measure(
     skew: float = 0.1,
     relay: bool = False,
     holds: bool = False,
+    upgrade: bool = False,
 ) -> Tally:
     """Runs of one pairing; each end starts first in half of them. `relay`: control relays, and
-    takes TLS."""
+    takes TLS. `upgrade`: goes on until a relayed link is direct, UPGRADED_WITHIN at most."""
     tally = Tally(runs)
     for seed in range(runs):
         setup = Setup(
@@ -141,6 +157,8 @@ def measure(
                 link.path is PathKind.RELAY for side in sides for link in side.links
             )
             sent = [side.link.datagrams for side in sides if side.link]
+            if upgrade and any(is_relayed(side) for side in sides):
+                tally.upgrades.append(until_direct(run))
         else:
             failures = [side.failure for side in sides if side.failure]
             later = max(side.started_at[0] for side in sides)
@@ -153,6 +171,18 @@ def measure(
     return tally
 
 
+def is_relayed(side: Side) -> bool:
+    return side.links[-1].path is PathKind.RELAY
+
+
+def until_direct(run: Scenario) -> float:
+    """Seconds until both ends have another path than the relay, since `hold` saw them linked; inf
+    if that is too long."""
+    began = run.network.now - AGREED_WITHIN
+    direct = run.run_until(lambda: not any(map(is_relayed, run.sides)), UPGRADED_WITHIN)
+    return run.network.now - began if direct else inf
+
+
 def hold(seed: int, setup: Setup) -> Scenario:
     """One run of ends that hold their link: until both are linked, on one path."""
     with promising(Scenario(seed, setup), check=one_path) as run:
@@ -161,12 +191,8 @@ def hold(seed: int, setup: Setup) -> Scenario:
         return run
 
 
-def cells(runs: int, *, relay: bool, holds: bool) -> Iterator[Cell]:
-    pairings = combinations_with_replacement(KINDS, 2)
-    return (
-        Cell(p, loss, skew, runs, relay, holds)
-        for p, loss, skew in product(pairings, LOSSES, SKEWS)
-    )
+def chosen_pairings(only: str | None) -> list[Pairing]:
+    return [p for p in combinations_with_replacement(KINDS, 2) if only in (None, *p)]
 
 
 def pooled(results: dict[Cell, Tally], pairings: Iterable[Pairing], loss: float | None) -> Tally:
@@ -177,14 +203,14 @@ def pooled(results: dict[Cell, Tally], pairings: Iterable[Pairing], loss: float 
     return total
 
 
-def groups() -> dict[str, list[Pairing]]:
-    """Pairings that share a strategy."""
+def groups(pairings: Iterable[Pairing]) -> dict[str, list[Pairing]]:
+    """Those that share a strategy."""
     found: dict[str, list[Pairing]] = {}
-    for pairing in combinations_with_replacement(KINDS, 2):
+    for pairing in pairings:
         kinds = set(pairing)
         hard = kinds & {"hard-step", "hard-random"}
         if "UDP blocked" in kinds:
-            name = "UDP blocked"
+            name = "UDP blocked at both ends" if len(kinds) == 1 else "UDP blocked"
         elif not hard:
             name = "no hard NAT"
         elif kinds == {"hard-step"}:
@@ -204,28 +230,36 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="of each cell")
     parser.add_argument("--relay", action="store_true", help="control relays, and takes TLS")
     parser.add_argument("--holds", action="store_true", help="the ends hold their links")
+    parser.add_argument("--upgrade", action="store_true", help="until relayed links are direct")
+    parser.add_argument("--only", choices=KINDS, help="only pairings with this kind")
     given = parser.parse_args()
-    runs = given.runs
+    runs, pairings = given.runs, chosen_pairings(given.only)
     with multiprocessing.Pool() as pool:
-        all_cells = cells(runs, relay=given.relay, holds=given.holds)
+        all_cells = (
+            Cell(*each, runs, given.relay, given.holds, given.upgrade)
+            for each in product(pairings, LOSSES, SKEWS)
+        )
         results = dict(pool.imap_unordered(run_cell, all_cells))
     total = sum(tally.runs for tally in results.values())
     head = " | ".join(f"{loss:.0%} loss" for loss in LOSSES)
     print(f"{total:,} runs, {runs * len(SKEWS)} a cell, no promise broken; ms: median/p95\n")
     print(f"| a, b | {head} |\n| --- |{' --- |' * len(LOSSES)}")
-    for pairing in combinations_with_replacement(KINDS, 2):
+    for pairing in pairings:
         row = (str(pooled(results, [pairing], loss)) for loss in LOSSES)
         print(f"| {pairing[0]}, {pairing[1]} | {' | '.join(row)} |")
     print()
-    for name, pairings in groups().items():
-        for loss in LOSSES:
-            summarize(f"{name}, {loss:.0%} loss", pooled(results, pairings, loss))
+    for (name, group), loss in product(groups(pairings).items(), LOSSES):
+        summarize(f"{name}, {loss:.0%} loss", pooled(results, group, loss))
 
 
 def summarize(name: str, tally: Tally) -> None:
     early = sum(time <= FIRST_SPRAY for time in tally.times) / tally.runs
     relayed = f"{tally.relayed} relayed, " if tally.relayed else ""
     worst = f"worst {max(tally.times):.1f} s, " if tally.times else ""
+    upgrades = sorted(time for time in tally.upgrades if time < inf)
+    if upgrades:
+        times = f"{upgrades[len(upgrades) // 2]:.1f} s later, {upgrades[-1]:.1f} s at worst"
+        relayed += f"{len(upgrades)} of these direct {times}, "
     verdict = f"verdict after {max(tally.verdicts):.1f} s at most, " if tally.verdicts else ""
     print(
         f"{name}: {tally} of {tally.runs} runs, {early:.2%} within {FIRST_SPRAY} s, "

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from netpunch.core import timing
 from netpunch.core.events import Failed, Linked, Moved, PathKind, Reason
 from tests.sim.movement import cut
 from tests.sim.scenarios import Scenario, Setup, Side
@@ -75,11 +76,13 @@ def test_a_held_link_moves_to_tls_when_its_network_begins_to_block_udp() -> None
 
 @pytest.mark.parametrize("other", [BLOCKED, EASY], ids=["both blocked", "one blocked"])
 def test_a_control_that_restarts_costs_a_link_over_tls_a_move(other: Place) -> None:
+    """Nothing is sent on the link: an end with UDP notices it when it announces itself next."""
     run = scenario(4, BLOCKED, other)
     assert run.run_until_linked(WITHIN)
     run.run(20.0)
     run.restart_control()
-    assert run.run_until(lambda: len(run.a.links) == len(run.b.links) == 2, 10.0)
+    noticed = timing.WAITING_INTERVAL + 2.0
+    assert run.run_until(lambda: len(run.a.links) == len(run.b.links) == 2, noticed)
 
 
 def test_a_nat_that_gets_another_address_costs_a_link_over_tls_a_move() -> None:
