@@ -294,27 +294,37 @@ class Relay:
     ) -> list[int]:
         """So many datagrams with so many bytes in all have come from each of these ends, whose
         partners are bound. Counts those that may pass by the rates, all of an end or none; returns
-        the numbers of the ends of which none may."""
-        pair_cost, latest = self._pair_cost, now + self._pair_burst
-        total_cost, total_latest = self._total_cost, now + self._total_burst
-        total_until = max(self._spent_until, now)
+        the numbers of the ends of which none may. If the total has no room for all, these are all
+        ends: some may pass on their own."""
+        cost, latest = self._pair_cost, now + self._pair_burst
+        datagrams, length = sum(counts), sum(octets)
+        spent_until = max(self._spent_until, now)
+        spent = (length + datagrams * HEADERS) * self._total_cost
+        if spent_until + spent > now + self._total_burst:
+            for sender in senders:
+                sender.heard = now
+            return list(range(len(senders)))
         refused: list[int] = []
-        for number, (sender, count, length) in enumerate(zip(senders, counts, octets, strict=True)):
-            pair, spent = sender.pair, length + count * HEADERS
+        for number, (sender, count, size) in enumerate(zip(senders, counts, octets, strict=True)):
             sender.heard = now
+            pair = sender.pair
             until = pair.spent_until
-            until = (until if until > now else now) + spent * pair_cost
-            all_until = total_until + spent * total_cost
-            if until > latest or all_until > total_latest:
+            if until < now:
+                until = now
+            until += (size + count * HEADERS) * cost
+            if until > latest:
                 refused.append(number)
                 continue
-            pair.spent_until, total_until = until, all_until
+            pair.spent_until = until
             pair.datagrams += count
-            pair.octets += length
-        self._spent_until = total_until
-        total = self.total
-        total.datagrams += sum(counts) - sum(counts[number] for number in refused)
-        total.octets += sum(octets) - sum(octets[number] for number in refused)
+            pair.octets += size
+        if refused:
+            datagrams -= sum(counts[number] for number in refused)
+            length -= sum(octets[number] for number in refused)
+            spent = (length + datagrams * HEADERS) * self._total_cost
+        self._spent_until = spent_until + spent
+        self.total.datagrams += datagrams
+        self.total.octets += length
         return refused
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core.control.control import ControlV2
-from netpunch.core.control.relay import HEADERS, LARGEST, Relay, burst
+from netpunch.core.control.relay import HEADERS, LARGEST, Binding, Relay, burst
 from netpunch.core.events import Via
 from netpunch.core.machine import Transmit
 from netpunch.wire import v2
@@ -402,16 +402,22 @@ def test_no_more_passes_than_the_rates_and_a_burst() -> None:
         now = world.now
         for _ in range(10 * ATTACKS // LIVES):
             now += random.choice([0.0, 0.0, 0.0001, 0.001, 0.01, 0.5])
-            end = random.choice(world.ends)
-            sender = relay.sources[end.via][v2.pack_address(end.source)]
-            count = random.choice([1, 1, 1, 8, 64])
-            lengths = [random.choice([0, 60, 1280, 1280, 1400, LARGEST]) for _ in range(count)]
-            passed = relay.admit(sender, lengths, now)
-            octets = sum(lengths[:passed]) + passed * HEADERS
-            if passed:
-                meters[end.pair].add(octets, now)
-                of_all.add(octets, now)
-            datagrams += count
+            batch: list[tuple[End, Binding, list[int]]] = []
+            for end in random.sample(world.ends, random.choice([1, 1, len(world.ends)])):
+                sender = relay.sources[end.via][v2.pack_address(end.source)]
+                count = random.choice([1, 1, 1, 8, 64])
+                lengths = [random.choice([0, 60, 1280, 1280, 1400, LARGEST]) for _ in range(count)]
+                batch.append((end, sender, lengths))
+                datagrams += count
+            senders = [sender for _, sender, _ in batch]
+            sizes = [lengths for _, _, lengths in batch]
+            over = relay.admit_flows(senders, list(map(len, sizes)), list(map(sum, sizes)), now)
+            for number, (end, sender, lengths) in enumerate(batch):
+                passed = relay.admit(sender, lengths, now) if number in over else len(lengths)
+                octets = sum(lengths[:passed]) + passed * HEADERS
+                if passed:
+                    meters[end.pair].add(octets, now)
+                    of_all.add(octets, now)
         pairs = relay.busiest(10)
         assert sum(pair.datagrams for pair in pairs) == relay.total.datagrams
         assert sum(pair.over_rate for pair in pairs) == relay.total.over_rate > 0
