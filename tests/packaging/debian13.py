@@ -34,6 +34,8 @@ TREE_SECONDS = 900
 COMMAND_SECONDS = 300
 BOOT_SECONDS = 60
 LINK_SECONDS = 20
+RELINK_SECONDS = 50
+"""Until an end whose command has ended tries again, and links: `retry_after` is 30 s."""
 STOP_SECONDS = 30
 NOT_SEARCHED = ("/proc", "/root", "/sys", "/var/cache/man", "/var/lib/dpkg")
 """The package itself, and what man and dpkg remember of it."""
@@ -85,7 +87,9 @@ mount -t mqueue mqueue dev/mqueue
 mount -t tmpfs tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
-exec env -i container=other PATH=/usr/sbin:/usr/bin chroot . /usr/lib/systemd/systemd
+pivot_root . mnt
+umount --lazy /mnt
+exec env -i container=other PATH=/usr/sbin:/usr/bin /usr/lib/systemd/systemd
 """
 """Boots the tree $1. Other devices and settings of the machine's kernel are out of its reach."""
 REMOVE_GROUP = """
@@ -247,7 +251,7 @@ def change_control(vps: Host, office: Host) -> None:
     """To the service without privileges."""
     vps.run("systemctl disable --now netpunch; systemctl enable --now netpunch-control")
     office.run("systemctl restart netpunch")
-    wait_for(lambda: " up " in office.run("netpunch status || true"), LINK_SECONDS)
+    wait_for(lambda: " up " in office.run("netpunch status || true"), RELINK_SECONDS)
     vps.run("systemctl reload netpunch-control; netpunch status")
 
 
