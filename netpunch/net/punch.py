@@ -53,6 +53,7 @@ from netpunch.wire.envelope import Buffer
 if TYPE_CHECKING:
     from netpunch.net.held_path import HeldPath
     from netpunch.net.port_mapping import PortMapping
+    from netpunch.net.silence import Look
     from netpunch.net.watch import NetworkWatch
 
 ACROSS_THE_INTERNET = {PathKind.OBSERVED, PathKind.IPV6, PathKind.MAPPED}
@@ -113,6 +114,8 @@ class Punch(DrivenEnd):
         """That the link was left to."""
         self._watch: NetworkWatch | None = None
         self._later: list[asyncio.TimerHandle] = []
+        self._looks: list[asyncio.Task[Look]] = []
+        """Why controls are silent: those that this end has begun."""
         """What is done later unless the end closes: to follow this host's network, to look why
         control is silent, to say that there is no path yet."""
         self._is_answered = False
@@ -310,6 +313,7 @@ class Punch(DrivenEnd):
         With `keep_mapping` the gateway's mapping of the port runs out by itself: another program
         uses the path from now on."""
         await self._stop()
+        await asyncio.gather(*self._looks, return_exceptions=True)
         mapping, self._mapping = self._mapping, None
         if mapping is not None:
             await mapping.close(release=not keep_mapping)
@@ -376,6 +380,8 @@ class Punch(DrivenEnd):
         self._turns.first_sockets.pop(self, None)
         for timer in self._later:
             timer.cancel()
+        for look in self._looks:
+            look.cancel()
         if self._watch is not None:
             self._watch.unfollow(self.network_changed)
         super()._close_driver()
@@ -486,8 +492,8 @@ class Punch(DrivenEnd):
             return
         from netpunch.net.silence import begin_to_look  # most ends are answered
 
-        for control in self._controls.addresses:
-            begin_to_look(control, self._settings)
+        begun = (begin_to_look(control, self._settings) for control in self._controls.addresses)
+        self._looks = [look for look in begun if look is not None]
 
     def _explain_no_path(self) -> None:
         """Says why there is no path yet, long before the deadline."""

@@ -88,16 +88,18 @@ _looks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Address, _Latest]] = W
 """The latest at each control."""
 
 
-def begin_to_look(control: Address, settings: EndSettings) -> asyncio.Task[Look]:
-    """Looks, unless that is under way, or was done lately. v2 only: a classic question would
-    register the wrong port."""
+def begin_to_look(control: Address, settings: EndSettings) -> asyncio.Task[Look] | None:
+    """Looks, unless that is under way, or was done lately (None). The caller has to end what it has
+    begun. v2 only: a classic question would register the wrong port."""
     loop = asyncio.get_running_loop()
     looks = _looks.setdefault(loop, {})
     latest = looks.get(control)
-    if latest is None or latest.good_until < loop.time():
-        looking = loop.create_task(look(control, settings))
-        latest = looks[control] = _Latest(looking, loop.time() + FRESH_FOR)
-    return latest.looking
+    good = latest is not None and not latest.looking.cancelled()
+    if latest is not None and good and latest.good_until >= loop.time():
+        return None
+    looking = loop.create_task(look(control, settings))
+    looks[control] = _Latest(looking, loop.time() + FRESH_FOR)
+    return looking
 
 
 def explanation(control: Address, pair: str) -> str:
