@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 import netpunch
-from netpunch import Address, HeldLink
+from netpunch import Address, HeldLink, UsageError
+from netpunch.net import queues
+from netpunch.net.driver import clock
 from tests.api.__main__ import cancellations, first_datagrams
 from tests.net.conftest import Run
+from tests.net.forwarding import forwarding, held
+from tests.net.machines import client
 from tests.net.nodes import LOCAL, PAIR, SECRET, control
 
 by_seal = pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "unsealed"])
@@ -20,6 +28,16 @@ by_seal = pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "unsea
 def end(name: str, at: Address, **more: Any) -> AbstractAsyncContextManager[HeldLink]:
     how: dict[str, Any] = {"pair": PAIR, "secret": SECRET, "control": str(at), "local": LOCAL}
     return netpunch.link(end=name, **how | more)
+
+
+@asynccontextmanager
+async def both(at: Address, **more: Any) -> AsyncIterator[tuple[HeldLink, HeldLink]]:
+    """Both ends, linked."""
+    async with AsyncExitStack() as stack:
+        a, b = await asyncio.gather(
+            *(stack.enter_async_context(end(name, at, **more)) for name in "ab")
+        )
+        yield a, b
 
 
 @by_seal
@@ -74,3 +92,189 @@ def test_cancelled_at_any_moment_it_leaves_nothing_open(run: Run) -> None:
         assert await cancellations(40) == (0, 0)
 
     run(main())
+
+
+def test_a_detached_socket_has_the_partner_and_none_of_netpunchs_datagrams(run: Run) -> None:
+    async def one(name: str, at: Address) -> socket.socket:
+        async with end(name, at, sealed=False, keepalive=0.05) as link:
+            await link.send(b"before")
+            assert await link.recv() == b"before"
+            await asyncio.sleep(0.2 if name == "b" else 0)  # b pings in vain meanwhile
+            sock = await link.detach()
+            assert [each async for each in link] == []
+            assert (await link.closed).reason == "stopped"
+            with pytest.raises(netpunch.LinkClosedError):
+                await link.detach()
+            assert sock.getpeername() == link.remote
+            assert not sock.getblocking()
+            return sock
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with control() as at:
+            a, b = await asyncio.gather(one("a", at), one("b", at))
+        for near, far in ((a, b), (b, a)):
+            near.send(b"after")
+            near.send(b"")
+            assert [await loop.sock_recv(far, 2048) for _ in range(2)] == [b"after", b""]
+        for sock in (a, b):
+            with pytest.raises(BlockingIOError):
+                sock.recv(2048)
+            sock.close()
+
+    run(main())
+
+
+def test_what_arrives_before_a_link_is_detached_can_be_received(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, both(at, sealed=False) as (a, b):
+            for number in range(100):
+                await a.send(b"%d" % number)
+            there, here = await b.detach(), await a.detach()
+            here.send(b"100")
+            received = [int(each) async for each in b]
+            received.append(int(await asyncio.get_running_loop().sock_recv(there, 2048)))
+            assert received == list(range(101))
+            here.close()
+            there.close()
+
+    run(main())
+
+
+@by_seal
+def test_what_cannot_be_sent_or_detached_is_a_usage_error(run: Run, sealed: bool) -> None:
+    async def main() -> None:
+        async with control() as at, both(at, sealed=sealed) as (a, b):
+            longest = 65481 if sealed else 65507
+            with pytest.raises(UsageError, match=f"expected at most {longest} bytes, got"):
+                await a.send(bytes(longest + 1))
+            with pytest.raises(UsageError, match="expected bytes, bytearray or memoryview"):
+                await a.send("text")  # type: ignore[arg-type]
+            await a.send(bytes(longest))
+            assert await b.recv() == bytes(longest)
+            if sealed:
+                with pytest.raises(UsageError, match="pass sealed=False"):
+                    await a.detach()
+
+    run(main())
+
+
+def test_ends_that_differ_in_sealing_do_not_link(run: Run) -> None:
+    async def one(name: str, at: Address) -> None:
+        async with end(name, at, sealed=name == "a"):
+            pass
+
+    async def main() -> None:
+        async with control() as at:
+            for result in await asyncio.gather(one("a", at), one("b", at), return_exceptions=True):
+                assert isinstance(result, netpunch.NotLinkedError)
+                assert result.reason == "partner_mode"
+
+    run(main())
+
+
+def test_a_program_talks_to_the_local_program_of_forward(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, forwarding() as (forwarder, entrance):
+            attempt = await held("b", at, forwarder, sealed=True)
+            async with end("a", at) as link:
+                await attempt.linked()
+                forwarder.attach(attempt)
+                with client() as program:
+                    program.send(b"from a UDP program", entrance)
+                    assert await link.recv() == b"from a UDP program"
+                    await link.send(b"to it")
+                    assert (await program.receive())[0] == b"to it"
+            await attempt.close()
+
+    run(main())
+
+
+def test_what_comes_while_the_queue_is_full_is_dropped_and_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "DATAGRAMS_KEPT", 3)
+
+    async def main() -> None:
+        async with control() as at, both(at) as (a, b):
+            for number in range(5):
+                await a.send(b"%d" % number)
+            await a.close()
+            assert [each async for each in b] == [b"0", b"1", b"2"]
+            assert b.dropped == 2
+
+    run(main())
+
+
+def test_a_receiver_that_is_cancelled_loses_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, both(at) as (a, b):
+            impatient, patient = asyncio.create_task(b.recv()), asyncio.create_task(b.recv())
+            await asyncio.sleep(0)
+            b._inbox.put(b"x")  # wakes the first one
+            impatient.cancel()
+            assert await patient == b"x"
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(b.recv(), 0.01)
+            await a.send(b"y")
+            assert await b.recv() == b"y"
+
+    run(main())
+
+
+def test_a_link_that_moves_goes_on_and_tells_of_it(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, both(at) as (a, b):
+            moved: asyncio.Queue[netpunch.Moved] = asyncio.Queue()
+            assert a.on_moved(moved.put_nowait) == moved.put_nowait
+            punch = a._transport._punch
+            assert punch._machine is not None
+            assert punch._driver is not None
+            punch._machine.network_changed((), clock(), gone=True)  # as if its address were gone
+            punch._driver.pump()
+            move = await moved.get()
+            assert move.reason == "network_changed"
+            assert (a.local, a.remote, a.path) == (move.local, move.remote, move.path)
+            await a.send(b"to b")
+            await b.send(b"to a")
+            assert (await a.recv(), await b.recv()) == (b"to a", b"to b")
+            assert a.rtt is not None
+            assert a.loss == 0.0
+
+    run(main())
+
+
+def test_waiting_for_the_end_disturbs_no_other_that_waits(run: Run) -> None:
+    async def wait(link: HeldLink) -> netpunch.LinkEnd:
+        return await link.closed
+
+    async def main() -> None:
+        async with control() as at, both(at) as (a, b):
+            cancelled, waiting = (asyncio.create_task(wait(b)) for _ in range(2))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.sleep(0)
+            assert not b.closed
+            await a.close()
+            assert (await waiting).reason == "partner_stopped"
+            assert b.closed
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"end": "A"}, "end: expected 'a' or 'b', got 'A'"),
+        ({"sealed": "yes"}, "sealed: expected"),
+        ({"keepalive": 0}, "keepalive: expected seconds"),
+        ({"hold_for": "30s"}, "did you mean 30.0?"),
+        ({"seal": True}, "did you mean sealed?"),
+        ({"observer": 1}, "observer: expected"),
+    ],
+)
+def test_a_wrong_argument_is_told_by_the_call_itself(wrong: dict[str, Any], said: str) -> None:
+    how: dict[str, Any] = {"pair": PAIR, "end": "a", "secret": SECRET, "control": "vps:1"}
+    for call in (netpunch.link, partial(netpunch.create_link_endpoint, asyncio.DatagramProtocol)):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            call(**how | wrong)
