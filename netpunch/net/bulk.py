@@ -37,9 +37,9 @@ BUFFER = 4 * 1024 * 1024
 core it may not run for 4 ms, in which a tunnel brings thousands. The system grants what its
 administrator allows, often a twentieth."""
 
-CHECK_INTERVAL = 0.005
-"""Seconds between two checks whether many datagrams wait. For one that comes alone, Python's own
-call takes half of the time."""
+ALONE = 16
+"""Datagrams to receive one by one between two checks whether many wait. For one that comes alone,
+Python's own call takes half of the time."""
 
 _LENGTH = Struct("@H")
 _CUT = Struct("@i")
@@ -59,34 +59,33 @@ class Inlet:
         self._buffers = shared(self._family)
         self.first = self._buffers.view(0, MAX_PAYLOAD)
         """Where a datagram is that came alone."""
-        self.lone: tuple[int, tuple[Any, ...]] = 0, ()
+        self.lone: tuple[int, Any] = 0, ()
         """Its length, and its source as Python has it."""
         self._firsts = [self.first]
         self._most = SIZE
-        self._many = False
-        """Whether datagrams are likely to come many at once: the last ones did."""
-        self._check_at = 0.0
+        self._alone = 0
+        """How many to receive before the next check."""
         self.name_length = self._buffers.step
         """Bytes of a source in `Received`."""
         join_on_arrival(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
-    def receive(self, now: float) -> Received | None:
+    def receive(self) -> Received | None:
         """What has arrived, None if it is `lone`; raises OSError: BlockingIOError if that is
         nothing. It is valid until anybody receives again."""
-        if not self._many and now < self._check_at:
+        if self._alone:
+            self._alone -= 1
             length, ancillary, _, source = self._sock.recvmsg_into(self._firsts, ANCILLARY)
             if not ancillary:
                 self.lone = length, source
                 return None
-            self._many = True
+            self._alone = 0
             name = system_name(self._family, Address(*source[:2]))
             return Received(name, [length], [_CUT.unpack(ancillary[0][2])[0]])
-        self._check_at = now + CHECK_INTERVAL
         received = self._buffers.take(self._sock, self._most)
         joined = any(received.cuts)
         self._most = JOINED_AT_ONCE if joined else SIZE
-        self._many = joined or len(received.lengths) > 1
+        self._alone = 0 if joined or len(received.lengths) > 1 else ALONE
         return received
 
     def address(self, name: bytes) -> Address:

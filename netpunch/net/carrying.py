@@ -69,7 +69,7 @@ class CarryingEndpoint(Endpoint):
     def _read_one(self) -> bool:
         """As many as have arrived."""
         try:
-            received = self._inlet.receive(clock())
+            received = self._inlet.receive()
         except OSError as error:
             self._count(error)
             self._driver.pump()
@@ -81,8 +81,7 @@ class CarryingEndpoint(Endpoint):
             self._take(received)
             return True
         length, raw = self._inlet.lone
-        # IPv4's are equal as they are.
-        flow = partners.get(cast(Address, raw)) or partners.get(self._address_of(raw))
+        flow = partners.get(raw) or partners.get(self._address_of(raw))  # IPv4's are equal as is
         data = self._inlet.first[:length]
         if length in OWN and data[0] == VERSION:
             self._show([data], self._address_of(raw))

@@ -198,7 +198,7 @@ class Forwarder:
         inlet = self._inlet
         assert inlet is not None
         try:
-            received = inlet.receive(time.monotonic())
+            received = inlet.receive()
         except OSError:  # nothing left, or an ICMP error about an earlier datagram
             return
         if received is not None:
