@@ -219,6 +219,7 @@ def inspect(tree: Tree, package: Path) -> None:
     assert not tree.run("find /etc/systemd -name 'netpunch*'"), "a service is enabled"
     printed = tree.run("netpunch run --format text /usr/share/doc/netpunch/examples/example.yaml")
     assert len(printed.splitlines()) == 4
+    shutil.rmtree(tree.root / "run" / "netpunch")  # hosts that run have another /run
 
 
 def remove(tree: Tree) -> None:
