@@ -20,7 +20,8 @@ from netpunch._version import __version__ as __version__
 _GROUPS: dict[str, dict[str, str]] = {
     "Calls of asyncio programs": {
         "netpunch.api.control": "Control StartingControl start_control",
-        "netpunch.api.control_events": "ControlEvents RegisteredEnd",
+        "netpunch.api.control_events": "ControlEvents",
+        "netpunch.core.control.presences": "RegisteredEnd",
         "netpunch.api.held_link": "Closed HeldLink",
         "netpunch.api.link": "create_link_endpoint link",
         "netpunch.api.punch": "Link punch",
@@ -94,7 +95,6 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.api.control import StartingControl as StartingControl
     from netpunch.api.control import start_control as start_control
     from netpunch.api.control_events import ControlEvents as ControlEvents
-    from netpunch.api.control_events import RegisteredEnd as RegisteredEnd
     from netpunch.api.held_link import Closed as Closed
     from netpunch.api.held_link import HeldLink as HeldLink
     from netpunch.api.link import create_link_endpoint as create_link_endpoint
@@ -105,6 +105,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.core.classic.end import ClassicEnd as ClassicEnd
     from netpunch.core.control.control import ControlV2 as ControlV2
     from netpunch.core.control.node import ControlNode as ControlNode
+    from netpunch.core.control.presences import RegisteredEnd as RegisteredEnd
     from netpunch.core.end.end import End as End
     from netpunch.core.end.standby import Standby as Standby
     from netpunch.core.endpoints import ControlEndpoints as ControlEndpoints

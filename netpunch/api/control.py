@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netpunch import arguments
 from netpunch.address import Address
-from netpunch.api.control_events import Announcer, ControlEvents, RegisteredEnd
+from netpunch.api.control_events import Announcer, ControlEvents, RegisteredEnds
 from netpunch.api.served_pairs import (
     Classic,
     ServedPairs,
@@ -27,6 +27,7 @@ from netpunch.core import timing
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
+from netpunch.core.control.presences import RegisteredEnd
 from netpunch.core.control.relay import Relay
 from netpunch.core.events import ControlEvent
 from netpunch.errors import ResourcesError, UsageError
@@ -82,6 +83,7 @@ class Control:
         )
         self._settings = settings
         self._pairs = ServedPairs(machine, classic)
+        self._registered = RegisteredEnds(machine, self._pairs)
         self._announcer = announcer
         self._listener = Listener(
             machine,
@@ -166,8 +168,9 @@ class Control:
     @property
     def registered(self) -> Mapping[tuple[str, str], RegisteredEnd]:
         """The ends that are registered now, by pair and end (`a` or `b`): a view, not a copy. It
-        changes while the loop runs, so copy it to iterate over it with an `await` in between."""
-        return self._announcer.registered
+        changes while the loop runs, so copy it to iterate over it with an `await` in between.
+        Nobody is, once control is closed."""
+        return {} if self._closed.is_set() else self._registered
 
     def events(self) -> ControlEvents:
         """What happens from now on, for `async for`, until control is closed.
@@ -306,7 +309,7 @@ def start_control(
     certificate is made, as ends don't verify it.
     `public`: the name or address at which the Internet sees this network, one or several, if ends
     are in this network, too.
-    `expire`: seconds after which a silent end is forgotten.
+    `expire`: seconds after which a silent end is forgotten; one of a classic pair after 95.
     `max_pairs`: how many v2 pairs may be served; each takes 1 to 2 KB.
     `on_event`: is called with every event. `observer`: with every `Datagram`, too, at some cost.
 

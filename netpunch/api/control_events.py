@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from weakref import WeakSet
 
-from netpunch.address import Address
-from netpunch.core.events import ControlEvent, Event, Expired, Registered
-from netpunch.net.driver import Datagram, Observer, clock
+from netpunch.core.control.node import ControlNode
+from netpunch.core.control.presences import RegisteredEnd
+from netpunch.core.events import ControlEvent, Event
+from netpunch.net.driver import Datagram, Observer
 
 EVENTS_KEPT = 1024
 """Some 200 KB: what a thousand ends do that all come in the same second."""
-
-
-class RegisteredEnd(NamedTuple):
-    """An end as a control sees it: at `address`, since `since` (seconds of time.monotonic())."""
-
-    address: Address
-    since: float
 
 
 class ControlEvents(AsyncIterator[ControlEvent]):
@@ -62,16 +54,40 @@ class ControlEvents(AsyncIterator[ControlEvent]):
         self._news.set()
 
 
+class RegisteredEnds(Mapping[tuple[str, str], RegisteredEnd]):
+    """The ends that are registered at a control, by pair and end: what its machine knows."""
+
+    def __init__(self, machine: ControlNode, served: Collection[str]) -> None:
+        self._machine = machine
+        self._served = served
+
+    def __getitem__(self, who: tuple[str, str]) -> RegisteredEnd:
+        pair, end = who
+        found = None
+        if pair in self._served and end in ("a", "b"):
+            of_classic = (at for p, e, at in self._machine.classic.present() if (p, e) == who)
+            found = self._machine.v2.find(pair, end) or next(of_classic, None)
+        if found is None:
+            raise KeyError(who)
+        return found
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for half in (self._machine.v2, self._machine.classic):
+            yield from ((pair, end) for pair, end, _at in half.present())
+
+    def __len__(self) -> int:
+        return self._machine.registered
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} registered ends>"
+
+
 class Announcer:
     """Observes a control's machine, and tells the program."""
 
     def __init__(
         self, on_event: Callable[[ControlEvent], object] | None, observer: Observer | None
     ) -> None:
-        self._registered: dict[tuple[str, str], RegisteredEnd] = {}
-        self.registered: Mapping[tuple[str, str], RegisteredEnd] = MappingProxyType(
-            self._registered
-        )
         self._streams: WeakSet[ControlEvents] = WeakSet()
         """One that nobody listens to any more is forgotten."""
         self._on_event = on_event
@@ -80,7 +96,6 @@ class Announcer:
     def observe(self, seen: Datagram | Event) -> None:
         """A datagram, or an event. What the program's functions raise comes last."""
         if isinstance(seen, ControlEvent):
-            self._note(seen)
             for stream in self._streams:
                 stream.put(seen)
             if self._on_event is not None:
@@ -94,14 +109,6 @@ class Announcer:
         return stream
 
     def close(self) -> None:
-        """Nobody is registered any more, and nothing happens."""
-        self._registered.clear()
+        """Nothing happens any more."""
         for stream in self._streams:
             stream.close()
-
-    def _note(self, event: ControlEvent) -> None:
-        match event:
-            case Registered(pair, end, address):
-                self._registered[pair, end] = RegisteredEnd(address, clock())
-            case Expired(pair, end):
-                self._registered.pop((pair, end), None)

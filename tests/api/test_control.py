@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from netpunch.wire import v2
 from netpunch.wire.envelope import ControlChannel
 from netpunch.wire.keys import pair_tag
 from tests.core.v2_pair import CONTROL_KEY, PAIR, SECRET, Voice, read, seal
-from tests.net.conftest import Run, open_descriptors
+from tests.net.conftest import TIMEOUT, Run, open_descriptors
 from tests.net.machines import Client, client, port_is_free
 from tests.net.nodes import LOCAL
 from tests.net.tls_peer import tls_peer
@@ -386,8 +387,9 @@ def test_classic_pairs_come_and_go_on_the_same_port(run: Run) -> None:
             await asyncio.gather(
                 classic_link(control, "cd"), classic_link(control, "ab"), link(control, PAIR)
             )
-            seen = {pair for pair, _end in control.registered}
-            assert "garage" in seen
+            seen = [who for who in control.registered if who[0] == "garage"]
+            assert seen == [("garage", "a"), ("garage", "b")]
+            assert all(control.registered[who].address.host == "127.0.0.1" for who in seen)
             control.remove_pair("garage")
             assert "garage" not in {pair for pair, _end in control.registered}
             with pytest.raises(netpunch.ControlUnreachableError):
@@ -468,7 +470,11 @@ def test_a_program_hears_who_registers_and_who_is_gone(run: Run) -> None:
                 assert await anext(events) == Registered(PAIR, "a", end.address)
                 ((who, where),) = control.registered.items()
                 assert (who, where.address) == ((PAIR, "a"), end.address)
-                assert where.since > 0
+                assert 0 <= time.monotonic() - where.since < TIMEOUT
+                assert control.registered[PAIR, "a"] == where
+                for nobody in ((PAIR, "b"), (PAIR, "c"), ("other", "a"), ("\ud800", "a")):
+                    assert nobody not in control.registered
+                assert repr(control.registered) == "<1 registered ends>"
                 end.send(voice.leave(), control.addresses[0])
                 assert await anext(events) == Expired(PAIR, "a", left=True)
                 assert control.registered == {}
@@ -476,6 +482,7 @@ def test_a_program_hears_who_registers_and_who_is_gone(run: Run) -> None:
                 await register(end, voice, control)
                 control.remove_pair(PAIR)
                 assert control.registered == {}
+            assert control.registered == {}
         rest = [event async for event in events]
         assert rest == [Registered(PAIR, "b", end.address), Expired(PAIR, "b", removed=True)]
         assert heard[2:] == rest

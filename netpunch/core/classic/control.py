@@ -18,11 +18,12 @@ there, one datagram for one. A rate for each slot, for ends and replays together
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hmac import compare_digest
 
 from netpunch.address import Address, canonical_host, is_loopback, is_pingable
 from netpunch.core.control.absences import Absences, Absent
+from netpunch.core.control.presences import RegisteredEnd
 from netpunch.core.control.rejections import Rejections
 from netpunch.core.events import Expired, Registered, Via
 from netpunch.core.machine import NEVER, Machine, Transmit
@@ -63,6 +64,8 @@ class _Slot:
         self.address: Address | None = None
         self.via: Via = 0
         self.heard = 0.0
+        self.since = 0.0
+        """When the end came to its address."""
         self.last_heard: float | None = None
         """Of an end that is no longer registered."""
         self.burst = 0
@@ -121,6 +124,12 @@ class ClassicControl(Machine):
         """Not later than anything that is due."""
         self._rejections = Rejections(self._emit)
         self.replace_secrets(secrets, names=names)
+
+    def present(self) -> Iterator[tuple[str, str, RegisteredEnd]]:
+        """The ends that are registered, with pair and end."""
+        for slot in self._slots.values():
+            if slot.address is not None:
+                yield slot.pair, end_of(slot.letter), RegisteredEnd(slot.address, slot.since)
 
     @property
     def registered(self) -> int:
@@ -212,6 +221,7 @@ class ClassicControl(Machine):
         slot.introduce(self._partner_address(slot))
         if not moved:
             return
+        slot.since = now
         self._emit(Registered(slot.pair, end_of(slot.letter), source))
         partner = self._partner(slot)
         if partner is not None:

@@ -28,6 +28,7 @@ from netpunch.core.control.absences import Absences, absences
 from netpunch.core.control.address_proof import AddressProof, binding_at
 from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
 from netpunch.core.control.expiries import Expiries
+from netpunch.core.control.presences import RegisteredEnd
 from netpunch.core.control.registrations import (
     LIMITED,
     NEW,
@@ -150,6 +151,20 @@ class ControlV2(Machine):
             for record in (pair.a, pair.b)
             if record.registration is None and record.is_present
         ]
+
+    def present(self) -> Iterator[tuple[str, str, RegisteredEnd]]:
+        """The ends that are registered and proved, with pair and end."""
+        for pair in self._pairs.by_tag.values():
+            for record in (pair.a, pair.b):
+                if (own := record.proved) is not None:
+                    yield pair.name, record.end, RegisteredEnd(own.address, own.since)
+
+    def find(self, name: str, end: str) -> RegisteredEnd | None:
+        """One of these."""
+        pair = self._pairs.named(name)
+        record = None if pair is None else pair.b if end == "b" else pair.a
+        own = None if record is None else record.proved
+        return None if own is None else RegisteredEnd(own.address, own.since)
 
     def serves(self, name: str) -> bool:
         """Whether it has a key of this pair."""
@@ -382,7 +397,10 @@ class ControlV2(Machine):
         displaced = record.register(heard, Cause.COOKIE)
         self._await_expiry(record, heard)
         known = displaced or known
-        if known is None or known.source != heard.source:
+        if known is not None and known.source == heard.source:
+            heard.since = known.since
+        else:
+            heard.since = now
             self._emit(Registered(record.pair.name, record.end, source))
         if displaced and not self._in_conflict(record, now):
             if was_here:  # it was displaced itself before: neither machine gives way

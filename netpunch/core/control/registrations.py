@@ -121,6 +121,8 @@ class Registration:
     burst: int = 0
     """Announcements so far, less ANNOUNCE_RATE for each second."""
     standing: Standing = UNPROVED
+    since: float = 0.0
+    """When the end came to this address; of a proved one."""
 
     @property
     def address(self) -> Address:
@@ -182,6 +184,12 @@ class EndRecord:
         twin = self.twin
         own = None if twin is None else twin.registration
         return own if own is not None and own.is_proved else None
+
+    @property
+    def proved(self) -> Registration | None:
+        """Its proved registration, under whichever key."""
+        own = self.registration
+        return own if own is not None and own.is_proved else self.proved_by_twin
 
     @property
     def place(self) -> bytes:

@@ -304,6 +304,23 @@ class TestRegistered:
         assert control.registered == 0
 
 
+class TestPresent:
+    def test_an_end_is_present_since_it_came_to_its_address(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.register(control, 1.0)
+        b.announce(control, 1.0)
+        assert list(control.present()) == [(PAIR, "a", (A, 1.0))], "the other has proved nothing"
+        a.register(control, 2.0)
+        restarted = Voice("a", A, b"attempt3")
+        restarted.register(control, 3.0)
+        assert control.find(PAIR, "a") == (A, 1.0)
+        restarted.source = ELSEWHERE
+        restarted.register(control, 4.0)
+        assert control.find(PAIR, "a") == (ELSEWHERE, 4.0)
+        assert control.find(PAIR, "b") is control.find("other", "a") is None
+
+
 class TestStandby:
     @pytest.fixture
     def standing_by(self, control: ControlV2, b: Voice) -> Voice:
