@@ -13,13 +13,14 @@ from netpunch.core.settings import EndSettings
 from netpunch.doctor import local, network
 from netpunch.doctor.facts import Facts
 from netpunch.doctor.finding import Finding, ok, warn
-from netpunch.doctor.host import PortOwners, units
+from netpunch.doctor.host import units
 from netpunch.doctor.keys import Key, Reader, unusable
 from netpunch.doctor.local import Process
 from netpunch.doctor.measuring import MOST_ASKERS, Asker, ControlSeen, Network, measure
 from netpunch.doctor.report import Report
 from netpunch.doctor.verdicts import Judge
 from netpunch.net.loop import in_thread
+from netpunch.net.port_owner import PortOwners
 
 T = TypeVar("T")
 

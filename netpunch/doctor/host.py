@@ -3,17 +3,13 @@ Only Linux tells most of it; elsewhere it is not known."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from netpunch.net.port_owner import sockets_at
-from netpunch.tunnels import wireguard_interfaces
+from netpunch.net.port_owner import PROC
 
-PROC = Path("/proc")
 RECEIVE_BUFFER_LIMIT = Path("/proc/sys/net/core/rmem_max")
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 SYSTEMD = Path("/run/systemd/system")
@@ -26,17 +22,6 @@ SYSTEMCTL_SECONDS = 3.0
 CAPABILITIES = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 
 
-class Owner(NamedTuple):
-    """Who has a port: a program, or without a `pid` the kernel (WireGuard), or one that this user
-    may not see."""
-
-    name: str
-    pid: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name} (process {self.pid})" if self.pid else self.name
-
-
 class Unit(NamedTuple):
     """A unit of systemd: `active` as systemctl has it (active, inactive, failed...), `enabled`
     whether it starts with the host."""
@@ -44,42 +29,6 @@ class Unit(NamedTuple):
     name: str
     active: str
     enabled: str
-
-
-class PortOwners:
-    """Who has which UDP port. What the processes have open is looked up once, when it is needed."""
-
-    def __init__(self) -> None:
-        self._processes: dict[str, Path] | None = None
-        """By the link that each of their sockets is, `socket:[INODE]`."""
-        self._complete = True
-        """Whether this user may see all processes."""
-
-    def owner(self, host: str, port: int) -> Owner | None:
-        """None if the port is free, or if this system does not tell."""
-        inodes = sockets_at(host, port)
-        if not inodes:
-            return None
-        if self._processes is None:
-            self._processes = dict(self._look())
-        found = (self._processes.get(f"socket:[{inode}]") for inode in inodes)
-        process = next((each for each in found if each is not None), None)
-        if process is not None:
-            return Owner(_name(process), int(process.name))
-        return Owner(_kernel() if self._complete else _unseen())
-
-    def _look(self) -> Iterator[tuple[str, Path]]:
-        for process in _processes():
-            try:
-                descriptors = list((process / "fd").iterdir())
-            except PermissionError:
-                self._complete = False
-                continue
-            except OSError:
-                continue  # it has ended
-            for each in descriptors:
-                with contextlib.suppress(OSError):  # closed meanwhile
-                    yield str(each.readlink()), process
 
 
 def capabilities(pid: int | None = None) -> set[str] | None:
@@ -159,29 +108,3 @@ def _output(systemctl: str, *arguments: str) -> str:
         timeout=SYSTEMCTL_SECONDS,
     )
     return done.stdout
-
-
-def _processes() -> Iterator[Path]:
-    with contextlib.suppress(OSError):
-        yield from (each for each in PROC.iterdir() if each.name.isdigit())
-
-
-def _name(process: Path) -> str:
-    try:
-        return (process / "comm").read_text("utf-8", "replace").strip()
-    except OSError:
-        return "a program"
-
-
-def _kernel() -> str:
-    """Sockets that no process has are the kernel's: of UDP services only VPNs have some."""
-    return _wireguard() or "the kernel"
-
-
-def _unseen() -> str:
-    return " or ".join(filter(None, (_wireguard(), "a program that this user may not see")))
-
-
-def _wireguard() -> str:
-    interfaces = wireguard_interfaces()
-    return f"WireGuard ({' or '.join(interfaces)})" if interfaces else ""

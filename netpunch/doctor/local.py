@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netpunch.address import Address
+from netpunch.address import Address, parse_address
 from netpunch.config.model import ControlConfig, EndConfig, Part, Site
 from netpunch.config.remarks import unused_links
 from netpunch.config.schema import OCCASIONS
@@ -17,8 +17,6 @@ from netpunch.doctor.finding import Finding, fail, first_line, from_error, halve
 from netpunch.doctor.host import (
     FIRST_FREE_PORT,
     RECEIVE_BUFFER_LIMIT,
-    Owner,
-    PortOwners,
     Unit,
     capabilities,
     descriptor_limit,
@@ -35,7 +33,7 @@ from netpunch.errors import (
     ResourcesError,
 )
 from netpunch.mesh import placeholders
-from netpunch.net.port_owner import sockets_at
+from netpunch.net.port_owner import Owner, PortOwners, sockets_at
 from netpunch.net.raw_socket import CURE as RAW_CURE
 from netpunch.net.sockets import SHOW_OWNER, binder
 from netpunch.node.process import find_program
@@ -53,6 +51,14 @@ USUAL_RECEIVE_BUFFER = 1024 * 1024
 """Bytes: with Linux's usual 212,992 a burst of 200 datagrams is lost while a busy core is away."""
 SETS_UP_INTERFACES = {"wireguard", "wg", "wg-quick", "ip", "openvpn"}
 """Programs that do; the first is the hook in contrib."""
+
+MUCH_LOST = 0.2
+"""Part of the latest pings: what programs notice at once. A single one of few may be lost."""
+LOSS_CURE = (
+    "either a router or provider limits the rate of UDP, or the line is bad: `ping -i 0.2 {}` "
+    "while little is sent tells. If that loses nothing, send less (`MTU`, `tc`), or ask the "
+    "provider; else mend the line"
+)
 
 MOST_NAMED = 3
 """Ends that the line about the file names."""
@@ -297,6 +303,10 @@ def state(end: EndConfig, process: Process | None) -> Finding | None:
         path = (
             f"{told.get('path')}, {told.get('raddr')}" if told.get("path") else "as its check says"
         )
+        if float(told.get("loss") or 0) >= MUCH_LOST:
+            text += f": {path}, loses {float(told['loss']):.0%} of its latest pings"
+            host = parse_address(str(told["raddr"])).host if told.get("raddr") else "HOST"
+            return warn("state", text, LOSS_CURE.format(host), end.pair)
         return ok("state", f"{text}: {path}", end.pair)
     if told.get("reason") == "partner_absent":
         cure = "start the other end; `netpunch doctor` there says what it lacks"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from netpunch.address import Address, is_loopback
+from netpunch.address import Address, is_loopback, is_private
 from netpunch.config.model import ControlConfig
 from netpunch.core.observing import Answer
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.errors import ControlUnreachableError, NetpunchError
 from netpunch.net.controls import Controls, reflectors
 from netpunch.net.diagnosis import tunnel_towards
+from netpunch.net.hops import router_at
 from netpunch.net.interfaces import host_addresses
 from netpunch.net.observation import (
     GatewayOffer,
@@ -98,25 +99,36 @@ class Network(NamedTuple):
     gateways: tuple[GatewayOffer, ...] = ()
     hosts: tuple[str, ...] = ()
     """This host's own addresses, as offered to partners."""
+    second_router: str = ""
+    """The address of the router behind the first one, on the way to a control."""
 
 
 async def measure(controls: Iterable[ControlConfig], askers: Sequence[Asker]) -> Network:
     """Asks every control with the keys that it should have, then how the NAT maps."""
     own = _settings(askers)
     gateways = default_gateways(own.interface)
-    (found, nat), offers = await asyncio.gather(
+    (found, nat, second), offers = await asyncio.gather(
         _look(list(controls), askers),
         asyncio.gather(*(inquire(each, binder(own)) for each in gateways)),
     )
-    return Network(found, nat, tuple(offers), host_addresses())
+    return Network(found, nat, tuple(offers), host_addresses(), second)
 
 
 async def _look(
     controls: Sequence[ControlConfig], askers: Sequence[Asker]
-) -> tuple[dict[str, ControlSeen], NatSurvey | None]:
+) -> tuple[dict[str, ControlSeen], NatSurvey | None, str]:
     seen = await asyncio.gather(*(_see(each, _of(each, askers)) for each in controls))
     found = {control.name: each for control, each in zip(controls, seen, strict=True)}
-    return found, await _survey(found, askers)
+    nat, second = await asyncio.gather(
+        _survey(found, askers), _second_router(found, _settings(askers))
+    )
+    return found, nat, second
+
+
+async def _second_router(found: Mapping[str, ControlSeen], own: EndSettings) -> str:
+    places = [address for each in found.values() for address in each.addresses]
+    far = next((each for each in places if each.family == 4 and not is_private(each.host)), None)
+    return await router_at(2, far, binder(own)) if far else ""
 
 
 def _of(control: ControlConfig, askers: Sequence[Asker]) -> list[Asker]:

@@ -34,7 +34,7 @@ LEAST_MTU = 1280
 LISTENS_CURE = (
     "likely it has another key or name for this pair, or is of another version: `netpunch key id "
     "PAIR FILE` must print the same at both; control's own output says `rejected`. Else a firewall "
-    "there drops this port alone"
+    "there drops this port alone: open it"
 )
 
 UNREACHABLE = ControlUnreachableError.exit_code
@@ -69,11 +69,14 @@ def control(name: str, seen: ControlSeen, *, runs_here: bool = False) -> Iterato
 def _silent(name: str, where: str, seen: ControlSeen) -> Finding:
     replies = seen.replies.values()
     refused = [reply for reply in replies if reply.refused]
+    tunnel, _, way_out = seen.tunnel.partition(": ")
     unsent = next((reply.error for reply in replies if reply.error), "")
     if seen.tls is not None:
         text = f"{name}: {where} is silent on UDP, but answers over TLS: UDP is blocked here"
         return warn("control", text, "allow UDP out, at least to control and to the partner")
-    if unsent:
+    if tunnel:
+        text, cure = f"{name}: {where} is silent, and {tunnel}", way_out
+    elif unsent:
         text, cure = f"{name}: {where}: this system does not send ({unsent})", "see `ip route`"
     elif refused:
         text = f"{name}: {where}: nothing listens there, says that host"
@@ -83,6 +86,11 @@ def _silent(name: str, where: str, seen: ControlSeen) -> Finding:
             f"{name}: {where} is silent, though datagrams get there: its host refuses other ports"
         )
         cure = LISTENS_CURE
+    elif all(address.family == 6 for address in seen.addresses) and not seen.other:
+        text = f"{name}: {where} is silent, and has no other address"
+        host = seen.addresses[0].host
+        cure = f"either IPv6 is broken here or there (`ping -6 {host}` tells; give control an IPv4 "
+        cure += f"address, too), or {SILENCE_ADVICE.removeprefix('either ')}"
     else:
         text = f"{name}: {where} is silent{_tls_too(seen)}"
         cure = f"{SILENCE_ADVICE}. (A host that asks often is not answered for a minute.)"
@@ -214,6 +222,15 @@ def translations(network: Network) -> Iterator[Finding]:
         kind = "a carrier-grade NAT" if _is_shared(external) else "a second NAT"
         text = f"behind the router's address {external} there is {kind}: no port can be forwarded"
         yield warn("CGNAT", text, "ask the provider for a public address, or use IPv6")
+        return
+    second = network.second_router
+    if public and (_is_shared(second) or (second and is_private(second))):
+        text = f"behind the router there is another, {second}: likely a second NAT"
+        cure = (
+            "links pass both; to forward a port, do it at both, have one of them only bridge, or "
+            "use IPv6"
+        )
+        yield warn("CGNAT", text, cure)
 
 
 def mapping(offers: Iterable[GatewayOffer], *, wanted: bool) -> Iterator[Finding]:
@@ -248,7 +265,11 @@ def ipv6(network: Network) -> Iterator[Finding]:
         ),
         None,
     )
-    if seen is not None:
+    if (unanswered := _unanswered_ipv6(network)) is not None:
+        text = f"{unanswered}, an address of control, does not answer, while IPv4 works"
+        cure = f"IPv4 is used. `ping -6 {unanswered}` tells whether IPv6 is broken here or there"
+        yield warn("IPv6", text, cure)
+    elif seen is not None:
         source = f" from {own[0]}" if own else ""
         text = "inbound needs punching, too" if seen in own else f"translated{source}"
         yield ok("IPv6", f"{seen}, {text}")
@@ -258,6 +279,15 @@ def ipv6(network: Network) -> Iterator[Finding]:
         yield ok("IPv6", "this host has none")
     if any(is_nat64(each.host) for each in _asked(network)):
         yield ok("NAT64", "this host reaches IPv4 by a translator")
+
+
+def _unanswered_ipv6(network: Network) -> str | None:
+    """An IPv6 address of a control that answers over IPv4."""
+    for each in network.controls.values():
+        reply = each.other_reply
+        if each.answer and each.other and reply and not reply.answer and each.other[0].family == 6:
+            return each.other[0].host
+    return None
 
 
 def _ipv6_answers(network: Network) -> Iterator[Answer]:

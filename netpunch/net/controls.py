@@ -15,7 +15,7 @@ from netpunch.core.nat64 import DISCOVERY_HOSTS, WELL_KNOWN, Nat64
 from netpunch.core.settings import ControlAt
 from netpunch.errors import ControlUnreachableError, NetpunchError, ResourcesError
 from netpunch.net.driver import Driver, clock
-from netpunch.net.resolver import discover_nat64, is_literal, resolve
+from netpunch.net.resolver import NO_SERVER_ADVICE, discover_nat64, is_literal, resolve
 from netpunch.net.sockets import Bind, bind, has_route
 from netpunch.reasons import Reason
 
@@ -258,7 +258,7 @@ class Controls:
     def _problem(self) -> str:
         """Why no control is found."""
         unanswered = (
-            f"no name server has answered for {control.host!r} yet"
+            f"no name server has answered for {control.host!r} yet: {NO_SERVER_ADVICE}"
             for control in self._lookups
             if control not in self._problems
         )

@@ -14,10 +14,11 @@ from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import Event, Via
 from netpunch.core.machine import Machine
 from netpunch.core.settings import EndSettings
+from netpunch.errors import PortInUseError
 from netpunch.net.controls import Controls
 from netpunch.net.driver import MAX_DATAGRAM, Driver, Endpoint, Observer, clock
 from netpunch.net.resolver import is_literal
-from netpunch.net.sockets import binder, local_address, options_of
+from netpunch.net.sockets import WILDCARDS, binder, local_address, options_of, port_in_use
 
 if TYPE_CHECKING:
     from netpunch.net.tls_client import ControlStreams, Place
@@ -119,10 +120,22 @@ class DrivenEnd(ABC):
 
     def _open(self, local: tuple[str, int]) -> Opened:
         if not self._settings.share:
-            return Bound(self._bind(*local))
+            return Bound(self._bound(local))
         from netpunch.net.share import Shares  # few ends share their port
 
         return Shares(self._settings)
+
+    def _bound(self, local: tuple[str, int]) -> list[socket.socket]:
+        """Raises what `bind` raises; of a port in use with whose it is."""
+        try:
+            return self._bind(*local)
+        except PortInUseError as error:
+            from netpunch.net.port_owner import owner_lately
+
+            if (owner := owner_lately(*local)) is None:
+                raise
+            address = Address(local[0] or WILDCARDS[socket.AF_INET], local[1])
+            raise port_in_use(address, whose=str(owner), may_share=True) from error
 
     async def _stop(self) -> None:
         """Lets the machine take leave of the controls, then closes the sockets."""

@@ -1,21 +1,86 @@
-"""Whether a program of this host has a UDP port, as /proc tells everybody. Nothing is bound to find
-out: that could take the port from a program that is just starting."""
+"""Whether a program of this host has a UDP port, as /proc tells everybody, and which. Nothing is
+bound to find out: that could take the port from a program that is just starting."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from netpunch.address import canonical_host
 from netpunch.net.sockets import WILDCARDS
+from netpunch.tunnels import wireguard_interfaces
 
+PROC = Path("/proc")
+LOOK_AGAIN = 5.0
+"""Seconds for which what processes have open is remembered."""
 TABLES = {
     socket.AF_INET: Path("/proc/net/udp"),
     socket.AF_INET6: Path("/proc/net/udp6"),
 }
+
+
+class Owner(NamedTuple):
+    """Who has a port: a program, or without a `pid` the kernel (WireGuard), or one that this user
+    may not see."""
+
+    name: str
+    pid: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} (process {self.pid})" if self.pid else self.name
+
+
+class PortOwners:
+    """Who has which UDP port. What the processes have open is looked up once, when it is needed."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, Path] | None = None
+        """By the link that each of their sockets is, `socket:[INODE]`."""
+        self._complete = True
+        """Whether this user may see all processes."""
+
+    def owner(self, host: str, port: int) -> Owner | None:
+        """None if the port is free, or if this system does not tell."""
+        inodes = sockets_at(host, port)
+        if not inodes:
+            return None
+        if self._processes is None:
+            self._processes = dict(self._look())
+        found = (self._processes.get(f"socket:[{inode}]") for inode in inodes)
+        process = next((each for each in found if each is not None), None)
+        if process is not None:
+            return Owner(_name(process), int(process.name))
+        return Owner(_kernel() if self._complete else _unseen())
+
+    def _look(self) -> Iterator[tuple[str, Path]]:
+        for process in _processes():
+            try:
+                descriptors = list((process / "fd").iterdir())
+            except PermissionError:
+                self._complete = False
+                continue
+            except OSError:
+                continue  # it has ended
+            for each in descriptors:
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    yield str(each.readlink()), process
+
+
+_latest: list[tuple[float, PortOwners]] = []
+
+
+def owner_lately(host: str, port: int) -> Owner | None:
+    """As `PortOwners` tells, which is asked again after LOOK_AGAIN: a look at all processes takes
+    long, and many ends may find their ports taken at once."""
+    now = time.monotonic()
+    if not _latest or now - _latest[0][0] > LOOK_AGAIN:
+        _latest[:] = [(now, PortOwners())]
+    return _latest[0][1].owner(host, port)
 
 
 def owned_families(host: str, port: int) -> set[int] | None:
@@ -64,3 +129,29 @@ def _owners(family: int, table: Path, port: int) -> Iterator[tuple[str, int]]:
                 parts = (part[::-1] for part in parts)
             host = canonical_host(socket.inet_ntop(family, b"".join(parts)))
             yield host, int(words[9])
+
+
+def _processes() -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from (each for each in PROC.iterdir() if each.name.isdigit())
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return "a program"
+
+
+def _kernel() -> str:
+    """Sockets that no process has are the kernel's: of UDP services only VPNs have some."""
+    return _wireguard() or "the kernel"
+
+
+def _unseen() -> str:
+    return " or ".join(filter(None, (_wireguard(), "a program that this user may not see")))
+
+
+def _wireguard() -> str:
+    interfaces = wireguard_interfaces()
+    return f"WireGuard ({' or '.join(interfaces)})" if interfaces else ""

@@ -68,6 +68,10 @@ FOLLOW_AFTER = 1.0
 """Seconds after which an end that still waits for its partner hears of changes of its host's
 network: most are linked by then, and need no watch unless they hold the link."""
 
+TLS_PATIENCE = 1.5
+"""Seconds that the report of controls' silence on UDP waits for their answer over TLS, four round
+trips: then it is known that UDP is blocked."""
+
 NO_PATH_NOTICE = 8.0
 """Seconds after an introduction at which an end without a path says what is known of the reason:
 longer than the first round of any strategy takes."""
@@ -120,6 +124,8 @@ class Punch(DrivenEnd):
         control is silent, to say that there is no path yet."""
         self._is_answered = False
         """Whether a control has answered."""
+        self._unsaid: Waiting | None = None
+        """The report of controls' silence, until it is known whether they answer over TLS."""
         self._is_explaining = False
         """Whether it will say why there is no path."""
         self._on_loopback = False
@@ -418,7 +424,11 @@ class Punch(DrivenEnd):
                 return
             case Waiting(Reason.SECRET_REJECTED_OR_SILENT):
                 event = event._replace(detail=self._explained(event.detail, to_control=True))
-            case Waiting(Reason.PARTNER_ABSENT):
+                if not self._is_answered and next(self._tls_places(), None) is not None:
+                    self._unsaid = event
+                    self._call_later(TLS_PATIENCE, self._say_silent)
+                    return
+            case Waiting(Reason.PARTNER_ABSENT | Reason.UDP_BLOCKED):
                 self._is_answered = True
             case Introduced():
                 self._is_answered = True
@@ -494,6 +504,12 @@ class Punch(DrivenEnd):
 
         begun = (begin_to_look(control, self._settings) for control in self._controls.addresses)
         self._looks = [look for look in begun if look is not None]
+
+    def _say_silent(self) -> None:
+        """Control has not answered over TLS either."""
+        if self._unsaid is not None and not self._is_answered and self._observer is not None:
+            self._observer(self._unsaid)
+        self._unsaid = None
 
     def _explain_no_path(self) -> None:
         """Says why there is no path yet, long before the deadline."""

@@ -11,12 +11,10 @@ from netpunch.errors import ControlUnreachableError, ResourcesError, lack_behind
 from netpunch.net.loop import in_thread
 
 ADVICE = "check the spelling, this host's DNS, or give the IP address instead"
+NO_SERVER_ADVICE = "check the network and /etc/resolv.conf, or give the IP address instead"
 ADVICE_BY_CODE = {
     socket.EAI_NONAME: "there is no such name: check its spelling, or give the IP address instead",
-    socket.EAI_AGAIN: (
-        "no name server answers: check the network and /etc/resolv.conf, or give the IP address "
-        "instead"
-    ),
+    socket.EAI_AGAIN: f"no name server answers: {NO_SERVER_ADVICE}",
 }
 """By getaddrinfo's error."""
 

@@ -46,7 +46,13 @@ NOT_SENT = "a firewall of this host forbids it: `nft list ruleset` shows it; all
 LISTENS = (
     "datagrams get there, as its host refuses other ports. Likely it has another key or name for "
     "this pair, or is of another version: `netpunch key id PAIR FILE` must print the same at both; "
-    "control's own output says `rejected`. Else a firewall there drops this port alone"
+    "control's own output says `rejected`. Else a firewall there drops this port alone: open it"
+)
+OVER_IPV6 = (
+    "only an IPv6 address of it is known here, and nothing comes back from there: either IPv6 is "
+    "broken here or there (`ping -6 {}` tells; give it an IPv4 address, too), or control is down, "
+    "firewalled, or has another key or name for this pair (`netpunch key id PAIR FILE` must print "
+    "the same at both; then control's own output says `rejected`)"
 )
 ANSWERS_OTHERS = (
     "it answers another pair of this host, so it has another key or name for this one "
@@ -76,7 +82,9 @@ class Look(NamedTuple):
             return NO_WAY.format(control.host)
         if self.error in FORBIDDEN:
             return NOT_SENT
-        return LISTENS if self.refuses else ""
+        if self.refuses:
+            return LISTENS
+        return OVER_IPV6.format(control.host) if control.family == 6 else ""
 
 
 class _Latest(NamedTuple):

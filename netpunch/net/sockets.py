@@ -322,11 +322,7 @@ def explained(error: OSError, host: str, port: int, protocol: str = "UDP") -> Ne
         return lack
     match error.errno:
         case errno.EADDRINUSE if port:
-            show_owner = SHOW_OWNER.format(protocol[0].lower(), port, protocol)
-            return PortInUseError(
-                f"{address} is in use by another socket: `{show_owner}` shows whose; "
-                "stop that program or choose another port"
-            )
+            return port_in_use(address, protocol)
         case errno.EADDRINUSE:
             return PortInUseError(f"{host} has no free port left")
         case errno.EACCES | errno.EPERM:
@@ -340,3 +336,20 @@ def explained(error: OSError, host: str, port: int, protocol: str = "UDP") -> Ne
             )
         case _:
             return ConfigurationError(f"cannot bind {address}: {error.strerror}")
+
+
+def port_in_use(
+    address: Address | str,
+    protocol: str = "UDP",
+    whose: str = "another socket",
+    *,
+    may_share: bool = False,
+) -> PortInUseError:
+    """With what to do. `may_share`: it is an end's port, and that program may be its VPN."""
+    port = str(address).rpartition(":")[2]
+    show_owner = SHOW_OWNER.format(protocol[0].lower(), port, protocol)
+    share = ", or share it if that is the VPN that uses the link (`share: on`)" if may_share else ""
+    return PortInUseError(
+        f"{address} is in use by {whose} (`{show_owner}` shows it): stop that program, choose "
+        f"another port{share}"
+    )

@@ -14,8 +14,9 @@ from netpunch.config.loading import select
 from netpunch.config.model import Part
 from netpunch.doctor import host, local
 from netpunch.doctor.finding import Level
-from netpunch.doctor.host import Owner, PortOwners, Unit
+from netpunch.doctor.host import Unit
 from netpunch.errors import ResourcesError
+from netpunch.net.port_owner import Owner, PortOwners
 from netpunch.net.sockets import bind
 from netpunch.net.tls_certificate import self_signed
 from netpunch.wire.card import NatClass
@@ -235,6 +236,13 @@ def test_a_folder_that_is_missing(key: str, tmp_path: Path) -> None:
     found = only(FAIL, local.folders(here, end_of(tmp_path)))
     assert "there is no folder" in found.text
     assert found.code == 73
+
+
+def test_a_folder_without_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 10, 0, 0, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    found = only(FAIL, local.folders(part(tmp_path), end_of(tmp_path, "env_file: p.env")))
+    assert "no space is left" in found.text
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,3 +510,12 @@ def test_nobody_owns_a_free_port() -> None:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     assert PortOwners().owner("127.0.0.1", port) is None
+
+
+@pytest.mark.parametrize(("loss", "level"), [(0.0, OK), (0.1, OK), (0.4, WARN)])
+def test_a_link_that_loses_much(loss: float, level: Level, tmp_path: Path) -> None:
+    told = running(loss=loss, raddr="203.0.113.9:5000", path="observed")
+    found = local.state(end_of(tmp_path), told)
+    assert found is not None
+    assert only(level, found).text.endswith("loses 40% of its latest pings") is (level is WARN)
+    assert ("`ping -i 0.2 203.0.113.9`" in found.cure) is (level is WARN)

@@ -95,6 +95,26 @@ def test_a_route_that_leads_into_a_tunnel() -> None:
     assert only(OK, answer)
 
 
+def test_a_silent_control_behind_a_route_into_a_tunnel() -> None:
+    tunnel = "the route to 198.51.100.10:10001 leads into the tunnel wg0: set `mark: 51820`"
+    _, silence = said_of(control(replies={("p", CONTROL): Reply()}, tunnel=tunnel))
+    assert "leads into the tunnel wg0" in only(FAIL, silence).text
+    assert silence.cure == "set `mark: 51820`"
+
+
+def test_a_silent_control_whose_host_refuses_other_ports() -> None:
+    seen = control(replies={("p", CONTROL): Reply()}, refuses_others=True)
+    found = only(FAIL, said_of(seen))
+    assert "datagrams get there" in found.text
+    assert "another key or name" in found.cure
+
+
+def test_a_silent_control_that_has_only_an_ipv6_address() -> None:
+    place = Address("2001:db8::1", 10001)
+    found = only(FAIL, said_of(control(addresses=(place,), replies={("p", place): Reply()})))
+    assert found.cure.startswith("either IPv6 is broken here or there (`ping -6 2001:db8::1`")
+
+
 # Keys.
 
 
@@ -288,3 +308,19 @@ def test_a_path_on_loopback_says_nothing_about_the_internet() -> None:
     here = Address("127.0.0.1", 10001)
     seen = control(addresses=(here,), replies={("p", here): reply(mtu=65535)})
     assert not list(network.path_mtu({"vps": seen}))
+
+
+@pytest.mark.parametrize(
+    ("second", "told"), [("192.168.1.1", True), ("100.64.0.1", True), ("203.0.113.1", False)]
+)
+def test_a_second_router_with_a_private_address(second: str, told: bool) -> None:
+    found = list(network.translations(measured(survey(NatClass.EASY), second_router=second)))
+    assert [(each.level, each.name) for each in found] == [(WARN, "CGNAT")] * told
+
+
+def test_an_ipv6_address_of_control_that_does_not_answer_while_ipv4_does() -> None:
+    other = (Address("2001:db8::1", 10001),)
+    seen = control(other=other, other_reply=Reply())
+    found = only(WARN, network.ipv6(measured(controls={"vps": seen})))
+    assert "while IPv4 works" in found.text
+    assert "`ping -6 2001:db8::1`" in found.cure

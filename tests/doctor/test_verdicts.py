@@ -113,3 +113,11 @@ def test_a_relay_that_control_offers_is_reckoned_with(
     seen = control(replies={("p", CONTROL): reply(one)})
     verdict = judged(tmp_path, seen, two, nat=survey(NatClass.HARD_RANDOM))
     assert expected in verdict.text
+
+
+def test_a_failure_that_prevents_no_link_is_in_the_verdict_with_its_cure(tmp_path: Path) -> None:
+    folder = fail("folder", "env_file: there is no folder x", "`mkdir x`", "p", code=73)
+    verdict = judged(tmp_path, control(), control(), folder, nat=survey(NatClass.EASY))
+    assert verdict.can_link
+    assert verdict.text.endswith("; but folder: env_file: there is no folder x")
+    assert verdict.cure == "`mkdir x`"

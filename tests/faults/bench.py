@@ -178,3 +178,9 @@ class Scene:
         if not wrong:
             return ""
         return f"  {sign.command} at {sign.node}: {wrong}\n{process.transcript}"
+
+
+def unnamed(scenes: Mapping[str, Scene], faults: Mapping[str, Fault]) -> str:
+    """What is not complained about as the table has it, of all scenes."""
+    wrong = [scene.unnamed(faults[name]) for name, scene in scenes.items()]
+    return "\n\n".join(["", *filter(None, wrong)]) if any(wrong) else ""

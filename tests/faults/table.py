@@ -54,6 +54,11 @@ KEY_OR_NAME = "`netpunch key id PAIR FILE` must print the same at both"
 SAME_FILE = "write the same into the files of both"
 STOP_ONE = "stop one of them, or make it the pair's other end"
 CONTROL_SAYS = "control's own output says `rejected`"
+RESOLVER = "check the network and /etc/resolv.conf, or give the IP address"
+CONTAINER = "give a container the host's network"
+NO_UDP = "either no UDP gets through...or control has another key or name for this pair"
+ALLOW_UDP = "allow its port in the firewalls here, there and at its provider"
+FIREWALL_THERE = "Else a firewall there drops this port alone"
 LISTENS = "datagrams get there...another key or name for this pair, or is of another version"
 
 FAULTS = (
@@ -128,4 +133,65 @@ FAULTS = (
         Sign("run", "home", "p.env: No space left on device", "free some space"),
         Sign("doctor", "home", "env_file: no space is left", "free some space"),
     )),
+    Fault("one direction", "UDP passes between the ends in one direction only", (
+        Sign("run", "home", "partner's datagrams arrive, but none of this end's reach the partner",
+             "a firewall here drops outgoing UDP, or one at the partner incoming UDP: allow it"),
+        Sign("run", "office", "the partner is there, but nothing it sends arrives",
+             "does a firewall at either end, or between them, drop UDP"),
+    ), network=True),
+    Fault("wrong control name", "control's name is misspelt", (
+        Sign("run", "home", "there is no such name", "check its spelling"),
+        Sign("doctor", "home", "there is no such name", "check its spelling"),
+    ), network=True),
+    Fault("dead name server", "the name server does not answer", (
+        Sign("run", "home", "no name server has answered", RESOLVER),
+        Sign("doctor", "home", "no name server has answered", RESOLVER),
+    ), network=True),
+    Fault("port of WireGuard", "WireGuard has the port", (
+        Sign("run", "home", ":5000 is in use by wireguard-go", "`share: on`"),
+        Sign("doctor", "home", "UDP 5000 is owned by wireguard-go", "`share: on`"),
+    ), network=True),
+    Fault("UDP blocked", "a firewall here blocks UDP, control answers over TLS", (
+        Sign("run", "home", "over TLS: a firewall here drops UDP", "Allow UDP to that address"),
+        Sign("doctor", "home", "answers over TLS: UDP is blocked here", "allow UDP out"),
+    ), network=True),
+    Fault("UDP and TLS blocked", "a firewall blocks UDP, and TLS too", (
+        Sign("run", "home", NO_UDP, ALLOW_UDP),
+        Sign("doctor", "home", NO_UDP, ALLOW_UDP),
+    ), network=True),
+    Fault("port dropped", "the firewall of control's host drops control's port", (
+        Sign("run", "home", FIREWALL_THERE, "open it"),
+        Sign("doctor", "home", FIREWALL_THERE, "open it"),
+    ), network=True),
+    Fault("symmetric NAT", "this end is behind a symmetric NAT", (
+        Sign("doctor", "home", "symmetric: a random port for each destination",
+             "IPv6, or a UDP port forwarded to `local`"),
+    ), network=True),
+    Fault("double NAT", "this end is behind two NATs", (
+        Sign("doctor", "home", "behind the router there is another...likely a second NAT",
+             "to forward a port, do it at both"),
+    ), network=True),
+    Fault("control behind translation", "a container's published port hides who asks control", (
+        Sign("run", "vps", "something there hides the sender", CONTAINER),
+        Sign("run", "home", "sees this end at...a private address", "give it the host's network"),
+        Sign("doctor", "home", "control is in this host's network, or behind a translation",
+             "give its container the host's network"),
+    ), network=True),
+    Fault("VPN route", "the route to control leads into the VPN", (
+        Sign("run", "home", "leads into the tunnel tun0", "set `mark: 51820`"),
+        Sign("doctor", "home", "leads into the tunnel tun0", "set `mark: 51820`"),
+    ), network=True),
+    Fault("IPv6 broken", "IPv6 is broken here, IPv4 works", (
+        Sign("run", "home", "linked"),
+        Sign("doctor", "home", "does not answer, while IPv4 works", "`ping -6 ...` tells whether"),
+    ), network=True),
+    Fault("only IPv6, broken", "IPv6 is broken here, and control has no other address", (
+        Sign("run", "home", "either IPv6 is broken here or there", "give it an IPv4 address, too"),
+        Sign("doctor", "home", "either IPv6 is broken here or there",
+             "give control an IPv4 address, too"),
+    ), network=True),
+    Fault("rate limit", "the provider limits the rate of UDP", (
+        Sign("doctor", "home", "loses...of its latest pings",
+             "a router or provider limits the rate of UDP, or the line is bad: `ping"),
+    ), network=True),
 )  # fmt: skip

@@ -143,8 +143,10 @@ def test_a_control_by_name_is_found_over_tls_at_each_of_its_addresses(
 
 
 def test_an_end_that_is_closed_while_it_connects_leaves_nothing(
-    run: Run, context: ssl.SSLContext
+    run: Run, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("netpunch.net.punch.TLS_PATIENCE", 0.0)  # it tells when it begins
+
     async def main() -> None:
         async with blocked(context) as (control, _, listener):
             seen = Watcher()

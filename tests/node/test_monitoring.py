@@ -347,4 +347,4 @@ def test_metrics_and_status_of_a_control_whose_port_is_in_use(site: Site) -> Non
     shown = netpunch("status", "--json", RUNTIME_DIRECTORY=str(site.folder))
     (control,) = json.loads(shown.stdout)["controls"]
     assert control["addresses"] == []
-    assert "in use by another socket" in control["problems"][0]
+    assert "is in use by " in control["problems"][0]

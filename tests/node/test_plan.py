@@ -320,3 +320,12 @@ def test_a_node_more_at_the_end_changes_no_other_pair(tmp_path: Path) -> None:
     without = plan_mesh(tmp_path, "home", nodes=off, **own).ends
     assert {key: after[key] for key in before} == before
     assert without == {key: end for key, end in before.items() if "office" not in key[0]}
+
+
+@pytest.mark.parametrize(("keys", "warned"), [({}, True), ({"hooks": {"before": ["true"]}}, False)])
+def test_a_missing_folder_of_the_env_file_is_told_at_once(
+    keys: dict[str, Any], warned: bool, tmp_path: Path
+) -> None:
+    """Unless a hook may make it."""
+    found = plan(tmp_path, {"p": GENERATED | EMPTY | {"env_file": "new/{end}.env"} | keys})
+    assert (f"`mkdir -p {tmp_path / 'new'}`" in "".join(found.warnings)) is warned

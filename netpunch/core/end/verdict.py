@@ -126,8 +126,8 @@ def _blocked(facts: Facts) -> str:
         )
     if facts.heard:
         return (
-            "the partner's datagrams arrive, but none of this end's reach the partner: does a "
-            "firewall here drop outgoing UDP, or one at the partner incoming UDP?"
+            "the partner's datagrams arrive, but none of this end's reach the partner: a firewall "
+            "here drops outgoing UDP, or one at the partner incoming UDP: allow it there"
         )
     several = _several_addresses(facts)
     if several:
