@@ -26,7 +26,8 @@ class Reason(StrEnum):
     PARTNER_ABSENT = "partner_absent", "partner not there"
     """Control answers, the partner is not there."""
     BLOCKED = "blocked", "nothing gets through"
-    """Introduced, but nothing got through before the deadline."""
+    """Introduced, but nothing gets through: told after 8 s, with what is known of the cause, and at
+    the deadline."""
     INFEASIBLE = "infeasible", "these NATs let nothing through"
     """Introduced, but these two NATs let nothing through, whatever is tried."""
     SPRAY_QUEUE = "spray_queue", "another pair of this host probes first"

@@ -31,5 +31,5 @@ def _rows(fault: Fault) -> list[str]:
 
 def _shown(words: str) -> str:
     """In Markdown: backticks that the words have are whole."""
-    text = words.replace("...", " … ").replace("|", "\\|").strip()
+    text = " ".join(words.replace("...", " … ").split()).replace("… `", "…`")
     return text if text.count("`") % 2 == 0 else f"{text}`"
