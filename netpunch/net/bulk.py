@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any
 
 from netpunch.address import Address
-from netpunch.net.batch import SIZE, address_of, system_name
+from netpunch.net.batch import BATCH, SIZE, address_of, system_name
 from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import ADDRESS_GONE, MAX_PAYLOAD
 from netpunch.net.segments import (
@@ -85,7 +85,7 @@ class Inlet:
         received = self._buffers.take(self._sock, self._most)
         joined = any(received.cuts)
         self._most = JOINED_AT_ONCE if joined else SIZE
-        self._alone = 0 if joined or len(received.lengths) > 1 else ALONE
+        self._alone = 0 if joined or len(received.lengths) >= BATCH else ALONE
         return received
 
     def address(self, name: bytes) -> Address:
