@@ -36,7 +36,7 @@ def pair_name(number: int) -> str:
 
 
 def serving(pairs: int) -> AbstractAsyncContextManager[netpunch.Control]:
-    """A control with so many pairs."""
+    """A control with so many pairs: one for each link, as it bounds how often one pair links."""
     names = [pair_name(number) for number in range(pairs)]
     return netpunch.start_control(
         listen=LOCAL, pairs={name: control_key(SECRET, name) for name in names}
@@ -75,11 +75,11 @@ async def first_datagrams(count: int) -> int:
         expected = [f"first of {pair} {partner}".encode() for partner in "ba"]
         return sum(got == wanted for got, wanted in zip(found, expected, strict=True))
 
-    async with serving(AT_ONCE) as control:
+    async with serving(count) as control:
         (at,) = control.addresses
         for begun in range(0, count, AT_ONCE):
-            some = range(min(AT_ONCE, count - begun))
-            links = (link(number, sealed=bool((begun + number) % 2)) for number in some)
+            some = range(begun, min(begun + AT_ONCE, count))
+            links = (link(number, sealed=bool(number % 2)) for number in some)
             arrived += sum(await asyncio.gather(*links))
     return arrived
 
@@ -103,15 +103,18 @@ async def cancellations(count: int) -> tuple[int, int]:
             if not isinstance(result, bytes | asyncio.CancelledError | NetpunchError):
                 assert isinstance(result, TimeoutError), result  # the partner was cancelled
 
-    async with serving(AT_ONCE) as control:
+    pairs = count // 2
+    async with serving(pairs + 2) as control:
         (at,) = control.addresses
-        await cancelled(0)
+        await cancelled(pairs)
         tasks, descriptors = asyncio.all_tasks(), open_descriptors()
-        for _ in range(0, count, 2 * AT_ONCE):
-            await asyncio.gather(*(cancelled(number) for number in range(AT_ONCE)))
+        for begun in range(0, pairs, AT_ONCE):
+            some = range(begun, min(begun + AT_ONCE, pairs))
+            await asyncio.gather(*(cancelled(number) for number in some))
         left = len(asyncio.all_tasks() - tasks), open_descriptors() - descriptors
+        last = pair_name(pairs + 1)
         for received in await asyncio.gather(
-            *(one_end("p0", end, at, sealed=True) for end in "ab")
+            *(one_end(last, end, at, sealed=True) for end in "ab")
         ):
             assert received
     return left

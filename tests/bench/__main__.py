@@ -38,9 +38,7 @@ BENCHMARKS = {
         "forward", "throughput, CPU and latency of `forward`", "--rounds 1 --seconds 0.3"
     ),
     "hold": Benchmark("hold", "50 links held in real time, under disturbances"),
-    "library": Benchmark(
-        "library", "`link.send` beside a plain asyncio endpoint", "--rounds 3 --count 1024"
-    ),
+    "library": Benchmark("library", "`link.send` beside a plain asyncio endpoint", "--rounds 10"),
     "link-time": Benchmark("link_time", "time to link on loopback", "--rounds 50"),
     "many-pairs": Benchmark("many_pairs", "a thousand pairs in one process", "--pairs 100"),
     "mesh": Benchmark("mesh", "a mesh of 200 nodes: `check`, control's memory", "--nodes 30"),
