@@ -9,8 +9,12 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from netpunch.reasons import Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUG_EXIT_CODE = 70
 EXIT_CODES = {
@@ -209,6 +213,17 @@ def resource_errors(what: str = "") -> Iterator[None]:
         if lack := lack_behind(error, what):
             raise lack from error
         raise
+
+
+@contextlib.contextmanager
+def access_errors(path: Path) -> Iterator[None]:
+    """Turns the refusal to read this file or folder into PermissionsError, and a lack of resources
+    into ResourcesError."""
+    with resource_errors(str(path)):
+        try:
+            yield
+        except PermissionError:
+            raise PermissionsError(f"{path}: this user may not read it") from None
 
 
 def _lack(error: BaseException, lacks: Mapping[int, str]) -> str | None:

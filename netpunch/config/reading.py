@@ -24,7 +24,7 @@ from netpunch.config.document.problems import (
 from netpunch.config.files import read_regular
 from netpunch.config.kinds import BROKEN, Cursor, Found, Kind, Rejected, Settings, is_whole
 from netpunch.config.schema import INCLUDED, SITE
-from netpunch.errors import MissingFileError, PermissionsError, lack_behind
+from netpunch.errors import MissingFileError, access_errors
 from netpunch.template import render
 
 MAX_FILE = 1024 * 1024
@@ -162,7 +162,7 @@ class Reading:
     def _names(self, folder: Path, entry: Found) -> Iterator[str]:
         """Of the entries of a folder that are not hidden."""
         try:
-            with os.scandir(folder) as entries:
+            with access_errors(folder), os.scandir(folder) as entries:
                 for count, each in enumerate(entries):
                     if count >= MAX_ENTRIES:
                         message = f"{folder} has more than {MAX_ENTRIES:,} entries: use another one"
@@ -171,11 +171,7 @@ class Reading:
                         yield each.name
         except FileNotFoundError:
             raise self._reject(entry, f"there is no folder {folder}: {_CURE}") from None
-        except PermissionError:
-            raise PermissionsError(f"{folder}: this user may not read it") from None
         except OSError as error:
-            if lack := lack_behind(error, str(folder)):
-                raise lack from None
             raise self._reject(entry, f"{folder} can't be read: {error.strerror}") from None
 
     def _add(self, settings: Settings, file: Path, entry: Found) -> bool:
@@ -201,14 +197,11 @@ class Reading:
 
     def _read_included(self, file: Path, entry: Found) -> bytes:
         try:
-            data, mode = read_regular(file, MAX_FILE)
+            with access_errors(file):
+                data, mode = read_regular(file, MAX_FILE)
         except FileNotFoundError:
             raise self._reject(entry, f"there is no file {file}: {_CURE}") from None
-        except PermissionError:
-            raise PermissionsError(f"{file}: this user may not read it") from None
         except OSError as error:
-            if lack := lack_behind(error, str(file)):
-                raise lack from None
             raise self._reject(entry, f"{file} can't be read: {error.strerror}") from None
         except ValueError as error:
             raise self._reject(entry, f"{file} {error}") from None
@@ -245,12 +238,8 @@ class Reading:
 def _read(path: Path) -> tuple[bytes, bool]:
     """The file's content, cut a little above the limit, and whether others may read it."""
     try:
-        with path.open("rb") as file:
+        with access_errors(path), path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             return file.read(MAX_FILE + 1), bool(mode & stat.S_IROTH)
-    except PermissionError:
-        raise PermissionsError(f"{path}: this user may not read it") from None
     except OSError as error:
-        if lack := lack_behind(error, str(path)):
-            raise lack from None
         raise MissingFileError(f"{path}: {error.strerror}") from None

@@ -13,8 +13,7 @@ from netpunch.errors import (
     ConfigurationError,
     MissingFileError,
     NetpunchError,
-    PermissionsError,
-    lack_behind,
+    access_errors,
 )
 
 LIFETIME_DAYS = 3650
@@ -68,13 +67,9 @@ def _no_password() -> str:
 
 def _check_readable(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with access_errors(path), path.open("rb") as file:
             file.read(1)
-    except PermissionError:
-        raise PermissionsError(f"{path}: this user may not read it") from None
     except OSError as error:
-        if lack := lack_behind(error, str(path)):
-            raise lack from None
         raise MissingFileError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # a NUL, or half a character, in its name
         raise MissingFileError(f"{str(path)!r}: no file has such a name: {error}") from None
