@@ -46,6 +46,8 @@ class Receiver(asyncio.DatagramProtocol):
 
     def __init__(self, transport: LinkTransport, inbox: Inbox) -> None:
         self.closed = Closed()
+        self.end: LinkEnd | None = None
+        """Set with `closed`, which takes longer to ask."""
         self.paused: asyncio.Event | None = None
         """Set when the transport has room again."""
         self.datagram_received = inbox.put  # type: ignore[assignment,method-assign]
@@ -61,8 +63,9 @@ class Receiver(asyncio.DatagramProtocol):
             self.paused = None
 
     def connection_lost(self, _error: Exception | None) -> None:
-        assert self._transport.end is not None
-        self.closed.set(self._transport.end)
+        self.end = self._transport.end
+        assert self.end is not None
+        self.closed.set(self.end)
         self.resume_writing()
         self._inbox.wake_all()
 
@@ -93,7 +96,7 @@ class HeldLink:
         transport = self._transport
         if transport.end is not None:
             raise _closed(transport.end)
-        if not isinstance(datagram, BYTES_LIKE):
+        if type(datagram) is not bytes and not isinstance(datagram, BYTES_LIKE):
             got = type(datagram).__name__
             raise UsageError(f"send: expected bytes, bytearray or memoryview, got {got}")
         if len(datagram) > self._longest:
@@ -111,9 +114,8 @@ class HeldLink:
         Raises LinkClosedError once the link is over and all that has arrived was received."""
         inbox = self._inbox
         while not inbox.waiting:
-            if self._receiver.closed:
-                assert self._transport.end is not None
-                raise _closed(self._transport.end)
+            if self._receiver.end is not None:
+                raise _closed(self._receiver.end)
             waiter = asyncio.get_running_loop().create_future()
             inbox.waiters.append(waiter)
             try:
@@ -124,7 +126,9 @@ class HeldLink:
                 elif inbox.waiting:
                     inbox.wake()  # it was woken for what another one can take
                 raise
-        return inbox.take()
+        datagram = inbox.waiting.popleft()
+        inbox.octets -= len(datagram)
+        return datagram
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -78,11 +78,30 @@ class LinkFigures(NamedTuple):
     drops: Mapping[Drop, int] = MappingProxyType({})
 
 
+class Traffic:
+    """Programs' datagrams and bytes, over all paths of a link."""
+
+    __slots__ = ("received", "received_bytes", "sent", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.sent = self.sent_bytes = self.received = self.received_bytes = 0
+
+
 class Flow(Protocol):
-    """Programs' datagrams on a path that is held, or was lately: what their machine is told."""
+    """Programs' datagrams on a path that is held, or was lately: what their machine is told. For
+    one that travels alone a call takes long, so who sends or receives it may do what the methods
+    do with the attributes."""
+
+    traffic: Traffic
+    unheard_since: float
+    """When one was sent first after the last one that came; NEVER if none was."""
 
     def payloads_sent(self, count: int, octets: int, now: float) -> bool:
         """So many were sent. Returns whether the next timer may be earlier than before."""
+        ...
+
+    def begin_unheard(self, now: float) -> bool:
+        """The first one after the last one that came was sent. Returns the same."""
         ...
 
     def payloads_received(self, count: int, octets: int) -> None:

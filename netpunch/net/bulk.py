@@ -53,7 +53,9 @@ Refused = Callable[[OSError, Address, int], object]
 class Inlet:
     """Receives the datagrams of one socket. Its messages go by numbers, from 0."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, joins: bool = True, alone: int = ALONE) -> None:
+        """`joins` lets the system pass equally long ones as one message; `alone` are received one
+        by one between two checks whether many wait."""
         self._sock = sock
         self._family = int(sock.family)
         self._buffers = shared(self._family)
@@ -63,29 +65,31 @@ class Inlet:
         """Its length, and its source as Python has it."""
         self._firsts = [self.first]
         self._most = SIZE
-        self._alone = 0
+        self.alone = 0
         """How many to receive before the next check."""
+        self._alone = alone
         self.name_length = self._buffers.step
         """Bytes of a source in `Received`."""
-        join_on_arrival(sock)
+        if joins:
+            join_on_arrival(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
     def receive(self) -> Received | None:
         """What has arrived, None if it is `lone`; raises OSError: BlockingIOError if that is
         nothing. It is valid until anybody receives again."""
-        if self._alone:
-            self._alone -= 1
+        if self.alone:
+            self.alone -= 1
             length, ancillary, _, source = self._sock.recvmsg_into(self._firsts, ANCILLARY)
             if not ancillary:
                 self.lone = length, source
                 return None
-            self._alone = 0
+            self.alone = 0
             name = system_name(self._family, Address(*source[:2]))
             return Received(name, [length], [_CUT.unpack(ancillary[0][2])[0]])
         received = self._buffers.take(self._sock, self._most)
         joined = any(received.cuts)
         self._most = JOINED_AT_ONCE if joined else SIZE
-        self._alone = 0 if joined or len(received.lengths) >= BATCH else ALONE
+        self.alone = 0 if joined or len(received.lengths) >= BATCH else self._alone
         return received
 
     def address(self, name: bytes) -> Address:

@@ -12,16 +12,17 @@ import contextlib
 import socket
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
-from netpunch.net.bulk import Inlet, Outlet, SendOne
-from netpunch.net.datagrams import Datagrams, Program, separate
+from netpunch.net.bulk import ALONE, Inlet, Outlet, SendOne
+from netpunch.net.datagrams import Datagrams, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.packet_filter import all_of, attach, none_of_ours
+from netpunch.net.program import Program
 from netpunch.net.segments import Received, join_on_arrival
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 
@@ -44,7 +45,11 @@ class CarryingEndpoint(Endpoint):
         driver: Driver,
         via: Via,
         sock: socket.socket,
+        *,
+        joins: bool = True,
+        alone: int = ALONE,
     ) -> None:
+        """`joins` and `alone` are as for Inlet."""
         super().__init__(driver, via, sock)
         self._machine = machine
         self._program = program
@@ -52,7 +57,7 @@ class CarryingEndpoint(Endpoint):
         self._partners: Mapping[Address, Flow] = {}
         self._names: dict[bytes, Flow] = {}
         """The same by addresses in the system's form."""
-        self._inlet = Inlet(sock)
+        self._inlet = Inlet(sock, joins=joins, alone=alone)
         self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
         self._know(machine.partners.get(via, NOBODY))
 
@@ -71,19 +76,30 @@ class CarryingEndpoint(Endpoint):
         try:
             received = self._inlet.receive()
         except OSError as error:
-            self._count(error)
-            self._driver.pump()
-            return False
+            return self._ended(error)
+        if received is None:
+            length, raw = self._inlet.lone
+            self._take_one(self._inlet.first[:length], raw)
+        else:
+            partners = self._machine.partners.get(self.via, NOBODY)
+            if partners is not self._partners:
+                self._know(partners)
+            self._take(received)
+        return True
+
+    def _ended(self, error: OSError) -> bool:
+        """There is no datagram."""
+        self._count(error)
+        self._driver.pump()
+        return False
+
+    def _take_one(self, data: Buffer, raw: Any) -> None:
+        """One that came alone, from an address as Python has it."""
         partners = self._machine.partners.get(self.via, NOBODY)
         if partners is not self._partners:
             self._know(partners)
-        if received is not None:
-            self._take(received)
-            return True
-        length, raw = self._inlet.lone
         flow = partners.get(raw) or partners.get(self._address_of(raw))  # IPv4's are equal as is
-        data = self._inlet.first[:length]
-        if length in OWN and data[0] == VERSION:
+        if len(data) in OWN and data[0] == VERSION:
             self._show([data], self._address_of(raw))
         elif flow is None:
             self._machine.strangers_dropped(1)
@@ -93,7 +109,6 @@ class CarryingEndpoint(Endpoint):
             if payload is not None:
                 flow.payloads_received(1, len(payload))
                 self._program.deliver_one(payload)
-        return True
 
     def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
         if (sealing := self._machine.sealing) is not None:

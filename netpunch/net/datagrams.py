@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from netpunch.wire.envelope import Buffer
 
@@ -25,14 +25,6 @@ class Datagrams(NamedTuple):
             return self.parts
         (whole,) = self.parts
         return [whole[start:end] for start, end in pairwise(accumulate(self.lengths, initial=0))]
-
-
-class Program(Protocol):
-    """Gets what the partner's program sends on a held link."""
-
-    def deliver(self, datagrams: Datagrams, /) -> None: ...
-
-    def deliver_one(self, payload: Buffer, /) -> None: ...
 
 
 def one(datagram: Buffer) -> Datagrams:

@@ -95,7 +95,10 @@ Observer = Callable[[Datagram | Event], None]
 class Endpoint:
     """A socket of a driver. `local` is the address it is bound to."""
 
-    __slots__ = ("_address_of", "_driver", "_pinned", "_sock", "_source", "local", "room", "via")
+    __slots__ = (
+        *("_address_of", "_driver", "_pinned", "_sock", "_source"),
+        *("local", "put", "room", "via"),
+    )
 
     def __init__(self, driver: Driver, via: Via, sock: socket.socket) -> None:
         self._driver = driver
@@ -107,6 +110,9 @@ class Endpoint:
         """Bytes to read of a datagram."""
         self._pinned: Address | None = None
         self._source: Ancillary = []
+        self.put: Callable[[Buffer, Address], object] = sock.sendto
+        """Sends at once, or raises OSError: BlockingIOError if the system has no room now. (No
+        method, as each datagram that leaves would need one call more.)"""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts to read."""
@@ -140,13 +146,6 @@ class Endpoint:
             return False
         return True
 
-    def put(self, data: Buffer, destination: Address) -> None:
-        """Sends at once, or raises OSError: BlockingIOError if the system has no room now."""
-        if self._pinned is None or destination != self._pinned:
-            self._sock.sendto(data, destination)
-        else:
-            self._send_pinned(data, destination)
-
     def when_writable(
         self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None] | None
     ) -> None:
@@ -167,12 +166,17 @@ class Endpoint:
         host has it, and by this interface only, if given. Raises OSError if there is no such
         interface. For wildcard sockets on Linux."""
         self._pinned, self._source = destination, send_from(host, interface)
+        self.put = self._put_pinned
 
     def unpin(self) -> None:
         """Lets the system choose again."""
         self._pinned = None
+        self.put = self._sock.sendto
 
-    def _send_pinned(self, data: Buffer, destination: Address) -> None:
+    def _put_pinned(self, data: Buffer, destination: Address) -> None:
+        if destination != self._pinned:
+            self._sock.sendto(data, destination)
+            return
         try:
             self._sock.sendmsg((data,), self._source, 0, destination)
         except OSError as error:

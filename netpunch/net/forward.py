@@ -15,12 +15,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from netpunch.address import Address
+from netpunch.core.machine import Machine
 from netpunch.errors import ControlUnreachableError, PortInUseError, UnresolvedError
 from netpunch.net.datagrams import Datagrams, one
-from netpunch.net.driver import MAX_PAYLOAD
+from netpunch.net.driver import MAX_PAYLOAD, EndpointFactory
 from netpunch.net.resolver import resolve
 from netpunch.net.sockets import SocketOptions, bind
 from netpunch.wire.envelope import Buffer
@@ -172,6 +174,17 @@ class Forwarder:
         except OSError as error:
             self._refused(error, program, 1)
 
+    def endpoint_for(self, machine: Machine) -> EndpointFactory:
+        """Of the link's socket: what comes in bulk is sent in bulk."""
+        from netpunch.net.carrying import CarryingEndpoint
+
+        return partial(CarryingEndpoint, machine, self)
+
+    def unsent(self, payload: Buffer, error: OSError) -> None:
+        """Tries again if there was no room; the link counts if that fails."""
+        if isinstance(error, BlockingIOError) and self._link is not None:
+            self._link.send_payloads(one(payload))
+
     def close(self) -> None:
         """Closes the local port. May be repeated."""
         if self._sock is not None:
@@ -212,13 +225,7 @@ class Forwarder:
         if self._link is None:
             self.drops["no_link"] += 1
             return
-        data = inlet.first[:length]
-        try:
-            self._link.send_now(data)
-        except BlockingIOError:
-            self._link.send_payloads(one(data))  # tries again, and counts if that fails
-        except OSError:
-            pass  # counted there
+        self._link.send_now(inlet.first[:length])
 
     def _pass_on_all(self, received: Received, inlet: Inlet) -> None:
         if self._to is None:

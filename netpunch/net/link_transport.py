@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Finished, Linked, Lost, Moved, PathKind
-from netpunch.core.machine import LinkFigures
+from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import LinkClosedError, resource_errors
-from netpunch.net.datagrams import Datagrams
-from netpunch.net.driver import Datagram, Endpoint
+from netpunch.net.datagrams import Datagrams, one
+from netpunch.net.driver import Datagram, Endpoint, EndpointFactory
 from netpunch.net.end import FAREWELL
-from netpunch.net.preload import CARRYING, HOLDING, PAUSE, preload
+from netpunch.net.preload import HOLDING, IN_PROCESS, PAUSE, preload
 from netpunch.net.punch import Punch
 from netpunch.net.queues import Inbox, Outbox
 from netpunch.reasons import Reason
@@ -61,13 +61,15 @@ class LinkTransport(asyncio.DatagramTransport):
         self._observer = observer
         self._punch = Punch(settings, self._see, trace=False, program=self)
         self._protocol: asyncio.DatagramProtocol | None = None
-        self._peer = Address("", 0)
+        self.peer = Address("", 0)
         self._early = Inbox()
         """What has arrived before there was a protocol."""
-        self._receive: Callable[[bytes, Address], object] = self._early.put
+        self.receive: Callable[[bytes, Address], object] = self._early.put
         self._outbox = Outbox(
             partial(self._tell, "pause_writing"), partial(self._tell, "resume_writing")
         )
+        self.send: Callable[[Buffer], object] = self._punch.send_now
+        """As `sendto`, unchecked."""
         self._blocked: Endpoint | None = None
         """Has no room at the moment."""
         self._flushed = asyncio.Event()
@@ -77,7 +79,7 @@ class LinkTransport(asyncio.DatagramTransport):
     async def open(self, factory: Callable[[], P]) -> P:
         """Links, and makes the protocol; returns that. Raises what `Punch.open` and `Punch.linked`
         raise. Then, or if it is cancelled, nothing is left open."""
-        loading = self._loop.call_later(PAUSE, preload, HOLDING + CARRYING, self._punch.give_up)
+        loading = self._loop.call_later(PAUSE, preload, HOLDING + IN_PROCESS, self._punch.give_up)
         try:
             with resource_errors():
                 await self._punch.open()
@@ -130,15 +132,22 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def deliver(self, datagrams: Datagrams) -> None:
         """Passes the protocol what the partner's program has sent."""
+        peer = self.peer
         for each in datagrams.each:
-            self.deliver_one(each)
+            try:
+                self.receive(each if type(each) is bytes else bytes(each), peer)
+            except Exception as error:
+                self.complain("datagram_received", error)
 
     def deliver_one(self, datagram: Buffer) -> None:
         """The same of a single one."""
-        try:
-            self._receive(bytes(datagram), self._peer)
-        except Exception as error:
-            self._complain("datagram_received", error)
+        self.deliver(one(datagram))
+
+    def endpoint_for(self, machine: Machine) -> EndpointFactory:
+        """Of the link's socket."""
+        from netpunch.net.link_endpoint import LinkEndpoint
+
+        return partial(LinkEndpoint, machine, self)
 
     def _drop(self, _datagram: bytes, _source: Address) -> None:
         """Nobody wants it any more."""
@@ -147,7 +156,7 @@ class LinkTransport(asyncio.DatagramTransport):
         assert not isinstance(event, Datagram)
         match event:
             case Linked(local=local, remote=remote, path=path):
-                self.local, self.remote, self.path, self._peer = local, remote, path, remote
+                self.local, self.remote, self.path, self.peer = local, remote, path, remote
             case Moved(local=local, remote=remote, path=path):
                 self.local, self.remote, self.path = local, remote, path
                 if self._blocked is not None:
@@ -163,7 +172,7 @@ class LinkTransport(asyncio.DatagramTransport):
     def _start(self, protocol: asyncio.DatagramProtocol) -> None:
         self._protocol = protocol
         self._tell("connection_made", self)
-        self._receive = protocol.datagram_received
+        self.receive = protocol.datagram_received
         early = self._early
         while early.waiting:
             self.deliver_one(early.take())
@@ -177,7 +186,7 @@ class LinkTransport(asyncio.DatagramTransport):
             self._closing = self._loop.create_task(self._close(self.end))
 
     async def _close(self, end: LinkEnd) -> None:
-        self._receive = self._drop
+        self.receive = self._drop
         try:
             if end is CLOSED_HERE:
                 with contextlib.suppress(TimeoutError):  # there is no room, and will be none
@@ -193,9 +202,9 @@ class LinkTransport(asyncio.DatagramTransport):
         try:
             getattr(self._protocol, method)(*arguments)
         except Exception as error:
-            self._complain(method, error)
+            self.complain(method, error)
 
-    def _complain(self, method: str, error: Exception) -> None:
+    def complain(self, method: str, error: Exception) -> None:
         self._loop.call_exception_handler(
             {
                 "message": f"netpunch: {method} of the protocol failed",
@@ -209,25 +218,12 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send to the partner; `addr` is None, or its address."""
-        if not isinstance(data, BYTES_LIKE):
+        if type(data) is not bytes and not isinstance(data, BYTES_LIKE):
             raise TypeError(f"expected a bytes-like object to send, got {type(data).__name__}")
-        if addr is not None and addr != self._peer and addr[:2] not in (self._peer, self.remote):
-            raise ValueError(f"expected None or the partner's address {self._peer}, got {addr!r}")
+        if addr is not None and addr != self.peer and addr[:2] not in (self.peer, self.remote):
+            raise ValueError(f"expected None or the partner's address {self.peer}, got {addr!r}")
         if self.end is None:
             self.send(data)
-
-    def send(self, data: Buffer) -> None:
-        """As `sendto`, unchecked."""
-        if self._outbox.waiting:
-            self._outbox.put(bytes(data))
-            return
-        try:
-            self._punch.send_now(data)
-        except (BlockingIOError, InterruptedError):
-            self._outbox.put(bytes(data))
-            self._wait_for_room()
-        except OSError as error:
-            self._tell("error_received", error)
 
     def close(self) -> None:
         """Send what waits, tell the partner and the controls, then call `connection_lost`."""
@@ -251,7 +247,7 @@ class LinkTransport(asyncio.DatagramTransport):
         `rtt` and `loss` are those of the present path."""
         match name:
             case "peername":
-                return self._peer
+                return self.peer
             case "sockname":
                 return self.local
             case "socket":
@@ -274,7 +270,7 @@ class LinkTransport(asyncio.DatagramTransport):
         assert isinstance(protocol, asyncio.DatagramProtocol)
         self._protocol = protocol
         if self.end is None:
-            self._receive = protocol.datagram_received
+            self.receive = protocol.datagram_received
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Bytes that wait to be sent: above `high` the protocol is paused, at `low` resumed."""
@@ -290,11 +286,21 @@ class LinkTransport(asyncio.DatagramTransport):
 
     # What waits to be sent.
 
-    def _wait_for_room(self) -> None:
+    def unsent(self, data: Buffer, error: OSError) -> None:
+        """Keeps it, and all that follow, until there is room again."""
+        if not isinstance(error, BlockingIOError):
+            self._tell("error_received", error)
+            return
+        if not self._outbox.waiting:  # else it is the first of them
+            self._wait(data)
+        self.send = self._wait
         self._flushed.clear()
         self._blocked = self._punch.endpoint
         if self._blocked is not None:
             self._blocked.when_writable(self._loop, self._flush)
+
+    def _wait(self, data: Buffer) -> None:
+        self._outbox.put(bytes(data))
 
     def _flush(self) -> None:
         blocked, self._blocked = self._blocked, None
@@ -302,12 +308,9 @@ class LinkTransport(asyncio.DatagramTransport):
             blocked.when_writable(self._loop, None)
         waiting = self._outbox.waiting
         while waiting:
-            try:
-                self._punch.send_now(waiting[0])
-            except (BlockingIOError, InterruptedError):
-                self._wait_for_room()
+            self._punch.send_now(waiting[0])
+            if self._blocked is not None:
                 return
-            except OSError as error:
-                self._tell("error_received", error)
             self._outbox.sent()
+        self.send = self._punch.send_now
         self._flushed.set()

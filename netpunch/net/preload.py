@@ -24,6 +24,8 @@ HOLDING = (
 """Of an end that holds its link."""
 CARRYING = ("netpunch.net.carrying",) if sys.platform == "linux" else ()
 """Of one that carries a program's datagrams."""
+IN_PROCESS = (*CARRYING, "netpunch.net.link_endpoint") if CARRYING else ()
+"""Of one whose program is in this process."""
 
 
 def preload(names: Iterable[str], on_lack: Callable[[ResourcesError], None] | None = None) -> None:

@@ -8,7 +8,6 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from netpunch.address import Address, is_loopback
@@ -35,7 +34,7 @@ from netpunch.core.events import (
     Via,
     Waiting,
 )
-from netpunch.core.machine import LinkFigures, Machine
+from netpunch.core.machine import NEVER, LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import (
     ControlUnreachableError,
@@ -43,9 +42,10 @@ from netpunch.errors import (
     NetworkNotReadyError,
     NotLinkedError,
 )
-from netpunch.net.datagrams import Datagrams, Program
+from netpunch.net.datagrams import Datagrams
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Endpoint, Observer, clock
 from netpunch.net.end import DrivenEnd
+from netpunch.net.program import Program
 from netpunch.net.sockets import options_of
 from netpunch.net.turn_queue import TurnQueue
 from netpunch.wire.envelope import Buffer
@@ -260,8 +260,8 @@ class Punch(DrivenEnd):
                 self._driver.drain()
 
     def send_now(self, data: Buffer) -> None:
-        """Send a program's datagram on the held link: at once, or not at all. Raises OSError:
-        BlockingIOError if the system has no room now."""
+        """Send a program's datagram on the held link: at once, or not at all; then the program is
+        told (`unsent`)."""
         machine, driver = self._machine, self._driver
         if machine is None or driver is None or (path := machine.path) is None:
             return
@@ -275,12 +275,16 @@ class Punch(DrivenEnd):
         sealing = machine.sealing
         try:
             endpoint.put(data if sealing is None else sealing.seal_one(data), remote)
-        except BlockingIOError:
-            raise
         except OSError as error:
-            driver.refused(error, via, remote)
-            raise
-        if flow.payloads_sent(1, len(data), clock()):
+            if not isinstance(error, BlockingIOError):
+                driver.refused(error, via, remote)
+            if self._program is not None:
+                self._program.unsent(data, error)
+            return
+        traffic = flow.traffic
+        traffic.sent += 1
+        traffic.sent_bytes += len(data)
+        if flow.unheard_since == NEVER and flow.begin_unheard(clock()):
             driver.arm()
 
     @property
@@ -481,9 +485,7 @@ class Punch(DrivenEnd):
         if self._driver is None:
             return
         if self._program is not None and self._machine is not None and sys.platform == "linux":
-            from netpunch.net.carrying import CarryingEndpoint
-
-            carries = partial(CarryingEndpoint, self._machine, self._program)
+            carries = self._program.endpoint_for(self._machine)
             self._driver.replace(path.via, endpoint=carries)
         if self._path is None:
             from netpunch.net.held_path import HeldPath

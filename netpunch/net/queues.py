@@ -20,28 +20,28 @@ HIGH_WATER = 64 * 1024
 class Inbox:
     """What has arrived, in order. `put` wakes one of the `waiters`, which wait for a datagram."""
 
-    __slots__ = ("_octets", "dropped", "waiters", "waiting")
+    __slots__ = ("dropped", "octets", "waiters", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[bytes] = deque()
         self.waiters: deque[asyncio.Future[None]] = deque()
         self.dropped = 0
-        self._octets = 0
+        self.octets = 0
 
     def put(self, datagram: bytes, _source: object = None) -> None:
-        octets = self._octets + len(datagram)
+        octets = self.octets + len(datagram)
         if octets > OCTETS_KEPT or len(self.waiting) >= DATAGRAMS_KEPT:
             self.dropped += 1
             return
         self.waiting.append(datagram)
-        self._octets = octets
+        self.octets = octets
         if self.waiters:
             self.wake()
 
     def take(self) -> bytes:
         """The oldest one. Raises IndexError if there is none."""
         datagram = self.waiting.popleft()
-        self._octets -= len(datagram)
+        self.octets -= len(datagram)
         return datagram
 
     def wake(self) -> None:

@@ -51,6 +51,7 @@ class StreamEndpoint(Endpoint):
         on_end: Callable[[], None],
     ) -> None:
         super().__init__(driver, via, sock)
+        self.put = self._put
         self.heard = False
         """Whether anything has come."""
         self._control, name = place
@@ -74,10 +75,6 @@ class StreamEndpoint(Endpoint):
     def send(self, data: bytes, destination: Address, _ttl: int = 0) -> bool:
         return destination == self._control and self.stream.send(data)
 
-    def put(self, data: Buffer, destination: Address) -> None:
-        """What there is no room for is lost, as anywhere on the way."""
-        self.send(bytes(data), destination)
-
     def when_writable(self, *_: object) -> None:
         """`put` never waits."""
 
@@ -86,6 +83,10 @@ class StreamEndpoint(Endpoint):
 
     def close(self, _loop: asyncio.AbstractEventLoop) -> None:
         self.stream.close()
+
+    def _put(self, data: Buffer, destination: Address) -> None:
+        """What there is no room for is lost, as anywhere on the way."""
+        self.send(bytes(data), destination)
 
     def _arrived(self, datagrams: list[bytes]) -> None:
         self.heard = True

@@ -56,8 +56,8 @@ EndName = Literal["a", "b"]
 OTHER: dict[EndName, EndName] = {"a": "b", "b": "a"}
 
 Buffer = bytes | bytearray | memoryview
-Cipher = Callable[[bytes, Buffer, bytes], bytes]
-"""`(nonce, text, header)`: opens what is sealed, or seals what is open."""
+Cipher = Callable[[bytes, Buffer, bytes | None], bytes]
+"""`(nonce, text, header)`: opens what is sealed, or seals what is open. None is for no header."""
 Forged = InvalidTag
 
 

@@ -23,11 +23,13 @@ from netpunch.wire.keys import forward_epoch, forward_key, generation_key
 VERSION = 0xF3
 HEADER = Struct("!BBQ")
 HEADER_LENGTH = HEADER.size
+_pack, _unpack = HEADER.pack, HEADER.unpack_from
 OVERHEAD = HEADER_LENGTH + 16
 """Bytes that a sealed datagram has more than the program's."""
 PADDING = bytes(2)
 """Of the header, to a nonce."""
 NONCE = Struct(f"{HEADER.format}{len(PADDING)}x")
+_nonce = NONCE.pack
 GENERATION_BITS = 32
 """A key seals at most 2^32 datagrams. After so many of 1,472 bytes, sealed bytes can be told from
 random ones with a probability of 2^-52 (the square of the number of blocks, by 2^129)."""
@@ -42,59 +44,64 @@ _FORGED = Drop.BAD_MAC
 class ReplayWindow:
     """The counters that have come: each counts once, and none that is WINDOW below the highest."""
 
-    __slots__ = ("_highest", "_seen")
+    __slots__ = ("highest", "seen")
 
     def __init__(self) -> None:
-        self._highest = 0
-        self._seen = array("Q", bytes(8 * WINDOW))
+        self.highest = 0
+        self.seen = array("Q", bytes(8 * WINDOW))
         """By their remainders, the last counter. In the window no two have the same."""
 
     def take(self, counter: int) -> bool:
         """Whether this counter, of an authentic datagram, is new. From now on it is not."""
-        place = counter % WINDOW
-        if counter <= self._highest - WINDOW or self._seen[place] == counter:
+        seen, highest = self.seen, self.highest
+        if counter > highest:
+            self.highest = counter
+        elif counter <= highest - WINDOW or seen[counter % WINDOW] == counter:
             return False
-        self._seen[place] = counter
-        if counter > self._highest:
-            self._highest = counter
+        seen[counter % WINDOW] = counter
         return True
 
 
 class Sealer:
     """Seals the datagrams of one direction of a link. `counter` is the last one that was used."""
 
-    __slots__ = ("_counter", "_encrypt", "_epoch", "_key")
+    __slots__ = ("_counter", "_encrypt", "_epoch", "_key", "_last")
 
     def __init__(self, key: bytes, epoch: int, *, counter: int = 0) -> None:
         self._key = key
         self._epoch = epoch
         self._counter = counter
-        self._encrypt = sealer(generation_key(key, counter >> GENERATION_BITS))
+        self._enter(counter >> GENERATION_BITS)
 
     def seal(self, datagrams: Sequence[Buffer]) -> list[bytes]:
         """What to send, each OVERHEAD bytes longer. Raises struct.error after the last counter,
         2^64 - 1, which a billion datagrams a second reach in 584 years."""
         last = self._counter + len(datagrams)
-        if last >> GENERATION_BITS != self._counter >> GENERATION_BITS:
-            before = (last >> GENERATION_BITS << GENERATION_BITS) - 1 - self._counter
+        if last > self._last:
+            before = self._last - self._counter
             if before:
                 return self.seal(datagrams[:before]) + self.seal(datagrams[before:])
-            self._encrypt = sealer(generation_key(self._key, last >> GENERATION_BITS))
+            self._enter(last >> GENERATION_BITS)
         first, self._counter = self._counter + 1, last  # now: whatever happens, each is used once
         encrypt, epoch, pack = self._encrypt, self._epoch, HEADER.pack
         return [
-            (header := pack(VERSION, epoch, counter)) + encrypt(header + PADDING, data, b"")
+            (header := pack(VERSION, epoch, counter)) + encrypt(header + PADDING, data, None)
             for counter, data in enumerate(datagrams, first)
         ]
 
     def seal_one(self, datagram: Buffer) -> bytes:
         """The same for one: half of the work is that of a call."""
         counter = self._counter + 1
-        if counter >> GENERATION_BITS != self._counter >> GENERATION_BITS:
+        if counter > self._last:
             return self.seal((datagram,))[0]
         self._counter = counter
-        header = HEADER.pack(VERSION, self._epoch, counter)
-        return header + self._encrypt(header + PADDING, datagram, b"")
+        header = _pack(VERSION, self._epoch, counter)
+        return header + self._encrypt(header + PADDING, datagram, None)
+
+    def _enter(self, generation: int) -> None:
+        self._encrypt = sealer(generation_key(self._key, generation))
+        self._last = (generation + 1 << GENERATION_BITS) - 1
+        """The last counter of the generation."""
 
 
 class Opener:
@@ -117,13 +124,16 @@ class Opener:
         if decrypt is None:
             return _FORGED
         try:
-            data = decrypt(NONCE.pack(VERSION, self.epoch, counter), ciphertext, b"")
+            data = decrypt(_nonce(VERSION, self.epoch, counter), ciphertext, None)
         except Forged:
             return _FORGED
-        if not self._window.take(counter):
+        window = self._window
+        if counter > window.highest:  # as nearly all: spares a call
+            window.highest = window.seen[counter % WINDOW] = counter
+            if generation > self._generation:
+                self._enter(generation)
+        elif not window.take(counter):
             return Drop.STALE
-        if generation > self._generation:
-            self._enter(generation)
         return data
 
     def _enter(self, generation: int) -> None:
@@ -140,36 +150,29 @@ class Sealing:
     own, and datagrams of the one before may still be under way. `drop` is told why one that came
     is dropped."""
 
-    __slots__ = ("_drop", "_end", "_openers", "_sealer")
+    __slots__ = ("_drop", "_end", "_openers", "seal", "seal_one")
 
     def __init__(self, end: EndName, drop: Callable[[Drop], None]) -> None:
         self._end: EndName = end
         self._drop = drop
         self._openers: tuple[Opener, ...] = ()
         """The current one, then the one before."""
-        self._sealer: Sealer | None = None
+        self.seal: Callable[[Sequence[Buffer]], list[bytes]]
+        """See Sealer. They are there once the link is."""
+        self.seal_one: Callable[[Buffer], bytes]
 
     def rekey(self, session_key: bytes) -> None:
         """The link is there, or has moved."""
         own, other = self._end, OTHER[self._end]
         epoch = forward_epoch(session_key)
-        self._sealer = Sealer(forward_key(session_key, own, other), epoch)
+        outgoing = Sealer(forward_key(session_key, own, other), epoch)
+        self.seal, self.seal_one = outgoing.seal, outgoing.seal_one
         incoming = Opener(forward_key(session_key, other, own), epoch)
         self._openers = (incoming, *self._openers[:1])
 
     def forget_previous(self) -> None:
         """Nothing of the path before is under way any more."""
         self._openers = self._openers[:1]
-
-    def seal(self, datagrams: Sequence[Buffer]) -> list[bytes]:
-        """What to send, for a program's datagrams. Only once there is a link."""
-        assert self._sealer is not None
-        return self._sealer.seal(datagrams)
-
-    def seal_one(self, datagram: Buffer) -> bytes:
-        """The same for one."""
-        assert self._sealer is not None
-        return self._sealer.seal_one(datagram)
 
     def open(self, datagrams: Sequence[Buffer]) -> list[bytes]:
         """What the partner's program has sent, of any datagrams that have come. The others are
@@ -181,15 +184,15 @@ class Sealing:
         if len(datagram) < OVERHEAD or datagram[0] != VERSION:
             self._drop(Drop.MALFORMED)
             return None
-        _, epoch, counter = HEADER.unpack_from(datagram)
-        opened: bytes | Drop = _FORGED
+        _, epoch, counter = _unpack(datagram)
+        why = _FORGED
         for each in self._openers:
             if each.epoch == epoch:  # in one of 256 moves both have the same
                 opened = each.open(counter, datagram[HEADER_LENGTH:])
+                if isinstance(opened, bytes):
+                    return opened
                 if opened is not _FORGED:
+                    why = opened
                     break
-        if type(opened) is bytes:
-            return opened
-        assert isinstance(opened, Drop)
-        self._drop(opened)
+        self._drop(why)
         return None

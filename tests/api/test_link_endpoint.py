@@ -95,6 +95,8 @@ class Pair(NamedTuple):
         owner._sock = FaultySocket(fileno=owner._sock.detach())
         owner._sock.setblocking(False)
         faulty: FaultySocket = owner._sock
+        if owner is not near:
+            owner.put = faulty.sendto
         return faulty
 
 

@@ -13,10 +13,10 @@ from enum import Enum
 from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.channels import Channels
-from netpunch.core.end.meter import Meter, Traffic
+from netpunch.core.end.meter import Meter
 from netpunch.core.end.nomination import NominationState
 from netpunch.core.events import Linked, MoveReason, PathKind
-from netpunch.core.machine import NEVER, LinkFigures, next_state
+from netpunch.core.machine import NEVER, LinkFigures, Traffic, next_state
 from netpunch.core.pacing import Repeat
 from netpunch.wire import v2
 
@@ -89,12 +89,11 @@ class HeldLink:
         """When to doubt that a agreed, too: it is linked only once it has heard our ACCEPT."""
         self._dead_ping_at = NEVER
         self._dead_since = -NEVER
-        self._unheard_since = NEVER
-        """When a program's datagram was sent first after the last one that came."""
+        self.unheard_since = NEVER
         self._silence_at = NEVER
         """When to look whether the programs' datagrams are answered."""
-        self._traffic: Traffic = Traffic() if after is None else after._traffic
-        self._meter: Meter = Meter(self._path.rtt, self._traffic)
+        self.traffic: Traffic = Traffic() if after is None else after.traffic
+        self._meter: Meter = Meter(self._path.rtt, self.traffic)
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
         self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
         """When a relayed link looks for a direct path."""
@@ -183,7 +182,7 @@ class HeldLink:
     def heard(self, now: float) -> None:
         """A datagram of the partner came on the path. A ping does not show that ours arrive."""
         self._heard_at = now
-        self._unheard_since = NEVER
+        self.unheard_since = NEVER
 
     def nominated(self, now: float) -> None:
         """a has not heard our ACCEPT yet."""
@@ -260,11 +259,15 @@ class HeldLink:
 
     def payloads_sent(self, count: int, octets: int, now: float) -> bool:
         """Counts some; returns whether the next timer may be earlier than before."""
-        traffic = self._traffic
+        traffic = self.traffic
         traffic.sent += count
         traffic.sent_bytes += octets
-        if self._unheard_since == NEVER:
-            self._unheard_since = now
+        return self.unheard_since == NEVER and self.begin_unheard(now)
+
+    def begin_unheard(self, now: float) -> bool:
+        """The first one after the last one that came was sent; returns the same. (A path that is
+        checked begins anew when it is answered.)"""
+        self.unheard_since = now
         if self._silence_at != NEVER or self.state is not WORKING:
             return False
         self._silence_at = now + self._silence_patience
@@ -272,10 +275,10 @@ class HeldLink:
 
     def payloads_received(self, count: int, octets: int) -> None:
         """Counts some."""
-        traffic = self._traffic
+        traffic = self.traffic
         traffic.received += count
         traffic.received_bytes += octets
-        self._unheard_since = NEVER
+        self.unheard_since = NEVER
 
     @property
     def _silence_patience(self) -> float:
@@ -284,12 +287,12 @@ class HeldLink:
     def _look_at_silence(self, now: float) -> None:
         """Programs that talk both ways cost one look in a second, and no ping."""
         self._silence_at = NEVER
-        if self._unheard_since == NEVER or self.state is not PathState.WORKING:
+        if self.unheard_since == NEVER or self.state is not PathState.WORKING:
             return
-        if now < (due := self._unheard_since + self._silence_patience):
+        if now < (due := self.unheard_since + self._silence_patience):
             self._silence_at = due
             return
-        self._unheard_since = NEVER
+        self.unheard_since = NEVER
         self._check_silence(now)
 
     # Checks.

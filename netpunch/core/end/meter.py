@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netpunch.core.events import PathKind
-from netpunch.core.machine import LinkFigures
+from netpunch.core.machine import LinkFigures, Traffic
 
 LATEST_PINGS = 20
 """Of which the loss is told: five minutes of keepalives."""
@@ -13,15 +13,6 @@ USUAL_RTT = 0.2
 _RTT_GAIN, _JITTER_GAIN = 1 / 8, 1 / 4
 """Those of RFC 6298. Until so many round trips are known, the smoothed one is their mean: the first
 ones may be longer, for what routers and hosts do once."""
-
-
-class Traffic:
-    """Programs' datagrams and bytes, over all paths of a link."""
-
-    __slots__ = ("received", "received_bytes", "sent", "sent_bytes")
-
-    def __init__(self) -> None:
-        self.sent = self.sent_bytes = self.received = self.received_bytes = 0
 
 
 class Meter:

@@ -7,6 +7,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Payload, Via
+from netpunch.core.machine import NEVER
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import EndName
@@ -59,11 +60,15 @@ def test_what_has_passed_counts_as_if_the_machine_had_seen_it() -> None:
     assert bench.end.datagrams_to_send() == []
 
 
-@pytest.mark.parametrize("in_bulk", [False, True])
-def test_a_program_without_an_answer_has_the_path_checked(in_bulk: bool) -> None:
+@pytest.mark.parametrize("how", ["in bulk", "alone", "by the machine"])
+def test_a_program_without_an_answer_has_the_path_checked(how: str) -> None:
     bench, puppet = held(keepalive=600.0)
-    if in_bulk:
-        flow = bench.end.partners[VIA][puppet.at]
+    flow = bench.end.partners[VIA][puppet.at]
+    if how == "alone":
+        assert flow.unheard_since == NEVER
+        assert flow.begin_unheard(bench.now), "the timer is earlier"
+        assert flow.unheard_since == bench.now
+    elif how == "in bulk":
         assert flow.payloads_sent(10, 100, bench.now), "the timer is earlier"
         assert not flow.payloads_sent(10, 100, bench.now)
     else:
