@@ -95,9 +95,10 @@ def test_the_printed_commands_lead_from_bare_hosts_to_a_ping(
 
 @pytest.mark.skipif(shutil.which("nsenter") is None, reason="needs nsenter")
 @pytest.mark.parametrize("hosts", [BESIDE_CONTROL], indirect=True)
-def test_control_and_an_end_may_be_on_one_host(hosts: dict[str, BareHost]) -> None:
+@pytest.mark.parametrize("option", ["", " --end b"], ids=["a", "b"])
+def test_control_and_an_end_may_be_on_one_host(hosts: dict[str, BareHost], option: str) -> None:
     """Each in a folder of its own."""
-    commands_to_a_ping(hosts, first_command())
+    commands_to_a_ping(hosts, first_command() + option)
 
 
 def commands_to_a_ping(hosts: dict[str, BareHost], first: str) -> int:
