@@ -118,10 +118,10 @@ class Punch(DrivenEnd):
         """That the link was left to."""
         self._watch: NetworkWatch | None = None
         self._later: list[asyncio.TimerHandle] = []
-        self._looks: list[asyncio.Task[Look]] = []
-        """Why controls are silent: those that this end has begun."""
         """What is done later unless the end closes: to follow this host's network, to look why
         control is silent, to say that there is no path yet."""
+        self._looks: list[asyncio.Task[Look]] = []
+        """Why controls are silent: those that this end has begun."""
         self._is_answered = False
         """Whether a control has answered."""
         self._unsaid: Waiting | None = None
