@@ -160,8 +160,8 @@ MOVE_FOR = 15.0
 strategy."""
 MOVE_INTERVAL = 1.0
 MOVES_AT_ONCE, MOVE_REFILL = 5, 12.0
-"""Bounds on the starts of successors, whoever asks for them: one a second, ten in any minute. A
-host that flaps between networks waits 12 s at most."""
+"""Bounds on the starts of successors, whoever asks for them: one a second, ten in any minute, with
+the attempts that they begin anew. A host that flaps between networks waits 12 s at most."""
 RETIRED_FOR = 10.0
 """A path that was moved away from is good for receiving for so long: the partner may still send."""
 UPGRADES = (2.0, 30.0, 120.0)

@@ -12,21 +12,30 @@ from netpunch.core.end.attempt import Attempt
 from netpunch.core.end.nomination import Agreement, NominationState
 from netpunch.core.end.resources import Resources
 from netpunch.core.end.waiting import Deadline
-from netpunch.core.events import Failed, Linked, Reason, Via
+from netpunch.core.events import CloseSocket, Failed, Linked, Reason, Via
+from netpunch.core.pacing import TokenBucket
 from netpunch.wire.drop import Drop
 
 
 class Punching:
     """`on_standby`: the first attempt is only announced until `begin` (see
-    `core.end.successor`)."""
+    `core.end.successor`). `bound`: each further attempt takes one of it; without one there is no
+    hope left, or the port stays."""
 
     def __init__(
-        self, resources: Resources, deadline: Deadline, *, on_standby: bool = False, now: float
+        self,
+        resources: Resources,
+        deadline: Deadline,
+        *,
+        on_standby: bool = False,
+        bound: TokenBucket | None = None,
+        now: float,
     ) -> None:
         self.began = now
         self.attempt = Attempt(resources, opener=False, on_standby=on_standby, now=now)
         self._resources = resources
         self._deadline = deadline
+        self._bound = bound
         self._datagrams = 0
         """Sent to the partner in earlier attempts."""
 
@@ -144,6 +153,8 @@ class Punching:
         elif self._is_hopeless(now):
             return Reason.INFEASIBLE
         elif partners.nominations.state is NominationState.FUTILE:
+            if not self._may_begin_anew(now):
+                return Reason.NOT_AGREED
             self._begin_anew(now)
         else:
             traversal.handle_timer(now)
@@ -168,6 +179,9 @@ class Punching:
             return Reason.BLOCKED
         return Reason.PARTNER_ABSENT
 
+    def _may_begin_anew(self, now: float) -> bool:
+        return self._bound is None or self._bound.take(now)
+
     def _begin_anew(self, now: float) -> None:
         self._datagrams += self.attempt.datagrams
         self.attempt.end()
@@ -175,7 +189,11 @@ class Punching:
         self.attempt = Attempt(self._resources, opener=True, relay_due_at=due_at, now=now)
 
     def _take_fresh_port(self, via: Via, local: Address, now: float) -> None:
-        """Begins a new attempt from this socket instead of the first one of its family."""
+        """Begins a new attempt from this socket instead of the first one of its family, or closes
+        it."""
+        if not self._may_begin_anew(now):
+            self._resources.emit(CloseSocket(via))
+            return
         self.attempt.announcer.leave_at_once()  # from the socket that is about to close
         self._resources.replace_socket(via, local)
         self._resources.fresh_port_patience *= 2

@@ -54,7 +54,8 @@ ASKED = (MoveReason.PARTNER_ASKED, MoveReason.KEY_CHANGED)
 
 
 class Successor:
-    """One after the other, within the bounds on starts."""
+    """One after the other, within the bounds on starts. An attempt that one of them begins anew
+    counts as a start, too."""
 
     def __init__(self, resources: Resources, now: float) -> None:
         self.state = SuccessorState.STANDBY
@@ -141,7 +142,8 @@ class Successor:
         self.punching = self._on_standby(now)
 
     def _on_standby(self, now: float) -> Punching:
-        return Punching(self._resources, Deadline(NEVER, now), on_standby=True, now=now)
+        never = Deadline(NEVER, now)
+        return Punching(self._resources, never, on_standby=True, bound=self._starts, now=now)
 
 
 def moved(linked: Linked, reason: MoveReason, previous: Address) -> Moved:
