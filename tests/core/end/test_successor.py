@@ -277,6 +277,31 @@ class TestBounds:
         for first, eleventh in zip(starts, starts[10:], strict=False):
             assert eleventh - first >= 59.0
 
+    def test_attempts_that_it_begins_anew_count_too(self) -> None:
+        """Here with a partner that never answers a nomination, so that each leads nowhere."""
+        bench, _ = held("a", keepalive=3600.0)
+        before = len(bench.sent)
+        number, until = 0, bench.now + 240.0
+        while bench.now < until:
+            number += 1
+            partner = bench.puppet(b"%08d" % number, at=ELSEWHERE, holds=True)
+            bench.introduce(partner)
+            if bench.attempt == bench.registered:
+                bench.validate(partner)
+            ours, latest = bench.registered, bench.now + 20.0
+            while bench.registered == ours and bench.now < latest:
+                bench.run(0.5)
+        first_sent: dict[bytes, float] = {}
+        for timed in bench.sent[before:]:
+            message = timed.sent.message
+            if isinstance(message, v2.Announce) and message.purpose == v2.Purpose.PUNCH:
+                first_sent.setdefault(message.attempt, timed.time)
+        times = list(first_sent.values())
+        assert bench.all(v2.Nominate)
+        assert len(times) > 10
+        for first, eleventh in zip(times, times[10:], strict=False):
+            assert eleventh - first >= 59.0
+
 
 def linked_attempt(bench: Bench) -> bytes:
     """The attempt that the link was agreed by."""
