@@ -25,6 +25,7 @@ from netpunch.net.segments import (
     Received,
     groups,
     join_on_arrival,
+    longest_segment,
     shared,
 )
 from netpunch.wire.envelope import Buffer
@@ -123,13 +124,13 @@ class Outlet:
         self._sock = sock
         self._send_one = send_one
         self._refused = refused
-        self._longest = MAX_PAYLOAD
-        """Bytes of a segment: longer ones were refused."""
+        self._longest = self._possible = longest_segment(sock)
+        """Bytes of a segment: longer ones were refused, or no system would take them."""
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
 
     def new_path(self) -> None:
         """What the last one took says nothing about the next one."""
-        self._longest = MAX_PAYLOAD
+        self._longest = self._possible
 
     def send(
         self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item] = ()

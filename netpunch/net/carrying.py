@@ -121,6 +121,7 @@ class CarryingEndpoint(Endpoint):
         """From now on, these are the partner's addresses. Strangers are kept out of the queue by
         the kernel; without that, they are dropped here."""
         self._partners = partners
+        self._outlet.new_path()
         self._names = {system_name(self._family, at): flow for at, flow in partners.items()}
         with contextlib.suppress(OSError):  # for want of memory, or by a sandbox
             attach(self._sock, all_of(partners))

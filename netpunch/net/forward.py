@@ -140,8 +140,11 @@ class Forwarder:
         """A link is up, which takes what the program sends from now on."""
         self._link = link
         if sys.platform == "linux" and self._inlet is None and self._sock is not None:
+            from netpunch.net.batch import batches_allowed
             from netpunch.net.bulk import Inlet, Outlet
 
+            if not batches_allowed():
+                return
             self._inlet = Inlet(self._sock)
             self._outlet = Outlet(self._sock, self._send_one, self._refused)
             asyncio.get_running_loop().add_reader(self._sock, self._read_at_once)

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from netpunch.net.tls_listener import TlsEndpoint
 
+PlainEndpoint: type[Endpoint] = Endpoint
 if sys.platform == "linux":
-    from netpunch.net.batch import BatchEndpoint as PlainEndpoint
-else:
-    PlainEndpoint = Endpoint
+    from netpunch.net.batch import BatchEndpoint, batches_allowed
+
+    if batches_allowed():
+        PlainEndpoint = BatchEndpoint
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes: enough for 5,000 datagrams of 384 (with the kernel's overhead), so that a hook's fork or a

@@ -485,8 +485,11 @@ class Punch(DrivenEnd):
         if self._driver is None:
             return
         if self._program is not None and self._machine is not None and sys.platform == "linux":
-            carries = self._program.endpoint_for(self._machine)
-            self._driver.replace(path.via, endpoint=carries)
+            from netpunch.net.batch import batches_allowed
+
+            if batches_allowed():
+                carries = self._program.endpoint_for(self._machine)
+                self._driver.replace(path.via, endpoint=carries)
         if self._path is None:
             from netpunch.net.held_path import HeldPath
 

@@ -3,7 +3,7 @@
 The machine's relay (`core.control.relay`) knows whose datagrams go where, and how many. On Linux an
 endpoint here asks it once for each batch, and sends the datagrams from where they were received
 (`net.segments`). Only what may be for control itself goes through the machine. On other systems,
-and while datagrams are traced, everything does.
+in a sandbox that forbids batches, and while datagrams are traced, everything does.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from netpunch.net.wildcard import on_wildcard
 from netpunch.wire.envelope import CONTROL_DATAGRAM, VERSION
 
 if sys.platform == "linux":
-    from netpunch.net.batch import ADDRESSES_KEPT, address_of
+    from netpunch.net.batch import ADDRESSES_KEPT, address_of, batches_allowed
     from netpunch.net.segments import (
         Messages,
         Segments,
         join_on_arrival,
+        longest_segment,
         name_of,
         source_v4,
         source_v6,
@@ -48,10 +49,11 @@ class RelayPaths:
         self._segments: dict[int, Segments] = {}
         self._routes: dict[Via, Routes] = {}
 
-    def segments(self, family: int) -> Segments:
-        """The buffers for datagrams of a family."""
+    def segments(self, sock: socket.socket) -> Segments:
+        """The buffers for datagrams of a socket's family."""
+        family = sock.family
         if family not in self._segments:
-            self._segments[family] = Segments(family)
+            self._segments[family] = Segments(family, longest=longest_segment(sock))
         return self._segments[family]
 
     def open(self, via: Via, sock: socket.socket) -> Routes:
@@ -75,7 +77,9 @@ def relay_endpoint(
     paths: RelayPaths, is_traced: bool, driver: Driver, via: Via, sock: socket.socket
 ) -> Endpoint:
     """The endpoint for a socket of the relay, which may be a wildcard."""
-    kind = PlainRelayEndpoint if is_traced or sys.platform != "linux" else RelayEndpoint
+    kind = PlainRelayEndpoint
+    if sys.platform == "linux" and not is_traced and batches_allowed():
+        kind = RelayEndpoint
     endpoint = on_wildcard(partial(kind, paths), driver, via, sock)
     endpoint.room = MAX_PAYLOAD
     paths.relay.serve(via)
@@ -179,7 +183,7 @@ class RelayEndpoint(PlainRelayEndpoint):
     def __init__(self, paths: RelayPaths, driver: Driver, via: Via, sock: socket.socket) -> None:
         super().__init__(paths, driver, via, sock)
         self._paths = paths
-        self._segments = paths.segments(sock.family)
+        self._segments = paths.segments(sock)
         self._routes = paths.open(via, sock)
         join_on_arrival(sock)
 

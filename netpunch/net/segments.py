@@ -162,13 +162,24 @@ def join_on_arrival(sock: socket.socket, *, on: bool = True) -> None:
         sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, on)
 
 
+def longest_segment(sock: socket.socket) -> int:
+    """In bytes, as far as the system tells; 0 if it knows none (Linux before 4.18): it would send
+    all of a message as one datagram."""
+    try:
+        sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
+    except OSError:
+        return 0
+    return MAX_PAYLOAD
+
+
 class Segments:
     """Buffers for the datagrams of one batch. Sources are of one family, destinations of any."""
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, *, longest: int = MAX_PAYLOAD) -> None:
+        """`longest`: bytes that a segment can have, of the sockets that are to send."""
         self.step = NAMES_IN[family]
         """Bytes of a name in `Received`."""
-        self._longest = MAX_PAYLOAD
+        self._longest = longest
         """Longer segments were refused."""
         # Mapped, not allocated: only pages that datagrams reach take memory.
         self._memory = mmap.mmap(-1, SIZE * BUFFER)
