@@ -23,7 +23,7 @@ _GROUPS: dict[str, dict[str, str]] = {
         "netpunch.api.control_events": "ControlEvents",
         "netpunch.core.control.presences": "RegisteredEnd",
         "netpunch.api.held_link": "Closed HeldLink",
-        "netpunch.api.link": "create_link_endpoint link",
+        "netpunch.api.link": "StartingLink create_link_endpoint link",
         "netpunch.api.punch": "Link punch",
         "netpunch.net.link_transport": "LinkEnd",
         "netpunch.net.driver": "Datagram Observer",
@@ -97,6 +97,7 @@ if TYPE_CHECKING:  # the same names, spelt out for type checkers
     from netpunch.api.control_events import ControlEvents as ControlEvents
     from netpunch.api.held_link import Closed as Closed
     from netpunch.api.held_link import HeldLink as HeldLink
+    from netpunch.api.link import StartingLink as StartingLink
     from netpunch.api.link import create_link_endpoint as create_link_endpoint
     from netpunch.api.link import link as link
     from netpunch.api.punch import Link as Link

@@ -288,8 +288,19 @@ def mapping(name: str, value: object, wanted: str) -> Mapping[object, object]:
 
 def callback(name: str, value: object) -> None:
     """A function, or None."""
-    if value is not None and not callable(value):
-        raise wrong(name, value, "a function, or None")
+    if value is not None:
+        function(name, value, "a function, or None")
+
+
+def function(name: str, value: object, wanted: str = "a function") -> None:
+    """One that is called, and not awaited."""
+    if inspect.iscoroutinefunction(value):
+        raise UsageError(
+            f"{name}: expected {wanted}, got a coroutine function, which nobody would await: let a "
+            "plain one call asyncio.create_task()"
+        )
+    if not callable(value):
+        raise wrong(name, value, wanted)
 
 
 def switch(name: str, value: object) -> bool:

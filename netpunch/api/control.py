@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from netpunch.api.served_pairs import (
     control_keys,
     control_keys_by_name,
 )
+from netpunch.api.starting import Starting
 from netpunch.config import values
 from netpunch.config.control_rules import control_flaws
 from netpunch.core import timing
@@ -245,33 +245,10 @@ class Control:
             raise UsageError("this control is closed: start another one")
 
 
-class StartingControl:
+class StartingControl(Starting[Control]):
     """A control that starts when it is awaited, or entered by `async with`; once."""
 
-    def __init__(self, start: Callable[[], Control]) -> None:
-        self._start = start
-        self._control: Control | None = None
-
-    def __await__(self) -> Generator[object, None, Control]:
-        return self.__aenter__().__await__()
-
-    async def __aenter__(self) -> Control:
-        start, self._start = self._start, _refuse  # which has all keys
-        self._control = start()
-        return self._control
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        if self._control is not None:
-            await self._control.aclose()
-
-
-def _refuse() -> Control:
-    raise UsageError("this control was started before: call start_control() again")
+    call = "start_control"
 
 
 @arguments.checked
@@ -344,8 +321,11 @@ def start_control(
         if name in keys:
             raise UsageError(f"pairs: {name!r} is what a pair of `classic` is called: rename it")
     announcer = Announcer(on_event, observer)
-    trace = observer is not None
-    return StartingControl(partial(Control, settings, keys, slots, announcer, trace=trace))
+
+    async def start() -> Control:
+        return Control(settings, keys, slots, announcer, trace=observer is not None)
+
+    return StartingControl(start)
 
 
 def _observe(value: object) -> list[At] | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
+from types import TracebackType
 from typing import TypeVar
 
 from netpunch import arguments
 from netpunch.address import Address
 from netpunch.core.events import Event, Moved, PathKind
 from netpunch.errors import LinkClosedError, UsageError
-from netpunch.net.link_transport import BYTES_LIKE, LinkEnd, LinkTransport
+from netpunch.net.link_transport import LinkEnd, LinkTransport, octets
 from netpunch.net.queues import Inbox
 from netpunch.reasons import Reason
 from netpunch.wire.sealed import OVERHEAD
@@ -36,6 +37,9 @@ class Closed:
 
     def __await__(self) -> Generator[object, None, LinkEnd]:
         return asyncio.shield(self._future).__await__()
+
+    def __repr__(self) -> str:
+        return f"<closed: {self._future.result().reason if self else 'not yet'}>"
 
     def set(self, end: LinkEnd) -> None:
         self._future.set_result(end)
@@ -96,9 +100,11 @@ class HeldLink:
         transport = self._transport
         if transport.end is not None:
             raise _closed(transport.end)
-        if type(datagram) is not bytes and not isinstance(datagram, BYTES_LIKE):
-            got = type(datagram).__name__
-            raise UsageError(f"send: expected bytes, bytearray or memoryview, got {got}")
+        if type(datagram) is not bytes:
+            try:
+                datagram = octets(datagram)
+            except TypeError as error:
+                raise UsageError(f"send: {error}") from None
         if len(datagram) > self._longest:
             raise UsageError(
                 f"send: expected at most {self._longest} bytes, got {len(datagram)}: "
@@ -181,8 +187,10 @@ class HeldLink:
 
     def on_moved(self, callback: MovedCallback) -> MovedCallback:
         """Call `callback` with a `Moved` whenever the link has moved to another path. Returns it,
-        for use as a decorator."""
-        arguments.callback("callback", callback)
+        for use as a decorator. What it raises goes to the loop's exception handler.
+
+        Raises UsageError if it is no function, or a coroutine function."""
+        arguments.function("callback", callback)
         self._on_moved.append(callback)
         return callback
 
@@ -209,6 +217,20 @@ class HeldLink:
             )
         return await self._transport.detached()
 
+    async def __aenter__(self) -> HeldLink:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<HeldLink {self._transport.summary}>"
+
     async def close(self) -> None:
         """Close the link: the partner is told, which takes 40 ms. May be repeated. Cancelled, it
         closes at once. What has arrived can still be received."""
@@ -218,7 +240,10 @@ class HeldLink:
     def _see(self, event: Event) -> None:
         if isinstance(event, Moved):
             for callback in list(self._on_moved):
-                callback(event)
+                try:
+                    callback(event)
+                except Exception as error:
+                    self._transport.complain("on_moved", error)
 
 
 def _closed(end: LinkEnd) -> LinkClosedError:

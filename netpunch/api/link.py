@@ -4,14 +4,15 @@ protocols."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from netpunch import arguments
 from netpunch.api.end_arguments import held_end_settings
 from netpunch.api.held_link import HeldLink, Receiver
+from netpunch.api.starting import Starting
 from netpunch.core import timing
 from netpunch.core.events import Event
 from netpunch.core.settings import EndSettings
@@ -36,9 +37,10 @@ def link(
     keepalive: float = 15.0,
     hold_for: float = timing.HOLD_FOR,
     observer: Callable[[Event], object] | None = None,
-) -> contextlib.AbstractAsyncContextManager[HeldLink]:
+) -> StartingLink:
     """Link one end of a pair with its partner, and hold the link as long as the `async with` block
-    runs. The link moves to another path when its own dies, and is relayed if nothing else helps.
+    runs; or `await` it for a `HeldLink`, to be closed by `close`. The link moves to another path
+    when its own dies, and is relayed if nothing else helps.
 
     `pair`: its name, the same at control and both ends.
     `end`: `a` or `b`.
@@ -57,7 +59,7 @@ def link(
     `observer`: is called with every event.
 
     The call itself raises UsageError for an argument, and MissingFileError, PermissionsError and
-    ConfigurationError for a key's file. Entering the block raises PortInUseError,
+    ConfigurationError for a key's file. Linking raises PortInUseError,
     NetworkNotReadyError, PermissionsError or ConfigurationError for `local`;
     ControlUnreachableError or NotLinkedError, with the reason, if there is no link; and
     ResourcesError. Cancelled, it leaves nothing open."""
@@ -74,13 +76,16 @@ def link(
         hold_for=hold_for,
     )
     arguments.callback("observer", observer)
-    return _held(settings, observer)
+    return StartingLink(partial(_held, settings, observer))
 
 
-@contextlib.asynccontextmanager
-async def _held(
-    settings: EndSettings, observer: Callable[[Event], object] | None
-) -> AsyncIterator[HeldLink]:
+class StartingLink(Starting[HeldLink]):
+    """A link that comes about when it is awaited, or entered by `async with`; once."""
+
+    call = "link"
+
+
+async def _held(settings: EndSettings, observer: Callable[[Event], object] | None) -> HeldLink:
     def see(event: Event) -> None:
         if held is not None:
             held._see(event)
@@ -92,10 +97,7 @@ async def _held(
     inbox = Inbox()
     receiver = await transport.open(lambda: Receiver(transport, inbox))
     held = HeldLink(transport, receiver, inbox, sealed=settings.sealed)
-    try:
-        yield held
-    finally:
-        await held.close()
+    return held
 
 
 @arguments.checked
@@ -147,5 +149,14 @@ def create_link_endpoint(
 async def _opened(
     settings: EndSettings, observer: Callable[[Event], object] | None, factory: Callable[[], P]
 ) -> tuple[asyncio.DatagramTransport, P]:
+    def make() -> P:
+        protocol = factory()
+        if not callable(getattr(protocol, "datagram_received", None)):
+            raise UsageError(
+                "protocol_factory: expected a function that returns an asyncio.DatagramProtocol, "
+                f"it returned {type(protocol).__name__}, which has no datagram_received()"
+            )
+        return protocol
+
     transport = LinkTransport(settings, observer)
-    return transport, await transport.open(factory)
+    return transport, await transport.open(make)

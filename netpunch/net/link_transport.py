@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import warnings
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from functools import partial
@@ -38,8 +39,18 @@ class LinkEnd(NamedTuple):
     detail: str
 
 
-BYTES_LIKE = (bytes, bytearray, memoryview)
 CLOSED_HERE = LinkEnd(Reason.STOPPED, "this end has closed the link")
+
+
+def octets(data: object) -> bytes | bytearray:
+    """A datagram whose length is the number of its bytes, which a view's need not be. Raises
+    TypeError."""
+    if isinstance(data, bytes | bytearray):
+        return data
+    if isinstance(data, memoryview):
+        return bytes(data)
+    hint = ": encode it" if isinstance(data, str) else ""
+    raise TypeError(f"expected bytes, bytearray or memoryview, got {type(data).__name__}{hint}")
 
 
 class LinkTransport(asyncio.DatagramTransport):
@@ -75,6 +86,7 @@ class LinkTransport(asyncio.DatagramTransport):
         self._flushed = asyncio.Event()
         self._flushed.set()
         self._closing: asyncio.Task[None] | None = None
+        self._is_lost = False
 
     async def open(self, factory: Callable[[], P]) -> P:
         """Links, and makes the protocol; returns that. Raises what `Punch.open` and `Punch.linked`
@@ -127,6 +139,21 @@ class LinkTransport(asyncio.DatagramTransport):
     @property
     def figures(self) -> LinkFigures | None:
         return self._punch.figures
+
+    @property
+    def summary(self) -> str:
+        """Its ends and path, or why it is over."""
+        over = "" if self.end is None else f", over: {self.end.reason}"
+        return f"{self.local} -> {self.remote}, {self.path}{over}"
+
+    def __repr__(self) -> str:
+        return f"<LinkTransport {self.summary}>"
+
+    def __del__(self) -> None:
+        if self._protocol is not None and self._closing is None:
+            warnings.warn(
+                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
 
     # From the link.
 
@@ -184,6 +211,7 @@ class LinkTransport(asyncio.DatagramTransport):
             self.end = end
         if self._closing is None and self._protocol is not None:
             self._closing = self._loop.create_task(self._close(self.end))
+            self._closing.add_done_callback(lambda _: self._lost())  # cancelled before it began
 
     async def _close(self, end: LinkEnd) -> None:
         self.receive = self._drop
@@ -194,9 +222,19 @@ class LinkTransport(asyncio.DatagramTransport):
                         await self._flushed.wait()
             await self._punch.close()
         finally:
+            self._lost()
+
+    def _lost(self) -> None:
+        """Nothing is open any more: tells the protocol, once."""
+        end = self.end
+        assert end is not None
+        if not self._is_lost:
+            self._is_lost = True
+            self._punch.abort()
             self._outbox.clear()
-            lost = end.reason is Reason.SILENT
-            self._tell("connection_lost", LinkClosedError(end.detail, end.reason) if lost else None)
+            silent = end.reason is Reason.SILENT
+            error = LinkClosedError(end.detail, end.reason) if silent else None
+            self._tell("connection_lost", error)
 
     def _tell(self, method: str, *arguments: object) -> None:
         try:
@@ -218,12 +256,16 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send to the partner; `addr` is None, or its address."""
-        if type(data) is not bytes and not isinstance(data, BYTES_LIKE):
-            raise TypeError(f"expected a bytes-like object to send, got {type(data).__name__}")
-        if addr is not None and addr != self.peer and addr[:2] not in (self.peer, self.remote):
+        if type(data) is not bytes:
+            data = octets(data)
+        if addr is not None and addr != self.peer and not self._is_partner(addr):
             raise ValueError(f"expected None or the partner's address {self.peer}, got {addr!r}")
         if self.end is None:
             self.send(data)
+
+    def _is_partner(self, addr: object) -> bool:
+        """With the four parts that an IPv6 address has for asyncio, or where the partner is now."""
+        return isinstance(addr, tuple) and addr[:2] in (self.peer, self.remote)
 
     def close(self) -> None:
         """Send what waits, tell the partner and the controls, then call `connection_lost`."""

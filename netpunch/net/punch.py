@@ -336,7 +336,9 @@ class Punch(DrivenEnd):
     def leave(self) -> None:
         """Begin to close: tell the partner and the controls now. `close` has to follow."""
         if self._machine is not None and self._driver is not None:
-            self._machine.close(clock())
+            now = clock()
+            self._machine.close(now)
+            self._machine.handle_timer(now)  # the loop may not run again, to ring it
             self._driver.pump()
 
     def abort(self) -> None:

@@ -168,6 +168,7 @@ def test_start_control_names_the_wrong_argument_and_what_it_expects(
         ({"keepalive": "15s"}, r"keepalive: expected seconds, .* \(did you mean 15\.0\?\)"),
         ({"hold_for": 20}, "hold_for: expected the time of 2 keepalives or more, 30, got 20"),
         ({"observer": 1}, "observer: expected a function"),
+        ({"observer": asyncio.sleep}, "observer: .* got a coroutine function, which nobody would"),
         ({"hold_fr": 60}, "there is no argument 'hold_fr'; did you mean hold_for"),
     ],
 )

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.net.nodes import LOCAL, PAIR, SECRET, control
 by_seal = pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "unsealed"])
 
 
-def end(name: str, at: Address, **more: Any) -> AbstractAsyncContextManager[HeldLink]:
+def end(name: str, at: Address, **more: Any) -> netpunch.StartingLink:
     how: dict[str, Any] = {"pair": PAIR, "secret": SECRET, "control": str(at), "local": LOCAL}
     return netpunch.link(end=name, **how | more)
 
@@ -76,6 +76,38 @@ def test_iterating_ends_when_the_partner_has_closed_the_link(run: Run) -> None:
         async with control() as at:
             _, received = await asyncio.gather(sender(at), receiver(at))
         assert received == [b"1", b"2"]
+
+    run(main())
+
+
+def test_a_link_can_be_awaited_and_closed(run: Run) -> None:
+    async def one(name: str, at: Address) -> bytes:
+        link = await end(name, at)
+        assert re.fullmatch(r"<HeldLink 127\.\S+ -> 127\.\S+, host>", repr(link))
+        assert repr(link.closed) == "<closed: not yet>"
+        await link.send(name.encode())
+        async with link:
+            received = await link.recv()
+        assert repr(link).endswith(f", host, over: {(await link.closed).reason}>")
+        assert repr(link.closed) == f"<closed: {(await link.closed).reason}>"
+        return received
+
+    async def main() -> None:
+        async with control() as at:
+            a, b = await asyncio.gather(one("a", at), one("b", at))
+            assert (a, b) == (b"b", b"a")
+
+    run(main())
+
+
+def test_a_call_makes_one_link(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at:
+            starting = end("a", at)
+            (a, b) = await asyncio.gather(starting, end("b", at))
+            with pytest.raises(UsageError, match=r"started before: call link\(\) again"):
+                await starting
+            await asyncio.gather(a.close(), b.close())
 
     run(main())
 
@@ -150,8 +182,15 @@ def test_what_cannot_be_sent_or_detached_is_a_usage_error(run: Run, sealed: bool
                 await a.send(bytes(longest + 1))
             with pytest.raises(UsageError, match="expected bytes, bytearray or memoryview"):
                 await a.send("text")  # type: ignore[arg-type]
+            with pytest.raises(
+                UsageError, match=f"at most {longest} bytes, got {longest // 4 * 8}"
+            ):
+                await a.send(memoryview(bytes(longest // 4 * 8)).cast("Q"))
             await a.send(bytes(longest))
             assert await b.recv() == bytes(longest)
+            await a.send(memoryview(b"of bytes").cast("I"))
+            await a.send(memoryview(b"every other")[::2])
+            assert [await b.recv(), await b.recv()] == [b"of bytes", b"eeyohr"]
             if sealed:
                 with pytest.raises(UsageError, match="pass sealed=False"):
                     await a.detach()
@@ -226,6 +265,15 @@ def test_a_link_that_moves_goes_on_and_tells_of_it(run: Run) -> None:
     async def main() -> None:
         async with control() as at, both(at) as (a, b):
             moved: asyncio.Queue[netpunch.Moved] = asyncio.Queue()
+            complaints: list[Any] = []
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, told: complaints.append(told["exception"])
+            )
+
+            @a.on_moved
+            def fails(_move: netpunch.Moved) -> None:
+                raise ValueError("mine")
+
             assert a.on_moved(moved.put_nowait) == moved.put_nowait
             punch = a._transport._punch
             assert punch._machine is not None
@@ -234,12 +282,27 @@ def test_a_link_that_moves_goes_on_and_tells_of_it(run: Run) -> None:
             punch._driver.pump()
             move = await moved.get()
             assert move.reason == "network_changed"
+            assert [str(each) for each in complaints] == ["mine"]
             assert (a.local, a.remote, a.path) == (move.local, move.remote, move.path)
             await a.send(b"to b")
             await b.send(b"to a")
             assert (await a.recv(), await b.recv()) == (b"to a", b"to b")
             assert a.rtt is not None
             assert a.loss == 0.0
+
+    run(main())
+
+
+def test_on_moved_takes_plain_functions_only(run: Run) -> None:
+    async def coroutine(_move: netpunch.Moved) -> None:
+        pass
+
+    async def main() -> None:
+        async with control() as at, both(at) as (a, _b):
+            with pytest.raises(UsageError, match="got a coroutine function, which nobody would"):
+                a.on_moved(coroutine)
+            with pytest.raises(UsageError, match="callback: expected a function, got None"):
+                a.on_moved(None)  # type: ignore[type-var]
 
     run(main())
 

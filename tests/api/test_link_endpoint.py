@@ -172,7 +172,9 @@ def test_protocols_get_datagrams_with_the_partners_address(run: Run, subject: Su
             pair.near.sendto(b"bytes")
             pair.near.sendto(bytearray(b"bytearray"), None)
             pair.near.sendto(memoryview(b"memoryview"))
-            assert await pair.there.hears(3) == [b"bytes", b"bytearray", b"memoryview"]
+            pair.near.sendto(memoryview(b"integers").cast("I"))
+            sent = [b"bytes", b"bytearray", b"memoryview", b"integers"]
+            assert await pair.there.hears(4) == sent
             source = pair.far.get_extra_info("peername")
             assert {addr for _, addr in pair.there.received} == {source}
 
@@ -203,6 +205,8 @@ def test_it_refuses_what_it_cannot_send(on_asyncio: Run, subject: Subject) -> No
                 pair.near.sendto("text")
             with pytest.raises(ValueError):
                 pair.near.sendto(b"elsewhere", ("127.0.0.1", 9))
+            with pytest.raises(ValueError):
+                pair.near.sendto(b"elsewhere", 9)
 
     on_asyncio(main())
 
@@ -363,6 +367,46 @@ def test_the_end_of_the_partner_closes_the_transport(run: Run) -> None:
     run(main())
 
 
+def test_a_program_that_closes_last_tells_its_partner_and_its_protocol(run: Run) -> None:
+    """Its loop cancels what is left of closing before that begins."""
+    protocols: list[Recorder] = []
+
+    def make(at: str, end: str) -> Coroutine[Any, Any, tuple[Any, Recorder]]:
+        return netpunch.create_link_endpoint(
+            Recorder, pair=PAIR, end=end, secret=SECRET, control=at, local=LOCAL
+        )
+
+    async def leave(at: str) -> None:
+        transport, protocol = await make(at, "a")
+        protocols.append(protocol)
+        transport.close()
+
+    def in_another_loop(at: str) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(leave(at))
+
+    async def main() -> None:
+        async with control() as at:
+            leaving = asyncio.create_task(asyncio.to_thread(in_another_loop, str(at)))
+            _, protocol = await make(str(at), "b")
+            assert await protocol.lost is None
+            await leaving
+        assert [each.told for each in protocols] == [["made", "lost"]]
+
+    run(main())
+
+
+def test_a_transport_that_is_left_open_is_told_of(run: Run) -> None:
+    async def main() -> None:
+        async with linked() as pair:
+            near = cast(Any, pair.near)
+            with pytest.warns(ResourceWarning, match=r"unclosed transport <LinkTransport 127\."):
+                near.__del__()  # as it will be called in the end: until then the loop has it
+        near.__del__()  # pytest makes errors of warnings
+
+    run(main())
+
+
 def test_a_link_that_falls_silent_is_lost_with_an_error(run: Run) -> None:
     async def main() -> None:
         async with linked(keepalive=0.1, hold_for=0.3) as pair:
@@ -397,10 +441,21 @@ def test_a_program_that_does_not_pause_is_bounded(on_asyncio: Run) -> None:
     on_asyncio(main())
 
 
-def test_a_factory_that_raises_leaves_nothing_open(run: Run) -> None:
-    def factory() -> Recorder:
-        raise ValueError("mine")
+def _raise() -> Recorder:
+    raise ValueError("mine")
 
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "said"),
+    [
+        (_raise, ValueError, "mine"),
+        (asyncio.Protocol, netpunch.UsageError, "it returned Protocol, which has no datagram_rece"),
+    ],
+    ids=["raises", "another kind"],
+)
+def test_a_factory_that_fails_leaves_nothing_open(
+    run: Run, factory: Any, kind: type[Exception], said: str
+) -> None:
     async def main() -> None:
         watcher = Watcher()
         async with control(observer=watcher) as at:
@@ -411,6 +466,7 @@ def test_a_factory_that_raises_leaves_nothing_open(run: Run) -> None:
                 for end in "ab"
             ]
             for result in await asyncio.gather(*ends, return_exceptions=True):
-                assert isinstance(result, ValueError)
+                assert isinstance(result, kind)
+                assert said in str(result)
 
     run(main())
