@@ -49,6 +49,7 @@ class _Settings(NamedTuple):
     observe: Sequence[At] | None
     """None: the ports after those of `listen`, if they are free."""
     relay: Sequence[At]
+    relay_ports: int
     relay_rate: float
     relay_total: float
     tls: At | None
@@ -89,7 +90,11 @@ class Control:
             machine,
             settings.listen,
             observe=settings.observe,
-            relay=settings.relay,
+            relay=[
+                (host, port + number)
+                for number in range(settings.relay_ports)
+                for host, port in settings.relay
+            ],
             tls=_tls(settings),
             observer=announcer.observe,
             trace=trace,
@@ -259,6 +264,7 @@ def start_control(
     pairs: Mapping[str, bytes | str | Path] | None = None,
     classic: Mapping[str, bytes | Path] | None = None,
     relay: str | Sequence[str] | None = None,
+    relay_ports: int = 1,
     relay_rate: float = timing.RELAY_RATE,
     relay_total: float = timing.RELAY_TOTAL,
     tls: str | None = None,
@@ -280,7 +286,9 @@ def start_control(
     `classic`: the secret for each set of slot letters (`ab`, or all 26), as bytes or as a Path. In
     events such pairs are called `a-b`, `c-d` and so on.
     `relay`: where pairs are relayed that cannot be linked otherwise: one address, or several with
-    the same port. `relay_rate`, `relay_total`: bits a second of a pair, and of all.
+    the same port. `relay_ports`: so many ports, from that one on; as many pairs of a host may be
+    relayed that `share` one port of it. `relay_rate`, `relay_total`: bits a second of a pair, and
+    of all.
     `tls`: where ends are served over TLS whose networks block UDP, mostly `:443`; it needs `relay`.
     `tls_certificate`: a PEM file, with the key, unless that is in the file `tls_key`; without one a
     certificate is made, as ends don't verify it.
@@ -299,6 +307,7 @@ def start_control(
         listen=arguments.local_addresses("listen", listen),
         observe=_observe(observe),
         relay=[] if relay is None else arguments.local_addresses("relay", relay),
+        relay_ports=arguments.count("relay_ports", relay_ports),
         relay_rate=arguments.bit_rate("relay_rate", relay_rate),
         relay_total=arguments.bit_rate("relay_total", relay_total),
         tls=None if tls is None else arguments.local_address("tls", tls),
@@ -339,7 +348,13 @@ def _check_relay_and_tls(settings: _Settings) -> None:
     ports = {port for _host, port in settings.relay}
     if len(ports) > 1 or (0 in ports and len(settings.relay) > 1):
         raise UsageError(f"relay: {values.ONE_PORT}")
-    usual = {"relay_rate": timing.RELAY_RATE, "relay_total": timing.RELAY_TOTAL}
+    if settings.relay_ports > values.MOST_RELAY_PORTS:
+        raise UsageError(
+            f"relay_ports: expected at most {values.MOST_RELAY_PORTS}, got {settings.relay_ports}"
+        )
+    if settings.relay_ports > 1 and 0 in ports:
+        raise UsageError("relay_ports: needs a port in `relay`, such as ':10003', as port 0 is any")
+    usual = {"relay_ports": 1, "relay_rate": timing.RELAY_RATE, "relay_total": timing.RELAY_TOTAL}
     written = {key for key, rate in usual.items() if getattr(settings, key) != rate}
     for key, message in control_flaws(settings, written, assign="="):
         raise UsageError(f"{key}: {message}")

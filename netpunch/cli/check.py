@@ -85,11 +85,12 @@ def check(file: str, options: argparse.Namespace, *, host: bool = True) -> int:
         return error.exit_code
     if code == 0:
         from netpunch.config.document.problems import gathered
-        from netpunch.config.remarks import readable_links, unused_links
+        from netpunch.config.remarks import crowded_relays, readable_links, unused_links
 
         for remark in (
             *gathered(unused_links(site, part.ends)),
             *gathered(readable_links(site, part.ends)),
+            *gathered(crowded_relays(site, part.ends)),
             *(host_warnings(site, part) if host else ()),
         ):
             write_error(remark)

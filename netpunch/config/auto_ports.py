@@ -64,7 +64,7 @@ def _reserved(site: Site, node: str | None, ends: list[EndConfig]) -> Iterator[i
     """The ports that the file gives to something else on the node."""
     for control in site.controls:
         if control.node == node:
-            for address in (*control.listen, *control.observe, *control.relay):
+            for address in (*control.listen, *control.observe, *control.relay_sockets):
                 yield address.port
     for end in ends:
         yield end.settings.local[1]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from netpunch.config.values import HIGHEST_PORT
 
 
 class RelayAndTls(Protocol):
     """The settings of a control that depend on each other."""
 
     @property
-    def relay(self) -> Collection[object]: ...
+    def relay(self) -> Sequence[tuple[str, int]]: ...
+    @property
+    def relay_ports(self) -> int: ...
     @property
     def relay_rate(self) -> float: ...
     @property
@@ -39,7 +43,7 @@ def control_flaws(
         message = "`tls_certificate` is missing: a key needs the certificate that it belongs to"
         yield "tls_key", message
     if not control.relay:
-        for key in ("relay_rate", "relay_total"):
+        for key in ("relay_ports", "relay_rate", "relay_total"):
             if key in written:
                 yield key, f"without `relay` it has no use: {add_relay}, or remove this"
         if control.tls is not None:
@@ -48,6 +52,10 @@ def control_flaws(
                 "without `relay` nothing could be linked over it, as ends reach each other by UDP "
                 f"alone: {add_relay}",
             )
-    elif control.relay_rate > control.relay_total:
+        return
+    last = control.relay[0][1] + control.relay_ports - 1
+    if last > HIGHEST_PORT:
+        yield "relay_ports", f"the last one would be {last}, above {HIGHEST_PORT}"
+    if control.relay_rate > control.relay_total:
         key = "relay_total" if "relay_total" in written else "relay_rate"
         yield key, "`relay_rate` is above `relay_total`, so no pair could reach it"

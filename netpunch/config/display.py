@@ -62,7 +62,7 @@ def _part(part: Part) -> dict[str, Any]:
 def _control(control: ControlConfig) -> dict[str, Any]:
     values = control._asdict() | {"public": control.public or None}
     if not control.relay:
-        values |= {"relay_rate": None, "relay_total": None}
+        values |= {"relay_ports": None, "relay_rate": None, "relay_total": None}
     return written(CONTROL_KEYS, values)
 
 

@@ -73,7 +73,8 @@ class ControlConfig(NamedTuple):
     public: tuple[str, ...] = ()
     """Names or IPs at which the world sees this control's network; empty: those of `address`."""
     relay: tuple[HostPort, ...] = ()
-    """Where it relays, all at one port; empty: nowhere."""
+    """Where it relays, all at one port, the first of `relay_ports`; empty: nowhere."""
+    relay_ports: int = 1
     relay_rate: float = RELAY_RATE
     relay_total: float = RELAY_TOTAL
     """Bits a second, for each pair and for all."""
@@ -81,6 +82,12 @@ class ControlConfig(NamedTuple):
     """Where it listens for TLS connections, if so."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+
+    @property
+    def relay_sockets(self) -> list[HostPort]:
+        """Every address at which it relays."""
+        numbers = range(self.relay_ports)
+        return [HostPort(host, port + number) for number in numbers for host, port in self.relay]
 
     @property
     def at(self) -> ControlAt:

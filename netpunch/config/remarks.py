@@ -1,8 +1,9 @@
-"""What is allowed in a site, but perhaps a mistake: links that nothing uses, and links that others
-may read."""
+"""What is allowed in a site, but perhaps a mistake: links that nothing uses, links that others may
+read, and more links of one port than a relay can tell apart."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from netpunch.config.document.problems import Problem
@@ -73,4 +74,26 @@ def readable_links(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
                 f"{names[0]}, whose owner can read what `forward` carries, unless the programs "
                 "encrypt it, as WireGuard and OpenVPN do. Otherwise set `forward: {sealed: on}` at "
                 "both ends, or leave `relay` out of `candidates`",
+            )
+
+
+# Links of one port.
+
+
+def crowded_relays(site: Site, ends: Iterable[EndConfig]) -> Iterator[Problem]:
+    """For ports that more pairs share than a relay has ports: one remark for each."""
+    pairs: dict[tuple[str, int, str], list[EndConfig]] = defaultdict(list)
+    for end in ends:
+        if end.settings.share and end.settings.may_be_relayed:
+            for name in end.controls:
+                pairs[name, end.settings.local[1], end.node or ""].append(end)
+    ports = {control.name: control.relay_ports for control in site.controls if control.relay}
+    for (name, local, _), those in pairs.items():
+        if name in ports and len(those) > ports[name]:
+            yield site.problem(
+                those[0].position,
+                those[0].path,
+                f"note: {len(those)} pairs share port {local}, of which the relay of control "
+                f"{name} can carry {ports[name]} at a time, as it has so many ports: set "
+                f"`relay_ports` there if more may need it",
             )

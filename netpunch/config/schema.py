@@ -120,6 +120,9 @@ PUBLIC = scalar(
 _NUMBERS: Schema = {"type": ["integer", "string"]}
 MARK = scalar("a firewall mark such as 51820 or 0xca6c, or off", values.mark, schema=_NUMBERS)
 TCP_PORT = scalar("a TCP port such as 443, or off", values.tcp_port, schema=_NUMBERS)
+RELAY_PORTS = scalar(
+    f"a number from 1 to {values.MOST_RELAY_PORTS}", values.relay_ports, schema=_NUMBERS
+)
 INTERFACE = scalar("a network interface such as eth0, or off", values.interface)
 WIREGUARD_KEY = scalar("a public key as `wg pubkey` prints it", values.wireguard_key)
 FILE_MODE = scalar(
@@ -589,6 +592,13 @@ CONTROL_KEYS: list[Key[Any]] = [
         "public", _publics, (), "where the Internet sees control's network", "the host of `address`"
     ),
     Key("relay", _relays, (), "where pairs are relayed that cannot be linked otherwise"),
+    Key(
+        "relay_ports",
+        RELAY_PORTS,
+        1,
+        "how many ports it has, from that of `relay` on: as many pairs of a host may be relayed "
+        "that `share` one port of it",
+    ),
     Key("relay_rate", BIT_RATE, RELAY_RATE, "what a pair may send through the relay, both ways"),
     Key("relay_total", BIT_RATE, RELAY_TOTAL, "what all pairs together may"),
     Key(

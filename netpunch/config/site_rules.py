@@ -130,8 +130,13 @@ def _collision(socket: _Socket, other: _Socket, problems: Problems) -> str:
 
 def _sockets(drafts: Drafts) -> Iterator[_Socket]:
     for control in drafts.controls:
-        for key in ("listen", "observe", "relay"):
-            for address in getattr(control.part, key):
+        part = control.part
+        for key, addresses in (
+            ("listen", part.listen),
+            ("observe", part.observe),
+            ("relay", part.relay_sockets),
+        ):
+            for address in addresses:
                 yield _socket(control, address, key)
         if control.part.tls is not None:
             yield _socket(control, control.part.tls, "tls", is_tcp=True)

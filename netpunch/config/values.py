@@ -40,6 +40,10 @@ FEWEST_KEEPALIVES = 2
 ONE_PORT = "expected one port for all addresses: ends learn a single one"
 """What is wrong with a relay at several."""
 
+MOST_RELAY_PORTS = 256
+"""As many pairs of one host may be relayed that share a port of it; each port takes a socket or
+two."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 """Of a mesh, or of a pair that belongs to none."""
 NAME_RULE = "up to 32 of a-z, 0-9 and '-', not starting with '-'"
@@ -315,6 +319,13 @@ def mark(text: str) -> int:
     if not 0 < number <= HIGHEST_MARK:
         raise ValueError(f"must be from 1 to {HIGHEST_MARK}")
     return number
+
+
+def relay_ports(text: str) -> int:
+    """How many ports a relay has."""
+    if not re.fullmatch("[1-9][0-9]{0,2}", text) or int(text) > MOST_RELAY_PORTS:
+        raise ValueError
+    return int(text)
 
 
 def interface(text: str) -> str:

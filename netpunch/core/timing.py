@@ -192,3 +192,6 @@ RELAY_RENEWAL = 30.0
 """Between two proofs that a bound socket is still where it was: as often as NATs may forget it."""
 RELAY_RETRIES = (*ANNOUNCE_RETRIES, ANNOUNCE_RETRY)
 """Between the questions to a control, and between BINDs, until they are answered."""
+RELAY_PORT_PATIENCE = 0.4
+"""An end with a shared port tries the next port of a relay that does not bind it for so long:
+longer than most round trips and one lost datagram."""

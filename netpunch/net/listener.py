@@ -48,7 +48,8 @@ class TlsAt(NamedTuple):
 class Listener:
     """Binds every address of `listen`, (host, port) each, and serves from `open` to `close`. It
     binds those of `observe` (None: the port after each of `listen`) if it can: without them ends
-    don't learn how their NAT maps. It relays at every address of `relay`, which have one port.
+    don't learn how their NAT maps. It relays at every address of `relay`, whose ports follow each
+    other.
     With `tls` it takes the same datagrams over TLS, too.
 
     `observer` sees every event and, with `trace`, every datagram."""
@@ -173,7 +174,8 @@ class Listener:
         is_traced = self._trace and self._observer is not None
         make = partial(relay_endpoint, RelayPaths(relay), is_traced)
         self.relay_addresses = [driver.attach(sock, endpoint=make).local for sock in sockets]
-        relay.port = self.relay_addresses[0].port
+        ports = {address.port for address in self.relay_addresses}
+        relay.port, relay.more_ports = min(ports), len(ports) - 1
 
     def _open_tls(self, driver: Driver, sock: socket.socket, tls: TlsAt) -> None:
         from netpunch.net.tls_listener import TlsEndpoint

@@ -92,7 +92,7 @@ class ControlTask:
             self._machine,
             [(each.host, each.port) for each in control.listen],
             observe=[(each.host, each.port) for each in control.observe],
-            relay=[(each.host, each.port) for each in control.relay],
+            relay=[(each.host, each.port) for each in control.relay_sockets],
             tls=_tls(control),
             observer=self._observe,
             trace=self._services.trace,
@@ -104,7 +104,7 @@ class ControlTask:
         self._network.learn(control)
         addresses = [str(address) for address in dict.fromkeys(listener.addresses)]
         tls = None if listener.tls is None else listener.tls.local
-        relay = [str(address) for address in listener.relay_addresses] or None
+        relay = _ranges(listener.relay_addresses) or None
         self._services.journal.emit(ControlReady(control.name, addresses, tls, relay))
         over_tls = f", TLS on {tls}" if tls else ""
         relaying = f", relaying on {', '.join(relay)}" if relay else ""
@@ -170,7 +170,7 @@ class ControlTask:
         relay = self._machine.v2.relay
         total = relay.total
         return RelayStatus(
-            tuple(map(str, addresses)),
+            tuple(_ranges(addresses)),
             relay.bound,
             total.datagrams,
             total.octets,
@@ -218,3 +218,10 @@ def _tls_status(listener: Listener) -> TlsStatus | None:
     if tls is None:
         return None
     return TlsStatus(str(tls.local), tls.ends, tls.strangers, tls.refused)
+
+
+def _ranges(addresses: Sequence[Address]) -> list[str]:
+    """Those of the first port, each with the last one, if there are more."""
+    ports = [address.port for address in addresses]
+    to_last = f"-{max(ports)}" if len(set(ports)) > 1 else ""
+    return [f"{address}{to_last}" for address in addresses if address.port == min(ports)]

@@ -289,7 +289,7 @@ class ControlReady(Event):
     tls: Address | None = None
     """Where it takes TLS connections. Absent without `tls`."""
     relay: Sequence[str] | None = None
-    """Where it relays. Absent without `relay`."""
+    """Where it relays; with several ports as `0.0.0.0:10003-10018`. Absent without `relay`."""
 
 
 class ControlRegistered(EndEvent):

@@ -163,7 +163,7 @@ class RelayStatus(NamedTuple):
     """The relay of a control, likewise. Counts are since its start."""
 
     addresses: tuple[str, ...] = ()
-    """Where it relays."""
+    """Where it relays; with several ports as `0.0.0.0:10003-10018`."""
     bound: int = 0
     """Ends that are bound now."""
     datagrams: int = 0

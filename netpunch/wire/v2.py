@@ -159,11 +159,13 @@ class Observe(NamedTuple):
 
 class Observed(NamedTuple):
     """Control to end: from there. `relay_port` is the port of this control's relay, 0 if it has
-    none: an older control says so by its padding."""
+    none: an older control says so by its padding. `relay_more`: so many ports after that one relay,
+    too."""
 
     echo: bytes
     observed: Address
     relay_port: int = 0
+    relay_more: int = 0
 
 
 class Bind(NamedTuple):
@@ -262,7 +264,7 @@ LAYOUTS: dict[type[Message], Layout] = {
     Challenge: Layout(Kind.CHALLENGE, Struct("!8sQ15sB")),
     Leave: Layout(Kind.LEAVE, Struct("!8sQ")),
     Observe: Layout(Kind.OBSERVE, Struct("!8s")),
-    Observed: Layout(Kind.OBSERVED, Struct("!8s19sH"), (1,)),
+    Observed: Layout(Kind.OBSERVED, Struct("!8s19sHH"), (1,)),
     Bind: Layout(Kind.BIND, Struct("!8sQ15s")),
     Bound: Layout(Kind.BOUND, Struct("!8sQ19sBI"), (2,)),
     Ping: Layout(Kind.PING, Struct("!8s8s8sB")),

@@ -15,6 +15,7 @@ from netpunch.config.remarks import (
     NOTHING,
     UNTOLD,
     certainly_unused,
+    crowded_relays,
     readable_links,
     unused_links,
 )
@@ -179,6 +180,32 @@ def test_a_link_that_nothing_uses_is_warned_of(
 
 
 @pytest.mark.parametrize(
+    ("relay", "share", "noted"),
+    [
+        ({}, {}, []),
+        ({"relay": ":20003"}, {}, ["pairs.p.a"]),
+        ({"relay": ":20003", "relay_ports": 2}, {}, []),
+        ({"relay": ":20003"}, {"candidates": ["host", "observed"]}, []),
+        ({"relay": ":20003"}, {"share": "off", "local": ":0"}, []),
+    ],
+)
+def test_check_says_if_more_pairs_share_a_port_than_the_relay_has_ports(
+    tmp_path: Path, relay: dict[str, Any], share: dict[str, Any], noted: list[str]
+) -> None:
+    a = {"share": "on", "local": ":51820"} | share
+    pair = {"secret": "generate", "mode": "keep", "a": a, "b": {}}
+    control = {"address": "127.0.0.1:20001", **relay}
+    site, part = site_with(tmp_path, {"p": pair, "q": pair}, control=control)
+    notes = list(crowded_relays(site, part.ends))
+    assert [each.key for each in notes] == noted
+    assert all(
+        "2 pairs share port 51820, of which the relay of control control can carry 1 at a time"
+        in each.message
+        for each in notes
+    )
+
+
+@pytest.mark.parametrize(
     ("relay", "settings", "noted"),
     [
         (True, FORWARD, True),
@@ -241,6 +268,17 @@ CONTROL = 'control: {node: vps, address: "vps:10001"'
             'relay: ["192.0.2.1:10003", "192.0.2.2:10004"]',
             "control.relay: expected one port for all addresses",
         ),
+        ("relay_ports: 2", "control.relay_ports: without `relay` it has no use"),
+        ('relay: ":10003", relay_ports: 0', "relay_ports: expected a number from 1 to 256, got"),
+        ('relay: ":10003", relay_ports: 257', "relay_ports: expected a number from 1 to 256, got"),
+        (
+            'relay: ":65530", relay_ports: 7',
+            "control.relay_ports: the last one would be 65536, above 65535",
+        ),
+        (
+            'relay: ":9999", relay_ports: 4',
+            "control.relay: control.listen uses port 10001 on the same node",
+        ),
         ('tls: ":443"', "control.tls: without `relay` nothing could be linked over it"),
     ],
 )
@@ -251,13 +289,15 @@ def test_what_a_relay_cannot_be(report_of: ReportOf, keys: str, message: str) ->
     assert re.search(r"site\.yaml:\d+:\d+: control\.", report)
 
 
-def test_a_relay_with_its_rates(load_text: LoadText) -> None:
-    keys = 'relay: ":10003", relay_rate: 500kbit/s, relay_total: 0.5Gbit/s'
+def test_a_relay_with_its_ports_and_rates(load_text: LoadText) -> None:
+    rates = "relay_rate: 500kbit/s, relay_total: 0.5Gbit/s"
+    keys = f'relay: ":10003", relay_ports: 3, {rates}'
     site = load_text(
         SITE.replace(CONTROL, f"{CONTROL}, {keys}") + "  p: {a: {node: home}, b: {node: office}}\n"
     )
     [control] = site.controls
     assert (control.relay, control.relay_rate, control.relay_total) == ((("", 10003),), 5e5, 5e8)
+    assert control.relay_sockets == [("", 10003), ("", 10004), ("", 10005)]
 
 
 # TLS.

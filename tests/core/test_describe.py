@@ -27,7 +27,7 @@ PEER = PEER_CHANNELS["a"]
         ),
         (
             seal(CONTROL.from_control, v2.Observed(OTHER, Address("2001:db8::1", 5))),
-            "OBSERVED echo=0202020202020202 observed=[2001:db8::1]:5 relay_port=0",
+            "OBSERVED echo=0202020202020202 observed=[2001:db8::1]:5 relay_port=0 relay_more=0",
         ),
         (
             seal(PEER.outgoing, v2.Accept(ATTEMPT, OTHER, b"\x03" * 8)),

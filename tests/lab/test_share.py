@@ -65,13 +65,14 @@ def test_tunnels_come_up_by_ipv6(ipv6_lab: Lab, tmp_path: Path, cleanup: ExitSta
         assert wireguard.leaf_answers(leaf, started, UP_SECONDS), wireguard.said()
 
 
-def test_a_tunnel_is_relayed_when_nothing_else_passes(
+def test_both_tunnels_are_relayed_when_nothing_else_passes(
     lab: Lab, tmp_path: Path, cleanup: ExitStack
 ) -> None:
-    """One of the pairs at the port: the relay tells pairs apart by their addresses."""
-    wireguard = SharedWireGuard(lab, tmp_path, cleanup, SYMMETRIC_ROUTER, relay=f'":{RELAY_PORT}"')
+    """Their datagrams come from one address: the relay tells them apart by its own ports."""
+    relay = f'":{RELAY_PORT}", relay_ports: {len(LEAVES)}'
+    wireguard = SharedWireGuard(lab, tmp_path, cleanup, SYMMETRIC_ROUTER, relay=relay)
     started = wireguard.start_all()
-    up = wireguard.programs["home"].wait_for("pair.up")
-    assert up["path"] == "relay"
-    (leaf,) = (leaf for leaf in LEAVES if leaf in up["pair"])
-    assert wireguard.leaf_answers(leaf, started, RELAYED_SECONDS), wireguard.said()
+    for leaf in LEAVES:
+        assert wireguard.leaf_answers(leaf, started, RELAYED_SECONDS), wireguard.said()
+    ups = [wireguard.programs[leaf].wait_for("pair.up") for leaf in LEAVES]
+    assert [up["path"] for up in ups] == ["relay", "relay"]

@@ -29,6 +29,8 @@ from tests.node.recorder import Recorder, site_with
 
 pytestmark = on_both_loops
 
+FREE_PORT_TRIES = 16
+"""Of two ports in a row, until both are free."""
 SOON = 0.1
 """Seconds; less than an end waits between its announcements."""
 
@@ -274,6 +276,27 @@ def test_a_control_relays_and_reports_where_and_what(run: Run[Any], tmp_path: Pa
         assert recorder.said[0].endswith(f", relaying on {relay}")
         no_drops = {"over_rate": 0, "no_partner": 0, "stranger": 0}
         assert control.status().relay == RelayStatus((relay,), drops=no_drops)
+        await control.stop()
+
+    run(main())
+
+
+def test_a_control_relays_at_several_ports(run: Run[Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        for _ in range(FREE_PORT_TRIES):
+            first = Address("127.0.0.1", free_port())
+            planned = plan(tmp_path, relay=str(first), relay_ports="2")
+            recorder = Recorder()
+            control = ControlTask(planned, recorder.services)
+            try:
+                await control.start()
+            except PortInUseError:  # the one after it
+                continue
+            break
+        [ready] = recorder.of("control.ready")
+        assert ready["relay"] == [f"{first}-{first.port + 1}"]
+        machine = control._machine.v2.relay
+        assert (machine.port, machine.more_ports, len(machine.sources)) == (first.port, 1, 2)
         await control.stop()
 
     run(main())

@@ -126,7 +126,7 @@ def test_lengths_of_the_fields_of_v2() -> None:
         (v2.Challenge, "!8sQ15sB"),
         (v2.Leave, "!8sQ"),
         (v2.Observe, "!8s"),
-        (v2.Observed, "!8s19sH"),
+        (v2.Observed, "!8s19sHH"),
         (v2.Bind, "!8sQ15s"),
         (v2.Bound, "!8sQ19sBI"),
         (v2.Ping, "!8s8s8sB"),

@@ -102,8 +102,10 @@ def test_observed_without_a_relay_is_what_a_control_without_relays_sends() -> No
     older = b"echoecho" + pack_address(observed.observed)
     assert v2.pack(observed).ljust(CONTROL_BODY, b"\0") == older.ljust(CONTROL_BODY, b"\0")
     assert v2.unpack(v2.Kind.OBSERVED, older.ljust(CONTROL_BODY, b"\0")) == observed
-    relayed = v2.pack(observed._replace(relay_port=0x1234))
-    assert relayed == older + b"\x12\x34"
+    relayed = v2.pack(observed._replace(relay_port=0x1234, relay_more=0x0102))
+    assert relayed == older + b"\x12\x34\x01\x02"
+    with_one_port = (older + b"\x12\x34").ljust(CONTROL_BODY, b"\0")
+    assert v2.unpack(v2.Kind.OBSERVED, with_one_port) == observed._replace(relay_port=0x1234)
 
 
 @given(addresses)

@@ -54,7 +54,7 @@ from_control: st.SearchStrategy[v2.Message] = st.one_of(
         for kind in (v2.Introduce, v2.Knock)
     ),
     st.builds(v2.Challenge, attempts, counters, cookies, bytes_of_one),
-    st.builds(v2.Observed, echoes, addresses, ports),
+    st.builds(v2.Observed, echoes, addresses, ports, ports),
     st.builds(v2.Bound, attempts, counters, addresses, bytes_of_one, milliseconds),
 )
 between_ends: st.SearchStrategy[v2.Message] = st.one_of(

@@ -341,7 +341,7 @@ class ControlV2(Machine):
         (echo,) = fields
         packed = _packed(source)
         if self._proof.may_answer(record, packed, now):
-            body = _pack_observed(echo, packed, self.relay.port)
+            body = _pack_observed(echo, packed, self.relay.port, self.relay.more_ports)
             self._answer(_OBSERVED, body, record, source, via)
         else:
             self._drop(Drop.OVER_LIMIT)

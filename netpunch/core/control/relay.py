@@ -136,6 +136,9 @@ class Relay:
     def __init__(self, rate: float = timing.RELAY_RATE, total: float = timing.RELAY_TOTAL) -> None:
         self.port = 0
         """What OBSERVED tells ends; 0: this control does not relay."""
+        self.more_ports = 0
+        """So many after that one relay, too: an end that shares one port among its pairs needs one
+        for each that is relayed, as its datagrams have nothing else to tell these pairs by."""
         self.sources: dict[Via, dict[bytes, Binding]] = {}
         """What is bound, by socket and address (19 bytes). Drivers may look here to tell the
         datagrams of bound ends from those of strangers."""

@@ -140,7 +140,7 @@ class Attempt:
             return None
         if not self.traversal.observed(message, now):
             return Drop.UNEXPECTED
-        self.relaying.learned(message.relay_port, source, now)
+        self.relaying.learned(message, source, now)
         return None
 
     def consider_relay(self, message: v2.PeerMessage, source: Address, now: float) -> None:

@@ -24,6 +24,7 @@ from netpunch.core import timing
 from netpunch.core.end.announcing import Announcer
 from netpunch.core.end.identity import AttemptHost
 from netpunch.core.end.partners import Partners
+from netpunch.core.end.relays import RelayAt
 from netpunch.core.end.verdict import RelayOutcome
 from netpunch.core.events import PathKind, Via
 from netpunch.core.machine import NEVER, next_state
@@ -88,6 +89,8 @@ class Binding:
         self._challenged_at = -NEVER
         self._latest = self._answered = 0
         """The counters of the latest BIND, and of the latest that was answered."""
+        self._proved_at = NEVER
+        """When the first one with a cookie went to this port."""
 
     @property
     def next_at(self) -> float:
@@ -109,11 +112,23 @@ class Binding:
         elif relay != self.relay:
             self._move("relay named")
             self._bind_at(now)
-        self.relay = relay
+        self._be_at(relay)
 
-    def sent(self, counter: int) -> None:
+    def skipped(self, relay: Address | None) -> None:
+        """Another port of the same relay is tried from now on, as often as the one before."""
+        self._be_at(relay)
+
+    def refused(self, now: float) -> bool:
+        """Whether this port seems to be another pair's, which comes from the same source: the relay
+        is silent though we have shown that we receive there."""
+        silent_for = now - self._proved_at
+        return self.state is BindingState.UNBOUND and silent_for >= timing.RELAY_PORT_PATIENCE
+
+    def sent(self, counter: int, now: float) -> None:
         """A BIND with this counter went out."""
         self._latest = counter
+        if self.cookie != v2.NO_COOKIE:
+            self._proved_at = min(self._proved_at, now)
 
     def expects(self, counter: int) -> bool:
         """Whether an answer to this counter counts: each does once."""
@@ -122,6 +137,7 @@ class Binding:
     def answered(self, message: v2.Challenge | v2.Bound, now: float) -> None:
         """The relay answers a BIND."""
         self._answered = message.counter
+        self._proved_at = NEVER
         if isinstance(message, v2.Bound):
             self._move("BOUND")
             self.partner_bound = bool(message.partner_bound)
@@ -132,6 +148,12 @@ class Binding:
         if now - self._challenged_at >= timing.ANNOUNCE_RETRY:  # else it could go on without end
             self._challenged_at = now
             self._bind_at(now)
+
+    def _be_at(self, relay: Address | None) -> None:
+        if relay != self.relay:
+            self._challenged_at = -NEVER
+        self.relay = relay
+        self._proved_at = NEVER
 
     def _bind_at(self, time: float) -> None:
         self.binds = Retries(self._retries, time)
@@ -260,18 +282,18 @@ class Relaying:
         """Takes a control's answer; False if it was not asked for."""
         asked = any(each.echo == message.echo for each in self._bindings.values())
         if asked:
-            self.learned(message.relay_port, control, now)
+            self.learned(message, control, now)
         return asked
 
-    def learned(self, port: int, control: Address, now: float) -> None:
-        """A control has said where it relays (0: it does not), whoever asked it."""
-        relay = Address(control.host, port) if port else None
-        self._relays.told(control, relay)
+    def learned(self, message: v2.Observed, control: Address, now: float) -> None:
+        """A control has said where it relays, whoever asked it."""
+        port, ports = message.relay_port, 1 + message.relay_more
+        self._relays.told(control, RelayAt(control.host, port, ports) if port else None)
         self._follow_registrations(now)
         for binding in self._bindings.values():
             if binding.control == control:
                 binding.questions.stop()
-                binding.named(relay, now)
+                binding.named(self._relays.of(control, binding.via), now)
                 self._act(binding, now)
 
     def receive(self, data: bytes, source: Address, now: float, via: Via) -> Drop | None:
@@ -345,13 +367,16 @@ class Relaying:
         if binding.questions.due(now):
             self._host.resources.observe(binding.via, binding.control, binding.echo)
         if binding.binds.due(now):
-            self._bind(binding)
+            if self._host.resources.settings.share and binding.refused(now):
+                self._relays.skip(binding.control, binding.via)
+                binding.skipped(self._relays.of(binding.control, binding.via))
+            self._bind(binding, now)
         self._try(binding, now)
 
-    def _bind(self, binding: Binding) -> None:
+    def _bind(self, binding: Binding, now: float) -> None:
         assert binding.relay is not None
         self._counter += 1
-        binding.sent(self._counter)
+        binding.sent(self._counter, now)
         bind = v2.Bind(self._host.identity.id, self._counter, binding.cookie)
         self._host.resources.say_to_control(bind, binding.relay, binding.via)
 

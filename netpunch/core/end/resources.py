@@ -31,6 +31,7 @@ from netpunch.core.traversal.budget import PROBE_BURST, PROBE_RATE
 from netpunch.core.traversal.nat import NatReport
 from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.drop import Drop
+from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import Message, Observe
 
 Send = Callable[[bytes, Address, Via, int], None]
@@ -67,7 +68,7 @@ class Resources:
         self.probe_bucket = probe_bucket or TokenBucket(PROBE_RATE, PROBE_BURST)
         self.strangers = Strangers(random)
         self.streams = Streams(emit, usable=settings.carries)
-        self.relays = Relays(self.streams.controls)
+        self.relays = Relays(self.streams.controls, _relay_port(settings))
         self.nat = NatReport()
         self.fresh_port_patience = timing.FRESH_PORT_AFTER
         self.send = send
@@ -245,3 +246,9 @@ class Resources:
         if target is None or nat64 is None or target.family == 6 or is_private(target.host):
             return target
         return nat64.translated(target)
+
+
+def _relay_port(settings: EndSettings) -> int:
+    """Which of a relay's ports to try first: pairs that share a port of their host begin at
+    different ones."""
+    return int.from_bytes(pair_tag(settings.pair)) if settings.share else 0

@@ -10,10 +10,12 @@ from netpunch.address import Address
 from netpunch.core.classic.control import ClassicControl
 from netpunch.core.control.control import ControlV2
 from netpunch.core.control.node import ControlNode
+from netpunch.core.control.registrations import Pairs
 from netpunch.core.control.relay import (
     HEADERS,
     LARGEST,
     TRANSITIONS,
+    Relay,
     State,
     burst,
 )
@@ -21,6 +23,7 @@ from netpunch.core.machine import Transmit
 from netpunch.core.timing import BIND_RATE, BINDING_LIFETIME, EXPIRE
 from netpunch.wire import classic, v2
 from netpunch.wire.drop import Drop
+from netpunch.wire.v2 import pack_address
 from tests.core.control.relaying import RELAY_PORT, RELAY_VIA, Binder, make_relay, registered
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
@@ -180,6 +183,20 @@ class TestBinding:
         assert b.ask(control, 0.0) == []
         assert control.drops == {Drop.UNEXPECTED_SOURCE: 1}
         assert control.relay.bound == 1
+
+    def test_pairs_with_one_source_are_told_by_the_port_of_the_relay(self) -> None:
+        """As those are that share a port of their host."""
+        relay, source = Relay(), pack_address(A)
+        for via in (1, 2):
+            relay.serve(via)
+        pairs = Pairs({"one": CONTROL_KEY, "two": CONTROL_KEY})
+        one, two = (pairs.named(name).a for name in ("one", "two"))  # type: ignore[union-attr]
+        first = relay.bind(one, b"attempt1", 1, source, A, 1, 0.0)
+        assert relay.bind(two, b"attempt2", 1, source, A, 1, 0.0) is None
+        second = relay.bind(two, b"attempt2", 1, source, A, 2, 0.0)
+        assert (relay.sources[1][source], relay.sources[2][source]) == (first, second)
+        assert relay.bind(one, b"attempt1", 2, source, A, 2, 0.0) is None
+        assert relay.sources[1][source] is first, "nor is it moved there"
 
     def test_a_pair_that_is_no_longer_served_is_unbound(
         self, control: ControlV2, a: Binder, b: Binder

@@ -11,6 +11,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.relaying import Relaying
+from netpunch.core.end.relays import RelayAt
 from netpunch.core.end.verdict import RelayOutcome
 from netpunch.core.events import Failed, FollowRoutes, Linked, PathKind, Payload, Reason
 from netpunch.core.settings import USUAL_CANDIDATES, CandidateKind
@@ -68,23 +69,25 @@ class Relayed:
             if isinstance(each.message, v2.Ping) and each.destination == RELAY
         ]
 
-    def control_relays(self, port: int = RELAY.port, control: Address = CONTROL) -> list[Sent]:
+    def control_relays(
+        self, port: int = RELAY.port, control: Address = CONTROL, *, more: int = 0
+    ) -> list[Sent]:
         """A control answers the last question it got."""
         asked = [
             sent.message
             for _, sent in self.bench.sent
             if isinstance(sent.message, v2.Observe) and sent.destination == control
         ]
-        return self.bench.control_says(v2.Observed(asked[-1].echo, A, port), control)
+        return self.bench.control_says(v2.Observed(asked[-1].echo, A, port, more), control)
 
     def bind(self) -> v2.Bind:
         """The last one that went out."""
         return self.bench.all(v2.Bind)[-1]
 
-    def challenge(self, cookie: bytes = COOKIE) -> list[Sent]:
+    def challenge(self, cookie: bytes = COOKIE, *, at: Address = RELAY) -> list[Sent]:
         bind = self.bind()
         challenge = v2.Challenge(bind.attempt, bind.counter, cookie)
-        return self.bench.control_says(challenge, RELAY)
+        return self.bench.control_says(challenge, at)
 
     def bound(self, *, partner: bool = True, lifetime: int = 120, **fields: Any) -> list[Sent]:
         bind = self.bind()
@@ -197,7 +200,7 @@ class TestWhatControlSays:
     def test_a_port_that_an_earlier_attempt_was_told_is_used_until_it_proves_to_be_old(
         self, relayed: Relayed, port: int
     ) -> None:
-        relayed.bench.end._resources.relays.told(CONTROL, RELAY)
+        relayed.bench.end._resources.relays.told(CONTROL, RelayAt(*RELAY))
         relayed.bench.run(1.2)
         assert relayed.times(v2.Bind, RELAY) == [1.0, 1.06, 1.16]
         relayed.control_relays(port)
@@ -320,6 +323,58 @@ class TestBinding:
         assert relayed.pings_to_relay(relayed.bench.run(timing.RELAY_LEAD))
 
 
+class TestManyPorts:
+    """Pairs that share a port of their host have one source at the relay."""
+
+    def shares(self) -> Relayed:
+        relayed = Relayed.made(share=True)
+        relayed.bench.run(HOLDING - timing.RELAY_LEAD)
+        relayed.control_relays(more=3)
+        return relayed
+
+    def ports(self, relayed: Relayed) -> list[int]:
+        """To which BINDs went, in order."""
+        sent = (each for _, each in relayed.bench.sent if isinstance(each.message, v2.Bind))
+        return [each.destination.port - RELAY.port for each in sent]
+
+    def test_where_another_pair_is_bound_the_next_port_is_tried(self) -> None:
+        relayed = self.shares()
+        first = RELAY.port + self.ports(relayed)[-1]
+        relayed.challenge(at=RELAY._replace(port=first))
+        relayed.bench.run(1.0)
+        tried = self.ports(relayed)
+        assert tried[-1] == (tried[0] + 1) % 4
+        bench, second = relayed.bench, RELAY._replace(port=RELAY.port + tried[-1])
+        (answer,) = relayed.challenge(b"d" * v2.COOKIE_LENGTH, at=second)
+        assert answer.destination == second
+        bind = relayed.bind()
+        bench.control_says(v2.Bound(bind.attempt, bind.counter, A, 1, 120), second)
+        bench.run(35.0)
+        assert set(self.ports(relayed)[len(tried) :]) == {tried[-1]}, "it stays where it is bound"
+        assert bench.pong_all(relayed.puppet, bench.ping(relayed.puppet, second))
+
+    def test_a_relay_that_is_silent_altogether_is_waited_for_at_one_port(self) -> None:
+        relayed = self.shares()
+        relayed.bench.run(20.0)
+        assert len(set(self.ports(relayed))) == 1
+
+    def test_a_pair_tries_so_many_ports_a_second(self) -> None:
+        """Also when all are taken: no more than if there were one."""
+        relayed = self.shares()
+        relayed.challenge(at=RELAY._replace(port=RELAY.port + self.ports(relayed)[-1]))
+        relayed.bench.run(2.9)
+        assert len(self.ports(relayed)) <= len(BIND_TIMES) + 1
+        assert len(set(self.ports(relayed))) > 2
+
+    def test_an_end_with_a_port_of_its_own_stays_at_the_first(self) -> None:
+        relayed = Relayed.made()
+        relayed.bench.run(HOLDING - timing.RELAY_LEAD)
+        relayed.control_relays(more=3)
+        relayed.challenge()
+        relayed.bench.run(10.0)
+        assert set(self.ports(relayed)) == {0}
+
+
 class TestPath:
     def test_a_bound_relay_is_pinged_and_nominated_as_what_it_is(self, relayed: Relayed) -> None:
         (ping,) = relayed.pings_to_relay(relayed.bind_when_due().bench.run(timing.RELAY_LEAD))
@@ -440,7 +495,7 @@ class TestWithoutIt:
 
     def test_what_a_relay_passes_on_does_not_count(self) -> None:
         relayed = Relayed.made("b", candidates=ONE_PORT - {"relay"})
-        relayed.bench.end._resources.relays.told(CONTROL, RELAY)
+        relayed.bench.end._resources.relays.told(CONTROL, RelayAt(*RELAY))
         assert relayed.bench.ping(relayed.puppet, RELAY) == []
         assert relayed.bench.drops(Drop.UNEXPECTED_SOURCE) == 1
 
