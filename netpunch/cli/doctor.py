@@ -125,10 +125,12 @@ def _part(site: Site, options: argparse.Namespace) -> Part:
 
 
 def _no_such_pair(site: Site, part: Part, name: str) -> str:
+    from netpunch.config.kinds import some
+
     own = dict.fromkeys(end.pair for end in part.ends)
     known = any(pair.name == name for pair in site.pairs)
     what = "runs on other nodes" if known else "is not in it"
-    choice = f"choose one of {', '.join(own)}" if own else "this node runs no end"
+    choice = f"choose one of {some(own)}" if own else "this node runs no end"
     return f"{site.path}: pair {name} {what}; {choice}"
 
 

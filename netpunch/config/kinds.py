@@ -6,6 +6,7 @@ for each of its keys, so one wrong value hides no other.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -29,6 +30,9 @@ U = TypeVar("U")
 
 BROKEN: Any = object()
 """Stands for a value that was rejected: later stages ignore what depends on it."""
+
+MAX_NAMES = 10
+"""Nodes or pairs that a message lists: a mesh may have hundreds."""
 
 _LONGEST_KEY = 64
 """Characters. A longer key is not a misspelt one: nothing is suggested."""
@@ -472,6 +476,11 @@ def did_you_mean(text: str, words: Collection[str]) -> str:
     """` (did you mean X?)` or nothing."""
     guess = closest(text, words)
     return f" (did you mean {guess}?)" if guess else ""
+
+
+def some(names: Collection[str], most: int = MAX_NAMES) -> str:
+    """Names for a message, not all of very many."""
+    return ", ".join(islice(names, most)) + (", ..." if len(names) > most else "")
 
 
 def closest(text: str, words: Collection[str]) -> str | None:

@@ -17,7 +17,9 @@ from netpunch.config.kinds import (
     Settings,
     beside,
     built,
+    did_you_mean,
     is_whole,
+    some,
 )
 from netpunch.config.meshes import (
     MAX_PAIRS,
@@ -423,7 +425,8 @@ def _choose(
         if candidate.lower() in names:
             return candidate.lower()
     hint = "" if chosen else ", NETPUNCH_NODE, or `node:` in the file"
+    guess = did_you_mean(chosen, names) if chosen else ""
     raise ConfigurationError(
-        f"{site.path}: no part runs on {candidates[0]!r}: "
-        f"choose one of {', '.join(names)} with `--node`{hint}"
+        f"{site.path}: no part runs on {candidates[0]!r}{guess}: "
+        f"choose one of {some(names)} with `--node`{hint}"
     )

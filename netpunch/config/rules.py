@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from netpunch.config.control_rules import control_flaws
 from netpunch.config.document.problems import Position, Problems
-from netpunch.config.kinds import Found, Settings, did_you_mean
+from netpunch.config.kinds import Found, Settings, did_you_mean, some
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
 from netpunch.config.schema import GENERATE
 from netpunch.config.secrets import Role, decode
@@ -18,9 +18,6 @@ from netpunch.mesh import mesh_pair
 from netpunch.template import TemplateError, of_end, validate
 
 P = TypeVar("P", ControlConfig, EndConfig)
-
-MAX_NAMES = 10
-"""Nodes that a message lists: a mesh may have hundreds."""
 
 _TEMPLATES = frozenset({"env_file", "template", "command", "files"})
 """Keys of an end with placeholders that are replaced for each link."""
@@ -164,7 +161,7 @@ def check_mesh(
         message = "a mesh links two nodes or more: add nodes, such as [home, office, cabin]"
         problems.add(nodes.position, nodes.path, message)
     if hub is not None and hub.value not in nodes.value:
-        known = f"{did_you_mean(hub.value, nodes.value)}: nodes are {_some(nodes.value)}"
+        known = f"{did_you_mean(hub.value, nodes.value)}: nodes are {some(nodes.value)}"
         problems.add(hub.position, hub.path, f"{hub.value} is no node of this mesh{known}")
     for pair, written in pairs.items():
         mesh = mesh_pair(pair)
@@ -243,12 +240,6 @@ def _counted(end: EndConfig) -> Iterator[tuple[tuple[str, ...], Counted]]:
         yield ("local",), end.settings.local
     if end.forward is not None and isinstance(end.forward.listen, Counted):
         yield ("forward", "listen"), end.forward.listen
-
-
-def _some(names: Iterable[str]) -> str:
-    """Names for a message, not all of very many."""
-    first = list(names)
-    return ", ".join(first[:MAX_NAMES]) + (", ..." if len(first) > MAX_NAMES else "")
 
 
 def check_end(draft: Draft[EndConfig], merged: Settings, known: Known, problems: Problems) -> None:

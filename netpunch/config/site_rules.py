@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netpunch.config.document.problems import Position, Problems
-from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole
+from netpunch.config.kinds import Found, Settings, did_you_mean, is_whole, some
 from netpunch.config.model import ControlConfig, EndConfig
 from netpunch.config.rules import Draft, Drafts
 from netpunch.config.schema import GENERATE
@@ -38,7 +38,7 @@ def _check_own_node(drafts: Drafts, node: Found | None, problems: Problems) -> N
         return
     names = sorted({part.part.node for part in drafts.parts() if part.part.node is not None})
     if node.value not in names:
-        known = f"nodes are {', '.join(names)}" if names else "no part names a node"
+        known = f"nodes are {some(names)}" if names else "no part names a node"
         guess = did_you_mean(node.value, names)
         problems.add(node.position, node.path, f"no part runs on {node.value}{guess}: {known}")
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 from netpunch.config.auto_ports import EndKey, choose_ports, with_ports
@@ -14,6 +13,7 @@ from netpunch.config.document.problems import (
     problem_at,
     source_of,
 )
+from netpunch.config.kinds import some
 from netpunch.config.loading import owner_of, owners_of, pairs_served
 from netpunch.config.model import ControlConfig, EndConfig, Pair, Part, SecretSource, Site
 from netpunch.config.remarks import certainly_unused, unused_links
@@ -34,9 +34,6 @@ from netpunch.node.packed_keys import PackedKeys
 from netpunch.redacted import redacted
 from netpunch.template import TemplateError, render
 from netpunch.wire.keys import control_key, pair_control_key
-
-MAX_NAMES = 50
-"""Pairs that a message lists."""
 
 ANYWHERE = Position(0, 0)
 """Stands for every position, which makes no difference."""
@@ -164,9 +161,8 @@ class Planner:
         known = meshes | {pair.name: None for pair in site.pairs}
         for name in self._options.pairs:
             if name not in known:
-                shown = ", ".join(islice(known, MAX_NAMES))
-                dots = ", ..." if len(known) > MAX_NAMES else ""
-                raise UsageError(f"no pair or mesh {name!r} in {site.path}: it has {shown}{dots}")
+                message = f"no pair or mesh {name!r} in {site.path}: it has {some(known)}"
+                raise UsageError(message)
 
     def _own_ends(self, part: Part) -> list[EndConfig]:
         """The ends that the command line selects."""

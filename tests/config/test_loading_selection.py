@@ -74,7 +74,21 @@ def test_a_node_without_a_part_is_refused_with_the_known_ones(load_text: LoadTex
     with pytest.raises(ConfigurationError) as caught:
         select(load_text(SITE), "home.lan", "home", None)
     assert str(caught.value) == (
-        f"site.yaml: no part runs on 'home.lan': choose one of {names} with `--node`"
+        f"site.yaml: no part runs on 'home.lan' (did you mean home?): choose one of {names} "
+        "with `--node`"
+    )
+
+
+def test_a_wrong_node_of_a_large_mesh_is_refused_in_one_line(load_text: LoadText) -> None:
+    nodes = ", ".join(f"shop{number:03}" for number in range(500))
+    mesh = f"meshes: {{shops: {{secret_file: shops.key, hub: shop000, nodes: [{nodes}]}}}}"
+    control = 'control: {node: vps, address: "vps.example.net:10001"}'
+    with pytest.raises(ConfigurationError) as caught:
+        select(load_text(f"version: 1\n{control}\n{mesh}\n"), "shop0499", "home", None)
+    assert str(caught.value) == (
+        "site.yaml: no part runs on 'shop0499' (did you mean shop499?): choose one of shop000, "
+        "shop001, shop002, shop003, shop004, shop005, shop006, shop007, shop008, shop009, ... "
+        "with `--node`"
     )
 
 
