@@ -83,10 +83,14 @@ class ControlReports:
                 self._expired(seen)
             case RoleConflict(pair, end, (one, other)):
                 self._journal.emit(events.RoleConflict(pair, end, self._name, (one, other)))
-                self._console.warn(
-                    f"{pair} {end} is configured on two machines, at {one} and at {other}: stop "
-                    "one of them, or make it the pair's other end"
-                )
+                if one == other:  # two hosts would have two ports
+                    twice = f"runs in two processes that share a port, at {one}: stop one of them"
+                else:
+                    twice = (
+                        f"is configured on two machines, at {one} and at {other}: stop one of "
+                        "them, or make it the pair's other end"
+                    )
+                self._console.warn(f"{pair} {end} {twice}")
             case AuthRejected():
                 self._rejected(seen)
 

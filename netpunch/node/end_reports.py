@@ -63,7 +63,7 @@ MOVED = {
 """Why a link has moved, for people."""
 CONFLICT = (
     "another machine announces itself as this end, too, and both displace each other: stop one of "
-    "them, or make it the pair's other end"
+    "them, or make it the pair's other end (with `share` it may be another process of this one)"
 )
 PARTNER_ADVICE = "control answers: is netpunch running there, and does its log say so, too?"
 

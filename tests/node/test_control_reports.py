@@ -53,6 +53,15 @@ CONTROL_REPORTS: list[tuple[Event, str, dict[str, Any], list[str]]] = [
         ],
     ),
     (
+        RoleConflict("p", "a", (HERE, HERE)),
+        "role.conflict",
+        P_A | {"addresses": ["192.0.2.1:1", "192.0.2.1:1"]},
+        [
+            "warning: control vps: p a runs in two processes that share a port, at 192.0.2.1:1: "
+            "stop one of them"
+        ],
+    ),
+    (
         AuthRejected("bad_mac", 3, "p", THERE),
         "auth.rejected",
         {"pair": "p", "reason": "bad_mac", "count": 3} | AT_THERE,
