@@ -93,7 +93,10 @@ class RawSocket:
         Linux, and else what `net.sockets.bind` raises."""
         family, sockaddr = literal(host, port)
         self.local = Address(host, port)
-        self.socket = _open(family)
+        try:
+            self.socket = _open(family)
+        except OSError as error:  # there are none left, or this host has no IPv6
+            raise explained(error, host, port) from error
         self._options = options
         self._is_ipv4 = family == socket.AF_INET
         try:

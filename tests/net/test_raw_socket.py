@@ -3,6 +3,7 @@ run by an interpreter on datagrams of all kinds, and by the kernel on real ones.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -14,7 +15,7 @@ from contextlib import ExitStack
 import pytest
 
 from netpunch.address import Address
-from netpunch.errors import ConfigurationError, PermissionsError
+from netpunch.errors import ConfigurationError, NetpunchError, PermissionsError
 from netpunch.net import packet_filter, raw_socket
 from netpunch.net.packet_filter import WHOLE, Instruction
 from netpunch.net.raw_socket import RawSocket, filter_program, udp_checksum
@@ -218,6 +219,15 @@ def test_without_the_privilege_the_error_says_how_to_get_it(
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(PermissionsError, match=r"AmbientCapabilities=CAP_NET_RAW.*setcap"):
         RawSocket("0.0.0.0", PORT, DEFAULT_OPTIONS)
+
+
+def test_a_host_without_ipv6_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(NetpunchError, match=r"not have the address ::1 now"):
+        RawSocket("::1", PORT, DEFAULT_OPTIONS)
 
 
 def test_other_systems_are_told_to_use_forward(monkeypatch: pytest.MonkeyPatch) -> None:
