@@ -118,6 +118,8 @@ class Machine(ABC):
         self._transmits: list[Transmit] = []
         self._events: list[Event] = []
         self._taken = _NO_EVENTS
+        self.tag = bytes(8)
+        """Of its pair, in each of netpunch's own datagrams to it."""
         # Of a held link. Attributes, not methods, as each program's datagram needs them: one that
         # comes alone finds cold caches, with which a call takes about a microsecond.
         self.path: tuple[Via, Address, Flow] | None = None

@@ -101,6 +101,7 @@ class CarryingEndpoint(Endpoint):
         flow = partners.get(raw) or partners.get(self._address_of(raw))  # IPv4's are equal as is
         if len(data) in OWN and data[0] == VERSION:
             self._show([data], self._address_of(raw))
+            self._driver.arm()
         elif flow is None:
             self._machine.strangers_dropped(1)
         else:
@@ -124,7 +125,7 @@ class CarryingEndpoint(Endpoint):
         self._outlet.new_path()
         self._names = {system_name(self._family, at): flow for at, flow in partners.items()}
         with contextlib.suppress(OSError):  # for want of memory, or by a sandbox
-            attach(self._sock, all_of(partners))
+            attach(self._sock, all_of(partners, self._machine.tag))
 
     def _take(self, received: Received) -> None:
         flows, step = self._names, self._inlet.name_length
@@ -135,6 +136,7 @@ class CarryingEndpoint(Endpoint):
             self._carry(received, 0, count, flow)
             return
         strangers = 0
+        shown = False
         first, flow = 0, None  # the partner's messages from there on wait to be carried
         for number, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
             name = names[number * step : (number + 1) * step]
@@ -145,11 +147,14 @@ class CarryingEndpoint(Endpoint):
                     self._carry(received, first, number, flow)
                 first, flow = number, of
             if own:
+                shown = True
                 self._show(self._inlet.message(received, number).each, self._inlet.address(name))
             elif of is None:
                 strangers += -(-length // cut) if cut else 1
         if flow is not None:
             self._carry(received, first, count, flow)
+        if shown:  # once, whatever a stranger sends: it takes as long as all else
+            self._driver.arm()
         if strangers:
             self._machine.strangers_dropped(strangers)
 
@@ -170,11 +175,11 @@ class CarryingEndpoint(Endpoint):
             self._program.deliver(payloads)
 
     def _show(self, datagrams: Iterable[Buffer], source: Address) -> None:
-        """To the machine, which gives back what is the program's after all."""
+        """To the machine, which gives back what is the program's after all. The timer is to be set
+        then."""
         for each in datagrams:
             self._driver.take(bytes(each), source, clock(), self.via)
             self._driver.drain()
-        self._driver.arm()
 
     def _refused(self, error: OSError, destination: Address, count: int) -> None:
         self._driver.refused(error, self.via, destination, count)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from netpunch.address import Address
-from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION
+from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, TAG_SLICE, VERSION
 
 SO_ATTACH_FILTER = 26
 """Linux's number, asm-generic/socket.h; Python's socket module has no name for it."""
@@ -47,6 +47,7 @@ IP_HEADER = 0xFFF00000
 """SKF_NET_OFF: where the IP header begins."""
 SOURCE_IP = {4: IP_HEADER + 12, 6: IP_HEADER + 8}
 UDP_HEADER_LENGTH = 8
+TAG_AT = UDP_HEADER_LENGTH + TAG_SLICE.start
 UDP_LENGTH = 4
 """Where the UDP header has its own and the datagram's length."""
 
@@ -59,9 +60,10 @@ def attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, sock_fprog)
 
 
-def all_of(partners: Collection[Address]) -> list[Instruction]:
+def all_of(partners: Collection[Address], tag: bytes) -> list[Instruction]:
     """For a UDP socket: everything from these addresses, and from others what has the first byte of
-    netpunch's own datagrams."""
+    netpunch's own datagrams and the tag of this pair. (Their lengths are not known here, as those
+    of a flow may have come as one message.)"""
     program = []
     for partner in partners:
         ip = socket.inet_pton(
@@ -80,10 +82,15 @@ def all_of(partners: Collection[Address]) -> list[Instruction]:
             Instruction(JUMP_IF_EQUAL, if_false=1, value=partner.port),
             Instruction(RETURN, value=ALL),
         ]
+    first, second = struct.unpack("!II", tag)
     return [
         *program,
         Instruction(LOAD_BYTE, value=UDP_HEADER_LENGTH),
-        Instruction(JUMP_IF_EQUAL, if_false=1, value=VERSION),
+        Instruction(JUMP_IF_EQUAL, if_false=5, value=VERSION),
+        Instruction(LOAD_WORD, value=TAG_AT),
+        Instruction(JUMP_IF_EQUAL, if_false=3, value=first),
+        Instruction(LOAD_WORD, value=TAG_AT + 4),
+        Instruction(JUMP_IF_EQUAL, if_false=1, value=second),
         Instruction(RETURN, value=ALL),
         Instruction(RETURN),
     ]

@@ -27,6 +27,7 @@ from netpunch.net.punch import Punch
 from netpunch.net.segments import UDP_SEGMENT
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
+from netpunch.wire.v2 import Kind
 from tests.net.conftest import Run
 from tests.net.forwarding import forwarding, held
 from tests.net.machines import Client, client, has_ipv6
@@ -192,25 +193,31 @@ def test_strangers_reach_no_program_and_are_counted(
     """Whether or not they look like netpunch, between the partner's datagrams: by the kernel if it
     filters, else by the machine."""
     if not filtered:
-        monkeypatch.setattr(carrying, "all_of", lambda _: [])  # as the system takes none
+        monkeypatch.setattr(carrying, "all_of", lambda *_: [])  # as the system takes none
 
     async def main() -> None:
         async with linked() as (a, b):
             assert b.punch._machine is not None
             before = b.punch._machine.drops
+            of_another_pair, of_this = (
+                (bytes((VERSION, Kind.PING)) + tag).ljust(PEER_DATAGRAM, b"x")
+                for tag in (bytes(8), b.punch._machine.tag)
+            )
             with client() as one, client() as other:
                 for number in range(20):
                     one.send(b"hello", b.endpoint.local)
                     a.program.send(b"%d" % number, a.entrance)
                     send(other, [bytes(700), bytes(700), bytes(10)], b.endpoint.local)
-                    one.send(bytes((VERSION,)) + bytes(PEER_DATAGRAM - 1), b.endpoint.local)
+                    one.send(of_another_pair, b.endpoint.local)
+                    one.send(of_this, b.endpoint.local)
                     assert (await b.program.receive())[0] == b"%d" % number
                 a.program.send(b"last", a.entrance)
                 assert (await b.program.receive())[0] == b"last"
             dropped = b.punch._machine.drops - before
             assert dropped[Drop.MALFORMED] == (0 if filtered else 20 * 4)
-            assert b.endpoint.queue_drops == (20 * 2 if filtered else 0)
-            assert dropped[Drop.UNKNOWN_PAIR] == 20
+            assert b.endpoint.queue_drops == (20 * 3 if filtered else 0)
+            assert dropped[Drop.UNKNOWN_PAIR] == (0 if filtered else 20)
+            assert dropped[Drop.BAD_MAC] == 20
             assert b.figures.received_datagrams == 21
 
     run(main())

@@ -14,8 +14,10 @@ from netpunch.net.packet_filter import all_of, attach
 from netpunch.wire.envelope import VERSION
 from tests.net.machines import client, has_ipv6
 
-OURS = bytes((VERSION,)) + b"anything"
-PROGRAMS = [b"", b"x", bytes(1280), bytes(60_000)]
+TAG = b"of pair."
+OURS = bytes((VERSION, 0x11)) + TAG + b"anything"
+OTHERS = [OURS[:9], OURS[:5] + b"x" + OURS[6:], OURS[:9] + b"x", b"x" + OURS[1:]]
+PROGRAMS = [b"", b"x", bytes(1280), bytes(60_000), *OTHERS]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -28,7 +30,7 @@ def test_partners_get_everything_through_and_others_what_may_be_netpunchs(
     with contextlib.ExitStack() as stack:
         held, stranger = stack.enter_context(client(host)), stack.enter_context(client(host))
         partners = [stack.enter_context(client(host)) for _ in range(count)]
-        attach(held.sock, all_of([each.address for each in partners]))
+        attach(held.sock, all_of([each.address for each in partners], TAG))
         expected = [(OURS, stranger.address)]
         for data in PROGRAMS:
             stranger.send(data, held.address)
@@ -46,10 +48,10 @@ def test_partners_get_everything_through_and_others_what_may_be_netpunchs(
 
 def test_a_partner_is_known_by_address_and_port_together() -> None:
     with client("127.0.0.2") as held, client("127.0.0.3") as partner:
-        attach(held.sock, all_of([partner.address._replace(port=partner.address.port ^ 1)]))
+        attach(held.sock, all_of([partner.address._replace(port=partner.address.port ^ 1)], TAG))
         partner.send(b"another port", held.address)
-        attach(held.sock, all_of([partner.address._replace(host="127.0.0.4")]))
+        attach(held.sock, all_of([partner.address._replace(host="127.0.0.4")], TAG))
         partner.send(b"another host", held.address)
-        attach(held.sock, all_of([partner.address]))
+        attach(held.sock, all_of([partner.address], TAG))
         partner.send(b"hello", held.address)
         assert held.sock.recv(100) == b"hello"

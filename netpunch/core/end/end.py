@@ -42,6 +42,7 @@ from netpunch.core.settings import EndSettings
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, END_B, PEER_DATAGRAM, VERSION, may_be_ours
+from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import Kind
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class End(Machine):
         now: float,
     ) -> None:
         super().__init__()
+        self.tag = pair_tag(settings.pair)
         self.state = EndState.PUNCHING
         self._resources = Resources(
             settings,
@@ -161,6 +163,8 @@ class End(Machine):
             pass  # until the link is there
         elif drop is not None:
             self._drop(drop)
+            if data[:1] == bytes((VERSION,)) and drop in NOT_OURS:
+                return  # it means nothing, and strangers may send many
             if data[:1] != bytes((VERSION,)):
                 self._punching.attempt.partners.nominations.foreign_datagram(source, via)
         self._punching.heard(now)
