@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
-from netpunch.net.bulk import ALONE, Inlet, Outlet, SendOne
+from netpunch.net.bulk import ALONE, Inlet, Outlet
 from netpunch.net.datagrams import Datagrams, separate
 from netpunch.net.driver import Driver, Endpoint, clock
 from netpunch.net.packet_filter import all_of, attach, none_of_ours
@@ -36,7 +36,10 @@ class CarryingEndpoint(Endpoint):
     """`program` gets what the partner's program has sent. What a sealed link carries is sealed and
     opened here."""
 
-    __slots__ = (*("_family", "_inlet", "_machine", "_names", "_outlet", "_partners", "_program"),)
+    __slots__ = (
+        *("_family", "_inlet", "_machine", "_names", "_on_refused", "_outlet", "_partners"),
+        "_program",
+    )
 
     def __init__(
         self,
@@ -48,8 +51,10 @@ class CarryingEndpoint(Endpoint):
         *,
         joins: bool = True,
         alone: int = ALONE,
+        on_refused: Callable[[int], None] | None = None,
     ) -> None:
-        """`joins` and `alone` are as for Inlet."""
+        """`joins` and `alone` are as for Inlet; `on_refused` is told how many of the program's
+        datagrams the system did not take, of those that `send_payloads` had."""
         super().__init__(driver, via, sock)
         self._machine = machine
         self._program = program
@@ -58,7 +63,8 @@ class CarryingEndpoint(Endpoint):
         self._names: dict[bytes, Flow] = {}
         """The same by addresses in the system's form."""
         self._inlet = Inlet(sock, joins=joins, alone=alone)
-        self._outlet = Outlet(sock, cast(SendOne, self.send), self._refused)
+        self._on_refused = on_refused
+        self._outlet = Outlet(sock, self._send_one, self._refused)
         self._know(machine.partners.get(via, NOBODY))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -181,8 +187,16 @@ class CarryingEndpoint(Endpoint):
             self._driver.take(bytes(each), source, clock(), self.via)
             self._driver.drain()
 
+    def _send_one(self, data: Buffer, destination: Address) -> None:
+        try:
+            self.put(data, destination)
+        except OSError as error:
+            self._refused(error, destination, 1)
+
     def _refused(self, error: OSError, destination: Address, count: int) -> None:
         self._driver.refused(error, self.via, destination, count)
+        if self._on_refused is not None:
+            self._on_refused(count)
 
 
 def _has_own_length(length: int, cut: int) -> bool:

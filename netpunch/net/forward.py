@@ -181,12 +181,18 @@ class Forwarder:
         """Of the link's socket: what comes in bulk is sent in bulk."""
         from netpunch.net.carrying import CarryingEndpoint
 
-        return partial(CarryingEndpoint, machine, self)
+        return partial(CarryingEndpoint, machine, self, on_refused=self._not_sent)
 
     def unsent(self, payload: Buffer, error: OSError) -> None:
-        """Tries again if there was no room; the link counts if that fails."""
+        """Tries again if there was no room."""
         if isinstance(error, BlockingIOError) and self._link is not None:
             self._link.send_payloads(one(payload))
+        else:
+            self._not_sent(1)
+
+    def _not_sent(self, count: int) -> None:
+        """To the partner."""
+        self.drops["refused"] += count
 
     def close(self) -> None:
         """Closes the local port. May be repeated."""

@@ -310,5 +310,6 @@ def test_a_lone_datagram_that_the_system_refuses_is_counted_once(
             send(a.program, [b"the next one"], a.entrance)
             assert (await b.program.receive())[0] == b"the next one"
             assert errors == {errno.errorcode[number]: sent}
+            assert a.forwarder.drops == {"refused": sent}
 
     run(main())
