@@ -92,7 +92,8 @@ class HeldLink:
         self._on_moved: list[Callable[[Moved], object]] = []
 
     async def send(self, datagram: bytes | bytearray | memoryview) -> None:
-        """Send a datagram; wait as long as 64 KiB or more wait for room in the system.
+        """Send a datagram; wait as long as 64 KiB or more wait for room in the system. A lone one
+        leaves at once, those of a burst in the loop's next turn at the latest.
 
         Raises UsageError if it is no bytes-like object or too long: 65,507 bytes, sealed 65,481, is
         the most. (Above 1,472, sealed 1,446, datagrams travel in fragments, which some networks

@@ -151,9 +151,15 @@ class Outlet:
                     some = Datagrams(parts[first:end], lengths[first:end])
                     self._send_together(some, destination, ancillary)
 
-    def _send_together(
-        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item]
-    ) -> None:
+    def joinable(self, lengths: Sequence[int]) -> int:
+        """How many datagrams of these lengths, from the first on, can be one message."""
+        return next(groups(lengths, self._longest))[1]
+
+    def put_together(
+        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item] = ()
+    ) -> bool:
+        """Sends them as one message. Returns whether the system takes such a message at all; raises
+        OSError if it does not take this one."""
         parts, lengths = datagrams
         try:
             self._sock.sendmsg(parts, [_cut(lengths[0]), *ancillary], 0, destination)
@@ -163,10 +169,21 @@ class Outlet:
             elif error.errno in INCAPABLE:
                 self._longest = 0
             elif not ancillary or error.errno not in ADDRESS_GONE:
-                self._refused(error, destination, len(lengths))
+                raise
+            return False
+        return True
+
+    def _send_together(
+        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item]
+    ) -> None:
+        try:
+            if self.put_together(datagrams, destination, ancillary):
                 return
-            for each in datagrams.each:
-                self._send_one(each, destination)
+        except OSError as error:
+            self._refused(error, destination, len(datagrams.lengths))
+            return
+        for each in datagrams.each:
+            self._send_one(each, destination)
 
 
 @lru_cache(maxsize=64)

@@ -134,6 +134,15 @@ class Endpoint:
         """Sends programs' datagrams in bulk if it can; returns whether it can."""
         return False
 
+    def joinable(self, _payloads: Sequence[Buffer], /) -> int:
+        """How many of a program's datagrams, from the first on, can leave as one message."""
+        return 1
+
+    def put_together(self, _payloads: Sequence[Buffer], _destination: Address, /) -> bool:
+        """Sends a program's datagrams as one message, as `put` does one. Returns whether the system
+        takes such a message."""
+        return False
+
     def send(self, data: bytes, destination: Address, ttl: int = 0) -> bool:
         """Sends at once or not at all, and counts a failure. `ttl` is in hops, 0 for the system's
         default. Returns whether it was sent."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.core.machine import NEVER, Machine
 from netpunch.net.carrying import NOBODY, OWN, CarryingEndpoint
+from netpunch.net.datagrams import separate
 from netpunch.net.driver import MAX_PAYLOAD, Driver
 from netpunch.net.program import Program
-from netpunch.wire.envelope import VERSION
+from netpunch.wire.envelope import VERSION, Buffer
+from netpunch.wire.sealed import OVERHEAD
 
 ALONE = 64
 """Datagrams to receive one by one between two checks whether many wait. Such a check takes as long
@@ -44,6 +46,16 @@ class LinkEndpoint(CarryingEndpoint):
     ) -> None:
         super().__init__(machine, program, driver, via, sock, joins=False, alone=ALONE)
         self._here = program
+
+    def joinable(self, payloads: Sequence[Buffer], /) -> int:
+        more = 0 if self._machine.sealing is None else OVERHEAD
+        return self._outlet.joinable([len(each) + more for each in payloads])
+
+    def put_together(self, payloads: Sequence[Buffer], destination: Address, /) -> bool:
+        sealing = self._machine.sealing
+        datagrams = separate(payloads if sealing is None else sealing.seal(payloads))
+        pinned = self._source if destination == self._pinned else ()
+        return self._outlet.put_together(datagrams, destination, pinned)
 
     def _read_one(self) -> bool:
         inlet, machine = self._inlet, self._machine

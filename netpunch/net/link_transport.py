@@ -18,7 +18,7 @@ from netpunch.core.machine import LinkFigures, Machine
 from netpunch.core.settings import EndSettings
 from netpunch.errors import LinkClosedError, resource_errors
 from netpunch.net.datagrams import Datagrams, one
-from netpunch.net.driver import Datagram, Endpoint, EndpointFactory
+from netpunch.net.driver import Datagram, Endpoint, EndpointFactory, clock
 from netpunch.net.end import FAREWELL
 from netpunch.net.preload import HOLDING, IN_PROCESS, PAUSE, preload
 from netpunch.net.punch import Punch
@@ -39,6 +39,9 @@ class LinkEnd(NamedTuple):
     detail: str
 
 
+BURST_GAP = 5e-6
+"""Seconds. A program that sends another datagram so soon after one has left sends a burst: nothing
+that it may have waited for takes less. A lone datagram never waits."""
 CLOSED_HERE = LinkEnd(Reason.STOPPED, "this end has closed the link")
 
 
@@ -79,8 +82,10 @@ class LinkTransport(asyncio.DatagramTransport):
         self._outbox = Outbox(
             partial(self._tell, "pause_writing"), partial(self._tell, "resume_writing")
         )
-        self.send: Callable[[Buffer], object] = self._punch.send_now
+        self.send: Callable[[Buffer], object] = self._send
         """As `sendto`, unchecked."""
+        self._burst_until = 0.0
+        """Until then, one more makes a burst."""
         self._blocked: Endpoint | None = None
         """Has no room at the moment."""
         self._flushed = asyncio.Event()
@@ -123,6 +128,7 @@ class LinkTransport(asyncio.DatagramTransport):
     async def detached(self) -> socket.socket:
         """The link's socket, for the caller, and nothing else is left. Raises LinkClosedError if
         the link has ended."""
+        self._send_gathered()
         sock = await self._punch.detached() if self.end is None else None
         self._over(CLOSED_HERE)
         try:
@@ -269,12 +275,14 @@ class LinkTransport(asyncio.DatagramTransport):
 
     def close(self) -> None:
         """Send what waits, tell the partner and the controls, then call `connection_lost`."""
+        self._send_gathered()
         self._over(CLOSED_HERE)
         if not self._outbox.waiting:
             self._punch.leave()  # at once: the loop may be about to end
 
     def abort(self) -> None:
         """Close the link at once: what waits is lost, and nobody is told."""
+        self._send_gathered()
         self._outbox.clear()
         self._flushed.set()
         self._punch.abort()
@@ -326,14 +334,35 @@ class LinkTransport(asyncio.DatagramTransport):
         """Bytes that wait to be sent."""
         return self._outbox.octets
 
-    # What waits to be sent.
+    # What is sent now, and what waits.
+
+    def _send(self, data: Buffer) -> None:
+        """At once, unless it follows another one so soon that more may come: those of a burst leave
+        together."""
+        if clock() < self._burst_until:
+            self.send = self._gather
+            self._loop.call_soon(self._send_gathered)
+            self._gather(data)
+        else:
+            self._punch.send_now(data)
+            self._burst_until = clock() + BURST_GAP
+
+    def _gather(self, data: Buffer) -> None:
+        if self._outbox.gather(bytes(data)):
+            self._flush()
+
+    def _send_gathered(self) -> None:
+        if self.send == self._gather:
+            self._flush()
 
     def unsent(self, data: Buffer, error: OSError) -> None:
         """Keeps it, and all that follow, until there is room again."""
         if not isinstance(error, BlockingIOError):
             self._tell("error_received", error)
             return
-        if not self._outbox.waiting:  # else it is the first of them
+        if self._outbox.waiting:  # it is the first of them
+            self._outbox.consider_pause()
+        else:
             self._wait(data)
         self.send = self._wait
         self._flushed.clear()
@@ -348,11 +377,13 @@ class LinkTransport(asyncio.DatagramTransport):
         blocked, self._blocked = self._blocked, None
         if blocked is not None:
             blocked.when_writable(self._loop, None)
+        self.send = self._wait  # what the protocol sends meanwhile, told of an error or of room
         waiting = self._outbox.waiting
         while waiting:
-            self._punch.send_now(waiting[0])
+            count = self._punch.send_first(self._outbox.first())
             if self._blocked is not None:
                 return
-            self._outbox.sent()
-        self.send = self._punch.send_now
+            self._outbox.sent(count)
+        self.send = self._send
+        self._burst_until = clock() + BURST_GAP
         self._flushed.set()

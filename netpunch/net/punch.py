@@ -276,16 +276,40 @@ class Punch(DrivenEnd):
         try:
             endpoint.put(data if sealing is None else sealing.seal_one(data), remote)
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                driver.refused(error, via, remote)
-            if self._program is not None:
-                self._program.unsent(data, error)
+            self._unsent((data,), error, via, remote)
             return
         traffic = flow.traffic
         traffic.sent += 1
         traffic.sent_bytes += len(data)
         if flow.unheard_since == NEVER and flow.begin_unheard(clock()):
             driver.arm()
+
+    def send_first(self, payloads: Sequence[Buffer]) -> int:
+        """The same with the first of these and those that can be one message with it; returns how
+        many."""
+        machine, driver, endpoint = self._machine, self._driver, self.endpoint
+        if machine is None or driver is None or machine.path is None or endpoint is None:
+            return len(payloads)
+        via, remote, flow = machine.path
+        some = payloads[: endpoint.joinable(payloads)]
+        try:
+            if len(some) == 1 or not endpoint.put_together(some, remote):
+                self.send_now(payloads[0])
+                return 1
+        except OSError as error:
+            self._unsent(some, error, via, remote)
+        else:
+            if flow.payloads_sent(len(some), sum(map(len, some)), clock()):
+                driver.arm()
+        return len(some)
+
+    def _unsent(
+        self, payloads: Sequence[Buffer], error: OSError, via: Via, remote: Address
+    ) -> None:
+        if not isinstance(error, BlockingIOError) and self._driver is not None:
+            self._driver.refused(error, via, remote, len(payloads))
+        if self._program is not None:
+            self._program.unsent(payloads[0], error)
 
     @property
     def endpoint(self) -> Endpoint | None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 DATAGRAMS_KEPT = 4096
 """A program that is busy for 40 ms misses nothing of 100,000 datagrams a second."""
 OCTETS_KEPT = 4 * 1024 * 1024
 """Bytes, as many as a link's socket asks the system to keep: half a second of 64 Mbit/s."""
+GATHERED = 64
+"""Datagrams: Linux takes no more as one message."""
 HIGH_WATER = 64 * 1024
 """Bytes above which a program is asked to pause: asyncio's default."""
 
@@ -79,7 +82,7 @@ class Outbox:
         if not high >= low >= 0:
             raise ValueError(f"expected high >= low >= 0, got high {high!r} and low {low!r}")
         self.high, self.low = high, low
-        self._consider_pause()
+        self.consider_pause()
 
     def put(self, datagram: bytes) -> None:
         if self.octets + len(datagram) > max(self.high, OCTETS_KEPT):
@@ -87,11 +90,23 @@ class Outbox:
             return
         self.waiting.append(datagram)
         self.octets += len(datagram)
-        self._consider_pause()
+        self.consider_pause()
 
-    def sent(self) -> None:
-        """The oldest one has left."""
-        self.octets -= len(self.waiting.popleft())
+    def gather(self, datagram: bytes) -> bool:
+        """Keeps what is to leave soon anyway. Returns whether all that waits should leave now."""
+        waiting = self.waiting
+        waiting.append(datagram)
+        self.octets += len(datagram)
+        return len(waiting) == GATHERED or self.octets > self.high
+
+    def first(self) -> list[bytes]:
+        """The oldest ones, no more than may leave as one message."""
+        return list(islice(self.waiting, GATHERED))
+
+    def sent(self, count: int) -> None:
+        """So many of the oldest have left."""
+        for _ in range(count):
+            self.octets -= len(self.waiting.popleft())
         if self.is_paused and self.octets <= self.low:
             self.is_paused = False
             self._resume()
@@ -102,7 +117,8 @@ class Outbox:
         self.waiting.clear()
         self.octets = 0
 
-    def _consider_pause(self) -> None:
+    def consider_pause(self) -> None:
+        """Asks the program to pause, if too much waits."""
         if self.octets > self.high and not self.is_paused:
             self.is_paused = True
             self._pause()

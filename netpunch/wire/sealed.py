@@ -107,24 +107,30 @@ class Sealer:
 class Opener:
     """Opens the datagrams of one direction of a link, each once."""
 
-    __slots__ = ("_ciphers", "_generation", "_key", "_window", "epoch")
+    __slots__ = ("_ciphers", "_epoch", "_generation", "_key", "_window")
 
     def __init__(self, key: bytes, epoch: int) -> None:
-        self.epoch = epoch
+        self._epoch = epoch
         self._key = key
         self._window = ReplayWindow()
         self._generation = 0
         self._ciphers = {each: opener(generation_key(key, each)) for each in (0, 1)}
         """Of the generations that may come. Whatever comes, no key is derived in vain."""
 
-    def open(self, counter: int, ciphertext: Buffer) -> bytes | Drop:
-        """What a program has sent, or why it is dropped."""
+    def open(self, datagram: Buffer) -> bytes | Drop:
+        """What a program has sent, of any datagram, or why that is dropped. (In one go: each call
+        takes a lone datagram as long as a tenth of the cipher.)"""
+        if len(datagram) < OVERHEAD:
+            return Drop.MALFORMED
+        version, epoch, counter = _unpack(datagram)
+        if version != VERSION:
+            return Drop.MALFORMED
         generation = counter >> GENERATION_BITS
         decrypt = self._ciphers.get(generation)
-        if decrypt is None:
+        if decrypt is None or epoch != self._epoch:
             return _FORGED
         try:
-            data = decrypt(_nonce(VERSION, self.epoch, counter), ciphertext, None)
+            data = decrypt(_nonce(VERSION, epoch, counter), datagram[HEADER_LENGTH:], None)
         except Forged:
             return _FORGED
         window = self._window
@@ -181,18 +187,13 @@ class Sealing:
 
     def open_one(self, datagram: Buffer) -> bytes | None:
         """The same of one; None if it is dropped."""
-        if len(datagram) < OVERHEAD or datagram[0] != VERSION:
-            self._drop(Drop.MALFORMED)
-            return None
-        _, epoch, counter = _unpack(datagram)
         why = _FORGED
-        for each in self._openers:
-            if each.epoch == epoch:  # in one of 256 moves both have the same
-                opened = each.open(counter, datagram[HEADER_LENGTH:])
-                if isinstance(opened, bytes):
-                    return opened
-                if opened is not _FORGED:
-                    why = opened
-                    break
+        for each in self._openers:  # in one of 256 moves both have the same epoch
+            opened = each.open(datagram)
+            if isinstance(opened, bytes):
+                return opened
+            why = opened
+            if why is not _FORGED:
+                break
         self._drop(why)
         return None

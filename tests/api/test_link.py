@@ -162,6 +162,7 @@ def test_what_arrives_before_a_link_is_detached_can_be_received(run: Run) -> Non
         async with control() as at, both(at, sealed=False) as (a, b):
             for number in range(100):
                 await a.send(b"%d" % number)
+            await asyncio.sleep(0)  # all of the burst has left
             there, here = await b.detach(), await a.detach()
             here.send(b"100")
             received = [int(each) async for each in b]

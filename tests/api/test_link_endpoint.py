@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
@@ -63,9 +65,11 @@ class Recorder(asyncio.DatagramProtocol):
 
 
 class FaultySocket(socket.socket):
-    """Replaces another one. Sends fail with the error number `refusal`, if that is set."""
+    """Replaces another one. Sends fail with the error number `refusal`, if that is set, those of
+    several datagrams with `refusal_of_bursts`. Both kinds are counted."""
 
-    refusal = 0
+    refusal = refusal_of_bursts = 0
+    singles = bursts = 0
 
     def send(self, *arguments: Any) -> int:
         self._refuse()
@@ -73,11 +77,17 @@ class FaultySocket(socket.socket):
 
     def sendto(self, *arguments: Any) -> int:
         self._refuse()
+        self.singles += 1
         return super().sendto(*arguments)
 
-    def _refuse(self) -> None:
-        if self.refusal:
-            raise OSError(self.refusal, os.strerror(self.refusal))
+    def sendmsg(self, *arguments: Any) -> int:
+        self._refuse(self.refusal_of_bursts)
+        self.bursts += 1
+        return super().sendmsg(*arguments)
+
+    def _refuse(self, refusal: int = 0) -> None:
+        if refusal := refusal or self.refusal:
+            raise OSError(refusal, os.strerror(refusal))
 
 
 class Pair(NamedTuple):
@@ -97,6 +107,8 @@ class Pair(NamedTuple):
         faulty: FaultySocket = owner._sock
         if owner is not near:
             owner.put = faulty.sendto
+            if hasattr(owner, "_outlet"):  # on Linux
+                owner._outlet._sock = faulty
         return faulty
 
 
@@ -470,3 +482,163 @@ def test_a_factory_that_fails_leaves_nothing_open(
                 assert said in str(result)
 
     run(main())
+
+
+# Bursts.
+
+
+def burst(count: int, length: int = 1000) -> list[bytes]:
+    return [b"%d" % number + bytes(length) for number in range(10, 10 + count)]
+
+
+linked_subjects = pytest.mark.parametrize("subject", [linked, unsealed], ids=["sealed", "unsealed"])
+linux = pytest.mark.skipif(sys.platform != "linux", reason="others send each datagram alone")
+
+
+@contract
+def test_a_lone_datagram_leaves_at_once(run: Run, subject: Subject) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            far = pair.far.get_extra_info("socket")
+            pair.near.sendto(b"alone")
+            assert select.select([far.fileno()], [], [], TIMEOUT)[0], "before the loop has a turn"
+            assert await pair.there.hears(1) == [b"alone"]
+
+    run(main())
+
+
+@linux
+@linked_subjects
+def test_a_burst_leaves_in_few_messages_and_is_counted(run: Run, subject: Subject) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sock, sent = pair.faulty(), burst(50)
+            for each in sent:
+                pair.near.sendto(each)
+            assert await pair.there.hears(50) == sent
+            assert sock.singles + sock.bursts < 10, "the first one, and some that came too late"
+            figures = cast(Any, pair.near).figures
+            assert (figures.sent_datagrams, figures.sent_bytes) == (50, 50 * 1002)
+            assert cast(Any, pair.near).get_write_buffer_size() == 0
+
+    run(main())
+
+
+@contract
+def test_bursts_of_any_lengths_arrive_in_order(run: Run, subject: Subject) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            lengths = [1200, 1200, 1200, 3, 0, 0, 7, 1200, 2000, 2000, 5, 5, 5, 1] * 8
+            sent = [bytearray(os.urandom(length)) for length in lengths]
+            expected = list(map(bytes, sent))
+            for each in sent:
+                pair.near.sendto(each)
+                each[:] = bytes(len(each))
+            if subject is plain:
+                expected = [each for each in expected if each]  # of asyncio's, empty ones are lost
+            assert (await pair.there.hears(len(expected)))[: len(expected)] == expected
+
+    run(main())
+
+
+@linux
+@linked_subjects
+@pytest.mark.parametrize("refusal", [errno.EIO, errno.EMSGSIZE, errno.EINVAL])
+def test_where_bursts_cannot_leave_together_each_leaves_alone(
+    run: Run, subject: Subject, refusal: int
+) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sock, sent = pair.faulty(), burst(30)
+            sock.refusal_of_bursts = refusal
+            for each in sent:
+                pair.near.sendto(each)
+            assert await pair.there.hears(30) == sent
+            assert sock.bursts == 0
+            assert not pair.here.errors
+
+    run(main())
+
+
+@linked_subjects
+def test_a_burst_for_which_there_is_no_room_waits_and_pauses_the_protocol(
+    run: Run, subject: Subject
+) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sock, sent = pair.faulty(), burst(200)
+            pair.near.sendto(sent[0])
+            sock.refusal = errno.EAGAIN
+            for each in sent[1:]:
+                pair.near.sendto(each)
+            assert "paused" in pair.here.told
+            sock.refusal = 0
+            assert await pair.there.hears(200) == sent
+            assert pair.here.told == ["made", "paused", "resumed"]
+
+    run(main())
+
+
+@linux
+@linked_subjects
+def test_a_burst_that_the_system_refuses_is_an_error_for_the_protocol(
+    run: Run, subject: Subject
+) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sock = pair.faulty()
+            sock.refusal_of_bursts = errno.EPERM
+            for each in burst(20):
+                pair.near.sendto(each)
+            await asyncio.sleep(0)
+            sock.refusal_of_bursts = 0
+            pair.near.sendto(b"on")
+            while pair.there.received[-1:] != [(b"on", pair.far.get_extra_info("peername"))]:
+                await pair.there.hears(len(pair.there.received) + 1)
+            assert {getattr(each, "errno", None) for each in pair.here.errors} == {errno.EPERM}
+            assert "made" in pair.here.told
+            assert "paused" not in pair.here.told
+
+    run(main())
+
+
+@linux
+@linked_subjects
+def test_a_protocol_may_answer_an_error_within_a_burst(run: Run, subject: Subject) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sock, sent, more = pair.faulty(), burst(150), burst(150, 10)
+
+            def error_received(error: Exception) -> None:
+                sock.refusal_of_bursts = 0
+                for each in more:
+                    pair.near.sendto(each)
+                pair.near.close()
+
+            cast(Any, pair.here).error_received = error_received
+            sock.refusal_of_bursts = errno.EPERM
+            for each in sent:
+                pair.near.sendto(each)
+            await pair.here.lost
+            await pair.there.lost
+            got = await pair.there.hears(1)
+            assert got[-150:] == more
+            assert len(set(got)) == len(got), "none comes twice"
+
+    run(main())
+
+
+@contract
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_what_was_sent_before_the_transport_is_closed_has_left(
+    on_asyncio: Run, subject: Subject, end: str
+) -> None:
+    async def main() -> None:
+        async with subject() as pair:
+            sent = burst(20)
+            for each in sent:
+                pair.near.sendto(each)
+            getattr(pair.near, end)()
+            assert await pair.there.hears(20) == sent
+
+    on_asyncio(main())

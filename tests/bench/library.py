@@ -10,7 +10,8 @@ each round. Two kinds of programs are compared with what they would be without n
 - `protocol`: transports of `create_link_endpoint`, beside those of `create_datagram_endpoint`: from
   `sendto` until `datagram_received`.
 
-`time` is that of one datagram that travels alone, `rate` that of datagrams that are sent in bursts.
+`time` is that of one datagram that travels alone, `rate` that of datagrams that are sent in bursts
+(a link's leave as few messages, a plain endpoint's one by one).
 The figures are the best of many short rounds: other work on the machine only adds to them.
 """
 
