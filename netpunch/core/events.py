@@ -277,6 +277,18 @@ class Registered(NamedTuple):
     address: Address
 
 
+class PortChanged(Registered):
+    """It was registered already, at another port of the same host: most NATs do that at times."""
+
+    __slots__ = ()
+
+
+def registered(pair: str, end: str, address: Address, before: Address | None) -> Registered:
+    """`before`: where the end was registered until now, if it was."""
+    is_same_host = before is not None and before.host == address.host
+    return (PortChanged if is_same_host else Registered)(pair, end, address)
+
+
 class Expired(NamedTuple):
     """An end is no longer registered: it was silent for the expiry time, it has said that it leaves
     (`left`), or its pair is no longer served with that key (`removed`)."""

@@ -6,7 +6,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from netpunch.core.events import AuthRejected, Event, Expired, Registered, RoleConflict
+from netpunch.core.events import AuthRejected, Event, Expired, PortChanged, Registered, RoleConflict
+from netpunch.core.machine import NEVER
 from netpunch.net.driver import Datagram
 from netpunch.node.services import Services
 from netpunch.output import events
@@ -26,29 +27,19 @@ REJECTED = {
 """What a rejection means, by its reason."""
 
 RESTLESS = 600.0
-"""Seconds. An end that returned this soon after it had left, to the same host, comes and goes, as
-the ends of a pair that is blocked do: its log would grow by megabytes a day."""
+"""Seconds. An end that returned this soon after it had left comes and goes, as the ends of a pair
+that is blocked do: its log would grow by megabytes a day."""
 
 
 @dataclass(slots=True)
-class _Known:
-    """An end as it was last reported."""
+class _Left:
+    """An end that has left, and perhaps returned soon."""
 
-    host: str
-    left_at: float | None = None
-    restless: bool = False
+    at: float = -NEVER
+    host: str | None = None
+    """Where it comes and goes."""
     farewell: asyncio.TimerHandle | None = None
     """Reports that it has left, should it stay away."""
-
-    def returns(self, now: float) -> bool:
-        """It is registered again, from the same host: whether that is news."""
-        self.cancel_farewell()
-        if self.left_at is None:
-            return False
-        news = not self.restless
-        self.restless = now - self.left_at < RESTLESS
-        self.left_at = None
-        return news
 
     def cancel_farewell(self) -> None:
         if self.farewell is not None:
@@ -58,19 +49,20 @@ class _Known:
 
 class ControlReports:
     """Reports an end when its host changes (not when its port does), and when it has left or fell
-    silent; one that comes and goes only once it has stayed away."""
+    silent; one that comes and goes only once it has stayed away. Nothing is kept of ends that just
+    stay registered: there may be very many."""
 
     def __init__(self, name: str, services: Services) -> None:
         self._name = name
         self._services = services
         self._journal = services.journal
         self._console = services.console.named(f"control {name}")
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._left: dict[tuple[str, str], _Left] = {}
 
     def close(self) -> None:
         """Reports nothing more of ends that have left."""
-        for known in self._known.values():
-            known.cancel_farewell()
+        for each in self._left.values():
+            each.cancel_farewell()
 
     def observe(self, seen: Datagram | Event) -> None:
         """A datagram, or an event of the control."""
@@ -96,45 +88,55 @@ class ControlReports:
 
     def _registered(self, registered: Registered) -> None:
         pair, end, address = registered
-        known = self._known.get((pair, end))
-        if known is None or known.host != address.host:
-            self._forget(pair, end)
-            self._known[pair, end] = _Known(address.host)
-            news = True
-        else:
-            news = known.returns(time.monotonic())
         event = events.ControlRegistered(pair, end, address, self._name)
-        if news:
+        if isinstance(registered, PortChanged) or not self._is_news(pair, end, address.host):
+            self._journal.note(event)
+        else:
             self._journal.emit(event)
             self._console.say(f"{pair} {end} is at {address}")
-        else:
-            self._journal.note(event)
+
+    def _is_news(self, pair: str, end: str, host: str) -> bool:
+        """That an end is there, or at another host: not if it comes and goes there."""
+        left = self._left.get((pair, end))
+        if left is None:
+            return True
+        left.cancel_farewell()
+        returned_soon = time.monotonic() - left.at < RESTLESS
+        if returned_soon and left.host in (None, host):
+            is_news, left.host = left.host is None, host
+            return is_news
+        self._forget(pair, end)
+        return left.host != host
 
     def _expired(self, expired: Expired) -> None:
         pair, end, left, removed = expired
-        known = self._known.get((pair, end))
         reason = Reason.LEFT if left else Reason.REMOVED if removed else Reason.SILENT
         event = events.ControlExpired(pair, end, reason, self._name)
-        if left and known is not None and known.restless:
+        if left:
+            self._has_left(event)
+            return
+        self._journal.emit(event)
+        self._forget(pair, end)
+        self._console.say(f"{pair} {end} {'is no longer served' if removed else 'fell silent'}")
+
+    def _has_left(self, event: events.ControlExpired) -> None:
+        left = self._left.setdefault((event.pair, event.end), _Left())
+        left.at = time.monotonic()
+        if left.host is None:
+            self._journal.emit(event)
+        else:
             self._journal.note(event)
             loop = asyncio.get_running_loop()
-            known.farewell = loop.call_later(RESTLESS, self._stayed_away, event)
-        else:
-            self._journal.emit(event)
-        if not left:
-            self._forget(pair, end)
-            self._console.say(f"{pair} {end} {'is no longer served' if removed else 'fell silent'}")
-        elif known is not None:
-            known.left_at = time.monotonic()
+            left.farewell = loop.call_later(RESTLESS, self._stayed_away, event)
 
     def _stayed_away(self, event: events.ControlExpired) -> None:
         self._forget(event.pair, event.end)
         self._journal.emit(event)
 
     def _forget(self, pair: str, end: str) -> None:
-        known = self._known.pop((pair, end), None)
-        if known is not None:
-            known.cancel_farewell()
+        left = self._left.pop((pair, end), None)
+        if left is not None:
+            left.cancel_farewell()
 
     def _rejected(self, rejected: AuthRejected) -> None:
         reason, count, pair, source = rejected

@@ -15,7 +15,6 @@ from netpunch.errors import (
     lack_behind,
     resource_errors,
 )
-from netpunch.node.end_task import EndTask
 from netpunch.node.plan import Failure, Plan
 from netpunch.node.services import Services
 from netpunch.output.events import ControlFailed, PairFailed, RunReady, RunReload, RunStop
@@ -23,6 +22,7 @@ from netpunch.output.events import ControlFailed, PairFailed, RunReady, RunReloa
 if TYPE_CHECKING:
     from netpunch.config.model import EndConfig
     from netpunch.node.control_task import ControlTask
+    from netpunch.node.end_task import EndTask
 
 MakePlan = Callable[[], Awaitable[Plan]]
 
@@ -188,6 +188,15 @@ class Supervisor:
                     self._controls[name] = control
 
     def _start(self, key: tuple[str, str], planned: EndConfig) -> None:
+        """Raises ResourcesError if a process without ends lacks what it takes to have one."""
+        try:
+            with resource_errors():
+                from netpunch.node.end_task import EndTask  # controls alone do without
+        except ResourcesError as error:
+            if not self._controls:
+                raise  # the service manager starts the process again
+            self._report([Failure(error, *key)])
+            return
         end = EndTask(planned, self._services)
         self._ends[key] = end
         self._services.status.add_end(*key)

@@ -10,6 +10,7 @@ from netpunch.core.events import (
     Event,
     Expired,
     Finished,
+    PortChanged,
     Registered,
     RoleConflict,
 )
@@ -109,7 +110,7 @@ def at(host: str, port: int) -> Registered:
 def test_an_end_is_reported_when_its_host_changes_not_its_port() -> None:
     recorder = Recorder()
     observe = ControlReports("vps", recorder.services).observe
-    for seen in (at("192.0.2.1", 1), at("192.0.2.1", 2), at("192.0.2.9", 2)):
+    for seen in (at("192.0.2.1", 1), PortChanged(*at("192.0.2.1", 2)), at("192.0.2.9", 2)):
         observe(seen)
     assert [each["rhost"] for each in recorder.of("control.registered")] == [
         "192.0.2.1",

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from netpunch.core.pacing import TokenBucket
 from netpunch.errors import ConfigurationError, HookError, PermissionsError, PortInUseError
 from netpunch.node import control_task as control_task_module
+from netpunch.node import end_task as end_task_module
 from netpunch.node import supervisor as supervisor_module
 from netpunch.node.options import RunOptions
 from netpunch.node.plan import Failure, Plan, Planner
@@ -85,7 +89,7 @@ async def at_once(end: FakeEnd) -> None:
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor_module, "EndTask", FakeEnd)
+    monkeypatch.setattr(end_task_module, "EndTask", FakeEnd)
     monkeypatch.setattr(control_task_module, "ControlTask", FakeControl)
     FakeEnd.made, FakeEnd.life = [], for_ever
     FakeControl.made, FakeControl.refusal = [], None
@@ -165,6 +169,32 @@ def test_a_run_is_stopped_by_a_signal(run: Run[Any], tmp_path: Path) -> None:
         assert FakeEnd.made[0].stops == ["stopped"]
         assert site.recorder.of("run.stop")[0]["reason"] == "SIGTERM"
         assert site.recorder.said == ["SIGTERM: stopping"]
+
+    run(main())
+
+
+def test_an_end_that_descriptors_lack_for_is_tried_again_at_the_next_reload(
+    run: Run[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreadable(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    async def main() -> None:
+        site = Site(tmp_path, "o")
+        running = site.start()
+        await site.recorder.wait_for("run.ready")
+        site.pairs["p"] = {}
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, end_task_module.__name__, Unreadable("unreadable"))
+            assert await site.reload() == "done"
+        [failed] = site.recorder.of("pair.failed")
+        assert (failed["pair"], failed["reason"]) == ("p", "resources")
+        assert named(FakeEnd.made) == ["o a"]
+        await site.reload()
+        assert named(FakeEnd.made) == ["o a", "p a"]
+        site.supervisor.stop("SIGTERM")
+        await running
 
     run(main())
 

@@ -25,7 +25,7 @@ from netpunch.address import Address, canonical_host, is_loopback, is_pingable
 from netpunch.core.control.absences import Absences, Absent
 from netpunch.core.control.presences import RegisteredEnd
 from netpunch.core.control.rejections import Rejections
-from netpunch.core.events import Expired, Registered, Via
+from netpunch.core.events import Expired, Via, registered
 from netpunch.core.machine import NEVER, Machine, Transmit
 from netpunch.wire.classic import (
     FIXED_SIZE,
@@ -215,14 +215,13 @@ class ClassicControl(Machine):
 
     def _settle(self, slot: _Slot, source: Address, now: float, via: Via) -> None:
         """Puts the slot's end at `source`; if it has moved, its partner gets a push."""
-        moved = source != slot.address
-        slot.address = source
+        before, slot.address = slot.address, source
         slot.via = via
         slot.introduce(self._partner_address(slot))
-        if not moved:
+        if source == before:
             return
         slot.since = now
-        self._emit(Registered(slot.pair, end_of(slot.letter), source))
+        self._emit(registered(slot.pair, end_of(slot.letter), source, before))
         partner = self._partner(slot)
         if partner is not None:
             partner.introduce(self._partner_address(partner))

@@ -47,7 +47,7 @@ from netpunch.core.control.registrations import (
 from netpunch.core.control.rejections import Rejections
 from netpunch.core.control.relay import BOUND, Relay
 from netpunch.core.describe import describe
-from netpunch.core.events import Expired, Registered, RoleConflict, Via
+from netpunch.core.events import Expired, RoleConflict, Via, registered
 from netpunch.core.machine import Machine, Random, Transmit
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
@@ -391,17 +391,17 @@ class ControlV2(Machine):
     ) -> None:
         """Takes an announcement whose cookie is good: its address is proved from now on."""
         was_here = record.remembers(heard.attempt)
-        known = record.proved_by_twin
-        if record.standing is not PROVED and known is None:
+        before = record.proved
+        if before is None:
             self.registered += 1
         displaced = record.register(heard, Cause.COOKIE)
         self._await_expiry(record, heard)
-        known = displaced or known
-        if known is not None and known.source == heard.source:
-            heard.since = known.since
+        if before is not None and before.source == heard.source:
+            heard.since = before.since
         else:
             heard.since = now
-            self._emit(Registered(record.pair.name, record.end, source))
+            former = None if before is None else before.address
+            self._emit(registered(record.pair.name, record.end, source, former))
         if displaced and not self._in_conflict(record, now):
             if was_here:  # it was displaced itself before: neither machine gives way
                 record.conflict_at = now

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from netpunch.address import Address
 from netpunch.core.classic.control import EXPIRE, PUSH_DELAY, ClassicControl
 from netpunch.core.control.absences import Absent
-from netpunch.core.events import AuthRejected, Event, Expired, Registered
+from netpunch.core.events import AuthRejected, Event, Expired, PortChanged, Registered
 from netpunch.core.machine import NEVER, Transmit
 from netpunch.errors import ConfigurationError
 from netpunch.wire import classic
@@ -295,11 +295,13 @@ class TestEvents:
         announce(control, "c", A, 0.1)
         announce(control, "d", B, 0.2)
         announce(control, "d", B_MOVED, 0.3)
-        assert events(control) == [
+        told = events(control)
+        assert told == [
             Registered("home-office", "a", A),
             Registered("home-office", "b", B),
             Registered("home-office", "b", B_MOVED),
         ]
+        assert [type(each) for each in told] == [Registered, Registered, PortChanged]
 
     def test_repr_of_a_classic_control_hides_secrets(self, control: ClassicControl) -> None:
         announce(control, "a", A, 0.0)

@@ -7,7 +7,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.control.absences import Absences, Absent
 from netpunch.core.control.control import ControlV2
-from netpunch.core.events import Expired, Registered
+from netpunch.core.events import Expired, PortChanged, Registered
 from netpunch.core.machine import NEVER
 from netpunch.core.timing import EXPIRE
 from netpunch.wire import v2
@@ -138,6 +138,17 @@ class TestRegistering:
         (pushed,) = only(v2.Introduce, [to_b])
         assert pushed.partner_observed == ELSEWHERE
         assert told_by(control) == [Registered(PAIR, "a", ELSEWHERE)]
+
+    @pytest.mark.parametrize(
+        ("to", "kind"), [(Address(A.host, 9), PortChanged), (ELSEWHERE, Registered)]
+    )
+    def test_move_to_another_port_of_the_same_host_is_told_apart(
+        self, control: ControlV2, a: Voice, to: Address, kind: type[Registered]
+    ) -> None:
+        a.register(control, 0.0)
+        a.source = to
+        a.register(control, 1.0)
+        assert [type(event) for event in told_by(control)] == [Registered, kind]
 
     def test_new_attempt_displaces_the_old_one_with_a_cookie(
         self, control: ControlV2, a: Voice
