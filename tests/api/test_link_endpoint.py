@@ -246,7 +246,8 @@ def test_what_the_system_has_no_room_for_waits_and_pauses_the_protocol(
     async def main() -> None:
         async with subject() as pair:
             near, here = cast(Any, pair.near), pair.here
-            near.set_write_buffer_limits(high=20, low=10)
+            # Newer versions of asyncio add 8 bytes for each that waits; some don't take them off.
+            near.set_write_buffer_limits(high=50, low=30)
             sock = pair.faulty()
             sock.refusal = errno.EAGAIN
             data = bytearray(b"0123456789")
@@ -254,14 +255,15 @@ def test_what_the_system_has_no_room_for_waits_and_pauses_the_protocol(
             data[:] = b"overwritten"[:10]
             near.sendto(b"second")
             assert here.told == ["made"]
-            near.sendto(b"third")
+            third = b"third" * 10
+            near.sendto(third)
             assert here.told == ["made", "paused"]
-            assert near.get_write_buffer_size() >= 21
+            assert near.get_write_buffer_size() >= 66
             assert not pair.there.received
             sock.refusal = 0
-            assert await pair.there.hears(3) == [b"0123456789", b"second", b"third"]
+            assert await pair.there.hears(3) == [b"0123456789", b"second", third]
             assert here.told == ["made", "paused", "resumed"]
-            assert near.get_write_buffer_size() == 0
+            assert near.get_write_buffer_size() <= 24
 
     on_asyncio(main())
 
