@@ -1,12 +1,17 @@
 """UDP hole punching between hosts behind NATs.
 
-    link = await netpunch.punch(
+    async with netpunch.link(
         pair="home-office", end="a", secret=Path("home-office.key"), control="vps:10001"
-    )
+    ) as link:
+        await link.send(b"hello")
+        async for datagram in link:
+            ...
 
-netpunch logs nothing. Its errors derive from NetpunchError. Cancelling a call closes what it has
-opened. Each name is imported when it is first used, so that a small tool starts quickly.
-docs/sans-io.md shows how to drive the machines without asyncio.
+`link` holds a link, `create_link_endpoint` gives it to an asyncio protocol, `start_control` runs a
+control, and `punch` leaves the addresses for another program to use: docs/library.md. netpunch logs
+nothing. Its errors derive from NetpunchError. Cancelling a call closes what it has opened. Each
+name is imported when it is first used, so that a small tool starts quickly. docs/sans-io.md shows
+how to drive the machines without asyncio.
 """
 
 from __future__ import annotations

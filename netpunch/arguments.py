@@ -29,7 +29,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LISTENING = ("listen", "observe", "relay", "tls")
-"""Arguments that are addresses of this host: a number is a port."""
+"""Arguments that are addresses of this host, one or several: a number is a port."""
+HERE = (*LISTENING, "local")
+
+SYNONYMS = {
+    "address": ("local", "listen"),
+    "host": ("control", "listen"),
+    "key": ("secret", "pairs"),
+    "name": ("pair",),
+    "on_event": ("observer",),
+    "password": ("secret", "pairs"),
+    "port": ("local", "listen"),
+    "psk": ("secret", "pairs"),
+    "server": ("control",),
+    "timeout": ("deadline",),
+}
+"""What others call arguments, with what they are called here: the first that a call has."""
 
 MOST_COMPARED = 1000
 """Words among which a misspelt one is looked for: each takes 10 µs, and callers pass on what
@@ -62,7 +77,8 @@ def _misnamed(
     names = [name for name in signature.parameters if name != "self"]
     unknown = next((name for name in passed if name not in names), None)
     if unknown is not None:
-        guess = _closest(unknown, names)
+        meant = (name for name in SYNONYMS.get(unknown, ()) if name in names)
+        guess = next(meant, None) or _closest(unknown, names)
         hint = f"did you mean {guess}?" if guess else f"it takes {', '.join(names)}"
         return UsageError(f"{call}(): there is no argument {unknown!r}; {hint}")
     by_name = [
@@ -127,7 +143,8 @@ def word(name: str, value: object, allowed: Sequence[str]) -> str:
 def words(name: str, value: object, allowed: Sequence[str]) -> frozenset[str]:
     """A collection of these words."""
     if isinstance(value, str) or not isinstance(value, Collection):
-        meant = [value] if value in allowed else None
+        parts = re.findall("[a-z-]+", value) if isinstance(value, str) else []
+        meant = parts if parts and set(parts) <= set(allowed) else None
         raise wrong(name, value, f"a list of {listed(allowed)}", meant)
     return frozenset(word(name, each, allowed) for each in value)
 
@@ -250,16 +267,46 @@ def controls(name: str, value: object) -> tuple[ControlAt, ...]:
 
 
 def _host_port(name: str, value: object, wanted: str) -> tuple[str, int]:
-    digits = value if isinstance(value, str) else str(value) if type(value) is int else ""
-    if re.fullmatch("[0-9]{1,5}", digits):
-        raise wrong(name, value, wanted, None if name == "control" else f":{int(digits)}")
-    if not isinstance(value, str):
-        raise wrong(name, value, wanted)
     try:
-        return values.host_port(value)
+        return values.host_port(value if isinstance(value, str) else "")
     except ValueError as error:
-        message = values.complaint(wanted, shown_value(value), str(error))
-        raise UsageError(f"{name}: {message}") from None
+        reason = str(error) if isinstance(value, str) else ""
+    message = values.complaint(wanted, shown_value(value), reason)
+    meant = None if isinstance(value, str) and _holds_key(value) else _meant_address(name, value)
+    guess = "" if meant is None else f" (did you mean {meant!r}?)"
+    raise UsageError(f"{name}: {message}{guess}")
+
+
+def _meant_address(name: str, value: object) -> str | list[str] | None:
+    """The address, or several, that was probably meant."""
+    match value:
+        case (str(host), int(port)):  # as of sockets
+            text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case (str(_), _):
+            return None
+        case int() | str() if re.fullmatch("[0-9]{1,5}", str(value)):
+            text = f":{int(value)}"
+        case None | "":
+            text = ":0"
+        case str():
+            text = re.sub(r"^\w+://|^\*(?=:)|/+$", "", value.strip())
+        case _:
+            return None
+    each = [_in_brackets(part) for part in re.split(r"[\s,]+", text)]
+    for part in each:
+        try:
+            host, port = values.host_port(part)
+        except ValueError:
+            return None
+        if not (name in HERE or (host and port)):
+            return None
+    return each[0] if len(each) == 1 else each
+
+
+def _in_brackets(text: str) -> str:
+    """`::1:5000` as `[::1]:5000`, if that is meant."""
+    host, _, port = text.rpartition(":")
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else text
 
 
 def several(
@@ -268,10 +315,13 @@ def several(
     """One text, or a list with at least one."""
     if isinstance(value, str):
         return [value]
+    is_address = isinstance(value, tuple) and name in (*HERE, "control")  # as sockets have
+    if is_address and (meant := _meant_address(name, value)):
+        raise wrong(name, value, wanted, meant)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray) and value:
         return list(value)
-    meant = f":{value}" if name in LISTENING and type(value) is int else None
-    raise wrong(name, value, wanted, meant)
+    port = name in LISTENING and type(value) is int
+    raise wrong(name, value, wanted, _meant_address(name, value) if port else None)
 
 
 # Others.

@@ -110,6 +110,11 @@ def read_key(name: str, value: object, role: Role) -> Secret:
         value = value.decode("ascii", "replace")
     if not isinstance(value, str):
         raise UsageError(f"{name}: expected {wanted}, got {type(value).__name__}")
+    if not value.strip().startswith(KEY_PREFIXES):
+        raise UsageError(
+            f"{name}: expected {wanted}, got a text that is no key; pass a file by its Path, as "
+            "in Path('chat.key'); `netpunch key new` makes a key"
+        )
     try:
         return decode(value.encode(errors="replace"), "v2", role)
     except ValueError as error:

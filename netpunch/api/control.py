@@ -245,6 +245,12 @@ class Control:
     ) -> None:
         await self.aclose()
 
+    def __repr__(self) -> str:
+        if self._closed.is_set():
+            return "<Control, closed>"
+        at = ", ".join(map(str, self.addresses))
+        return f"<Control at {at}, {len(self._pairs)} pairs, {len(self._registered)} ends here>"
+
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise UsageError("this control is closed: start another one")

@@ -138,11 +138,11 @@ def create_link_endpoint(
         hold_for=hold_for,
     )
     arguments.callback("observer", observer)
-    if not callable(protocol_factory):
-        raise UsageError(
-            "protocol_factory: expected a function that returns an asyncio.DatagramProtocol, "
-            f"got {type(protocol_factory).__name__}"
-        )
+    arguments.function(
+        "protocol_factory",
+        protocol_factory,
+        "a function that returns an asyncio.DatagramProtocol, such as its class",
+    )
     return _opened(settings, observer, protocol_factory)
 
 

@@ -587,7 +587,7 @@ class Punch(DrivenEnd):
         if silence is None or self._controls is None:
             return []
         places = self._controls.addresses
-        found = [(each, silence.explanation(each, self._settings.pair)) for each in places]
+        found = [(each, silence.explanation(each, self._settings)) for each in places]
         return [f"{place}: {text}" if len(places) > 1 else text for place, text in found if text]
 
     def _grant_later(self) -> None:

@@ -20,7 +20,7 @@ from netpunch.errors import NetpunchError
 from netpunch.net.sockets import Bind, binder, connected
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, NONCE_LENGTH, ControlChannel
-from netpunch.wire.keys import control_key
+from netpunch.wire.keys import control_key, fingerprint
 from netpunch.wire.v2 import ECHO_LENGTH, Observe
 
 REPEAT_AFTER = 0.5
@@ -59,23 +59,24 @@ ANSWERS_OTHERS = (
     "(`netpunch key id PAIR FILE` must print the same at both)"
 )
 ANSWERS_ELSEWHERE = (
-    "it answers other ports of this host, so a firewall or router drops what comes for this one: "
-    "choose another `local`"
+    "it answers other ports of this host. Either this pair begins too often (some ten times are "
+    "answered at once, then one each 4 s: wait), or a firewall or router drops what comes for this "
+    "port: choose another `local`"
 )
 
 
 class Look(NamedTuple):
-    """What a look found: the pair that control `answered`, the `error` that the network or this
-    host reported (an errno, 0 for none), or that control's host `refuses` another port."""
+    """What a look found: who was `answered` by control (see `asker`), the `error` that the network
+    or this host reported (an errno, 0 for none), or that control's host `refuses` another port."""
 
     answered: str = ""
     error: int = 0
     refuses: bool = False
 
-    def explain(self, control: Address, pair: str) -> str:
-        """Why control is silent to a pair, and what to do; empty if that is not known."""
+    def explain(self, control: Address, who: str) -> str:
+        """Why control is silent to an asker, and what to do; empty if that is not known."""
         if self.answered:
-            return ANSWERS_ELSEWHERE if self.answered == pair else ANSWERS_OTHERS
+            return ANSWERS_ELSEWHERE if self.answered == who else ANSWERS_OTHERS
         if self.error == errno.ECONNREFUSED:
             return REFUSED
         if self.error in WAYLESS:
@@ -85,6 +86,11 @@ class Look(NamedTuple):
         if self.refuses:
             return LISTENS
         return OVER_IPV6.format(control.host) if control.family == 6 else ""
+
+
+def asker(settings: EndSettings) -> str:
+    """The pair, and which key of it: one process may have two, of which control knows one."""
+    return f"{settings.pair} {fingerprint(control_key(settings.secret, settings.pair))}"
 
 
 class _Latest(NamedTuple):
@@ -110,12 +116,12 @@ def begin_to_look(control: Address, settings: EndSettings) -> asyncio.Task[Look]
     return looking
 
 
-def explanation(control: Address, pair: str) -> str:
-    """What the latest look says; empty if there is none, or nothing is known."""
+def explanation(control: Address, settings: EndSettings) -> str:
+    """What the latest look says to this end; empty if there is none, or nothing is known."""
     latest = _looks.get(asyncio.get_running_loop(), {}).get(control)
     if latest is None or not latest.looking.done() or latest.looking.cancelled():
         return ""
-    return latest.looking.result().explain(control, pair)
+    return latest.looking.result().explain(control, asker(settings))
 
 
 async def look(control: Address, settings: EndSettings) -> Look:
@@ -127,7 +133,7 @@ async def look(control: Address, settings: EndSettings) -> Look:
     heard, elsewhere = await asyncio.gather(_ask(control, question, bind), _ask(unused, b"", bind))
     if isinstance(heard, bytes):
         is_control = not isinstance(channel.from_control.open(heard), Drop)
-        return Look(settings.pair if is_control else "")
+        return Look(asker(settings) if is_control else "")
     return Look(error=heard, refuses=elsewhere == errno.ECONNREFUSED)
 
 

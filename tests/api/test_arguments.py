@@ -50,27 +50,32 @@ def complaint(call: Callable[..., Any], **passed: Any) -> str:
         ({"protocol": None}, "protocol: expected 'v2' or 'classic', got None"),
         ({"candidates": ["observd"]}, r"'relay', got 'observd' \(did you mean 'observed'\?\)"),
         ({"candidates": "observed"}, r"a list of 'observed', .* \(did you mean \['observed'\]\?\)"),
+        ({"candidates": "host, relay"}, r"\(did you mean \['host', 'relay'\]\?\)"),
         ({"candidates": ["any-port"]}, "no address is left to try: add 'observed', 'host' or 'map"),
         ({"candidates": []}, "candidates: no address is left to try"),
         ({"candidates": None}, "candidates: expected a list"),
         ({"candidates": [["host"]]}, "candidates: expected 'observed'"),
         ({"local": 5000}, r"local: .* got 5000 \(did you mean ':5000'\?\)"),
-        ({"local": "5000"}, r"got '5000' \(did you mean ':5000'\?\)"),
+        ({"local": "5000"}, r"got '5000': no colon .* \(did you mean ':5000'\?\)"),
         ({"local": "localhost:5000"}, r"not a host name, got 'localhost:5000' \(did you mean ':50"),
         ({"local": "127.0.0.1"}, "local: expected an address.*, got '127.0.0.1': no port"),
-        ({"local": ("127.0.0.1", 0)}, "got a value of type tuple"),
+        ({"local": ("127.0.0.1", 0)}, r"type tuple \(did you mean '127\.0\.0\.1:0'\?\)"),
+        ({"local": None}, r"got None \(did you mean ':0'\?\)"),
+        ({"local": "*:5000"}, r"\(did you mean ':5000'\?\)"),
         ({"control": []}, "control: .* got an empty list"),
         ({"control": None}, "control: expected one host:port"),
         ({"control": b"vps:1"}, "control: .* got a value of type bytes"),
-        (
-            {"control": ("vps", 10001)},
-            "control: expected .* host:port.*, got 'vps': no port",
-        ),
+        ({"control": ("vps", 10001)}, r"control: .* type tuple \(did you mean 'vps:10001'\?\)"),
+        ({"control": netpunch.Address("::1", 1)}, r"\(did you mean '\[::1\]:1'\?\)"),
+        ({"control": ("vps", "vps:1")}, "control: .*, got 'vps': no port$"),
+        ({"control": "udp://vps:10001/"}, r"\(did you mean 'vps:10001'\?\)"),
+        ({"control": "vps:1, other:2"}, r"\(did you mean \['vps:1', 'other:2'\]\?\)"),
+        ({"control": 10001}, "control: .* got 10001$"),
         ({"control": "vps:http"}, "control: .*, got 'vps:http': no port from 1 to 65535"),
         ({"control": "vps:0"}, "with a host and a port above 0"),
         ({"control": ":10001"}, "with a host and a port above 0"),
         ({"control": "0.0.0.0:10001"}, "with a host and a port above 0"),
-        ({"control": "2001:db8::1:1"}, "write an IPv6 address in brackets"),
+        ({"control": "2001:db8::1:1"}, r"in brackets\) \(did you mean '\[2001:db8::1\]:1'\?\)"),
         ({"deadline": "60s"}, r"deadline: expected seconds, .* got '60s' \(did you mean 60\.0\?\)"),
         ({"deadline": "60"}, r"\(did you mean 60\.0\?\)"),
         ({"deadline": 0}, "deadline: .* above 0 .* got 0"),
@@ -83,8 +88,8 @@ def complaint(call: Callable[..., Any], **passed: Any) -> str:
             {"secret": b"short"},
             "secret: expected a v2 key: 32 bytes, .* got 5 bytes; `net",
         ),
-        ({"secret": "hunter2"}, "secret: not a v2 key.*pathlib.Path of its file"),
-        ({"secret": "home.key"}, "pathlib.Path of its file"),
+        ({"secret": "hunter2"}, "secret: expected a v2 key: .* got a text that is no key"),
+        ({"secret": "home.key"}, r"pass a file by its Path, as in Path\('chat\.key'\)"),
         ({"secret": PAIR_KEY[:-1]}, "secret: damaged key"),
         ({"secret": PAIR_KEY[:-1].encode()}, "secret: damaged key"),
         ({"secret": CONTROL_KEY}, "secret: this is control's key"),
@@ -194,6 +199,10 @@ def test_link_and_its_endpoint_name_the_wrong_argument(wrong: dict[str, Any], sa
             {"zzz": 1},
             "there is no argument 'zzz'; it takes pair, end, secret, control",
         ),
+        ("link", (), {"key": PAIR_KEY}, "no argument 'key'; did you mean secret"),
+        ("link", (), {"timeout": 5}, "no argument 'timeout'; did you mean deadline"),
+        ("start_control", (), {"key": PAIR_KEY}, "no argument 'key'; did you mean pairs"),
+        ("start_control", (), {"port": 1}, "no argument 'port'; did you mean listen"),
         ("punch", (), {"pair": PAIR}, "missing a required argument: 'end'; it takes pair, end"),
         ("punch", (PAIR, "a"), {}, "arguments are passed by name, such as pair='home-office'"),
         ("punch", (PAIR_KEY,), {}, "arguments are passed by name, such as pair=a key"),
@@ -210,6 +219,12 @@ def test_a_call_says_what_its_arguments_are_called(
     assert re.search(said, text := str(caught.value)), text
     assert text.startswith(f"{call}(): ")
     assert PAIR_KEY not in text
+
+
+@pytest.mark.parametrize("factory", [None, asyncio.DatagramProtocol(), asyncio.sleep])
+def test_a_protocol_is_made_by_a_function(factory: Any) -> None:
+    text = complaint(netpunch.create_link_endpoint, protocol_factory=factory, **PUNCH)
+    assert text.startswith("protocol_factory: expected a function that returns an asyncio.Datagram")
 
 
 @pytest.mark.parametrize("wrong", [5, None, netpunch.new_key])

@@ -112,7 +112,9 @@ def test_a_call_starts_one_control(run: Run) -> None:
 def test_a_closed_control_says_so(run: Run) -> None:
     async def main() -> None:
         async with start(pairs={"p": SECRET}) as control:
-            pass
+            (address,) = control.addresses
+            assert repr(control) == f"<Control at {address}, 1 pairs, 0 ends here>"
+        assert repr(control) == "<Control, closed>"
         for call in (
             lambda: control.add_pair("q", SECRET),
             lambda: control.rekey_pair("p", SECRET),

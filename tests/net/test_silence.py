@@ -14,7 +14,7 @@ import pytest
 from netpunch.address import Address
 from netpunch.core.settings import ControlAt, EndSettings
 from netpunch.net import silence
-from netpunch.net.silence import Look, begin_to_look, explanation, look, refuses_others
+from netpunch.net.silence import Look, asker, begin_to_look, explanation, look, refuses_others
 from netpunch.wire.envelope import ControlChannel
 from netpunch.wire.keys import control_key
 from netpunch.wire.v2 import Observed
@@ -109,10 +109,11 @@ def test_an_answer_to_another_port_is_believed_if_it_is_authentic(
         seen = Observed(bytes(8), Address(*source), 0)
         control.sendto(channel.from_control.seal(seen, os.urandom(12)), source)
         found = await looking
-        assert found.answered == ("p" if authentic else "")
-        told = found.explain(place_of(control), "p")
+        assert found.answered == (asker(SETTINGS) if authentic else "")
+        told = found.explain(place_of(control), asker(SETTINGS))
         assert ("other ports of this host" in told) is authentic
-        assert authentic is ("another pair" in found.explain(place_of(control), "q"))
+        for other in (SETTINGS._replace(pair="q"), SETTINGS._replace(secret=b"y" * 32)):
+            assert authentic is ("another pair" in found.explain(place_of(control), asker(other)))
 
     run(main())
 
@@ -122,12 +123,12 @@ def test_all_ends_of_a_loop_share_one_look(run: Run, control: socket.socket) -> 
 
     async def main() -> None:
         begun = [begin_to_look(place, SETTINGS._replace(pair=pair)) for pair in "pqr"]
-        assert explanation(place, "q") == ""  # not yet
+        assert explanation(place, SETTINGS) == ""  # not yet
         assert begun[0] is not None
         assert begun[1:] == [None, None]
         await begun[0]
-        assert "another key" in explanation(place, "p")
-        assert explanation(place, "q") == explanation(place, "p")
+        assert "another key" in explanation(place, SETTINGS)
+        assert explanation(place, SETTINGS._replace(pair="q")) == explanation(place, SETTINGS)
         assert begin_to_look(place, SETTINGS) is None
 
     run(main())
