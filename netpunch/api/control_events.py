@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from typing import TypeVar
 from weakref import WeakSet
 
 from netpunch.core.control.node import ControlNode
 from netpunch.core.control.presences import RegisteredEnd
 from netpunch.core.events import ControlEvent, Event
 from netpunch.net.driver import Datagram, Observer
+
+T = TypeVar("T")
 
 EVENTS_KEPT = 1024
 """Some 200 KB: what a thousand ends do that all come in the same second."""
@@ -94,14 +97,15 @@ class Announcer:
         self._observer = observer
 
     def observe(self, seen: Datagram | Event) -> None:
-        """A datagram, or an event. What the program's functions raise comes last."""
+        """A datagram, or an event. What the program's functions raise goes to the loop's exception
+        handler."""
         if isinstance(seen, ControlEvent):
             for stream in self._streams:
                 stream.put(seen)
             if self._on_event is not None:
-                self._on_event(seen)
+                _call("on_event", self._on_event, seen)
         if self._observer is not None:
-            self._observer(seen)
+            _call("observer", self._observer, seen)
 
     def stream(self) -> ControlEvents:
         stream = ControlEvents()
@@ -112,3 +116,12 @@ class Announcer:
         """Nothing happens any more."""
         for stream in self._streams:
             stream.close()
+
+
+def _call(name: str, function: Callable[[T], object], seen: T) -> None:
+    try:
+        function(seen)
+    except Exception as error:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"netpunch: the program's {name} failed", "exception": error}
+        )

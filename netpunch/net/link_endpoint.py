@@ -27,7 +27,7 @@ class ProgramHere(Program, Protocol):
     peer: Address
     receive: Callable[[bytes, Address], object]
 
-    def complain(self, method: str, error: Exception) -> None: ...
+    def complain(self, function: str, error: Exception) -> None: ...
 
 
 class LinkEndpoint(CarryingEndpoint):

@@ -200,7 +200,10 @@ class LinkTransport(asyncio.DatagramTransport):
             case Finished():
                 self._over(CLOSED_HERE)
         if self._observer is not None:
-            self._observer(event)
+            try:
+                self._observer(event)
+            except Exception as error:
+                self.complain("observer", error)
 
     def _start(self, protocol: asyncio.DatagramProtocol) -> None:
         self._protocol = protocol
@@ -248,10 +251,10 @@ class LinkTransport(asyncio.DatagramTransport):
         except Exception as error:
             self.complain(method, error)
 
-    def complain(self, method: str, error: Exception) -> None:
+    def complain(self, function: str, error: Exception) -> None:
         self._loop.call_exception_handler(
             {
-                "message": f"netpunch: {method} of the protocol failed",
+                "message": f"netpunch: the program's {function} failed",
                 "exception": error,
                 "transport": self,
                 "protocol": self._protocol,

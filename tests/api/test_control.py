@@ -537,6 +537,7 @@ def test_what_a_program_raises_disturbs_nobody(run: Run) -> None:
             await link(control, PAIR)
         assert complaints
         assert {str(each["exception"]) for each in complaints} == {"mine"}
+        assert complaints[0]["message"] == "netpunch: the program's on_event failed"
 
     run(main())
 

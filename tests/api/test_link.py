@@ -246,6 +246,32 @@ def test_what_comes_while_the_queue_is_full_is_dropped_and_counted(
     run(main())
 
 
+def test_a_task_that_only_sends_can_be_cancelled(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, both(at) as (a, _b):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    for _ in range(1_000_000):
+                        await a.send(b"x")
+
+    run(main())
+
+
+def test_an_observer_that_raises_harms_nothing(run: Run) -> None:
+    def observe(_event: netpunch.Event) -> None:
+        raise ValueError("mine")
+
+    async def main() -> None:
+        told: set[str] = set()
+        asyncio.get_running_loop().set_exception_handler(lambda _, c: told.add(c["message"]))
+        async with control() as at, both(at, observer=observe) as (a, b):
+            await a.send(b"x")
+            assert await b.recv() == b"x"
+        assert told == {"netpunch: the program's observer failed"}
+
+    run(main())
+
+
 def test_a_receiver_that_is_cancelled_loses_nothing(run: Run) -> None:
     async def main() -> None:
         async with control() as at, both(at) as (a, b):
