@@ -14,9 +14,9 @@ control, within these bounds in seconds; then as the first ones are. Until the c
 control makes no introductions for us."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
-STREAMS_AFTER_FIRST, STREAMS_AFTER = 2.0, 3.0
+STREAMS_AFTER_FIRST, STREAMS_AFTER = 1.5, 3.0
 """An end tries streams when its controls are silent on UDP for so long: an attempt whose controls
-never answered has sent nine announcements by then, another one three."""
+never answered has sent eight announcements by then, another one three."""
 STREAM_RETRY = 1.0
 """The same over a stream, which repeats by itself what is lost: everything that follows waits for
 that, so that more would come later, not sooner."""
@@ -164,10 +164,10 @@ MOVES_AT_ONCE, MOVE_REFILL = 5, 12.0
 the attempts that they begin anew. A host that flaps between networks waits 12 s at most."""
 RETIRED_FOR = 10.0
 """A path that was moved away from is good for receiving for so long: the partner may still send."""
-UPGRADES = (2.0, 30.0, 120.0)
+UPGRADES = (0.5, 30.0, 120.0)
 UPGRADE_INTERVAL = 600.0
-"""When a relayed link looks for a direct path, after it was agreed; then at this interval. First
-soon: the relay may have come before a spray that was under way, of which both take 8 s at most."""
+"""When a relayed link looks for a direct path, after it was agreed; then at this interval. First as
+soon as both ends know of the link: the relay may have come before a spray that was under way."""
 REKEY_INTERVAL = MOVE_FOR + 1.0
 """A link whose key was removed looks for its partner under another key so often: a move that found
 none is over by then."""

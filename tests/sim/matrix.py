@@ -43,7 +43,7 @@ DEADLINE = 60.0
 AGREED_WITHIN = 0.5
 """Seconds from when both have told a link until nothing of its agreement is under way any more."""
 UPGRADED_WITHIN = 60.0
-FIRST_SPRAY = 8.5
+FIRST_SPRAY = 6.5
 """Seconds until which a link comes from the first spray: the second begins after it."""
 
 KINDS: dict[str, Place] = {

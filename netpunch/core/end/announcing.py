@@ -246,13 +246,15 @@ class Announcer:
         if isinstance(card, Drop):
             return card
         partner, is_knock = message.partner_attempt, isinstance(message, v2.Knock)
+        proof = card.partner_attempt == self._attempt.identity.id
         if is_knock:
             registration.knocked(message.counter, message.observed, message.cookie, now)
             self._answer_knock(partner, now)
         elif not self.on_standby:
             self._named_attempt = partner
-            registration.introduced(message.counter, message.observed, partner, message.cookie, now)
-        proof = card.partner_attempt == self._attempt.identity.id
+            registration.introduced(
+                message.counter, message.observed, partner, message.cookie, now, proof=proof
+            )
         if proof:
             self._named_attempt = partner
         observed = _as_reached(message.partner_observed, registration.control)

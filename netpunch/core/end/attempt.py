@@ -162,7 +162,8 @@ class Attempt:
         return relaying.receive(data, source, now, via)
 
     def relay_timer(self) -> float:
-        """When relays have something to do: not before easy pairs are linked."""
+        """When relays have something to do: not before easy pairs are linked, but at once if UDP is
+        blocked."""
         if self._begun_relaying is not None:
             return self._begun_relaying.next_timer()
         partners, allowed = self.partners, self.resources.settings.may_be_relayed
@@ -170,7 +171,8 @@ class Attempt:
             return NEVER
         if partners.proved_at is None:
             return min(self.announcer.streams_heard_at.values(), default=NEVER)
-        return partners.proved_at + (PLAIN_PATIENCE if self._relay_due_at == NEVER else 0.0)
+        hopes = self._relay_due_at == NEVER and not partners.udp_is_blocked
+        return partners.proved_at + (PLAIN_PATIENCE if hopes else 0.0)
 
     @property
     def _begun_relaying(self) -> Relaying | None:

@@ -461,8 +461,8 @@ class End(Machine):
             case v2.Nominate():
                 link.nominated(now)
             case v2.Done():
-                link.confirmed(now)
-            case _:
+                link.confirmed()
+            case v2.Ping():
                 link.heard(now)
         if link.attempt.partners.ended_by_partner:
             self._emit(Lost("the partner has ended it", ended=True))

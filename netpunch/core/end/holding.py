@@ -40,6 +40,7 @@ TRANSITIONS: dict[tuple[PathState, str], PathState] = {
     (PathState.WORKING, "own address gone"): PathState.DEAD,
     (PathState.CHECKED, "check begins"): PathState.CHECKED,
     (PathState.CHECKED, "answer"): PathState.WORKING,
+    (PathState.CHECKED, "partner heard"): PathState.WORKING,
     (PathState.CHECKED, "no answer"): PathState.DEAD,
     (PathState.CHECKED, "own address gone"): PathState.DEAD,
     (PathState.DEAD, "own address gone"): PathState.DEAD,
@@ -180,19 +181,23 @@ class HeldLink:
         self._die(reason, now)
 
     def heard(self, now: float) -> None:
-        """A datagram of the partner came on the path. A ping does not show that ours arrive."""
+        """A datagram of the partner came on the path. A ping does not show that ours arrive, but
+        that the partner has not been restarted."""
         self._heard_at = now
         self.unheard_since = NEVER
+        if self._check is not None and self._check.reason is MoveReason.PARTNER_ASKED:
+            self._move("partner heard")
+            self._check = None
+
+    # A recording of these two may come again and again, so they don't count as heard.
 
     def nominated(self, now: float) -> None:
         """a has not heard our ACCEPT yet."""
         self._confirm_at = now + timing.LINGER
-        self.heard(now)
 
-    def confirmed(self, now: float) -> None:
+    def confirmed(self) -> None:
         """a is linked, too: it has said DONE."""
         self._confirm_at = NEVER
-        self.heard(now)
 
     def answered(self, now: float) -> None:
         """A pong came on the path."""

@@ -123,7 +123,8 @@ class Nominations:
         if partner.decide_at <= now:
             partner.decide_at = NEVER
             partner.checks.stop()
-            partner.nomination = Nomination(best, now)
+            over_stream = best.via in self._host.resources.streams.controls
+            partner.nomination = Nomination(best, now, over_stream=over_stream)
             self.nominate(partner, now)
 
     def nominate(self, partner: Partner, now: float) -> None:

@@ -13,10 +13,12 @@ from netpunch.wire.card import Card, NatClass
 
 
 class Nomination:
-    """One path, nominated until it is accepted or given up. One per partner attempt."""
+    """One path, nominated until it is accepted or given up. One per partner attempt.
+    `over_stream`: the path is by way of one, which repeats by itself what is lost."""
 
-    def __init__(self, path: Path, now: float) -> None:
+    def __init__(self, path: Path, now: float, *, over_stream: bool = False) -> None:
         self.path = path
+        self._over_stream = over_stream
         self.next_at = now
         self._sent = 0
         self._counts_from = now
@@ -42,10 +44,15 @@ class Nomination:
         if now < self.next_at or self.given_up(now):
             return False
         self._sent += 1
-        fast = self._sent < timing.NOMINATE_FAST_COUNT
-        gap = timing.NOMINATE_FAST_INTERVAL if fast else timing.NOMINATE_INTERVAL
-        self.next_at = now + gap
+        self.next_at = now + self._gap
         return True
+
+    @property
+    def _gap(self) -> float:
+        if self._over_stream:
+            return timing.PING_INTERVAL
+        fast = self._sent < timing.NOMINATE_FAST_COUNT
+        return timing.NOMINATE_FAST_INTERVAL if fast else timing.NOMINATE_INTERVAL
 
     def given_up(self, now: float) -> bool:
         """Whether it was repeated often and long enough without an answer."""

@@ -81,7 +81,7 @@ class Resources:
         self.seen_inside_by: set[Address] = set()
         """Controls about which SeenInside was emitted."""
         self.observed_by: dict[Address, Address] = {}
-        """Where each control saw this end last."""
+        """Where each control saw this end last, as long as it announces from the same socket."""
         self._best_hosts = best_hosts(host_addresses)
         self._conflict_reported = -NEVER
         self._requests = 0
@@ -185,6 +185,7 @@ class Resources:
             if old not in self._held:
                 self.emit(CloseSocket(old))
         self.sockets[via] = local
+        self.observed_by.clear()  # through most NATs another socket is seen elsewhere
 
     @property
     def open_sockets(self) -> dict[Via, Address]:

@@ -53,7 +53,7 @@ SPRAY_ROUNDS = 3
 OPEN_MANY = Budget(probes=SPRAY_ROUNDS * 256, sockets=256, rounds=SPRAY_ROUNDS, patience=7.2)
 """256 open ports of 64,512: of 1,024 probes one hits with 98.3 %. Later rounds keep the mappings
 open, and open those whose first ping was lost."""
-SPRAY = Budget(probes=SPRAY_ROUNDS * 1024, rounds=SPRAY_ROUNDS, patience=1.5)
+SPRAY = Budget(probes=SPRAY_ROUNDS * 1024, rounds=SPRAY_ROUNDS, patience=0.5)
 MAPPINGS_LIVE = 20.0
 """Seconds that every NAT's mappings outlive without a datagram: the shortest timeouts are 30 s."""
 FRESH_PORT = Budget(sockets=1, patience=5.0)

@@ -87,6 +87,18 @@ class TestHolding:
         bench.end.send_payload(b"still there", bench.now)
         assert bench.end.datagrams_to_send()[0].destination == puppet.at
 
+    @pytest.mark.parametrize("end", ENDS)
+    def test_recordings_keep_nothing(self, end: EndName) -> None:
+        """All that ever came, again and again, from where it came from."""
+        bench, puppet = self.held(end)
+        self.keep_answering(bench, puppet, 3)
+        answered_at, recorded = bench.now, bench.received[:]
+        while not bench.events(Lost):
+            for data, source in recorded:
+                bench.receive(data, source)
+            bench.run(1.0)
+            assert bench.now - answered_at < timing.HOLD_FOR + 2.0
+
     def test_pongs_on_another_path_keep_nothing(self) -> None:
         bench = Bench("b", holds=True, keepalive=self.KEEPALIVE)
         puppet = bench.puppet(holds=True)

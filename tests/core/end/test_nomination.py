@@ -38,6 +38,14 @@ def test_it_is_sent_at_once_then_every_50_ms_later_every_100(nomination: Nominat
     assert gaps[10:] == pytest.approx([0.1] * len(gaps[10:]), abs=0.006)
 
 
+def test_over_a_stream_it_is_sent_every_200_ms() -> None:
+    """What the stream has lost comes before what is sent again."""
+    path = Path(0, B, PathKind.RELAY, next_ping=0.0)
+    sent = sent_until_given_up(Nomination(path, BEGAN, over_stream=True), 0.005)
+    assert len(sent) == 20
+    assert {round(later - earlier, 1) for earlier, later in pairwise(sent)} == {0.2}
+
+
 @pytest.mark.parametrize("step", [0.005, 0.05, 0.2, 1.0])
 def test_it_is_given_up_after_at_least_20_repeats_and_2_5_s(
     nomination: Nomination, step: float

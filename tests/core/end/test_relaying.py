@@ -249,6 +249,14 @@ class TestWhatControlSays:
         relayed.bench.run(0.1)
         assert relayed.times(v2.Observe)[0] == pytest.approx(0.3, abs=0.06)
 
+    def test_nor_is_one_of_which_that_is_known_from_the_beginning(self) -> None:
+        bench = Bench(candidates=ONE_PORT, holds=True, deadline=None)
+        puppet = bench.puppet(holds=True)
+        card = puppet.card(bench.attempt)._replace(nat_class=NatClass.BLOCKED)
+        bench.control_says(bench.introduction(puppet, card=card))
+        bench.run(0.0)
+        assert bench.all(v2.Observe)
+
 
 class TestBinding:
     def test_it_is_repeated_like_an_announcement(self, relayed: Relayed) -> None:
@@ -592,6 +600,28 @@ class TestHeldLink:
             answer = v2.Pong(held.puppet.attempt, link, ping.sequence, A)
             bench.receive(held.puppet.says(answer), RELAY)
         assert not bench.events(FollowRoutes), "its path works"
+
+    def test_a_ping_of_the_links_own_partner_shows_that_it_was_not_restarted(
+        self, held: Relayed
+    ) -> None:
+        """While it looks for a direct path, losses must not make the relay's seem dead."""
+        bench, link = held.bench, held.bench.attempt
+        bench.introduce(bench.puppet(b"standby2", holds=True))
+        ping = v2.Ping(held.puppet.attempt, link, held.puppet.new_sequence(), 0)
+        bench.receive(held.puppet.says(ping), RELAY)
+        bench.run(2.0)
+        assert not bench.events(FollowRoutes)
+
+    def test_a_recorded_ping_does_not(self, held: Relayed) -> None:
+        bench, link = held.bench, held.bench.attempt
+        ping = held.puppet.says(v2.Ping(held.puppet.attempt, link, held.puppet.new_sequence(), 0))
+        bench.receive(ping, RELAY)
+        bench.introduce(bench.puppet(b"standby2", holds=True))
+        bench.receive(ping, RELAY)
+        assert bench.drops(Drop.STALE) == 1
+        assert bench.end._link is not None
+        bench.run(2.0)
+        assert not bench.end._link.works
 
     def test_recordings_of_the_relay_are_nobodys(self, held: Relayed) -> None:
         for data in [data for data, source in held.bench.received if source == RELAY]:

@@ -132,6 +132,24 @@ class TestWhenItBegins:
         assert purposes(bench)[-1] == v2.Purpose.PUNCH
         assert puppet
 
+    def test_another_socket_of_ours_that_is_seen_elsewhere_is_no_reason(self) -> None:
+        """As behind a hard NAT, when another socket has won than the one that announces."""
+        bench, _ = held(candidates=USUAL_CANDIDATES, keepalive=600.0)
+        asks(bench)
+        bench.run_until(lambda: bench.events(OpenSockets))
+        bench.open_sockets({55: Address("0.0.0.0", 20055)})
+        bench.run(0.1)
+        assert moved(bench, asks(bench, b"partner3")).via == VIA
+        before = len(bench.all(v2.Ping))
+        elsewhere = A._replace(port=A.port + 1)
+        waiting = v2.Waiting(bench.registered, bench.counter(), elsewhere, 0, v2.NO_ATTEMPT)
+        bench.control_says(waiting)
+        bench.run(0.0)
+        assert len(bench.all(v2.Ping)) == before
+        bench.run(timing.WAITING_INTERVAL)
+        bench.control_says(waiting._replace(counter=bench.counter(), observed=A))
+        assert len(bench.all(v2.Ping)) == before + 1, "later it is"
+
     def test_only_a_proved_introduction_begins_it(self) -> None:
         bench, _ = held()
         stranger = bench.puppet(b"standby2", at=ELSEWHERE, holds=True)
