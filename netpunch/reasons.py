@@ -49,8 +49,8 @@ class Reason(StrEnum):
     PORT_IN_USE = "port_in_use", "port in use"
     """Another process has the local port."""
     NO_PROGRAM = "no_program", "no program has the port"
-    """With `share`: no program of this host has the local port, or no longer; looked for each
-    second."""
+    """With `share`: no program of this host has the local port, or the one that had it has ended or
+    was restarted; looked for each second."""
     PERMISSIONS = "permissions", "not permitted"
     """A file or a port is not permitted, or others may read a secret."""
     CONFIGURATION = "configuration", "configuration"

@@ -619,7 +619,7 @@ esac
 """
 POINTED = "set wg0 peer KEY= preshared-key /dev/stdin endpoint 192.0.2.7:51820"
 MADE = (
-    "set wg0 listen-port 51820 peer KEY= remove peer KEY= preshared-key /dev/stdin "
+    "set wg0 peer KEY= remove peer KEY= preshared-key /dev/stdin "
     "allowed-ips 10.9.0.2/32,fd00::2/128 persistent-keepalive 15"
 )
 STARTED = f"{MADE} endpoint 192.0.2.7:51820"

@@ -17,7 +17,7 @@ from netpunch.core.events import Via
 from netpunch.core.settings import EndSettings
 from netpunch.errors import NetpunchError, PortInUseError
 from netpunch.net.driver import DATAGRAMS_PER_WAKEUP, Driver, Endpoint, clock
-from netpunch.net.port_owner import owned_families
+from netpunch.net.port_owner import owned_families, sockets_at
 from netpunch.net.raw_socket import RawSocket, refuse_if_not_permitted
 from netpunch.net.sockets import WILDCARDS, SocketOptions, options_of
 from netpunch.wire.envelope import TAG_SLICE
@@ -147,33 +147,46 @@ async def until_owned(settings: EndSettings, on_waiting: Callable[[str], None]) 
     system would tell the partner that the port is closed. Raises PermissionsError at once if this
     process may not share ports."""
     refuse_if_not_permitted()
-    if not _is_owned(settings):
+    if not _look(settings).is_owned:
         port = settings.local[1]
         on_waiting(f"no program of this host has UDP port {port}: start the one that shares it")
-    while not _is_owned(settings):  # noqa: ASYNC110 - the system does not tell by itself
+    while not _look(settings).is_owned:  # noqa: ASYNC110 - the system does not tell by itself
         await asyncio.sleep(LOOK_FOR_OWNER)
 
 
-async def until_unowned(settings: EndSettings) -> None:
-    """Waits until no program has the port any more. One that comes back needs to be told the
-    partner's address anew."""
-    while _is_owned(settings):  # noqa: ASYNC110 - the same
+async def until_unowned(settings: EndSettings) -> bool:
+    """Waits until the program that has the port has none of its sockets there any more. Returns
+    whether there are others: it was restarted. In any case it needs to be told the partner's
+    address anew."""
+    _looks.pop(settings.local, None)  # it may have been restarted because of this very link
+    sockets = _look(settings).sockets
+    while (look := _look(settings)).is_owned:
+        if sockets and sockets.isdisjoint(look.sockets):
+            return True
         await asyncio.sleep(LOOK_FOR_OWNER)
+    return False
 
 
-_looks: dict[tuple[str, int], tuple[float, bool]] = {}
-"""What the latest look at each port found, and when: many ends share one."""
-
-
-def _is_owned(settings: EndSettings) -> bool:
+class _Look(NamedTuple):
+    at: float
+    is_owned: bool
     """Whether a program has the port, as far as the system tells."""
+    sockets: frozenset[int]
+    """The inodes of its sockets there; none if the system does not tell."""
+
+
+_looks: dict[tuple[str, int], _Look] = {}
+"""The latest one at each port: many ends share it."""
+
+
+def _look(settings: EndSettings) -> _Look:
     now, at = clock(), settings.local
-    looked_at, owned = _looks.get(at, (-LOOK_FOR_OWNER, False))
-    if now - looked_at >= LOOK_FOR_OWNER / 2:
+    latest = _looks.get(at)
+    if latest is None or now - latest.at >= LOOK_FOR_OWNER / 2:
         families = owned_families(*at)
-        owned = families is None or bool(families)
-        _looks[at] = now, owned
-    return owned
+        sockets = frozenset(sockets_at("", settings.local[1]) or ())
+        latest = _looks[at] = _Look(now, families is None or bool(families), sockets)
+    return latest
 
 
 def _keys(settings: EndSettings) -> list[_Key]:

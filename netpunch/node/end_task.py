@@ -396,8 +396,9 @@ class EndTask:
     async def _program_gone(self) -> Loss:
         from netpunch.net.share import until_unowned
 
-        await until_unowned(self.end.settings)
         port = self.end.settings.local[1]
+        if await until_unowned(self.end.settings):
+            return Loss(Reason.NO_PROGRAM, f"the program with UDP port {port} was restarted")
         return Loss(Reason.NO_PROGRAM, f"no program of this host has UDP port {port} any more")
 
     async def _command(self, published: Published) -> Loss:

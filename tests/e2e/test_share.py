@@ -102,6 +102,24 @@ def test_netpunch_waits_for_the_program(site: Site, cleanup: ExitStack) -> None:
         process.wait_for("pair.up", count=2, pair=pair, end="a")
 
 
+def test_a_program_that_is_restarted_is_told_anew(site: Site, cleanup: ExitStack) -> None:
+    """However quickly: it may have forgotten its partners."""
+    one, other = (free_port() for _ in range(2))
+    sock = program(cleanup, one)
+    program(cleanup, other)
+    ends = {"a": {"local": f"{HOST}:{one}"}, "b": {"local": f"{HOST}:{other}"}}
+    site.write({"one": ends}, share=True, secret="generate", hooks={"up": site.write_hook()})
+    process = site.run(env=site.runtime)
+    process.wait_for("hook.end", end="a", hook="up")
+    site.status()  # so it has gone on
+    sock.close()
+    program(cleanup, one)
+    lost = process.wait_for("pair.down", end="a")
+    assert lost["reason"] == "no_program"
+    assert lost["err"].endswith(f"the program with UDP port {one} was restarted")
+    process.wait_for("hook.end", 2, end="a", hook="up")
+
+
 def test_a_partner_that_carries_is_linked_with_one_that_shares(
     site: Site, cleanup: ExitStack
 ) -> None:
