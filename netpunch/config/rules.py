@@ -12,7 +12,14 @@ from netpunch.config.kinds import Found, Settings, did_you_mean, some
 from netpunch.config.model import SECRET_KEYS, ControlConfig, EndConfig, Pair, SecretSource
 from netpunch.config.schema import GENERATE
 from netpunch.config.secrets import Role, decode
-from netpunch.config.values import FEWEST_KEEPALIVES, HIGHEST_PORT, Counted, HostPort, reaches
+from netpunch.config.values import (
+    FEWEST_KEEPALIVES,
+    HIGHEST_PORT,
+    Counted,
+    HostPort,
+    reaches,
+    share_family,
+)
 from netpunch.core.settings import ControlAt, Protocol
 from netpunch.mesh import mesh_pair
 from netpunch.template import TemplateError, of_end, validate
@@ -379,6 +386,12 @@ def _check_forward(draft: Draft[EndConfig], problems: Problems) -> None:
         message = (
             f"the same address as `listen`, {forward.listen}, so netpunch would send to itself: "
             "expected the port of the local program"
+        )
+        draft.complain(problems, message, "forward", "to")
+    elif forward.to is not None and not share_family(forward.listen, forward.to):
+        message = (
+            f"datagrams to the program leave from `listen`, {forward.listen}, which reaches no "
+            f"address of the other family, {forward.to}: give both in IPv4, or both in IPv6"
         )
         draft.complain(problems, message, "forward", "to")
 

@@ -214,6 +214,17 @@ def reaches(destination: HostPort, bound: HostPort) -> bool:
     return bound.host in hosts
 
 
+def share_family(one: HostPort, other: HostPort) -> bool:
+    """Whether both may be IPv4, or both IPv6, as far as they are no names."""
+    return not (_is_literal(one.host) and _is_literal(other.host)) or (
+        (":" in one.host) == (":" in other.host)
+    )
+
+
+def _is_literal(host: str) -> bool:
+    return ":" in host or _is_number(host.rpartition(".")[2])
+
+
 def public_host(text: str) -> str:
     """A host name, or a public IP address."""
     try:
@@ -222,8 +233,7 @@ def public_host(text: str) -> str:
         raise ValueError("neither an IP address nor a host name") from None
     if not host or host in WILDCARDS:
         raise ValueError("no host")
-    is_name = ":" not in host and not _is_number(host.rpartition(".")[2])
-    if not is_name and is_private(host):
+    if _is_literal(host) and is_private(host):
         raise ValueError("a private address, which is unreachable from elsewhere")
     return host
 

@@ -102,12 +102,12 @@ class Forwarder:
 
     async def open(self) -> None:
         """Binds. Raises PortInUseError, PermissionsError, ConfigurationError, and UnresolvedError
-        if `to` does not resolve."""
+        if `to` has no address that is reached from `listen`."""
         if self._sock is not None:
             return
         if self._to is not None:
-            self._program = await _resolved(*self._to)
-        sock, *others = self._bind()
+            self._program = await _resolved(*self._to, listen=self._listen[0])
+        sock, *others = sorted(self._bind(), key=self._is_other_family)
         for other in others:
             other.close()
         self._sock = sock
@@ -119,6 +119,12 @@ class Forwarder:
         assert self._sock is not None
         host, port = self._sock.getsockname()[:2]
         return Address(LOOPBACK.get(host, host), port)
+
+    def _is_other_family(self, sock: socket.socket) -> bool:
+        """Than that of a program with a given address."""
+        if self._program is None:
+            return False
+        return (sock.family == socket.AF_INET6) != (self._program.family == 6)
 
     def _bind(self) -> list[socket.socket]:
         options = SocketOptions(receive_buffer=BUFFER)
@@ -320,8 +326,18 @@ class Forwarder:
         )
 
 
-async def _resolved(host: str, port: int) -> Address:
+async def _resolved(host: str, port: int, *, listen: str) -> Address:
     try:
-        return (await resolve(host, port))[0]
+        found = await resolve(host, port)
     except ControlUnreachableError as error:
         raise UnresolvedError(f"forward.to: {error}") from error
+    if not listen:
+        return found[0]
+    family = Address(listen, 0).family
+    for each in found:
+        if each.family == family:
+            return each
+    raise UnresolvedError(
+        f"forward.to: {host} has no IPv{family} address, but datagrams to it leave from that of "
+        f"forward.listen, {listen}: give both of one family"
+    )

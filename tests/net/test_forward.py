@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from netpunch.address import Address
-from netpunch.errors import ConfigurationError, PortInUseError
+from netpunch.errors import ConfigurationError, PortInUseError, UnresolvedError
 from netpunch.net import forward as forward_module
 from netpunch.net.datagrams import separate
 from netpunch.net.forward import (
@@ -18,7 +18,7 @@ from netpunch.net.forward import (
 )
 from tests.net.conftest import Run
 from tests.net.forwarding import Partner, forwarding, held
-from tests.net.machines import client, port_is_free
+from tests.net.machines import client, has_ipv6, port_is_free
 from tests.net.nodes import control
 
 BIG = 60_000
@@ -126,6 +126,39 @@ def test_forward_delivers_to_a_given_address(run: Run, host: str) -> None:
                 assert await partner.hears() == [b"from elsewhere"]
                 forwarder.deliver(separate([b"hello"]))
                 assert await program.receive() == (b"hello", address)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("listen", "to", "host"),
+    [("127.0.0.1", "localhost", "127.0.0.1"), ("", "127.0.0.1", "127.0.0.1"), ("", "::1", "::1")],
+)
+def test_the_program_is_reached_in_the_family_of_the_local_port(
+    run: Run, listen: str, to: str, host: str
+) -> None:
+    """Names are resolved to it; a wildcard has both."""
+    if ":" in host and not has_ipv6():
+        pytest.skip("this host has no IPv6")
+
+    async def main() -> None:
+        with client(host) as program, client(host) as free:
+            port = free.address.port
+            free.sock.close()
+            forwarder = Forwarder((listen, port), (to, program.address.port))
+            await forwarder.open()
+            forwarder.deliver(separate([b"hello"]))
+            assert await program.receive() == (b"hello", Address(host, port))
+            assert not forwarder.drops
+            forwarder.close()
+
+    run(main())
+
+
+def test_a_program_in_the_other_family_is_refused(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(UnresolvedError, match=r"::1 has no IPv4 address.*127\.0\.0\.1"):
+            await Forwarder(("127.0.0.1", 0), ("::1", 7000)).open()
 
     run(main())
 
