@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -135,6 +136,8 @@ class DrivenEnd(ABC):
             if (owner := owner_lately(*local)) is None:
                 raise
             address = Address(local[0] or WILDCARDS[socket.AF_INET], local[1])
+            if owner.pid == os.getpid():
+                raise port_in_use(address, whose="another socket of this process") from error
             raise port_in_use(address, whose=str(owner), may_share=True) from error
 
     async def _stop(self) -> None:

@@ -8,8 +8,9 @@ import contextlib
 import socket
 import warnings
 from asyncio.trsock import TransportSocket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from netpunch.address import Address
@@ -92,11 +93,12 @@ class LinkTransport(asyncio.DatagramTransport):
         self._flushed.set()
         self._closing: asyncio.Task[None] | None = None
         self._is_lost = False
+        self._loading: asyncio.Handle
 
     async def open(self, factory: Callable[[], P]) -> P:
         """Links, and makes the protocol; returns that. Raises what `Punch.open` and `Punch.linked`
         raise. Then, or if it is cancelled, nothing is left open."""
-        loading = self._loop.call_later(PAUSE, preload, HOLDING + IN_PROCESS, self._punch.give_up)
+        self._loading = self._loop.call_later(PAUSE, self._load, iter(HOLDING + IN_PROCESS))
         try:
             with resource_errors():
                 await self._punch.open()
@@ -107,9 +109,15 @@ class LinkTransport(asyncio.DatagramTransport):
             await self.closed()
             raise
         finally:
-            loading.cancel()
+            self._loading.cancel()
         self._start(protocol)
         return protocol
+
+    def _load(self, modules: Iterator[str]) -> None:
+        """One in each turn of the loop, which may have others to serve."""
+        for module in islice(modules, 1):
+            self._loading = self._loop.call_soon(self._load, modules)
+            preload((module,), self._punch.give_up)
 
     async def closed(self) -> None:
         """Waits until nothing is open any more, after `close` or a failure. Cancelled, that does

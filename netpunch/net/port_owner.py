@@ -4,6 +4,8 @@ bound to find out: that could take the port from a program that is just starting
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import socket
 import sys
 import time
@@ -16,8 +18,11 @@ from netpunch.net.sockets import WILDCARDS
 from netpunch.tunnels import wireguard_interfaces
 
 PROC = Path("/proc")
+OWN = PROC / "self"
 LOOK_AGAIN = 5.0
 """Seconds for which what processes have open is remembered."""
+SEEK_AGAIN = 1.0
+"""The same of what no process had: one may have begun since."""
 TABLES = {
     socket.AF_INET: Path("/proc/net/udp"),
     socket.AF_INET6: Path("/proc/net/udp6"),
@@ -49,9 +54,13 @@ class PortOwners:
         inodes = sockets_at(host, port)
         if not inodes:
             return None
+        names = {f"socket:[{inode}]" for inode in inodes}
+        with contextlib.suppress(PermissionError):
+            if not names.isdisjoint(_open_by(OWN)):  # which may be newer than the look at all
+                return Owner(_name(OWN), os.getpid())
         if self._processes is None:
             self._processes = dict(self._look())
-        found = (self._processes.get(f"socket:[{inode}]") for inode in inodes)
+        found = map(self._processes.get, names)
         process = next((each for each in found if each is not None), None)
         if process is not None:
             return Owner(_name(process), int(process.name))
@@ -60,26 +69,25 @@ class PortOwners:
     def _look(self) -> Iterator[tuple[str, Path]]:
         for process in _processes():
             try:
-                descriptors = list((process / "fd").iterdir())
+                for each in _open_by(process):
+                    yield each, process
             except PermissionError:
                 self._complete = False
-                continue
-            except OSError:
-                continue  # it has ended
-            for each in descriptors:
-                with contextlib.suppress(OSError):  # closed meanwhile
-                    yield str(each.readlink()), process
 
 
 _latest: list[tuple[float, PortOwners]] = []
 
 
 def owner_lately(host: str, port: int) -> Owner | None:
-    """As `PortOwners` tells, which is asked again after LOOK_AGAIN: a look at all processes takes
-    long, and many ends may find their ports taken at once."""
+    """As `PortOwners` tells, which is asked again after LOOK_AGAIN, or SEEK_AGAIN if no process was
+    found: a look at all processes takes long, and many ends may find their ports taken at once."""
     now = time.monotonic()
-    if not _latest or now - _latest[0][0] > LOOK_AGAIN:
-        _latest[:] = [(now, PortOwners())]
+    age = now - _latest[0][0] if _latest else math.inf
+    if age <= LOOK_AGAIN:
+        owner = _latest[0][1].owner(host, port)
+        if age <= SEEK_AGAIN or owner is None or owner.pid is not None:
+            return owner
+    _latest[:] = [(now, PortOwners())]
     return _latest[0][1].owner(host, port)
 
 
@@ -129,6 +137,19 @@ def _owners(family: int, table: Path, port: int) -> Iterator[tuple[str, int]]:
                 parts = (part[::-1] for part in parts)
             host = canonical_host(socket.inet_ntop(family, b"".join(parts)))
             yield host, int(words[9])
+
+
+def _open_by(process: Path) -> Iterator[str]:
+    """What its descriptors are. Raises PermissionError if this user may not see them."""
+    try:
+        descriptors = list((process / "fd").iterdir())
+    except PermissionError:
+        raise
+    except OSError:
+        return  # it has ended
+    for each in descriptors:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            yield str(each.readlink())
 
 
 def _processes() -> Iterator[Path]:

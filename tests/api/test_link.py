@@ -199,6 +199,17 @@ def test_what_cannot_be_sent_or_detached_is_a_usage_error(run: Run, sealed: bool
     run(main())
 
 
+def test_a_port_of_the_same_program_is_told_from_that_of_another(run: Run) -> None:
+    async def main() -> None:
+        async with control() as at, both(at) as (a, _b):
+            taken = str(a.local)
+            said = f"^{taken} is in use by another socket of this process .* choose another port$"
+            with pytest.raises(netpunch.PortInUseError, match=said):
+                await end("a", at, local=taken)
+
+    run(main())
+
+
 def test_ends_that_differ_in_sealing_do_not_link(run: Run) -> None:
     async def one(name: str, at: Address) -> None:
         async with end(name, at, sealed=name == "a"):

@@ -16,6 +16,7 @@ from netpunch.doctor import host, local
 from netpunch.doctor.finding import Level
 from netpunch.doctor.host import Unit
 from netpunch.errors import ResourcesError
+from netpunch.net import port_owner
 from netpunch.net.port_owner import Owner, PortOwners
 from netpunch.net.sockets import bind
 from netpunch.net.tls_certificate import self_signed
@@ -495,7 +496,10 @@ def test_the_certificate_of_a_control(tmp_path: Path) -> None:
     assert only(FAIL, found).code == 78
 
 
-def test_a_kernel_socket_is_nobodys_process() -> None:
+def test_a_kernel_socket_is_nobodys_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port_owner, "OWN", tmp_path)
     owners = PortOwners()
     owners._processes = {}
     [sock] = bind("127.0.0.1", 0)

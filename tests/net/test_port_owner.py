@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from netpunch.net import port_owner
-from netpunch.net.port_owner import owned_families, sockets_at
+from netpunch.net.port_owner import PortOwners, owned_families, owner_lately, sockets_at
 from netpunch.net.sockets import bind
 
 INET, INET6 = socket.AF_INET, socket.AF_INET6
@@ -80,3 +82,27 @@ def test_sockets_are_not_known_where_the_system_does_not_tell(
 ) -> None:
     monkeypatch.setattr(port_owner, "TABLES", {INET: tmp_path / "none"})
     assert sockets_at("", 5000) is None
+
+
+def pid_of_owner(sock: socket.socket) -> int | None:
+    owner = owner_lately(*sock.getsockname())
+    assert owner is not None
+    return owner.pid
+
+
+def test_a_socket_newer_than_what_is_remembered_has_an_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In this process at once, in others when it is time to look again."""
+    monkeypatch.setattr(port_owner, "_latest", [])
+    with bind("127.0.0.1", 0)[0] as older:
+        assert pid_of_owner(older) == os.getpid()
+        with bind("127.0.0.1", 0)[0] as newer:
+            assert pid_of_owner(newer) == os.getpid()
+            monkeypatch.setattr(port_owner, "OWN", Path("/proc/none"))
+            began, owners = time.monotonic(), PortOwners()
+            owners._processes = {}
+            port_owner._latest[:] = [(began, owners)]
+            assert pid_of_owner(newer) is None
+            port_owner._latest[:] = [(began - port_owner.SEEK_AGAIN, owners)]
+            assert pid_of_owner(newer) == os.getpid()
