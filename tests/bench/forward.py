@@ -9,9 +9,9 @@ sender and sink without netpunch are measured in the same round. CPU is an end's
 system, as the kernel counts it, for each datagram that arrives at the sink.
 
 `timers` is how late a timer of an end rings meanwhile, one that another link's keepalive could hang
-on. `strangers` send to the port of the link. A round trip passes both ends twice; beside them are
-two bare uvloop processes that relay between two sockets. `sealed` are the same datagrams and
-messages by way of a pair with `forward: {sealed: on}`.
+on. `strangers` send to the port of the link, `imitators` what begins like netpunch's own. A round
+trip passes both ends twice; beside them are two bare uvloop processes that relay between two
+sockets. `sealed` are the same datagrams and messages by way of a pair with `forward: {sealed: on}`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from netpunch.net.forward import Forwarder
 from netpunch.net.loop import run
 from netpunch.net.punch import Punch
 from netpunch.net.segments import UDP_GRO, UDP_SEGMENT, Segments
+from netpunch.wire.envelope import PEER_DATAGRAM, VERSION
 from netpunch.wire.keys import KEY_LENGTH, control_key
+from netpunch.wire.v2 import Kind
 from tests.bench.processes import Server, cpu, machine, server
 from tests.bench.subjects import GENERATOR_CORE, SERVER_CORE, control, pin
 
@@ -59,6 +61,10 @@ NICE = 5
 """Of the sender: the sink goes first, or what has passed both ends would be lost there."""
 WINDOW, WINDOWS = 1024, 10
 """Datagrams of strangers that wait at once: the queue has room for them."""
+STRANGERS_SEND = {
+    "strangers": bytes(SIZE),
+    "imitators": bytes((VERSION, Kind.PING)).ljust(PEER_DATAGRAM, b"x"),
+}
 QUESTIONS, TURNS = 2000, 10
 
 
@@ -334,7 +340,8 @@ class Bench:
                     self._one_way(name, a, b, segments)
                     self._one_way(f"sealed {name}", *sealed, segments)
                     self._lateness(name, a, b, segments)
-                self._strangers(a)
+                for name, data in STRANGERS_SEND.items():
+                    self._strangers(name, data, a)
             near, far = stack.enter_context(linked(echo.port))
             second = stack.enter_context(spawned(relay_for_ever, echo.port))
             bare = stack.enter_context(spawned(relay_for_ever, second.port))
@@ -378,7 +385,7 @@ class Bench:
         time.sleep(SETTLE)
         return float(self._octets.value - before) / SIZE / self._seconds
 
-    def _strangers(self, end: End) -> None:
+    def _strangers(self, name: str, data: bytes, end: End) -> None:
         """Their datagrams are let into the queue while the end is stopped."""
         with ExitStack() as stack:
             strangers = [
@@ -389,11 +396,11 @@ class Bench:
             for _ in range(WINDOWS):
                 os.kill(end.pid, signal.SIGSTOP)
                 for number in range(WINDOW):
-                    strangers[number % STRANGERS].sendto(bytes(SIZE), ("127.0.0.1", end.link))
+                    strangers[number % STRANGERS].sendto(data, ("127.0.0.1", end.link))
                 os.kill(end.pid, signal.SIGCONT)
                 end.ask()
             used = end.cpu() - begun
-            self._add("strangers: us of end a", used / (WINDOWS * WINDOW) * 1e6)
+            self._add(f"{name}: us of end a", used / (WINDOWS * WINDOW) * 1e6)
 
     def _add(self, name: str, value: float) -> None:
         self.figures[name].append(value)
