@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,8 +68,11 @@ def _no_password() -> str:
 
 def _check_readable(path: Path) -> None:
     try:
-        with access_errors(path), path.open("rb") as file:
-            file.read(1)
+        with access_errors(path):
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for its writer
+                raise ConfigurationError(f"{path}: is not a regular file")
+            with path.open("rb") as file:
+                file.read(1)
     except OSError as error:
         raise MissingFileError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # a NUL, or half a character, in its name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,16 @@ def test_a_file_that_this_user_may_not_read_is_told(
     monkeypatch.setattr(Path, "open", refused)  # root may read all files
     with pytest.raises(PermissionsError, match=r"both\.pem: this user may not read it"):
         server_context(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_told_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Opening a FIFO waits until it has a writer."""
+    make(tmp_path / "cert.pem")
+    with pytest.raises(ConfigurationError, match=r"cert\.pem: is not a regular file"):
+        server_context(tmp_path / "cert.pem")
 
 
 def test_a_certificate_without_its_key_is_told(tmp_path: Path, pem: bytes) -> None:
