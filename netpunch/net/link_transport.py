@@ -11,7 +11,7 @@ from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from netpunch.address import Address
 from netpunch.core.events import Event, Finished, Linked, Lost, Moved, PathKind
@@ -327,11 +327,12 @@ class LinkTransport(asyncio.DatagramTransport):
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Go on with another protocol."""
-        assert isinstance(protocol, asyncio.DatagramProtocol)
-        self._protocol = protocol
+        """Go on with another protocol. Raises TypeError if it takes no datagrams."""
+        if not callable(getattr(protocol, "datagram_received", None)):
+            raise TypeError(f"expected an asyncio.DatagramProtocol, got {type(protocol).__name__}")
+        self._protocol = cast(asyncio.DatagramProtocol, protocol)
         if self.end is None:
-            self.receive = protocol.datagram_received
+            self.receive = self._protocol.datagram_received
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Bytes that wait to be sent: above `high` the protocol is paused, at `low` resumed."""

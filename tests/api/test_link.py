@@ -45,14 +45,15 @@ def test_what_either_end_sends_the_other_receives(run: Run, sealed: bool) -> Non
     async def one(name: str, at: Address) -> list[bytes]:
         async with end(name, at, sealed=sealed) as link:
             await link.send(b"from " + name.encode())
+            await link.send(b"")
             await link.send(bytearray(b"then"))
-            return [await link.recv(), await link.recv()]
+            return [await link.recv() for _ in range(3)]
 
     async def main() -> None:
         async with control() as at:
             a, b = await asyncio.gather(one("a", at), one("b", at))
-        assert a == [b"from b", b"then"]
-        assert b == [b"from a", b"then"]
+        assert a == [b"from b", b"", b"then"]
+        assert b == [b"from a", b"", b"then"]
 
     run(main())
 
