@@ -344,9 +344,7 @@ def test_the_protocol_can_be_replaced(on_asyncio: Run, subject: Subject) -> None
                 pair.near.sendto(b"for the other")
                 assert await other.hears(1) == [b"for the other"]
                 pair.far.set_protocol(pair.there)
-                with pytest.raises(
-                    TypeError, match="expected an asyncio.DatagramProtocol, got Proto"
-                ):
+                with pytest.raises(TypeError, match=r"DatagramProtocol, got Protocol$"):
                     pair.far.set_protocol(asyncio.Protocol())
                 assert pair.far.get_protocol() is pair.there
             else:
