@@ -4,8 +4,10 @@
 
 `check` is run for a node and for the control, each a process of its own, several times; the fastest
 counts, in CPU time: it does nothing but reckon. The control is the process of `netpunch run`: its
-resident memory is told when it has started, with all pairs known, and when all ends of all nodes
-have registered with it.
+resident memory is told when it has started, with all pairs known; when all ends of all nodes have
+registered with it, and want to be linked at the same time; and, in another process, when all links
+are held, which were made one after the other: then a successor of each end is registered, on
+standby.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice, product
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -27,6 +30,7 @@ from netpunch.keys import control_key, new_key
 from netpunch.mesh import pair_of
 from netpunch.wire import keys as wire_keys
 from netpunch.wire.envelope import CONTROL_DATAGRAM, EndName
+from netpunch.wire.v2 import Purpose
 from tests.bench.processes import ROOT, machine, resident
 from tests.bench.questions import Announcer
 from tests.e2e.harness import free_port
@@ -44,7 +48,8 @@ class Result(NamedTuple):
     check_node: float
     check_control: float
     started: int
-    registered: int
+    waiting: int
+    held: int
 
 
 class Mesh:
@@ -109,21 +114,21 @@ def control(mesh: Mesh) -> Iterator[int]:
             process.terminate()
 
 
-def register_all(mesh: Mesh) -> None:
-    """Both ends of each pair announce themselves, and bring their cookies back."""
+def register_all(mesh: Mesh, *purposes: Purpose) -> None:
+    """New attempts of both ends of each pair announce themselves, and bring their cookies back, one
+    attempt for each purpose."""
     key = parse_key(mesh.control_key).value
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.connect(("127.0.0.1", mesh.port))
         own.settimeout(ANSWER_SECONDS)
-        waiting: list[Announcer] = []
-        for pair in mesh.pairs():
-            of_pair = wire_keys.pair_control_key(key, pair)
-            for end in ENDS:
-                waiting.append(Announcer(pair, end, key=of_pair))
-            if len(waiting) >= IN_FLIGHT:
-                register(own, waiting)
-                waiting.clear()
-        register(own, waiting)
+        ends = product(mesh.pairs(), ENDS)
+        while some := list(islice(ends, IN_FLIGHT)):
+            for purpose in purposes:
+                register(own, [_voice(key, pair, end, purpose) for pair, end in some])
+
+
+def _voice(key: bytes, pair: str, end: EndName, purpose: Purpose) -> Announcer:
+    return Announcer(pair, end, key=wire_keys.pair_control_key(key, pair), purpose=purpose)
 
 
 def register(own: socket.socket, voices: list[Announcer]) -> None:
@@ -141,8 +146,11 @@ def measure(nodes: int) -> Result:
         times = check(mesh.site, mesh.names[0]), check(mesh.control_site, "vps")
         with control(mesh) as pid:
             started = resident(pid)
-            register_all(mesh)
-            return Result(*times, started, resident(pid))
+            register_all(mesh, Purpose.PUNCH)
+            waiting = resident(pid)
+        with control(mesh) as pid:
+            register_all(mesh, Purpose.PUNCH, Purpose.STANDBY)
+            return Result(*times, started, waiting, resident(pid))
 
 
 def main() -> None:
@@ -154,7 +162,8 @@ def main() -> None:
     print(f"  check at a node     {done.check_node:8.2f} s")
     print(f"  check at control    {done.check_control:8.2f} s")
     print(f"  control, started    {done.started / 2**20:8.1f} MiB")
-    print(f"  all ends registered {done.registered / 2**20:8.1f} MiB")
+    print(f"  all ends waiting    {done.waiting / 2**20:8.1f} MiB")
+    print(f"  all links held      {done.held / 2**20:8.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from netpunch.core.control.registrations import EndRecord, Pair
 from netpunch.wire.envelope import EndName
 
 ENDS: tuple[EndName, ...] = ("a", "b")
-NOTHING = (None,) * 4
+NOTHING = (None,) * 5
 
 
 class Absent(NamedTuple):
@@ -38,14 +38,19 @@ def absences(pairs: Iterable[Pair], most: int) -> Absences:
     strangers = 0
     for pair in pairs:
         a, b = pair.a, pair.b
-        if a.registration is not None and b.registration is not None:
+        if (
+            a is not None
+            and a.registration is not None
+            and b is not None
+            and b.registration is not None
+        ):
             continue
-        if pair.twin is not None:
-            known += _absent_under_both_keys(pair)
-        elif (a.registration, b.registration, a.last_heard, b.last_heard) == NOTHING:
+        if a is None or b is None or _are_strangers(a, b):
             strangers += 2
             if strangers <= most + 1:
                 unseen.append(pair)
+        elif pair.twin is not None:
+            known += _absent_under_both_keys(pair)
         else:
             if a.registration is None:
                 known.append(Absent(pair.name, "a", a.last_heard, b.registration is not None))
@@ -62,13 +67,19 @@ def first(ends: list[Absent], most: int) -> tuple[Absent, ...]:
     return tuple(ends[: max(most, awaited)])
 
 
+def _are_strangers(a: EndRecord, b: EndRecord) -> bool:
+    """Whether neither has been there since control began."""
+    here = (a.registration, b.registration, a.last_heard, b.last_heard, a.pair.twin)
+    return here == NOTHING
+
+
 def _rank(end: Absent) -> tuple[bool, bool, float]:
     never = end.last_heard is None
     return not end.is_awaited, never, 0.0 if end.last_heard is None else -end.last_heard
 
 
 def _absent_under_both_keys(pair: Pair) -> Iterator[Absent]:
-    for record in (pair.a, pair.b):
+    for record in pair.records:
         if not record.is_present:
             last = _last_heard(record)
             yield Absent(pair.name, record.end, last, record.partner.is_present)

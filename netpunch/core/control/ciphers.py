@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import chain, repeat
 from struct import Struct
 
@@ -13,8 +13,11 @@ from netpunch.wire.envelope import Cipher, opener, sealer
 from netpunch.wire.keys import KEY_LENGTH, control_channel_keys
 
 CIPHERS_KEPT = 1024
-"""Ends whose ciphers are kept. A pair of ciphers takes 5 KB, as much as five registrations, and
+"""Ends whose ciphers are kept. A pair of ciphers takes 5 KB, as much as six registered ends, and
 2 µs to make from the keys of its end, which are kept: deriving those takes 7 µs more."""
+FEW_CIPHERS_KEPT = 128
+"""The same of a control of more pairs than CIPHERS_KEPT: each end is heard again after all others,
+so none would be found, but for those that are being linked."""
 NONCE_RANDOM_LENGTH = 8
 NONCE_COUNTS = 1 << 32
 """Of a counter of 32 bits."""
@@ -22,30 +25,43 @@ _pack_nonce = Struct(f"!{NONCE_RANDOM_LENGTH}sI").pack
 
 
 class Ciphers:
-    """Makes the ciphers of end records, and takes the oldest away."""
+    """Makes the ciphers of end records, and takes the oldest away. `served` are the pairs of the
+    control: their number decides how many ends keep theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, served: Sized) -> None:
+        self._served = served
         self._records: deque[EndRecord] = deque()
 
     def make_decrypt(self, record: EndRecord) -> Cipher:
-        """For a record without ciphers; the record whose ciphers are oldest loses them."""
-        if len(self._records) == CIPHERS_KEPT:
-            oldest = self._records.popleft()
-            oldest.decrypt = oldest.encrypt = None
-        self._records.append(record)
+        """For a record without it."""
+        self._keep(record)
         record.decrypt = opener(_keys(record)[:KEY_LENGTH])
         return record.decrypt
 
     def make_encrypt(self, record: EndRecord) -> Cipher:
         """At the first answer: an end of which only forgeries arrive never needs it."""
+        self._keep(record)
         record.encrypt = sealer(_keys(record)[KEY_LENGTH:])
         return record.encrypt
 
+    def _keep(self, record: EndRecord) -> None:
+        """If this is its first one, the records whose ciphers are oldest lose theirs."""
+        if record.has_ciphers:
+            return
+        kept = CIPHERS_KEPT if len(self._served) <= CIPHERS_KEPT else FEW_CIPHERS_KEPT
+        while len(self._records) >= kept:
+            self._records.popleft().forget_ciphers()
+        self._records.append(record)
+
 
 def _keys(record: EndRecord) -> bytes:
-    if record.keys is None:
-        record.keys = control_channel_keys(record.pair.key, record.end)
-    return record.keys
+    """Those of what the end says, and of what control says. Of both ends they are derived when the
+    first is heard."""
+    pair = record.pair
+    if len(pair.keys) == KEY_LENGTH:
+        pair.keys += control_channel_keys(pair.key, "a") + control_channel_keys(pair.key, "b")
+    at = 3 * KEY_LENGTH if record.flag else KEY_LENGTH
+    return pair.keys[at : at + 2 * KEY_LENGTH]
 
 
 def nonces(random: Random, counts: int = NONCE_COUNTS) -> Iterator[bytes]:

@@ -67,6 +67,8 @@ from netpunch.wire.envelope import (
 )
 from netpunch.wire.v2 import NO_COOKIE, pack_address
 
+NO_CARD = b""
+
 CONFLICT_INTERVAL = 60.0
 """A role conflict is reported once a minute: it lasts until an administrator acts."""
 
@@ -131,7 +133,7 @@ class ControlV2(Machine):
         self._proof = AddressProof(random)
         self._rejections = Rejections(self._emit)
         self._pairs = Pairs(pairs, other_keys)
-        self._ciphers = Ciphers()
+        self._ciphers = Ciphers(self._pairs.by_tag)
         self._expiries: Expiries[EndRecord] = Expiries()
         self._removals = 0
         """Pairs removed since all registrations were timed anew: until they would have expired,
@@ -148,14 +150,14 @@ class ControlV2(Machine):
             (pair.name, record.end)
             for pair in self._pairs.by_tag.values()
             if pair.twin is not None
-            for record in (pair.a, pair.b)
+            for record in pair.records
             if record.registration is None and record.is_present
         ]
 
     def present(self) -> Iterator[tuple[str, str, RegisteredEnd]]:
         """The ends that are registered and proved, with pair and end."""
         for pair in self._pairs.by_tag.values():
-            for record in (pair.a, pair.b):
+            for record in pair.records:
                 if (own := record.proved) is not None:
                     yield pair.name, record.end, RegisteredEnd(own.address, own.since)
 
@@ -204,9 +206,9 @@ class ControlV2(Machine):
     def _retire(self, gone: list[Pair]) -> None:
         """Nothing stays of pairs that are served no longer, or no longer with that key."""
         for pair in gone:
-            for record in (pair.a, pair.b):
+            for record in pair.records:
                 self._clear(record, Cause.REMOVAL)
-                record.forget_keys()
+            pair.forget_keys()
             if pair.twin is None or pair.twin not in self._pairs:
                 self.relay.remove(pair.name)
             if not self.serves(pair.name):
@@ -226,7 +228,7 @@ class ControlV2(Machine):
         pair = self._pairs.by_tag.get(data[TAG_SLICE])
         if pair is None:
             return self._reject(_UNKNOWN_PAIR, None, data, source, now, via)
-        record = pair.b if data[1] & END_B else pair.a
+        record = (pair.b if data[1] & END_B else pair.a) or pair.record(data[1] & END_B)
         decrypt = record.decrypt or self._ciphers.make_decrypt(record)
         try:
             body = decrypt(data[NONCE], data[SEALED], data[HEADER])
@@ -281,6 +283,8 @@ class ControlV2(Machine):
         self, fields: Fields, record: EndRecord, source: Address, now: float, via: Via
     ) -> None:
         attempt, counter, cookie, purpose, card = fields
+        if purpose != _PUNCH:
+            card = NO_CARD  # no partner is given it
         packed, own = _packed(source), record.registration
         was = None if own is None else own.purpose
         verdict = record.hear(attempt, counter, packed, via, purpose, card, now)

@@ -17,14 +17,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from struct import Struct
 from types import MappingProxyType
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
 from netpunch.wire.envelope import END_B, Cipher, EndName
-from netpunch.wire.keys import pair_tag
+from netpunch.wire.keys import KEY_LENGTH, pair_tag
 from netpunch.wire.v2 import unpack_address
+
+_EARLIER = Struct("=8sQ")
+"""An attempt and its highest counter."""
 
 ANNOUNCE_RATE = 20
 """Announcements a second of a registered attempt, and as many at once: twice what an end
@@ -146,7 +150,6 @@ class EndRecord:
     before it is needed. `flag` is the end's bit in the kind byte."""
 
     pair: Pair
-    end: EndName
     flag: int
     partner: EndRecord = field(init=False)
     registration: Registration | None = None
@@ -155,12 +158,15 @@ class EndRecord:
     conflict_at: float | None = None
     """When a role conflict was last reported."""
     awaits_expiry: bool = False
-    keys: bytes | None = None
-    """Of its ciphers; see `core.control.ciphers`."""
     decrypt: Cipher | None = None
     encrypt: Cipher | None = None
-    _earlier: dict[bytes, int] | None = None
-    """The highest counters of earlier attempts that were proved, the last used last."""
+    _packed_earlier: bytes = b""
+    """Earlier attempts that were proved, each with its highest counter, the last used last. Each
+    end that holds a link has one: packed they take a fifth of the memory."""
+
+    @property
+    def end(self) -> EndName:
+        return "b" if self.flag else "a"
 
     @property
     def standing(self) -> Standing:
@@ -237,8 +243,9 @@ class EndRecord:
             if own.source == source:
                 return REFRESH
             return NEW if is_free else DISPUTED
-        if self._earlier is not None and attempt in self._earlier:
-            return STALE if counter <= self._earlier[attempt] else DISPUTED
+        highest = self._earlier.get(attempt)
+        if highest is not None:
+            return STALE if counter <= highest else DISPUTED
         return NEW if is_free else DISPUTED
 
     def register(self, registration: Registration, cause: Cause) -> Registration | None:
@@ -250,9 +257,9 @@ class EndRecord:
         if before is not None and before.is_proved and before.attempt != registration.attempt:
             displaced = before
             self._remember(displaced)
-        if self._earlier is not None:
-            self._earlier.pop(registration.attempt, None)
-            self._forget_down_to(timing.REMEMBERED_ATTEMPTS - 1)
+        earlier = self._earlier
+        earlier.pop(registration.attempt, None)
+        self._pack_earlier(earlier, timing.REMEMBERED_ATTEMPTS - 1)
         registration.standing = TRANSITIONS[self.standing, cause]
         self.registration = registration
         return displaced
@@ -267,23 +274,29 @@ class EndRecord:
             own.standing = TRANSITIONS[own.standing, cause]
         self.registration = None
 
-    def forget_keys(self) -> None:
-        """Its pair is no longer served: nothing more can be read, or said."""
-        self.keys = self.decrypt = self.encrypt = None
+    @property
+    def has_ciphers(self) -> bool:
+        return self.decrypt is not None or self.encrypt is not None
+
+    def forget_ciphers(self) -> None:
+        self.decrypt = self.encrypt = None
 
     def remembers(self, attempt: bytes) -> bool:
         """Whether this attempt was proved earlier, as far as is remembered."""
-        return self._earlier is not None and attempt in self._earlier
+        return attempt in self._earlier
+
+    @property
+    def _earlier(self) -> dict[bytes, int]:
+        return dict(_EARLIER.iter_unpack(self._packed_earlier))
 
     def _remember(self, registration: Registration) -> None:
-        if self._earlier is None:
-            self._earlier = {}
-        self._earlier[registration.attempt] = registration.counter
-        self._forget_down_to(timing.REMEMBERED_ATTEMPTS)
+        earlier = self._earlier
+        earlier[registration.attempt] = registration.counter
+        self._pack_earlier(earlier, timing.REMEMBERED_ATTEMPTS)
 
-    def _forget_down_to(self, count: int) -> None:
-        while self._earlier and len(self._earlier) > count:
-            del self._earlier[next(iter(self._earlier))]
+    def _pack_earlier(self, earlier: dict[bytes, int], most: int) -> None:
+        last = list(earlier.items())[-most:]
+        self._packed_earlier = b"".join(_EARLIER.pack(*each) for each in last)
 
 
 class Pair:
@@ -291,19 +304,45 @@ class Pair:
 
     While its key is rotated a pair has two: each is a pair for itself, as an end that is here under
     one of them may not have the other. `twin` is the pair under the other key. `epoch` tells the
-    pair from one of the same name and key that was removed before."""
+    pair from one of the same name and key that was removed before.
 
-    __slots__ = ("a", "b", "epoch", "key", "name", "tag", "twin")
+    Most pairs of a large control may never be heard of: until a datagram names a pair, or it has
+    two keys, it has no records of its ends."""
+
+    __slots__ = ("a", "b", "epoch", "keys", "name", "tag", "twin")
 
     def __init__(self, name: str, key: bytes, tag: bytes, epoch: int) -> None:
         self.name = name
-        self.key = key
+        self.keys = key
+        """Its key, and behind it those derived of it; see `core.control.ciphers`. None of them
+        once it is served no longer."""
         self.tag = tag
         self.epoch = epoch
         self.twin: Pair | None = None
-        self.a = EndRecord(self, "a", flag=0)
-        self.b = EndRecord(self, "b", flag=END_B)
-        self.a.partner, self.b.partner = self.b, self.a
+        self.a: EndRecord | None = None
+        self.b: EndRecord | None = None
+
+    @property
+    def key(self) -> bytes:
+        return self.keys[:KEY_LENGTH]
+
+    @property
+    def records(self) -> tuple[EndRecord, ...]:
+        """Of its ends, if it has any."""
+        return () if self.a is None or self.b is None else (self.a, self.b)
+
+    def record(self, flag: int) -> EndRecord:
+        """Of the end with this flag; both are made if need be."""
+        if self.a is None or self.b is None:
+            self.a, self.b = EndRecord(self, 0), EndRecord(self, END_B)
+            self.a.partner, self.b.partner = self.b, self.a
+        return self.b if flag else self.a
+
+    def forget_keys(self) -> None:
+        """It is served no longer: nothing more can be read, or said."""
+        self.keys = b""
+        for record in self.records:
+            record.forget_ciphers()
 
 
 class Pairs:
@@ -335,6 +374,8 @@ class Pairs:
         if other is not None:
             pair.twin = before.pop(other, None) or Pair(name, other, tag, self._epoch)
             pair.twin.twin = pair
+            for each in _under_each_key(pair):
+                each.record(0)
         self.by_tag[tag] = pair
         return self._gone(before.values())
 
@@ -360,11 +401,10 @@ class Pairs:
         return self.by_tag[record.pair.tag] is record.pair
 
     def records(self) -> Iterator[EndRecord]:
-        """Of all ends, under each key."""
+        """All that there are, under each key."""
         for first in self.by_tag.values():
             for pair in _under_each_key(first):
-                yield pair.a
-                yield pair.b
+                yield from pair.records
 
     def _gone(self, pairs: Iterable[Pair]) -> list[Pair]:
         gone = list(pairs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
-from netpunch.core.control.registrations import Pairs
-from netpunch.wire.envelope import NONCE_LENGTH
+from netpunch.core.control.ciphers import CIPHERS_KEPT, FEW_CIPHERS_KEPT, Ciphers, nonces
+from netpunch.core.control.registrations import EndRecord, Pairs
+from netpunch.wire.envelope import END_B, NONCE_LENGTH
 from tests.core.v2_pair import seeded
 
 
@@ -29,9 +29,13 @@ def test_nothing_random_is_drawn_before_a_nonce_is_needed() -> None:
     nonces(refuse)
 
 
+def records_of(pairs: Pairs) -> list[EndRecord]:
+    return [pair.record(flag) for pair in pairs.by_tag.values() for flag in (0, END_B)]
+
+
 def test_ciphers_of_so_many_ends_are_kept_and_the_oldest_go() -> None:
     pairs = Pairs({f"pair{number}": bytes(32) for number in range(CIPHERS_KEPT // 2 + 1)})
-    ciphers, records = Ciphers(), list(pairs.records())
+    ciphers, records = Ciphers(pairs.by_tag), records_of(pairs)
     for record in records[:CIPHERS_KEPT]:
         ciphers.make_decrypt(record)
         ciphers.make_encrypt(record)
@@ -40,3 +44,23 @@ def test_ciphers_of_so_many_ends_are_kept_and_the_oldest_go() -> None:
     assert records[-1].decrypt is made
     assert (records[0].decrypt, records[0].encrypt) == (None, None)
     assert all(record.decrypt for record in records[1:CIPHERS_KEPT])
+
+
+def test_end_that_is_only_spoken_to_counts_too() -> None:
+    """A partner that is introduced is sent something after its ciphers have gone."""
+    pairs = Pairs({f"pair{number}": bytes(32) for number in range(CIPHERS_KEPT)})
+    ciphers, records = Ciphers(pairs.by_tag), records_of(pairs)
+    for record in records:
+        ciphers.make_encrypt(record)
+    assert sum(record.has_ciphers for record in records) == CIPHERS_KEPT
+
+
+def test_control_of_many_pairs_keeps_few_ciphers() -> None:
+    pairs = Pairs({f"pair{number}": bytes(32) for number in range(CIPHERS_KEPT + 1)})
+    ciphers, records = Ciphers(pairs.by_tag), records_of(pairs)
+    for record in records[:200]:
+        ciphers.make_decrypt(record)
+        ciphers.make_encrypt(record)
+    assert [record.has_ciphers for record in records[:200]] == (
+        [False] * (200 - FEW_CIPHERS_KEPT) + [True] * FEW_CIPHERS_KEPT
+    )

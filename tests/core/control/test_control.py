@@ -13,7 +13,7 @@ from netpunch.core.timing import EXPIRE
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import ControlChannel
-from netpunch.wire.keys import control_key
+from netpunch.wire.keys import control_key, pair_tag
 from tests.core.v2_pair import (
     CONTROL_CHANNELS,
     CONTROL_KEY,
@@ -149,6 +149,20 @@ class TestRegistering:
         a.source = to
         a.register(control, 1.0)
         assert [type(event) for event in told_by(control)] == [Registered, kind]
+
+    def test_card_of_an_end_on_standby_is_not_kept_until_it_punches(
+        self, control: ControlV2, a: Voice, b: Voice
+    ) -> None:
+        a.purpose = v2.Purpose.STANDBY
+        a.register(control, 0.0)
+        record = control._pairs.by_tag[pair_tag(PAIR)].record(0)
+        assert record.registration is not None
+        assert record.registration.card == b""
+        b.register(control, 1.0)
+        a.purpose = v2.Purpose.PUNCH
+        to_b = [each for each in a.announce(control, 2.0) if each.destination == b.source]
+        (introduced,) = only(v2.Introduce, to_b)
+        assert introduced.card == a.card != b""
 
     def test_new_attempt_displaces_the_old_one_with_a_cookie(
         self, control: ControlV2, a: Voice

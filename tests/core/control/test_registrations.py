@@ -24,6 +24,7 @@ from netpunch.core.events import Expired, Registered, RoleConflict
 from netpunch.core.machine import Random
 from netpunch.core.timing import COOKIE_BUCKET, EXPIRE, REMEMBERED_ATTEMPTS
 from netpunch.wire import v2
+from netpunch.wire.envelope import END_B
 from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import pack_address
 from tests.core.v2_pair import (
@@ -60,7 +61,7 @@ def prove(record: EndRecord, proved: Registration) -> Registration | None:
 @pytest.fixture
 def record() -> EndRecord:
     (pair,) = Pairs({"home": KEY}).by_tag.values()
-    return pair.a
+    return pair.record(0)
 
 
 class TestRule:
@@ -192,24 +193,24 @@ class TestRate:
 class TestPairs:
     def test_tag_leads_to_the_records_of_both_ends(self) -> None:
         pair = Pairs({"home": KEY}).by_tag[pair_tag("home")]
-        assert (pair.name, pair.a.end, pair.b.end) == ("home", "a", "b")
-        assert pair.a.partner is pair.b
-        assert pair.b.partner is pair.a
-        assert pair.a.pair is pair.b.pair is pair
+        assert (pair.name, pair.records) == ("home", ())
+        b, a = pair.record(END_B), pair.record(0)
+        assert pair.records == (pair.a, pair.b) == (a, b)
+        assert (a.end, b.end) == ("a", "b")
+        assert (a.partner, b.partner) == (b, a)
+        assert a.pair is b.pair is pair
 
     def test_unchanged_pair_keeps_its_records_when_pairs_are_replaced(self) -> None:
         pairs = Pairs({"home": KEY, "office": KEY, "gone": KEY})
         before = dict(pairs.by_tag)
         pairs.replace({"home": KEY, "office": OTHER_KEY, "new": KEY})
-        assert [record.pair.name for record in pairs.records()] == [
-            name for name in ("home", "office", "new") for _ in "ab"
-        ]
+        assert [pair.name for pair in pairs.by_tag.values()] == ["home", "office", "new"]
         assert pairs.by_tag[pair_tag("home")] is before[pair_tag("home")]
         assert pairs.by_tag[pair_tag("office")] is not before[pair_tag("office")]
 
     def test_repr_shows_no_key(self) -> None:
         pair = Pairs({"home": OTHER_KEY}).by_tag[pair_tag("home")]
-        for each in (pair, pair.a):
+        for each in (pair, pair.record(0)):
             assert OTHER_KEY.hex() not in repr(each)
             assert repr(OTHER_KEY) not in repr(each)
 

@@ -190,7 +190,7 @@ class TestBinding:
         for via in (1, 2):
             relay.serve(via)
         pairs = Pairs({"one": CONTROL_KEY, "two": CONTROL_KEY})
-        one, two = (pairs.named(name).a for name in ("one", "two"))  # type: ignore[union-attr]
+        one, two = (pair.record(0) for pair in pairs.by_tag.values())
         first = relay.bind(one, b"attempt1", 1, source, A, 1, 0.0)
         assert relay.bind(two, b"attempt2", 1, source, A, 1, 0.0) is None
         second = relay.bind(two, b"attempt2", 1, source, A, 2, 0.0)
