@@ -67,6 +67,7 @@ def test_every_source_file_that_a_document_names_exists(document: Path) -> None:
     assert not missing
 
 
+HEAD = 'version: 1\ncontrol: {node: vps, address: "vps.example.net:10001"}\n'
 PUBLIC_KEY = re.compile("KEY-OF-([A-Z0-9]+)=")
 """What a reader fills in."""
 
@@ -75,16 +76,37 @@ def _public_key(placeholder: re.Match[str]) -> str:
     return base64.b64encode(placeholder[1].encode().ljust(32, b"\0")).decode()
 
 
+def whole(text: str) -> str:
+    """A mesh that is shown without its control, with one; other texts as they are."""
+    return HEAD + text if text.startswith("meshes:") else text
+
+
 @by_document
 def test_every_whole_site_in_a_document_is_valid(document: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     for number, text in enumerate(blocks(document, "yaml")):
         if text.startswith("pairs: "):
             (tmp_path / "pairs" / f"{number}.yaml").write_text(text)
-    for text in blocks(document, "yaml"):
+    for text in map(whole, blocks(document, "yaml")):
         if text.startswith("version: 1"):
             (tmp_path / "site.yaml").write_text(PUBLIC_KEY.sub(_public_key, text))
             assert load(tmp_path / "site.yaml").pairs
+
+
+def test_the_mesh_by_forward_has_the_ports_that_the_recipe_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    _, _, recipe = text.partition("Without `share`, by `forward`:")
+    (_, mesh), (_, wireguard) = FENCE.findall(recipe)[:2]
+    (tmp_path / "site.yaml").write_text(HEAD + mesh)
+    ends = [end for pair in load(tmp_path / "site.yaml").pairs for end in pair.ends]
+    ports = {(end.node, end.partner_node): end.forward.listen.port for end in ends if end.forward}
+    told = re.findall(r"\b(52\d{3})\s+(?:leads\s+)?to\s+(\w+)", recipe)
+    assert ports == {
+        (node, partner): int(port) for port, partner in told for _, node in told if node != partner
+    }
+    peers = re.findall(r"# (\w+)\nEndpoint = 127\.0\.0\.1:(\d+)", wireguard)
+    assert [ports["home", peer] for peer, _ in peers] == [int(port) for _, port in peers]
+    assert peers
 
 
 @by_document
