@@ -188,19 +188,17 @@ class RelayEndpoint(PlainRelayEndpoint):
         join_on_arrival(sock)
 
     def read(self) -> None:
-        driver = self._driver
         try:
             names, messages = self._segments.receive(self._sock)
         except OSError as error:
             self._count(error)
-        else:
-            now = clock()
-            if messages.may_have(CONTROL_DATAGRAM):
-                names, messages = self._without_own(names, messages, now)
-            if names:
-                self._routes.refresh()
-                self._relay(self._sorted(names, messages), now)
-        driver.pump()
+            return
+        now = clock()
+        if messages.may_have(CONTROL_DATAGRAM):
+            names, messages = self._without_own(names, messages, now)
+        if names:
+            self._routes.refresh()
+            self._relay(self._sorted(names, messages), now)
 
     # For control itself.
 
@@ -225,6 +223,7 @@ class RelayEndpoint(PlainRelayEndpoint):
         starts, lengths, _ = messages.apart
         for start, length in zip(starts, lengths, strict=True):
             self._driver.take(self._segments.copy(start, length), source, now, self.via)
+        self._driver.pump()  # only here: what is relayed leaves the machine nothing to do
 
     # For others.
 

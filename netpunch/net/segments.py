@@ -191,6 +191,8 @@ class Segments:
         self._in.bases[:] = _longs(self._starts)
         self._in.capacities[:] = _longs([MAX_PAYLOAD] * SIZE)
         self._rooms = _longs([ANCILLARY] * SIZE)
+        self._are_apart = True
+        """Whether the headers that send have a buffer each."""
         self._loaded: list[int] = []
         """The starts of the messages that were sent last."""
         self._used = SIZE
@@ -315,9 +317,12 @@ class Segments:
         table.capacities[:buffers] = _longs(lengths)
         table.names[: count * NAME] = b"".join(names)
         if count == buffers:
-            table.parts[:count] = table.each_part[:count]
-            table.part_counts[:count] = table.ones[:count]
+            if not self._are_apart:
+                table.parts[:] = table.each_part
+                table.part_counts[:] = table.ones
+                self._are_apart = True
         else:
+            self._are_apart = False
             counts = list(map(sub, chain(begins[1:], (buffers,)), begins))
             table.parts[:count] = _longs(list(map(table.places.__getitem__, begins)))
             table.part_counts[:count] = _longs(counts)

@@ -7,7 +7,7 @@ and system, as the kernel counts it: delivering to the socket of an end on this 
 handing over to a network card would be. Datagrams are let into its queue, 256 at a time, while it
 is stopped (SIGSTOP), so that it finds what a relay at its limit would. `one by one` sends the next
 when the last has arrived, so each costs a wakeup. Beside it is a bare uvloop endpoint that sends
-each datagram back.
+each datagram back, and what a relay's system calls take alone, without joining equal lengths.
 
 Memory is what 10,000 pairs, both ends bound, take more than the same pairs registered.
 """
@@ -39,7 +39,7 @@ from netpunch.wire.envelope import NONCE_LENGTH, EndName
 from netpunch.wire.keys import KEY_LENGTH
 from tests.bench.processes import Server, machine, resident, server
 from tests.bench.questions import PAIRS, Announcer
-from tests.bench.subjects import GENERATOR_CORE, SERVER_CORE, echo, pin
+from tests.bench.subjects import GENERATOR_CORE, SERVER_CORE, echo, pin, system_calls
 
 ENDS: tuple[EndName, EndName] = ("a", "b")
 WINDOW = 256
@@ -140,12 +140,18 @@ def bound(pair: str, end: EndName, at: Relay) -> socket.socket:
     return sock
 
 
+def addresses(sockets: Sequence[socket.socket]) -> list[tuple[str, int]]:
+    return [sock.getsockname() for sock in sockets]
+
+
 class Traffic:
     """Sends windows of datagrams while the server is stopped, and waits for what arrives."""
 
     def __init__(self, process: Server, destination: tuple[str, int]) -> None:
         self._process = process
         self._destination = destination
+        self._sent = 0
+        """Of all windows: the next one goes on with whose turn it is."""
 
     def windows(
         self,
@@ -157,7 +163,8 @@ class Traffic:
         segments: int = 1,
     ) -> Cost:
         """Of each window, all datagrams arrive, in turns at the receivers."""
-        turns = itertools.cycle(zip(senders, receivers, strict=True))
+        pairs = itertools.cycle(zip(senders, receivers, strict=True))
+        turns = itertools.islice(pairs, self._sent % len(senders), None)
         sizes = itertools.cycle(lengths)
         begun, sent = self._process.cpu(), 0
         while sent < count:
@@ -172,6 +179,7 @@ class Traffic:
                 for _ in range(number):
                     receiver.recv(2048)
             sent += WINDOW
+        self._sent += sent
         return Cost((self._process.cpu() - begun) / sent * 1e6)
 
     def flood(
@@ -222,10 +230,17 @@ def measure(rounds: int, count: int) -> dict[str, list[float]]:
         a, b, mirror = every_a[:1], every_b[:1], stack.enter_context(open_socket())
         strangers = [stack.enter_context(open_socket()) for _ in range(200)]
         relayed, echoed = Traffic(at.process, at.relay), Traffic(bare, ("127.0.0.1", bare.port))
+        to_one, to_each = (
+            Traffic(calls, ("127.0.0.1", calls.port))
+            for receivers in (b, every_b)
+            for calls in [stack.enter_context(server(system_calls, addresses(receivers)))]
+        )
         pin(GENERATOR_CORE)
         for _ in range(rounds):
             done = {
                 BARE: echoed.windows([mirror], [mirror], [SIZE], count),
+                "calls alone, mixed lengths": to_one.windows(a, b, MIXED, count),
+                f"calls alone, {FLOWS} in turn": to_each.windows(every_a, every_b, MIXED, count),
                 "one pair, equal lengths": relayed.windows(a, b, [SIZE], count),
                 "one pair, mixed lengths": relayed.windows(a, b, MIXED, count),
                 f"{FLOWS} pairs in turn": relayed.windows(every_a, every_b, MIXED, count),
