@@ -534,13 +534,13 @@ def test_bursts_of_any_lengths_arrive_in_order(run: Run, subject: Subject) -> No
     async def main() -> None:
         async with subject() as pair:
             lengths = [1200, 1200, 1200, 3, 0, 0, 7, 1200, 2000, 2000, 5, 5, 5, 1] * 8
+            if subject is plain:
+                lengths = [each for each in lengths if each]  # before 3.13 asyncio sends none of 0
             sent = [bytearray(os.urandom(length)) for length in lengths]
             expected = list(map(bytes, sent))
             for each in sent:
                 pair.near.sendto(each)
                 each[:] = bytes(len(each))
-            if subject is plain:
-                expected = [each for each in expected if each]  # of asyncio's, empty ones are lost
             assert (await pair.there.hears(len(expected)))[: len(expected)] == expected
 
     run(main())
