@@ -7,6 +7,7 @@ long (`net.segments`), one by one where the system or the path takes no segments
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -14,11 +15,10 @@ from struct import Struct
 from typing import Any
 
 from netpunch.address import Address
-from netpunch.net.batch import BATCH, SIZE, address_of, system_name
+from netpunch.net.batch import BATCH, SIZE, address_of
 from netpunch.net.datagrams import Datagrams
-from netpunch.net.driver import ADDRESS_GONE, MAX_PAYLOAD
+from netpunch.net.driver import ADDRESS_GONE
 from netpunch.net.segments import (
-    ANCILLARY,
     INCAPABLE,
     TOO_LONG,
     UDP_SEGMENT,
@@ -39,11 +39,10 @@ core it may not run for 4 ms, in which a tunnel brings thousands. The system gra
 administrator allows, often a twentieth."""
 
 ALONE = 16
-"""Datagrams to receive one by one between two checks whether many wait. For one that comes alone,
-Python's own call takes half of the time."""
+"""Datagrams that come alone before they are received one by one, and then between two checks
+whether many wait. Python's own call takes half of the time for them."""
 
 _LENGTH = Struct("@H")
-_CUT = Struct("@i")
 
 Item = tuple[int, int, bytes]
 """Of ancillary data, as `socket.sendmsg` takes it."""
@@ -52,7 +51,9 @@ Refused = Callable[[OSError, Address, int], object]
 
 
 class Inlet:
-    """Receives the datagrams of one socket. Its messages go by numbers, from 0."""
+    """Receives the datagrams of one socket: by `receive`, or, while they come alone, by
+    `receive_one`, which knows of no segments; meanwhile the system joins none. Messages of one call
+    go by numbers, from 0."""
 
     def __init__(self, sock: socket.socket, *, joins: bool = True, alone: int = ALONE) -> None:
         """`joins` lets the system pass equally long ones as one message; `alone` are received one
@@ -60,38 +61,53 @@ class Inlet:
         self._sock = sock
         self._family = int(sock.family)
         self._buffers = shared(self._family)
-        self.first = self._buffers.view(0, MAX_PAYLOAD)
-        """Where a datagram is that came alone."""
-        self.lone: tuple[int, Any] = 0, ()
-        """Its length, and its source as Python has it."""
-        self._firsts = [self.first]
+        self._waiting = select.poll()
+        self._waiting.register(sock, select.POLLIN)
         self._most = SIZE
+        self.receive_one: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
+        """Gets how many bytes to read at most; returns a datagram, and its source as Python has
+        it."""
         self.alone = 0
-        """How many to receive before the next check."""
+        """How many to receive so before `receive` is to look whether many wait."""
         self._alone = alone
+        self._few = 0
+        """How many times in a row `receive` has found few."""
+        self._joins = self._joining = joins
+        """Whether the system may join them, and whether it does now."""
         self.name_length = self._buffers.step
         """Bytes of a source in `Received`."""
         if joins:
             join_on_arrival(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
-    def receive(self) -> Received | None:
-        """What has arrived, None if it is `lone`; raises OSError: BlockingIOError if that is
-        nothing. It is valid until anybody receives again."""
-        if self.alone:
-            self.alone -= 1
-            length, ancillary, _, source = self._sock.recvmsg_into(self._firsts, ANCILLARY)
-            if not ancillary:
-                self.lone = length, source
-                return None
-            self.alone = 0
-            name = system_name(self._family, Address(*source[:2]))
-            return Received(name, [length], [_CUT.unpack(ancillary[0][2])[0]])
+    def receive(self) -> Received:
+        """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
+        anybody receives again."""
         received = self._buffers.take(self._sock, self._most)
         joined = any(received.cuts)
         self._most = JOINED_AT_ONCE if joined else SIZE
-        self.alone = 0 if joined or len(received.lengths) >= BATCH else self._alone
+        if joined or len(received.lengths) >= BATCH:
+            self._few = 0
+            self._join()
+        else:
+            self._few += 1
+            if not self._joining or (self._few >= ALONE and self._separate()):
+                self.alone = self._alone
         return received
+
+    def _join(self) -> None:
+        if self._joins and not self._joining:
+            join_on_arrival(self._sock)
+            self._joining = True
+
+    def _separate(self) -> bool:
+        """Has the system join no more; returns whether it does not. What waits by then may be
+        joined, and the system says so only while it may join: then it goes on."""
+        join_on_arrival(self._sock, on=False)
+        self._joining = bool(self._waiting.poll(0))
+        if self._joining:
+            join_on_arrival(self._sock)
+        return not self._joining
 
     def address(self, name: bytes) -> Address:
         """A source."""

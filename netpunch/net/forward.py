@@ -30,7 +30,6 @@ from netpunch.wire.sealed import OVERHEAD
 
 if TYPE_CHECKING:
     from netpunch.net.bulk import Inlet, Outlet
-    from netpunch.net.segments import Received
 
 DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from a busy program before the other sockets get their turn."""
@@ -89,10 +88,15 @@ class Forwarder:
         self._on_warning = on_warning
         self._sealed = sealed
         self._warn_above = LONGEST_SEALED if sealed else MAX_UNFRAGMENTED
-        self._check_at = self._warn_at = 0.0
-        """When to check next whether a program listens, and when to warn again that none does."""
+        self.peer: Address | None = None
+        """The program."""
+        self.receive: Callable[[bytes, Any], object] = self._receive_first
+        """Sends it one of the partner's."""
+        self._checking: asyncio.TimerHandle | None = None
+        """Until it rings, no check whether a program listens is due."""
+        self._warn_at = 0.0
+        """When to warn again that none does."""
         self._sock: socket.socket | None = None
-        self._program: Address | None = None
         self._link: Link | None = None
         self._inlet: Inlet | None = None
         self._outlet: Outlet | None = None
@@ -106,7 +110,7 @@ class Forwarder:
         if self._sock is not None:
             return
         if self._to is not None:
-            self._program = await _resolved(*self._to, listen=self._listen[0])
+            self.peer = await _resolved(*self._to, listen=self._listen[0])
         sock, *others = sorted(self._bind(), key=self._is_other_family)
         for other in others:
             other.close()
@@ -122,9 +126,9 @@ class Forwarder:
 
     def _is_other_family(self, sock: socket.socket) -> bool:
         """Than that of a program with a given address."""
-        if self._program is None:
+        if self.peer is None:
             return False
-        return (sock.family == socket.AF_INET6) != (self._program.family == 6)
+        return (sock.family == socket.AF_INET6) != (self.peer.family == 6)
 
     def _bind(self) -> list[socket.socket]:
         options = SocketOptions(receive_buffer=BUFFER)
@@ -152,7 +156,7 @@ class Forwarder:
             if not batches_allowed():
                 return
             self._inlet = Inlet(self._sock)
-            self._outlet = Outlet(self._sock, self._send_one, self._refused)
+            self._outlet = Outlet(self._sock, self._send_one, self._count)
             asyncio.get_running_loop().add_reader(self._sock, self._read_at_once)
 
     def detach(self) -> None:
@@ -161,27 +165,28 @@ class Forwarder:
 
     def deliver(self, datagrams: Datagrams) -> None:
         """Sends the program what has come from the partner."""
-        if self._sock is None or self._program is None:
+        if self._sock is None or self.peer is None:
             self.drops["no_program"] += len(datagrams.lengths)
-            return
-        now = time.monotonic()
-        if now < self._check_at:
-            self._send(datagrams, self._program)
+        elif self._checking is not None:
+            self._send(datagrams, self.peer)
         else:
-            self._check_at = now + CHECK_INTERVAL
-            self._send_and_check(datagrams, self._sock, self._program, now)
+            self.receive = self._sock.sendto
+            loop = asyncio.get_running_loop()
+            self._checking = loop.call_later(CHECK_INTERVAL, self._check_next)
+            self._send_and_check(datagrams, self._sock, self.peer)
 
-    def deliver_one(self, payload: Buffer) -> None:
-        """The same of a single one, in as few steps as can be: it may be all that a program waits
-        for, and finds cold caches."""
-        program, sock = self._program, self._sock
-        if sock is None or program is None or time.monotonic() >= self._check_at:
-            self.deliver(one(payload))
-            return
-        try:
-            sock.sendto(payload, program)
-        except OSError as error:
-            self._refused(error, program, 1)
+    def not_received(self, error: Exception) -> None:
+        """`receive` has raised it."""
+        if not isinstance(error, OSError):
+            raise error
+        self._count(error, self.peer, 1)
+
+    def _receive_first(self, data: bytes, _program: object) -> None:
+        self.deliver(one(data))
+
+    def _check_next(self) -> None:
+        """With the next one, as long after the last check as may be."""
+        self._checking, self.receive = None, self._receive_first
 
     def endpoint_for(self, machine: Machine) -> EndpointFactory:
         """Of the link's socket: what comes in bulk is sent in bulk."""
@@ -207,6 +212,9 @@ class Forwarder:
             self._sock.close()
             self._sock = self._inlet = self._outlet = None
             self._source = b""
+        if self._checking is not None:
+            self._checking.cancel()
+        self._check_next()
 
     # From the program.
 
@@ -219,34 +227,39 @@ class Forwarder:
             except OSError:  # nothing left, or an ICMP error about an earlier datagram
                 return
             if self._to is None:
-                self._program = Address(*source[:2])
+                self.peer = Address(*source[:2])
             self._pass_on(one(data))
 
     def _read_at_once(self) -> None:
+        """One that came alone, in as few steps as can be, or as many as have arrived."""
         inlet = self._inlet
         assert inlet is not None
+        if not inlet.alone:
+            self._read_many(inlet)
+            return
+        inlet.alone -= 1
         try:
-            received = inlet.receive()
+            data, source = inlet.receive_one(MAX_PAYLOAD)
         except OSError:  # nothing left, or an ICMP error about an earlier datagram
             return
-        if received is not None:
-            self._pass_on_all(received, inlet)
-            return
-        length, source = inlet.lone
         if self._to is None and source != self._source:
-            self._source, self._program = source, Address(*source[:2])
-        if length > self._warn_above:
-            self._warn(length)
+            self._source, self.peer = source, Address(*source[:2])
+        if len(data) > self._warn_above:
+            self._warn(len(data))
         if self._link is None:
             self.drops["no_link"] += 1
             return
-        self._link.send_now(inlet.first[:length])
+        self._link.send_now(data)
 
-    def _pass_on_all(self, received: Received, inlet: Inlet) -> None:
+    def _read_many(self, inlet: Inlet) -> None:
+        try:
+            received = inlet.receive()
+        except OSError:  # as above
+            return
         if self._to is None:
             source = received.names[-inlet.name_length :]
             if source != self._source:
-                self._source, self._program = source, inlet.address(source)
+                self._source, self.peer = source, inlet.address(source)
         for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
             self._pass_on(datagrams)
 
@@ -274,15 +287,13 @@ class Forwarder:
         try:
             self._sock.sendto(data, program)
         except OSError as error:
-            self._refused(error, program, 1)
+            self._count(error, program, 1)
 
-    def _refused(self, error: OSError, _program: Address, count: int) -> None:
+    def _count(self, error: OSError, _program: object, count: int) -> None:
         nobody = error.errno == errno.ECONNREFUSED
         self.drops["no_program" if nobody else "refused"] += count
 
-    def _send_and_check(
-        self, datagrams: Datagrams, sock: socket.socket, program: Address, now: float
-    ) -> None:
+    def _send_and_check(self, datagrams: Datagrams, sock: socket.socket, program: Address) -> None:
         """Sends, and checks whether a program listens: if it is on this host, the system knows
         before it returns. A socket that is not connected learns that only if it asks, and an error
         left in the socket's queue would end uvloop's watch over it."""
@@ -301,6 +312,7 @@ class Forwarder:
             self.drops["no_program"] = lost + len(datagrams.lengths)
         if self.drops["no_program"] == lost:
             return
+        now = time.monotonic()
         if now >= self._warn_at and self._on_warning is not None:
             self._warn_at = now + WARNING_INTERVAL
             where = "" if self._to is None else " (forward.to)"

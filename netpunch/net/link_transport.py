@@ -178,11 +178,11 @@ class LinkTransport(asyncio.DatagramTransport):
             try:
                 self.receive(each if type(each) is bytes else bytes(each), peer)
             except Exception as error:
-                self.complain("datagram_received", error)
+                self.not_received(error)
 
-    def deliver_one(self, datagram: Buffer) -> None:
-        """The same of a single one."""
-        self.deliver(one(datagram))
+    def not_received(self, error: Exception) -> None:
+        """`receive` has raised it."""
+        self.complain("datagram_received", error)
 
     def endpoint_for(self, machine: Machine) -> EndpointFactory:
         """Of the link's socket."""
@@ -219,7 +219,7 @@ class LinkTransport(asyncio.DatagramTransport):
         self.receive = protocol.datagram_received
         early = self._early
         while early.waiting:
-            self.deliver_one(early.take())
+            self.deliver(one(early.take()))
         if self.end is not None:
             self._over(self.end)
 

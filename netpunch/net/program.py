@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from netpunch.core.machine import Machine
 from netpunch.net.datagrams import Datagrams
@@ -14,9 +15,16 @@ class Program(Protocol):
     """Gets what the partner's program sends on a held link, and says what happens to that which
     could not be sent to it."""
 
-    def deliver(self, datagrams: Datagrams, /) -> None: ...
+    receive: Callable[[bytes, Any], object]
+    """Gets one that came alone, and `peer`. (No method, as that would be one call more for each.)
+    Both may change at any time."""
+    peer: Any
 
-    def deliver_one(self, payload: Buffer, /) -> None: ...
+    def not_received(self, error: Exception, /) -> None:
+        """`receive` has raised it."""
+        ...
+
+    def deliver(self, datagrams: Datagrams, /) -> None: ...
 
     def endpoint_for(self, machine: Machine, /) -> EndpointFactory:
         """Of the link's socket, on Linux."""

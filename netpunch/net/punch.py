@@ -42,7 +42,7 @@ from netpunch.errors import (
     NetworkNotReadyError,
     NotLinkedError,
 )
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, one
 from netpunch.net.driver import MAX_DATAGRAM, MAX_PAYLOAD, Datagram, Endpoint, Observer, clock
 from netpunch.net.end import DrivenEnd
 from netpunch.net.program import Program
@@ -438,7 +438,7 @@ class Punch(DrivenEnd):
         match event:
             case Payload(data):
                 if self._program is not None:
-                    self._program.deliver_one(data)
+                    self._program.deliver(one(data))
                 return
             case TurnWanted(turn, ready):
                 if self._turns.want(self, self._grant_later, turn, ready):

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
 if sys.platform != "linux":
     pytest.skip("recvmmsg(2) is Linux's", allow_module_level=True)
 
+from netpunch.net import bulk
 from netpunch.net.batch import BATCH
 from netpunch.net.bulk import ALONE, Inlet
+from netpunch.net.driver import MAX_PAYLOAD
+from netpunch.net.segments import UDP_SEGMENT, join_on_arrival
 
 SOON = 3 * ALONE
 """Datagrams: more than are received before the next check."""
 
+Pair = tuple[socket.socket, socket.socket]
+
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[Pair]:
     sender, receiver = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with sender, receiver:
         receiver.bind(("127.0.0.1", 0))
@@ -28,41 +35,110 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield sender, receiver
 
 
-def test_datagrams_that_come_alone_are_received_alone(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
+def next_of(inlet: Inlet) -> tuple[list[bytes], bool]:
+    """What one call receives, and whether that was of the kind that looks for many."""
+    if inlet.alone:
+        inlet.alone -= 1
+        return [inlet.receive_one(MAX_PAYLOAD)[0]], False
+    received = inlet.receive()
+    got: list[bytes] = []
+    for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
+        got += map(bytes, datagrams.each)
+    return got, True
+
+
+def all_of(inlet: Inlet) -> list[bytes]:
+    """What waits."""
+    got: list[bytes] = []
+    while True:
+        try:
+            got += next_of(inlet)[0]
+        except BlockingIOError:
+            return got
+
+
+def together(sender: socket.socket, datagrams: list[bytes]) -> None:
+    """As one message of segments."""
+    cut = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", len(datagrams[0])))
+    sender.sendmsg(datagrams, [cut])
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_datagrams_that_come_alone_are_soon_received_alone(pair: Pair, joins: bool) -> None:
     sender, receiver = pair
-    inlet, alone = Inlet(receiver), 0
+    inlet, checks = Inlet(receiver, joins=joins), 0
     for number in range(SOON):
         sender.send(b"%d" % number)
-        received = inlet.receive()
-        length = received.lengths[0] if received is not None else inlet.lone[0]
-        assert bytes(inlet.first[:length]) == b"%d" % number
-        if received is None:
-            assert inlet.lone[1] == sender.getsockname()
-            alone += 1
-    assert alone >= SOON * ALONE // (ALONE + 1) - ALONE
+        got, checked = next_of(inlet)
+        assert got == [b"%d" % number]
+        checks += checked
+    assert checks <= (ALONE if joins else 1) + SOON // ALONE
+    sender.send(b"who")
+    if not inlet.alone:
+        inlet.receive()
+        sender.send(b"who")
+    assert inlet.receive_one(MAX_PAYLOAD) == (b"who", sender.getsockname())
     with pytest.raises(BlockingIOError):
         inlet.receive()
 
 
-def test_many_that_wait_are_soon_received_at_once(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
+def test_many_that_wait_are_soon_received_at_once(pair: Pair) -> None:
     sender, receiver = pair
-    inlet = Inlet(receiver)
+    inlet = Inlet(receiver, joins=False)
     sender.send(b"alone")
-    assert inlet.receive() is not None, "the first look is a check"
+    assert next_of(inlet) == ([b"alone"], True), "the first look is a check"
     for _ in range(SOON):
         sender.send(bytes(100))
     calls = left = 0
     while left < SOON:
-        received = inlet.receive()
-        left += 1 if received is None else len(received.lengths)
+        left += len(next_of(inlet)[0])
         calls += 1
     assert calls == ALONE + 1
     for _ in range(BATCH):
         sender.send(bytes(100))
-    received = inlet.receive()
-    assert received is not None, "the last ones were many"
-    assert len(received.lengths) == BATCH
+    assert next_of(inlet) == ([bytes(100)] * BATCH, True), "the last ones were many"
+
+
+def test_whatever_comes_alone_or_together_arrives_in_order(pair: Pair) -> None:
+    """Also around each change, when both kinds wait."""
+    sender, receiver = pair
+    random, inlet = Random("mixed"), Inlet(receiver)
+    sent: list[bytes] = []
+    got: list[bytes] = []
+    for number in range(120):
+        for _ in range(random.choice([1, 1, SOON])):
+            sent.append(b"%d alone" % number)
+            sender.send(sent[-1])
+            if random.random() < 0.9:
+                got += all_of(inlet)
+        for _ in range(random.choice([0, 1, 3])):
+            length = random.randrange(20, 1400)
+            many = [b"%d" % each + random.randbytes(length) for each in range(10, 10 + number % 40)]
+            if many:
+                sent += many
+                together(sender, many)
+        if random.random() < 0.7:
+            got += all_of(inlet)
+    assert got + all_of(inlet) == sent
+
+
+def test_what_was_joined_just_before_that_ends_is_still_taken_apart(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, receiver = pair
+    late = [b"one", b"two", b"six"]
+
+    def joined_meanwhile(sock: socket.socket, *, on: bool = True) -> None:
+        if not on and late_ones:
+            together(sender, late_ones.pop())
+        join_on_arrival(sock, on=on)
+
+    late_ones = [late]
+    inlet = Inlet(receiver)
+    monkeypatch.setattr(bulk, "join_on_arrival", joined_meanwhile)
+    got = []
+    for _ in range(2 * ALONE):
+        sender.send(b"alone")
+        got += all_of(inlet)
+    assert late_ones == []
+    assert [each for each in got if each != b"alone"] == late

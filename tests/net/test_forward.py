@@ -81,7 +81,7 @@ def test_forward_warns_if_no_program_listens(
         try:
             for _ in range(3):
                 forwarder.deliver(separate([b"into the void"]))
-                await asyncio.sleep(0)
+                await until(lambda: forwarder._checking is None)
             with client(host) as other:
                 forwarder.deliver(separate([b"still nobody"]))
                 other.send(b"hello", address)
