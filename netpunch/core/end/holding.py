@@ -192,8 +192,9 @@ class HeldLink:
     # A recording of these two may come again and again, so they don't count as heard.
 
     def nominated(self, now: float) -> None:
-        """a has not heard our ACCEPT yet."""
-        self._confirm_at = now + timing.LINGER
+        """a has not heard our ACCEPT yet. Later it is a recording: a would have given up."""
+        if now <= self._agreed_at + timing.NOMINATE_LONGEST:
+            self._confirm_at = now + timing.LINGER
 
     def confirmed(self) -> None:
         """a is linked, too: it has said DONE."""

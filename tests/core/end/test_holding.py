@@ -216,6 +216,18 @@ class TestHolding:
         bench.run(timing.LINGER + 1.0)
         assert len(bench.all(v2.Ping)) == before
 
+    def test_a_recorded_nomination_makes_b_check_nothing(self) -> None:
+        bench, puppet = linked("b", holds=True, keepalive=600.0)
+        bench.nominate(puppet)
+        recording = bench.received[-1]
+        bench.done(puppet)
+        bench.run(timing.NOMINATE_LONGEST + timing.LINGER)
+        before = len(bench.all(v2.Ping))
+        for _ in range(20):
+            bench.receive(*recording)
+            bench.run(timing.LINGER + 0.1)
+        assert len(bench.all(v2.Ping)) == before
+
     def test_repeated_nominations_and_acceptances_are_still_answered(self) -> None:
         bench, puppet = linked("b", holds=True)
         bench.run(1.0)
