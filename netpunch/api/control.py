@@ -36,7 +36,7 @@ from netpunch.net.listener import Listener, TlsAt
 from netpunch.net.own_hosts import OwnHosts
 
 MOST_PAIRS = 100_000
-"""Some 100 MB. One process on one core serves as many; see docs/fleets.md."""
+"""Some 75 MB until ends are there. One process on one core serves as many; see docs/fleets.md."""
 
 At = tuple[str, int]
 """An address to listen on."""
