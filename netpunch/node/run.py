@@ -143,6 +143,8 @@ async def _run(
     bugs = _catch_bugs(services, options)
     _install_signals(supervisor)
     _remove_stale_env_files(already_read[0][0], services.console)
+    if already_read[0][1].ends:
+        import netpunch.node.end_task  # noqa: F401 - now, while no timer waits for it
     gc.freeze()  # all objects so far stay: the collector need not visit them
     asyncio.get_running_loop().call_later(STARTED_AFTER, gc.enable)
     try:
