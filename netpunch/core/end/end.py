@@ -163,10 +163,10 @@ class End(Machine):
             pass  # until the link is there
         elif drop is not None:
             self._drop(drop)
-            if data[:1] == bytes((VERSION,)) and drop in NOT_OURS:
-                return  # it means nothing, and strangers may send many
             if data[:1] != bytes((VERSION,)):
                 self._punching.attempt.partners.nominations.foreign_datagram(source, via)
+            elif drop in NOT_OURS:
+                return  # it means nothing, and strangers may send many
         self._punching.heard(now)
         self._check_finished()
 
