@@ -598,4 +598,4 @@ def test_what_init_and_join_write_links(folder: Path, capsys: Captured, end: str
         started("run", "office/site.yaml", cwd=folder) as office,
     ):
         for process in (home, office):
-            assert "127.0.0.1" in line_with(process, "linked")
+            assert re.search(r"-> (127\.0\.0\.1|\[::1\]):", line_with(process, "linked"))
