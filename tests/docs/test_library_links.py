@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -84,6 +85,13 @@ class Program:
         assert (self._process.returncode, complaints) == (0, "")
         return rest
 
+    def left(self) -> int:
+        """The exit code, once it has ended while its input was still open."""
+        return self._process.wait(PATIENCE)
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -119,7 +127,17 @@ def test_the_chat_passes_on_lines_until_one_end_leaves(start: Start) -> None:
     b.input.flush()
     assert a.output.readline() == "hello a\n"
     assert a.ended() == ""  # which closes its input first
-    assert b.ended() == ""
+    assert b.left() == 0  # though nobody has typed anything there since
+
+
+def test_an_interrupt_ends_the_chat_at_both_ends(start: Start) -> None:
+    a, b = (start("chat.py", end) for end in "ab")
+    a.input.write("hello b\n")
+    a.input.flush()
+    assert b.output.readline() == "hello b\n"
+    a.interrupt()
+    assert a.left() == -signal.SIGINT
+    assert b.left() == 0
 
 
 def test_the_kept_link_is_made_again_when_the_partner_has_left(start: Start) -> None:
