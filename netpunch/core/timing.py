@@ -14,9 +14,9 @@ control, within these bounds in seconds; then as the first ones are. Until the c
 control makes no introductions for us."""
 ANNOUNCE_RETRY = 1.0
 """Afterwards, and for any that stays unanswered."""
-STREAMS_AFTER_FIRST, STREAMS_AFTER = 1.5, 3.0
+STREAMS_AFTER_FIRST, STREAMS_AFTER = 1.0, 3.0
 """An end tries streams when its controls are silent on UDP for so long: an attempt whose controls
-never answered has sent eight announcements by then, another one three."""
+never answered has sent six announcements by then, another one three."""
 STREAM_RETRY = 1.0
 """The same over a stream, which repeats by itself what is lost: everything that follows waits for
 that, so that more would come later, not sooner."""
@@ -164,10 +164,13 @@ MOVES_AT_ONCE, MOVE_REFILL = 5, 12.0
 the attempts that they begin anew. A host that flaps between networks waits 12 s at most."""
 RETIRED_FOR = 10.0
 """A path that was moved away from is good for receiving for so long: the partner may still send."""
-UPGRADES = (0.5, 30.0, 120.0)
+UPGRADE_ROUND_TRIPS = 2
+UPGRADES = (MOVE_FOR + 1.0, 120.0)
 UPGRADE_INTERVAL = 600.0
-"""When a relayed link looks for a direct path, after it was agreed; then at this interval. First as
-soon as both ends know of the link: the relay may have come before a spray that was under way."""
+"""When a relayed link looks for a direct path: so many of its round trips after it was agreed, so
+many seconds after it, then at this interval. First as soon as both ends know of the link, though a
+datagram was lost: the relay may have come before a spray that was under way. Then as soon as that
+look is over: one spray in thousands misses for so long."""
 REKEY_INTERVAL = MOVE_FOR + 1.0
 """A link whose key was removed looks for its partner under another key so often: a move that found
 none is over by then."""
@@ -190,8 +193,10 @@ RELAY_PATIENCE = 10.0
 later."""
 RELAY_RENEWAL = 30.0
 """Between two proofs that a bound socket is still where it was: as often as NATs may forget it."""
-RELAY_RETRIES = (*ANNOUNCE_RETRIES, ANNOUNCE_RETRY)
-"""Between the questions to a control, and between BINDs, until they are answered."""
+RELAY_RETRIES = (*ANNOUNCE_RETRIES[:5], *22 * (INTRODUCED_INTERVAL,), ANNOUNCE_RETRY)
+"""Between the questions to a control, and between BINDs, until they are answered: often for 5 s, as
+nothing else may link the pair, and with a cookie to fetch at 20 % loss one BIND in three does
+nothing. A relay that never answers gets 33 in RELAY_PATIENCE, 13 KB."""
 RELAY_PORT_PATIENCE = 0.4
 """An end with a shared port tries the next port of a relay that does not bind it for so long:
 longer than most round trips and one lost datagram."""

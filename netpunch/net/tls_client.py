@@ -21,6 +21,11 @@ from netpunch.wire.envelope import Buffer
 
 CONNECT_WITHIN = 5.0
 """Seconds for a connection and its handshake: four round trips, of one second at worst."""
+ATTEMPTS = 3
+ATTEMPT_INTERVAL = 0.5
+"""Seconds until another connection is tried beside those whose handshakes are not done, so many in
+all: TCP repeats a lost SYN after a second, and a lost part of the handshake ever more slowly. Two
+round trips of nearly all networks are shorter, so there is one connection as a rule."""
 FIRST_WORD_WITHIN = 10.0
 """Seconds until a control has to say something; another server at that port never will."""
 FIRST_PAUSE = 1.0
@@ -97,6 +102,10 @@ class StreamEndpoint(Endpoint):
         driver.arm()
 
 
+Connection = tuple[StreamEndpoint, asyncio.Future[None]]
+"""One whose handshake is done, and what is done when it ends."""
+
+
 class ControlStreams:
     """Keeps a stream to each of some places, until it is closed."""
 
@@ -161,6 +170,36 @@ class ControlStreams:
 
     async def _use(self, place: Place) -> bool:
         """Connects, and stays until the stream ends. Returns whether anything came."""
+        endpoint, ended = await self._connected(place)
+        try:
+            await self._stay(endpoint, place[0], ended)
+        finally:
+            self._release(endpoint)
+        return endpoint.heard
+
+    async def _connected(self, place: Place) -> Connection:
+        """The first of a few attempts to be done with its handshake, or to fail."""
+        attempts: set[asyncio.Task[Connection]] = set()
+        try:
+            for number in range(1, ATTEMPTS + 1):
+                attempts.add(asyncio.create_task(self._connect(place)))
+                patience = ATTEMPT_INTERVAL if number < ATTEMPTS else None
+                done, _ = await asyncio.wait(
+                    attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    break
+            first = done.pop()
+            attempts.remove(first)
+            return first.result()
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            for late in await asyncio.gather(*attempts, return_exceptions=True):
+                if not isinstance(late, BaseException):
+                    self._release(late[0])
+
+    async def _connect(self, place: Place) -> Connection:
         loop = asyncio.get_running_loop()
         ready, ended = loop.create_future(), loop.create_future()
         make = partial(
@@ -170,7 +209,7 @@ class ControlStreams:
             on_ready=partial(_settle, ready),
             on_end=partial(_settle, ended),
         )
-        async with asyncio.timeout(CONNECT_WITHIN) as patience:
+        async with asyncio.timeout(CONNECT_WITHIN):
             sock = await connect(place[0], self._options)
             try:
                 endpoint = self._driver.attach(sock, endpoint=make)
@@ -181,13 +220,16 @@ class ControlStreams:
             self._open.add(endpoint)
             try:
                 await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-                patience.reschedule(None)
-                if ready.done():
-                    await self._stay(endpoint, place[0], ended)
-            finally:
-                self._open.remove(endpoint)
-                self._driver.detach(endpoint.via)
-        return endpoint.heard
+                if not ready.done():
+                    raise ConnectionResetError("the handshake failed")
+            except BaseException:
+                self._release(endpoint)
+                raise
+        return endpoint, ended
+
+    def _release(self, endpoint: StreamEndpoint) -> None:
+        self._open.remove(endpoint)
+        self._driver.detach(endpoint.via)
 
     async def _stay(
         self, endpoint: StreamEndpoint, control: Address, ended: asyncio.Future[None]

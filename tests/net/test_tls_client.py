@@ -71,10 +71,9 @@ class Server:
         self.writers: list[asyncio.StreamWriter] = []
         self.accepted = 0
 
-    async def open(self, port: int = 0) -> Address:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", port, ssl=self._context, reuse_address=True
-        )
+    async def open(self, listening: socket.socket | None = None, port: int = 0) -> Address:
+        listening = listening or socket.create_server(("127.0.0.1", port))
+        self._server = await asyncio.start_server(self._serve, sock=listening, ssl=self._context)
         return local_address(self._server.sockets[0])
 
     async def close(self) -> None:
@@ -190,6 +189,68 @@ def test_a_broken_stream_is_made_again_with_another_number(
     run(main())
 
 
+def test_a_handshake_that_takes_long_is_overtaken_by_another_connection(
+    run: Run, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its SYN or a part of the handshake is lost; the slow connection is closed."""
+    monkeypatch.setattr(tls_client, "ATTEMPT_INTERVAL", 0.05)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(LOOPBACK) as listening:
+            listening.setblocking(False)
+            async with client() as end:
+                end.streams.keep([(local_address(listening), None)])
+                slow, _ = await loop.sock_accept(listening)
+                control = Server(context)
+                await control.open(listening)
+                await end.until(lambda m: m.received)
+                with slow:
+                    while await loop.sock_recv(slow, 4096):
+                        pass  # to the end of what it sent
+                assert len(end.machine.streams) == 1
+            await control.close()
+
+    run(main())
+
+
+def test_one_connection_is_enough_where_the_handshake_is_quick(
+    run: Run, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_client, "ATTEMPT_INTERVAL", 5.0)
+
+    async def main() -> None:
+        async with server(context) as (control, place), client() as end:
+            end.streams.keep([place])
+            await end.until(lambda m: m.received)
+            assert control.accepted == 1
+
+    run(main())
+
+
+def test_of_many_connections_none_stays_where_no_handshake_ends(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_client, "ATTEMPT_INTERVAL", 0.02)
+    monkeypatch.setattr(tls_client, "CONNECT_WITHIN", 0.2)
+    monkeypatch.setattr(tls_client, "FIRST_PAUSE", 30.0)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(LOOPBACK) as listening:
+            listening.setblocking(False)
+            async with client() as end:
+                end.streams.keep([(local_address(listening), None)])
+                for _ in range(tls_client.ATTEMPTS):
+                    silent, _ = await loop.sock_accept(listening)
+                    with silent:
+                        while await loop.sock_recv(silent, 4096):
+                            pass
+                assert not end.machine.streams
+
+    run(main())
+
+
 def test_a_control_that_comes_later_is_found(run: Run, context: ssl.SSLContext) -> None:
     async def main() -> None:
         with socket.create_server(LOOPBACK) as free:
@@ -199,7 +260,7 @@ def test_a_control_that_comes_later_is_found(run: Run, context: ssl.SSLContext) 
             await asyncio.sleep(0.05)
             assert not end.machine.streams
             late = Server(context)
-            await late.open(address.port)
+            await late.open(port=address.port)
             await end.until(lambda m: m.received)
             await late.close()
 
@@ -306,7 +367,7 @@ def test_what_failed_is_tried_again_when_the_network_has_changed(
             end.streams.keep([(address, None)])
             await asyncio.sleep(0.2)
             late = Server(context)
-            await late.open(address.port)
+            await late.open(port=address.port)
             end.streams.network_changed(["127.0.0.1"])
             await end.until(lambda m: m.received)
             await late.close()

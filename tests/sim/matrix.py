@@ -5,6 +5,7 @@
     python -m tests.sim.matrix --relay --holds # the ends hold their links
     python -m tests.sim.matrix --relay --holds --upgrade    # until they have a direct path, too
     python -m tests.sim.matrix --only "UDP blocked"         # pairings with this kind
+    python -m tests.sim.matrix --first 1000                 # runs that no other sample has
 
 A row for each pairing, a column for each loss (of each way through the internet), skews pooled:
 the share that linked, and the median and 95th percentile of the milliseconds from the later end's
@@ -41,7 +42,7 @@ LOSSES = (0.0, 0.05, 0.2)
 SKEWS = (0.1, 3.0, 45.0)
 DEADLINE = 60.0
 AGREED_WITHIN = 0.5
-"""Seconds from when both have told a link until nothing of its agreement is under way any more."""
+"""Seconds from when both have told a link until both tell the same, at most."""
 UPGRADED_WITHIN = 60.0
 FIRST_SPRAY = 6.5
 """Seconds until which a link comes from the first spray: the second begins after it."""
@@ -103,6 +104,7 @@ class Cell(NamedTuple):
     loss: float
     skew: float
     runs: int
+    first: int
     relay: bool
     holds: bool
     upgrade: bool
@@ -114,6 +116,7 @@ def run_cell(cell: Cell) -> tuple[Cell, Tally]:
     tally = measure(
         *nats,
         cell.runs,
+        first=cell.first,
         loss=cell.loss,
         skew=cell.skew,
         relay=cell.relay,
@@ -128,16 +131,18 @@ def measure(
     nat_b: Place,
     runs: int,
     *,
+    first: int = 0,
     loss: float = 0.0,
     skew: float = 0.1,
     relay: bool = False,
     holds: bool = False,
     upgrade: bool = False,
 ) -> Tally:
-    """Runs of one pairing; each end starts first in half of them. `relay`: control relays, and
-    takes TLS. `upgrade`: goes on until a relayed link is direct, UPGRADED_WITHIN at most."""
+    """Runs of one pairing, from seed `first` on; each end starts first in half of them. `relay`:
+    control relays, and takes TLS. `upgrade`: goes on until a relayed link is direct,
+    UPGRADED_WITHIN at most."""
     tally = Tally(runs)
-    for seed in range(runs):
+    for seed in range(first, first + runs):
         setup = Setup(
             nat_a=nat_a,
             nat_b=nat_b,
@@ -176,9 +181,9 @@ def is_relayed(side: Side) -> bool:
 
 
 def until_direct(run: Scenario) -> float:
-    """Seconds until both ends have another path than the relay, since `hold` saw them linked; inf
-    if that is too long."""
-    began = run.network.now - AGREED_WITHIN
+    """Seconds until both ends have another path than the relay, since they were linked; inf if that
+    is too long."""
+    began = max(side.linked_at for side in run.sides if side.linked_at is not None)
     direct = run.run_until(lambda: not any(map(is_relayed, run.sides)), UPGRADED_WITHIN)
     return run.network.now - began if direct else inf
 
@@ -187,8 +192,14 @@ def hold(seed: int, setup: Setup) -> Scenario:
     """One run of ends that hold their link: until both are linked, on one path."""
     with promising(Scenario(seed, setup), check=one_path) as run:
         run.start().run_until_linked(abs(setup.skew) + DEADLINE + AFTERMATH)
-        run.run(AGREED_WITHIN)
+        run.run_until(lambda: agreed(run), AGREED_WITHIN)
         return run
+
+
+def agreed(run: Scenario) -> bool:
+    """Whether both ends tell of the same link."""
+    a, b = (side.link and side.link.session_key for side in run.sides)
+    return a == b
 
 
 def chosen_pairings(only: str | None) -> list[Pairing]:
@@ -228,6 +239,7 @@ def groups(pairings: Iterable[Pairing]) -> dict[str, list[Pairing]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="of each cell")
+    parser.add_argument("--first", type=int, default=0, help="the first run's seed")
     parser.add_argument("--relay", action="store_true", help="control relays, and takes TLS")
     parser.add_argument("--holds", action="store_true", help="the ends hold their links")
     parser.add_argument("--upgrade", action="store_true", help="until relayed links are direct")
@@ -236,7 +248,7 @@ def main() -> None:
     runs, pairings = given.runs, chosen_pairings(given.only)
     with multiprocessing.Pool() as pool:
         all_cells = (
-            Cell(*each, runs, given.relay, given.holds, given.upgrade)
+            Cell(*each, runs, given.first, given.relay, given.holds, given.upgrade)
             for each in product(pairings, LOSSES, SKEWS)
         )
         results = dict(pool.imap_unordered(run_cell, all_cells))

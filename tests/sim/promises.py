@@ -25,8 +25,8 @@ from tests.sim.scenarios import (
 MORE = int(os.environ.get("NETPUNCH_SEEDS", "1"))
 PROBE = b"a test's probe of the path"
 V2_CONTROL_LENGTH, V2_PEER_LENGTH = 384, 128
-PROBE_PATIENCE = 2.0
-"""Seconds; more than any way in any scenario takes."""
+PROBE_PATIENCE = 6.0
+"""Seconds; more than any way in any scenario takes: a stream, before it gives up."""
 
 
 @dataclass

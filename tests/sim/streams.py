@@ -6,7 +6,6 @@ then is repeated in vain, until the sender's system gives the stream up.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -16,15 +15,14 @@ from netpunch.core.events import Via
 from netpunch.net.tls_client import CONNECT_WITHIN, FIRST_PAUSE, LONGEST_PAUSE
 from netpunch.net.tls_stream import SILENT_LOSS
 from tests.sim.nat import Nat
-from tests.sim.network import Link, Network
+from tests.sim.network import Network
+from tests.sim.tcp import Flow, Losses, handshake_time
 
 if TYPE_CHECKING:
     from tests.sim.hosts import Place, SimHost
 
-RETRANSMISSION = 0.25
-"""Seconds until what was lost is sent again."""
-HANDSHAKE_ROUND_TRIPS = 2
-"""Of TCP and of TLS 1.3."""
+NOTICED_AFTER = 0.25
+"""Seconds between two looks whether a client can learn that its stream has ended."""
 
 
 class Way:
@@ -47,13 +45,8 @@ class Way:
         last = self.nats[-1].uplink if self.nats else place.attachment
         self._delays = {True: last.up.delay + there.down.delay}
         self._delays[False] = there.up.delay + last.down.delay
-        self._losses = {True: last.up, False: there.up}
-
-    def delay(self, *, to_server: bool) -> float:
-        return self._delays[to_server]
-
-    def loss(self, *, to_server: bool) -> Link:
-        return self._losses[to_server]
+        self.losses = Losses(last.up.loss, there.up.loss)
+        self._network = network
 
     @property
     def round_trip(self) -> float:
@@ -72,6 +65,18 @@ class Way:
         """Whether something gets through at this moment."""
         down = any(nat.down for nat in self.nats)
         return self.is_intact and not down and not self.client.asleep
+
+    def carry(self, arrived: Callable[[], object], *, to_server: bool) -> None:
+        """Sends a segment, and calls when it has arrived, unless it is lost."""
+        network = self._network
+        loss = self.losses.up if to_server else self.losses.down
+        is_lost = loss and not network.faultless and network.random.random() < loss
+        if self.passes and not is_lost:
+            network.call_at(network.now + self._delays[to_server], arrived)
+
+    def is_asleep(self, *, at_server: bool) -> bool:
+        """Whether the host there is."""
+        return not at_server and self.client.asleep
 
 
 def _nats(place: Place) -> Sequence[Nat]:
@@ -96,23 +101,27 @@ class Stream:
         self._take = take
         self._on_end = on_end
         self._open = True
-        self._queues: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
-        self._busy = {True: False, False: False}
-        self._arrived_at = {True: 0.0, False: 0.0}
-        """When the latest of each direction arrives: what is lost holds up what follows."""
+        self._flows = {to_server: self._flow(to_server=to_server) for to_server in (True, False)}
+
+    def _flow(self, *, to_server: bool) -> Flow:
+        return Flow(
+            self.way,
+            self._network,
+            to_server=to_server,
+            deliver=partial(self._deliver, to_server=to_server),
+            give_up=partial(self.end, by_client=to_server),
+        )
 
     def send(self, data: bytes, *, to_server: bool) -> None:
-        if not self._open:
-            return
-        self._queues[to_server].append((self._network.now, data))
-        if not self._busy[to_server]:
-            self._busy[to_server] = True
-            self._transmit(to_server)
+        """Queues a datagram, unless the stream has ended."""
+        self._flows[to_server].send(data)
 
     def end(self, *, by_client: bool = False) -> None:
         """One of both sides closes it, or gives it up; the client learns it when it can."""
         if self._open:
             self._open = False
+            for flow in self._flows.values():
+                flow.closed = True
             if by_client:
                 self._on_end()
             else:
@@ -123,39 +132,16 @@ class Stream:
         if self.way.passes or (given_up and not self.way.client.asleep):
             self._on_end()
         else:
-            self._network.call_at(self._network.now + RETRANSMISSION, self._tell_client, since)
+            self._network.call_at(self._network.now + NOTICED_AFTER, self._tell_client, since)
 
-    def _transmit(self, to_server: bool) -> None:
-        """The oldest of one direction; again until it is there."""
-        queue, now = self._queues[to_server], self._network.now
-        if not self._open or not queue:
-            self._busy[to_server] = False
-            return
-        queued_at, data = queue[0]
-        sender_asleep = to_server and self.way.client.asleep
-        if not sender_asleep and now - queued_at > SILENT_LOSS:
-            self.end(by_client=to_server)
-            return
-        loss = self.way.loss(to_server=to_server).loss
-        if not self.way.passes or loss == 1.0:
-            self._network.call_at(now + RETRANSMISSION, self._transmit, to_server)
-            return
-        queue.popleft()
-        arrival = now + self.way.delay(to_server=to_server)
-        while loss and self._network.random.random() < loss:
-            arrival += RETRANSMISSION
-        arrival = self._arrived_at[to_server] = max(arrival, self._arrived_at[to_server])
-        self._network.call_at(arrival, self._deliver, data, to_server)
-        self._transmit(to_server)
-
-    def _deliver(self, data: bytes, to_server: bool) -> None:
+    def _deliver(self, data: bytes, *, to_server: bool) -> None:
         if not self._open:
             return
         if to_server:
             assert self.way.server.listener is not None
             self.way.server.listener.take(data, self.way.peer)
         elif self.way.client.asleep:
-            self.way.client.when_awake(lambda: self._deliver(data, to_server))
+            self.way.client.when_awake(lambda: self._deliver(data, to_server=to_server))
         else:
             self._take(data)
 
@@ -223,16 +209,15 @@ class StreamKeeper:
         except LookupError:
             self._again(control, pause)
             return
-        ready = now + HANDSHAKE_ROUND_TRIPS * way.round_trip
-        self._network.call_at(ready, self._connected, control, way, pause, now)
+        until = now + CONNECT_WITHIN
+        ready = now + handshake_time(way.losses, way.round_trip, self._network.random)
+        self._network.call_at(min(ready, until), self._connected, control, way, pause, until)
 
-    def _connected(self, control: Address, way: Way, pause: float, since: float) -> None:
+    def _connected(self, control: Address, way: Way, pause: float, until: float) -> None:
         listener = way.server.listener
-        if self._closed or listener is None or not way.passes:
-            patience = since + CONNECT_WITHIN - self._network.now
-            self._network.call_at(
-                self._network.now + max(0.0, patience), self._again, control, pause
-            )
+        too_late = self._network.now >= until
+        if self._closed or listener is None or not way.passes or too_late:
+            self._network.call_at(until, self._again, control, pause)
             return
         via = self._host.new_via()
 

@@ -11,7 +11,15 @@ from netpunch.core import timing
 from netpunch.core.events import Introduced, PathKind, Reason
 from netpunch.core.settings import USUAL_CANDIDATES
 from tests.sim.matrix import DELAY
-from tests.sim.nat import HARD_RANDOM, HARD_STEP, PORT_RESTRICTED_CONE, RANDOM_CONE, NatBehavior
+from tests.sim.nat import (
+    BLOCKS_UDP,
+    HARD_RANDOM,
+    HARD_STEP,
+    PORT_RESTRICTED_CONE,
+    RANDOM_CONE,
+    NatBehavior,
+)
+from tests.sim.network import Datagram
 from tests.sim.promises import promising, punch, seeds
 from tests.sim.scenarios import CONTROL, RELAY_PORT, Scenario, Setup
 from tests.sim.setups import Place
@@ -66,6 +74,40 @@ def test_what_nothing_else_links_a_relay_does_soon(
         run = held(seed, chosen) if holds else punch(seed, chosen)
         assert [side.link and side.link.path for side in run.sides] == [PathKind.RELAY] * 2
         assert since_introduced(run) <= WITHIN[holds], seed
+
+
+def test_a_relay_whose_first_answers_are_all_lost_still_links_soon() -> None:
+    run = Scenario(1, setup(((PORT_RESTRICTED_CONE,), (BLOCKS_UDP,)), holds=True, tls=True))
+    lost = 0
+
+    def loses(_: int, datagram: Datagram) -> bool:
+        nonlocal lost
+        answers = datagram.source.port == RELAY_PORT and lost < 12
+        lost += answers
+        return answers
+
+    run.a.host.tap = loses
+    run.start().run_until_linked(20.0)
+    assert lost == 12
+    assert run.link_time <= 6.0
+
+
+def test_a_relayed_link_looks_for_a_direct_path_as_soon_as_both_ends_know_of_it() -> None:
+    """Not by plain pings alone, which were in vain: the easy end sprays."""
+    run = held(1, setup(((PORT_RESTRICTED_CONE,), RANDOM), holds=True))
+    assert run.a.link is not None
+    assert run.a.link.path is PathKind.RELAY
+    run.run(1.0)
+    public, linked_at = run.b.nats[0].public, run.a.linked_at
+    assert linked_at is not None
+    sent = (each for each in run.network.sent if each.host == "a" and each.time > linked_at)
+    ports = {
+        each.datagram.destination.port: each.time
+        for each in reversed(list(sent))
+        if each.datagram.destination.host == public
+    }
+    assert len(ports) > 20
+    assert sorted(ports.values())[20] < linked_at + 0.5
 
 
 @pytest.mark.parametrize("delay", [0.15, 0.3])

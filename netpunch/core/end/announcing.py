@@ -252,9 +252,7 @@ class Announcer:
             self._answer_knock(partner, now)
         elif not self.on_standby:
             self._named_attempt = partner
-            registration.introduced(
-                message.counter, message.observed, partner, message.cookie, now, proof=proof
-            )
+            registration.introduced(message.counter, message.observed, partner, message.cookie, now)
         if proof:
             self._named_attempt = partner
         observed = _as_reached(message.partner_observed, registration.control)

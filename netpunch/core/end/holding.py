@@ -96,7 +96,8 @@ class HeldLink:
         self.traffic: Traffic = Traffic() if after is None else after.traffic
         self._meter: Meter = Meter(self._path.rtt, self.traffic)
         self._byes = Repeat(0, timing.BYE_INTERVAL, 0.0)
-        self._upgrade_at = now + timing.UPGRADES[0] if self.is_relayed else NEVER
+        soon = timing.UPGRADE_ROUND_TRIPS * (self._path.rtt or 0.0)
+        self._upgrade_at = now + soon if self.is_relayed else NEVER
         """When a relayed link looks for a direct path."""
         self._rekey_at = self._rekey_until = NEVER
         """When it tries to come under another key, and until when it may."""

@@ -83,8 +83,6 @@ class Registration:
         """How long to wait for the answer to a proof."""
         self._answered = 0
         self._partner = NO_ATTEMPT
-        self._is_known = False
-        """Whether the partner has been introduced to us, too."""
         self._introduced_at = now
 
     def is_at(self, control: Address, stream: Via | None) -> bool:
@@ -181,13 +179,9 @@ class Registration:
         partner: bytes,
         cookie: bytes,
         now: float,
-        *,
-        proof: bool = False,
     ) -> None:
-        """A partner attempt is there (`counter` 0: pushed). A new one is answered at once. `proof`:
-        it knows of us."""
+        """A partner attempt is there (`counter` 0: pushed). A new one is answered at once."""
         self.heard_at = now
-        self._is_known = proof
         if counter:
             self._answer(counter, now)
             self._take_cookie(cookie, now)
@@ -236,6 +230,6 @@ class Registration:
         introduced_for = now - self._introduced_at
         if introduced_for < timing.INTRODUCED_FAST_FOR and not self.over_stream:
             return timing.INTRODUCED_FAST_INTERVAL
-        if introduced_for < timing.INTRODUCED_FOR and not (self.over_stream and self._is_known):
+        if introduced_for < timing.INTRODUCED_FOR:
             return timing.INTRODUCED_INTERVAL
         return timing.ANNOUNCE_RETRY

@@ -7,7 +7,8 @@ asks and binds; over a stream, as UDP is blocked then, before it has a partner.
 
     state      sends
     UNKNOWN    nothing to the relay
-    UNBOUND    BIND, repeated as announcements are; at once when a CHALLENGE brings a cookie
+    UNBOUND    BIND, repeated often for 5 s, then each second; at once when a CHALLENGE brings a
+               cookie
     BOUND      BIND, every 30 s; pings
 
 In every state OBSERVE, repeated likewise, asks the control for its relay's port until it answers: a

@@ -124,6 +124,8 @@ class Successor:
         relay_may_do = link.is_relayed and self.reason is MoveReason.KEY_CHANGED
         works = link.works and not relay_may_do
         self.punching.attempt.relaying.beside(link.kind, now, works=works)
+        if link.is_relayed:
+            self.punching.attempt.traversal.beside_relay()
 
     def taken(self, now: float) -> Punching:
         """Both ends agree on a path: returns what has found it, to be the link; another successor

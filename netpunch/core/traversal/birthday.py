@@ -60,7 +60,7 @@ class OpenMany(Strategy):
 
 
 class SprayPorts(Strategy):
-    """The partner's NAT is the random one: pings ports of it at random, others in every round."""
+    """The partner's NAT is the random one: pings ports of it at random, each once."""
 
     budget = budget.SPRAY
     turn = Turn.SPRAY
@@ -81,8 +81,7 @@ class SprayPorts(Strategy):
         return self._aim(via, observed.host)
 
     def _aim(self, via: Via, host: str) -> Iterable[Probe]:
-        wanted = len(self._tried) + budget.SPRAY.probes // budget.SPRAY.rounds
-        while len(self._tried) < wanted:
+        while True:
             port = int.from_bytes(self._host.resources.random(2), "big")
             if port >= FIRST_PORT and port not in self._tried:
                 self._tried.add(port)

@@ -17,6 +17,7 @@ from netpunch.core.traversal.host import Opened
 from netpunch.core.traversal.nat import Bracket
 from netpunch.core.traversal.turns import Turns
 from netpunch.wire import v2
+from netpunch.wire.card import NatClass
 
 if TYPE_CHECKING:
     from netpunch.core.traversal.escalation import Escalation
@@ -34,6 +35,7 @@ class Traversal:
         """Those that strategies have opened."""
         self.asked: frozenset[Address] = frozenset()
         """The reflectors that were asked, also by a survey that began before control moved."""
+        self.plain_patience = budget.PLAIN_PATIENCE
         self._announcer = announcer
         self._escalation: Escalation | None = None
         self._requests: dict[int, Opened] = {}
@@ -99,6 +101,12 @@ class Traversal:
             self.sockets.update(opened)
             then(opened, now)
         return None
+
+    def beside_relay(self) -> None:
+        """The attempt looks for a direct path beside a relayed link. If the class of our NAT is
+        known, plain pings have been in vain here already."""
+        if self.resources.nat.nat_class is not NatClass.UNKNOWN:
+            self.plain_patience = 0.0
 
     def rest(self, valid: Collection[Via], now: float) -> None:
         """A path is valid, on these sockets: tries nothing more. What is open stays for a while,

@@ -72,7 +72,7 @@ class Escalation:
     def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
         self.partner = partner
         self.state = EscalationState.PLAIN_PINGS
-        self._due_at = now + budget.PLAIN_PATIENCE
+        self._due_at = now + host.plain_patience
         """When the state's patience is over."""
         self._host = host
         self._began = now

@@ -27,6 +27,8 @@ class TraversalHost(Protocol):
     """Of the latest survey; our card tells it to the partner."""
     seen_at: tuple[str, ...]
     """Our public addresses in the latest survey."""
+    plain_patience: float
+    """Seconds for plain pings alone."""
 
     def reflectors(self) -> Reflectors | None:
         """Two ports of controls that are alive, to ask where they see us; None if there are

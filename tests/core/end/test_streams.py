@@ -55,7 +55,7 @@ def wanted(bench: Bench) -> list[bool]:
 # When.
 
 
-def test_streams_are_wanted_once_no_control_has_answered_for_a_second_and_a_half() -> None:
+def test_streams_are_wanted_once_no_control_has_answered_for_a_second() -> None:
     bench = Bench(deadline=None)
     bench.run(timing.STREAMS_AFTER_FIRST - 0.01)
     assert wanted(bench) == []
