@@ -95,6 +95,8 @@ class Flow(Protocol):
     traffic: Traffic
     unheard_since: float
     """When one was sent first after the last one that came; NEVER if none was."""
+    silence_at: float
+    """When their silence is looked at next; NEVER if it is not."""
 
     def payloads_sent(self, count: int, octets: int, now: float) -> bool:
         """So many were sent. Returns whether the next timer may be earlier than before."""

@@ -95,6 +95,11 @@ class Inlet:
                 self.alone = self._alone
         return received
 
+    def look(self) -> int:
+        """How many are to be received one by one before the next look: none if more wait now."""
+        self.alone = 0 if self._waiting.poll(0) else self._alone
+        return self.alone
+
     def _join(self) -> None:
         if self._joins and not self._joining:
             join_on_arrival(self._sock)

@@ -16,18 +16,16 @@ from typing import Any
 
 from netpunch.address import Address
 from netpunch.core.events import Via
-from netpunch.core.machine import NEVER, Flow, Machine
+from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
 from netpunch.net.bulk import ALONE, Inlet, Outlet
 from netpunch.net.datagrams import Datagrams, one, separate
 from netpunch.net.driver import MAX_PAYLOAD, Driver, Endpoint, clock
+from netpunch.net.lone import OWN, from_partner
 from netpunch.net.packet_filter import all_of, attach, none_of_ours
 from netpunch.net.program import Program
 from netpunch.net.segments import Received, join_on_arrival
-from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
-
-OWN = {PEER_DATAGRAM, CONTROL_DATAGRAM}
-"""Lengths in bytes of netpunch's own datagrams."""
+from netpunch.wire.envelope import VERSION, Buffer
 
 NOBODY: Mapping[Address, Flow] = MappingProxyType({})
 
@@ -37,9 +35,8 @@ class CarryingEndpoint(Endpoint):
     opened here."""
 
     __slots__ = (
-        *("_family", "_flows", "_inlet", "_machine", "_names", "_on_refused", "_outlet"),
-        "_partners",
-        "_program",
+        *("_family", "_inlet", "_loop", "_machine", "_names", "_on_refused", "_outlet"),
+        *("_partners", "_program"),
     )
 
     def __init__(
@@ -61,8 +58,6 @@ class CarryingEndpoint(Endpoint):
         self._program = program
         self._family = int(sock.family)
         self._partners: Mapping[Address, Flow] = {}
-        self._flows: dict[Any, Flow] = {}
-        """The same by addresses as Python has them, of those that have sent one alone."""
         self._names: dict[bytes, Flow] = {}
         """The same by addresses in the system's form."""
         self._inlet = Inlet(sock, joins=joins, alone=alone)
@@ -71,6 +66,7 @@ class CarryingEndpoint(Endpoint):
         self._know(machine.partners.get(via, NOBODY))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         loop.add_reader(self._sock, self._read_one)
 
     def surrender(self, loop: asyncio.AbstractEventLoop, remote: Address) -> socket.socket | None:
@@ -81,9 +77,8 @@ class CarryingEndpoint(Endpoint):
         return super().surrender(loop, remote)
 
     def _read_one(self) -> bool:
-        """One that came alone, in as few steps as can be: it may be all that a program waits for,
-        and finds cold caches. Otherwise as many as have arrived."""
-        inlet, machine = self._inlet, self._machine
+        """One that came alone, or as many as have arrived."""
+        inlet = self._inlet
         if not inlet.alone:
             return self._read_many()
         inlet.alone -= 1
@@ -91,25 +86,7 @@ class CarryingEndpoint(Endpoint):
             data, raw = inlet.receive_one(MAX_PAYLOAD)
         except OSError as error:
             return self._ended(error)
-        flow = self._flows.get(raw)
-        if (
-            flow is None
-            or machine.partners.get(self.via) is not self._partners
-            or (len(data) in OWN and data[0] == VERSION)
-        ):
-            self._take_one(data, raw)
-            return True
-        payload = data if machine.sealing is None else machine.sealing.open_one(data)
-        if payload is not None:
-            traffic = flow.traffic
-            traffic.received += 1
-            traffic.received_bytes += len(payload)
-            flow.unheard_since = NEVER
-            program = self._program
-            try:
-                program.receive(payload, program.peer)
-            except Exception as error:
-                program.not_received(error)
+        self._take_one(data, raw)
         return True
 
     def _read_many(self) -> bool:
@@ -128,7 +105,8 @@ class CarryingEndpoint(Endpoint):
         return False
 
     def _take_one(self, data: bytes, raw: Any) -> None:
-        """One from an address as Python has it."""
+        """One from an address as Python has it. The next ones from there take fewer steps, if that
+        is the partner's."""
         self._follow_partners()
         source = self._address_of(raw)
         flow = self._partners.get(source)
@@ -138,8 +116,15 @@ class CarryingEndpoint(Endpoint):
         elif flow is None:
             self._machine.strangers_dropped(1)
         else:
-            self._flows[raw] = flow
+            self._expect(raw, flow)
             self._pass_on(one(data), flow)
+
+    def _expect(self, raw: Any, flow: Flow) -> None:
+        read = from_partner(
+            *(self._inlet, self._machine, flow, raw, self._program),
+            *(self._take_one, self._read_many, self._ended),
+        )
+        self._loop.add_reader(self._sock, read)
 
     def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
         if (sealing := self._machine.sealing) is not None:
@@ -158,7 +143,6 @@ class CarryingEndpoint(Endpoint):
         the kernel; without that, they are dropped here."""
         self._partners = partners
         self._outlet.new_path()
-        self._flows = {}
         self._names = {system_name(self._family, at): flow for at, flow in partners.items()}
         with contextlib.suppress(OSError):  # for want of memory, or by a sandbox
             attach(self._sock, all_of(partners, self._machine.tag))

@@ -30,6 +30,7 @@ from netpunch.wire.sealed import OVERHEAD
 
 if TYPE_CHECKING:
     from netpunch.net.bulk import Inlet, Outlet
+    from netpunch.net.lone import Way
 
 DATAGRAMS_PER_WAKEUP = 64
 """Datagrams to read from a busy program before the other sockets get their turn."""
@@ -60,6 +61,11 @@ class Link(Protocol):
     def send_payloads(self, datagrams: Datagrams, /) -> None: ...
 
     def send_now(self, data: Buffer, /) -> None: ...
+
+    @property
+    def way(self) -> Way | None:
+        """Of those that come alone, until it changes."""
+        ...
 
 
 class Forwarder:
@@ -149,6 +155,7 @@ class Forwarder:
     def attach(self, link: Link) -> None:
         """A link is up, which takes what the program sends from now on."""
         self._link = link
+        self._forget_way()
         if sys.platform == "linux" and self._inlet is None and self._sock is not None:
             from netpunch.net.batch import batches_allowed
             from netpunch.net.bulk import Inlet, Outlet
@@ -157,11 +164,17 @@ class Forwarder:
                 return
             self._inlet = Inlet(self._sock)
             self._outlet = Outlet(self._sock, self._send_one, self._count)
-            asyncio.get_running_loop().add_reader(self._sock, self._read_at_once)
+            self._forget_way()
 
     def detach(self) -> None:
         """The link has ended."""
         self._link = None
+        self._forget_way()
+
+    def _forget_way(self) -> None:
+        """What comes alone goes the usual way again."""
+        if self._sock is not None and self._inlet is not None:
+            asyncio.get_running_loop().add_reader(self._sock, self._read_at_once)
 
     def deliver(self, datagrams: Datagrams) -> None:
         """Sends the program what has come from the partner."""
@@ -231,27 +244,46 @@ class Forwarder:
             self._pass_on(one(data))
 
     def _read_at_once(self) -> None:
-        """One that came alone, in as few steps as can be, or as many as have arrived."""
+        """One that came alone, or as many as have arrived."""
         inlet = self._inlet
         assert inlet is not None
         if not inlet.alone:
-            self._read_many(inlet)
+            self._read_many()
             return
         inlet.alone -= 1
         try:
             data, source = inlet.receive_one(MAX_PAYLOAD)
         except OSError:  # nothing left, or an ICMP error about an earlier datagram
             return
-        if self._to is None and source != self._source:
-            self._source, self.peer = source, Address(*source[:2])
+        self._take_one(data, source)
+
+    def _take_one(self, data: bytes, source: Any) -> None:
+        """The next ones take fewer steps, if possible."""
+        self._sent_from(source)
         if len(data) > self._warn_above:
             self._warn(len(data))
         if self._link is None:
             self.drops["no_link"] += 1
             return
         self._link.send_now(data)
+        if (way := self._link.way) is None or self._inlet is None or self._sock is None:
+            return
+        from netpunch.net.lone import from_program
 
-    def _read_many(self, inlet: Inlet) -> None:
+        read = from_program(
+            *(self._inlet, way, self._warn_above),
+            *(self._sent_from, self._take_one, self._read_many),
+        )
+        asyncio.get_running_loop().add_reader(self._sock, read)
+
+    def _sent_from(self, source: Any) -> None:
+        """The program, by an address as Python has it."""
+        if self._to is None and source != self._source:
+            self._source, self.peer = source, Address(*source[:2])
+
+    def _read_many(self) -> None:
+        inlet = self._inlet
+        assert inlet is not None
         try:
             received = inlet.receive()
         except OSError:  # as above

@@ -52,6 +52,7 @@ from netpunch.wire.envelope import Buffer
 
 if TYPE_CHECKING:
     from netpunch.net.held_path import HeldPath
+    from netpunch.net.lone import Way
     from netpunch.net.port_mapping import PortMapping
     from netpunch.net.silence import Look
     from netpunch.net.watch import NetworkWatch
@@ -281,8 +282,27 @@ class Punch(DrivenEnd):
         traffic = flow.traffic
         traffic.sent += 1
         traffic.sent_bytes += len(data)
-        if flow.unheard_since == NEVER and flow.begin_unheard(clock()):
-            driver.arm()
+        if flow.unheard_since == NEVER:
+            now = flow.unheard_since = clock()
+            if flow.silence_at == NEVER and flow.begin_unheard(now):
+                driver.arm()
+
+    @property
+    def way(self) -> Way | None:
+        """How a program's datagrams may leave without `send_now`; None if they may not."""
+        machine, driver, endpoint = self._machine, self._driver, self.endpoint
+        if machine is None or driver is None or machine.path is None or endpoint is None:
+            return None
+        if driver.observes:
+            return None
+        from netpunch.net.lone import Way
+
+        via, remote, flow = machine.path
+
+        def refused(data: Buffer, error: OSError) -> None:
+            self._unsent((data,), error, via, remote)
+
+        return Way(machine, flow, endpoint.put, remote, refused, driver.arm)
 
     def send_first(self, payloads: Sequence[Buffer]) -> int:
         """The same with the first of these and those that can be one message with it; returns how

@@ -20,6 +20,7 @@ if sys.platform != "linux":
 from netpunch.address import Address
 from netpunch.core.machine import LinkFigures
 from netpunch.net import carrying
+from netpunch.net.bulk import ALONE
 from netpunch.net.carrying import CarryingEndpoint
 from netpunch.net.driver import Observer
 from netpunch.net.forward import Forwarder
@@ -272,6 +273,64 @@ def test_nothing_else_that_comes_from_the_partners_address_passes_a_sealed_link(
             assert a.figures.received_datagrams == 11
             assert sum(a.figures.drops.values()) == attacks + 40
             assert a.figures.drops[Drop.STALE] == 20
+
+    run(main())
+
+
+async def talk(a: Side, b: Side, count: int) -> None:
+    """So many questions, one after the other."""
+    for number in range(count):
+        send(a.program, [b"%d?" % number], a.entrance)
+        assert (await b.program.receive())[0] == b"%d?" % number
+        send(b.program, [b"%d!" % number], b.entrance)
+        assert (await a.program.receive())[0] == b"%d!" % number
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_each_datagram_that_comes_alone_is_counted(run: Run, sealed: bool) -> None:
+    count = 3 * ALONE
+
+    async def main() -> None:
+        async with linked(sealed=sealed) as (a, b):
+            await talk(a, b, count)
+            octets = sum(len(b"%d?" % number) for number in range(count))
+            for side in (a, b):
+                figures = side.figures
+                assert (figures.sent_datagrams, figures.sent_bytes) == (count, octets)
+                assert (figures.received_datagrams, figures.received_bytes) == (count, octets)
+
+    run(main())
+
+
+def test_a_lone_datagram_neither_leaves_nor_enters_once_the_path_is_gone(run: Run) -> None:
+    """Whatever was prepared for the last one."""
+
+    async def main() -> None:
+        async with linked() as (a, b):
+            await talk(a, b, ALONE)
+            machine = a.punch._machine
+            assert machine is not None
+            machine.path, machine.partners = None, {}
+            send(a.program, [b"without a path"], a.entrance)
+            send(b.program, [b"from a stranger"], b.entrance)
+            while machine.drops[Drop.MALFORMED] < 1:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.001)
+            assert a.figures.sent_datagrams == a.figures.received_datagrams == ALONE
+
+    run(main())
+
+
+def test_what_comes_alone_is_answered_to_the_program_that_spoke_last(run: Run) -> None:
+    async def main() -> None:
+        async with linked() as (a, b):
+            a.forwarder._to = None
+            with client() as other:
+                for number in range(ALONE):
+                    for program in (a.program, other):
+                        program.send(b"%d?" % number, a.entrance)
+                        assert (await b.program.receive())[0] == b"%d?" % number
+                        b.program.send(b"%d!" % number, b.entrance)
+                        assert (await program.receive())[0] == b"%d!" % number
 
     run(main())
 

@@ -91,7 +91,7 @@ class HeldLink:
         self._dead_ping_at = NEVER
         self._dead_since = -NEVER
         self.unheard_since = NEVER
-        self._silence_at = NEVER
+        self.silence_at = NEVER
         """When to look whether the programs' datagrams are answered."""
         self.traffic: Traffic = Traffic() if after is None else after.traffic
         self._meter: Meter = Meter(self._path.rtt, self.traffic)
@@ -142,7 +142,7 @@ class HeldLink:
             self._confirm_at,
             checked_at,
             self._dead_ping_at,
-            self._silence_at,
+            self.silence_at,
             self._upgrade_at,
             self._rekey_at,
             self._byes.next_at,
@@ -160,7 +160,7 @@ class HeldLink:
         if now >= self._confirm_at:
             self._confirm_at = NEVER
             self.doubt(MoveReason.SILENT, now)
-        if now >= self._silence_at:
+        if now >= self.silence_at:
             self._look_at_silence(now)
         if self._check is not None and now >= self._check.next_at:
             self._go_on_checking(self._check, now)
@@ -255,7 +255,7 @@ class HeldLink:
     def stop(self) -> None:
         """Sends no more pings."""
         self._keepalive_at = self._confirm_at = self._dead_ping_at = NEVER
-        self._silence_at = self._upgrade_at = self._rekey_at = NEVER
+        self.silence_at = self._upgrade_at = self._rekey_at = NEVER
         self._check = None
 
     def leave(self, now: float) -> None:
@@ -275,9 +275,9 @@ class HeldLink:
         """The first one after the last one that came was sent; returns the same. (A path that is
         checked begins anew when it is answered.)"""
         self.unheard_since = now
-        if self._silence_at != NEVER or self.state is not WORKING:
+        if self.silence_at != NEVER or self.state is not WORKING:
             return False
-        self._silence_at = now + self._silence_patience
+        self.silence_at = now + self._silence_patience
         return True
 
     def payloads_received(self, count: int, octets: int) -> None:
@@ -293,11 +293,11 @@ class HeldLink:
 
     def _look_at_silence(self, now: float) -> None:
         """Programs that talk both ways cost one look in a second, and no ping."""
-        self._silence_at = NEVER
+        self.silence_at = NEVER
         if self.unheard_since == NEVER or self.state is not PathState.WORKING:
             return
         if now < (due := self.unheard_since + self._silence_patience):
-            self._silence_at = due
+            self.silence_at = due
             return
         self.unheard_since = NEVER
         self._check_silence(now)
@@ -335,7 +335,7 @@ class HeldLink:
     def _die(self, reason: MoveReason, now: float) -> None:
         self.dead_because = reason
         self._check = None
-        self._silence_at = NEVER
+        self.silence_at = NEVER
         self._dead_since, self._dead_ping_at = now, now + timing.DEAD_PATH_INTERVAL
 
     def _ping(self, now: float) -> None:
