@@ -21,7 +21,7 @@ from netpunch.wire.envelope import Buffer
 
 CONNECT_WITHIN = 5.0
 """Seconds for a connection and its handshake: four round trips, of one second at worst."""
-ATTEMPTS = 3
+ATTEMPTS = 4
 ATTEMPT_INTERVAL = 0.5
 """Seconds until another connection is tried beside those whose handshakes are not done, so many in
 all: TCP repeats a lost SYN after a second, and a lost part of the handshake ever more slowly. Two
