@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, compress, count, repeat
@@ -26,7 +26,7 @@ from netpunch.net.wildcard import on_wildcard
 from netpunch.wire.envelope import CONTROL_DATAGRAM, VERSION
 
 if sys.platform == "linux":
-    from netpunch.net.batch import ADDRESSES_KEPT, address_of, batches_allowed
+    from netpunch.net.batch import ADDRESSES_KEPT, SIZE, address_of, batches_allowed
     from netpunch.net.segments import (
         Messages,
         Segments,
@@ -38,6 +38,19 @@ if sys.platform == "linux":
         split,
         sums,
     )
+
+
+MOST_MESSAGES = 256
+"""Messages to receive in one call, of a socket at which many wait: more of them go to one
+destination and leave as one message. Their buffers take 1 MiB at the usual lengths, 17 MiB if all
+datagrams are as long as can be."""
+FEW_MESSAGES = 8
+"""At least so many, however long they take."""
+TURN = 0.001
+"""Seconds that a batch should take at most, as other sockets and timers wait meanwhile."""
+WORTH_SORTING = 2
+"""Messages of each flow in a batch, on average, that are worth bringing them together: to sort them
+costs as much as it saves where there are fewer."""
 
 
 class RelayPaths:
@@ -53,7 +66,8 @@ class RelayPaths:
         """The buffers for datagrams of a socket's family."""
         family = sock.family
         if family not in self._segments:
-            self._segments[family] = Segments(family, longest=longest_segment(sock))
+            longest = longest_segment(sock)
+            self._segments[family] = Segments(family, longest=longest, size=MOST_MESSAGES)
         return self._segments[family]
 
     def open(self, via: Via, sock: socket.socket) -> Routes:
@@ -148,7 +162,9 @@ class Routes(dict[bytes, Route]):
 
 
 class Batch(NamedTuple):
-    """Messages by their routes: so many of them in a row as `sizes` says go by each of `routes`."""
+    """Messages by their routes: so many of them in a row as `sizes` says go by each of `routes`. A
+    route may come again, but only with messages that are one datagram each: what of these is above
+    the rate is not sent, whereas some segments of a message may be, ahead of all else."""
 
     routes: Sequence[Route]
     sizes: Sequence[int]
@@ -175,30 +191,42 @@ _batch = partial(tuple.__new__, Batch)
 _sender_of, _sock_of, _name_of = map(attrgetter, ("sender", "sock", "name"))
 
 
+def next_batch(taken: int, took: float) -> int:
+    """How many messages to receive at most, after so many took so many seconds: up to twice as
+    many, if they fit into a turn, but at least half: another process may have run meanwhile."""
+    fitting = int(taken * TURN / took) if took > 0.0 else MOST_MESSAGES
+    return max(FEW_MESSAGES, taken // 2, min(2 * taken, fitting, MOST_MESSAGES))
+
+
 class RelayEndpoint(PlainRelayEndpoint):
     """Relays in batches. For a socket that is bound to one address."""
 
-    __slots__ = ("_paths", "_routes", "_segments")
+    __slots__ = ("_most", "_paths", "_routes", "_segments")
 
     def __init__(self, paths: RelayPaths, driver: Driver, via: Via, sock: socket.socket) -> None:
         super().__init__(paths, driver, via, sock)
         self._paths = paths
         self._segments = paths.segments(sock)
+        self._most = SIZE
         self._routes = paths.open(via, sock)
         join_on_arrival(sock)
 
     def read(self) -> None:
+        now = clock()
         try:
-            names, messages = self._segments.receive(self._sock)
+            names, messages = self._segments.receive(self._sock, self._most)
         except OSError as error:
             self._count(error)
             return
-        now = clock()
+        taken = len(messages.lengths)
         if messages.may_have(CONTROL_DATAGRAM):
             names, messages = self._without_own(names, messages, now)
         if names:
             self._routes.refresh()
             self._relay(self._sorted(names, messages), now)
+        took = clock() - now
+        if took > TURN or taken == self._most:
+            self._most = next_batch(taken, took)
 
     # For control itself.
 
@@ -232,12 +260,14 @@ class RelayEndpoint(PlainRelayEndpoint):
         if names == names[:step] * total:
             return _batch(((routes[names[:step]],), (total,), messages))
         each = list(map(routes.__getitem__, split(names, step)))
-        if len(set(each)) == total:
+        flows = len(set(each))
+        if flows == total or (messages.cuts is None and total < WORTH_SORTING * flows):
             return _batch((each, (1,) * total, messages))
-        sizes = Counter(each)  # in the order in which they came first
-        ranks = {route: rank for rank, route in enumerate(sizes)}
-        order = sorted(range(total), key=[ranks[route] for route in each].__getitem__)
-        return _batch((list(sizes), list(sizes.values()), messages.chosen(order)))
+        numbers: defaultdict[Route, list[int]] = defaultdict(list)
+        for number, route in enumerate(each):
+            numbers[route].append(number)  # in the order in which they came first
+        order = chain.from_iterable(numbers.values())
+        return _batch((list(numbers), list(map(len, numbers.values())), messages.chosen(order)))
 
     def _relay(self, batch: Batch, now: float) -> None:
         sockets = list(map(_sock_of, batch.routes))

@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from operator import sub
 from struct import Struct
 from typing import Literal, NamedTuple
@@ -175,27 +175,29 @@ def longest_segment(sock: socket.socket) -> int:
 class Segments:
     """Buffers for the datagrams of one batch. Sources are of one family, destinations of any."""
 
-    def __init__(self, family: int, *, longest: int = MAX_PAYLOAD) -> None:
-        """`longest`: bytes that a segment can have, of the sockets that are to send."""
+    def __init__(self, family: int, *, longest: int = MAX_PAYLOAD, size: int = SIZE) -> None:
+        """`longest`: bytes that a segment can have, of the sockets that are to send; `size`:
+        messages of the largest batch."""
+        self._size = size
         self.step = NAMES_IN[family]
         """Bytes of a name in `Received`."""
         self._longest = longest
         """Longer segments were refused."""
         # Mapped, not allocated: only pages that datagrams reach take memory.
-        self._memory = mmap.mmap(-1, SIZE * BUFFER)
+        self._memory = mmap.mmap(-1, size * BUFFER)
         self._view = memoryview(self._memory)
         self._views: dict[int, list[memoryview]] = {}
         self._origin = _place(self._memory)
-        self._starts = [self._origin + number * BUFFER for number in range(SIZE)]
-        self._in, self._out = _Table(self.step), _Table(NAME)
+        self._starts = [self._origin + number * BUFFER for number in range(size)]
+        self._in, self._out = _Table(self.step, size), _Table(NAME, size)
         self._in.bases[:] = _longs(self._starts)
-        self._in.capacities[:] = _longs([MAX_PAYLOAD] * SIZE)
-        self._rooms = _longs([ANCILLARY] * SIZE)
+        self._in.capacities[:] = _longs([MAX_PAYLOAD] * size)
+        self._rooms = _longs([ANCILLARY] * size)
         self._are_apart = True
         """Whether the headers that send have a buffer each."""
         self._loaded: list[int] = []
         """The starts of the messages that were sent last."""
-        self._used = SIZE
+        self._used = size
         """Messages whose headers the last call has changed; at first all are to be set."""
 
     # Receiving.
@@ -220,9 +222,9 @@ class Segments:
             cuts = [size if room else 0 for size, room in zip(sizes, cuts, strict=True)]
         return _received((names, lengths, cuts))
 
-    def receive(self, sock: socket.socket) -> tuple[bytes, Messages]:
+    def receive(self, sock: socket.socket, most: int = SIZE) -> tuple[bytes, Messages]:
         """As `take`: their sources, and where in the buffers they are."""
-        names, lengths, cuts = self.take(sock)
+        names, lengths, cuts = self.take(sock, most)
         starts = self._starts[: len(lengths)]
         return names, _messages((starts, lengths, cuts if any(cuts) else None))
 
@@ -240,7 +242,9 @@ class Segments:
         if views is None:
             if len(self._views) == LENGTHS_KEPT:
                 self._views.clear()
-            views = self._views[length] = [self.view(number, length) for number in range(SIZE)]
+            views = self._views[length] = [
+                self.view(number, length) for number in range(self._size)
+            ]
         return views[first : first + count]
 
     def byte_at(self, start: int) -> int:
@@ -262,8 +266,8 @@ class Segments:
         messages: Messages,
         refused: Refused,
     ) -> None:
-        """Sends what was received, at most `SIZE` messages: so many of them in a row as `sizes`
-        says go to each of `names`, which are of `name_of`."""
+        """Sends what was received, no more messages than the buffers hold: so many of them in a row
+        as `sizes` says go to each of `names`, which are of `name_of`."""
         cuts = messages.cuts
         if cuts is not None and max(cuts) > self._longest:
             first = 0
@@ -286,8 +290,8 @@ class Segments:
         self, sock: socket.socket, name: bytes, datagrams: Messages, refused: Refused
     ) -> None:
         """Sends any number of datagrams to one destination."""
-        for first in range(0, len(datagrams.lengths), SIZE):
-            some = datagrams.part(first, first + SIZE)
+        for first in range(0, len(datagrams.lengths), self._size):
+            some = datagrams.part(first, first + self._size)
             self.send(sock, (name,), (len(some.lengths),), some, refused)
 
     def _join(
@@ -297,15 +301,11 @@ class Segments:
         _, lengths, cuts = messages
         if cuts is not None:  # what has segments is a message for itself, as an empty datagram is
             lengths = [0 if cut else length for length, cut in zip(lengths, cuts, strict=True)]
-        begins: list[int] = []
-        destinations: list[bytes] = []
-        first = 0
-        for name, size in zip(names, sizes, strict=True):
-            those = heads(lengths[first : first + size], self._longest)
-            begins += [first + head for head in those] if first else those
-            destinations += [name] * len(those)
-            first += size
-        return begins, destinations
+        begins = heads(lengths, self._longest, sizes)
+        if len(sizes) == 1:
+            return begins, [names[0]] * len(begins)
+        each = list(chain.from_iterable(map(repeat, names, sizes)))
+        return begins, list(map(each.__getitem__, begins))
 
     def _load(self, begins: Sequence[int], names: Sequence[bytes], messages: Messages) -> None:
         """Fills in the headers of the messages that begin with these."""
@@ -380,20 +380,20 @@ class _Table:
     """Headers for a batch, and columns of them that are read and written at once. Each has `step`
     bytes for an address, and room for one item of ancillary data."""
 
-    def __init__(self, step: int) -> None:
-        self.names = bytearray(SIZE * step)
-        self._headers = (Message * SIZE)()
-        self._parts = (Part * SIZE)()
-        self._ancillary = bytearray(SIZE * ANCILLARY)
+    def __init__(self, step: int, size: int) -> None:
+        self.names = bytearray(size * step)
+        self._headers = (Message * size)()
+        self._parts = (Part * size)()
+        self._ancillary = bytearray(size * ANCILLARY)
         self.address = ctypes.addressof(self._headers)
         words = memoryview(self._parts).cast("B").cast("L")
         self.bases, self.capacities = words[::2], words[1::2]
         """The addresses of the buffers in that list, and how many bytes of them are in use."""
         first = ctypes.addressof(self._parts)
-        self.places = [first + number * ctypes.sizeof(Part) for number in range(SIZE)]
+        self.places = [first + number * ctypes.sizeof(Part) for number in range(size)]
         """Where in that list each buffer is."""
         self.each_part = _longs(self.places)
-        self.ones, self.none = _longs([1] * SIZE), _longs([0] * SIZE)
+        self.ones, self.none = _longs([1] * size), _longs([0] * size)
         """What those columns hold that follow, of messages with one buffer each and without
         ancillary data."""
         self.parts = self._column("L", Header.parts.offset)
@@ -420,7 +420,7 @@ class _Table:
 
     def _column(self, code: Literal["I", "L"], offset: int) -> memoryview:
         words = memoryview(self._headers).cast("B").cast(code)
-        return words[offset // words.itemsize :: len(words) // SIZE]
+        return words[offset // words.itemsize :: len(words) // len(self._headers)]
 
 
 def _place(memory: mmap.mmap | bytearray) -> int:
@@ -438,21 +438,25 @@ def _cut(total: int, length: int) -> list[int]:
     return [length] * whole + ([rest] if rest else [])
 
 
-def heads(lengths: Sequence[int], longest: int) -> list[int]:
+def heads(lengths: Sequence[int], longest: int, flows: Sequence[int] = ()) -> list[int]:
     """With which of these datagrams a message begins. Those up to the next one are equally long,
-    but the last may be shorter."""
+    but the last may be shorter. So many in a row as `flows` says go to one destination, without it
+    all."""
     count, first = len(lengths), lengths[0]
-    if count > FEW and lengths.count(first) == count:
+    if len(flows) <= 1 and count > FEW and lengths.count(first) == count:
         return list(range(0, count, _most(first, longest)))
     begins: list[int] = []
-    cut = end = 0  # of the message: the length of its segments, and before what it ends
+    ends = accumulate(flows or (count,))
+    cut = end = flow = 0  # the length of segments, and before what the message and its flow end
     for number, length in enumerate(lengths):
         if length <= cut and number < end and length:
             if length < cut:
                 cut = 0
         else:
+            if number == flow:
+                flow = next(ends)
             begins.append(number)
-            cut, end = length, number + _most(length, longest)
+            cut, end = length, min(number + _most(length, longest), flow)
     return begins
 
 

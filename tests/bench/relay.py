@@ -46,6 +46,9 @@ WINDOW = 256
 SIZE = 1280
 """Bytes: the smallest MTU of IPv6, which tunnels like."""
 MIXED = (1280, 60, 1280, 148, 700, 1280, 80, 1400)
+TUNNEL = (1452,) * 12 + (96,) + (1452,) * 9 + (620, 96) + (1452,) * 7 + (96,)
+"""A file through WireGuard: trains of full datagrams, the rest of what was written at once, and
+acknowledgments of what comes the other way."""
 FLOWS = 100
 """Pairs that send in turn."""
 SEGMENTS = 32
@@ -244,6 +247,10 @@ def measure(rounds: int, count: int) -> dict[str, list[float]]:
                 "one pair, equal lengths": relayed.windows(a, b, [SIZE], count),
                 "one pair, mixed lengths": relayed.windows(a, b, MIXED, count),
                 f"{FLOWS} pairs in turn": relayed.windows(every_a, every_b, MIXED, count),
+                "one pair, a tunnel's": relayed.windows(a, b, TUNNEL, count),
+                f"{FLOWS} pairs in turn, tunnels'": relayed.windows(
+                    every_a, every_b, TUNNEL, count
+                ),
                 "one pair, segments": relayed.windows(a, b, [SIZE], count, segments=SEGMENTS),
                 "one pair, one by one": relayed.one_by_one(a[0], b[0], count // 16),
                 "strangers": relayed.flood(strangers, a[0], b[0], count),
@@ -302,7 +309,7 @@ def main() -> None:
     bare = statistics.median(measured[BARE])
     for name, costs in measured.items():
         middle, low, high = statistics.median(costs), min(costs), max(costs)
-        print(f"  {name:26} {middle:6.2f} µs ({low:.2f} to {high:.2f}), {middle / bare:.2f} x bare")
+        print(f"  {name:28} {middle:6.2f} µs ({low:.2f} to {high:.2f}), {middle / bare:.2f} x bare")
     with multiprocessing.get_context("spawn").Pool(1) as process:
         registered, bound_pairs = process.apply(bind_all, (arguments.pairs,))
     print(

@@ -292,6 +292,67 @@ def test_what_is_above_the_rate_is_dropped_and_counted(run: Run) -> None:
     run(main())
 
 
+def test_the_rate_counts_both_ways_in_one_batch(run: Run) -> None:
+    """Datagrams in turn, too few of each end to bring them together."""
+
+    async def main() -> None:
+        with relayed() as pair:
+            await pair.bind()
+            pair.relay.limit(8.0, 1e12)
+            pair.a.send(bytes(40_000))
+            pair.b.send(b"back")
+            pair.a.send(bytes(40_000))
+            assert await pair.a.receive(1) == [b"back"]
+            assert await pair.b.receive(1) == [bytes(40_000)]
+            await pair.a.bind(pair.node)
+            assert pair.relay.total.over_rate == 1
+            assert pair.relay.total.datagrams == 2
+
+    run(main())
+
+
+@linux_only
+def test_a_batch_is_as_large_as_fits_into_a_turn() -> None:
+    from netpunch.net.relay import FEW_MESSAGES, MOST_MESSAGES, TURN, next_batch
+
+    assert next_batch(64, TURN / 4) == 128, "no more than twice as many"
+    assert next_batch(64, TURN / 1.5) == 96
+    assert next_batch(200, TURN / 4) == MOST_MESSAGES
+    assert next_batch(64, 2 * TURN) == 32, "messages of many segments"
+    assert next_batch(64, 20 * TURN) == 32, "another process ran meanwhile"
+    assert next_batch(1, 2 * TURN) == FEW_MESSAGES
+    assert next_batch(64, 0.0) == 128, "a clock may stand still"
+
+
+@linux_only
+def test_batches_grow_with_the_queue_and_nothing_is_lost(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from netpunch.net import relay, segments
+    from netpunch.net.batch import receive_messages
+
+    batches: list[int] = []
+
+    def receive(descriptor: int, address: int, most: int) -> int:
+        batches.append(receive_messages(descriptor, address, most))
+        return batches[-1]
+
+    async def main() -> None:
+        with relayed() as pair:
+            monkeypatch.setattr(relay, "TURN", 60.0)  # however slow the machine is
+            await pair.bind()
+            monkeypatch.setattr(segments, "receive_messages", receive)
+            sent = [bytes([number & 255]) * (1 + number % 7) for number in range(150)]
+            for data in sent:
+                pair.a.send(data)
+                pair.b.send(data)
+            assert await pair.b.receive(len(sent)) == sent
+            assert await pair.a.receive(len(sent)) == sent
+            assert batches[:3] == [64, 128, 108]
+
+    run(main())
+
+
 @pytest.mark.parametrize("trace", [True, False], ids=["traced", "in batches"])
 def test_nothing_passes_to_an_unbound_partner(run: Run, trace: bool) -> None:
     async def main() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from random import Random
 
 import pytest
@@ -25,6 +26,7 @@ from netpunch.net.segments import (
     UDP_SEGMENT,
     Segments,
     groups,
+    heads,
     join_on_arrival,
     name_of,
     split,
@@ -118,6 +120,19 @@ def test_groups_are_what_the_system_cuts_into_the_same_datagrams(
         assert 0 < together[-1] <= together[0]
         assert len(together) <= MOST_SEGMENTS
         assert sum(together) <= MOST_OCTETS
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(LENGTHS), min_size=1, max_size=20), min_size=1, max_size=8),
+    st.sampled_from([0, 100, 2000]),
+)
+def test_no_message_goes_to_two_destinations(flows: list[list[int]], longest: int) -> None:
+    """What is found for all flows at once is what is found for each."""
+    expected, first = [], 0
+    for flow in flows:
+        expected += [first + head for head in heads(flow, longest)]
+        first += len(flow)
+    assert heads(list(chain.from_iterable(flows)), longest, list(map(len, flows))) == expected
 
 
 def test_groups_are_as_large_as_they_can_be() -> None:

@@ -296,9 +296,9 @@ class Relay:
         self, senders: Sequence[Binding], counts: Sequence[int], octets: Sequence[int], now: float
     ) -> list[int]:
         """So many datagrams with so many bytes in all have come from each of these ends, whose
-        partners are bound. Counts those that may pass by the rates, all of an end or none; returns
-        the numbers of the ends of which none may. If the total has no room for all, these are all
-        ends: some may pass on their own."""
+        partners are bound; an end may be there more than once. Counts those that may pass by the
+        rates, all of an entry or none; returns the numbers of the entries of which none may. If the
+        total has no room for all, these are all entries: some may pass on their own."""
         cost, latest = self._pair_cost, now + self._pair_burst
         datagrams, length = sum(counts), sum(octets)
         spent_until = max(self._spent_until, now)
