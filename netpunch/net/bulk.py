@@ -63,7 +63,9 @@ class Inlet:
         self._buffers = shared(self._family)
         self._waiting = select.poll()
         self._waiting.register(sock, select.POLLIN)
-        self._most = SIZE
+        self._most = JOINED_AT_ONCE if joins else SIZE
+        """Messages to receive in the next call: few of them until it is known that they are
+        single datagrams, as each may have 64."""
         self.receive_one: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
         """Gets how many bytes to read at most; returns a datagram, and its source as Python has
         it."""
@@ -83,16 +85,22 @@ class Inlet:
     def receive(self) -> Received:
         """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
         anybody receives again."""
-        received = self._buffers.take(self._sock, self._most)
-        joined = any(received.cuts)
-        self._most = JOINED_AT_ONCE if joined else SIZE
-        if joined or len(received.lengths) >= BATCH:
+        most = self._most
+        received = self._buffers.take(self._sock, most)
+        joined, count = any(received.cuts), len(received.lengths)
+        if joined or count >= BATCH:
+            if joined:
+                self._most = JOINED_AT_ONCE
+            elif count == most < SIZE:
+                self._most = min(2 * most, SIZE)
             self._few = 0
             self._join()
         else:
             self._few += 1
             if not self._joining or (self._few >= ALONE and self._separate()):
                 self.alone = self._alone
+                if self._joins:
+                    self._most = JOINED_AT_ONCE
         return received
 
     def look(self) -> int:

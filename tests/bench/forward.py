@@ -9,9 +9,12 @@ sender and sink without netpunch are measured in the same round. CPU is an end's
 system, as the kernel counts it, for each datagram that arrives at the sink.
 
 `timers` is how late a timer of an end rings meanwhile, one that another link's keepalive could hang
-on. `strangers` send to the port of the link, `imitators` what begins like netpunch's own. A round
-trip passes both ends twice; beside them are two bare uvloop processes that relay between two
-sockets. `sealed` are the same datagrams and messages by way of a pair with `forward: {sealed: on}`.
+on. `idle` is that of a process on the same core that does nothing else and goes first: so late is
+the machine itself; `stolen` is what its host took from the core. `longest turn` is the most CPU
+that the end has used between two returns to its loop. `strangers` send to the port of the link,
+`imitators` what begins like netpunch's own. A round trip passes both ends twice; beside them are
+two bare uvloop processes that relay between two sockets. `sealed` are the same datagrams and
+messages by way of a pair with `forward: {sealed: on}`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from netpunch.core.settings import ControlAt, EndSettings
@@ -80,38 +84,83 @@ def settings(end: str, secret: bytes, port: int, *, local: str, sealed: bool) ->
     )
 
 
-class Lateness:
-    """Of a timer, in seconds."""
+class Punctuality(NamedTuple):
+    """In seconds: how late a timer was, and the longest turn of the loop."""
 
-    def __init__(self) -> None:
-        self.all: list[float] = []
+    late: list[float]
+    turn: float
+
+
+class Watch:
+    """On the punctuality of this process. Whoever is at the other end of the pipe says when it is
+    to begin, and gets what was measured by then."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pipe = pipe
+        self._late: list[float] = []
+        self._turn = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        self.all = []
-        self._task = asyncio.ensure_future(self._measure())
+    def time_turns(self, loop: Any) -> None:
+        """Those of sockets that are added from now on: what is called for them is nearly all that
+        the loop does in a turn, and only one of them is busy."""
+        add_reader = loop.add_reader
 
-    def end(self) -> None:
+        def add(sock: Any, callback: Callable[[], object]) -> None:
+            def timed() -> None:
+                begun = time.thread_time()
+                callback()
+                self._turn = max(self._turn, time.thread_time() - begun)
+
+            add_reader(sock, timed)
+
+        loop.add_reader = add
+
+    def heed(self) -> None:
+        """What the other end says, until it closes."""
+        try:
+            begins = self._pipe.recv()
+        except EOFError:
+            self.ended.set_result(None)
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            return
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        self._pipe.send(Punctuality(self._late, self._turn))
+        if begins:
+            self._late, self._turn = [], 0.0
+            self._task = asyncio.ensure_future(self._measure())
 
     async def _measure(self) -> None:
         while True:
             due = time.monotonic() + TIMER
             await asyncio.sleep(TIMER)
-            self.all.append(time.monotonic() - due)
+            self._late.append(time.monotonic() - due)
 
 
 def hold(
-    pipe: Connection, end: str, secret: bytes, control: int, to: int, *, sealed: bool = False
+    pipe: Connection,
+    end: str,
+    secret: bytes,
+    control: int,
+    to: int,
+    *,
+    sealed: bool = False,
+    timed: bool = False,
 ) -> None:
     """One end, until its pipe is closed. Says the port that its program sends to and that of its
-    link; then how late its timer was, whenever it is asked."""
+    link; then its punctuality, whenever it is asked, with its turns if they are `timed`."""
     pin(SERVER_CORE)
 
     async def main() -> None:
-        forwarder = Forwarder(("127.0.0.1", 0), ("127.0.0.1", to) if to else None)
+        watch = Watch(pipe)
+        loop = asyncio.get_running_loop()
+        if timed:
+            watch.time_turns(loop)
+        to_program = ("127.0.0.1", to) if to else None
+        forwarder = Forwarder(("127.0.0.1", 0), to_program, sealed=sealed)
         await forwarder.open()
         assert forwarder._sock is not None
         how = settings(end, secret, control, local="127.0.0.1", sealed=sealed)
@@ -120,26 +169,23 @@ def hold(
         linked = await punch.linked()
         forwarder.attach(punch)
         pipe.send((forwarder._sock.getsockname()[1], linked.local.port))
-        lateness = Lateness()
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def heed() -> None:
-            try:
-                begins = pipe.recv()
-            except EOFError:
-                ended.set_result(None)
-                return
-            lateness.end()
-            pipe.send(lateness.all)
-            if begins:
-                lateness.begin()
-
-        asyncio.get_running_loop().add_reader(pipe.fileno(), heed)
-        await ended
-        asyncio.get_running_loop().remove_reader(pipe.fileno())
-        lateness.end()
+        loop.add_reader(pipe.fileno(), watch.heed)
+        await watch.ended
         await punch.close()
         forwarder.close()
+
+    run(main())
+
+
+def idle(pipe: Connection) -> None:
+    """Nothing but its punctuality, whenever it is asked."""
+    pin(SERVER_CORE)
+
+    async def main() -> None:
+        watch = Watch(pipe)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), watch.heed)
+        pipe.send((0, 0))
+        await watch.ended
 
     run(main())
 
@@ -152,38 +198,41 @@ class End(NamedTuple):
     entrance: int
     link: int
 
-    def ask(self, *, begins: bool = False) -> list[float]:
-        """How late its timer was since it was asked to begin, in seconds."""
+    def ask(self, *, begins: bool = False) -> Punctuality:
+        """Since it was asked to begin."""
         self.pipe.send(begins)
-        answer: list[float] = self.pipe.recv()
+        answer: Punctuality = self.pipe.recv()
         return answer
 
     def cpu(self) -> float:
         return cpu(self.pid)
 
 
-@contextmanager
-def linked(to: int, *, sealed: bool = False) -> Iterator[tuple[End, End]]:
-    """Both ends of a pair; end b delivers to this port."""
-    secret = os.urandom(KEY_LENGTH)
+def started(
+    stack: ExitStack, run: Callable[..., None], *arguments: Any, **options: Any
+) -> tuple[int, Connection]:
+    """A process with a pipe that ends it, and its number."""
     context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run, args=(theirs, *arguments), kwargs=options, daemon=True)
+    process.start()
+    theirs.close()
+    stack.callback(process.join)
+    stack.callback(ours.close)
+    return process.pid or 0, ours
+
+
+@contextmanager
+def linked(to: int, **options: bool) -> Iterator[tuple[End, End]]:
+    """Both ends of a pair, with the options of `hold`; end b delivers to this port."""
+    secret = os.urandom(KEY_LENGTH)
     with ExitStack() as stack:
         at = stack.enter_context(server(control, {PAIR: control_key(secret, PAIR)}, {}))
-        pipes = []
-        for end, target in (("a", 0), ("b", to)):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=hold,
-                args=(theirs, end, secret, at.port, target),
-                kwargs={"sealed": sealed},
-                daemon=True,
-            )
-            process.start()
-            theirs.close()
-            stack.callback(process.join)
-            stack.callback(ours.close)
-            pipes.append((process.pid or 0, ours))
-        a, b = (End(pid, pipe, *pipe.recv()) for pid, pipe in pipes)
+        ends = [
+            started(stack, hold, end, secret, at.port, target, **options)
+            for end, target in (("a", 0), ("b", to))
+        ]
+        a, b = (End(pid, pipe, *pipe.recv()) for pid, pipe in ends)
         yield a, b
 
 
@@ -273,19 +322,28 @@ def spawned(run: Callable[..., None], *arguments: Any) -> Iterator[Server]:
         process.join()
 
 
+def stolen(core: int) -> float:
+    """Seconds that the host has taken from a core, as far as it tells: proc(5)."""
+    cores = sorted(os.sched_getaffinity(0))
+    name = f"cpu{cores[core % len(cores)]} "
+    lines = Path("/proc/stat").read_text("ascii").splitlines()
+    fields = next(line for line in lines if line.startswith(name)).split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def move(pid: int, core: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(pid, {cores[core % len(cores)]})
 
 
 @contextmanager
-def first(*pids: int) -> Iterator[None]:
+def first(*pids: int, rank: int = 1) -> Iterator[None]:
     """Processes run on one core before all other work on the machine, if that may be. Other work
     that waits for this core gets 5 % of it even so, 50 ms at a time (sched_rt_runtime_us)."""
     for pid in pids:
         move(pid, SERVER_CORE)
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(rank))
     try:
         yield
     finally:
@@ -331,6 +389,10 @@ class Bench:
             echo = stack.enter_context(spawned(echo_for_ever))
             a, b = stack.enter_context(linked(sink.port))
             sealed = stack.enter_context(linked(sink.port, sealed=True))
+            timed = stack.enter_context(linked(sink.port, timed=True))
+            timed_sealed = stack.enter_context(linked(sink.port, sealed=True, timed=True))
+            pid, pipe = started(stack, idle)
+            beside = End(pid, pipe, *pipe.recv())
             for _ in range(rounds):
                 for name, segments in (("plain", 1), ("segments", SEGMENTS)):
                     self._joins.value = int(segments > 1)
@@ -339,7 +401,8 @@ class Bench:
                     )
                     self._one_way(name, a, b, segments)
                     self._one_way(f"sealed {name}", *sealed, segments)
-                    self._lateness(name, a, b, segments)
+                    self._punctuality(name, beside, *timed, segments)
+                    self._punctuality(f"sealed {name}", beside, *timed_sealed, segments)
                 for name, data in STRANGERS_SEND.items():
                     self._strangers(name, data, a)
             near, far = stack.enter_context(linked(echo.port))
@@ -361,18 +424,27 @@ class Bench:
         for letter, end, used in (("a", a, before[0]), ("b", b, before[1])):
             self._add(f"{name}: us of end {letter}", (end.cpu() - used) / arrived * 1e6)
 
-    def _lateness(self, name: str, a: End, b: End, segments: int) -> None:
-        """Of each end in turn, with a core for itself: of two busy processes on one, each waits
-        for the clock of the kernel to ring, mostly 4 ms."""
+    def _punctuality(self, name: str, beside: End, a: End, b: End, segments: int) -> None:
+        """Of each end in turn, with a core for itself but for the idle process `beside` it: of two
+        busy processes on one, each waits for the clock of the kernel to ring, mostly 4 ms."""
         for letter, end, other in (("a", a, b), ("b", b, a)):
             move(other.pid, GENERATOR_CORE)
-            with first(end.pid):
-                end.ask(begins=True)
+            before = stolen(SERVER_CORE)
+            with first(end.pid), first(beside.pid, rank=2):
+                for each in (end, beside):
+                    each.ask(begins=True)
                 self._rate(a.entrance, segments)
-            late = sorted(end.ask())
-            self._add(f"{name}: timers of end {letter}, 99 %: ms", late[-len(late) // 100] * 1e3)
-            self._add(f"{name}: timers of end {letter}, worst: ms", late[-1] * 1e3)
+            late, turn = end.ask()
+            self._add_late(f"{name}: timers of end {letter}", late)
+            self._add_late(f"{name}: timers of end {letter}, idle", beside.ask().late)
+            self._add(f"{name}: stolen: ms", (stolen(SERVER_CORE) - before) * 1e3)
+            self._add(f"{name}: longest turn of end {letter}: ms", turn * 1e3)
             move(other.pid, SERVER_CORE)
+
+    def _add_late(self, name: str, late: list[float]) -> None:
+        late.sort()
+        self._add(f"{name}, 99 %: ms", late[-len(late) // 100] * 1e3)
+        self._add(f"{name}, worst: ms", late[-1] * 1e3)
 
     def _rate(self, to: int, segments: int) -> float:
         """Datagrams a second that arrive at the sink."""

@@ -14,8 +14,8 @@ if sys.platform != "linux":
     pytest.skip("recvmmsg(2) is Linux's", allow_module_level=True)
 
 from netpunch.net import bulk
-from netpunch.net.batch import BATCH
-from netpunch.net.bulk import ALONE, Inlet
+from netpunch.net.batch import BATCH, SIZE
+from netpunch.net.bulk import ALONE, JOINED_AT_ONCE, Inlet
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.segments import UDP_SEGMENT, join_on_arrival
 
@@ -80,6 +80,25 @@ def test_datagrams_that_come_alone_are_soon_received_alone(pair: Pair, joins: bo
     assert inlet.receive_one(MAX_PAYLOAD) == (b"who", sender.getsockname())
     with pytest.raises(BlockingIOError):
         inlet.receive()
+
+
+def test_of_messages_that_may_have_many_datagrams_few_are_received_at_once(pair: Pair) -> None:
+    """From the first on, as other sockets and timers wait meanwhile."""
+    sender, receiver = pair
+    inlet = Inlet(receiver)
+    for _ in range(3 * JOINED_AT_ONCE):
+        together(sender, [bytes(100)] * 10)
+    for _ in range(3):
+        assert next_of(inlet) == ([bytes(100)] * 10 * JOINED_AT_ONCE, True)
+
+
+def test_single_datagrams_are_received_in_ever_larger_batches(pair: Pair) -> None:
+    sender, receiver = pair
+    inlet = Inlet(receiver)
+    for number in range(2 * SIZE):
+        sender.send(bytes(1 + number % 7))
+    counts = [len(next_of(inlet)[0]) for _ in range(5)]
+    assert counts == [8, 16, 32, 64, 8], "what is left of 128"
 
 
 def test_many_that_wait_are_soon_received_at_once(pair: Pair) -> None:
