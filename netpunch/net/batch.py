@@ -30,6 +30,9 @@ datagram."""
 BATCH = 4
 """Datagrams that are worth a batch: fewer cost less one by one."""
 
+TURN = 0.001
+"""Seconds that a batch should take at most, as other sockets and timers wait meanwhile."""
+
 CHECK_INTERVAL = 0.01
 """Seconds between two checks for a batch. A check after each datagram would make answers to single
 ends a third more expensive; with rare checks a batch would wait where many sockets share a loop."""
@@ -56,6 +59,14 @@ def batches_allowed() -> bool:
     nothing = (NO_SOCKET, None, 0, 0)
     calls = partial(_RECEIVE, *nothing, None), partial(_SEND, *nothing)
     return all(call() < 0 and ctypes.get_errno() == errno.EBADF for call in calls)
+
+
+def next_batch(taken: int, took: float, few: int, many: int) -> int:
+    """How many messages to receive at most, from `few` to `many`, after so many took so many
+    seconds: up to twice as many, if they fit into a turn, but at least half: another process may
+    have run meanwhile."""
+    fitting = int(taken * TURN / took) if took > 0.0 else many
+    return min(max(few, taken // 2, min(2 * taken, fitting)), many)
 
 
 class Part(ctypes.Structure):

@@ -15,9 +15,9 @@ from struct import Struct
 from typing import Any
 
 from netpunch.address import Address
-from netpunch.net.batch import BATCH, SIZE, address_of
+from netpunch.net.batch import BATCH, SIZE, TURN, address_of, next_batch
 from netpunch.net.datagrams import Datagrams
-from netpunch.net.driver import ADDRESS_GONE
+from netpunch.net.driver import ADDRESS_GONE, clock
 from netpunch.net.segments import (
     INCAPABLE,
     TOO_LONG,
@@ -30,9 +30,11 @@ from netpunch.net.segments import (
 )
 from netpunch.wire.envelope import Buffer
 
-JOINED_AT_ONCE = 8
-"""Messages of segments to receive in one call: each has up to 64 datagrams, and other sockets and
-timers wait meanwhile, half a millisecond at most."""
+SINGLE = BATCH, SIZE
+"""Messages to receive in one call, at least and at most, while all are single datagrams."""
+JOINED = 2, 8
+"""The same while some are of segments: up to 64 datagrams each, which take 0.3 ms where they are
+sealed."""
 BUFFER = 4 * 1024 * 1024
 """Bytes to ask for, of datagrams that wait to be received or to be sent: where the process shares a
 core it may not run for 4 ms, in which a tunnel brings thousands. The system grants what its
@@ -63,9 +65,10 @@ class Inlet:
         self._buffers = shared(self._family)
         self._waiting = select.poll()
         self._waiting.register(sock, select.POLLIN)
-        self._most = JOINED_AT_ONCE if joins else SIZE
-        """Messages to receive in the next call: few of them until it is known that they are
-        single datagrams, as each may have 64."""
+        self._most = BATCH
+        """Messages to receive in the next call."""
+        self._begun = self._ended = 0.0
+        """When the last call was made, and when what it received had been passed on."""
         self.receive_one: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
         """Gets how many bytes to read at most; returns a datagram, and its source as Python has
         it."""
@@ -85,23 +88,25 @@ class Inlet:
     def receive(self) -> Received:
         """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
         anybody receives again."""
-        most = self._most
-        received = self._buffers.take(self._sock, most)
-        joined, count = any(received.cuts), len(received.lengths)
-        if joined or count >= BATCH:
-            if joined:
-                self._most = JOINED_AT_ONCE
-            elif count == most < SIZE:
-                self._most = min(2 * most, SIZE)
+        self._begun = clock()
+        if self._begun - self._ended > TURN:  # others have gathered, maybe of many segments each
+            self._most = min(self._most, BATCH)
+        received = self._buffers.take(self._sock, self._most)
+        if any(received.cuts) or len(received.lengths) >= BATCH:
             self._few = 0
             self._join()
         else:
             self._few += 1
             if not self._joining or (self._few >= ALONE and self._separate()):
                 self.alone = self._alone
-                if self._joins:
-                    self._most = JOINED_AT_ONCE
         return received
+
+    def done(self, received: Received) -> None:
+        """They have been passed on: the next call receives as many as should fit into a turn of
+        the loop then."""
+        self._ended = clock()
+        few, many = JOINED if any(received.cuts) else SINGLE
+        self._most = next_batch(len(received.lengths), self._ended - self._begun, few, many)
 
     def look(self) -> int:
         """How many are to be received one by one before the next look: none if more wait now."""

@@ -96,6 +96,7 @@ class CarryingEndpoint(Endpoint):
             return self._ended(error)
         self._follow_partners()
         self._take(received)
+        self._inlet.done(received)
         return True
 
     def _ended(self, error: OSError) -> bool:

@@ -294,6 +294,7 @@ class Forwarder:
                 self._source, self.peer = source, inlet.address(source)
         for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
             self._pass_on(datagrams)
+        inlet.done(received)
 
     def _pass_on(self, datagrams: Datagrams) -> None:
         lengths = datagrams.lengths

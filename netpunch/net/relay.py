@@ -26,7 +26,14 @@ from netpunch.net.wildcard import on_wildcard
 from netpunch.wire.envelope import CONTROL_DATAGRAM, VERSION
 
 if sys.platform == "linux":
-    from netpunch.net.batch import ADDRESSES_KEPT, SIZE, address_of, batches_allowed
+    from netpunch.net.batch import (
+        ADDRESSES_KEPT,
+        SIZE,
+        TURN,
+        address_of,
+        batches_allowed,
+        next_batch,
+    )
     from netpunch.net.segments import (
         Messages,
         Segments,
@@ -46,8 +53,6 @@ destination and leave as one message. Their buffers take 1 MiB at the usual leng
 datagrams are as long as can be."""
 FEW_MESSAGES = 8
 """At least so many, however long they take."""
-TURN = 0.001
-"""Seconds that a batch should take at most, as other sockets and timers wait meanwhile."""
 WORTH_SORTING = 2
 """Messages of each flow in a batch, on average, that are worth bringing them together: to sort them
 costs as much as it saves where there are fewer."""
@@ -191,13 +196,6 @@ _batch = partial(tuple.__new__, Batch)
 _sender_of, _sock_of, _name_of = map(attrgetter, ("sender", "sock", "name"))
 
 
-def next_batch(taken: int, took: float) -> int:
-    """How many messages to receive at most, after so many took so many seconds: up to twice as
-    many, if they fit into a turn, but at least half: another process may have run meanwhile."""
-    fitting = int(taken * TURN / took) if took > 0.0 else MOST_MESSAGES
-    return max(FEW_MESSAGES, taken // 2, min(2 * taken, fitting, MOST_MESSAGES))
-
-
 class RelayEndpoint(PlainRelayEndpoint):
     """Relays in batches. For a socket that is bound to one address."""
 
@@ -226,7 +224,7 @@ class RelayEndpoint(PlainRelayEndpoint):
             self._relay(self._sorted(names, messages), now)
         took = clock() - now
         if took > TURN or taken == self._most:
-            self._most = next_batch(taken, took)
+            self._most = next_batch(taken, took, FEW_MESSAGES, MOST_MESSAGES)
 
     # For control itself.
 

@@ -12,7 +12,7 @@ if sys.platform != "linux":
 
 from netpunch.address import Address
 from netpunch.net import batch
-from netpunch.net.batch import ADDRESSES_KEPT, SIZE, Receiver, Sender
+from netpunch.net.batch import ADDRESSES_KEPT, SIZE, TURN, Receiver, Sender, next_batch
 from tests.net.machines import has_ipv6, local_address
 
 CAPACITY = 100
@@ -138,3 +138,14 @@ def test_the_address_cache_is_larger_than_a_batch() -> None:
     from netpunch.core.control.ciphers import CIPHERS_KEPT
 
     assert ADDRESSES_KEPT >= CIPHERS_KEPT
+
+
+def test_a_batch_is_as_large_as_fits_into_a_turn() -> None:
+    assert next_batch(64, TURN / 4, 8, 256) == 128, "no more than twice as many"
+    assert next_batch(64, TURN / 1.5, 8, 256) == 96
+    assert next_batch(200, TURN / 4, 8, 256) == 256
+    assert next_batch(64, 2 * TURN, 8, 256) == 32, "messages of many segments"
+    assert next_batch(64, 20 * TURN, 8, 256) == 32, "another process ran meanwhile"
+    assert next_batch(64, 20 * TURN, 2, 8) == 8, "messages of many segments are the first ones"
+    assert next_batch(1, 2 * TURN, 8, 256) == 8
+    assert next_batch(64, 0.0, 8, 256) == 128, "a clock may stand still"

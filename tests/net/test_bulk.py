@@ -14,8 +14,8 @@ if sys.platform != "linux":
     pytest.skip("recvmmsg(2) is Linux's", allow_module_level=True)
 
 from netpunch.net import bulk
-from netpunch.net.batch import BATCH, SIZE
-from netpunch.net.bulk import ALONE, JOINED_AT_ONCE, Inlet
+from netpunch.net.batch import BATCH, TURN
+from netpunch.net.bulk import ALONE, Inlet
 from netpunch.net.driver import MAX_PAYLOAD
 from netpunch.net.segments import UDP_SEGMENT, join_on_arrival
 
@@ -35,6 +35,32 @@ def pair() -> Iterator[Pair]:
         yield sender, receiver
 
 
+class Clock:
+    """Stands still, but for what a test adds."""
+
+    def __init__(self) -> None:
+        self.now = 1.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(bulk, "clock", clock)
+    return clock
+
+
+def taking(inlet: Inlet, clock: Clock, seconds: float) -> int:
+    """How many messages one call receives, if it takes so many seconds to pass each on."""
+    received = inlet.receive()
+    count = len(received.lengths)
+    clock.now += count * seconds
+    inlet.done(received)
+    return count
+
+
 def next_of(inlet: Inlet) -> tuple[list[bytes], bool]:
     """What one call receives, and whether that was of the kind that looks for many."""
     if inlet.alone:
@@ -44,6 +70,7 @@ def next_of(inlet: Inlet) -> tuple[list[bytes], bool]:
     got: list[bytes] = []
     for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
         got += map(bytes, datagrams.each)
+    inlet.done(received)
     return got, True
 
 
@@ -82,26 +109,42 @@ def test_datagrams_that_come_alone_are_soon_received_alone(pair: Pair, joins: bo
         inlet.receive()
 
 
-def test_of_messages_that_may_have_many_datagrams_few_are_received_at_once(pair: Pair) -> None:
-    """From the first on, as other sockets and timers wait meanwhile."""
+def test_no_more_messages_of_segments_are_received_than_fit_into_a_turn(
+    pair: Pair, clock: Clock
+) -> None:
+    """Other sockets and timers wait meanwhile."""
     sender, receiver = pair
     inlet = Inlet(receiver)
-    for _ in range(3 * JOINED_AT_ONCE):
+    for _ in range(36):
         together(sender, [bytes(100)] * 10)
-    for _ in range(3):
-        assert next_of(inlet) == ([bytes(100)] * 10 * JOINED_AT_ONCE, True)
+    assert [taking(inlet, clock, TURN / 3.5) for _ in range(3)] == [4, 3, 3], "as if sealed"
+    assert [taking(inlet, clock, TURN / 50) for _ in range(4)] == [3, 6, 8, 8]
+    assert taking(inlet, clock, TURN) == 1, "what is left"
 
 
-def test_single_datagrams_are_received_in_ever_larger_batches(pair: Pair) -> None:
+def test_single_datagrams_are_received_in_ever_larger_batches(pair: Pair, clock: Clock) -> None:
     sender, receiver = pair
     inlet = Inlet(receiver)
-    for number in range(2 * SIZE):
+    for number in range(130):
         sender.send(bytes(1 + number % 7))
-    counts = [len(next_of(inlet)[0]) for _ in range(5)]
-    assert counts == [8, 16, 32, 64, 8], "what is left of 128"
+    assert [taking(inlet, clock, TURN / 100) for _ in range(6)] == [4, 8, 16, 32, 64, 6]
 
 
-def test_many_that_wait_are_soon_received_at_once(pair: Pair) -> None:
+def test_after_a_pause_few_messages_are_received_as_each_may_have_many_segments(
+    pair: Pair, clock: Clock
+) -> None:
+    sender, receiver = pair
+    inlet = Inlet(receiver)
+    for _ in range(124):
+        sender.send(b"single")
+    assert [taking(inlet, clock, TURN / 100) for _ in range(5)] == [4, 8, 16, 32, 64]
+    clock.now += 2 * TURN
+    for _ in range(12):
+        together(sender, [bytes(100)] * 10)
+    assert [taking(inlet, clock, TURN / 4) for _ in range(3)] == [4, 4, 4]
+
+
+def test_many_that_wait_are_soon_received_at_once(pair: Pair, clock: Clock) -> None:
     sender, receiver = pair
     inlet = Inlet(receiver, joins=False)
     sender.send(b"alone")
@@ -112,7 +155,7 @@ def test_many_that_wait_are_soon_received_at_once(pair: Pair) -> None:
     while left < SOON:
         left += len(next_of(inlet)[0])
         calls += 1
-    assert calls == ALONE + 1
+    assert calls == ALONE + len([4, 8, 16, 4])
     for _ in range(BATCH):
         sender.send(bytes(100))
     assert next_of(inlet) == ([bytes(100)] * BATCH, True), "the last ones were many"
