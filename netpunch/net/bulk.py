@@ -65,7 +65,7 @@ class Inlet:
         self._buffers = shared(self._family)
         self._waiting = select.poll()
         self._waiting.register(sock, select.POLLIN)
-        self._most = BATCH
+        self._most = BATCH if joins else SIZE
         """Messages to receive in the next call."""
         self._begun = self._ended = 0.0
         """When the last call was made, and when what it received had been passed on."""
@@ -89,8 +89,8 @@ class Inlet:
         """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
         anybody receives again."""
         self._begun = clock()
-        if self._begun - self._ended > TURN:  # others have gathered, maybe of many segments each
-            self._most = min(self._most, BATCH)
+        if self._joins and self._begun - self._ended > TURN:
+            self._most = min(self._most, BATCH)  # they have gathered, maybe of many segments each
         received = self._buffers.take(self._sock, self._most)
         if any(received.cuts) or len(received.lengths) >= BATCH:
             self._few = 0
@@ -104,14 +104,11 @@ class Inlet:
     def done(self, received: Received) -> None:
         """They have been passed on: the next call receives as many as should fit into a turn of
         the loop then."""
+        if not self._joins:  # as many single ones as there may be fit into a turn
+            return
         self._ended = clock()
         few, many = JOINED if any(received.cuts) else SINGLE
         self._most = next_batch(len(received.lengths), self._ended - self._begun, few, many)
-
-    def look(self) -> int:
-        """How many are to be received one by one before the next look: none if more wait now."""
-        self.alone = 0 if self._waiting.poll(0) else self._alone
-        return self.alone
 
     def _join(self) -> None:
         if self._joins and not self._joining:

@@ -87,7 +87,7 @@ def from_program(
                 arm()
         left -= 1
         if not left:
-            left = inlet.look()
+            inlet.alone = 0  # so that the next look is made when a burst begins, not when it ends
 
     return read
 
@@ -128,7 +128,7 @@ def from_partner(
             return
         left -= 1
         if not left:
-            left = inlet.look()
+            inlet.alone = 0  # so that the next look is made when a burst begins, not when it ends
         payload = data if unseal is None else unseal(data)
         if payload is None:
             return
