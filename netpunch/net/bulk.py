@@ -88,9 +88,10 @@ class Inlet:
     def receive(self) -> Received:
         """What has arrived; raises OSError: BlockingIOError if that is nothing. It is valid until
         anybody receives again."""
-        self._begun = clock()
-        if self._joins and self._begun - self._ended > TURN:
-            self._most = min(self._most, BATCH)  # they have gathered, maybe of many segments each
+        if self._joins:
+            self._begun = clock()
+            if self._begun - self._ended > TURN:  # they have gathered, maybe of many segments each
+                self._most = min(self._most, BATCH)
         received = self._buffers.take(self._sock, self._most)
         if any(received.cuts) or len(received.lengths) >= BATCH:
             self._few = 0
@@ -104,8 +105,8 @@ class Inlet:
     def done(self, received: Received) -> None:
         """They have been passed on: the next call receives as many as should fit into a turn of
         the loop then."""
-        if not self._joins:  # as many single ones as there may be fit into a turn
-            return
+        if not self._joins:
+            return  # all are single datagrams, of which a full batch fits into a turn
         self._ended = clock()
         few, many = JOINED if any(received.cuts) else SINGLE
         self._most = next_batch(len(received.lengths), self._ended - self._begun, few, many)

@@ -128,7 +128,7 @@ def from_partner(
             return
         left -= 1
         if not left:
-            inlet.alone = 0  # so that the next look is made when a burst begins, not when it ends
+            inlet.alone = 0  # as above
         payload = data if unseal is None else unseal(data)
         if payload is None:
             return
