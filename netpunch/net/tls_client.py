@@ -28,10 +28,11 @@ all: TCP repeats a lost SYN after a second, and a lost part of the handshake eve
 round trips of nearly all networks are shorter, so there is one connection as a rule."""
 FIRST_WORD_WITHIN = 10.0
 """Seconds until a control has to say something; another server at that port never will."""
-FIRST_PAUSE = 1.0
+FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 60.0
-"""Seconds between a stream that was of no use and the next try. They double: a control that is
-down, or has no TLS, must not be a burden to the network, nor a hundred thousand ends to it."""
+"""Seconds between the end of a stream and the next try. They double as long as streams are of no
+use: a control that is down, or has no TLS, must not be a burden to the network, nor a hundred
+thousand ends to it. The first is short, as a link may wait for it."""
 JITTER = 0.2
 """Part of a pause by which it varies: ends that lost their control together return one by one."""
 

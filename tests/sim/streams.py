@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.net.tls_client import CONNECT_WITHIN, FIRST_PAUSE, LONGEST_PAUSE
-from netpunch.net.tls_stream import SILENT_LOSS
 from tests.sim.nat import Nat
 from tests.sim.network import Network
 from tests.sim.tcp import Flow, Losses, handshake_time
@@ -117,22 +116,23 @@ class Stream:
         self._flows[to_server].send(data)
 
     def end(self, *, by_client: bool = False) -> None:
-        """One of both sides closes it, or gives it up; the client learns it when it can."""
-        if self._open:
+        """One of both sides closes it, or gives it up. The client learns of the server's end when
+        something gets there; else it goes on until it gives up itself."""
+        if by_client and not self._flows[True].closed:
             self._open = False
             for flow in self._flows.values():
                 flow.closed = True
-            if by_client:
-                self._on_end()
-            else:
-                self._tell_client(self._network.now)
-
-    def _tell_client(self, since: float) -> None:
-        given_up = self._network.now - since > SILENT_LOSS
-        if self.way.passes or (given_up and not self.way.client.asleep):
             self._on_end()
-        else:
-            self._network.call_at(self._network.now + NOTICED_AFTER, self._tell_client, since)
+        elif self._open:
+            self._open = False
+            self._flows[False].closed = True
+            self._tell_client()
+
+    def _tell_client(self) -> None:
+        if self.way.passes:
+            self.end(by_client=True)
+        elif not self._flows[True].closed:
+            self._network.call_at(self._network.now + NOTICED_AFTER, self._tell_client)
 
     def _deliver(self, data: bytes, *, to_server: bool) -> None:
         if not self._open:

@@ -254,6 +254,22 @@ def test_a_stream_that_is_cut_off_ends_after_a_while_and_is_made_anew() -> None:
     ]
 
 
+def test_an_end_gives_up_a_stream_by_itself_though_control_has_before_in_vain() -> None:
+    tls = Tls()
+    tls.run(1.0)
+    tls.say(b"hello")
+    tls.run(0.1)
+    _, peer, via = tls.server.arrived[0]
+    (first,) = tls.machine.streams
+    tls.nat.rebind()
+    say(tls.control, b"in vain", peer, via)
+    tls.run(0.5)
+    tls.say(b"in vain, too")
+    tls.run(SILENT_LOSS + 2 * FIRST_PAUSE)
+    assert tls.machine.streams
+    assert tls.machine.streams != [first]
+
+
 def test_a_control_that_restarts_ends_its_streams() -> None:
     tls = Tls()
     tls.run(1.0)
