@@ -149,10 +149,11 @@ SILENCE_PATIENCE_ROUND_TRIPS, SILENCE_PATIENCE = 6, 0.4
 """Where programs have fallen silent: so many pings, for so many round trips or seconds. A program
 that only sends is looked after each second, and so is a path whose programs are not seen, so all
 must hardly ever be lost on a path that works: at 5 % loss each way once in three hours."""
-SILENCE_ROUND_TRIPS = 8
+SILENCE_ROUND_TRIPS = 4
 SILENCE_LEAST = 1.0
 """A program's datagram without anything coming back for so long: longer than most programs take to
-answer, and soon enough for a person who waits."""
+answer, and soon enough for a person who waits, though the round trip was measured while a host was
+busy."""
 DEAD_PATH_INTERVAL = 1.0
 """Between the pings on a dead path, which may work again."""
 MOVE_FOR = 15.0

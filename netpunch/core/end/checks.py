@@ -56,6 +56,7 @@ class Path:
         """Pings and pongs that came on it."""
         self.first_ping = NEVER
         self.rtt: float | None = None
+        """The shortest round trip until a path is agreed, the latest one of a held link."""
         self.sequence = b""
         """The ping that made it valid."""
         self.proved_at = NEVER
@@ -255,10 +256,10 @@ class Checklist:
         del self._sent[sequence]
         path = self.paths.setdefault((via, source), path)
         path.received += 1
-        if self.stopped:
-            path.rtt = now - sent_at  # on a held link
-        if not path.valid:
-            path.rtt = now - sent_at
+        took, known = now - sent_at, path.rtt
+        # On a held link the latest one; before, hosts may be busy with a start of many links.
+        path.rtt = took if known is None or self.stopped else min(known, took)
+        if known is None:
             path.sequence = sequence
             path.proved_at = sent_at
             self.valid.append(path)

@@ -307,6 +307,23 @@ class TestPongs:
         assert (path.rtt, path.sequence) == (rtt, last.sequence)
         assert proved.checks.valid == [path]
 
+    def test_the_shortest_round_trip_counts_until_a_path_is_agreed(self, proved: Bench) -> None:
+        proved.add(OBSERVED)
+        first, second, *_, last = proved.run(0.3)
+        path = proved.pong(first)
+        assert isinstance(path, Path)
+        slow = path.rtt
+        proved.pong(last)
+        quick = path.rtt
+        assert slow is not None
+        assert quick is not None
+        assert quick < slow
+        assert path.sequence == first.sequence
+        proved.checks.stop()
+        proved.pong(second)
+        assert path.rtt is not None
+        assert path.rtt > quick, "of a held link the latest one"
+
 
 class TestPings:
     def test_a_ping_from_an_unknown_address_makes_a_candidate_and_is_pinged_back(
