@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
 
 from netpunch.address import Address
 from netpunch.net.batch import BATCH, SIZE, TURN, address_of, next_batch
-from netpunch.net.datagrams import Datagrams
+from netpunch.net.datagrams import Datagrams, pieces
 from netpunch.net.driver import ADDRESS_GONE, clock
 from netpunch.net.segments import (
     INCAPABLE,
@@ -129,23 +129,11 @@ class Inlet:
         """A source."""
         return address_of(self._family, name)
 
-    def datagrams(self, received: Received, first: int, end: int) -> Iterator[Datagrams]:
+    def datagrams(self, received: Received, first: int, end: int) -> Datagrams:
         """Those of the messages from number `first` to before number `end`."""
-        if any(received.cuts):
-            for number in range(first, end):
-                yield self.message(received, number)
-        else:
-            lengths = received.lengths[first:end]
-            yield Datagrams(self._buffers.views(first, lengths), lengths)
-
-    def message(self, received: Received, number: int) -> Datagrams:
-        """The datagrams of one message."""
-        length, cut = received.lengths[number], received.cuts[number]
-        whole, rest = divmod(length, cut) if cut else (0, length)
-        lengths = [cut] * whole
-        if rest or not cut:
-            lengths.append(rest)
-        return Datagrams([self._buffers.view(number, length)], lengths)
+        lengths, cuts = received.lengths[first:end], received.cuts[first:end]
+        parts = self._buffers.views(first, lengths)
+        return Datagrams(parts, lengths, cuts if any(cuts) else None)
 
 
 class Outlet:
@@ -168,36 +156,42 @@ class Outlet:
         self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item] = ()
     ) -> None:
         """Sends each at once or not at all; `ancillary` goes with those that leave together."""
-        parts, lengths = datagrams
-        if len(lengths) == 1:
-            self._send_one(parts[0], destination)
-        elif len(parts) == 1 and lengths[0] <= self._longest:
-            self._send_together(datagrams, destination, ancillary)
-        else:
-            parts = datagrams.each
-            for first, end in groups(lengths, self._longest):
-                if end == first + 1 or lengths[first] > self._longest:
-                    for each in parts[first:end]:
-                        self._send_one(each, destination)
+        parts, lengths, cuts = datagrams
+        if cuts is not None:
+            for part, cut in zip(parts, cuts, strict=True):
+                if cut:
+                    self._send_together((part,), cut, destination, ancillary)
                 else:
-                    some = Datagrams(parts[first:end], lengths[first:end])
-                    self._send_together(some, destination, ancillary)
+                    self._send_one(part, destination)
+        elif len(lengths) == 1:
+            self._send_one(parts[0], destination)
+        else:
+            for first, end in groups(lengths, self._longest):
+                if end == first + 1:
+                    self._send_one(parts[first], destination)
+                else:
+                    some = parts[first:end]
+                    self._send_together(some, lengths[first], destination, ancillary)
 
     def joinable(self, lengths: Sequence[int]) -> int:
         """How many datagrams of these lengths, from the first on, can be one message."""
         return next(groups(lengths, self._longest))[1]
 
     def put_together(
-        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item] = ()
+        self,
+        parts: Sequence[Buffer],
+        cut: int,
+        destination: Address,
+        ancillary: Sequence[Item] = (),
     ) -> bool:
-        """Sends them as one message. Returns whether the system takes such a message at all; raises
-        OSError if it does not take this one."""
-        parts, lengths = datagrams
+        """Sends these buffers as one message of datagrams of `cut` bytes, of which the last may be
+        shorter. Returns whether the system takes such a message at all; raises OSError if it does
+        not take this one."""
         try:
-            self._sock.sendmsg(parts, [_cut(lengths[0]), *ancillary], 0, destination)
+            self._sock.sendmsg(parts, [_cut(cut), *ancillary], 0, destination)
         except OSError as error:
             if error.errno in TOO_LONG:
-                self._longest = min(self._longest, lengths[0] - 1)
+                self._longest = min(self._longest, cut - 1)
             elif error.errno in INCAPABLE:
                 self._longest = 0
             elif not ancillary or error.errno not in ADDRESS_GONE:
@@ -206,16 +200,18 @@ class Outlet:
         return True
 
     def _send_together(
-        self, datagrams: Datagrams, destination: Address, ancillary: Sequence[Item]
+        self, parts: Sequence[Buffer], cut: int, destination: Address, ancillary: Sequence[Item]
     ) -> None:
+        """As one message if the system takes it, otherwise one by one."""
         try:
-            if self.put_together(datagrams, destination, ancillary):
+            if cut <= self._longest and self.put_together(parts, cut, destination, ancillary):
                 return
         except OSError as error:
-            self._refused(error, destination, len(datagrams.lengths))
+            self._refused(error, destination, sum(pieces(len(part), cut) for part in parts))
             return
-        for each in datagrams.each:
-            self._send_one(each, destination)
+        for part in parts:
+            for start in range(0, len(part), cut):
+                self._send_one(part[start : start + cut], destination)
 
 
 @lru_cache(maxsize=64)

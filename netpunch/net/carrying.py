@@ -19,7 +19,7 @@ from netpunch.core.events import Via
 from netpunch.core.machine import Flow, Machine
 from netpunch.net.batch import system_name
 from netpunch.net.bulk import ALONE, Inlet, Outlet
-from netpunch.net.datagrams import Datagrams, one, separate
+from netpunch.net.datagrams import Datagrams, one, pieces, separate
 from netpunch.net.driver import MAX_PAYLOAD, Driver, Endpoint, clock
 from netpunch.net.lone import OWN, from_partner
 from netpunch.net.packet_filter import all_of, attach, none_of_ours
@@ -128,10 +128,12 @@ class CarryingEndpoint(Endpoint):
         self._loop.add_reader(self._sock, read)
 
     def send_payloads(self, payloads: Datagrams, destination: Address, /) -> bool:
-        if (sealing := self._machine.sealing) is not None:
-            payloads = separate(sealing.seal(payloads.each))
         pinned = self._source if destination == self._pinned else ()
-        self._outlet.send(payloads, destination, pinned)
+        if (sealing := self._machine.sealing) is None:
+            self._outlet.send(payloads, destination, pinned)
+        else:
+            for some in payloads.by_part:  # so few that they are still in the cache
+                self._outlet.send(separate(sealing.seal(some.each)), destination, pinned)
         return True
 
     def _follow_partners(self) -> None:
@@ -169,9 +171,10 @@ class CarryingEndpoint(Endpoint):
                 first, flow = number, of
             if own:
                 shown = True
-                self._show(self._inlet.message(received, number).each, self._inlet.address(name))
+                message = self._inlet.datagrams(received, number, number + 1)
+                self._show(message.each, self._inlet.address(name))
             elif of is None:
-                strangers += -(-length // cut) if cut else 1
+                strangers += pieces(length, cut)
         if flow is not None:
             self._carry(received, first, count, flow)
         if shown:  # once, whatever a stranger sends: it takes as long as all else
@@ -181,18 +184,22 @@ class CarryingEndpoint(Endpoint):
 
     def _may_be_own(self, received: Received, number: int) -> bool:
         """Whether one of a message's datagrams has the first byte and a length of netpunch's."""
-        each = self._inlet.message(received, number).each
+        each = self._inlet.datagrams(received, number, number + 1).each
         return any(len(one) in OWN and one[0] == VERSION for one in each)
 
     def _carry(self, received: Received, first: int, end: int, flow: Flow) -> None:
-        for payloads in self._inlet.datagrams(received, first, end):
+        payloads = self._inlet.datagrams(received, first, end)
+        if self._machine.sealing is None:
             self._pass_on(payloads, flow)
+        else:
+            for some in payloads.by_part:  # as above
+                self._pass_on(some, flow)
 
     def _pass_on(self, payloads: Datagrams, flow: Flow) -> None:
         if (sealing := self._machine.sealing) is not None:
             payloads = separate(sealing.open(payloads.each))
-        if lengths := payloads.lengths:
-            flow.payloads_received(len(lengths), sum(lengths))
+        if payloads.lengths:
+            flow.payloads_received(payloads.total, sum(payloads.lengths))
             self._program.deliver(payloads)
 
     def _show(self, datagrams: Iterable[Buffer], source: Address) -> None:

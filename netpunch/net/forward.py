@@ -179,7 +179,7 @@ class Forwarder:
     def deliver(self, datagrams: Datagrams) -> None:
         """Sends the program what has come from the partner."""
         if self._sock is None or self.peer is None:
-            self.drops["no_program"] += len(datagrams.lengths)
+            self.drops["no_program"] += datagrams.total
         elif self._checking is not None:
             self._send(datagrams, self.peer)
         else:
@@ -292,17 +292,14 @@ class Forwarder:
             source = received.names[-inlet.name_length :]
             if source != self._source:
                 self._source, self.peer = source, inlet.address(source)
-        for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
-            self._pass_on(datagrams)
+        self._pass_on(inlet.datagrams(received, 0, len(received.lengths)))
         inlet.done(received)
 
     def _pass_on(self, datagrams: Datagrams) -> None:
-        lengths = datagrams.lengths
-        longest = lengths[0] if len(lengths) == 1 else max(lengths)
-        if longest > self._warn_above:
+        if (longest := datagrams.longest) > self._warn_above:
             self._warn(longest)
         if self._link is None:
-            self.drops["no_link"] += len(lengths)
+            self.drops["no_link"] += datagrams.total
         else:
             self._link.send_payloads(datagrams)
 
@@ -342,7 +339,7 @@ class Forwarder:
         finally:
             sock.setsockopt(*option, 0)  # which empties the queue
         if error == errno.ECONNREFUSED:
-            self.drops["no_program"] = lost + len(datagrams.lengths)
+            self.drops["no_program"] = lost + datagrams.total
         if self.drops["no_program"] == lost:
             return
         now = time.monotonic()

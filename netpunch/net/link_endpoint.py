@@ -9,7 +9,6 @@ from netpunch.address import Address
 from netpunch.core.events import Via
 from netpunch.core.machine import Machine
 from netpunch.net.carrying import CarryingEndpoint
-from netpunch.net.datagrams import separate
 from netpunch.net.driver import Driver
 from netpunch.net.program import Program
 from netpunch.wire.envelope import Buffer
@@ -36,6 +35,7 @@ class LinkEndpoint(CarryingEndpoint):
 
     def put_together(self, payloads: Sequence[Buffer], destination: Address, /) -> bool:
         sealing = self._machine.sealing
-        datagrams = separate(payloads if sealing is None else sealing.seal(payloads))
+        if sealing is not None:
+            payloads = sealing.seal(payloads)
         pinned = self._source if destination == self._pinned else ()
-        return self._outlet.put_together(datagrams, destination, pinned)
+        return self._outlet.put_together(payloads, len(payloads[0]), destination, pinned)

@@ -249,7 +249,7 @@ class Punch(DrivenEnd):
         if endpoint is None or not endpoint.send_payloads(datagrams, remote):
             for each in datagrams.each:
                 self.send_payload(bytes(each))
-        elif flow.payloads_sent(len(datagrams.lengths), sum(datagrams.lengths), clock()):
+        elif flow.payloads_sent(datagrams.total, sum(datagrams.lengths), clock()):
             driver.arm()
 
     def send_payload(self, data: bytes) -> None:

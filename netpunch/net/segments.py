@@ -35,6 +35,7 @@ from netpunch.net.batch import (
     send_messages,
     system_name,
 )
+from netpunch.net.datagrams import pieces
 from netpunch.net.driver import FEW, MAX_PAYLOAD
 
 UDP_SEGMENT, UDP_GRO = 103, 104
@@ -117,10 +118,7 @@ class Messages(NamedTuple):
         """How many each message has."""
         if self.cuts is None:
             return [1] * len(self.lengths)
-        return [
-            -(-length // cut) if cut else 1
-            for length, cut in zip(self.lengths, self.cuts, strict=True)
-        ]
+        return list(map(pieces, self.lengths, self.cuts))
 
     @property
     def each(self) -> Iterator[tuple[int, int, int]]:

@@ -67,9 +67,7 @@ def next_of(inlet: Inlet) -> tuple[list[bytes], bool]:
         inlet.alone -= 1
         return [inlet.receive_one(MAX_PAYLOAD)[0]], False
     received = inlet.receive()
-    got: list[bytes] = []
-    for datagrams in inlet.datagrams(received, 0, len(received.lengths)):
-        got += map(bytes, datagrams.each)
+    got = list(map(bytes, inlet.datagrams(received, 0, len(received.lengths)).each))
     inlet.done(received)
     return got, True
 
