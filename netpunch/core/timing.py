@@ -17,9 +17,9 @@ ANNOUNCE_RETRY = 1.0
 STREAMS_AFTER_FIRST, STREAMS_AFTER = 1.0, 3.0
 """An end tries streams when its controls are silent on UDP for so long: an attempt whose controls
 never answered has sent six announcements by then, another one three."""
-STREAM_RETRY = 1.0
-"""The same over a stream, which repeats by itself what is lost: everything that follows waits for
-that, so that more would come later, not sooner."""
+STREAM_RETRIES = (*10 * (0.2,), ANNOUNCE_RETRY)
+"""The same over a stream, and for what else has to be answered there. TCP repeats what is lost ever
+more slowly while nothing follows it, but at once when something that was sent later has arrived."""
 DESERTED_AFTER = 10.0
 """A control that is silent for so long while another one answers is announced to only every
 WAITING_INTERVAL. Otherwise the ends of a dead control, maybe a hundred thousand, would each

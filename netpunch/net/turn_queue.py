@@ -9,7 +9,7 @@ from netpunch.core.events import Turn
 from netpunch.core.pacing import TokenBucket
 from netpunch.core.traversal.budget import (
     MOST_SOCKETS,
-    OPEN_MANY,
+    OPEN_PORTS,
     PROBE_BURST,
     PROBE_RATE,
     SPARE_SOCKETS,
@@ -48,7 +48,7 @@ class TurnQueue:
         """How many more sockets an end may open during its turn."""
         surveys = min(len(self.first_sockets), SURVEYS_AT_ONCE) * SURVEY_SOCKETS
         left = MOST_SOCKETS - SPARE_SOCKETS - surveys - sum(self.first_sockets.values())
-        return min(max(left, TURN_LEAST_SOCKETS), OPEN_MANY.sockets)
+        return min(max(left, TURN_LEAST_SOCKETS), OPEN_PORTS)
 
     def has_turn(self, owner: object) -> bool:
         return owner in self._having

@@ -17,7 +17,7 @@ from netpunch.core.endpoints import NO_NAMES, ControlEndpoints, Names, Reflector
 from netpunch.core.events import Event, OpenSockets, TurnWanted, Via
 from netpunch.core.nat64 import Nat64
 from netpunch.core.settings import EndSettings
-from netpunch.core.traversal.budget import OPEN_MANY
+from netpunch.core.traversal.budget import OPEN_PORTS
 from netpunch.wire import v2
 from netpunch.wire.card import NONCE_LENGTH, Card
 from netpunch.wire.drop import Drop
@@ -249,7 +249,7 @@ class Bench:
         self.end.sockets_opened(self.events(OpenSockets)[-1].request, opened, self.now)
 
     def grant_turn(self) -> None:
-        self.end.turn_granted(OPEN_MANY.sockets, self.now)
+        self.end.turn_granted(OPEN_PORTS, self.now)
 
     # Playing the others.
 

@@ -63,6 +63,7 @@ class Sent(NamedTuple):
     destination: Address
     via: Via
     data: bytes
+    ttl: int = 0
 
 
 def read(data: bytes) -> v2.Message:
@@ -83,7 +84,10 @@ def sent_by(machine: Machine) -> list[Sent]:
 
 
 def decode(transmits: Iterable[Transmit]) -> list[Sent]:
-    return [Sent(read(data), destination, via, data) for data, destination, via, *_ in transmits]
+    return [
+        Sent(read(data), destination, via, data, ttl)
+        for data, destination, via, ttl, *_ in transmits
+    ]
 
 
 def told_by(machine: Machine) -> list[Event]:

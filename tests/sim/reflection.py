@@ -23,7 +23,7 @@ from netpunch.core.endpoints import ControlEndpoints
 from netpunch.core.events import CloseSocket, Event, OpenSockets, TurnWanted, Via
 from netpunch.core.machine import NEVER, Machine
 from netpunch.core.settings import EndSettings
-from netpunch.core.traversal.budget import OPEN_MANY
+from netpunch.core.traversal.budget import OPEN_PORTS
 from netpunch.wire.envelope import END_B, EndName
 from netpunch.wire.keys import control_key
 from netpunch.wire.v2 import Kind
@@ -171,7 +171,7 @@ class Pair:
             # From one socket only: victims count the same.
             machine.sockets_opened(event.request, {}, self.now)
         elif isinstance(event, TurnWanted):
-            machine.turn_granted(OPEN_MANY.sockets, self.now)
+            machine.turn_granted(OPEN_PORTS, self.now)
         elif not isinstance(event, CloseSocket):
             self.events[at].append(event)
 

@@ -181,7 +181,7 @@ def test_a_dead_control_hides_no_hard_nat(dead: int, hard: NatBehavior) -> None:
         if hard is HARD_STEP:  # no luck in it
             assert two == pytest.approx(one)
         else:
-            longest = budget.SPRAY_ROUNDS * budget.OPEN_MANY.patience
+            longest = budget.OPEN_ROUNDS * budget.OPEN_MANY.patience
             assert two < longest, f"seed {seed}"
 
 

@@ -64,7 +64,7 @@ def test_a_partner_that_begins_anew_again_and_again_holds_nobody_up() -> None:
 def test_sockets_of_former_partner_attempts_are_given_back() -> None:
     fleet = Fleet(1, 1, RANDOM, ONLY_CONTROL, deadline=None).start(renewing=1)
     assert not fleet.run_until_linked(1, 30.0)
-    assert budget.OPEN_MANY.sockets < fleet.process.most_sockets <= budget.MOST_SOCKETS
+    assert budget.OPEN_PORTS < fleet.process.most_sockets <= budget.MOST_SOCKETS
 
 
 def test_a_link_held_from_a_later_socket_moves_to_a_partner_that_was_restarted() -> None:

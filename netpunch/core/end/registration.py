@@ -219,7 +219,7 @@ class Registration:
 
     def _retry_gap(self, now: float) -> float:
         if self.over_stream and self.state is not RegistrationState.INTRODUCED:
-            return timing.STREAM_RETRY
+            return timing.STREAM_RETRIES[min(self._announced, len(timing.STREAM_RETRIES)) - 1]
         if self._is_proving and self._announced <= timing.PROOF_RETRIES:
             return self._patience
         is_new = self.state is RegistrationState.UNANSWERED or self._is_proving

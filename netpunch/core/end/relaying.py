@@ -353,7 +353,7 @@ class Relaying:
                 continue
             is_stream = via in self._host.resources.streams.controls
             echo = self._host.resources.random(v2.ECHO_LENGTH)
-            retries = (timing.STREAM_RETRY,) if is_stream else timing.RELAY_RETRIES
+            retries = timing.STREAM_RETRIES if is_stream else timing.RELAY_RETRIES
             binding = self._bindings[control, via] = Binding(control, via, echo, retries, now)
             relay = self._relays.of(control, via)
             if relay is not None:

@@ -18,8 +18,10 @@ FIRST_PORT = 1024
 
 
 class OpenMany(Strategy):
-    """Our NAT is the random one: opens many ports of it towards the partner. The pings die on the
-    way: a Linux router would not let the partner use a port that was pinged unasked."""
+    """Our NAT is the random one: opens many ports of it towards the partner, for its probes. These
+    pings die on the way: a Linux router would not let the partner use a port that was pinged
+    unasked. Later rounds replace a few sockets, whose pings go all the way: they get in if the
+    partner has probed their ports already."""
 
     budget = budget.OPEN_MANY
     turn = Turn.OPEN
@@ -29,34 +31,58 @@ class OpenMany(Strategy):
     def __init__(self, host: TraversalHost, partner: Partner, now: float) -> None:
         super().__init__(host, partner, now)
         self._sockets: list[Via] = []
+        """Those that have pinged."""
+        self._fresh: list[Via] = []
         self._asked = False
+        """For sockets; never again if the system has none left."""
 
     def resume(self, pause: float, now: float) -> None:
         super().resume(pause, now)
         if pause > budget.MAPPINGS_LIVE:
-            self._begin_round_anew()
+            self._fresh += self._sockets
+            self._open_anew()
 
     def cut(self) -> None:
-        super().cut()
-        self._sockets, self._asked = [], False
+        self._fresh, self._asked = [], False
+        self._open_anew()
+
+    def _open_anew(self) -> None:
+        """The ports are closed. Only the rounds go on counting: another opening costs no fewer
+        probes than the first."""
+        self._begin_round_anew()
+        self._sockets, self._spent = [], 0
 
     def begin_round(self) -> Iterable[Probe] | None:
-        if self._partner.observed is None:
+        target = self._partner.observed
+        if target is None:
             return None
+        if not self._fresh:
+            self._ask_for_sockets()
+            return None
+        self.probe_ttl = 0 if self._sockets else timing.OPENER_TTL
+        fresh, self._fresh = self._fresh, []
+        self._sockets += fresh
+        return [(via, target) for via in fresh]
+
+    def _ask_for_sockets(self) -> None:
+        if self._asked:
+            return
+        self._asked = True
         if not self._sockets:
-            if not self._asked:
-                self._asked = True
-                self._host.open_sockets(budget.OPEN_MANY.sockets, self._opened)
-            return None
-        return self._aim(self._partner.observed)
+            self._host.open_sockets(budget.OPEN_PORTS, self._opened)
+            return
+        # The latest are the least use: a router may have taken them for unasked.
+        heard = {via for via, _ in self._partner.checks.paths}
+        replaced = [via for via in self._sockets[-budget.FRESH_PORTS :] if via not in heard]
+        self._sockets = [via for via in self._sockets if via not in replaced]
+        for via in replaced:
+            self._host.close_socket(via)
+        self._host.open_sockets(len(replaced), self._opened)
 
     def _opened(self, sockets: Mapping[Via, Address], now: float) -> None:
-        self._sockets = list(sockets)
+        self._fresh += sockets
+        self._asked = not sockets
         self.something_changed(now)
-
-    def _aim(self, target: Address) -> Iterable[Probe]:
-        for via in self._sockets:
-            yield via, target
 
 
 class SprayPorts(Strategy):

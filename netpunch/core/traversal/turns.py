@@ -53,7 +53,7 @@ class Turns:
         self, emit: Callable[[Event], None], share_card: Callable[[float], None], random: Random
     ) -> None:
         self.state = TurnState.IDLE
-        self.sockets = budget.OPEN_MANY.sockets
+        self.sockets = budget.OPEN_PORTS
         """How many may be open during a turn."""
         self._emit = emit
         self._share_card = share_card

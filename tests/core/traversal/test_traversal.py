@@ -230,12 +230,56 @@ class TestRandom:
         duration = sprayed[-1].time - sprayed[0].time
         assert len(sprayed) / duration <= budget.PROBE_RATE
 
-    def test_the_hard_end_opens_many_sockets(self) -> None:
+    def test_the_hard_end_opens_many_ports_with_pings_that_die_on_the_way(self) -> None:
         end = Traversing(RANDOM, NatClass.EASY)
-        end.run(8.0)
-        opened = {probe.sent.via for probe in end.probes(PathKind.SPRAY)}
-        assert len(opened) == budget.OPEN_MANY.sockets
-        assert {probe.sent.destination for probe in end.probes(PathKind.SPRAY)} == {B}
+        end.run(2.3)
+        probes = end.probes(PathKind.SPRAY)
+        assert len({probe.sent.via for probe in probes}) == len(probes) == budget.OPEN_PORTS
+        assert {probe.sent.destination for probe in probes} == {B}
+        assert {probe.sent.ttl for probe in probes} == {timing.OPENER_TTL}
+
+    def test_then_it_pings_from_fresh_ports_which_the_partner_may_have_probed(self) -> None:
+        end = Traversing(RANDOM, NatClass.EASY)
+        end.run(15.0)
+        closed = {close.via for close in end.bench.events(CloseSocket)}
+        end.run(12.0)
+        openers, fresh = (
+            [probe.sent for probe in end.probes(PathKind.SPRAY) if probe.sent.ttl == ttl]
+            for ttl in (timing.OPENER_TTL, 0)
+        )
+        vias = [ping.via for ping in openers + fresh]
+        assert len(set(vias)) == len(vias) == budget.OPEN_MANY.probes
+        assert {ping.destination for ping in fresh} == {B}
+        kept = {ping.via for ping in openers} - closed
+        assert len(kept) == budget.OPEN_PORTS - budget.FRESH_PORTS
+
+    def test_no_more_ports_are_open_at_a_time(self) -> None:
+        end = Traversing(RANDOM, NatClass.EASY)
+        for _ in range(50):
+            end.run(0.1)
+            opened = sum(event.count for event in end.bench.events(OpenSockets))
+            closed = len(end.bench.events(CloseSocket))
+            assert opened - closed <= budget.OPEN_PORTS
+
+    def test_a_port_that_the_partner_was_heard_on_stays_open(self) -> None:
+        end = Traversing(RANDOM, NatClass.EASY)
+        end.run(2.2)
+        latest = end.probes(PathKind.SPRAY)[-1].sent
+        end.bench.ping(end.puppet, via=latest.via)
+        end.run(4.0)
+        assert len(end.probes(PathKind.SPRAY)) > budget.OPEN_PORTS + 2 * budget.FRESH_PORTS
+        assert latest.via not in {close.via for close in end.bench.events(CloseSocket)}
+
+    def test_without_further_sockets_the_first_ones_stay_open(self) -> None:
+        end = Traversing(RANDOM, NatClass.EASY)
+        end.run(2.0)
+        end.bench._drives = False
+        end.run(1.0)
+        end.bench.open_sockets({})
+        end.run(15.0)
+        requests = [event.count for event in end.bench.events(OpenSockets)]
+        assert requests == [budget.SURVEY_SOCKETS, budget.OPEN_PORTS, budget.FRESH_PORTS]
+        assert not end.bench.events(Failed)
 
     def test_nobody_sprays_out_of_turn(self) -> None:
         end = Traversing(EASY, NatClass.HARD_RANDOM)
@@ -256,7 +300,7 @@ class TestRandom:
     @pytest.mark.parametrize(
         ("ours", "theirs", "count"),
         [
-            (RANDOM, NatClass.EASY, budget.OPEN_MANY.sockets),
+            (RANDOM, NatClass.EASY, budget.OPEN_PORTS),
             (STEP, NatClass.HARD_STEP, budget.DIAGONAL_WIDTH),
         ],
     )
@@ -293,7 +337,7 @@ class TestRandom:
         end = Traversing(RANDOM, NatClass.EASY)
         end.run(3.0)
         opened = sum(event.count for event in end.bench.events(OpenSockets))
-        assert opened > budget.OPEN_MANY.sockets
+        assert opened > budget.OPEN_PORTS
         end.bench.close()
         assert len(end.bench.events(CloseSocket)) == opened
 
@@ -346,11 +390,11 @@ class TestQueue:
 
     def test_a_turn_that_others_wait_for_is_given_back_with_all_its_sockets(self) -> None:
         end = Traversing(RANDOM, NatClass.EASY)
-        end.run(2.0)
+        end.run(budget.TURN - 2.0)
         bench = end.bench
-        bench._drives = False
-        end.run(budget.TURN * (1 + budget.TURN_SPREAD))
         opened = sum(event.count for event in bench.events(OpenSockets))
+        bench._drives = False
+        end.run(budget.TURN * budget.TURN_SPREAD + 2.0)
         assert len(bench.events(CloseSocket)) == opened
         assert len(bench.events(TurnOver)) == 2, "the survey's, and this one"
         assert bench.events(TurnWanted)[-1] == TurnWanted(Turn.OPEN)
@@ -364,8 +408,8 @@ class TestQueue:
             end.partner_is(NatClass.EASY)
             opened = sum(event.count for event in end.bench.events(OpenSockets))
             closed = len(end.bench.events(CloseSocket))
-            assert opened - closed <= budget.OPEN_MANY.sockets
-        assert opened > 4 * budget.OPEN_MANY.sockets
+            assert opened - closed <= budget.OPEN_PORTS
+        assert opened > 4 * budget.OPEN_PORTS
 
     def test_a_turn_that_comes_when_a_path_is_valid_is_not_used(self) -> None:
         end = Traversing(RANDOM, NatClass.EASY)
