@@ -14,9 +14,9 @@ from netpunch.net.program import Program
 from netpunch.wire.envelope import Buffer
 from netpunch.wire.sealed import OVERHEAD
 
-ALONE = 64
-"""Datagrams to receive one by one between two checks whether many wait. Such a check takes as long
-as receiving a datagram, and what has waited is received as fast as it is sent for so long."""
+ALONE = 65
+"""Datagrams to receive one by one between two checks whether more wait: what has waited is received
+as fast as it is sent for so long. Not a power of two, as in `net.bulk`."""
 
 
 class LinkEndpoint(CarryingEndpoint):

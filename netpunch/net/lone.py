@@ -87,7 +87,7 @@ def from_program(
                 arm()
         left -= 1
         if not left:
-            inlet.alone = 0  # so that the next look is made when a burst begins, not when it ends
+            left = inlet.still_alone()
 
     return read
 
@@ -127,8 +127,6 @@ def from_partner(
             usual(data, raw)
             return
         left -= 1
-        if not left:
-            inlet.alone = 0  # as above
         payload = data if unseal is None else unseal(data)
         if payload is None:
             return
@@ -139,5 +137,7 @@ def from_partner(
             program.receive(payload, program.peer)
         except Exception as error:
             program.not_received(error)
+        if not left:
+            left = inlet.still_alone()
 
     return read

@@ -159,6 +159,16 @@ def test_many_that_wait_are_soon_received_at_once(pair: Pair, clock: Clock) -> N
     assert next_of(inlet) == ([bytes(100)] * BATCH, True), "the last ones were many"
 
 
+def test_datagrams_come_alone_no_more_once_another_one_waits(pair: Pair) -> None:
+    sender, receiver = pair
+    inlet = Inlet(receiver, joins=False)
+    assert inlet.still_alone() == ALONE
+    sender.send(b"first")
+    sender.send(b"second")
+    assert inlet.still_alone() == 0
+    assert next_of(inlet) == ([b"first", b"second"], True)
+
+
 def test_whatever_comes_alone_or_together_arrives_in_order(pair: Pair) -> None:
     """Also around each change, when both kinds wait."""
     sender, receiver = pair

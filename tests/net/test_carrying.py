@@ -20,12 +20,12 @@ if sys.platform != "linux":
 from netpunch.address import Address
 from netpunch.core.machine import LinkFigures
 from netpunch.net import carrying
-from netpunch.net.bulk import ALONE
+from netpunch.net.bulk import ALONE, Inlet
 from netpunch.net.carrying import CarryingEndpoint
 from netpunch.net.driver import Observer
 from netpunch.net.forward import Forwarder
 from netpunch.net.punch import Punch
-from netpunch.net.segments import UDP_SEGMENT
+from netpunch.net.segments import UDP_SEGMENT, Received
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import CONTROL_DATAGRAM, PEER_DATAGRAM, VERSION, Buffer
 from netpunch.wire.v2 import Kind
@@ -298,6 +298,33 @@ def test_each_datagram_that_comes_alone_is_counted(run: Run, sealed: bool) -> No
                 figures = side.figures
                 assert (figures.sent_datagrams, figures.sent_bytes) == (count, octets)
                 assert (figures.received_datagrams, figures.received_bytes) == (count, octets)
+
+    run(main())
+
+
+def test_while_datagrams_come_alone_no_batch_is_received(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its many steps would delay one of them."""
+    batches, receive = 0, Inlet.receive
+
+    def counted(inlet: Inlet) -> Received:
+        nonlocal batches
+        batches += 1
+        return receive(inlet)
+
+    monkeypatch.setattr(Inlet, "receive", counted)
+
+    async def main() -> None:
+        async with linked() as (a, b):
+            await talk(a, b, 3 * ALONE)
+            before = batches
+            await talk(a, b, 3 * ALONE)
+            assert batches == before > 0
+            send(a.program, [bytes(100)] * 3 * ALONE, a.entrance)
+            for _ in range(3 * ALONE):
+                await b.program.receive()
+            assert batches > before
 
     run(main())
 
