@@ -198,6 +198,8 @@ RELAY_RETRIES = (*ANNOUNCE_RETRIES[:5], *22 * (INTRODUCED_INTERVAL,), ANNOUNCE_R
 """Between the questions to a control, and between BINDs, until they are answered: often for 5 s, as
 nothing else may link the pair, and with a cookie to fetch at 20 % loss one BIND in three does
 nothing. A relay that never answers gets 33 in RELAY_PATIENCE, 13 KB."""
+RETURN_RETRY = 60.0
+"""After those, the same of an end that is relayed by way of a stream, and would be on UDP."""
 RELAY_PORT_PATIENCE = 0.4
 """An end with a shared port tries the next port of a relay that does not bind it for so long:
 longer than most round trips and one lost datagram."""

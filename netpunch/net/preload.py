@@ -15,6 +15,7 @@ PAUSE = 0.02
 
 HOLDING = (
     "netpunch.core.end.relaying",
+    "netpunch.core.end.returning",
     "netpunch.core.end.verdict",
     "netpunch.core.traversal.escalation",
     "netpunch.net.diagnosis",

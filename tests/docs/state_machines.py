@@ -10,11 +10,11 @@ from typing import Any
 from netpunch.core.classic import end as classic_end
 from netpunch.core.control import registrations, relay
 from netpunch.core.end import (
+    binding,
     end,
     holding,
     nomination,
     registration,
-    relaying,
     streams,
     successor,
 )
@@ -36,7 +36,7 @@ STATE_MACHINES: dict[str, ModuleType] = {
     "An end's turn to probe": turns,
     "An end at a control": registrations,
     "An end at a relay": relay,
-    "A relay, as an end sees it": relaying,
+    "A relay, as an end sees it": binding,
     "Classic end": classic_end,
     "Port mapping by PCP or NAT-PMP": pcp,
 }

@@ -10,16 +10,20 @@ import pytest
 from netpunch.core import timing
 from netpunch.core.events import Failed, Linked, Moved, PathKind, Reason
 from tests.sim.movement import cut
-from tests.sim.scenarios import Scenario, Setup, Side
+from tests.sim.scenarios import RELAY_PORT, TLS_PORT, Scenario, Setup, Side
 from tests.sim.setups import ANYWHERE, Place
+from tests.sim.traffic import Traffic
 
 BLOCKED, EASY = ANYWHERE["blocked"], ANYWHERE["port-restricted"]
 WITHIN = 6.0
 """Seconds until a pair is linked of which one end or both have no UDP."""
 
 
-def scenario(seed: int, a: Place, b: Place, *, holds: bool = True, **setup: Any) -> Scenario:
+def scenario(
+    seed: int, a: Place, b: Place, *, holds: bool = True, sealed: bool = False, **setup: Any
+) -> Scenario:
     settings = {
+        "sealed": sealed,
         "holds": holds,
         "candidates": frozenset({"observed", "host", "any-port", "relay"}),
         "deadline": None if holds else 20.0,
@@ -64,6 +68,42 @@ def test_it_turns_direct_once_udp_is_let_through() -> None:
     assert paths(run.a) == [PathKind.RELAY]
     run.run(60.0 + 15.0 + 2.0 - run.network.now)
     assert [paths(side) for side in run.sides] == [[PathKind.RELAY, PathKind.OBSERVED]] * 2
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("blocked", ["a", "b"])
+def test_it_is_relayed_on_udp_once_that_is_let_through_where_nothing_else_passes(
+    blocked: str, *, sealed: bool
+) -> None:
+    """The partner notices nothing, nor do programs but for what is under way in that moment."""
+    hard = ANYWHERE["hard-random"]
+    run = scenario(8, hard, hard, delay=0.02, sealed=sealed)
+    side, other = (run.a, run.b) if blocked == "a" else (run.b, run.a)
+    block(run, side, 60.0)
+    assert run.run_until_linked(WITHIN)
+    run.run(60.0 - run.network.now)
+    traffic = Traffic(run)
+    assert run.run_until(lambda: len(side.links) == 2, 15.0 + 2.0)
+    run.run(1.0)
+    assert [link.remote.port for link in side.links] == [TLS_PORT, RELAY_PORT]
+    assert traffic.longest_gap(60.0) < 0.1
+    traffic.stop()
+    run.run(300.0)
+    assert (len(side.links), len(other.links)) == (2, 1)
+    assert side.links[0].session_key == side.links[1].session_key
+
+
+def test_a_relay_without_udp_keeps_the_link_over_tls() -> None:
+    """Control is heard, its relay's port is not."""
+    hard = ANYWHERE["hard-random"]
+    run = scenario(9, hard, hard)
+    block(run, run.a, 60.0)
+    assert run.run_until_linked(WITHIN)
+    for via, local in list(run.control.sockets.items()):
+        if local.port == RELAY_PORT:
+            run.control.close(via)
+    run.run(300.0)
+    assert [link.remote.port for link in run.a.links] == [TLS_PORT]
 
 
 def test_a_held_link_moves_to_tls_when_its_network_begins_to_block_udp() -> None:

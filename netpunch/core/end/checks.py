@@ -11,6 +11,7 @@ host, until a pong comes from it, gets only what `core.allowances` has for stran
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum
 from struct import Struct
 
@@ -71,6 +72,12 @@ class Path:
     @property
     def valid(self) -> bool:
         return self.rtt is not None
+
+    def relocated(self, via: Via, remote: Address) -> Path:
+        """The same, from another socket to another address."""
+        path = copy(self)
+        path.via, path.remote = via, remote
+        return path
 
     def report(self) -> CandidateReport:
         sent = max(0, self.pings - self.unsent)

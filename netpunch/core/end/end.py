@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.end.announcing import Introduction
 from netpunch.core.end.channels import Channels, describe
-from netpunch.core.end.holding import HeldLink
+from netpunch.core.end.holding import HeldLink, Retired
 from netpunch.core.end.nomination import NominationState
 from netpunch.core.end.probe import Probe
 from netpunch.core.end.punching import Punching
@@ -46,6 +46,7 @@ from netpunch.wire.keys import pair_tag
 from netpunch.wire.v2 import Kind
 
 if TYPE_CHECKING:
+    from netpunch.core.end.returning import Returning
     from netpunch.wire.sealed import Sealing
 
 NOT_OURS = {Drop.MALFORMED, Drop.UNKNOWN_PAIR, Drop.BAD_MAC}
@@ -69,18 +70,12 @@ TRANSITIONS: dict[tuple[EndState, str], EndState] = {
     (EndState.PUNCHING, "path agreed, holds"): EndState.HOLDING,
     (EndState.PUNCHING, "stopped"): EndState.CLOSING,
     (EndState.HOLDING, "another path agreed"): EndState.HOLDING,
+    (EndState.HOLDING, "path bound on UDP"): EndState.HOLDING,
     (EndState.HOLDING, "stopped"): EndState.CLOSING,
     (EndState.HOLDING, "handed over"): EndState.CLOSING,
     (EndState.HANDING_OVER, "partner and controls informed"): EndState.FINISHED,
     (EndState.CLOSING, "partner and controls informed"): EndState.FINISHED,
 }
-
-
-class _Retired(NamedTuple):
-    """A link that was moved away from: until then, what comes on its path still counts."""
-
-    link: HeldLink
-    until: float
 
 
 class End(Machine):
@@ -124,7 +119,9 @@ class End(Machine):
         self._link: HeldLink | None = None
         self._successor: Successor | None = None
         """Beside a held link."""
-        self._retired: list[_Retired] = []
+        self._returning: Returning | None = None
+        """Where the held link has its path over a stream, but UDP passes again."""
+        self._retired: list[Retired] = []
         self.partners: dict[Via, dict[Address, HeldLink]] = {}
         """The paths of the held link and of the retired ones, by socket and address."""
         self._probe: Probe | None = None
@@ -189,6 +186,7 @@ class End(Machine):
             link.next_timer(),
             link.attempt.partners.next_timer(),
             successor.next_timer(),
+            NEVER if self._returning is None else self._returning.next_timer(),
             self._lost_at,
             self._udp_silent_at,
             *(retired.until for retired in self._retired),
@@ -352,6 +350,11 @@ class End(Machine):
         if self.state not in (EndState.PUNCHING, EndState.HOLDING):
             return Drop.UNEXPECTED
         attempt = self._punching.attempt
+        if self._returning is not None:
+            drop = self._returning.receive(data, source, now, via)
+            if drop not in (Drop.UNEXPECTED_SOURCE, Drop.UNEXPECTED):
+                self._return(self._returning, now)
+                return drop
         if data[1] & ~END_B == Kind.OBSERVED:
             if self._probe is not None and self._probe.answered(data, via):
                 self._reports.udp_blocked(self._resources.endpoints.controls, holds=False)
@@ -499,25 +502,40 @@ class End(Machine):
         found = successor.punching
         linked = found.linked(now)
         self._move("another path agreed")
-        link.stop()
-        self._retired.append(_Retired(link, now + timing.RETIRED_FOR))
         self._hold(HeldLink(found.attempt, linked, now, after=link), now)
         successor.taken(now)
         self._punching.attempt.announcer.handle_timer(now)
         self._emit(moved(linked, reason, link.place[1]))
 
+    def _return(self, returning: Returning, now: float) -> None:
+        """The link goes on over UDP, if the relay has bound it there. Its key stays."""
+        link, linked = self._link, returning.returned(now)
+        if link is None or linked is None:
+            return
+        self._move("path bound on UDP")
+        self._use(HeldLink(link.attempt, linked, now, after=link), now)
+        self._emit(moved(linked, MoveReason.BETTER_PATH, link.place[1]))
+        self._watch_udp(now)
+
     def _hold(self, link: HeldLink, now: float) -> None:
-        """A link that is held from a later socket no longer needs the first one of its family. To
-        controls this is a new address, for which they ask a proof."""
-        self._link, self.path = link, (*link.place, link)
-        link.keys_changed(self._resources.channels, now)
+        """A link that both ends have just agreed on."""
         if self.sealing is not None:
             session_key = link.partner.session_key
             assert session_key is not None
             self.sealing.rekey(session_key)
-        self._keep_paths()
+        self._use(link, now)
         for each in link.partner.nomination.kept() if link.partner.nomination else ():
             self._take_payload(each, link)
+
+    def _use(self, link: HeldLink, now: float) -> None:
+        """From now on. A link that is held from a later socket no longer needs the first one of its
+        family. To controls this is a new address, for which they ask a proof."""
+        if self._link is not None:
+            self._link.stop()
+            self._retired.append(Retired(self._link, now + timing.RETIRED_FOR))
+        self._link, self.path, self._returning = link, (*link.place, link), None
+        link.keys_changed(self._resources.channels, now)
+        self._keep_paths()
 
     def _keep_paths(self) -> None:
         """Of the held link and of those that were moved away from lately, and their sockets.
@@ -582,6 +600,8 @@ class End(Machine):
         assert successor is not None
         link.handle_timer(now)
         link.attempt.partners.handle_timer(now)
+        if self._returning is not None:
+            self._returning.handle_timer(now)
         self._consider_move(link, successor, now)
         successor.handle_timer(link, now)
         if any(now >= retired.until for retired in self._retired):
@@ -629,6 +649,13 @@ class End(Machine):
             return
         self._follow_streams(now)
         if in_use and self._successor is not None and self._link is not None:
+            if self._returning is None:
+                from netpunch.core.end.returning import returning  # few links are over streams
+
+                announcer = self._punching.attempt.announcer
+                self._returning = returning(self._link, announcer, self._resources, now)
+            else:
+                self._returning.begin(now)
             self._successor.move(MoveReason.BETTER_PATH, self._link, now)
 
     def _follow_streams(self, now: float) -> None:

@@ -9,6 +9,7 @@ works again, it is used again.
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from netpunch.core import timing
 from netpunch.core.end.attempt import Attempt
@@ -344,3 +345,10 @@ class HeldLink:
 
     def _move(self, event: str) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
+
+
+class Retired(NamedTuple):
+    """A link that was moved away from: until then, what comes on its path still counts."""
+
+    link: HeldLink
+    until: float

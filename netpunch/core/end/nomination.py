@@ -217,6 +217,14 @@ class Nominations:
         self._check_settled()
         return None
 
+    def relocate(self, via: Via, remote: Address) -> Agreement:
+        """From now on the agreed path leads from another socket to another address of its relay."""
+        assert self.agreement is not None
+        path = self.agreement.path.relocated(via, remote)
+        self.agreement = self.agreement._replace(path=path)
+        self.agreement.partner.checks.keep_only(path)
+        return self.agreement
+
     def _agree(self, agreement: Agreement) -> None:
         self.agreement = agreement
         self._partners.clear()
