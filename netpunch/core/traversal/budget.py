@@ -74,7 +74,7 @@ HOPELESS = Budget(patience=4.0)
 """Afterwards the end fails."""
 
 TURN = 18.0
-"""Seconds after which a turn goes to the next end in the queue, if there is one: two rounds. A
+"""Seconds after which a turn goes to the next end in the queue, if there is one: a whole spray. A
 partner that also queues in its own process gets its turn to spray within one other turn."""
 SPRAY_TURN = 8.0
 """All probes of a round, and the openers of another end of the process at the same rate."""
