@@ -648,7 +648,7 @@ class End(Machine):
         if not streams.watch(self._udp_silent_since, heard_at, now, in_use=in_use):
             return
         self._follow_streams(now)
-        if in_use and self._successor is not None and self._link is not None:
+        if streams.are_left and self._successor is not None and self._link is not None:
             if self._returning is None:
                 from netpunch.core.end.returning import returning  # few links are over streams
 

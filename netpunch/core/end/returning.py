@@ -40,14 +40,15 @@ class Returning:
         self._link = link
         self._control, self._via = control, via
         self._resources = resources
-        self._counter = 2 * FIRST_COUNTER  # above all that bound the attempt by way of the stream
+        self._counter = 2 * FIRST_COUNTER
+        """Of the latest BIND: above all those by way of the stream, and so is what answers it."""
         self.begin(now)
 
     def begin(self, now: float) -> None:
         """UDP has come back. A direct path may be found first."""
         echo, soon = self._resources.random(v2.ECHO_LENGTH), now + timing.RELAY_AFTER_HOLDING
         self._binding = Binding(self._control, self._via, echo, RETRIES, soon)
-        self._began = now
+        self._began, self._first = now, self._counter + 1
 
     def next_timer(self) -> float:
         return self._binding.next_at if self._link.works else NEVER
@@ -72,7 +73,7 @@ class Returning:
             return Drop.UNEXPECTED
         elif message.attempt != self._link.attempt.identity.id:
             return Drop.UNEXPECTED  # of the successor's, if anybody's
-        elif not binding.expects(message.counter):
+        elif message.counter < self._first or not binding.expects(message.counter):
             return Drop.STALE
         else:
             binding.answered(message, now)

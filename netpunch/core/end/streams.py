@@ -68,6 +68,11 @@ class Streams:
         announcing = self.state is StreamsState.ANNOUNCING and self._usable
         return self.controls if announcing else {}
 
+    @property
+    def are_left(self) -> bool:
+        """Whether UDP has come back, and the held link should leave its stream for it."""
+        return self.state is StreamsState.IN_USE
+
     def opened(self, via: Via, control: Address, local: Address) -> None:
         """The driver has opened one."""
         self.controls[via], self.local[via] = control, local
