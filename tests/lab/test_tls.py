@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 
 from netpunch.address import Address
 from tests.lab.datagrams import receive
-from tests.lab.network import Host, Lab, Nat, Router
+from tests.lab.network import Host, Lab, Nat, Ports, Router
 from tests.lab.program import Program, Record, write_key
 from tests.lab.traffic import FORWARD, LISTEN, TO
 
 pytestmark = pytest.mark.lab
 
-CONTROL_PORT, TLS_PORT = 10001, 443
+CONTROL_PORT, RELAY_PORT, TLS_PORT = 10001, 10003, 443
 WITHIN = 6.0
 """Seconds until a pair is linked whose UDP is blocked."""
 BACK_WITHIN = 20.0
@@ -111,6 +112,27 @@ def test_a_pair_without_udp_is_linked_over_tls_and_directly_once_udp_passes(
     moves = pair.all_tell("pair.moved", BACK_WITHIN)
     assert [move["path"] for move in moves] == ["observed", "observed"]
     assert pair.echoes()
+
+
+def test_a_link_that_only_a_relay_can_carry_returns_to_it_on_udp(
+    lab: Lab, tmp_path: Path, cleanup: ExitStack
+) -> None:
+    """Its partner notices nothing."""
+    pair = Pair(
+        tmp_path,
+        lab,
+        cleanup,
+        dataclasses.replace(BLOCKS_UDP, ports=Ports.RANDOM),
+        Nat(ports=Ports.RANDOM),
+        f"mode: keep, {FORWARD}",
+    )
+    ups = pair.all_tell("pair.up", 2 * WITHIN)
+    assert [up["rport"] for up in ups] == [TLS_PORT, RELAY_PORT]
+    allow_udp(pair.routers["home"])
+    moved = pair.ends["home"].wait_for("pair.moved", BACK_WITHIN)
+    assert (moved["path"], moved["rport"]) == ("relay", RELAY_PORT)
+    assert pair.echoes()
+    assert pair.ends["office"].keeps_from("pair.moved", 0.5)
 
 
 def test_a_held_link_moves_to_tls_when_its_network_begins_to_block_udp(
