@@ -43,6 +43,8 @@ class HeldPath:
 
     def agreed(self, path: Linked | Moved) -> None:
         """The link uses this path from now on."""
+        if (self._pinned, self._partner) == (path.via, path.remote):
+            return  # by way of the same relay: its datagrams already left from there
         self.follow_routes()
         if path.local.host not in WILDCARDS.values():
             self._source = path.local.host

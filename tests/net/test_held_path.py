@@ -133,6 +133,24 @@ def test_each_path_is_pinned_to_the_address_it_was_agreed_with(
 
 
 @linux_only
+def test_another_agreement_on_the_same_path_keeps_the_address(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay knows the end by it, whatever the system would choose by now."""
+
+    async def main() -> None:
+        async with scripted() as end:
+            with client("127.0.0.1") as relay:
+                pin_to(monkeypatch, "127.0.0.2")
+                end.link(relay.address)
+                pin_to(monkeypatch, "127.0.0.3")
+                end.move(relay.address, relay.address)
+                assert await end.source_seen_by(relay) == "127.0.0.2"
+
+    run(main())
+
+
+@linux_only
 @pytest.mark.parametrize("unpinned", [False, True])
 def test_a_source_that_this_host_no_longer_has_is_told(
     run: Run, monkeypatch: pytest.MonkeyPatch, unpinned: bool

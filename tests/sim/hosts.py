@@ -430,6 +430,8 @@ class SimHost:
     def _pin(self, link: Linked | Moved) -> None:
         """The link goes on from the address that it was made with, whichever one the system would
         choose later."""
+        if self._pins.get(link.via, (None, ""))[0] == link.remote:
+            return
         self._held_from = self._usual.get(link.remote.family, "")
         self._pins = {link.via: (link.remote, self._held_from)} if self._held_from else {}
 

@@ -156,7 +156,7 @@ class HeldLink:
             self.attempt.send(bye, remote, via)
         if now >= self._keepalive_at:
             self._keepalive_at = now + self._settings.keepalive
-            if self.state is PathState.WORKING:
+            if self.state is not PathState.DEAD and not self._must_be_answered:
                 self._keep_alive(now)
         if now >= self._confirm_at:
             self._confirm_at = NEVER
@@ -173,9 +173,18 @@ class HeldLink:
         """Something about the network has changed: checks the path, unless a check ends sooner
         anyway."""
         patience = timing.DOUBT_ROUND_TRIPS * self._meter.rtt + timing.DOUBT_GRACE
-        ends_sooner = self._check is not None and self._check.ends_at <= now + patience
-        if self.state is not PathState.DEAD and not ends_sooner:
+        check = self._check
+        if check is not None and reason is MoveReason.PARTNER_ASKED:
+            return
+        ends_sooner = check is not None and check.ends_at <= now + patience
+        if self.state is not PathState.DEAD and not (ends_sooner and self._must_be_answered):
             self._begin_check(reason, timing.DOUBT_PINGS, patience / timing.DOUBT_PINGS, now)
+
+    @property
+    def _must_be_answered(self) -> bool:
+        """Whether there is a check that no ping of the partner ends: no other may take its place
+        that one would, or a path that leads in one direction only would seem to work."""
+        return self._check is not None and self._check.reason is not MoveReason.PARTNER_ASKED
 
     def address_gone(self, reason: MoveReason, now: float) -> None:
         """This host no longer has the address that the path was used from."""

@@ -10,6 +10,7 @@ import pytest
 
 from netpunch.address import Address
 from netpunch.core import timing
+from netpunch.core.end.holding import PathState
 from netpunch.core.end.relaying import Relaying
 from netpunch.core.end.relays import RelayAt
 from netpunch.core.end.verdict import RelayOutcome
@@ -618,6 +619,24 @@ class TestHeldLink:
         bench.receive(held.puppet.says(ping), RELAY)
         bench.run(2.0)
         assert not bench.events(FollowRoutes)
+
+    @pytest.mark.parametrize("before", [0.02, -0.02], ids=["before", "after"])
+    def test_but_not_that_ours_arrive_which_a_keepalive_finds_out(
+        self, held: Relayed, before: float
+    ) -> None:
+        """Whichever begins first, the partner's asking or the keepalive."""
+        bench, link = held.bench, held.bench.attempt
+        sequence = held.puppet.number.to_bytes(4, "big") + b"rand"
+        bench.receive(held.puppet.says(v2.Done(held.puppet.attempt, link, sequence)), RELAY)
+        bench.run(bench.end._resources.settings.keepalive - before)
+        assert bench.end._link is not None
+        assert bench.end._link.works
+        bench.introduce(bench.puppet(b"standby2", holds=True))
+        bench.run(0.03)
+        ping = v2.Ping(held.puppet.attempt, link, held.puppet.new_sequence(), 0)
+        bench.receive(held.puppet.says(ping), RELAY)
+        bench.run(timing.KEEPALIVE_PINGS * timing.KEEPALIVE_RETRY)
+        assert bench.end._link.state is PathState.DEAD
 
     def test_a_recorded_ping_does_not(self, held: Relayed) -> None:
         bench, link = held.bench, held.bench.attempt
