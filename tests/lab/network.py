@@ -183,7 +183,8 @@ def _link(one: Namespace, interface: str, other: Namespace, other_interface: str
 def _addresses(interface: str, address4: str, address6: str) -> list[str]:
     return [
         *([f"address add {address4}/24 dev {interface}"] if address4 else []),
-        *([f"address add {address6}/64 dev {interface}"] if address6 else []),
+        # Without `nodad` it can't be used until the kernel has come round to not checking it.
+        *([f"address add {address6}/64 dev {interface} nodad"] if address6 else []),
     ]
 
 
