@@ -53,6 +53,13 @@ def test_easy_networks_of_tolerable_quality_always_link() -> None:
         assert punch(seed, easy_setup(Random(seed))).linked, f"seed {seed}"
 
 
+def test_a_control_that_keeps_few_cards_costs_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cards of both ends go each time they are introduced."""
+    monkeypatch.setattr("netpunch.core.control.cards.INTRODUCED_PAIRS_KEPT", 0)
+    for seed in seeds(60):
+        assert punch(seed, easy_setup(Random(seed))).linked, f"seed {seed}"
+
+
 def test_any_network_keeps_the_promises() -> None:
     runs = seeds(80)
     linked = sum(punch(n, any_setup(Random(n), deadline=8.0)).linked for n in runs)

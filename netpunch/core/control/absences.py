@@ -9,7 +9,6 @@ from netpunch.core.control.registrations import EndRecord, Pair
 from netpunch.wire.envelope import EndName
 
 ENDS: tuple[EndName, ...] = ("a", "b")
-NOTHING = (None,) * 5
 
 
 class Absent(NamedTuple):
@@ -38,12 +37,7 @@ def absences(pairs: Iterable[Pair], most: int) -> Absences:
     strangers = 0
     for pair in pairs:
         a, b = pair.a, pair.b
-        if (
-            a is not None
-            and a.registration is not None
-            and b is not None
-            and b.registration is not None
-        ):
+        if a is not None and b is not None and a.is_registered and b.is_registered:
             continue
         if a is None or b is None or _are_strangers(a, b):
             strangers += 2
@@ -52,10 +46,10 @@ def absences(pairs: Iterable[Pair], most: int) -> Absences:
         elif pair.twin is not None:
             known += _absent_under_both_keys(pair)
         else:
-            if a.registration is None:
-                known.append(Absent(pair.name, "a", a.last_heard, b.registration is not None))
-            if b.registration is None:
-                known.append(Absent(pair.name, "b", b.last_heard, a.registration is not None))
+            if not a.is_registered:
+                known.append(Absent(pair.name, "a", a.last_heard, b.is_registered))
+            if not b.is_registered:
+                known.append(Absent(pair.name, "b", b.last_heard, a.is_registered))
     never = (Absent(pair.name, end) for pair in unseen for end in ENDS)
     return Absences(len(known) + strangers, first([*known, *never], most))
 
@@ -69,8 +63,9 @@ def first(ends: list[Absent], most: int) -> tuple[Absent, ...]:
 
 def _are_strangers(a: EndRecord, b: EndRecord) -> bool:
     """Whether neither has been there since control began."""
-    here = (a.registration, b.registration, a.last_heard, b.last_heard, a.pair.twin)
-    return here == NOTHING
+    return a.pair.twin is None and not any(
+        each.is_registered or each.last_heard is not None for each in (a, b)
+    )
 
 
 def _rank(end: Absent) -> tuple[bool, bool, float]:

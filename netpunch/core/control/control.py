@@ -20,12 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from netpunch.address import Address, is_private
 from netpunch.core import timing
 from netpunch.core.control.absences import Absences, absences
 from netpunch.core.control.address_proof import AddressProof, binding_at
+from netpunch.core.control.cards import Cards
 from netpunch.core.control.ciphers import CIPHERS_KEPT, Ciphers, nonces
 from netpunch.core.control.expiries import Expiries
 from netpunch.core.control.presences import RegisteredEnd
@@ -34,7 +35,6 @@ from netpunch.core.control.registrations import (
     NEW,
     NO_KEYS,
     PROVED,
-    REFRESH,
     STALE,
     TRANSITIONS,
     Cause,
@@ -48,7 +48,7 @@ from netpunch.core.control.rejections import Rejections
 from netpunch.core.control.relay import BOUND, Relay
 from netpunch.core.describe import describe
 from netpunch.core.events import Expired, RoleConflict, Via, registered
-from netpunch.core.machine import Machine, Random, Transmit
+from netpunch.core.machine import NEVER, Machine, Random, Transmit
 from netpunch.wire import v2
 from netpunch.wire.drop import Drop
 from netpunch.wire.envelope import (
@@ -65,9 +65,7 @@ from netpunch.wire.envelope import (
     EndName,
     Forged,
 )
-from netpunch.wire.v2 import NO_COOKIE, pack_address
-
-NO_CARD = b""
+from netpunch.wire.v2 import NO_COOKIE, pack_address, unpack_address
 
 CONFLICT_INTERVAL = 60.0
 """A role conflict is reported once a minute: it lasts until an administrator acts."""
@@ -97,12 +95,24 @@ def _packer(message: type[v2.FromControl]) -> Callable[..., bytes]:
 
 _transmit = partial(tuple.__new__, Transmit)
 _packed = lru_cache(maxsize=CIPHERS_KEPT)(pack_address)
+_address = lru_cache(maxsize=CIPHERS_KEPT)(unpack_address)
 _is_private = lru_cache(maxsize=CIPHERS_KEPT)(is_private)
 _pack_waiting = _packer(v2.Waiting)
 _pack_introduce = _packer(v2.Introduce)
 _pack_challenge = _packer(v2.Challenge)
 _pack_observed = _packer(v2.Observed)
 _pack_bound = _packer(v2.Bound)
+
+
+class _Party(NamedTuple):
+    """A registered end, and where it is."""
+
+    record: EndRecord
+    own: Registration
+    address: Address
+
+
+_party = partial(tuple.__new__, _Party)
 
 
 class ControlV2(Machine):
@@ -134,6 +144,9 @@ class ControlV2(Machine):
         self._rejections = Rejections(self._emit)
         self._pairs = Pairs(pairs, other_keys)
         self._ciphers = Ciphers(self._pairs.by_tag)
+        self._cards = Cards()
+        self._conflicts: dict[EndRecord, float] = {}
+        """When a role conflict of an end was last reported."""
         self._expiries: Expiries[EndRecord] = Expiries()
         self._removals = 0
         """Pairs removed since all registrations were timed anew: until they would have expired,
@@ -151,7 +164,7 @@ class ControlV2(Machine):
             for pair in self._pairs.by_tag.values()
             if pair.twin is not None
             for record in pair.records
-            if record.registration is None and record.is_present
+            if not record.is_registered and record.is_present
         ]
 
     def present(self) -> Iterator[tuple[str, str, RegisteredEnd]]:
@@ -208,6 +221,7 @@ class ControlV2(Machine):
         for pair in gone:
             for record in pair.records:
                 self._clear(record, Cause.REMOVAL)
+                self._conflicts.pop(record, None)
             pair.forget_keys()
             if pair.twin is None or pair.twin not in self._pairs:
                 self.relay.remove(pair.name)
@@ -266,7 +280,7 @@ class ControlV2(Machine):
             if own is None:
                 continue
             if own.heard + self._expire > now:
-                self._await_expiry(record, own)
+                self._await_expiry(record, own.heard)
             else:
                 self._clear(record, Cause.EXPIRY)
         self._rejections.handle_timer(now)
@@ -283,32 +297,30 @@ class ControlV2(Machine):
         self, fields: Fields, record: EndRecord, source: Address, now: float, via: Via
     ) -> None:
         attempt, counter, cookie, purpose, card = fields
-        if purpose != _PUNCH:
-            card = NO_CARD  # no partner is given it
-        packed, own = _packed(source), record.registration
-        was = None if own is None else own.purpose
-        verdict = record.hear(attempt, counter, packed, via, purpose, card, now)
-        if verdict is REFRESH:
-            assert own is not None
-            if own.standing is PROVED:
-                self._introduce(record, source, now)
+        packed, was = _packed(source), record.purpose
+        heard = record.hear(attempt, counter, packed, via, purpose, now)
+        if isinstance(heard, Registration):
+            self._cards.take(record, purpose, card)
+            if heard.standing == PROVED:
+                self._introduce(record, heard, source, now)
                 if purpose != was:
-                    self._push_standby(record, now)
+                    self._push_standby(record, heard, now)
             elif self._proof.is_good(cookie, record, attempt, source, now):
-                self._register(own, record, source, now)
+                self._register(heard, card, record, source, now)
             else:
                 self._greet(record, source, now)
-        elif verdict is STALE:
+        elif heard is STALE:
             self._drop(Drop.STALE)
-        elif verdict is LIMITED:
+        elif heard is LIMITED:
             self._drop(Drop.OVER_LIMIT)
         else:
-            heard = Registration(attempt, counter, packed, via, purpose, card, now)
-            self._unknown(heard, verdict, cookie, record, source, now)
+            unknown = Registration(attempt, packed, purpose, counter, via, now)
+            self._unknown(unknown, card, heard, cookie, record, source, now)
 
     def _unknown(
         self,
         heard: Registration,
+        card: bytes,
         verdict: Verdict,
         cookie: bytes,
         record: EndRecord,
@@ -317,12 +329,13 @@ class ControlV2(Machine):
     ) -> None:
         """An attempt that is not registered, or from another address than it was."""
         if self._proof.is_good(cookie, record, heard.attempt, source, now):
-            self._register(heard, record, source, now)
+            self._register(heard, card, record, source, now)
         elif not self._proof.is_new(record, heard.attempt, heard.counter, heard.source):
             self._drop(Drop.STALE)
         elif verdict is NEW and self._proof.may_register(record, now):
             record.register(heard, Cause.ANNOUNCEMENT)
-            self._await_expiry(record, heard)
+            self._cards.take(record, heard.purpose, card)
+            self._await_expiry(record, now)
             self._greet(record, source, now, is_new=True)
         elif self._proof.may_answer(record, heard.source, now):
             cookie = self._proof.make_cookie(record, heard.attempt, source, now)
@@ -334,7 +347,7 @@ class ControlV2(Machine):
 
     def _left(self, fields: Fields, record: EndRecord, *_whence: object) -> None:
         attempt, counter = fields
-        if record.registration is not None and record.registration.is_left_by(attempt, counter):
+        if record.leave(attempt, counter):
             self._clear(record, Cause.LEAVE)
         else:
             self._drop(Drop.STALE)
@@ -391,30 +404,32 @@ class ControlV2(Machine):
     # Registrations.
 
     def _register(
-        self, heard: Registration, record: EndRecord, source: Address, now: float
+        self, heard: Registration, card: bytes, record: EndRecord, source: Address, now: float
     ) -> None:
         """Takes an announcement whose cookie is good: its address is proved from now on."""
         was_here = record.remembers(heard.attempt)
         before = record.proved
         if before is None:
             self.registered += 1
-        displaced = record.register(heard, Cause.COOKIE)
-        self._await_expiry(record, heard)
-        if before is not None and before.source == heard.source:
-            heard.since = before.since
-        else:
-            heard.since = now
+        stayed = before is not None and before.source == heard.source
+        since = before.since if before is not None and stayed else now
+        displaced = record.register(heard._replace(since=since), Cause.COOKIE)
+        own = record.registration
+        assert own is not None
+        self._cards.take(record, heard.purpose, card)
+        self._await_expiry(record, now)
+        if not stayed:
             former = None if before is None else before.address
             self._emit(registered(record.pair.name, record.end, source, former))
         if displaced and not self._in_conflict(record, now):
             if was_here:  # it was displaced itself before: neither machine gives way
-                record.conflict_at = now
+                self._conflicts[record] = now
                 addresses = (displaced.address, source)
                 self._emit(RoleConflict(record.pair.name, record.end, addresses))
             if displaced.source != heard.source:
                 self._rouse(displaced, record, heard.attempt)
-        self._introduce(record, source, now, self._in_conflict(record, now))
-        self._push_standby(record, now)
+        self._introduce(record, own, source, now, self._in_conflict(record, now))
+        self._push_standby(record, own, now)
 
     def _await_expiries(self) -> None:
         """Counts and times all registrations anew."""
@@ -423,19 +438,21 @@ class ControlV2(Machine):
         self.registered = 0
         for record in self._pairs.records():
             record.awaits_expiry = False
-            if record.registration is not None:
+            own = record.registration
+            if own is not None:
                 counts = self._pairs.is_first(record) or record.proved_by_twin is None
-                self.registered += record.registration.is_proved and counts
-                self._await_expiry(record, record.registration)
+                self.registered += own.is_proved and counts
+                self._await_expiry(record, own.heard)
 
-    def _await_expiry(self, record: EndRecord, own: Registration) -> None:
+    def _await_expiry(self, record: EndRecord, heard: float) -> None:
         if not record.awaits_expiry:
             record.awaits_expiry = True
-            self._expiries.add(record, own.heard + self._expire)
+            self._expiries.add(record, heard + self._expire)
 
     def _clear(self, record: EndRecord, cause: Cause) -> None:
-        was_proved = record.standing is PROVED
+        was_proved = record.standing == PROVED
         record.clear(cause)
+        self._cards.forget(record)
         if was_proved and record.proved_by_twin is None:
             self.registered -= 1
             left, removed = cause is Cause.LEAVE, cause is Cause.REMOVAL
@@ -443,25 +460,28 @@ class ControlV2(Machine):
 
     def _in_conflict(self, record: EndRecord, now: float) -> bool:
         """Whether two machines announced this end in turn lately."""
-        return record.conflict_at is not None and now - record.conflict_at < CONFLICT_INTERVAL
+        return now - self._conflicts.get(record, -NEVER) < CONFLICT_INTERVAL
 
-    # Answers to the registered attempt of a record, which is at `source`; `other` is its partner's.
+    # Answers to the registered attempt of an end.
 
-    def _introduce(self, record: EndRecord, source: Address, now: float, conflict: int = 0) -> None:
+    def _introduce(
+        self, record: EndRecord, own: Registration, source: Address, now: float, conflict: int = 0
+    ) -> None:
         """Answers the announcement of a proved end; introduces it to a proved partner."""
-        own, other = record.registration, record.partner.registration
-        assert own is not None
-        if other is None or other.standing is not PROVED or own.purpose != _PUNCH:
-            self._send_waiting(record, source, own.counter, now, NO_COOKIE, conflict)
-            return
-        at = other.address
-        if other.purpose == _PUNCH:
-            self._send_introduction(
-                _INTRODUCE, record, source, at, own.counter, NO_COOKIE, conflict
-            )
-        else:
-            self._send_waiting(record, source, own.counter, now, NO_COOKIE, conflict)
-        self._send_introduction(_INTRODUCE, record.partner, at, source)
+        end, other = _party((record, own, source)), record.partner.registration
+        counter = own.counter
+        if other is None or other.standing != PROVED or own.purpose != _PUNCH:
+            return self._send_waiting(end, other, now, counter, NO_COOKIE, conflict)
+        partner = _party((record.partner, other, _address(other.source)))
+        if other.purpose != _PUNCH:
+            self._send_waiting(end, other, now, counter, NO_COOKIE, conflict)
+            return self._send_introduction(_INTRODUCE, partner, end)
+        if self._cards.of(partner.record) is None:
+            self._send_waiting(end, other, now, counter, NO_COOKIE, conflict)
+            return self._send_waiting(partner, own, now)
+        self._send_introduction(_INTRODUCE, end, partner, counter, NO_COOKIE, conflict)
+        self._send_introduction(_INTRODUCE, partner, end)
+        return self._cards.introduced(record.pair)
 
     def _greet(
         self, record: EndRecord, source: Address, now: float, *, is_new: bool = False
@@ -471,37 +491,35 @@ class ControlV2(Machine):
         own, other = record.registration, record.partner.registration
         assert own is not None
         if not self._proof.may_answer(record, own.source, now):
-            self._drop(Drop.OVER_LIMIT)
-            return
+            return self._drop(Drop.OVER_LIMIT)
+        end = _party((record, own, source))
         cookie = self._proof.make_cookie(record, own.attempt, source, now)
-        if other is None or own.purpose != _PUNCH or other.purpose != _PUNCH:
-            self._send_waiting(record, source, own.counter, now, cookie)
-        elif other.standing is PROVED:
-            at = other.address
-            self._send_introduction(_INTRODUCE, record, source, at, own.counter, cookie)
+        if other is None or not self._cards.of(record) or not self._cards.of(record.partner):
+            return self._send_waiting(end, other, now, own.counter, cookie)
+        partner = _party((record.partner, other, _address(other.source)))
+        if other.standing == PROVED:
+            self._send_introduction(_INTRODUCE, end, partner, own.counter, cookie)
             if is_new:
-                self._send_introduction(_KNOCK, record.partner, at, source)
+                self._send_introduction(_KNOCK, partner, end)
         elif (
             is_new
             and (other.standing, Cause.KNOCK) in TRANSITIONS
-            and self._proof.may_answer(record.partner, other.source, now)
+            and self._proof.may_answer(partner.record, other.source, now)
         ):
             # Both have just begun: without a knock to each, the link would take a round trip more.
-            other.standing = TRANSITIONS[other.standing, Cause.KNOCK]
-            at = other.address
-            self._send_introduction(_KNOCK, record, source, at, own.counter, cookie)
-            self._send_introduction(_KNOCK, record.partner, at, source)
+            partner.record.knock()
+            self._send_introduction(_KNOCK, end, partner, own.counter, cookie)
+            self._send_introduction(_KNOCK, partner, end)
         else:
-            self._send_waiting(record, source, own.counter, now, cookie)
+            self._send_waiting(end, other, now, own.counter, cookie)
+        return None
 
-    def _push_standby(self, record: EndRecord, now: float) -> None:
+    def _push_standby(self, record: EndRecord, own: Registration, now: float) -> None:
         """Makes a partner that waits already announce itself at once, with its proof, to an end
         that has come on standby."""
-        own, other = record.registration, record.partner.registration
-        if own is None or own.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
-            return
-        if other.standing is PROVED:
-            self._send_waiting(record.partner, other.address, 0, now)
+        other = record.partner.registration
+        if own.purpose == _STANDBY and other and other.is_proved and other.purpose == _PUNCH:
+            self._send_waiting(_party((record.partner, other, other.address)), own, now)
 
     def _rouse(self, displaced: Registration, record: EndRecord, rival: bytes) -> None:
         """Has the displaced attempt of an end announce itself at once, if it is still there: then
@@ -515,39 +533,40 @@ class ControlV2(Machine):
     def _send_introduction(
         self,
         kind: int,
-        record: EndRecord,
-        source: Address,
-        at: Address,
+        to: _Party,
+        partner: _Party,
         counter: int = 0,
         cookie: bytes = NO_COOKIE,
         conflict: int = 0,
     ) -> None:
-        """Introduces the partner, which is at `at`. `counter` is 0 if the end has not asked."""
-        own, other = record.registration, record.partner.registration
-        assert own is not None
-        assert other is not None
-        partner = _packed(self._as_seen_by(source, at))
+        """`counter` is 0 if the end has not asked. The partner's card is kept."""
+        record, own, source = to
+        of, other, at = partner
+        seen, card = _packed(self._as_seen_by(source, at)), self._cards.of(of)
         body = _pack_introduce(
-            own.attempt, counter, own.source, other.attempt, partner, other.card, cookie, conflict
+            own.attempt, counter, own.source, other.attempt, seen, card, cookie, conflict
         )
         self._answer(kind, body, record, source, own.via)
 
     def _send_waiting(
         self,
-        record: EndRecord,
-        source: Address,
-        counter: int,
+        to: _Party,
+        other: Registration | None,
         now: float,
+        counter: int = 0,
         cookie: bytes = NO_COOKIE,
         conflict: int = 0,
     ) -> None:
-        own, other, standby = record.registration, record.partner.registration, v2.NO_ATTEMPT
-        assert own is not None
-        heard = record.partner.last_heard
-        if other is not None and other.standing is PROVED:
-            heard = other.heard
-            if other.purpose == _STANDBY:
+        """`other` is the partner's registration; an end that punches is told which it is, as it
+        cannot be introduced."""
+        record, own, source = to
+        standby = v2.NO_ATTEMPT
+        if other is not None and other.standing == PROVED:
+            heard: float | None = other.heard
+            if own.purpose == _PUNCH or other.purpose == _STANDBY:
                 standby = other.attempt
+        else:
+            heard = record.partner.last_heard
         age = v2.NEVER_HEARD if heard is None else min(int((now - heard) * 1000), v2.NEVER_HEARD)
         body = _pack_waiting(own.attempt, counter, own.source, age, standby, cookie, conflict)
         self._answer(_WAITING, body, record, source, own.via)

@@ -15,20 +15,20 @@ one: until then it may be a recording from a forged address.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+from functools import partial
 from struct import Struct
 from types import MappingProxyType
+from typing import NamedTuple
 
 from netpunch.address import Address
 from netpunch.core import timing
 from netpunch.core.events import Via
+from netpunch.core.machine import NEVER
 from netpunch.wire.envelope import END_B, Cipher, EndName
 from netpunch.wire.keys import KEY_LENGTH, pair_tag
-from netpunch.wire.v2 import unpack_address
-
-_EARLIER = Struct("=8sQ")
-"""An attempt and its highest counter."""
+from netpunch.wire.v2 import ADDRESS_LENGTH, ATTEMPT_LENGTH, NO_ATTEMPT, unpack_address
 
 ANNOUNCE_RATE = 20
 """Announcements a second of a registered attempt, and as many at once: twice what an end
@@ -40,15 +40,15 @@ nor recordings use them up."""
 NO_KEYS: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Standing(Enum):
-    """How far an end is registered."""
+class Standing(IntEnum):
+    """How far an end is registered. Numbers, as registrations are kept packed."""
 
-    ABSENT = "absent"
-    UNPROVED = "unproved"
+    ABSENT = 0
+    UNPROVED = 1
     """Its address may be forged."""
-    KNOCKED = "knocked"
+    KNOCKED = 2
     """Likewise, and it got a KNOCK, which happens once."""
-    PROVED = "proved"
+    PROVED = 3
     """It has returned a cookie: it receives at its address."""
 
 
@@ -70,7 +70,7 @@ class Cause(StrEnum):
     """Of its pair, or of the key under which it is registered."""
 
 
-TRANSITIONS: dict[tuple[Standing, Cause], Standing] = {
+TRANSITIONS: dict[tuple[int, Cause], int] = {
     (ABSENT, Cause.ANNOUNCEMENT): UNPROVED,
     (ABSENT, Cause.COOKIE): PROVED,
     (UNPROVED, Cause.ANNOUNCEMENT): UNPROVED,
@@ -110,23 +110,23 @@ class Verdict(Enum):
 STALE, REFRESH, NEW, DISPUTED, LIMITED = Verdict
 
 
-@dataclass(slots=True)
-class Registration:
-    """The registered attempt of an end. `counter` is the highest that was taken; `source` is its
-    address as 19 bytes, which take a third of the memory."""
+class Registration(NamedTuple):
+    """The registered attempt of an end, as it is now."""
 
     attempt: bytes
-    counter: int
     source: bytes
-    via: Via
+    """Its address as 19 bytes."""
     purpose: int
-    card: bytes
+    counter: int
+    """The highest that was taken."""
+    via: Via
     heard: float
+    since: float = -NEVER
+    """When a proved end came to this address. Of another one: when the end was heard last while it
+    was proved."""
+    standing: int = UNPROVED
     burst: int = 0
     """Announcements so far, less ANNOUNCE_RATE for each second."""
-    standing: Standing = UNPROVED
-    since: float = 0.0
-    """When the end came to this address; of a proved one."""
 
     @property
     def address(self) -> Address:
@@ -134,43 +134,72 @@ class Registration:
 
     @property
     def is_proved(self) -> bool:
-        return self.standing is PROVED
+        return self.standing == PROVED
 
-    def is_left_by(self, attempt: bytes, counter: int) -> bool:
-        """Whether an authentic LEAVE is this attempt's; if so its counter is used."""
-        if self.attempt != attempt or counter <= self.counter:
-            return False
-        self.counter = counter
-        return True
+
+_STATE = Struct(f"={ATTEMPT_LENGTH}s{ADDRESS_LENGTH}sBQQddBB")
+"""A registration."""
+_PURPOSE = ATTEMPT_LENGTH + ADDRESS_LENGTH
+_STANDING = _STATE.size - 2
+_END = _STATE.size
+"""Where these are in it."""
+_pack, _unpack = _STATE.pack, _STATE.unpack_from
+_registration = partial(tuple.__new__, Registration)
+_EARLIER = Struct(f"={ATTEMPT_LENGTH}sQ")
+"""An attempt and its highest counter."""
+_NOBODY = Registration(NO_ATTEMPT, bytes(ADDRESS_LENGTH), 0, 0, 0, -NEVER, standing=ABSENT)
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class EndRecord:
-    """One end of one pair. A control has many, and most of them say little: nothing is kept
-    before it is needed. `flag` is the end's bit in the kind byte."""
+    """One end of one pair. A control may have a hundred thousand, so what one says of its end is
+    kept as bytes, in a quarter of the memory. `flag` is the end's bit in the kind byte."""
 
     pair: Pair
     flag: int
-    partner: EndRecord = field(init=False)
-    registration: Registration | None = None
-    last_heard: float | None = None
-    """Of an end that is no longer registered."""
-    conflict_at: float | None = None
-    """When a role conflict was last reported."""
     awaits_expiry: bool = False
     decrypt: Cipher | None = None
     encrypt: Cipher | None = None
-    _packed_earlier: bytes = b""
-    """Earlier attempts that were proved, each with its highest counter, the last used last. Each
-    end that holds a link has one: packed they take a fifth of the memory."""
+    _state: bytes = b""
+    """The registration, and behind it earlier attempts that were proved, each with its highest
+    counter, the last used last. Empty as long as the end was never registered."""
 
     @property
     def end(self) -> EndName:
         return "b" if self.flag else "a"
 
     @property
-    def standing(self) -> Standing:
-        return ABSENT if self.registration is None else self.registration.standing
+    def partner(self) -> EndRecord:
+        partner = self.pair.a if self.flag else self.pair.b
+        assert partner is not None
+        return partner
+
+    @property
+    def registration(self) -> Registration | None:
+        state = self._state
+        return _registration(_unpack(state)) if state and state[_STANDING] else None
+
+    @property
+    def is_registered(self) -> bool:
+        return self.standing != ABSENT
+
+    @property
+    def standing(self) -> int:
+        return self._state[_STANDING] if self._state else ABSENT
+
+    @property
+    def purpose(self) -> int | None:
+        """Of the registered attempt."""
+        return self._state[_PURPOSE] if self._state else None
+
+    @property
+    def last_heard(self) -> float | None:
+        """When it was heard last while it was proved, or None."""
+        if not self._state:
+            return None
+        own = _registration(_unpack(self._state))
+        last = own.heard if own.is_proved else own.since
+        return None if last == -NEVER else last
 
     @property
     def twin(self) -> EndRecord | None:
@@ -182,7 +211,7 @@ class EndRecord:
     def is_present(self) -> bool:
         """Whether it is registered, under whichever key."""
         twin = self.twin
-        return any(each is not None and each.registration is not None for each in (self, twin))
+        return self.is_registered or (twin is not None and twin.is_registered)
 
     @property
     def proved_by_twin(self) -> Registration | None:
@@ -203,32 +232,25 @@ class EndRecord:
         return self.pair.tag + self.end.encode()
 
     def hear(
-        self,
-        attempt: bytes,
-        counter: int,
-        source: bytes,
-        via: Via,
-        purpose: int,
-        card: bytes,
-        now: float,
-    ) -> Verdict:
-        """What this authentic announcement is here. A REFRESH is taken at once: nearly all
-        announcements are one; any other changes nothing."""
-        own = self.registration
-        if own is None or own.attempt != attempt or own.source != source:
+        self, attempt: bytes, counter: int, source: bytes, via: Via, purpose: int, now: float
+    ) -> Registration | Verdict:
+        """What this authentic announcement is here. Nearly all are a REFRESH: that is taken at
+        once, and the registration returned as it is now. Any other changes nothing."""
+        state = self._state
+        if not state:
             return self.judge(attempt, counter, source)
-        if counter <= own.counter:
+        known, place, _, highest, _, heard, since, standing, burst = _unpack(state)
+        if known != attempt or place != source:
+            return self.judge(attempt, counter, source)
+        if counter <= highest:
             return STALE
-        burst = own.burst - int((now - own.heard) * ANNOUNCE_RATE)
+        burst -= int((now - heard) * ANNOUNCE_RATE)
         if burst >= ANNOUNCE_RATE:
             return LIMITED
-        own.burst = burst + 1 if burst > 0 else 1
-        own.counter = counter
-        own.via = via
-        own.purpose = purpose
-        own.card = card
-        own.heard = now
-        return REFRESH
+        burst = burst + 1 if burst > 0 else 1
+        fresh = (attempt, source, purpose, counter, via, now, since, standing, burst)
+        self._state = _pack(*fresh) + state[_END:]
+        return _registration(fresh)
 
     def judge(self, attempt: bytes, counter: int, source: bytes) -> Verdict:
         """What this announcement is here. Changes nothing."""
@@ -251,28 +273,49 @@ class EndRecord:
     def register(self, registration: Registration, cause: Cause) -> Registration | None:
         """Registers an attempt, or its new address; returns the proved registration of another
         attempt that it displaces, if any. One that was not proved is not remembered: recordings
-        must not crowd out the memory of what was proved."""
-        before = self.registration
+        must not crowd out the memory of what was proved. Of one that is proved by this, `since`
+        is told by `registration`."""
+        before, earlier = self.registration, self._earlier
         displaced = None
         if before is not None and before.is_proved and before.attempt != registration.attempt:
             displaced = before
-            self._remember(displaced)
-        earlier = self._earlier
+            earlier[before.attempt] = before.counter
         earlier.pop(registration.attempt, None)
-        self._pack_earlier(earlier, timing.REMEMBERED_ATTEMPTS - 1)
-        registration.standing = TRANSITIONS[self.standing, cause]
-        self.registration = registration
+        standing = TRANSITIONS[self.standing, cause]
+        since = registration.since if standing == PROVED else self._last_heard
+        self._keep(
+            registration._replace(standing=standing, since=since),
+            earlier,
+            timing.REMEMBERED_ATTEMPTS - 1,
+        )
         return displaced
+
+    def knock(self) -> None:
+        """It gets a KNOCK: no other one until it has announced itself anew."""
+        own = self.registration
+        assert own is not None
+        self._change(own._replace(standing=TRANSITIONS[own.standing, Cause.KNOCK]))
+
+    def leave(self, attempt: bytes, counter: int) -> bool:
+        """Whether an authentic LEAVE is of the registered attempt; if so its counter is used."""
+        own = self.registration
+        if own is None or own.attempt != attempt or counter <= own.counter:
+            return False
+        self._change(own._replace(counter=counter))
+        return True
 
     def clear(self, cause: Cause) -> None:
         """Ends the registration: the end is absent from now on."""
         own = self.registration
-        if own is not None:
-            if own.is_proved:
-                self._remember(own)
-                self.last_heard = own.heard
-            own.standing = TRANSITIONS[own.standing, cause]
-        self.registration = None
+        if own is None:
+            return
+        earlier = self._earlier
+        if own.is_proved:
+            earlier.pop(own.attempt, None)
+            earlier[own.attempt] = own.counter
+        standing = TRANSITIONS[own.standing, cause]
+        absent = _NOBODY._replace(standing=standing, since=self._last_heard)
+        self._keep(absent, earlier, timing.REMEMBERED_ATTEMPTS)
 
     @property
     def has_ciphers(self) -> bool:
@@ -286,17 +329,21 @@ class EndRecord:
         return attempt in self._earlier
 
     @property
+    def _last_heard(self) -> float:
+        return -NEVER if self.last_heard is None else self.last_heard
+
+    @property
     def _earlier(self) -> dict[bytes, int]:
-        return dict(_EARLIER.iter_unpack(self._packed_earlier))
+        return dict(_EARLIER.iter_unpack(self._state[_END:]))
 
-    def _remember(self, registration: Registration) -> None:
-        earlier = self._earlier
-        earlier[registration.attempt] = registration.counter
-        self._pack_earlier(earlier, timing.REMEMBERED_ATTEMPTS)
+    def _change(self, registration: Registration) -> None:
+        """Earlier attempts stay."""
+        self._state = _pack(*registration) + self._state[_END:]
 
-    def _pack_earlier(self, earlier: dict[bytes, int], most: int) -> None:
+    def _keep(self, registration: Registration, earlier: dict[bytes, int], most: int) -> None:
+        """`most`: so many earlier attempts at most."""
         last = list(earlier.items())[-most:]
-        self._packed_earlier = b"".join(_EARLIER.pack(*each) for each in last)
+        self._state = _pack(*registration) + b"".join(_EARLIER.pack(*each) for each in last)
 
 
 class Pair:
@@ -335,7 +382,6 @@ class Pair:
         """Of the end with this flag; both are made if need be."""
         if self.a is None or self.b is None:
             self.a, self.b = EndRecord(self, 0), EndRecord(self, END_B)
-            self.a.partner, self.b.partner = self.b, self.a
         return self.b if flag else self.a
 
     def forget_keys(self) -> None:

@@ -156,8 +156,8 @@ class TestRegistering:
         a.purpose = v2.Purpose.STANDBY
         a.register(control, 0.0)
         record = control._pairs.by_tag[pair_tag(PAIR)].record(0)
-        assert record.registration is not None
-        assert record.registration.card == b""
+        assert record.is_registered
+        assert control._cards.of(record) is None
         b.register(control, 1.0)
         a.purpose = v2.Purpose.PUNCH
         to_b = [each for each in a.announce(control, 2.0) if each.destination == b.source]

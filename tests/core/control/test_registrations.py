@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from unittest.mock import patch
 
@@ -18,6 +18,7 @@ from netpunch.core.control.registrations import (
     EndRecord,
     Pairs,
     Registration,
+    Standing,
     Verdict,
 )
 from netpunch.core.events import Expired, Registered, RoleConflict
@@ -50,7 +51,7 @@ KEY, OTHER_KEY = bytes(32), bytes(range(32))
 
 
 def registration(attempt: bytes, counter: int = 1, source: bytes = AT_A) -> Registration:
-    return Registration(attempt, counter, source, 0, v2.Purpose.PUNCH, b"", heard=0.0)
+    return Registration(attempt, source, v2.Purpose.PUNCH, counter, 0, heard=0.0, since=0.0)
 
 
 def prove(record: EndRecord, proved: Registration) -> Registration | None:
@@ -66,10 +67,8 @@ def record() -> EndRecord:
 
 class TestRule:
     @pytest.fixture(autouse=True)
-    def proved(self, record: EndRecord) -> Registration:
-        proved = registration(b"attempt1", 5)
-        prove(record, proved)
-        return proved
+    def proved(self, record: EndRecord) -> None:
+        prove(record, registration(b"attempt1", 5))
 
     @pytest.mark.parametrize("source", [AT_A, AT_ELSEWHERE])
     @pytest.mark.parametrize("counter", [0, 4, 5])
@@ -102,19 +101,17 @@ class TestRule:
     def test_registering_returns_the_displaced_attempt(self, record: EndRecord) -> None:
         moved = registration(b"attempt1", 6, AT_ELSEWHERE)
         assert prove(record, moved) is None
-        assert prove(record, registration(b"attempt2")) is moved
+        assert prove(record, registration(b"attempt2")) == moved._replace(standing=Standing.PROVED)
 
     def test_displaced_attempt_is_remembered(self, record: EndRecord) -> None:
         prove(record, registration(b"attempt2"))
         assert record.judge(b"attempt1", 5, AT_A) is Verdict.STALE
         assert record.judge(b"attempt1", 6, AT_A) is Verdict.DISPUTED
 
-    def test_only_the_registered_attempt_leaves(
-        self, record: EndRecord, proved: Registration
-    ) -> None:
-        assert not proved.is_left_by(b"attempt2", 9)
-        assert not proved.is_left_by(b"attempt1", 5)
-        assert proved.is_left_by(b"attempt1", 6)
+    def test_only_the_registered_attempt_leaves(self, record: EndRecord) -> None:
+        assert not record.leave(b"attempt2", 9)
+        assert not record.leave(b"attempt1", 5)
+        assert record.leave(b"attempt1", 6)
         record.clear(Cause.LEAVE)
         assert record.judge(b"attempt1", 6, AT_A) is Verdict.STALE
 
@@ -139,19 +136,18 @@ class TestRule:
 
 class TestRate:
     @pytest.fixture(autouse=True)
-    def proved(self, record: EndRecord) -> Registration:
-        proved = registration(b"attempt1", 0)
-        prove(record, proved)
-        return proved
+    def proved(self, record: EndRecord) -> None:
+        prove(record, registration(b"attempt1", 0))
 
     def taken(self, record: EndRecord, times: list[float]) -> int:
         """How many announcements at these times are taken."""
-        verdicts = [
-            record.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, b"", now)
+        heard = [
+            record.hear(b"attempt1", number, AT_A, 0, v2.Purpose.PUNCH, now)
             for number, now in enumerate(times, start=1)
         ]
-        assert set(verdicts) <= {Verdict.REFRESH, Verdict.LIMITED}
-        return verdicts.count(Verdict.REFRESH)
+        taken = [each for each in heard if isinstance(each, Registration)]
+        assert set(heard) - set(taken) <= {Verdict.LIMITED}
+        return len(taken)
 
     def test_announcements_at_once_are_limited(self, record: EndRecord) -> None:
         assert self.taken(record, [0.0] * 100) == ANNOUNCE_RATE
@@ -167,25 +163,21 @@ class TestRate:
         times = [number * interval for number in range(1000)]
         assert self.taken(record, times) == 1000
 
-    def test_limited_announcement_changes_nothing(
-        self, record: EndRecord, proved: Registration
-    ) -> None:
+    def test_limited_announcement_changes_nothing(self, record: EndRecord) -> None:
         self.taken(record, [0.0] * ANNOUNCE_RATE)
-        before = replace(proved)
-        verdict = record.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, b"card", 0.0)
+        before = record.registration
+        verdict = record.hear(b"attempt1", 99, AT_A, 9, v2.Purpose.STANDBY, 0.0)
         assert verdict is Verdict.LIMITED
         assert record.registration == before
 
-    def test_announcement_that_is_no_refresh_changes_nothing(
-        self, record: EndRecord, proved: Registration
-    ) -> None:
-        before = replace(proved)
+    def test_announcement_that_is_no_refresh_changes_nothing(self, record: EndRecord) -> None:
+        before = record.registration
         for attempt, counter, source, verdict in (
             (b"attempt1", 0, AT_A, Verdict.STALE),
             (b"attempt1", 9, AT_B, Verdict.DISPUTED),
             (b"attempt2", 9, AT_A, Verdict.DISPUTED),
         ):
-            heard = record.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, b"card", 9.0)
+            heard = record.hear(attempt, counter, source, 9, v2.Purpose.STANDBY, 9.0)
             assert heard is verdict
         assert record.registration == before
 
