@@ -13,7 +13,7 @@ from netpunch.wire.envelope import Cipher, opener, sealer
 from netpunch.wire.keys import KEY_LENGTH, control_channel_keys
 
 CIPHERS_KEPT = 1024
-"""Ends whose ciphers are kept. A pair of ciphers takes 5 KB, as much as six registered ends, and
+"""Ends whose ciphers are kept. A pair of ciphers takes 5 KB, like a dozen registered ends, and
 2 µs to make from the keys of its end, which are kept: deriving those takes 7 µs more."""
 FEW_CIPHERS_KEPT = 128
 """The same of a control of more pairs than CIPHERS_KEPT: each end is heard again after all others,

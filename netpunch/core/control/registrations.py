@@ -195,10 +195,7 @@ class EndRecord:
     @property
     def last_heard(self) -> float | None:
         """When it was heard last while it was proved, or None."""
-        if not self._state:
-            return None
-        own = _registration(_unpack(self._state))
-        last = own.heard if own.is_proved else own.since
+        last = self._last_heard
         return None if last == -NEVER else last
 
     @property
@@ -330,7 +327,10 @@ class EndRecord:
 
     @property
     def _last_heard(self) -> float:
-        return -NEVER if self.last_heard is None else self.last_heard
+        if not self._state:
+            return -NEVER
+        own = _registration(_unpack(self._state))
+        return own.heard if own.is_proved else own.since
 
     @property
     def _earlier(self) -> dict[bytes, int]:
