@@ -518,8 +518,10 @@ class ControlV2(Machine):
         """Makes a partner that waits already announce itself at once, with its proof, to an end
         that has come on standby."""
         other = record.partner.registration
-        if own.purpose == _STANDBY and other and other.is_proved and other.purpose == _PUNCH:
-            self._send_waiting(_party((record.partner, other, other.address)), own, now)
+        if own.purpose != _STANDBY or other is None or other.purpose != _PUNCH:
+            return
+        if other.standing == PROVED:
+            self._send_waiting(_party((record.partner, other, _address(other.source))), own, now)
 
     def _rouse(self, displaced: Registration, record: EndRecord, rival: bytes) -> None:
         """Has the displaced attempt of an end announce itself at once, if it is still there: then
