@@ -308,7 +308,6 @@ class EndRecord:
             return
         earlier = self._earlier
         if own.is_proved:
-            earlier.pop(own.attempt, None)
             earlier[own.attempt] = own.counter
         standing = TRANSITIONS[own.standing, cause]
         absent = _NOBODY._replace(standing=standing, since=self._last_heard)
